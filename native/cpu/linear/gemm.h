@@ -1,0 +1,34 @@
+// Matrix products on packed panels: pack B once per (K,N) block, A per thread, and hand both to the level's micro-kernel.
+// f32 operands go through f32 FMA; bf16 operands through bf16 instructions where the level has them (avx512_bf16, amx), else they are
+// widened while packing. Accumulation is f32. Work is split over M and N only, so results do not depend on the number of threads.
+#pragma once
+#include <cstdint>
+
+#include "backend.h"
+
+namespace anymal::cpu::linear {
+
+// Element (i,j) lies at data[i*row + j*col] (strides in elements; a transpose is a swap of strides).
+struct Matrix {
+  const void* data;
+  DType dtype;  // f32 or bf16, the same for a and b
+  int64_t row, col;
+};
+// Columns are contiguous.
+struct Destination {
+  void* data;
+  DType dtype;  // f32 or bf16
+  int64_t row;
+};
+struct Epilogue {
+  bool accumulate = false;     // C += instead of C =
+  const void* bias = nullptr;  // (N) of C's dtype, added to each row
+  float alpha = 1.0f;          // factor of A.B (not of bias or of the old C)
+};
+
+// C (M,N) <- A (M,K) . B (K,N) on all threads of the stream. Call it outside of parallel bodies.
+void gemm(Stream&, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Destination& c, const Epilogue& e = {});
+// The same on the calling thread, for use inside a parallel body; uses scratch[thread].
+void gemm_serial(Stream&, int thread, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Destination& c, const Epilogue& e = {});
+
+}  // namespace anymal::cpu::linear
