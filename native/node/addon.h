@@ -1,0 +1,52 @@
+// What one Node environment (the main thread or a worker) owns: its handle table, its devices, its mapped files.
+#pragma once
+#include <napi.h>
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "mapped_file.h"
+#include "node/promise.h"
+#include "queue.h"
+#include "tensor.h"
+
+namespace anymal::node {
+
+class Addon {
+ public:
+  explicit Addon(Napi::Env env);
+  static Addon& of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
+
+  Device& device(int64_t id, const char* op);
+  int64_t open(const std::string& name, const std::string& options);
+  std::unique_ptr<Device> close(int64_t id, const char* op);  // the caller destroys it, off this thread
+  int64_t id_of(const Device& device) const;
+  void shut_down();  // at environment teardown: stops every queue
+
+  // After an op was enqueued: runs it to completion when ANYMAL_SYNC asks for it, and tells V8 about memory now and then.
+  void enqueued(Napi::Env env, Device& device);
+
+  HandleTable tensors;
+  Completions completions;
+  std::unordered_map<int64_t, std::shared_ptr<MappedFile>> files;
+  struct Capture {
+    Device* device;
+    std::shared_ptr<Recording> recording;
+  };
+  std::unordered_map<int64_t, Capture> captures;
+  int64_t next_id = 1;
+
+ private:
+  std::unordered_map<int64_t, std::unique_ptr<Device>> devices_;
+  bool synchronous_;
+  int64_t reported_bytes_ = 0;
+};
+
+void init_device(Napi::Env env, Napi::Object exports);
+void init_tensor(Napi::Env env, Napi::Object exports);
+void init_file(Napi::Env env, Napi::Object exports);
+void init_ops(Napi::Env env, Napi::Object exports);
+
+}  // namespace anymal::node

@@ -1,0 +1,294 @@
+// tensor_*: making, viewing, reading, writing and disposing tensors; packed_bytes.
+#include <cstring>
+
+#include "node/addon.h"
+#include "node/bind.h"
+#include "node/errors.h"
+
+namespace anymal::node {
+namespace {
+
+// The binder's counterpart for commands that move bytes between host and device.
+struct Transfer final : Command {
+  Transfer(const char* n, std::function<void(Device&, void*)> m, size_t o) : Command(n), move(std::move(m)), offset(o) {}
+  void run(Device& d) override {
+    move(d, static_cast<char*>(refs[0]->data) + offset);
+    if (outputs) refs[0]->failure = nullptr;  // written whole: what failed before is gone
+  }
+  bool recordable() const override { return false; }
+  std::function<void(Device&, void*)> move;
+  size_t offset;
+};
+
+Spec spec_of(Arguments& a) {
+  const DType dtype = a.dtype();
+  const Shape shape = a.shape();
+  if (shape.size() > kMaxRank)
+    throw Error("E_SHAPE", std::string(a.op()) + ": expected at most " + std::to_string(kMaxRank) + " dimensions, got " + std::to_string(shape.size()));
+  Spec spec;
+  spec.dtype = dtype;
+  spec.rank = static_cast<int32_t>(shape.size());
+  int64_t size = 1;
+  for (size_t i = 0; i < shape.size(); ++i) {
+    spec.shape[i] = shape[i];
+    if (__builtin_mul_overflow(size, shape[i], &size) || size > (int64_t{1} << 46))
+      throw Error("E_SHAPE", std::string(a.op()) + ": expected fewer than 2^46 elements, got a shape that has more");
+  }
+  return spec;
+}
+
+Napi::Value number(Napi::Env env, int64_t v) { return Napi::Number::New(env, static_cast<double>(v)); }
+
+void no_capture(Device& device, const char* op) {
+  if (device.capturing())
+    throw Error("E_CAPTURE", std::string(op) + ": host data cannot move inside capture(); make inputs before it and read results after replay()");
+}
+
+Tensor make(Device& device, const Spec& spec) { return {std::make_shared<Storage>(device, spec.bytes()), spec, 0}; }
+
+struct Bytes {
+  const uint8_t* data;
+  size_t size;
+};
+Bytes bytes_of(Arguments& a) {
+  const Napi::Value v = a.value();
+  if (v.IsTypedArray()) {
+    const auto t = v.As<Napi::TypedArray>();
+    return {static_cast<const uint8_t*>(t.ArrayBuffer().Data()) + t.ByteOffset(), t.ByteLength()};
+  }
+  if (v.IsArrayBuffer()) {
+    auto b = v.As<Napi::ArrayBuffer>();
+    return {static_cast<const uint8_t*>(b.Data()), b.ByteLength()};
+  }
+  a.bad("a typed array or ArrayBuffer", v);
+}
+void expect_bytes(Arguments& a, const Spec& spec, size_t got) {
+  if (got != spec.bytes())
+    throw Error("E_SHAPE", std::string(a.op()) + ": expected " + std::to_string(spec.bytes()) + " bytes for " + spec.text() + ", got " + std::to_string(got));
+}
+
+void upload(Addon& addon, Napi::Env env, const char* op, const Tensor& t, Bytes bytes) {
+  Device& device = t.storage->device;
+  // The array may change or move after this call: the queue gets a copy.
+  auto copy = std::make_shared<std::vector<uint8_t>>(bytes.data, bytes.data + bytes.size);
+  auto command = std::make_unique<Transfer>(
+      op, [copy](Device& d, void* to) { d.backend().copy_from_host(d.stream(), to, copy->data(), copy->size()); }, t.offset);
+  command->refs = {t.storage};
+  command->outputs = bytes.size == t.storage->bytes ? 1 : 0;
+  device.push(std::move(command));
+  addon.enqueued(env, device);
+}
+
+Napi::Value tensor_create(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_create");
+    Device& device = a.addon().device(a.integer(), a.op());
+    return number(info.Env(), a.addon().tensors.add(make(device, spec_of(a))));
+  });
+}
+
+Napi::Value tensor_from(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_from");
+    Device& device = a.addon().device(a.integer(), a.op());
+    no_capture(device, a.op());
+    const Spec spec = spec_of(a);
+    const Bytes bytes = bytes_of(a);
+    expect_bytes(a, spec, bytes.size);
+    Tensor t = make(device, spec);
+    upload(a.addon(), info.Env(), a.op(), t, bytes);
+    return number(info.Env(), a.addon().tensors.add(std::move(t)));
+  });
+}
+
+// The file's pages are read on the queue's thread, straight into the device's memory.
+Napi::Value tensor_from_file(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_from_file");
+    Device& device = a.addon().device(a.integer(), a.op());
+    no_capture(device, a.op());
+    const Spec spec = spec_of(a);
+    const int64_t id = a.integer(), offset = a.integer();
+    const auto file = a.addon().files.find(id);
+    if (file == a.addon().files.end()) throw Error("E_DISPOSED", "tensor_from_file: this file was unmapped before this call");
+    if (offset < 0) throw Error("E_VALUE", "tensor_from_file: expected an offset >= 0, got " + std::to_string(offset));
+    file->second->at(static_cast<uint64_t>(offset), spec.bytes());
+    Tensor t = make(device, spec);
+    auto command = std::make_unique<Transfer>(
+        a.op(),
+        [f = file->second, offset, n = spec.bytes()](Device& d, void* to) {
+          if (std::strcmp(d.backend().name, "cpu") == 0) return f->read(static_cast<uint64_t>(offset), n, to);
+          d.backend().copy_from_host(d.stream(), to, f->at(static_cast<uint64_t>(offset), n), n);
+        },
+        0);
+    command->refs = {t.storage};
+    command->outputs = 1;
+    device.push(std::move(command));
+    a.addon().enqueued(info.Env(), device);
+    return number(info.Env(), a.addon().tensors.add(std::move(t)));
+  });
+}
+
+Napi::Value tensor_spec(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_spec");
+    const Tensor& t = a.tensor();
+    Napi::Array shape = Napi::Array::New(info.Env(), static_cast<size_t>(t.spec.rank));
+    for (int i = 0; i < t.spec.rank; ++i) shape.Set(static_cast<uint32_t>(i), static_cast<double>(t.spec.shape[i]));
+    Napi::Object o = Napi::Object::New(info.Env());
+    o.Set("dtype", static_cast<double>(t.spec.dtype));
+    o.Set("shape", shape);
+    o.Set("device", static_cast<double>(a.addon().id_of(t.storage->device)));
+    return o;
+  });
+}
+
+Napi::Value tensor_alias(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_alias");
+    Tensor t = a.tensor();
+    return number(info.Env(), a.addon().tensors.add(std::move(t)));
+  });
+}
+
+Napi::Value tensor_reshape(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_reshape");
+    Tensor t = a.tensor();
+    const Shape shape = a.shape();
+    int64_t size = 1;
+    bool fits = shape.size() <= kMaxRank;
+    std::string text;
+    for (int64_t n : shape) {
+      fits = fits && !__builtin_mul_overflow(size, n, &size);
+      text += (text.empty() ? "(" : ",") + std::to_string(n);
+    }
+    if (!fits || size != t.spec.size())
+      throw Error("E_SHAPE", "tensor_reshape: expected a shape of " + std::to_string(t.spec.size()) + " elements for " + t.spec.text() + ", got " +
+                                 (text.empty() ? "(" : text) + ")");
+    t.spec.rank = static_cast<int32_t>(shape.size());
+    for (size_t i = 0; i < shape.size(); ++i) t.spec.shape[i] = shape[i];
+    return number(info.Env(), a.addon().tensors.add(std::move(t)));
+  });
+}
+
+Napi::Value tensor_slice(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_slice");
+    Tensor t = a.tensor();
+    const int64_t start = a.integer(), length = a.integer();
+    if (t.spec.rank < 1 || start < 0 || length < 0 || start > t.spec.shape[0] || length > t.spec.shape[0] - start)
+      throw Error("E_SHAPE", "tensor_slice: expected start and length inside the leading size of " + t.spec.text() + ", got start " +
+                                 std::to_string(start) + ", length " + std::to_string(length));
+    const size_t row = t.spec.shape[0] ? t.spec.bytes() / static_cast<size_t>(t.spec.shape[0]) : 0;
+    t.offset += static_cast<size_t>(start) * row;
+    t.spec.shape[0] = length;
+    return number(info.Env(), a.addon().tensors.add(std::move(t)));
+  });
+}
+
+Napi::Value tensor_dispose(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_dispose");
+    Addon& addon = a.addon();
+    std::vector<StorageRef> released;
+    const auto remove = [&](Napi::Value v) {
+      if (!v.IsNumber()) a.bad("a tensor or an array of tensors", v);
+      released.push_back(addon.tensors.remove(v.As<Napi::Number>().Int64Value(), a.op()).storage);
+    };
+    // What was removed before a bad handle is met is still let go of, in queue order.
+    const auto let_go = [&] {
+      while (!released.empty()) {
+        Device& device = released.back()->device;
+        std::vector<StorageRef> of_device;
+        std::erase_if(released, [&](StorageRef& s) {
+          if (&s->device != &device) return false;
+          of_device.push_back(std::move(s));
+          return true;
+        });
+        device.drop(std::move(of_device));
+      }
+    };
+    const Napi::Value which = a.value();
+    try {
+      if (which.IsArray()) {
+        const auto array = which.As<Napi::Array>();
+        for (uint32_t i = 0; i < array.Length(); ++i) remove(array.Get(i));
+      } else {
+        remove(which);
+      }
+    } catch (...) {
+      let_go();
+      throw;
+    }
+    let_go();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value tensor_read(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_read");
+    const Tensor& t = a.tensor();
+    Device& device = t.storage->device;
+    no_capture(device, a.op());
+    const size_t bytes = t.spec.bytes(), offset = t.offset;
+    Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), bytes);
+    void* to = buffer.Data();
+    auto pending = a.addon().completions.open(info.Env(), nullptr);
+    pending->keep = Napi::Persistent(buffer.As<Napi::Object>());
+    auto* raw = pending.get();
+    pending->value = [raw](Napi::Env) -> Napi::Value { return raw->keep.Value(); };
+    const Napi::Promise promise = pending->deferred.Promise();
+    Storage* storage = t.storage.get();
+    auto command = promise_command(a.op(), a.addon().completions, std::move(pending), [=](Device& d) {
+      if (bytes) d.backend().copy_to_host(d.stream(), to, static_cast<char*>(storage->data) + offset, bytes);
+    });
+    command->refs = {t.storage};
+    device.push(std::move(command));
+    return promise;
+  });
+}
+
+Napi::Value tensor_write(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_write");
+    const Tensor& t = a.tensor();
+    no_capture(t.storage->device, a.op());
+    const Bytes bytes = bytes_of(a);
+    expect_bytes(a, t.spec, bytes.size);
+    upload(a.addon(), info.Env(), a.op(), t, bytes);
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value packed_bytes(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "packed_bytes");
+    Device& device = a.addon().device(a.integer(), a.op());
+    const int64_t format = a.integer(), rows = a.integer(), cols = a.integer();
+    if (format < 0 || format > 2 || rows < 0 || cols < 0)
+      throw Error("E_VALUE", "packed_bytes: expected a format of 0 (nf4), 1 (fp4) or 2 (int8) and sizes >= 0, got " + std::to_string(format) + ", " +
+                                 std::to_string(rows) + ", " + std::to_string(cols));
+    return number(info.Env(), device.backend().packed_bytes(static_cast<QuantFormat>(format), rows, cols));
+  });
+}
+
+}  // namespace
+
+void init_tensor(Napi::Env env, Napi::Object exports) {
+  const auto set = [&](const char* name, Napi::Value (*f)(const Napi::CallbackInfo&)) { exports.Set(name, Napi::Function::New(env, f, name)); };
+  set("tensor_create", tensor_create);
+  set("tensor_from", tensor_from);
+  set("tensor_from_file", tensor_from_file);
+  set("tensor_spec", tensor_spec);
+  set("tensor_alias", tensor_alias);
+  set("tensor_reshape", tensor_reshape);
+  set("tensor_slice", tensor_slice);
+  set("tensor_dispose", tensor_dispose);
+  set("tensor_read", tensor_read);
+  set("tensor_write", tensor_write);
+  set("packed_bytes", packed_bytes);
+}
+
+}  // namespace anymal::node

@@ -1,0 +1,68 @@
+// Storage, and the handle table through which JavaScript holds tensors.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "memory.h"
+#include "shapes.h"
+
+namespace anymal {
+
+class Device;
+
+// What went wrong on a device, kept with every tensor that was not computed because of it.
+struct Failure {
+  std::string code, message;
+};
+using FailureRef = std::shared_ptr<const Failure>;
+
+// One buffer, shared by a tensor and its views. Created empty on the caller's thread; gets its memory when the first command that needs it
+// runs, and loses it when the last owner lets go - both on the queue's thread (Device::drop sees to the second).
+struct Storage {
+  Storage(Device& d, size_t n) : device(d), bytes(n) {}
+  ~Storage();
+  Storage(const Storage&) = delete;
+  Storage& operator=(const Storage&) = delete;
+
+  Device& device;
+  const size_t bytes;
+  void* data = nullptr;
+  Memory::ArenaRef home;
+  FailureRef failure;  // set when the command that should have written it failed or was skipped
+};
+using StorageRef = std::shared_ptr<Storage>;
+
+struct Tensor {
+  StorageRef storage;
+  Spec spec;
+  size_t offset = 0;  // bytes
+};
+
+// A handle is generation * 2^32 + slot: a stale one is recognised, never followed.
+class HandleTable {
+ public:
+  using Handle = int64_t;
+  static constexpr int64_t kMaxGeneration = (1 << 20) - 1;  // keeps a handle an exact double
+
+  Handle add(Tensor t);
+  Tensor& at(Handle h, const char* op);  // throws Error E_DISPOSED or E_ARGUMENT
+  Tensor remove(Handle h, const char* op);
+  int64_t alive() const { return alive_; }
+  // Removes every tensor of a device (all devices when null); its handles are stale from then on.
+  std::vector<StorageRef> remove_all(const Device* device);
+
+ private:
+  struct Slot {
+    Tensor tensor;
+    int64_t generation = 1;
+    bool used = false;
+  };
+  Tensor release(uint32_t index);
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_;
+  int64_t alive_ = 0;
+};
+
+}  // namespace anymal
