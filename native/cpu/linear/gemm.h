@@ -31,4 +31,15 @@ void gemm(Stream&, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matri
 // The same on the calling thread, for use inside a parallel body; uses scratch[thread].
 void gemm_serial(Stream&, int thread, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Destination& c, const Epilogue& e = {});
 
+// B that is not a matrix in memory: `fill` writes one packed panel, columns [n0, n0 + width) and rows [k0, k0 + kc) of B, zeros beyond N and K.
+// The panel's layout is [kc / pair][width][pair] of `dtype`, pair = 1 for f32 and 2 for bf16 (k and k + 1 side by side); kc is a multiple of
+// pair, k0 a multiple of kPanelDepth. Quantised weights are decoded straight into panels this way, for y = x.W^T and for dx = dy.W.
+struct PanelSource {
+  void (*fill)(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width, DType dtype, void* panel);
+  const void* context;
+};
+inline constexpr int64_t kPanelDepth = 256;  // kc of every fill but the last of a column
+
+void gemm_panels(Stream&, int64_t M, int64_t N, int64_t K, const Matrix& a, const PanelSource& b, const Destination& c, const Epilogue& e = {});
+
 }  // namespace anymal::cpu::linear

@@ -1,0 +1,31 @@
+// What one dispatch level brings to the matrix products. The driver (driver.h) is compiled into each level's file with its micro-kernels.
+#pragma once
+#include "cpu/linear/gemm.h"
+#include "cpu/stream.h"
+
+namespace anymal::cpu::linear {
+
+struct Problem {
+  int64_t M, N, K;
+  Matrix a;
+  Matrix b;                       // not read when `panels` is given
+  const PanelSource* panels;
+  Destination c;
+  Epilogue e;
+};
+
+struct Kernels {
+  void (*gemm)(Stream&, const Problem&);
+  void (*gemm_serial)(Scratch&, const Problem&);
+  double (*peak_f32)(int64_t iterations);   // FLOPs done by a register-only loop: the benchmark's physical limit
+  double (*peak_bf16)(int64_t iterations);
+};
+
+const Kernels& kernels_of(Level level);
+
+extern const Kernels kernels_generic;
+#if defined(__x86_64__)
+extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512_bf16, kernels_amx;
+#endif
+
+}  // namespace anymal::cpu::linear

@@ -1,0 +1,100 @@
+// Matrix products with AVX-512, bf16 through vdpbf16ps (Zen 4 and 5 run it at twice the f32 rate; Xeons with AMX take the amx level).
+#define ANYMAL_LEVEL avx512_bf16
+#include <immintrin.h>
+
+#include "cpu/linear/driver.h"
+
+namespace anymal::cpu {
+namespace avx512_bf16 {
+namespace {
+
+// 14 x 32: 28 accumulators, two columns of B and one broadcast fill the registers.
+struct MicroF32 {
+  using Element = float;
+  static constexpr int64_t MR = 14, NR = 32, KB = 1, PB = 1;
+  static void run(int64_t kc, const float* a, const float* b, float* c, int64_t ldc) {
+    __m512 sum[MR][2];
+    for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < kc; ++k, a += MR, b += NR) {
+      const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) {
+        const __m512 x = _mm512_set1_ps(a[i]);
+        sum[i][0] = _mm512_fmadd_ps(x, b0, sum[i][0]);
+        sum[i][1] = _mm512_fmadd_ps(x, b1, sum[i][1]);
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      float* to = c + i * ldc;
+      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
+      _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));
+    }
+  }
+};
+
+double peak_f32(int64_t iterations) {
+  constexpr int chains = 12;
+  __m512 sum[chains];
+  const __m512 x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
+  for (auto& s : sum) s = y;
+  for (int64_t n = 0; n < iterations; ++n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < chains; ++i) {
+      sum[i] = _mm512_fmadd_ps(sum[i], x, y);
+    }
+  }
+  for (auto& s : sum) asm volatile("" : : "v"(s));  // the sums are wanted
+  return static_cast<double>(iterations) * chains * 16 * 2;
+}
+
+// 14 x 32 of pairs: vdpbf16ps adds two products per lane and step.
+struct MicroBf16 {
+  using Element = bf16;
+  static constexpr int64_t MR = 14, NR = 32, KB = 2, PB = 2;
+  static void run(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc) {
+    __m512 sum[MR][2];
+    for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < kc; k += 2, a += MR * 2, b += NR * 2) {
+      const __m512bh b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b)), b1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b + 32));
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) {
+        int32_t pair;
+        std::memcpy(&pair, a + i * 2, 4);
+        const __m512bh x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+        sum[i][0] = _mm512_dpbf16_ps(sum[i][0], x, b0);
+        sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, b1);
+      }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      float* to = c + i * ldc;
+      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
+      _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));
+    }
+  }
+};
+
+double peak_bf16(int64_t iterations) {
+  constexpr int chains = 12;
+  __m512 sum[chains];
+  for (auto& s : sum) s = _mm512_setzero_ps();
+  const __m512bh x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80));
+  for (int64_t n = 0; n < iterations; ++n) {
+#pragma GCC unroll 16
+    for (int i = 0; i < chains; ++i) {
+      sum[i] = _mm512_dpbf16_ps(sum[i], x, x);
+    }
+  }
+  for (auto& s : sum) asm volatile("" : : "v"(s));  // the sums are wanted
+  return static_cast<double>(iterations) * chains * 16 * 4;
+}
+
+}  // namespace
+}  // namespace avx512_bf16
+
+namespace linear {
+const Kernels kernels_avx512_bf16 = {avx512_bf16::driver::gemm<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>,
+                                avx512_bf16::driver::gemm_serial<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>, avx512_bf16::peak_f32, avx512_bf16::peak_bf16};
+}  // namespace linear
+}  // namespace anymal::cpu
