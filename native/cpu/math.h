@@ -11,7 +11,7 @@ namespace anymal::cpu::ANYMAL_LEVEL {
 // e^x = 2^n e^r with r in [-ln2/2, ln2/2]. Overflows to infinity, underflows through denormals to 0; NaN stays NaN.
 inline float exp_fast(float x) {
   x = x > 89.0f ? 89.0f : x;
-  x = x < -104.0f ? -104.0f : x;
+  x = x < -110.0f ? -110.0f : x;
   constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   const float t = x * 1.44269504089f + magic;
   const float n = t - magic;
@@ -22,7 +22,7 @@ inline float exp_fast(float x) {
   p = p * r + 1.666657696e-01f;
   p = p * r + 4.999999955e-01f;
   p = (p * r) * r + r + 1.0f;
-  // 2^n in two factors: n reaches from -150 to 128, beyond one exponent field.
+  // 2^n in two factors: n reaches from -159 to 128, beyond one exponent field.
   const int32_t i = std::bit_cast<int32_t>(t) - std::bit_cast<int32_t>(magic), half = i >> 1;
   const float a = std::bit_cast<float>((half + 127) << 23), b = std::bit_cast<float>((i - half + 127) << 23);
   return p * a * b;
