@@ -1,0 +1,287 @@
+// Products with a quantised weight, with and without LoRA. Weights are decoded straight into the packed panels of the matrix product
+// (linear/gemm.h, PanelSource), so nothing is ever dequantised whole; few rows go through a matrix-vector loop that reads the codes once.
+//
+//   y  = x.W^T + b                                W is (O,I); B(k,n) = W[n,k]: a column of a packed panel is a row of B
+//   dx = dy.W                                     B(k,n) = W[k,n]: tiles are transposed in cache
+//   LoRA (QLoRA, arXiv 2305.14314): x' = dropout(x), u = x'.A^T, y += s u.B^T: B is [W | lora_B] and A is [x | s u], r more steps of one sum.
+//   Backward with t = s dy.B:  dx = dy.W + dropout'(t.A), dA += t^T.x', dB += s dy^T.u.
+#include "cpu/linear/gemm.h"
+#include "cpu/ops.h"
+#include "cpu/packed_weight.h"
+#include "cpu/random.h"
+
+namespace anymal::cpu::ANYMAL_LEVEL {
+namespace {
+
+using linear::gemm;
+using linear::gemm_panels;
+using linear::Matrix;
+using linear::PanelSource;
+
+constexpr int64_t kRows = PackedWeight::kRows;
+constexpr int64_t kVectorRows = 4;  // up to here a product is a matrix-vector loop
+
+// W, and behind its last row of B more rows from a plain matrix (lora_B or lora_A).
+struct Weight {
+  const PackedWeight* packed;
+  View more;  // element (k, n) of the extra rows is more[n * row + k * col]
+  int64_t row = 0, col = 0, steps = 0;
+};
+
+template <class T>
+void put(T* panel, int64_t width, int64_t k, int64_t n, float v) {
+  if constexpr (sizeof(T) == 4) panel[k * width + n] = v;
+  else panel[(k / 2) * width * 2 + n * 2 + k % 2] = from_float<T>(v);
+}
+
+// Rows [from, to) of B beyond `base` come from `w.more`; the panel's row 0 is B's row k0.
+template <class T>
+void put_more(const Weight& w, int64_t base, int64_t columns, int64_t k0, int64_t kc, int64_t n0, int64_t width, T* panel) {
+  for (int64_t k = k0 > base ? k0 : base; k < k0 + kc; ++k)
+    for (int64_t n = 0; n < width; ++n) {
+      float v = 0;
+      if (k - base < w.steps && n0 + n < columns) {
+        const int64_t at = (n0 + n) * w.row + (k - base) * w.col;
+        v = w.more.dtype == DType::f32 ? w.more.as<float>()[at] : to_float(w.more.as<bf16>()[at]);
+      }
+      put(panel, width, k - k0, n, v);
+    }
+}
+
+// B(k,n) = W[n,k]
+template <class T>
+void fill_forward(const Weight& w, int64_t k0, int64_t kc, int64_t n0, int64_t width, T* panel) {
+  const PackedWeight& packed = *w.packed;
+  const int64_t lane = n0 % kRows, end = k0 + kc < packed.I ? k0 + kc : packed.I;
+  alignas(64) float tile[16 * kRows];
+  for (int64_t k = k0; k < end; k += 16) {
+    const int64_t count = end - k < 16 ? end - k : 16;
+    packed.decode(n0 / kRows, k, count, tile);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t n = 0; n < width; ++n) put(panel, width, k - k0 + i, n, tile[i * kRows + lane + n]);
+  }
+  put_more(w, packed.I, packed.O, k0, kc, n0, width, panel);
+}
+
+// B(k,n) = W[k,n]
+template <class T>
+void fill_backward(const Weight& w, int64_t k0, int64_t kc, int64_t n0, int64_t width, T* panel) {
+  const PackedWeight& packed = *w.packed;
+  const int64_t end = k0 + kc < packed.O ? k0 + kc : packed.O, columns = packed.I - n0 < width ? packed.I - n0 : width;
+  alignas(64) float tile[32 * kRows];  // the widest panel
+  for (int64_t p = k0 / kRows; p * kRows < end; ++p) {  // k0 is a multiple of kPanelDepth, so of kRows
+    packed.decode(p, n0, columns, tile);
+    for (int64_t j = 0; j < kRows && p * kRows + j < k0 + kc; ++j)
+      for (int64_t n = 0; n < width; ++n) put(panel, width, p * kRows + j - k0, n, n < columns ? tile[n * kRows + j] : 0.0f);
+  }
+  put_more(w, packed.O, packed.I, k0, kc, n0, width, panel);
+}
+
+template <bool forward>
+void fill(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width, DType dtype, void* panel) {
+  const Weight& w = *static_cast<const Weight*>(context);
+  // Rows of B that neither source fills (rounding of the depth) are zeros, put there by put_more.
+  if (dtype == DType::f32) forward ? fill_forward(w, k0, kc, n0, width, static_cast<float*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<float*>(panel));
+  else forward ? fill_forward(w, k0, kc, n0, width, static_cast<bf16*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<bf16*>(panel));
+}
+
+// y (M,O) f32 = x.W^T for few rows: panel by panel, 32 outputs of each row at a time. bf16 products use the weight rounded to bf16, as the
+// packed path does.
+template <class T, class Y>
+void few_rows(Stream& s, const PackedWeight& w, const T* x, int64_t M, const View& bias, Y* y) {
+  constexpr int64_t depth = 64;
+  parallel_range(s, PackedWeight::panels(w.O), w.I * kRows * (M + 2) / 8, [&](int64_t begin, int64_t end, int) {
+    alignas(64) float tile[depth * kRows];
+    for (int64_t p = begin; p < end; ++p) {
+      alignas(64) float sum[kVectorRows][kRows] = {};
+      for (int64_t k0 = 0; k0 < w.I; k0 += depth) {
+        const int64_t count = w.I - k0 < depth ? w.I - k0 : depth;
+        w.decode(p, k0, count, tile);
+        if constexpr (sizeof(T) != 4)
+          for (int64_t i = 0; i < count * kRows; ++i) tile[i] = to_float(to_bf16(tile[i]));
+        for (int64_t m = 0; m < M; ++m)
+          for (int64_t k = 0; k < count; ++k) {
+            const float v = to_float(x[m * w.I + k0 + k]);
+            for (int64_t j = 0; j < kRows; ++j) sum[m][j] += v * tile[k * kRows + j];
+          }
+      }
+      for (int64_t m = 0; m < M; ++m)
+        for (int64_t j = 0; j < kRows && p * kRows + j < w.O; ++j) {
+          const int64_t o = p * kRows + j;
+          y[m * w.O + o] = from_float<Y>(sum[m][j] + (bias ? to_float(bias.as<T>()[o]) : 0.0f));
+        }
+    }
+  });
+}
+
+// ---- LLM.int8 (arXiv 2208.07339): rows of x in 8 bit, outlier columns in full precision ------------------------------------------------
+
+// Codes are exact in bf16 (8 bits), so the integer product runs on the bf16 path with f32 sums.
+template <class T>
+void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, double threshold, T* y) {
+  const int64_t N = x.rows(), I = w.I, O = w.O;
+  const T* from = x.as<T>();
+  const float limit = threshold > 0 ? static_cast<float>(threshold) : INFINITY;
+  // sums (N,O) f32 | row maxima (N) | outlier values (N,I) f32 | codes (N,I) bf16 | outlier columns (I) i32
+  char* room = static_cast<char*>(s.shared.get(static_cast<size_t>(N * O * 4 + N * 4 + N * I * 6 + I * 4) + 256));
+  float *sums = reinterpret_cast<float*>(room), *scale = sums + N * O, *outlier_x = scale + N;
+  int32_t* columns = reinterpret_cast<int32_t*>(outlier_x + N * I);
+  bf16* codes = reinterpret_cast<bf16*>(columns + I);
+
+  int64_t outliers = 0;
+  for (int64_t k = 0; k < I && threshold > 0; ++k) {
+    bool found = false;
+    for (int64_t n = 0; n < N && !found; ++n) found = std::fabs(to_float(from[n * I + k])) >= limit;
+    if (found) columns[outliers++] = static_cast<int32_t>(k);
+  }
+  parallel_range(s, N, 6 * I, [&](int64_t begin, int64_t end, int) {
+    for (int64_t n = begin; n < end; ++n) {
+      const T* row = from + n * I;
+      float most = 0;
+      for (int64_t k = 0; k < I; ++k) {
+        const float a = std::fabs(to_float(row[k]));
+        most = a < limit && a > most ? a : most;
+      }
+      const float factor = most > 0 ? 127.0f / most : 0.0f;
+      for (int64_t k = 0; k < I; ++k) {
+        const float v = to_float(row[k]);
+        codes[n * I + k] = to_bf16(std::fabs(v) < limit ? std::nearbyintf(v * factor) : 0.0f);
+      }
+      for (int64_t c = 0; c < outliers; ++c) {
+        codes[n * I + columns[c]] = to_bf16(0.0f);
+        outlier_x[n * outliers + c] = to_float(row[columns[c]]);
+      }
+      scale[n] = most;
+    }
+  });
+  const float* row_scale = w.absmax;
+  w.raw = true;
+  if (N <= kVectorRows) {
+    few_rows<bf16, float>(s, w, codes, N, View{}, sums);
+  } else {
+    const Weight weight{&w, {}};
+    const PanelSource source{fill<true>, &weight};
+    gemm_panels(s, N, O, I, {codes, DType::bf16, I, 1}, source, {sums, DType::f32, O});
+  }
+  parallel_range(s, N, 3 * O, [&](int64_t begin, int64_t end, int) {
+    for (int64_t n = begin; n < end; ++n)
+      for (int64_t o = 0; o < O; ++o)
+        sums[n * O + o] = sums[n * O + o] * (scale[n] * row_scale[o] / 16129.0f) + (bias ? to_float(bias.as<T>()[o]) : 0.0f);
+  });
+  if (outliers > 0) {
+    // Few columns: their dequantised weights are gathered per output.
+    parallel_range(s, O, 4 * N * outliers, [&](int64_t begin, int64_t end, int) {
+      for (int64_t o = begin; o < end; ++o) {
+        const int8_t* panel = reinterpret_cast<const int8_t*>(w.codes) + o / kRows * PackedWeight::panel_bytes(w.format, I) + o % kRows * 4;
+        for (int64_t c = 0; c < outliers; ++c) {
+          const int64_t k = columns[c];
+          const float weight = static_cast<float>(panel[k / 4 * 4 * kRows + k % 4]) * row_scale[o] / 127.0f;
+          for (int64_t n = 0; n < N; ++n) sums[n * O + o] += outlier_x[n * outliers + c] * weight;
+        }
+      }
+    });
+  }
+  parallel_range(s, N * O, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) y[i] = from_float<T>(sums[i]);
+  });
+}
+
+// dropout(x) into scratch; x itself when p is 0.
+template <class T>
+const T* dropped(Stream& s, const View& x, double p, int64_t seed, int64_t offset, T* room) {
+  if (p <= 0) return x.as<T>();
+  const float drop = static_cast<float>(p), scale = static_cast<float>(1.0 / (1.0 - p));
+  const int64_t n = x.size();
+  parallel_range(s, (n + 3) / 4, 24, [&](int64_t begin, int64_t end, int) {
+    each_random(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), begin * 4, end * 4 < n ? end * 4 : n,
+                [&](int64_t i, uint32_t bits) { room[i] = from_float<T>(unit_uniform(bits) >= drop ? to_float(x.as<T>()[i]) * scale : 0.0f); });
+  });
+  return room;
+}
+
+}  // namespace
+
+void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, QuantFormat format, int64_t block, int64_t out_features, double threshold) {
+  const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, out_features, x.cols());
+  by_dtype(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    if (format == QuantFormat::int8) return int8_forward<T>(s, w, x, b, threshold, y.as<T>());
+    if (x.rows() <= kVectorRows) return few_rows<T, T>(s, w, x.as<T>(), x.rows(), b, y.as<T>());
+    const Weight weight{&w, {}};
+    const PanelSource source{fill<true>, &weight};
+    gemm_panels(s, x.rows(), w.O, w.I, {x.data, x.dtype, w.I, 1}, source, {y.data, y.dtype, w.O}, {.bias = b.data});
+  });
+}
+
+void linear_quantized_dx(Stream& s, Out dx, In dy, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, QuantFormat format, int64_t block, int64_t in_features) {
+  const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, dy.cols(), in_features);
+  const Weight weight{&w, {}};
+  const PanelSource source{fill<false>, &weight};
+  gemm_panels(s, dy.rows(), w.I, w.O, {dy.data, dy.dtype, w.O, 1}, source, {dx.data, dx.dtype, w.I});
+}
+
+void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, In lora_a, In lora_b, QuantFormat format, int64_t block, int64_t out_features,
+                           double threshold, double scaling, double dropout, int64_t seed, int64_t offset) {
+  const int64_t N = x.rows(), I = x.cols(), O = out_features, r = lora_a.dim(0);
+  const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, O, I);
+  by_dtype(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    T* room = static_cast<T*>(s.shared.get(static_cast<size_t>(N * (I + r)) * sizeof(T) + 64));
+    const T* kept = dropped(s, x, dropout, seed, offset, room);
+    gemm(s, N, r, I, {kept, x.dtype, I, 1}, {lora_a.data, x.dtype, 1, I}, {u.data, x.dtype, r});
+    if (format == QuantFormat::int8) {
+      int8_forward<T>(s, w, x, b, threshold, y.as<T>());
+      gemm(s, N, O, r, {u.data, x.dtype, r, 1}, {lora_b.data, x.dtype, 1, r}, {y.data, x.dtype, O}, {.accumulate = true, .alpha = static_cast<float>(scaling)});
+      return;
+    }
+    // [x | s u]: the copy costs 1/O of the product.
+    parallel_range(s, N, I + r, [&](int64_t begin, int64_t end, int) {
+      for (int64_t n = begin; n < end; ++n) {
+        std::memcpy(static_cast<void*>(room + n * (I + r)), x.as<T>() + n * I, static_cast<size_t>(I) * sizeof(T));
+        for (int64_t i = 0; i < r; ++i) room[n * (I + r) + I + i] = from_float<T>(static_cast<float>(scaling) * to_float(u.as<T>()[n * r + i]));
+      }
+    });
+    const Weight weight{&w, lora_b, r, 1, r};
+    const PanelSource source{fill<true>, &weight};
+    gemm_panels(s, N, O, I + r, {room, x.dtype, I + r, 1}, source, {y.data, y.dtype, O}, {.bias = b.data});
+  });
+}
+
+void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy, In x, In u, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, In lora_a, In lora_b, QuantFormat format, int64_t block,
+                                    double scaling, double dropout, int64_t seed, int64_t offset) {
+  const int64_t N = x.rows(), I = x.cols(), O = dy.cols(), r = lora_a.dim(0);
+  const float factor = static_cast<float>(scaling);
+  const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, O, I);
+  by_dtype(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    // [dy | t] (N, O + r), then dropout(x) or the branch's gradient (N,I)
+    const int64_t row = O + r;
+    T* both = static_cast<T*>(s.shared.get(static_cast<size_t>(N * row + N * I) * sizeof(T) + 64));
+    T* branch = both + N * row;
+    gemm(s, N, r, O, {dy.data, x.dtype, O, 1}, {lora_b.data, x.dtype, r, 1}, {both + O, x.dtype, row}, {.alpha = factor});
+    if (db) gemm(s, O, r, N, {dy.data, x.dtype, 1, O}, {u.data, x.dtype, r, 1}, {db.data, DType::f32, r}, {.accumulate = true, .alpha = factor});
+    if (da) {
+      const T* kept = dropped(s, x, dropout, seed, offset, branch);
+      gemm(s, r, I, N, {both + O, x.dtype, 1, row}, {kept, x.dtype, I, 1}, {da.data, DType::f32, I}, {.accumulate = true});
+    }
+    if (!dx) return;
+    parallel_range(s, N, O, [&](int64_t begin, int64_t end, int) {
+      for (int64_t n = begin; n < end; ++n) std::memcpy(static_cast<void*>(both + n * row), dy.as<T>() + n * O, static_cast<size_t>(O) * sizeof(T));
+    });
+    const bool drops = dropout > 0;  // the mask lies between the branch and dx: then the branch cannot share dx's sum
+    const Weight weight = drops ? Weight{&w, {}} : Weight{&w, lora_a, 1, I, r};
+    const PanelSource source{fill<false>, &weight};
+    gemm_panels(s, N, I, drops ? O : row, {both, x.dtype, row, 1}, source, {dx.data, x.dtype, I});
+    if (!drops) return;
+    gemm(s, N, I, r, {both + O, x.dtype, row, 1}, {lora_a.data, x.dtype, I, 1}, {branch, x.dtype, I});
+    const float drop = static_cast<float>(dropout), scale = static_cast<float>(1.0 / (1.0 - dropout));
+    const int64_t n = N * I;
+    parallel_range(s, (n + 3) / 4, 24, [&](int64_t begin, int64_t end, int) {
+      each_random(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), begin * 4, end * 4 < n ? end * 4 : n, [&](int64_t i, uint32_t bits) {
+        if (unit_uniform(bits) >= drop) dx.as<T>()[i] = from_float<T>(to_float(dx.as<T>()[i]) + scale * to_float(branch[i]));
+      });
+    });
+  });
+}
+
+}  // namespace anymal::cpu::ANYMAL_LEVEL

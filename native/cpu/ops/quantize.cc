@@ -1,0 +1,150 @@
+// Block quantisation with the numbers of bitsandbytes: 4-bit codes, int8 rows, the 8-bit dynamic map, and double quantisation of block maxima.
+// Scaling multiplies by the reciprocal of the block's maximum; dividing would give other codes next to a threshold.
+#include "quant/tables.h"
+
+#include "cpu/dynamic_code.h"
+#include "cpu/ops.h"
+
+namespace anymal::cpu::ANYMAL_LEVEL {
+namespace {
+
+template <class T>
+float absolute_maximum(const T* x, int64_t n) {
+  float most = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float a = std::fabs(to_float(x[i]));
+    most = a > most || a != a ? a : most;
+  }
+  return most;
+}
+
+uint8_t code_nf4(float x) {
+  int code = 0;
+  for (float t : quant::kNf4Thresholds) code += x > t;
+  return static_cast<uint8_t>(code);
+}
+uint8_t code_fp4(float x) {
+  int rank = 0;
+  for (float t : quant::kFp4Thresholds) rank += std::fabs(x) > t;
+  return static_cast<uint8_t>(quant::kFp4Order[rank] | (x < 0 ? 8 : 0));
+}
+
+int64_t block_count(int64_t n, int64_t block) { return (n + block - 1) / block; }
+
+}  // namespace
+
+// Block sizes are even, so a block owns whole bytes; only the last may end on half a byte, whose low nibble is 0.
+void quantize_4bit(Stream& s, Out codes, Out absmax, In w, QuantFormat format, int64_t block) {
+  const int64_t n = w.size();
+  by_dtype(w.dtype, [&](auto t) {
+    const auto* from = w.as<decltype(t)>();
+    parallel_range(s, block_count(n, block), 16 * block, [&](int64_t begin, int64_t end, int) {
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t first = b * block, count = first + block < n ? block : n - first;
+        const float most = absolute_maximum(from + first, count), inverse = 1.0f / most;
+        absmax.as<float>()[b] = most;
+        uint8_t* to = codes.as<uint8_t>() + first / 2;
+        const auto code = [&](int64_t i) {
+          const float x = to_float(from[first + i]) * inverse;
+          return format == QuantFormat::nf4 ? code_nf4(x) : code_fp4(x);
+        };
+        for (int64_t i = 0; i < count; i += 2) to[i / 2] = static_cast<uint8_t>(code(i) << 4 | (i + 1 < count ? code(i + 1) : 0));
+      }
+    });
+  });
+}
+
+void dequantize_4bit(Stream& s, Out w, In codes, In absmax, QuantFormat format, int64_t block) {
+  const int64_t n = w.size();
+  const float* book = quant::code_book(format);
+  by_dtype(w.dtype, [&](auto t) {
+    using T = decltype(t);
+    parallel_range(s, block_count(n, block), block, [&](int64_t begin, int64_t end, int) {
+      for (int64_t b = begin; b < end; ++b) {
+        const float scale = absmax.as<float>()[b];
+        const int64_t last = (b + 1) * block < n ? (b + 1) * block : n;
+        for (int64_t i = b * block; i < last; ++i) {
+          const uint8_t byte = codes.as<uint8_t>()[i / 2];
+          w.as<T>()[i] = from_float<T>(book[i % 2 ? byte & 15 : byte >> 4] * scale);
+        }
+      }
+    });
+  });
+}
+
+// codes = round half to even of w * (127 / scale); a row of zeros gives scale 0 and codes 0.
+void quantize_rows_int8(Stream& s, Out codes, Out scale, In w) {
+  const int64_t cols = w.cols();
+  by_dtype(w.dtype, [&](auto t) {
+    const auto* from = w.as<decltype(t)>();
+    parallel_range(s, w.rows(), 4 * cols, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) {
+        const float most = absolute_maximum(from + r * cols, cols), factor = most > 0 ? 127.0f / most : 0.0f;
+        scale.as<float>()[r] = most;
+        for (int64_t j = 0; j < cols; ++j) codes.as<int8_t>()[r * cols + j] = static_cast<int8_t>(std::nearbyintf(to_float(from[r * cols + j]) * factor));
+      }
+    });
+  });
+}
+
+void dequantize_rows_int8(Stream& s, Out w, In codes, In scale) {
+  const int64_t cols = codes.cols();
+  by_dtype(w.dtype, [&](auto t) {
+    using T = decltype(t);
+    parallel_range(s, codes.rows(), cols, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) {
+        const float factor = scale.as<float>()[r] / 127.0f;
+        for (int64_t j = 0; j < cols; ++j) w.as<T>()[r * cols + j] = from_float<T>(static_cast<float>(codes.as<int8_t>()[r * cols + j]) * factor);
+      }
+    });
+  });
+}
+
+void quantize_dynamic(Stream& s, Out codes, Out absmax, In x, int64_t block, bool is_signed) {
+  const int64_t n = x.size();
+  const float* map = quant::dynamic_map(is_signed);
+  by_dtype(x.dtype, [&](auto t) {
+    const auto* from = x.as<decltype(t)>();
+    parallel_range(s, block_count(n, block), 40 * block, [&](int64_t begin, int64_t end, int) {
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t first = b * block, count = first + block < n ? block : n - first;
+        const float most = absolute_maximum(from + first, count), inverse = 1.0f / most;
+        absmax.as<float>()[b] = most;
+        for (int64_t i = first; i < first + count; ++i) codes.as<uint8_t>()[i] = dynamic_code(to_float(from[i]) * inverse, map);
+      }
+    });
+  });
+}
+
+void dequantize_dynamic(Stream& s, Out x, In codes, In absmax, int64_t block, bool is_signed) {
+  const float* map = quant::dynamic_map(is_signed);
+  parallel_range(s, x.size(), 2, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) x.as<float>()[i] = map[codes.as<uint8_t>()[i]] * absmax.as<float>()[i / block];
+  });
+}
+
+void quantize_absmax(Stream&, Out codes, Out nested_absmax, Out offset, In absmax) {
+  const int64_t n = absmax.size();
+  const float* from = absmax.as<float>();
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += from[i];
+  const float mean = n > 0 ? static_cast<float>(sum / static_cast<double>(n)) : 0.0f;
+  *offset.as<float>() = mean;
+  const float* map = quant::dynamic_map(true);
+  for (int64_t b = 0; b < block_count(n, quant::kNestedBlock); ++b) {
+    const int64_t first = b * quant::kNestedBlock, last = first + quant::kNestedBlock < n ? first + quant::kNestedBlock : n;
+    float most = 0;
+    for (int64_t i = first; i < last; ++i) most = std::fabs(from[i] - mean) > most ? std::fabs(from[i] - mean) : most;
+    nested_absmax.as<float>()[b] = most;
+    const float inverse = 1.0f / most;
+    for (int64_t i = first; i < last; ++i) codes.as<uint8_t>()[i] = dynamic_code((from[i] - mean) * inverse, map);
+  }
+}
+
+void dequantize_absmax(Stream&, Out absmax, In codes, In nested_absmax, In offset) {
+  const float* map = quant::dynamic_map(true);
+  for (int64_t i = 0; i < codes.size(); ++i)
+    absmax.as<float>()[i] = map[codes.as<uint8_t>()[i]] * nested_absmax.as<float>()[i / quant::kNestedBlock] + *offset.as<float>();
+}
+
+}  // namespace anymal::cpu::ANYMAL_LEVEL
