@@ -1,0 +1,268 @@
+// Reverse-mode gradients. Each differentiable op records a node: where its inputs came from, and a closure from the gradients of its outputs
+// to those of its inputs. Nodes are numbered as they are made, so the descending order of numbers is a valid order for backward.
+import { AnymalError, expected } from "./errors.js";
+import { type Handle, native } from "./native.js";
+import { randomState, setRandomState } from "./random.js";
+import { keep, scope } from "./scope.js";
+import { collected, dtypeCode, Tensor } from "./tensor.js";
+
+/** Where a tensor stands: output `slot` of `node`. */
+export interface Edge {
+  readonly node: Node;
+  readonly slot: number;
+}
+
+/** Gives a buffer that the op ADDS the gradient of input `i` to (f32), or undefined when that input wants none. */
+export type Into = (i: number) => Tensor | undefined;
+/** Gradients of the outputs (undefined where none arrived) to gradients of the inputs; undefined where none, or where `into` took it. */
+export type Backward = (grads: readonly (Tensor | undefined)[], into: Into) => readonly (Tensor | undefined)[];
+
+type Parent = { edge: Edge; shape: readonly number[] } | { leaf: Tensor } | undefined;
+
+let made = 0;
+let enabled = true;
+/** What ran under noGrad wanted gradients: checkpoint() needs to know. */
+let wanted = false;
+/** Aliases made by save() since the last record(). */
+let saved: Tensor[] = [];
+
+export class Node {
+  readonly id = ++made;
+  readonly grads: (Tensor | undefined)[];
+  #freed = false;
+  constructor(
+    outputs: number,
+    readonly parents: readonly Parent[],
+    readonly backward: Backward | undefined,
+    private readonly saved: readonly Tensor[],
+  ) {
+    this.grads = new Array(outputs).fill(undefined);
+    if (saved.length) collected.register(this, saved.map((t) => t.handle) as Handle[], this);
+  }
+  get freed(): boolean {
+    return this.#freed;
+  }
+  free(): void {
+    if (this.#freed) return;
+    this.#freed = true;
+    if (this.saved.length) {
+      collected.unregister(this);
+      native().tensor_dispose(this.saved.map((t) => t.release()));
+    }
+    for (const [slot, grad] of this.grads.entries()) {
+      if (grad && !grad.disposed) grad.dispose();
+      this.grads[slot] = undefined;
+    }
+  }
+}
+
+export function isGradEnabled(): boolean {
+  return enabled;
+}
+
+/** Ops inside record nothing. */
+export function noGrad<T>(fn: () => T): T {
+  return withGrad(false, fn);
+}
+function withGrad<T>(on: boolean, fn: () => T): T {
+  const before = enabled;
+  enabled = on;
+  try {
+    return fn();
+  } finally {
+    enabled = before;
+  }
+}
+
+/** Does a gradient have to reach this input? */
+export function wantsGrad(tensor: Tensor | undefined): tensor is Tensor {
+  return enabled && tensor !== undefined && tensor.requiresGrad;
+}
+
+/** An alias that the node being recorded owns until backward has passed it. */
+export function save(tensor: Tensor): Tensor {
+  const alias = keep(new Tensor(native().tensor_alias(tensor.handle), tensor.device));
+  collected.unregister(alias);
+  saved.push(alias);
+  return alias;
+}
+
+/**
+ * Puts an op on the tape when one of its inputs requires a gradient. `prepare` is called only then: it saves what backward needs and returns
+ * the backward closure. Returns `outputs` as given.
+ */
+export function record<T extends Tensor | readonly Tensor[]>(outputs: T, inputs: readonly (Tensor | undefined)[], prepare: () => Backward): T {
+  if (!inputs.some((t) => t?.requiresGrad)) return outputs;
+  if (!enabled) {
+    wanted = true;
+    return outputs;
+  }
+  const outer = saved;
+  saved = [];
+  let node: Node;
+  try {
+    const backward = prepare();
+    const list = (outputs instanceof Tensor ? [outputs] : outputs) as readonly Tensor[];
+    node = new Node(list.length, inputs.map(parentOf), backward, saved);
+    for (const [slot, tensor] of list.entries()) {
+      tensor.edge = { node, slot };
+      tensor.requiresGrad = true;
+    }
+  } finally {
+    saved = outer;
+  }
+  return outputs;
+}
+
+function parentOf(input: Tensor | undefined): Parent {
+  if (!input?.requiresGrad) return undefined;
+  return input.edge ? { edge: input.edge, shape: input.shape } : { leaf: input };
+}
+
+/** Adds what flows into a node's output. Takes `grad` over. */
+function arrive({ node, slot }: Edge, grad: Tensor): void {
+  const before = node.grads[slot];
+  if (!before) {
+    node.grads[slot] = keep(grad);
+    return;
+  }
+  const [wide, other] = before.dtype === grad.dtype ? [before, grad] : before.dtype === "f32" ? [before, widened(grad)] : [widened(before), grad];
+  node.grads[slot] = keep(new Tensor(native().add(wide.handle, other.handle), wide.device));
+  for (const t of new Set([before, grad, wide, other])) if (!t.disposed) t.dispose();
+}
+function widened(t: Tensor): Tensor {
+  return new Tensor(native().cast(t.handle, dtypeCode("f32")), t.device);
+}
+
+/** The leaf's f32 gradient buffer, zero at first. */
+function gradOf(leaf: Tensor): Tensor {
+  leaf.grad ??= keep(Tensor.zeros(leaf.shape, { device: leaf.device }));
+  return leaf.grad;
+}
+
+/** Gradients of a scalar loss (or of any tensor, given its gradient) into `grad` of every leaf. Frees the tape as it passes. */
+export function backward(loss: Tensor, grad?: Tensor): void {
+  if (!loss.edge) {
+    if (loss.requiresGrad) throw new AnymalError("E_GRAD", "backward: expected the result of an op, got a leaf; its gradient is the one you would pass in");
+    throw new AnymalError("E_GRAD", "backward: expected a tensor that depends on one with requiresGrad, got one that does not; was it made inside noGrad(), or detached?");
+  }
+  if (!grad && loss.size !== 1) throw expected("E_GRAD", "backward", "a loss of one element, or an explicit gradient", `shape [${loss.shape}]`, "sum() it first");
+  if (grad && String(grad.shape) !== String(loss.shape)) throw expected("E_SHAPE", "backward", `a gradient of shape [${loss.shape}]`, `[${grad.shape}]`);
+  const seed = grad ? grad.detach() : Tensor.full(loss.shape, 1, { dtype: loss.dtype, device: loss.device });
+  propagate([{ edge: loss.edge, grad: seed }]);
+}
+
+function propagate(roots: readonly { edge: Edge; grad: Tensor }[]): void {
+  const order = reachable(roots.map(({ edge }) => edge.node));
+  for (const { edge, grad } of roots) arrive(edge, grad);
+  const before = enabled;
+  enabled = false;
+  try {
+    for (const node of order) {
+      if (node.grads.some((g) => g !== undefined)) step(node);
+      if (node.backward) node.free(); // a node without one collects for its owner
+    }
+  } finally {
+    enabled = before;
+    for (const node of order) if (node.backward) node.free();
+  }
+}
+
+/** Every node that gradients may pass, latest first. */
+function reachable(roots: readonly Node[]): Node[] {
+  const seen = new Set<Node>();
+  const todo = [...roots];
+  for (let node = todo.pop(); node; node = todo.pop()) {
+    if (seen.has(node)) continue;
+    if (node.freed)
+      throw new AnymalError("E_TAPE_FREED", "backward: this graph was walked before and freed itself; run the forward pass again, or add the losses and call backward once");
+    seen.add(node);
+    for (const parent of node.parents) if (parent && "edge" in parent) todo.push(parent.edge.node);
+  }
+  return [...seen].sort((a, b) => b.id - a.id);
+}
+
+function step(node: Node): void {
+  if (!node.backward) return;
+  const { parents, grads, backward } = node;
+  const buffers: (Tensor | undefined)[] = [];
+  const into: Into = (i) => {
+    const parent = parents[i];
+    if (!parent) return undefined;
+    if ("leaf" in parent) return gradOf(parent.leaf);
+    buffers[i] ??= Tensor.zeros(parent.shape, { device: (grads.find((g) => g) as Tensor).device });
+    return buffers[i];
+  };
+  // Intermediates of the closure go with the scope; gradients that are handed on leave it.
+  const results = scope(() => {
+    const out = backward(grads, into);
+    return parents.map((parent, i) => {
+      if (!parent) return undefined;
+      const g = out[i];
+      return [buffers[i], g && (grads.includes(g) || out.indexOf(g) < i ? g.detach() : g)] as const;
+    });
+  });
+  for (const [i, parent] of parents.entries()) {
+    for (const grad of results[i] ?? []) {
+      if (!grad || !parent) continue;
+      if ("leaf" in parent) {
+        native().accumulate(gradOf(parent.leaf).handle, grad.handle, 1);
+        grad.dispose();
+      } else arrive(parent.edge, grad);
+    }
+  }
+}
+
+/**
+ * Runs `fn` without saving anything but its inputs, and runs it again in backward with the same random numbers (gradient checkpointing,
+ * arXiv 1604.06174). Parameters that `fn` reaches on its own get their gradients too. Gradients are bit-equal to those of plain `fn`.
+ */
+export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  if (!enabled) return fn(...inputs);
+  const random = randomState();
+  const outer = wanted;
+  wanted = false;
+  let output: Tensor;
+  let needed: boolean;
+  try {
+    output = scope(() => noGrad(() => fn(...inputs)));
+    needed = wanted || inputs.some((t) => t.requiresGrad);
+  } finally {
+    wanted = outer;
+  }
+  if (!needed) return output;
+  // A node collects the gradient of each input, so that sums round as they would on one tape.
+  const kept = inputs.map((t) => ({ alias: keep(t.detach()), requiresGrad: t.requiresGrad }));
+  for (const { alias } of kept) collected.unregister(alias);
+  const again: Backward = ([dy]) => {
+    const now = randomState();
+    setRandomState(random);
+    try {
+      return scope(() => {
+        const collectors = kept.map(({ requiresGrad }) => (requiresGrad ? new Node(1, [], undefined, []) : undefined));
+        const fresh = kept.map(({ alias }, i) => {
+          const t = alias.detach();
+          const node = collectors[i];
+          if (node) {
+            t.requiresGrad = true;
+            t.edge = { node, slot: 0 };
+          }
+          return t;
+        });
+        const out = withGrad(true, () => fn(...fresh));
+        if (out.edge) propagate([{ edge: out.edge, grad: (dy as Tensor).detach() }]);
+        return collectors.map((node) => {
+          const g = node?.grads[0];
+          if (g) g.kept = false;
+          return g;
+        });
+      });
+    } finally {
+      setRandomState(now);
+    }
+  };
+  const node = new Node(1, inputs.map(parentOf), again, kept.map(({ alias }) => alias));
+  output.edge = { node, slot: 0 };
+  output.requiresGrad = true;
+  return output;
+}

@@ -1,0 +1,143 @@
+// A device: one native queue that a thread of its own works off. Ops return at once; data is read back asynchronously.
+import { expected } from "./errors.js";
+import { native } from "./native.js";
+
+export interface DeviceOptions {
+  /** CPU: threads of the pool; default: the number of cores, or ANYMAL_THREADS. */
+  threads?: number;
+  /** CPU: a dispatch level to force, "generic" | "avx2" | "avx512" | "avx512_bf16" | "amx"; default: the highest, or ANYMAL_CPU_LEVEL. */
+  level?: string;
+  /** CUDA: which card. */
+  index?: number;
+}
+
+export interface DeviceMemory {
+  /** Bytes handed out to tensors and intermediates. */
+  bytesInUse: number;
+  /** High-water mark of bytesInUse since the device was opened or resetPeak(). */
+  bytesPeak: number;
+  /** Bytes held from the system, cached ones included. */
+  bytesReserved: number;
+  /** Tensors alive in this thread. */
+  tensors: number;
+}
+
+export class Device {
+  #id: number | undefined;
+  constructor(
+    readonly name: string,
+    id: number,
+    private readonly forget: () => void,
+  ) {
+    this.#id = id;
+  }
+
+  /** The native device's number. */
+  get id(): number {
+    if (this.#id === undefined) throw expected("E_DISPOSED", `device "${this.name}"`, "an open device", "one that was closed");
+    return this.#id;
+  }
+
+  /** One line for humans, e.g. "cpu: avx512_bf16, 2 threads". */
+  describe(): string {
+    return native().device_describe(this.id);
+  }
+  /** Resolves when all that was enqueued has run; rejects with the first error of it. */
+  synchronize(): Promise<void> {
+    return native().device_synchronize(this.id);
+  }
+  memory(): DeviceMemory {
+    return native().device_memory(this.id);
+  }
+  resetPeak(): void {
+    native().device_reset_peak(this.id);
+  }
+
+  /**
+   * Records the ops that `fn` enqueues, once, without running them; replay() runs them. Inside: no data from or to the host. Buffers made
+   * inside belong to the capture; tensors that `fn` returns hold the result of the latest replay.
+   */
+  capture<T>(fn: () => T): Capture<T> {
+    const n = native();
+    const id = n.capture_begin(this.id);
+    let result: T;
+    try {
+      result = fn();
+    } catch (error) {
+      n.capture_end(id);
+      n.capture_dispose(id);
+      throw error;
+    }
+    n.capture_end(id);
+    return new Capture(id, result);
+  }
+
+  /** Finishes what is enqueued and frees everything on the device; its tensors are disposed. */
+  async close(): Promise<void> {
+    const id = this.id;
+    this.#id = undefined;
+    this.forget();
+    await native().device_close(id);
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#id !== undefined) await this.close();
+  }
+}
+
+export class Capture<T> {
+  #id: number | undefined;
+  constructor(
+    id: number,
+    readonly result: T,
+  ) {
+    this.#id = id;
+  }
+  replay(): void {
+    native().capture_replay(this.#open());
+  }
+  dispose(): void {
+    native().capture_dispose(this.#open());
+    this.#id = undefined;
+  }
+  [Symbol.dispose](): void {
+    if (this.#id !== undefined) this.dispose();
+  }
+  #open(): number {
+    if (this.#id === undefined) throw expected("E_DISPOSED", "capture", "a capture that is alive", "one that was disposed");
+    return this.#id;
+  }
+}
+
+const open = new Map<string, Device>();
+let toldFallback = false;
+
+/**
+ * The device of that name and options; the same object for the same arguments. "auto" takes CUDA where it works and the CPU elsewhere, and
+ * says once why; asking for "cuda" and not getting it throws E_DEVICE with the reason.
+ */
+export function device(name: "cpu" | "cuda" | "auto" | (string & {}) = "cpu", options: DeviceOptions = {}): Device {
+  if (name === "auto") {
+    try {
+      return device("cuda", options.index === undefined ? {} : { index: options.index });
+    } catch (error) {
+      if (!toldFallback) process.emitWarning(`${(error as Error).message}; running on the CPU`, { code: "ANYMAL_CPU_FALLBACK" });
+      toldFallback = true;
+      return device("cpu", options);
+    }
+  }
+  const text = Object.entries(options)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(";");
+  const key = `${name}|${text}`;
+  const known = open.get(key);
+  if (known) return known;
+  const made = new Device(name, native().device_open(name, text), () => open.delete(key));
+  open.set(key, made);
+  return made;
+}
+
+/** Where tensors go when no device is named: ANYMAL_DEVICE, or the CPU. */
+export function defaultDevice(): Device {
+  return device(process.env.ANYMAL_DEVICE ?? "cpu");
+}

@@ -1,0 +1,73 @@
+// Scopes dispose intermediates: every tensor made inside, except what is returned, what keep() names, and parameters.
+import { AnymalError } from "./errors.js";
+import { native } from "./native.js";
+import type { Tensor } from "./tensor.js";
+
+// Synchronous code only, so a plain stack per thread is enough.
+const stack: Tensor[][] = [];
+
+/** Called by every new tensor. False when no scope is open. */
+export function enroll(tensor: Tensor): boolean {
+  const top = stack[stack.length - 1];
+  top?.push(tensor);
+  return top !== undefined;
+}
+
+/** Takes a tensor out of the care of all scopes: its owner disposes it. */
+export function keep<T extends Tensor>(tensor: T): T {
+  tensor.kept = true;
+  return tensor;
+}
+
+/** Every Tensor in a returned value: itself, or inside arrays, maps, plain objects and disposable results. */
+function* tensorsIn(value: unknown, depth = 0): Generator<Tensor> {
+  if (typeof value !== "object" || value === null || depth > 4) return;
+  if ("handle" in value && "requiresGrad" in value) {
+    yield value as Tensor;
+    return;
+  }
+  if (ArrayBuffer.isView(value)) return;
+  const parts = value instanceof Map ? value.values() : Array.isArray(value) ? value : isPlain(value) ? Object.values(value) : [];
+  for (const part of parts) yield* tensorsIn(part, depth + 1);
+}
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+/** Runs `fn` and disposes the tensors it made, except those in its result, those given to keep(), and leaves that require gradients. */
+export function scope<T>(fn: () => T): T {
+  const mine: Tensor[] = [];
+  stack.push(mine);
+  let result: T;
+  try {
+    result = fn();
+    if (result instanceof Promise) {
+      result.catch(() => undefined); // it fails on its disposed tensors, and nobody will ask it
+      throw new AnymalError("E_ASYNC_SCOPE", "scope: expected a synchronous function, got one that returns a promise; await outside of the scope");
+    }
+  } catch (error) {
+    stack.pop();
+    disposeAll(mine);
+    throw error;
+  }
+  stack.pop();
+  const returned = new Set(tensorsIn(result));
+  const outer = stack[stack.length - 1];
+  const rest: Tensor[] = [];
+  for (const tensor of mine) {
+    if (!returned.has(tensor)) rest.push(tensor);
+    else outer?.push(tensor);
+  }
+  disposeAll(rest);
+  return result;
+}
+
+function disposeAll(tensors: readonly Tensor[]): void {
+  const handles: number[] = [];
+  for (const tensor of tensors) {
+    if (tensor.disposed || tensor.kept || tensor.isParameter) continue;
+    handles.push(tensor.release());
+  }
+  if (handles.length) native().tensor_dispose(handles);
+}

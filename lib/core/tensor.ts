@@ -1,0 +1,200 @@
+// A tensor owns one native handle. Contiguous, row-major; shape and dtype are asked for once and remembered.
+import { type Edge, record } from "./autograd.js";
+import { defaultDevice, type Device } from "./device.js";
+import { expected } from "./errors.js";
+import { type Handle, native } from "./native.js";
+import { enroll } from "./scope.js";
+
+export type DType = "f32" | "bf16" | "i32" | "u8";
+export type TensorData = Float32Array | Int32Array | Uint8Array;
+
+const DTYPES: readonly DType[] = ["f32", "bf16", "i32", "u8"];
+export const dtypeCode = (dtype: DType): number => {
+  const code = DTYPES.indexOf(dtype);
+  if (code < 0) throw expected("E_DTYPE", "tensor", `one of ${DTYPES.join(", ")}`, dtype);
+  return code;
+};
+
+export interface TensorOptions {
+  dtype?: DType | undefined;
+  device?: Device | undefined;
+  requiresGrad?: boolean | undefined;
+}
+
+// The net under tensors that nobody disposed: frees them when they are collected, and says so once. Only tensors made outside of scopes and
+// what the tape saved are registered: registration costs more than an op call.
+let toldLeak = false;
+export const collected = new FinalizationRegistry<Handle[]>((handles) => {
+  if (!toldLeak) {
+    toldLeak = true;
+    process.emitWarning("tensors were garbage collected without dispose(); native memory is freed late this way: use scope(), `using` or dispose()", {
+      code: "ANYMAL_LEAK",
+    });
+  }
+  for (const handle of handles) {
+    try {
+      native().tensor_dispose(handle);
+    } catch {
+      // Its device was closed: the handle went with it.
+    }
+  }
+});
+
+export class Tensor {
+  #handle: Handle | undefined;
+  #spec: { shape: readonly number[]; dtype: DType } | undefined;
+  /** Gradients flow into it. On a leaf (not the result of an op) they add up in `grad`. */
+  requiresGrad = false;
+  /** f32, on leaves only. */
+  grad: Tensor | undefined;
+  /** Where this tensor stands on the tape; undefined on leaves. */
+  edge: Edge | undefined;
+  /** Out of the care of scopes; see keep(). */
+  kept = false;
+
+  /** Takes over a native handle. Users make tensors with from, empty, zeros, full and ops. */
+  constructor(
+    handle: Handle,
+    readonly device: Device,
+  ) {
+    this.#handle = handle;
+    if (!enroll(this)) collected.register(this, [handle], this);
+  }
+
+  /** From numbers on the host, copied. Plain arrays and Float32Array give f32 (or bf16, rounded), Int32Array i32, Uint8Array u8 unless `dtype` says else. */
+  static from(data: TensorData | readonly number[], shape: readonly number[], { dtype, device = defaultDevice(), requiresGrad = false }: TensorOptions = {}): Tensor {
+    const wanted = dtype ?? (data instanceof Int32Array ? "i32" : data instanceof Uint8Array ? "u8" : "f32");
+    const size = shape.reduce((a, b) => a * b, 1);
+    if (data.length !== size) throw expected("E_SHAPE", "Tensor.from", `${size} numbers for shape [${shape}]`, data.length);
+    const tensor = new Tensor(native().tensor_from(device.id, dtypeCode(wanted), shape, toBytes(data, wanted)), device);
+    tensor.requiresGrad = requiresGrad;
+    return tensor;
+  }
+  /** Its bytes are garbage until written. */
+  static empty(shape: readonly number[], { dtype = "f32", device = defaultDevice(), requiresGrad = false }: TensorOptions = {}): Tensor {
+    const tensor = new Tensor(native().tensor_create(device.id, dtypeCode(dtype), shape), device);
+    tensor.requiresGrad = requiresGrad;
+    return tensor;
+  }
+  static full(shape: readonly number[], value: number, options?: TensorOptions): Tensor {
+    const tensor = Tensor.empty(shape, options);
+    native().fill(tensor.handle, value);
+    return tensor;
+  }
+  static zeros(shape: readonly number[], options?: TensorOptions): Tensor {
+    return Tensor.full(shape, 0, options);
+  }
+
+  get handle(): Handle {
+    if (this.#handle === undefined)
+      throw expected("E_DISPOSED", "tensor", "one that is alive", "one that was disposed", "return it from its scope(), keep() it, or dispose it later");
+    return this.#handle;
+  }
+  get disposed(): boolean {
+    return this.#handle === undefined;
+  }
+  #describe(): { shape: readonly number[]; dtype: DType } {
+    if (this.#spec && this.#handle !== undefined) return this.#spec;
+    const { shape, dtype } = native().tensor_spec(this.handle);
+    this.#spec = { shape, dtype: DTYPES[dtype] as DType };
+    return this.#spec;
+  }
+  get shape(): readonly number[] {
+    return this.#describe().shape;
+  }
+  get dtype(): DType {
+    return this.#describe().dtype;
+  }
+  get rank(): number {
+    return this.shape.length;
+  }
+  get size(): number {
+    return this.shape.reduce((a, b) => a * b, 1);
+  }
+  /** A leaf that trains: scopes leave it alone. */
+  get isParameter(): boolean {
+    return this.requiresGrad && this.edge === undefined;
+  }
+
+  /** The numbers, once all that leads to them has run. bf16 is widened to f32. Rejects when an op before failed. */
+  async data(): Promise<TensorData> {
+    const { dtype } = this;
+    const bytes = await native().tensor_read(this.handle);
+    if (dtype === "f32") return new Float32Array(bytes);
+    if (dtype === "i32") return new Int32Array(bytes);
+    if (dtype === "u8") return new Uint8Array(bytes);
+    return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (bits) => bits << 16).buffer);
+  }
+  /** The only number of a tensor of one element. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw expected("E_SHAPE", "item", "a tensor of one element", `shape [${this.shape}]`, "use data()");
+    return (await this.data())[0] as number;
+  }
+  /** Overwrites all of it from the host. */
+  write(data: TensorData | readonly number[]): void {
+    if (data.length !== this.size) throw expected("E_SHAPE", "write", `${this.size} numbers for shape [${this.shape}]`, data.length);
+    native().tensor_write(this.handle, toBytes(data, this.dtype));
+  }
+
+  /** The same elements under another shape, sharing the memory; one size may be -1. */
+  reshape(shape: readonly number[]): Tensor {
+    const known = shape.reduce((n, d) => (d === -1 ? n : n * d), 1);
+    const full = shape.includes(-1) ? shape.map((d) => (d === -1 ? this.size / known : d)) : shape;
+    const view = new Tensor(native().tensor_reshape(this.handle, full), this.device);
+    return record(view, [this], () => {
+      const before = this.shape;
+      return ([g]) => [g?.reshape(before)];
+    });
+  }
+  /** Rows [start, start + length) of the leading size, sharing the memory. */
+  slice(start: number, length: number): Tensor {
+    const view = new Tensor(native().tensor_slice(this.handle, start, length), this.device);
+    return record(view, [this], () => {
+      const full = this.shape[0] as number;
+      return ([g]) => [g && new Tensor(native().slice_place(g.handle, 0, start, full), g.device)];
+    });
+  }
+
+  /** A second owner of the same memory and of the same place on the tape. */
+  alias(): Tensor {
+    const tensor = this.detach();
+    tensor.edge = this.edge;
+    tensor.requiresGrad = this.requiresGrad && this.edge !== undefined;
+    return tensor;
+  }
+  /** A second owner of the same memory, off the tape. */
+  detach(): Tensor {
+    return new Tensor(native().tensor_alias(this.handle), this.device);
+  }
+
+  /** Frees the memory once what is enqueued has used it. A second call is an error. */
+  dispose(): void {
+    collected.unregister(this);
+    native().tensor_dispose(this.release());
+  }
+  /** Gives up the handle without disposing it: for who disposes many at once. */
+  release(): Handle {
+    const { handle } = this;
+    this.#handle = undefined;
+    this.edge = undefined;
+    return handle;
+  }
+  [Symbol.dispose](): void {
+    if (!this.disposed) this.dispose();
+  }
+}
+
+function toBytes(data: TensorData | readonly number[], dtype: DType): ArrayBufferView {
+  switch (dtype) {
+    case "f32":
+      return data instanceof Float32Array ? data : Float32Array.from(data);
+    case "i32":
+      return data instanceof Int32Array ? data : Int32Array.from(data);
+    case "u8":
+      return data instanceof Uint8Array ? data : Uint8Array.from(data);
+    case "bf16": {
+      const bits = new Uint32Array(Float32Array.from(data).buffer);
+      return Uint16Array.from(bits, (u) => ((u & 0x7fffffff) > 0x7f800000 ? (u >>> 16) | 0x40 : (u + 0x7fff + ((u >>> 16) & 1)) >>> 16));
+    }
+  }
+}

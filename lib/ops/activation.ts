@@ -1,0 +1,44 @@
+// Activations, gated ones (SwiGLU, GeGLU), and Flamingo's tanh gate.
+import { record, save } from "../core/autograd.js";
+import { expected } from "../core/errors.js";
+import { native } from "../core/native.js";
+import type { Tensor } from "../core/tensor.js";
+import { made, only } from "./result.js";
+
+/** In the order of `enum Activation` (native/backend.h). "gelu" is the erf form; "quick_gelu" is x·sigmoid(1.702x) of OpenAI's CLIP. */
+const KINDS = ["relu", "squared_relu", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "sigmoid", "identity"] as const;
+export type ActivationKind = (typeof KINDS)[number];
+
+function code(kind: ActivationKind): number {
+  const at = KINDS.indexOf(kind);
+  if (at < 0) throw expected("E_VALUE", "activation", `one of ${KINDS.join(", ")}`, kind);
+  return at;
+}
+
+export function activation(x: Tensor, kind: ActivationKind): Tensor {
+  const k = code(kind);
+  return record(made(native().activation(x.handle, k), x), [x], () => {
+    const sx = save(x);
+    return (g) => [made(native().activation_backward(only(g).handle, sx.handle, k), only(g))];
+  });
+}
+
+/** act(gate) · up, elementwise; "silu" makes SwiGLU (arXiv 2002.05202), "gelu" GeGLU. */
+export function gatedActivation(gate: Tensor, up: Tensor, kind: ActivationKind): Tensor {
+  const k = code(kind);
+  return record(made(native().gated_activation(gate.handle, up.handle, k), gate), [gate, up], () => {
+    const [sg, su] = [save(gate), save(up)];
+    return (g) => native().gated_activation_backward(only(g).handle, sg.handle, su.handle, k).map((h) => made(h, only(g)));
+  });
+}
+
+/** residual + tanh(g) · x (Flamingo, arXiv 2204.14198, 2.2). g is (1), or (G) for x (...,G,W). */
+export function tanhGate(x: Tensor, residual: Tensor | undefined, g: Tensor): Tensor {
+  return record(made(native().tanh_gate(x.handle, residual?.handle, g.handle), x), [x, residual, g], () => {
+    const [sx, sg] = [save(x), save(g)];
+    return (grads, into) => {
+      const dy = only(grads);
+      return [made(native().tanh_gate_backward(into(2)?.handle, dy.handle, sx.handle, sg.handle), dy), dy];
+    };
+  });
+}

@@ -1,0 +1,80 @@
+// Embedding and losses.
+import { record, save, wantsGrad } from "../core/autograd.js";
+import { native } from "../core/native.js";
+import { Tensor } from "../core/tensor.js";
+import { made, madeIf, only } from "./result.js";
+import { sum } from "./reduce.js";
+
+/** Rows of w (V,C) by ids (...) i32 → (...,C). */
+export function embedding(ids: Tensor, w: Tensor): Tensor {
+  return record(made(native().embedding(ids.handle, w.handle), w), [w], () => {
+    const at = save(ids);
+    return (g, into) => {
+      native().embedding_backward(into(0)?.handle, only(g).handle, at.handle);
+      return [];
+    };
+  });
+}
+
+/** loss (N) f32 from logits (N,V) and targets (N) i32; rows with the ignored target give 0. */
+export function softmaxCrossEntropy(logits: Tensor, target: Tensor, ignore = -100): Tensor {
+  const [h, l] = native().softmax_cross_entropy(logits.handle, target.handle, ignore);
+  const [loss, lse] = [made(h, logits), made(l, logits)];
+  record(loss, [logits], () => {
+    const [sz, sl, st] = [save(logits), save(lse), save(target)];
+    return (g) => [made(native().softmax_cross_entropy_backward(only(g).handle, sz.handle, sl.handle, st.handle, ignore), only(g))];
+  });
+  lse.dispose();
+  return loss;
+}
+
+export interface HeadCrossEntropyOptions {
+  ignore?: number;
+  /** Factor of every row's loss, e.g. 1 / (number of target tokens). */
+  scale?: number;
+}
+
+/**
+ * Scaled sum (1) of the cross entropies of x·wᵀ, x (N,C), w (V,C): logits exist in chunks only, and gradients are made in the same pass
+ * (Liger, arXiv 2410.10989, section 3.2).
+ */
+export function headCrossEntropy(x: Tensor, w: Tensor, target: Tensor, { ignore = -100, scale = 1 }: HeadCrossEntropyOptions = {}): Tensor {
+  const wantX = wantsGrad(x);
+  // Gradients are of the plain sum; the scale and what flows in multiply them in backward.
+  const dw = wantsGrad(w) ? Tensor.zeros(w.shape, { device: w.device }) : undefined;
+  const [l, d] = native().head_cross_entropy(wantX, dw?.handle, x.handle, w.handle, target.handle, undefined, ignore);
+  const [losses, dx] = [made(l, x), madeIf(d, x)];
+  const loss = sum(losses, scale);
+  losses.dispose();
+  record(loss, [x, w], () => {
+    const [sdx, sdw] = [dx && save(dx), dw && save(dw)];
+    return (g) => {
+      const factor = made(native().scale_add(only(g).handle, undefined, scale, 0), only(g));
+      const times = (t: Tensor | undefined) => t && made(native().scale_by(t.handle, factor.handle), t);
+      return [times(sdx), times(sdw)];
+    };
+  });
+  dx?.dispose();
+  dw?.dispose();
+  return loss;
+}
+
+/** In the order of `enum TemperatureForm`: CLIP multiplies by exp(t), IMU2CLIP divides by t. */
+const FORMS = ["exp", "reciprocal"] as const;
+
+/** Symmetric InfoNCE (1) of unit rows a, b (B,C) f32, temperature t (1) (CLIP, arXiv 2103.00020, figure 3). */
+export function contrastiveLoss(a: Tensor, b: Tensor, t: Tensor, form: (typeof FORMS)[number] = "exp"): Tensor {
+  const code = FORMS.indexOf(form);
+  const [h, z] = native().contrastive_loss(a.handle, b.handle, t.handle, code);
+  const [loss, logits] = [made(h, a), made(z, a)];
+  record(loss, [a, b, t], () => {
+    const want = [a.requiresGrad, b.requiresGrad] as const;
+    const [sa, sb, st, sz] = [save(a), save(b), save(t), save(logits)];
+    return (g, into) => {
+      const [da, db] = native().contrastive_loss_backward(...want, into(2)?.handle, only(g).handle, sa.handle, sb.handle, st.handle, sz.handle, code);
+      return [madeIf(da, sa), madeIf(db, sb)];
+    };
+  });
+  logits.dispose();
+  return loss;
+}
