@@ -1,6 +1,7 @@
 // Storage, and the handle table through which JavaScript holds tensors.
 #pragma once
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,7 +61,7 @@ class HandleTable {
     bool used = false;
   };
   Tensor release(uint32_t index);
-  std::vector<Slot> slots_;
+  std::deque<Slot> slots_;  // not a vector: a call holds references to its inputs while its outputs are added
   std::vector<uint32_t> free_;
   int64_t alive_ = 0;
 };
