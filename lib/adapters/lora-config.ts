@@ -1,0 +1,148 @@
+// adapter_config.json of PEFT's LoRA, and PEFT's rules for which modules it means.
+
+export interface LoraConfig {
+  r: number;
+  alpha: number;
+  dropout: number;
+  /** Names (a module matches by its last parts), one regular expression over the whole path, or "all-linear". */
+  targetModules: readonly string[] | string;
+  excludeModules: readonly string[] | string;
+  layersToTransform: readonly number[] | undefined;
+  layersPattern: readonly string[];
+  /** Regular expressions over the end of the path → their own r and alpha. */
+  rankPattern: Readonly<Record<string, number>>;
+  alphaPattern: Readonly<Record<string, number>>;
+  /** Scale by alpha/sqrt(r) instead of alpha/r (arXiv 2312.03732). */
+  rsLora: boolean;
+  bias: "none" | "all" | "lora_only";
+  /** Modules trained whole and stored beside the adapter. */
+  modulesToSave: readonly string[];
+  baseModel: string | undefined;
+}
+
+export class LoraConfigError extends Error {
+  readonly code = "E_LORA";
+  constructor(
+    readonly expected: string,
+    readonly got: string,
+  ) {
+    super(`LoRA: expected ${expected}, got ${got}`);
+    this.name = "LoraConfigError";
+  }
+}
+
+/** QLoRA's recipe as AnyMAL's second stage uses it, unless told otherwise. */
+export function loraConfig(options: Partial<LoraConfig> = {}): LoraConfig {
+  return {
+    r: 64,
+    alpha: 16,
+    dropout: 0,
+    targetModules: "all-linear",
+    excludeModules: [],
+    layersToTransform: undefined,
+    layersPattern: [],
+    rankPattern: {},
+    alphaPattern: {},
+    rsLora: false,
+    bias: "none",
+    modulesToSave: [],
+    baseModel: undefined,
+    ...options,
+  };
+}
+
+type Json = Record<string, unknown>;
+
+/** Variants of LoRA that change the arithmetic: reading past them would give another model without a word. */
+const REFUSED = [
+  "use_dora",
+  "fan_in_fan_out",
+  "use_qalora",
+  "lora_bias",
+  "megatron_config",
+  "layer_replication",
+  "target_parameters",
+  "trainable_token_indices",
+];
+
+export function parseLoraConfig(json: Json): LoraConfig {
+  if (json.peft_type !== "LORA") throw new LoraConfigError('peft_type "LORA"', JSON.stringify(json.peft_type) ?? "nothing");
+  for (const key of REFUSED) if (json[key]) throw new LoraConfigError(`no ${key}, which is not supported`, JSON.stringify(json[key]));
+  const layers = json.layers_to_transform;
+  return loraConfig({
+    r: Number(json.r),
+    alpha: Number(json.lora_alpha),
+    dropout: Number(json.lora_dropout ?? 0),
+    targetModules: (json.target_modules ?? []) as string[] | string,
+    excludeModules: (json.exclude_modules ?? []) as string[] | string,
+    layersToTransform: layers == null ? undefined : ([layers].flat() as number[]),
+    layersPattern: [json.layers_pattern ?? []].flat() as string[],
+    rankPattern: (json.rank_pattern ?? {}) as Record<string, number>,
+    alphaPattern: (json.alpha_pattern ?? {}) as Record<string, number>,
+    rsLora: json.use_rslora === true,
+    bias: (json.bias ?? "none") as LoraConfig["bias"],
+    modulesToSave: (json.modules_to_save ?? []) as string[],
+    baseModel: typeof json.base_model_name_or_path === "string" ? json.base_model_name_or_path : undefined,
+  });
+}
+
+export function writeLoraConfig(config: LoraConfig): Json {
+  return {
+    peft_type: "LORA",
+    task_type: "CAUSAL_LM",
+    base_model_name_or_path: config.baseModel ?? null,
+    inference_mode: true,
+    r: config.r,
+    lora_alpha: config.alpha,
+    lora_dropout: config.dropout,
+    target_modules: config.targetModules,
+    exclude_modules: config.excludeModules.length ? config.excludeModules : null,
+    layers_to_transform: config.layersToTransform ?? null,
+    layers_pattern: config.layersPattern.length ? config.layersPattern : null,
+    rank_pattern: config.rankPattern,
+    alpha_pattern: config.alphaPattern,
+    use_rslora: config.rsLora,
+    bias: config.bias,
+    modules_to_save: config.modulesToSave.length ? config.modulesToSave : null,
+    init_lora_weights: true,
+    fan_in_fan_out: false,
+    use_dora: false,
+  };
+}
+
+// Python spells named groups (?P<…>).
+const whole = (pattern: string): RegExp => new RegExp(`^(?:${pattern.replaceAll("(?P<", "(?<")})$`);
+const endsWith = (path: string, names: readonly string[]): boolean => names.some((name) => path === name || path.endsWith(`.${name}`));
+
+/** Does the adapter sit on the module at `path`? `linear` says whether it is a linear layer below the head. */
+export function isTarget(config: LoraConfig, path: string, linear: boolean): boolean {
+  const { targetModules: targets, excludeModules: excluded } = config;
+  if (typeof excluded === "string" ? whole(excluded).test(path) : endsWith(path, excluded)) return false;
+  if (isSaved(config, path)) return false;
+  if (targets === "all-linear") return linear;
+  if (typeof targets === "string") return whole(targets).test(path);
+  return endsWith(path, targets) && isChosenLayer(config, path);
+}
+
+export function isSaved({ modulesToSave }: LoraConfig, path: string): boolean {
+  return modulesToSave.some((name) => new RegExp(`(^|.*\\.)${name}($|\\..*)`).test(path));
+}
+
+function isChosenLayer({ layersToTransform, layersPattern }: LoraConfig, path: string): boolean {
+  if (!layersToTransform?.length) return true;
+  for (const pattern of layersPattern.length ? layersPattern : ["[^.]*"]) {
+    const match = new RegExp(`^.*?\\.${pattern}\\.(\\d+)\\.`).exec(path);
+    if (match) return layersToTransform.includes(Number(match[1]));
+  }
+  return false;
+}
+
+/** r and scaling of the adapter at `path`. */
+export function rankOf(config: LoraConfig, path: string): { r: number; scaling: number } {
+  const find = (patterns: Readonly<Record<string, number>>) => Object.keys(patterns).find((key) => whole(`(.*\\.)?(${key})`).test(path));
+  const rankKey = find(config.rankPattern);
+  const alphaKey = find(config.alphaPattern);
+  const r = rankKey === undefined ? config.r : (config.rankPattern[rankKey] as number);
+  const alpha = alphaKey === undefined ? config.alpha : (config.alphaPattern[alphaKey] as number);
+  return { r, scaling: alpha / (config.rsLora ? Math.sqrt(r) : r) };
+}

@@ -1,0 +1,160 @@
+// LoRA over a built model: which layers get a branch, their PEFT files, merging and taking it off again.
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import { saveSafetensors } from "../io/safetensors.js";
+import { Linear, type LinearLayer } from "../nn/linear.js";
+import { LoraLinear } from "../nn/lora.js";
+import type { Module } from "../nn/module.js";
+import { QuantizedLinear } from "../nn/quantized-linear.js";
+import { QuantizedWeight } from "../nn/quantized-weight.js";
+import { Weights } from "../nn/weights.js";
+import { cast, copy } from "../ops/index.js";
+import {
+  isSaved,
+  isTarget,
+  type LoraConfig,
+  LoraConfigError,
+  loraConfig,
+  parseLoraConfig,
+  rankOf,
+  writeLoraConfig,
+} from "./lora-config.js";
+
+const ROOT = "base_model.model";
+const WEIGHTS = "adapter_model.safetensors";
+const CONFIG = "adapter_config.json";
+
+/** A parameter of the base model that the adapter trains whole (a bias, or part of modulesToSave). */
+interface Overlay {
+  path: string;
+  key: string;
+  original: Tensor;
+  tensor: Tensor;
+}
+
+export class LoraAdapter {
+  private constructor(
+    readonly model: Module,
+    readonly config: LoraConfig,
+    readonly layers: ReadonlyMap<string, LoraLinear>,
+    private readonly overlays: readonly Overlay[],
+  ) {}
+
+  /** Fresh branches that change nothing yet. What they do not train should be frozen by the caller. */
+  static apply(model: Module, options: Partial<LoraConfig>, { seed = 0 } = {}): LoraAdapter {
+    const dtype = model.parameters().some((p) => p.dtype === "bf16") ? "bf16" : "f32";
+    return LoraAdapter.#attach(model, loraConfig(options), Weights.fresh({ device: deviceOf(model), dtype, trainable: true, seed }));
+  }
+
+  /** From a folder that PEFT or save() wrote. */
+  static async load(model: Module, folder: string, { trainable = false } = {}): Promise<LoraAdapter> {
+    const config = parseLoraConfig(JSON.parse(await readFile(join(folder, CONFIG), "utf8")));
+    using checkpoint = Checkpoint.open(join(folder, WEIGHTS));
+    const at = Weights.from(checkpoint, { device: deviceOf(model), dtype: "f32", trainable });
+    return LoraAdapter.#attach(model, config, at.at(ROOT));
+  }
+
+  static #attach(model: Module, config: LoraConfig, at: Weights): LoraAdapter {
+    const modules = [...model.namedModules()];
+    const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
+    const layers = new Map<string, LoraLinear>();
+    for (const [path, module] of modules) {
+      const linear = module instanceof Linear || module instanceof QuantizedLinear;
+      if (!isTarget(config, path, linear && !path.endsWith("lm_head"))) continue;
+      if (!linear) throw new LoraConfigError(`targetModules to name linear layers`, `"${path}", a ${module.constructor.name}`);
+      layers.set(path, new LoraLinear(at.at(path), module, { ...rankOf(config, path), dropout: config.dropout, adapterName }));
+    }
+    if (!layers.size)
+      throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
+    const overlays = overlaysOf(model, config, layers, at);
+    at.finish();
+    for (const [path, layer] of layers) model.replace<Module>(path, layer);
+    return new LoraAdapter(model, config, layers, overlays);
+  }
+
+  /** What the adapter trains, by its key in adapter_model.safetensors. */
+  *namedParameters(): Generator<[string, Tensor]> {
+    for (const [path, { loraA, loraB }] of this.layers) {
+      yield [`${ROOT}.${path}.lora_A.weight`, loraA];
+      yield [`${ROOT}.${path}.lora_B.weight`, loraB];
+    }
+    for (const { key, tensor } of this.overlays) yield [key, tensor];
+  }
+
+  async save(folder: string): Promise<void> {
+    await mkdir(folder, { recursive: true });
+    await saveSafetensors(join(folder, WEIGHTS), this.namedParameters(), { format: "pt" });
+    const temporary = join(folder, `.${CONFIG}.${process.pid}.tmp`);
+    await writeFile(temporary, `${JSON.stringify(writeLoraConfig(this.config), null, 2)}\n`);
+    await rename(temporary, join(folder, CONFIG));
+  }
+
+  /** Adds the branches into the weights and takes them off. A quantised weight is quantised anew, which moves it a little. */
+  merge(): void {
+    for (const [path, layer] of this.layers) this.#detach(path, layer, mergedBase(layer));
+    for (const { original } of this.overlays) original.dispose();
+  }
+
+  /** Takes the adapter off; the model is as it was before. */
+  unload(): void {
+    for (const { path, original, tensor } of this.overlays) {
+      this.model.replace(path, original);
+      tensor.dispose();
+    }
+    for (const [path, layer] of this.layers) this.#detach(path, layer, layer.base);
+  }
+
+  #detach(path: string, layer: LoraLinear, base: LinearLayer): void {
+    this.model.replace<Module>(path, base);
+    layer.loraA.dispose();
+    layer.loraB.dispose();
+  }
+}
+
+function mergedBase(layer: LoraLinear): LinearLayer {
+  const { base } = layer;
+  const merged = layer.merged();
+  if (base instanceof Linear) {
+    const old = base.weight;
+    base.weight = merged.dtype === old.dtype ? merged : cast(merged, old.dtype);
+    if (base.weight !== merged) merged.dispose();
+    old.dispose();
+    return base;
+  }
+  const { weight, bias } = base as QuantizedLinear;
+  const { format, block, threshold, nestedAbsmax } = weight;
+  const requantized = QuantizedWeight.quantize(merged, { format, block, threshold, doubleQuant: nestedAbsmax !== undefined });
+  merged.dispose();
+  weight.dispose();
+  return new QuantizedLinear(requantized, bias);
+}
+
+function overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyMap<string, LoraLinear>, at: Weights): Overlay[] {
+  const overlays: Overlay[] = [];
+  for (const [path, original] of [...model.namedParameters()]) {
+    const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
+    const name = path.slice(module.length + 1);
+    const isBias = name === "bias" && (config.bias === "all" || (config.bias === "lora_only" && layers.has(module)));
+    if (!isBias && !isSaved(config, module)) continue;
+    const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
+    const tensor = at.checkpoint ? at.parameter(key, original.shape, { fill: 0 }) : master(original);
+    model.replace(path, tensor);
+    overlays.push({ path, key: `${ROOT}.${key}`, original, tensor });
+  }
+  return overlays;
+}
+
+/** A trainable f32 copy. */
+function master(original: Tensor): Tensor {
+  const tensor = original.dtype === "f32" ? copy(original) : cast(original, "f32");
+  tensor.requiresGrad = true;
+  return tensor;
+}
+
+function deviceOf(model: Module) {
+  const [first] = model.parameters();
+  if (!first) throw new LoraConfigError("a model with parameters", "none");
+  return first.device;
+}

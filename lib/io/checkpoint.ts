@@ -1,0 +1,124 @@
+// The weights of one model: a single safetensors file, or the shards that model.safetensors.index.json lists.
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
+import type { Device } from "../core/device.js";
+import type { DType, Tensor } from "../core/tensor.js";
+import { SafetensorsFile } from "./safetensors.js";
+import { type Entry, SafetensorsError } from "./safetensors-header.js";
+
+const SINGLE = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+
+export class Checkpoint {
+  readonly #files: SafetensorsFile[];
+  readonly #where: ReadonlyMap<string, SafetensorsFile>;
+
+  private constructor(
+    readonly path: string,
+    files: SafetensorsFile[],
+    where: ReadonlyMap<string, SafetensorsFile>,
+  ) {
+    this.#files = files;
+    this.#where = where;
+  }
+
+  /** A folder in Hugging Face layout, or one safetensors file. */
+  static open(path: string): Checkpoint {
+    if (existsSync(path) && statSync(path).isFile()) return Checkpoint.#single(path);
+    if (existsSync(join(path, INDEX))) return Checkpoint.#sharded(path);
+    if (existsSync(join(path, SINGLE))) return Checkpoint.#single(join(path, SINGLE));
+    throw new SafetensorsError(path, `${SINGLE} or ${INDEX}`, "neither", "check that the folder holds a model in safetensors format");
+  }
+
+  static #single(path: string): Checkpoint {
+    const file = new SafetensorsFile(path);
+    return new Checkpoint(path, [file], new Map([...file.entries.keys()].map((name) => [name, file])));
+  }
+
+  static #sharded(folder: string): Checkpoint {
+    const index = join(folder, INDEX);
+    const weightMap = readIndex(index);
+    const files = new Map<string, SafetensorsFile>();
+    try {
+      for (const shard of new Set(weightMap.values())) {
+        const path = join(folder, shard);
+        if (!existsSync(path))
+          throw new SafetensorsError(path, "the shard that the index lists", "no such file", "fetch the missing shard");
+        files.set(shard, new SafetensorsFile(path));
+      }
+      const where = new Map<string, SafetensorsFile>();
+      for (const [name, shard] of weightMap) {
+        const file = files.get(shard) as SafetensorsFile;
+        if (!file.entries.has(name))
+          throw new SafetensorsError(index, `"${name}" in ${shard}`, "a shard without it", "shards and index are of different models");
+        where.set(name, file);
+      }
+      return new Checkpoint(folder, [...files.values()], where);
+    } catch (error) {
+      for (const file of files.values()) file.close();
+      throw error;
+    }
+  }
+
+  names(): Iterable<string> {
+    return this.#where.keys();
+  }
+  has(name: string): boolean {
+    return this.#where.has(name);
+  }
+  entry(name: string): Entry {
+    return this.#file(name).entry(name);
+  }
+  load(name: string, device: Device, options?: { dtype?: DType | undefined; shape?: readonly number[] | undefined }): Tensor {
+    return this.#file(name).load(name, device, options);
+  }
+  loadBytes(name: string, device: Device): Tensor {
+    return this.#file(name).loadBytes(name, device);
+  }
+  bytes(name: string): ArrayBuffer {
+    return this.#file(name).bytes(name);
+  }
+
+  #file(name: string): SafetensorsFile {
+    const file = this.#where.get(name);
+    if (!file)
+      throw new SafetensorsError(
+        this.path,
+        `a tensor "${name}"`,
+        "none of that name",
+        "the checkpoint is of another architecture, or incomplete",
+      );
+    return file;
+  }
+
+  /** Unmaps the files. Loads that are still queued keep their own hold on them. */
+  close(): void {
+    for (const file of this.#files) file.close();
+  }
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+function readIndex(path: string): Map<string, string> {
+  const fail = (expected: string, got: string): never => {
+    throw new SafetensorsError(path, expected, got, "fetch the index again");
+  };
+  let root: unknown;
+  try {
+    root = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    fail("an index in JSON", (error as Error).message);
+  }
+  const map = typeof root === "object" && root !== null ? (root as Record<string, unknown>).weight_map : undefined;
+  if (typeof map !== "object" || map === null || Array.isArray(map))
+    return fail("weight_map to be an object of name → shard", JSON.stringify(map) ?? "nothing");
+  const checked = new Map<string, string>();
+  for (const [name, shard] of Object.entries(map)) {
+    // A shard lies in the model's own folder. Anything else in its name could make us read a file that is not part of the model.
+    const plain = typeof shard === "string" && shard === basename(shard) && !/[\\\0:]/.test(shard) && ![".", "..", ""].includes(shard);
+    if (!plain) fail(`"${name}" to name a file of this folder`, JSON.stringify(shard));
+    checked.set(name, shard as string);
+  }
+  return checked;
+}

@@ -1,0 +1,187 @@
+// Reading and writing safetensors files. Reading maps the file: a tensor goes from its pages to the device on the queue's thread and
+// never passes through JavaScript, except F16, F64 and I64, which no device has and which are converted here.
+import { open, rename, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { Device } from "../core/device.js";
+import { MappedFile } from "../core/mapped-file.js";
+import { type DType, Tensor } from "../core/tensor.js";
+import { cast } from "../ops/index.js";
+import { halfToFloat } from "./half.js";
+import {
+  type Entry,
+  encodeHeader,
+  type FileDType,
+  fileDTypeBytes,
+  headerLength,
+  type Planned,
+  PREFIX,
+  parseHeader,
+  SafetensorsError,
+} from "./safetensors-header.js";
+
+/** Stored bytes that a device holds as they are. I8 and BOOL are bytes to it. */
+const DIRECT: Partial<Record<FileDType, DType>> = { F32: "f32", BF16: "bf16", I32: "i32", U8: "u8", I8: "u8", BOOL: "u8" };
+const FILE_DTYPE: Record<DType, FileDType> = { f32: "F32", bf16: "BF16", i32: "I32", u8: "U8" };
+
+export class SafetensorsFile {
+  readonly entries: ReadonlyMap<string, Entry>;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly #file: MappedFile;
+
+  constructor(readonly path: string) {
+    this.#file = new MappedFile(path);
+    try {
+      const size = this.#file.size;
+      const length = headerLength(this.#file.read(0, Math.min(PREFIX, size)), path, size);
+      const header = parseHeader(new Uint8Array(this.#file.read(PREFIX, length)), path, size);
+      this.entries = header.entries;
+      this.metadata = header.metadata;
+    } catch (error) {
+      this.#file.close();
+      throw error;
+    }
+  }
+
+  entry(name: string): Entry {
+    const entry = this.entries.get(name);
+    if (!entry)
+      throw new SafetensorsError(this.path, `a tensor "${name}"`, "none of that name", "check the name against `names` of this file");
+    return entry;
+  }
+
+  /** Onto the device, converted to `dtype` when it is given and the tensor holds floats. `shape` may regroup the stored one. */
+  load(name: string, device: Device, { dtype, shape }: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
+    const entry = this.entry(name);
+    const stored = DIRECT[entry.dtype];
+    const tensor = stored
+      ? this.#file.tensor(device, stored, shape ?? entry.shape, entry.offset)
+      : Tensor.from(this.values(name), shape ?? entry.shape, { device, dtype: entry.dtype === "I64" ? "i32" : "f32" });
+    if (dtype === undefined || dtype === tensor.dtype || !["f32", "bf16"].includes(tensor.dtype)) return tensor;
+    const converted = cast(tensor, dtype);
+    tensor.dispose();
+    return converted;
+  }
+
+  /** The stored bytes as u8, whatever their dtype: packed codes may be stored under another one. */
+  loadBytes(name: string, device: Device): Tensor {
+    const entry = this.entry(name);
+    return this.#file.tensor(device, "u8", [entry.bytes], entry.offset);
+  }
+
+  /** The stored bytes, on the host. For small tensors. */
+  bytes(name: string): ArrayBuffer {
+    const entry = this.entry(name);
+    return this.#file.read(entry.offset, entry.bytes);
+  }
+
+  /** The numbers, on the host: floats as f32, integers as i32, bytes as u8 (I8 as stored). For small tensors. */
+  values(name: string): Float32Array | Int32Array | Uint8Array {
+    const { dtype } = this.entry(name);
+    const bytes = this.bytes(name);
+    switch (dtype) {
+      case "F32":
+        return new Float32Array(bytes);
+      case "F64":
+        return Float32Array.from(new Float64Array(bytes));
+      case "F16":
+        return Float32Array.from(new Uint16Array(bytes), halfToFloat);
+      case "BF16":
+        return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (u) => u << 16).buffer);
+      case "I32":
+        return new Int32Array(bytes);
+      case "I64":
+        return Int32Array.from(new BigInt64Array(bytes), (n) => this.#narrow(name, n));
+      case "U8":
+      case "I8":
+      case "BOOL":
+        return new Uint8Array(bytes);
+      default:
+        throw new SafetensorsError(
+          this.path,
+          `"${name}" in F32, BF16, F16, F64, I32, I64, U8, I8 or BOOL`,
+          dtype,
+          "convert the file to one of them",
+        );
+    }
+  }
+
+  #narrow(name: string, n: bigint): number {
+    if (BigInt.asIntN(32, n) !== n)
+      throw new SafetensorsError(this.path, `"${name}" to hold integers of 32 bits`, `${n}`, "there are no 64-bit integers on the device");
+    return Number(n);
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+export interface HostTensor extends Planned {
+  data: ArrayBufferView;
+}
+export type Writable = Tensor | HostTensor;
+
+/**
+ * Writes one file. It appears whole or not at all: the bytes go to a temporary name beside it, reach the disk, and are renamed.
+ * Tensors are read back one after another, so they must not change until the promise resolves.
+ */
+export async function saveSafetensors(
+  path: string,
+  tensors: Iterable<readonly [string, Writable]>,
+  metadata?: Readonly<Record<string, string>>,
+): Promise<void> {
+  const planned = [...tensors].map(([name, value]) => ({ name, value, plan: planOf(path, name, value) }));
+  const names = new Set(planned.map(({ name }) => name));
+  if (names.size !== planned.length) throw new SafetensorsError(path, "every name once", "a name twice", "rename one of them");
+  // Wide dtypes first keeps every tensor aligned to its own dtype without padding.
+  planned.sort((a, b) => fileDTypeBytes(b.plan.dtype) - fileDTypeBytes(a.plan.dtype) || (a.name < b.name ? -1 : 1));
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`);
+  const file = await open(temporary, "wx");
+  try {
+    await file.writeFile(
+      encodeHeader(
+        planned.map(({ name, plan }) => [name, plan]),
+        metadata,
+      ),
+    );
+    for (const { value } of planned)
+      await file.writeFile(
+        value instanceof Tensor
+          ? new Uint8Array(await value.bytes())
+          : new Uint8Array(value.data.buffer, value.data.byteOffset, value.data.byteLength),
+      );
+    await file.sync();
+    await file.close();
+    await rename(temporary, path);
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    await unlink(temporary).catch(() => undefined);
+    throw error;
+  }
+  await syncFolder(dirname(path));
+}
+
+function planOf(path: string, name: string, value: Writable): Planned {
+  if (name === "__metadata__")
+    throw new SafetensorsError(path, "tensor names other than __metadata__", name, "the format keeps that name for itself");
+  if (value instanceof Tensor) return { dtype: FILE_DTYPE[value.dtype], shape: value.shape };
+  const bytes = value.shape.reduce((a, b) => a * b, 1) * fileDTypeBytes(value.dtype);
+  if (bytes !== value.data.byteLength)
+    throw new SafetensorsError(
+      path,
+      `"${name}" to have ${bytes} bytes for ${value.dtype} [${value.shape}]`,
+      `${value.data.byteLength}`,
+      "check its shape",
+    );
+  return value;
+}
+
+// The rename itself is on disk only once its folder is. Some systems cannot open a folder; there the rename stays as safe as it is.
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}

@@ -1,0 +1,103 @@
+// AnyMAL (arXiv 2309.16058): features of frozen encoders → a projection per modality → rows spliced between text embeddings → the language
+// model, scored on text alone. Encoder features come in ready made: they depend on the file only, so they are computed once and kept.
+import { scope } from "../core/scope.js";
+import { Tensor } from "../core/tensor.js";
+import { Module } from "../nn/module.js";
+import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
+import { type MediaPart, type Part, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
+import type { LlamaForCausalLM, LlamaOptions, LlamaOutput } from "./llama.js";
+import type { Projector } from "./projector.js";
+
+/** The item'th entry of a modality's features stands here. */
+export interface MediaReference {
+  modality: string;
+  item: number;
+}
+
+export interface AnyMALBatch {
+  rows: readonly (readonly (TextPart | MediaReference)[])[];
+  /** Per modality: encoder features of all its items, the leading size counting items. */
+  features: Readonly<Record<string, Tensor>>;
+}
+
+export interface AnyMALOptions extends Omit<LlamaOptions, "labels">, SpliceOptions {
+  /** Score the labels of the text parts. */
+  loss?: boolean;
+}
+
+export interface Embedded {
+  /** (B,T,C) in the compute dtype. */
+  inputsEmbeds: Tensor;
+  spliced: Spliced;
+}
+
+export class AnyMAL extends Module {
+  llm: LlamaForCausalLM;
+  projectors: Map<string, Projector>;
+
+  constructor(llm: LlamaForCausalLM, projectors: Readonly<Record<string, Projector>>) {
+    super();
+    this.llm = llm;
+    this.projectors = new Map(Object.entries(projectors));
+  }
+
+  /** The sequence as the language model is to see it. */
+  embed({ rows, features }: AnyMALBatch, options: SpliceOptions = {}): Embedded {
+    return scope(() => {
+      const media = Object.entries(features).map(([modality, x]) => ({
+        modality,
+        rows: this.#projector(modality).forward(this.#compute(x)),
+      }));
+      const starts = new Map<string, { start: number; tokens: number; items: number }>();
+      let start = 0;
+      for (const { modality, rows: projected } of media) {
+        const [items, tokens] = projected.shape as [number, number];
+        starts.set(modality, { start, tokens, items });
+        start += items * tokens;
+      }
+      const spliced = splice(
+        rows.map((row) => row.map((part) => placed(part, starts))),
+        options,
+      );
+      const { textIds, index, batch, length } = spliced;
+      const text = this.llm.embed(Tensor.from(textIds, [textIds.length], { device: this.llm.device }));
+      const where = Tensor.from(index, [batch, length], { device: this.llm.device });
+      const flat = media.map(({ rows: x }) => x.reshape([-1, x.shape.at(-1) as number]));
+      const [first] = flat;
+      const buffer = flat.length > 1 ? concat(flat, 0) : first;
+      return { inputsEmbeds: buffer ? spliceRows(text, buffer, where) : gatherRows(text, where), spliced };
+    });
+  }
+
+  forward(batch: AnyMALBatch, { loss = true, side, maxLength, ...options }: AnyMALOptions = {}): LlamaOutput {
+    return scope(() => {
+      const { inputsEmbeds, spliced } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
+      return this.llm.forward(
+        { inputsEmbeds, attentionMask: spliced.attentionMask },
+        { ...options, ...(loss && { labels: spliced.labels }) },
+      );
+    });
+  }
+
+  // Kept features may be in another precision than this model computes in.
+  #compute(x: Tensor): Tensor {
+    return x.dtype === this.llm.dtype ? x : cast(x, this.llm.dtype);
+  }
+
+  #projector(modality: string): Projector {
+    const projector = this.projectors.get(modality);
+    if (!projector)
+      throw new RangeError(
+        `AnyMAL: expected features of ${[...this.projectors.keys()].join(", ") || "no modality"}, got "${modality}"; give the model a projector for it`,
+      );
+    return projector;
+  }
+}
+
+function placed(part: TextPart | MediaReference, starts: ReadonlyMap<string, { start: number; tokens: number; items: number }>): Part {
+  if (!("modality" in part)) return part;
+  const of = starts.get(part.modality);
+  if (!of || part.item >= of.items)
+    throw new RangeError(`AnyMAL: expected features for item ${part.item} of "${part.modality}", got ${of?.items ?? 0} items`);
+  return { start: of.start + part.item * of.tokens, length: of.tokens } satisfies MediaPart;
+}

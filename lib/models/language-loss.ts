@@ -1,0 +1,41 @@
+// Next-token cross entropy of a hidden state through the head, without ever holding all logits.
+import { Tensor } from "../core/tensor.js";
+import { headCrossEntropy } from "../ops/index.js";
+
+export interface LossOptions {
+  ignore?: number;
+  /** What to divide the summed loss by: the scored tokens of the whole accumulation window. Default: those of this batch. */
+  windowTokens?: number;
+}
+
+/** (1) f32. hidden (B,T,C), head (V,C); the label of t + 1 is the target of t. */
+export function languageLoss(
+  hidden: Tensor,
+  head: Tensor,
+  labels: readonly ArrayLike<number>[],
+  { ignore = -100, windowTokens }: LossOptions = {},
+): Tensor {
+  const [B, T, C] = hidden.shape as [number, number, number];
+  const target = Tensor.from(shifted(labels, B, T, ignore), [B * T], { device: hidden.device });
+  // A batch without a scored token has loss 0, not 0/0.
+  const tokens = windowTokens ?? Math.max(1, countTargets(labels, ignore));
+  return headCrossEntropy(hidden.reshape([B * T, C]), head, target, { ignore, scale: 1 / tokens });
+}
+
+/** Flat targets (B·T): every label one place to the left, `ignore` in each row's last. */
+export function shifted(labels: readonly ArrayLike<number>[], B: number, T: number, ignore: number): Int32Array {
+  const target = new Int32Array(B * T).fill(ignore);
+  if (labels.length !== B) throw new RangeError(`labels: expected ${B} rows, got ${labels.length}`);
+  for (const [b, row] of labels.entries()) {
+    if (row.length !== T) throw new RangeError(`labels: expected ${T} labels in row ${b}, got ${row.length}`);
+    for (let t = 0; t + 1 < T; ++t) target[b * T + t] = row[t + 1] as number;
+  }
+  return target;
+}
+
+/** How many next-token targets a batch of label rows scores: every label but each row's first, unless it is `ignore`. */
+export function countTargets(labels: readonly ArrayLike<number>[], ignore = -100): number {
+  let n = 0;
+  for (const row of labels) for (let t = 1; t < row.length; ++t) if (row[t] !== ignore) ++n;
+  return n;
+}

@@ -1,0 +1,166 @@
+// config.json of LLaMA and its close relatives, in both spellings: transformers 5 (`dtype`, `rope_parameters`) and the hub's older one
+// (`torch_dtype`, `rope_theta`, `rope_scaling`, optional keys left out).
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { RopeScaling } from "../nn/rope.js";
+import type { ActivationKind } from "../ops/index.js";
+
+export interface LlamaConfig {
+  vocabSize: number;
+  hiddenSize: number;
+  intermediateSize: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  activation: ActivationKind;
+  rmsNormEps: number;
+  maxPositions: number;
+  ropeTheta: number;
+  ropeScaling: RopeScaling;
+  tieWordEmbeddings: boolean;
+  /** Biases on q, k and v; on the attention's output; in the feed-forward. */
+  qkvBias: boolean;
+  outputBias: boolean;
+  mlpBias: boolean;
+  /** RMSNorm on each head of q and k (Qwen3). */
+  headNorm: boolean;
+  /** Token i sees i - window + 1 … i (Mistral); 0: all before it. */
+  slidingWindow: number;
+  bosTokenId: number | undefined;
+  eosTokenIds: number[];
+  padTokenId: number | undefined;
+}
+
+export class ConfigError extends Error {
+  readonly code = "E_CONFIG";
+  constructor(
+    readonly key: string,
+    readonly expected: string,
+    readonly got: unknown,
+  ) {
+    super(`config.json: expected "${key}" to be ${expected}, got ${JSON.stringify(got) ?? "nothing"}`);
+    this.name = "ConfigError";
+  }
+}
+
+type Json = Record<string, unknown>;
+
+const FAMILIES = ["llama", "mistral", "qwen2", "qwen3"] as const;
+const ACTIVATIONS: Record<string, ActivationKind> = {
+  silu: "silu",
+  swish: "silu",
+  gelu: "gelu",
+  gelu_pytorch_tanh: "gelu_tanh",
+  gelu_new: "gelu_tanh",
+  relu: "relu",
+};
+
+export function parseLlamaConfig(json: Json): LlamaConfig {
+  const family = json.model_type ?? "llama";
+  if (!FAMILIES.some((name) => name === family)) throw new ConfigError("model_type", `one of ${FAMILIES.join(", ")}`, family);
+  const hiddenSize = size(json, "hidden_size");
+  const heads = size(json, "num_attention_heads");
+  const kvHeads = size(json, "num_key_value_heads", heads);
+  if (heads % kvHeads) throw new ConfigError("num_key_value_heads", `a divisor of num_attention_heads ${heads}`, kvHeads);
+  const activation = ACTIVATIONS[String(json.hidden_act ?? "silu")];
+  if (!activation) throw new ConfigError("hidden_act", `one of ${Object.keys(ACTIVATIONS).join(", ")}`, json.hidden_act);
+  const attentionBias = flag(json, "attention_bias", false);
+  return {
+    vocabSize: size(json, "vocab_size"),
+    hiddenSize,
+    intermediateSize: size(json, "intermediate_size"),
+    layers: size(json, "num_hidden_layers"),
+    heads,
+    kvHeads,
+    headDim: size(json, "head_dim", hiddenSize / heads),
+    activation,
+    rmsNormEps: number(json, "rms_norm_eps", 1e-6),
+    maxPositions: size(json, "max_position_embeddings", 2048),
+    ...rope(json),
+    tieWordEmbeddings: flag(json, "tie_word_embeddings", false),
+    qkvBias: family === "qwen2" || attentionBias,
+    outputBias: family !== "qwen2" && attentionBias,
+    mlpBias: flag(json, "mlp_bias", false),
+    headNorm: family === "qwen3",
+    slidingWindow: window(json, family),
+    bosTokenId: id(json.bos_token_id),
+    eosTokenIds: [json.eos_token_id].flat().flatMap((value) => id(value) ?? []),
+    padTokenId: id(json.pad_token_id),
+  };
+}
+
+export function readConfig(folder: string): Json {
+  const path = join(folder, "config.json");
+  const json: unknown = JSON.parse(readFileSync(path, "utf8"));
+  if (typeof json !== "object" || json === null) throw new ConfigError("config.json", "an object", json);
+  return json as Json;
+}
+
+/** The compute dtype that a checkpoint suggests. Half precision is widened to bf16's range: no device here computes in f16. */
+export function storedDType(json: Json): "f32" | "bf16" {
+  const name = String(json.dtype ?? json.torch_dtype ?? "float32").replace("torch.", "");
+  return name === "float32" ? "f32" : "bf16";
+}
+
+/** The outlier threshold of a checkpoint in LLM.int8; other quantisation methods than bitsandbytes' are refused here. */
+export function int8Threshold(json: Json): number | undefined {
+  const quantization = json.quantization_config as Json | undefined;
+  if (!quantization) return undefined;
+  if (quantization.quant_method !== "bitsandbytes") throw new ConfigError("quant_method", "bitsandbytes", quantization.quant_method);
+  return typeof quantization.llm_int8_threshold === "number" ? quantization.llm_int8_threshold : undefined;
+}
+
+function rope(json: Json): { ropeTheta: number; ropeScaling: RopeScaling } {
+  const parameters = (json.rope_parameters ?? json.rope_scaling ?? {}) as Json;
+  const ropeTheta = number(json.rope_parameters ? parameters : json, "rope_theta", 10000);
+  const type = String(parameters.rope_type ?? parameters.type ?? "default"); // the oldest files say `type`
+  switch (type) {
+    case "default":
+      return { ropeTheta, ropeScaling: { type } };
+    case "linear":
+      return { ropeTheta, ropeScaling: { type, factor: number(parameters, "factor") } };
+    case "llama3":
+      return {
+        ropeTheta,
+        ropeScaling: {
+          type,
+          factor: number(parameters, "factor"),
+          lowFreqFactor: number(parameters, "low_freq_factor"),
+          highFreqFactor: number(parameters, "high_freq_factor"),
+          originalMaxPositions: size(parameters, "original_max_position_embeddings"),
+        },
+      };
+    default:
+      throw new ConfigError("rope_type", "default, linear or llama3", type);
+  }
+}
+
+function window(json: Json, family: unknown): number {
+  if (family === "llama" || json.sliding_window == null) return 0;
+  // Qwen names a window and switches it off; switched on, it holds from a certain layer on, which no released model uses.
+  if (family !== "mistral") {
+    if (flag(json, "use_sliding_window", false)) throw new ConfigError("use_sliding_window", "false", true);
+    return 0;
+  }
+  return size(json, "sliding_window");
+}
+
+function number(json: Json, key: string, fallback?: number): number {
+  const value = json[key] ?? fallback;
+  if (typeof value !== "number" || !Number.isFinite(value)) throw new ConfigError(key, "a number", json[key]);
+  return value;
+}
+function size(json: Json, key: string, fallback?: number): number {
+  const value = number(json, key, fallback);
+  if (!Number.isInteger(value) || value < 1) throw new ConfigError(key, "an integer >= 1", value);
+  return value;
+}
+function flag(json: Json, key: string, fallback: boolean): boolean {
+  const value = json[key] ?? fallback;
+  if (typeof value !== "boolean") throw new ConfigError(key, "true or false", value);
+  return value;
+}
+function id(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 ? value : undefined;
+}

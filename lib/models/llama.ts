@@ -1,0 +1,270 @@
+// LLaMA 2 and 3, and what differs from it by a switch (Mistral, Qwen 2 and 3): RMSNorm before attention and before a gated feed-forward,
+// rotary positions, grouped key/value heads. The names of the fields give the names of a Hugging Face checkpoint.
+import { checkpoint as recompute } from "../core/autograd.js";
+import type { Device } from "../core/device.js";
+import { scope } from "../core/scope.js";
+import { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import { CausalSelfAttention, type Sequence } from "../nn/attention.js";
+import { Embedding } from "../nn/embedding.js";
+import { KVCache } from "../nn/kv-cache.js";
+import { Linear } from "../nn/linear.js";
+import { GatedMlp } from "../nn/mlp.js";
+import { Module, matching } from "../nn/module.js";
+import { RMSNorm } from "../nn/norm.js";
+import { Rope } from "../nn/rope.js";
+import { layoutOf, type Span, spansOf } from "../nn/sequence.js";
+import { type Quantization, Weights } from "../nn/weights.js";
+import { add, gatherRows, linear } from "../ops/index.js";
+import { type LossOptions, languageLoss } from "./language-loss.js";
+import { int8Threshold, type LlamaConfig, parseLlamaConfig, readConfig, storedDType } from "./llama-config.js";
+
+/** Rows of equal length on the host, or (B,T) i32 on the device. */
+export type Ids = readonly ArrayLike<number>[] | Tensor;
+
+export interface LlamaInput {
+  inputIds?: Ids;
+  /** (B,T,C) in the compute dtype, in place of ids: text and media rows spliced. */
+  inputsEmbeds?: Tensor;
+  /** Ones where tokens are; each row one run of ones. The host must know it, so it is never a Tensor. */
+  attentionMask?: readonly ArrayLike<number>[];
+  /** RoPE positions when they are not those of the mask. */
+  positionIds?: Ids;
+}
+
+export interface LlamaOptions extends LossOptions {
+  /** One label per position, -100 where none; position t is scored against the label of t + 1. */
+  labels?: readonly ArrayLike<number>[];
+  /** "last": of each row's last token only. Default: all without labels, none with. */
+  logits?: "all" | "last" | false;
+  outputHiddenStates?: boolean;
+  cache?: KVCache;
+}
+
+export interface LlamaOutput {
+  /** (B,T,V), or (B,V) for "last". */
+  logits?: Tensor;
+  /** (1) f32: mean over the scored positions. */
+  loss?: Tensor;
+  /** Embedding, each layer's output, and in the last place the output of the final norm. (B,T,C) each. */
+  hiddenStates?: Tensor[];
+}
+
+export interface PretrainedOptions {
+  device: Device;
+  dtype?: "f32" | "bf16";
+  trainable?: boolean;
+  /** Quantises dense linear layers while they are loaded (the head stays as it is). */
+  quantization?: Quantization;
+}
+
+class DecoderLayer extends Module {
+  selfAttn: CausalSelfAttention;
+  mlp: GatedMlp;
+  inputLayernorm: RMSNorm;
+  postAttentionLayernorm: RMSNorm;
+
+  constructor(at: Weights, index: number, c: LlamaConfig) {
+    super();
+    this.selfAttn = new CausalSelfAttention(at.at("self_attn"), index, {
+      width: c.hiddenSize,
+      heads: c.heads,
+      kvHeads: c.kvHeads,
+      headDim: c.headDim,
+      bias: c.qkvBias,
+      outputBias: c.outputBias,
+      headNormEps: c.headNorm ? c.rmsNormEps : undefined,
+      window: c.slidingWindow,
+    });
+    this.mlp = new GatedMlp(at.at("mlp"), c.hiddenSize, c.intermediateSize, c.activation, c.mlpBias);
+    this.inputLayernorm = new RMSNorm(at.at("input_layernorm"), c.hiddenSize, c.rmsNormEps);
+    this.postAttentionLayernorm = new RMSNorm(at.at("post_attention_layernorm"), c.hiddenSize, c.rmsNormEps);
+  }
+
+  forward(x: Tensor, sequence: Sequence): Tensor {
+    return scope(() => {
+      const h = add(x, this.selfAttn.forward(this.inputLayernorm.forward(x), sequence));
+      return add(h, this.mlp.forward(this.postAttentionLayernorm.forward(h)));
+    });
+  }
+}
+
+/** Something to do with the hidden state before decoder layer `index`: gated cross-attention stands here. */
+export type BeforeLayer = (hidden: Tensor, index: number) => Tensor;
+
+class LlamaModel extends Module {
+  embedTokens: Embedding;
+  layers: DecoderLayer[];
+  norm: RMSNorm;
+  readonly #rope: Rope;
+
+  constructor(at: Weights, c: LlamaConfig) {
+    super();
+    this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize);
+    this.layers = Array.from({ length: c.layers }, (_, i) => new DecoderLayer(at.at("layers").at(i), i, c));
+    this.norm = new RMSNorm(at.at("norm"), c.hiddenSize, c.rmsNormEps);
+    this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
+  }
+
+  ropeTable(positions: number): Tensor {
+    return this.#rope.table(positions);
+  }
+  override dispose(): void {
+    super.dispose();
+    this.#rope.dispose();
+  }
+}
+
+export class LlamaForCausalLM extends Module {
+  model: LlamaModel;
+  lmHead: Linear | undefined;
+  readonly config: LlamaConfig;
+  /** Recomputes each layer in backward instead of keeping its activations. */
+  gradientCheckpointing = false;
+  beforeLayer: BeforeLayer | undefined;
+  readonly #dtype: "f32" | "bf16";
+
+  constructor(at: Weights, config: LlamaConfig) {
+    super();
+    this.config = config;
+    this.#dtype = at.dtype;
+    this.model = new LlamaModel(at.at("model"), config);
+    this.lmHead = config.tieWordEmbeddings ? undefined : new Linear(at.at("lm_head"), config.hiddenSize, config.vocabSize, { bias: false });
+    // A tied head may be stored once more, and old checkpoints carry the RoPE frequencies.
+    at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name.endsWith("lm_head.weight")));
+  }
+
+  get dtype(): "f32" | "bf16" {
+    return this.#dtype;
+  }
+  get device() {
+    return this.model.norm.weight.device;
+  }
+  /** (V,C): the output head, which is the embedding when tied. */
+  get headWeight(): Tensor {
+    return this.lmHead?.weight ?? this.model.embedTokens.weight;
+  }
+
+  /** (…,C) in the compute dtype. */
+  embed(ids: Ids): Tensor {
+    return scope(() => this.model.embedTokens.forward(this.#ids(ids)));
+  }
+
+  /** From a folder in Hugging Face layout. Frozen, in the dtype of the checkpoint, unless told otherwise. */
+  static fromPretrained(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): LlamaForCausalLM {
+    const json = readConfig(folder);
+    using checkpoint = Checkpoint.open(folder);
+    const at = Weights.from(checkpoint, {
+      device,
+      dtype: dtype ?? storedDType(json),
+      trainable,
+      quantization,
+      int8Threshold: int8Threshold(json),
+    });
+    return new LlamaForCausalLM(at, parseLlamaConfig(json));
+  }
+
+  createCache(batch: number, length: number): KVCache {
+    const { layers, kvHeads, headDim } = this.config;
+    return new KVCache(this.device, { layers, batch, length, kvHeads, headDim, dtype: this.#dtype });
+  }
+
+  forward(input: LlamaInput, options: LlamaOptions = {}): LlamaOutput {
+    return scope(() => {
+      const x = input.inputsEmbeds ?? this.embed(idsOf(input));
+      const [B, T] = x.shape as [number, number];
+      const whole = Array.from({ length: B }, () => ({ start: 0, end: T }));
+      const spans = input.attentionMask ? spansOf(input.attentionMask, T) : whole;
+      const sequence = this.#sequence(input, spans, B, T, options.cache);
+      const states = this.#states(x, sequence, options.outputHiddenStates ?? false);
+      this.#advance(options.cache, sequence, spans, T);
+      return this.#output(states, spans, options);
+    });
+  }
+
+  #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
+    cache?.reserve(T);
+    const table = this.model.ropeTable(Math.max(T, cache?.length ?? 0, positionLimit(positionIds, this.config)));
+    if (cache && cache.filled > 0 && T === 1)
+      return { table, positions: cache.position, range: cache.decodeRange(), cache, step: "decode" };
+    const following = cache && cache.filled > 0;
+    const layout = following ? cache.following(T) : layoutOf(spans, 0, T);
+    const positions = positionIds ? this.#ids(positionIds) : Tensor.from(layout.positions, [B, T], { device: this.device });
+    const range = attentionMask || following ? Tensor.from(layout.range, [B, 2], { device: this.device }) : undefined;
+    return { table, positions, range, cache, step: following ? "extend" : "first" };
+  }
+
+  /** The last entry is the output of the final norm; the ones before it are there when asked for. */
+  #states(x: Tensor, sequence: Sequence, all: boolean): Tensor[] {
+    const states: Tensor[] = [];
+    let h = x;
+    for (const [i, layer] of this.model.layers.entries()) {
+      if (all) states.push(h === x ? x.alias() : h);
+      const inside = this.beforeLayer?.(h, i) ?? h;
+      const next = this.gradientCheckpointing ? recomputed(layer, inside, sequence) : layer.forward(inside, sequence);
+      // Nobody outside sees these: let them go now, not when the whole forward ends. The tape holds what backward needs.
+      if (inside !== h) inside.dispose();
+      if (!all && h !== x) h.dispose();
+      h = next;
+    }
+    return [...states, this.model.norm.forward(h)];
+  }
+
+  #advance(cache: KVCache | undefined, { step }: Sequence, spans: Span[], T: number): void {
+    if (step === "first") cache?.filledBy(spans, T);
+    else cache?.advance(T);
+  }
+
+  #output(
+    states: Tensor[],
+    spans: Span[],
+    { labels, logits = labels ? false : "all", outputHiddenStates, ...loss }: LlamaOptions,
+  ): LlamaOutput {
+    const hidden = states.at(-1) as Tensor;
+    const head = matching(this.headWeight, hidden);
+    const output: LlamaOutput = {};
+    if (outputHiddenStates) output.hiddenStates = states;
+    if (logits) output.logits = linear(logits === "last" ? lastRows(hidden, spans) : hidden, head);
+    if (labels) output.loss = languageLoss(hidden, head, labels, loss);
+    return output;
+  }
+
+  #ids(ids: Ids): Tensor {
+    if (ids instanceof Tensor) return ids;
+    const T = ids[0]?.length ?? 0;
+    const flat = new Int32Array(ids.length * T);
+    for (const [b, row] of ids.entries()) {
+      if (row.length !== T)
+        throw new RangeError(
+          `LlamaForCausalLM: expected rows of equal length ${T}, got ${row.length} in row ${b}; pad them and pass attentionMask`,
+        );
+      flat.set(row, b * T);
+    }
+    return Tensor.from(flat, [ids.length, T], { device: this.device });
+  }
+}
+
+// Backward runs after this forward's scope has closed, so what the layer reads travels as inputs, which the tape keeps.
+function recomputed(layer: DecoderLayer, x: Tensor, sequence: Sequence): Tensor {
+  const { table, positions, range } = sequence;
+  const run = (y: Tensor, t: Tensor, p: Tensor, r?: Tensor) => layer.forward(y, { ...sequence, table: t, positions: p, range: r });
+  return range ? recompute(run, x, table, positions, range) : recompute(run, x, table, positions);
+}
+
+/** (B,C): each row's last token of (B,T,C). */
+function lastRows(hidden: Tensor, spans: readonly Span[]): Tensor {
+  const [B, T, C] = hidden.shape as [number, number, number];
+  const index = Int32Array.from(spans, ({ end }, b) => b * T + Math.max(0, end - 1));
+  return gatherRows(hidden.reshape([B * T, C]), Tensor.from(index, [B], { device: hidden.device }));
+}
+
+function positionLimit(ids: Ids | undefined, config: LlamaConfig): number {
+  if (!ids) return 0;
+  if (ids instanceof Tensor) return config.maxPositions;
+  return 1 + ids.reduce((most, row) => Math.max(most, ...Array.from(row)), 0);
+}
+
+function idsOf({ inputIds }: LlamaInput): Ids {
+  if (!inputIds) throw new TypeError("LlamaForCausalLM: expected inputIds or inputsEmbeds, got neither");
+  return inputIds;
+}

@@ -1,0 +1,153 @@
+// Keys and values of past positions, one pair of buffers per layer. Where the next token goes and which keys count live on the device, so a
+// recorded decode step can be replayed; the host only counts how far the buffers are filled.
+import type { Device } from "../core/device.js";
+import { keep } from "../core/scope.js";
+import { Tensor } from "../core/tensor.js";
+import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
+import { type Layout, layoutOf, type Span } from "./sequence.js";
+
+export interface CacheOptions {
+  layers: number;
+  batch: number;
+  length: number;
+  kvHeads: number;
+  headDim: number;
+  dtype?: "f32" | "bf16";
+}
+
+export class CacheFullError extends RangeError {
+  readonly code = "E_CACHE_FULL";
+  constructor(
+    readonly expected: string,
+    readonly got: string,
+  ) {
+    super(`KVCache: expected ${expected}, got ${got}; make the cache longer or start a new one`);
+  }
+}
+
+export class KVCache {
+  readonly length: number;
+  readonly batch: number;
+  readonly #keys: Tensor[]; // (B,length,K,D)
+  readonly #values: Tensor[];
+  // (B,1) i32 each. Of a row: the first key that counts, the slot of the next token, that slot + 1, and the next token's position.
+  #start: Tensor;
+  #slot: Tensor;
+  #end: Tensor;
+  #position: Tensor;
+  #starts: number[];
+  #filled = 0;
+  #even = true; // every row has its next token in the same slot
+
+  constructor(
+    private readonly device: Device,
+    { layers, batch, length, kvHeads, headDim, dtype = "f32" }: CacheOptions,
+  ) {
+    this.length = length;
+    this.batch = batch;
+    // Zeros, not garbage: a key that is masked out still meets the query, and 0 · NaN would not be hidden.
+    const buffer = () => keep(Tensor.zeros([batch, length, kvHeads, headDim], { device, dtype }));
+    this.#keys = Array.from({ length: layers }, buffer);
+    this.#values = Array.from({ length: layers }, buffer);
+    this.#starts = new Array(batch).fill(0);
+    this.#start = this.#column(() => 0);
+    this.#slot = this.#column(() => 0);
+    this.#end = this.#column(() => 1);
+    this.#position = this.#column(() => 0);
+  }
+
+  /** Slots in use in the fullest row. */
+  get filled(): number {
+    return this.#filled;
+  }
+  /** (B,1) i32: the position of the token that comes next. */
+  get position(): Tensor {
+    return this.#position;
+  }
+
+  /** Keys that the next token of each row may see, itself included: (B,2) i32. */
+  decodeRange(): Tensor {
+    return concat([this.#start, this.#end], 1);
+  }
+
+  /** Writes the rows (B,T,K,D) of one layer behind what is there. */
+  write(layer: number, k: Tensor, v: Tensor): void {
+    const slot = this.#slot.reshape([this.batch]);
+    cacheWrite(this.#keys[layer] as Tensor, k, slot);
+    cacheWrite(this.#values[layer] as Tensor, v, slot);
+  }
+
+  /** One query per row against everything written, this step's key included. */
+  decode(layer: number, q: Tensor, range: Tensor, scale: number, window: number): Tensor {
+    return attentionDecode(q, this.#keys[layer] as Tensor, this.#values[layer] as Tensor, range, { scale, window });
+  }
+
+  /** Several queries per row against everything written: another turn of a conversation. `range` as for a sequence of filled + T keys. */
+  extend(layer: number, q: Tensor, range: Tensor, scale: number, window: number): Tensor {
+    const length = this.#filled + (q.shape[1] as number);
+    const k = sliceCopy(this.#keys[layer] as Tensor, 1, 0, length);
+    const v = sliceCopy(this.#values[layer] as Tensor, 1, 0, length);
+    return attention(q, k, v, { range, scale, window, causal: true });
+  }
+
+  /** For extend(): where each of `count` new tokens sits, and which keys its row may see. */
+  following(count: number): Layout {
+    if (!this.#even)
+      throw new CacheFullError("rows of equal length or padded on the left when several tokens follow", "rows padded on the right");
+    const end = this.#filled + count;
+    const spans = this.#starts.map((start) => ({ start, end }));
+    return layoutOf(spans, this.#filled, count);
+  }
+
+  /** Throws unless `count` more tokens fit. */
+  reserve(count: number): void {
+    if (this.#filled + count > this.length) throw new CacheFullError(`at most ${this.length} tokens`, `${this.#filled} + ${count}`);
+  }
+
+  /** After a first forward over T positions of which each row used its span. */
+  filledBy(spans: readonly Span[], length: number): void {
+    const ends = spans.map(({ start, end }) => (start > 0 ? length : end));
+    this.#starts = spans.map(({ start }) => start);
+    for (const old of [this.#start, this.#slot, this.#end, this.#position]) old.dispose();
+    this.#start = this.#column((b) => this.#starts[b] as number);
+    this.#slot = this.#column((b) => ends[b] as number);
+    this.#end = this.#column((b) => (ends[b] as number) + 1);
+    this.#position = this.#column((b) => (ends[b] as number) - (this.#starts[b] as number));
+    this.#filled = Math.max(...ends);
+    this.#even = ends.every((end) => end === ends[0]);
+  }
+
+  /** After each further forward over `count` positions. */
+  advance(count: number): void {
+    for (const column of [this.#slot, this.#end, this.#position]) increment(column, count);
+    this.#filled += count;
+  }
+  /** After `count` replays of a recorded step, which advanced the device's side by itself. */
+  replayed(count: number): void {
+    this.#filled += count;
+  }
+
+  reset(): void {
+    this.filledBy(
+      Array.from({ length: this.batch }, () => ({ start: 0, end: 0 })),
+      0,
+    );
+  }
+
+  #column(value: (row: number) => number): Tensor {
+    return keep(
+      Tensor.from(
+        Int32Array.from({ length: this.batch }, (_, b) => value(b)),
+        [this.batch, 1],
+        { device: this.device },
+      ),
+    );
+  }
+
+  dispose(): void {
+    for (const tensor of [...this.#keys, ...this.#values, this.#start, this.#slot, this.#end, this.#position]) tensor.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

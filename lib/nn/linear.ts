@@ -1,0 +1,42 @@
+import type { Tensor } from "../core/tensor.js";
+import { linear } from "../ops/index.js";
+import { Module, matching } from "./module.js";
+import { QuantizedLinear } from "./quantized-linear.js";
+import { fanIn, type Init, type Weights } from "./weights.js";
+
+export interface LinearOptions {
+  bias?: boolean;
+  init?: Init;
+}
+
+/** A linear layer in any storage: what LoRA wraps and what a block calls. */
+export interface LinearLayer extends Module {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  forward(x: Tensor): Tensor;
+}
+
+/** y (N,O) = x (N,I) · weightᵀ + bias. */
+export class Linear extends Module implements LinearLayer {
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  weight: Tensor; // (O,I)
+  bias: Tensor | undefined; // (O)
+
+  constructor(at: Weights, inFeatures: number, outFeatures: number, { bias = true, init = fanIn(inFeatures) }: LinearOptions = {}) {
+    super();
+    this.inFeatures = inFeatures;
+    this.outFeatures = outFeatures;
+    this.weight = at.parameter("weight", [outFeatures, inFeatures], init);
+    this.bias = bias ? at.parameter("bias", [outFeatures], fanIn(inFeatures)) : undefined;
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, matching(this.weight, x), this.bias && matching(this.bias, x));
+  }
+}
+
+/** The linear layer that is stored at `at`: dense or quantised, or quantised now if the weights are asked for in that form. */
+export function storedLinear(at: Weights, inFeatures: number, outFeatures: number, options: LinearOptions = {}): LinearLayer {
+  return QuantizedLinear.stored(at, inFeatures, outFeatures, options) ?? new Linear(at, inFeatures, outFeatures, options);
+}

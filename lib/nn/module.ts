@@ -1,0 +1,168 @@
+// A part of a model: its parameters are the Tensors in its public fields, its children the Modules there; arrays and Maps of both count, by
+// index and key. Their names in a checkpoint follow from the field names: `qProj` is `q_proj`. What lives in private (#) fields is no parameter.
+
+import { Tensor } from "../core/tensor.js";
+import { cast } from "../ops/index.js";
+
+interface Slot {
+  name: string;
+  value: Tensor | Module;
+  set(value: Tensor | Module): void;
+}
+
+export abstract class Module {
+  training = false;
+
+  /** A field's name in checkpoints; an empty one makes the child's names part of this module. */
+  protected stateName(field: string): string {
+    return field.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+  }
+
+  #slots(): Slot[] {
+    const slots: Slot[] = [];
+    const fields = this as unknown as Record<string, unknown>;
+    const visit = (value: unknown, name: string, set: (value: Tensor | Module) => void) => {
+      if (value instanceof Tensor || value instanceof Module) {
+        slots.push({ name, value, set });
+      } else if (Array.isArray(value)) {
+        for (const i of value.keys()) visit(value[i], `${name}.${i}`, (v) => value.splice(i, 1, v));
+      } else if (value instanceof Map) {
+        for (const [key, entry] of value) visit(entry, `${name}.${key}`, (v) => value.set(key, v));
+      }
+    };
+    for (const field of Object.keys(fields)) visit(fields[field], this.stateName(field), (v) => Object.assign(fields, { [field]: v }));
+    return slots;
+  }
+
+  /** Every parameter once, by its name in a checkpoint; a tied one under the name that comes first. */
+  *namedParameters(prefix = ""): Generator<[string, Tensor]> {
+    const seen = new Set<Tensor>();
+    for (const [name, module] of this.namedModules(prefix)) {
+      for (const slot of module.#slots()) {
+        if (!(slot.value instanceof Tensor) || seen.has(slot.value)) continue;
+        seen.add(slot.value);
+        yield [join(name, slot.name), slot.value];
+      }
+    }
+  }
+
+  /** This module and all below it. */
+  *namedModules(prefix = ""): Generator<[string, Module]> {
+    yield [prefix, this];
+    for (const { name, value } of this.#slots()) if (value instanceof Module) yield* value.namedModules(join(prefix, name));
+  }
+
+  parameters(): Tensor[] {
+    return Array.from(this.namedParameters(), ([, tensor]) => tensor);
+  }
+  trainable(): Tensor[] {
+    return this.parameters().filter((tensor) => tensor.requiresGrad);
+  }
+  modules(): Module[] {
+    return Array.from(this.namedModules(), ([, module]) => module);
+  }
+
+  /** Dropout is on in training mode only. */
+  train(mode = true): this {
+    for (const module of this.modules()) module.training = mode;
+    return this;
+  }
+
+  /** Opens or freezes every parameter. One that opens becomes an f32 master, so an optimiser made before must be made anew. */
+  requiresGrad(on: boolean): this {
+    const masters = new Map<Tensor, Tensor>();
+    for (const module of this.modules()) {
+      for (const slot of module.#slots()) {
+        const { value } = slot;
+        if (!(value instanceof Tensor) || (value.dtype !== "f32" && value.dtype !== "bf16")) continue;
+        if (on && value.dtype === "bf16") {
+          const master = masters.get(value) ?? cast(value, "f32");
+          masters.set(value, master);
+          master.requiresGrad = true;
+          slot.set(master);
+        } else {
+          value.requiresGrad = on;
+        }
+      }
+    }
+    for (const old of masters.keys()) old.dispose();
+    return this;
+  }
+
+  /** Puts `state`'s tensors in place of this module's, which are disposed. Shapes must agree; floats are cast to what is there. */
+  loadState(state: ReadonlyMap<string, Tensor>, { strict = true } = {}): void {
+    const own = new Map(this.namedParameters());
+    const missing = [...own.keys()].filter((name) => !state.has(name));
+    const left = [...state.keys()].filter((name) => !own.has(name));
+    if (strict && (missing.length || left.length))
+      throw new StateError(`the parameters of ${this.constructor.name}`, describe(missing, left));
+    for (const [name, tensor] of state) {
+      const old = own.get(name);
+      if (old && String(old.shape) !== String(tensor.shape)) throw new StateError(`"${name}" of shape [${old.shape}]`, `[${tensor.shape}]`);
+    }
+    const fresh = new Map<Tensor, Tensor>();
+    for (const [name, tensor] of state) {
+      const old = own.get(name);
+      if (!old) continue;
+      const value = tensor.dtype === old.dtype ? tensor.alias() : cast(tensor, old.dtype);
+      value.requiresGrad = old.requiresGrad;
+      fresh.set(old, value);
+    }
+    for (const module of this.modules()) {
+      for (const slot of module.#slots()) {
+        const value = fresh.get(slot.value as Tensor);
+        if (value) slot.set(value);
+      }
+    }
+    for (const old of fresh.keys()) old.dispose();
+  }
+
+  /** Swaps the child or parameter at `path` (its state name, such as "self_attn.q_proj") and returns the old one, which is not disposed. */
+  replace<T extends Module | Tensor>(path: string, replacement: T): T {
+    for (const [name, module] of this.namedModules()) {
+      for (const slot of module.#slots()) {
+        if (join(name, slot.name) !== path || slot.value instanceof Module !== replacement instanceof Module) continue;
+        const old = slot.value as T;
+        slot.set(replacement);
+        return old;
+      }
+    }
+    throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
+  }
+
+  dispose(): void {
+    for (const tensor of new Set(this.#slots().map(({ value }) => value))) {
+      if (tensor instanceof Module || !tensor.disposed) tensor.dispose();
+    }
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+export class StateError extends Error {
+  readonly code = "E_STATE";
+  constructor(
+    readonly expected: string,
+    readonly got: string,
+  ) {
+    super(`expected ${expected}, got ${got}; the weights are of another architecture or configuration`);
+    this.name = "StateError";
+  }
+}
+
+export function join(prefix: string, name: string): string {
+  return prefix && name ? `${prefix}.${name}` : prefix || name;
+}
+
+export function describe(missing: readonly string[], left: readonly string[]): string {
+  const list = (names: readonly string[]) => names.slice(0, 5).join(", ") + (names.length > 5 ? `, … (${names.length})` : "");
+  return [missing.length ? `without ${list(missing)}` : "", left.length ? `with ${list(left)} left over` : ""]
+    .filter(Boolean)
+    .join(" and ");
+}
+
+/** The parameter in the dtype of the activations it meets: f32 masters are cast where they are used, and only there. */
+export function matching(parameter: Tensor, x: Tensor): Tensor {
+  return parameter.dtype === x.dtype ? parameter : cast(parameter, x.dtype);
+}

@@ -1,0 +1,37 @@
+import type { Tensor } from "../core/tensor.js";
+import { layerNorm, rmsNorm } from "../ops/index.js";
+import { Module } from "./module.js";
+import { ones, type Weights, zeros } from "./weights.js";
+
+/** y = x / sqrt(mean(x²) + eps) · weight over the last size. The kernel takes an f32 weight with any x: no cast. */
+export class RMSNorm extends Module {
+  weight: Tensor; // (C)
+  constructor(
+    at: Weights,
+    size: number,
+    readonly eps: number,
+  ) {
+    super();
+    this.weight = at.parameter("weight", [size], ones);
+  }
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, this.eps);
+  }
+}
+
+export class LayerNorm extends Module {
+  weight: Tensor; // (C)
+  bias: Tensor; // (C)
+  constructor(
+    at: Weights,
+    size: number,
+    readonly eps = 1e-5,
+  ) {
+    super();
+    this.weight = at.parameter("weight", [size], ones);
+    this.bias = at.parameter("bias", [size], zeros);
+  }
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, this.eps);
+  }
+}

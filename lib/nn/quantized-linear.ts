@@ -1,0 +1,55 @@
+import type { Tensor } from "../core/tensor.js";
+import { linearQuantized } from "../ops/index.js";
+import type { LinearLayer, LinearOptions } from "./linear.js";
+import { Module, matching, StateError } from "./module.js";
+import { QuantizedWeight } from "./quantized-weight.js";
+import { fanIn, type Weights } from "./weights.js";
+
+/** A linear layer over a frozen quantised weight: gradients flow to x and to the bias, never to the weight. */
+export class QuantizedLinear extends Module implements LinearLayer {
+  readonly #weight: QuantizedWeight;
+  bias: Tensor | undefined; // (O)
+
+  constructor(weight: QuantizedWeight, bias?: Tensor) {
+    super();
+    this.#weight = weight;
+    this.bias = bias;
+  }
+
+  /** The quantised layer that `at` holds or asks for; undefined where it is dense. */
+  static stored(at: Weights, inFeatures: number, outFeatures: number, { bias = true }: LinearOptions = {}): QuantizedLinear | undefined {
+    const weight = QuantizedWeight.stored(at, outFeatures, inFeatures) ?? quantizedNow(at, outFeatures, inFeatures);
+    const asked = at.quantization?.format;
+    if (weight && asked && weight.format !== asked)
+      throw new StateError(`"${at.prefix}" in ${asked} as asked for`, `a checkpoint in ${weight.format}`);
+    return weight && new QuantizedLinear(weight, bias ? at.parameter("bias", [outFeatures], fanIn(inFeatures)) : undefined);
+  }
+
+  get weight(): QuantizedWeight {
+    return this.#weight;
+  }
+  get inFeatures(): number {
+    return this.#weight.inFeatures;
+  }
+  get outFeatures(): number {
+    return this.#weight.outFeatures;
+  }
+
+  forward(x: Tensor): Tensor {
+    return linearQuantized(x, this.#weight, this.bias && matching(this.bias, x));
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#weight.dispose();
+  }
+}
+
+function quantizedNow(at: Weights, outFeatures: number, inFeatures: number): QuantizedWeight | undefined {
+  if (!at.quantization) return undefined;
+  const dense = at.parameter("weight", [outFeatures, inFeatures], fanIn(inFeatures));
+  dense.requiresGrad = false;
+  const weight = QuantizedWeight.quantize(dense, at.quantization);
+  dense.dispose();
+  return weight;
+}

@@ -1,0 +1,159 @@
+// A frozen weight in 4 or 8 bits: the numbers of bitsandbytes (block maxima in its order), the codes in the backend's own layout.
+import type { Device } from "../core/device.js";
+import { Tensor } from "../core/tensor.js";
+import type { Checkpoint } from "../io/checkpoint.js";
+import {
+  dequantize4bit,
+  dequantizeAbsmax,
+  dequantizeRowsInt8,
+  packCodes,
+  quantize4bit,
+  quantizeAbsmax,
+  quantizeRowsInt8,
+  unpackCodes,
+} from "../ops/index.js";
+import { StateError } from "./module.js";
+import type { Quantization, Weights } from "./weights.js";
+
+export type QuantFormat = "nf4" | "fp4" | "int8";
+
+/** LLM.int8's outlier threshold (arXiv 2208.07339, section 3.2). */
+const LLM_INT8_THRESHOLD = 6;
+/** bitsandbytes quantises block maxima in blocks of this many. */
+const NESTED_BLOCK = 256;
+
+interface Parts {
+  codes: Tensor;
+  absmax: Tensor;
+  nestedAbsmax?: Tensor | undefined;
+  nestedOffset?: Tensor | undefined;
+}
+interface Form {
+  format: QuantFormat;
+  block: number;
+  threshold: number;
+  outFeatures: number;
+  inFeatures: number;
+}
+
+export class QuantizedWeight {
+  readonly codes: Tensor; // in the backend's packed layout
+  readonly absmax: Tensor; // f32, or u8 when the maxima are quantised too; per row for int8
+  readonly nestedAbsmax: Tensor | undefined;
+  readonly nestedOffset: Tensor | undefined;
+  readonly format: QuantFormat;
+  readonly block: number;
+  /** int8: columns of x with any |x| at or above it go in full precision. */
+  readonly threshold: number;
+  readonly outFeatures: number;
+  readonly inFeatures: number;
+
+  private constructor(parts: Parts, form: Form) {
+    this.codes = parts.codes;
+    this.absmax = parts.absmax;
+    this.nestedAbsmax = parts.nestedAbsmax;
+    this.nestedOffset = parts.nestedOffset;
+    this.format = form.format;
+    this.block = form.block;
+    this.threshold = form.threshold;
+    this.outFeatures = form.outFeatures;
+    this.inFeatures = form.inFeatures;
+  }
+
+  /** From row-major codes as they are on disk, which are disposed. */
+  static fromCodes(parts: Parts, form: Form): QuantizedWeight {
+    const codes = packCodes(parts.codes, form.format, form.outFeatures, form.inFeatures);
+    parts.codes.dispose();
+    return new QuantizedWeight({ ...parts, codes }, form);
+  }
+
+  /** From a dense weight (O,I), which is left alone. */
+  static quantize(w: Tensor, { format, block = 64, doubleQuant = false, threshold = LLM_INT8_THRESHOLD }: Quantization): QuantizedWeight {
+    const [outFeatures, inFeatures] = w.shape as [number, number];
+    const form = { format, block: format === "int8" ? 0 : block, threshold, outFeatures, inFeatures };
+    const [codes, absmax] = format === "int8" ? quantizeRowsInt8(w) : quantize4bit(w, format, block);
+    if (!doubleQuant || format === "int8") return QuantizedWeight.fromCodes({ codes, absmax }, form);
+    const [nested, nestedAbsmax, nestedOffset] = quantizeAbsmax(absmax);
+    absmax.dispose();
+    return QuantizedWeight.fromCodes({ codes, absmax: nested, nestedAbsmax, nestedOffset }, form);
+  }
+
+  /** What bitsandbytes stored for the layer at `at`; undefined when the layer there is dense. */
+  static stored(at: Weights, outFeatures: number, inFeatures: number): QuantizedWeight | undefined {
+    const { checkpoint, device } = at;
+    if (!checkpoint) return undefined;
+    if (at.has("SCB")) return storedInt8(at, checkpoint, device, outFeatures, inFeatures);
+    const kind = (["nf4", "fp4"] as const).find((format) => at.has(`weight.quant_state.bitsandbytes__${format}`));
+    return kind && stored4bit(at, checkpoint, device, kind, outFeatures, inFeatures);
+  }
+
+  /** The weight (O,I) that the codes stand for. */
+  dequantize(dtype: "f32" | "bf16" = "f32"): Tensor {
+    const codes = unpackCodes(this.codes, this.format, this.outFeatures, this.inFeatures);
+    const { nestedAbsmax, nestedOffset } = this;
+    const absmax = nestedAbsmax && nestedOffset ? dequantizeAbsmax(this.absmax, nestedAbsmax, nestedOffset) : this.absmax;
+    const w =
+      this.format === "int8"
+        ? dequantizeRowsInt8(codes, absmax, dtype)
+        : dequantize4bit(codes, absmax, this.format, this.block, dtype, [this.outFeatures, this.inFeatures]);
+    codes.dispose();
+    if (absmax !== this.absmax) absmax.dispose();
+    return w;
+  }
+
+  tensors(): Tensor[] {
+    return [this.codes, this.absmax, this.nestedAbsmax, this.nestedOffset].filter((t) => t !== undefined);
+  }
+  dispose(): void {
+    for (const tensor of this.tensors()) if (!tensor.disposed) tensor.dispose();
+  }
+}
+
+/** What bitsandbytes writes into `quant_state`. */
+interface QuantState {
+  quant_type: string;
+  blocksize: number;
+  shape: number[];
+  nested_blocksize?: number;
+  nested_offset?: number;
+}
+
+function stored4bit(
+  at: Weights,
+  checkpoint: Checkpoint,
+  device: Device,
+  format: "nf4" | "fp4",
+  outFeatures: number,
+  inFeatures: number,
+): QuantizedWeight {
+  const name = at.take("weight");
+  const state = JSON.parse(new TextDecoder().decode(checkpoint.bytes(at.take(`weight.quant_state.bitsandbytes__${format}`)))) as QuantState;
+  if (String(state.shape) !== String([outFeatures, inFeatures]))
+    throw new StateError(`"${name}" of shape [${outFeatures},${inFeatures}]`, `[${state.shape}]`);
+  at.take("weight.quant_map"); // the code table, which the format's name already says
+  const form = { format, block: state.blocksize, threshold: 0, outFeatures, inFeatures };
+  const codes = checkpoint.loadBytes(name, device);
+  const absmax = checkpoint.load(at.take("weight.absmax"), device);
+  if (state.nested_offset === undefined) return QuantizedWeight.fromCodes({ codes, absmax }, form);
+  if (state.nested_blocksize !== NESTED_BLOCK)
+    throw new StateError(`"${name}" with a nested block of ${NESTED_BLOCK}`, `${state.nested_blocksize}`);
+  at.take("weight.nested_quant_map");
+  const nestedAbsmax = checkpoint.load(at.take("weight.nested_absmax"), device);
+  const nestedOffset = Tensor.from(new Float32Array([state.nested_offset]), [1], { device });
+  return QuantizedWeight.fromCodes({ codes, absmax, nestedAbsmax, nestedOffset }, form);
+}
+
+function storedInt8(at: Weights, checkpoint: Checkpoint, device: Device, outFeatures: number, inFeatures: number): QuantizedWeight {
+  const name = at.take("weight");
+  const { shape } = checkpoint.entry(name);
+  if (String(shape) !== String([outFeatures, inFeatures]))
+    throw new StateError(`"${name}" of shape [${outFeatures},${inFeatures}]`, `[${shape}]`);
+  if (at.has("weight_format")) {
+    const layout = new Uint8Array(checkpoint.bytes(at.take("weight_format")))[0];
+    if (layout !== 0) throw new StateError(`"${name}" in row layout (weight_format 0)`, `weight_format ${layout}`);
+  }
+  const threshold = at.int8Threshold ?? LLM_INT8_THRESHOLD;
+  const codes = checkpoint.load(name, device);
+  const absmax = checkpoint.load(at.take("SCB"), device, { dtype: "f32", shape: [outFeatures] });
+  return QuantizedWeight.fromCodes({ codes, absmax }, { format: "int8", block: 0, threshold, outFeatures, inFeatures });
+}

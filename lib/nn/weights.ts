@@ -1,0 +1,129 @@
+// Where a model's parameters come from while it is built: fresh random numbers or a checkpoint. Building from the source means that a
+// model larger than memory in full precision is never made in full precision: a layer asks what is stored and becomes that.
+import type { Device } from "../core/device.js";
+import { type DType, Tensor } from "../core/tensor.js";
+import type { Checkpoint } from "../io/checkpoint.js";
+import { randomNormal, randomUniform } from "../ops/index.js";
+import { describe, join, StateError } from "./module.js";
+
+export type Init = { fill: number } | { normal: number } | { uniform: number };
+export const zeros: Init = { fill: 0 };
+export const ones: Init = { fill: 1 };
+/** torch.nn.Linear's default: uniform in ±1/sqrt(fan in). */
+export const fanIn = (features: number): Init => ({ uniform: 1 / Math.sqrt(features) });
+
+/** How dense weights of a checkpoint are to be stored: the numbers of bitsandbytes. */
+export interface Quantization {
+  format: "nf4" | "fp4" | "int8";
+  block?: number;
+  doubleQuant?: boolean;
+  /** LLM.int8's outlier threshold. */
+  threshold?: number;
+}
+
+interface Source {
+  device: Device;
+  dtype: "f32" | "bf16";
+  trainable: boolean;
+  checkpoint?: Checkpoint;
+  quantization?: Quantization | undefined;
+  int8Threshold?: number | undefined;
+  used: Set<string>;
+  seed: number;
+  drawn: number;
+}
+
+export interface FreshOptions {
+  device: Device;
+  /** dtype of the activations. Trainable parameters are f32 whatever it says. */
+  dtype?: "f32" | "bf16";
+  trainable?: boolean;
+  seed?: number;
+}
+export interface CheckpointOptions extends Omit<FreshOptions, "seed"> {
+  quantization?: Quantization | undefined;
+  /** LLM.int8's outlier threshold for layers stored in int8. */
+  int8Threshold?: number | undefined;
+}
+
+export class Weights {
+  private constructor(
+    private readonly source: Source,
+    readonly prefix: string,
+  ) {}
+
+  static fresh({ device, dtype = "f32", trainable = true, seed = 0 }: FreshOptions): Weights {
+    return new Weights({ device, dtype, trainable, used: new Set(), seed, drawn: 0 }, "");
+  }
+  static from(
+    checkpoint: Checkpoint,
+    { device, dtype = "f32", trainable = false, quantization, int8Threshold }: CheckpointOptions,
+  ): Weights {
+    return new Weights({ device, dtype, trainable, checkpoint, used: new Set(), seed: 0, drawn: 0, quantization, int8Threshold }, "");
+  }
+
+  get device(): Device {
+    return this.source.device;
+  }
+  get dtype(): "f32" | "bf16" {
+    return this.source.dtype;
+  }
+  get checkpoint(): Checkpoint | undefined {
+    return this.source.checkpoint;
+  }
+  get quantization(): Quantization | undefined {
+    return this.source.quantization;
+  }
+
+  get int8Threshold(): number | undefined {
+    return this.source.quantization?.threshold ?? this.source.int8Threshold;
+  }
+
+  at(part: string | number): Weights {
+    return new Weights(this.source, join(this.prefix, String(part)));
+  }
+  /** The full name of `name` here, marked as taken. */
+  take(name: string): string {
+    const full = join(this.prefix, name);
+    this.source.used.add(full);
+    return full;
+  }
+  has(name: string): boolean {
+    return this.checkpoint?.has(join(this.prefix, name)) ?? false;
+  }
+
+  /** One parameter: read from the checkpoint, or drawn. Trainable ones are f32 masters, frozen ones are in the compute dtype. */
+  parameter(name: string, shape: readonly number[], init: Init): Tensor {
+    const { checkpoint, device, trainable } = this.source;
+    const dtype = trainable ? "f32" : this.source.dtype;
+    const tensor = checkpoint ? this.#read(checkpoint, name, shape, dtype) : this.#draw(shape, init, device, dtype);
+    tensor.requiresGrad = trainable;
+    return tensor;
+  }
+
+  #read(checkpoint: Checkpoint, name: string, shape: readonly number[], dtype: DType): Tensor {
+    const full = this.take(name);
+    const stored = checkpoint.entry(full);
+    if (String(stored.shape) !== String(shape))
+      throw new StateError(`"${full}" of shape [${shape}]`, `[${stored.shape}] in ${checkpoint.path}`);
+    return checkpoint.load(full, this.device, { dtype });
+  }
+
+  #draw(shape: readonly number[], init: Init, device: Device, dtype: DType): Tensor {
+    if ("fill" in init) return Tensor.full(shape, init.fill, { device, dtype });
+    const tensor = Tensor.empty(shape, { device, dtype });
+    const { seed, drawn } = this.source;
+    if ("normal" in init) randomNormal(tensor, 0, init.normal, seed, drawn);
+    else randomUniform(tensor, -init.uniform, init.uniform, seed, drawn);
+    this.source.drawn += tensor.size;
+    return tensor;
+  }
+
+  /** Throws when the checkpoint holds weights below this point that nothing asked for. */
+  finish(ignore: (name: string) => boolean = () => false): void {
+    if (!this.checkpoint) return;
+    const here = (name: string) => !this.prefix || name.startsWith(`${this.prefix}.`);
+    const left = [...this.checkpoint.names()].filter((name) => here(name) && !this.source.used.has(name) && !ignore(name));
+    if (left.length) throw new StateError(`every weight of ${this.checkpoint.path} to have a place`, describe([], left));
+  }
+}

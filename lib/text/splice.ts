@@ -1,0 +1,126 @@
+// Where media rows go in a sequence of text: a pure function over ids and lengths. It returns an index that `splice_rows` follows on the
+// device, so text embeddings and projector outputs stay in their own buffers until they are needed side by side.
+
+export interface TextPart {
+  ids: ArrayLike<number>;
+  /** One label per id; absent: the part is not scored. */
+  labels?: ArrayLike<number>;
+}
+export interface MediaPart {
+  /** First row of this item in the media buffer, and how many rows it has. */
+  start: number;
+  length: number;
+}
+export type Part = TextPart | MediaPart;
+
+export interface SpliceOptions {
+  /** Where padding goes: right for training, left for generating. */
+  side?: "right" | "left";
+  /** Rows are cut to this many positions (from the end), never inside a media item. */
+  maxLength?: number;
+  ignore?: number;
+}
+
+export interface Spliced {
+  batch: number;
+  length: number;
+  /** Ids of all text tokens in reading order: the rows of the text buffer. */
+  textIds: Int32Array;
+  /** (batch, length): i < textIds.length is text row i, larger ones are media row i - textIds.length, -1 is padding. */
+  index: Int32Array;
+  attentionMask: Int32Array[];
+  labels: Int32Array[];
+}
+
+const isMedia = (part: Part): part is MediaPart => "start" in part;
+const lengthOf = (part: Part): number => (isMedia(part) ? part.length : part.ids.length);
+
+export function splice(
+  rows: readonly (readonly Part[])[],
+  { side = "right", maxLength = Infinity, ignore = -100 }: SpliceOptions = {},
+): Spliced {
+  const cut = rows.map((row) => truncate(row, maxLength));
+  const lengths = cut.map((row) => row.reduce((n, part) => n + lengthOf(part), 0));
+  const length = Math.max(0, ...lengths);
+  const textRows = cut.flat().reduce((n, part) => n + (isMedia(part) ? 0 : part.ids.length), 0);
+  const textIds = new Int32Array(textRows);
+  const index = new Int32Array(rows.length * length).fill(-1);
+  const attentionMask = cut.map(() => new Int32Array(length));
+  const labels = cut.map(() => new Int32Array(length).fill(ignore));
+
+  let text = 0;
+  for (const [b, row] of cut.entries()) {
+    let t = side === "right" ? 0 : length - (lengths[b] as number);
+    const mask = attentionMask[b] as Int32Array;
+    const target = labels[b] as Int32Array;
+    for (const part of row) {
+      for (let i = 0; i < lengthOf(part); ++i, ++t) {
+        mask[t] = 1;
+        if (isMedia(part)) {
+          index[b * length + t] = textRows + part.start + i;
+        } else {
+          index[b * length + t] = text;
+          textIds[text++] = part.ids[i] as number;
+          if (part.labels) target[t] = part.labels[i] as number;
+        }
+      }
+    }
+  }
+  return { batch: rows.length, length, textIds, index, attentionMask, labels };
+}
+
+/** Rows of ids in which each `placeholder` stands for the next item of `items` (in reading order over all rows). */
+export function partsOf(
+  ids: readonly ArrayLike<number>[],
+  placeholder: number,
+  items: readonly MediaPart[],
+  labels?: readonly ArrayLike<number>[],
+): Part[][] {
+  let next = 0;
+  const rows = ids.map((row, b) => {
+    const parts: Part[] = [];
+    let from = 0;
+    const text = (to: number) => {
+      if (to === from) return;
+      const part: TextPart = { ids: Array.from(row).slice(from, to) };
+      if (labels) part.labels = Array.from(labels[b] as ArrayLike<number>).slice(from, to);
+      parts.push(part);
+    };
+    for (let t = 0; t < row.length; ++t) {
+      if (row[t] !== placeholder) continue;
+      text(t);
+      from = t + 1;
+      const item = items[next++];
+      if (item) parts.push(item);
+    }
+    text(row.length);
+    return parts;
+  });
+  if (next !== items.length) {
+    throw new RangeError(
+      `splice: expected one media item per placeholder ${placeholder}, got ${next} placeholders and ${items.length} items`,
+    );
+  }
+  return rows;
+}
+
+// A media item that does not fit whole ends the row: half an image would be a different image.
+function truncate(row: readonly Part[], maxLength: number): Part[] {
+  const kept: Part[] = [];
+  let left = maxLength;
+  for (const part of row) {
+    const n = lengthOf(part);
+    if (n <= left) {
+      kept.push(part);
+    } else {
+      if (!isMedia(part) && left > 0) {
+        const head: TextPart = { ids: Array.from(part.ids).slice(0, left) };
+        if (part.labels) head.labels = Array.from(part.labels).slice(0, left);
+        kept.push(head);
+      }
+      break;
+    }
+    left -= n;
+  }
+  return kept;
+}

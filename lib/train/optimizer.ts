@@ -1,0 +1,172 @@
+// AdamW over f32 masters, all parameters of a group in one call, clipping by the global norm without a word to the host.
+import { keep, scope } from "../core/scope.js";
+import { Tensor } from "../core/tensor.js";
+import { adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
+
+export interface ParameterGroup {
+  parameters: Iterable<readonly [string, Tensor]>;
+  weightDecay?: number;
+  /** Times the rate of the step. */
+  lrScale?: number;
+}
+
+export interface AdamWOptions {
+  betas?: readonly [number, number];
+  eps?: number;
+  weightDecay?: number;
+  /** Clip the gradients of all groups together to this L2 norm. */
+  maxGradNorm?: number | undefined;
+  /** 8-bit moments in blocks of 256 (arXiv 2110.02861); tensors under 4096 elements keep f32, as in bitsandbytes. */
+  moments?: "f32" | "8bit";
+}
+
+const MOMENT_BLOCK = 256;
+const SMALL = 4096;
+
+interface Moments {
+  m: Tensor;
+  v: Tensor;
+  /** Block maxima of 8-bit moments. */
+  mAbsmax: Tensor | undefined;
+  vAbsmax: Tensor | undefined;
+}
+interface Group {
+  parameters: ReadonlyMap<string, Tensor>;
+  weightDecay: number;
+  lrScale: number;
+}
+
+export class AdamW {
+  readonly #groups: Group[];
+  readonly #moments = new Map<string, Moments>();
+  readonly #options: Required<Pick<AdamWOptions, "betas" | "eps" | "moments">> & Pick<AdamWOptions, "maxGradNorm">;
+  #step = 0;
+
+  constructor(
+    groups: readonly ParameterGroup[],
+    { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm, moments = "f32" }: AdamWOptions = {},
+  ) {
+    this.#options = { betas, eps, maxGradNorm, moments };
+    this.#groups = groups.map((group) => ({
+      parameters: new Map(group.parameters),
+      weightDecay: group.weightDecay ?? weightDecay,
+      lrScale: group.lrScale ?? 1,
+    }));
+    for (const { parameters } of this.#groups) {
+      for (const [name, p] of parameters) {
+        if (!p.requiresGrad || p.dtype !== "f32")
+          throw new TypeError(`AdamW: expected "${name}" to be a trainable f32 master, got ${p.dtype}${p.requiresGrad ? "" : ", frozen"}`);
+        if (this.#moments.has(name)) throw new TypeError(`AdamW: expected every name once, got "${name}" twice`);
+        this.#moments.set(name, freshMoments(p, moments === "8bit" && p.size >= SMALL));
+      }
+    }
+  }
+
+  get steps(): number {
+    return this.#step;
+  }
+
+  /** One update from the gradients that are there. Returns their global norm before clipping, (1) f32 on the device. */
+  step(lr: number): Tensor {
+    ++this.#step;
+    return scope(() => {
+      const norm = gradNorm(this.#groups.flatMap(({ parameters }) => [...parameters.values()].flatMap(({ grad }) => grad ?? [])));
+      const scale = this.#options.maxGradNorm === undefined ? undefined : clipScale(norm, this.#options.maxGradNorm);
+      for (const group of this.#groups) this.#update(group, lr * group.lrScale, scale);
+      return norm;
+    });
+  }
+
+  #update({ parameters, weightDecay }: Group, lr: number, scale: Tensor | undefined): void {
+    const { betas, eps } = this.#options;
+    const options = { scale, lr, beta1: betas[0], beta2: betas[1], eps, weightDecay, step: this.#step };
+    const present = [...parameters].flatMap(([name, p]) => (p.grad ? [{ p, grad: p.grad, ...(this.#moments.get(name) as Moments) }] : []));
+    const whole = present.filter(({ mAbsmax }) => !mAbsmax);
+    const coded = present.filter(({ mAbsmax }) => mAbsmax);
+    const column = <K extends keyof (typeof present)[number]>(of: typeof present, key: K) => of.map((entry) => entry[key] as Tensor);
+    if (whole.length) adamw(column(whole, "p"), column(whole, "grad"), column(whole, "m"), column(whole, "v"), options);
+    if (coded.length) {
+      adamw8bit(
+        column(coded, "p"),
+        column(coded, "grad"),
+        column(coded, "m"),
+        column(coded, "mAbsmax"),
+        column(coded, "v"),
+        column(coded, "vAbsmax"),
+        options,
+      );
+    }
+  }
+
+  zeroGrad(): void {
+    for (const { parameters } of this.#groups) {
+      for (const p of parameters.values()) {
+        p.grad?.dispose();
+        p.grad = undefined;
+      }
+    }
+  }
+
+  /** The moments by name, for a checkpoint that resumes; `steps` goes with them. */
+  state(): Map<string, Tensor> {
+    const state = new Map<string, Tensor>();
+    for (const [name, { m, v, mAbsmax, vAbsmax }] of this.#moments) {
+      state.set(`${name}.exp_avg`, m).set(`${name}.exp_avg_sq`, v);
+      if (mAbsmax && vAbsmax) state.set(`${name}.exp_avg.absmax`, mAbsmax).set(`${name}.exp_avg_sq.absmax`, vAbsmax);
+    }
+    return state;
+  }
+
+  /** Takes over copies of saved moments. All must be there and of the same form. */
+  loadState(state: ReadonlyMap<string, Tensor>, steps: number): void {
+    const own = this.state();
+    for (const [name, old] of own) {
+      const saved = state.get(name);
+      if (!saved || saved.dtype !== old.dtype || String(saved.shape) !== String(old.shape)) {
+        throw new RangeError(
+          `AdamW: expected "${name}" as ${old.dtype} [${old.shape}], got ${saved ? `${saved.dtype} [${saved.shape}]` : "nothing"}; resume with the optimiser that was saved`,
+        );
+      }
+    }
+    const take = (name: string) => keep((state.get(name) as Tensor).alias());
+    for (const [name, old] of this.#moments) {
+      const coded = old.mAbsmax !== undefined;
+      this.#moments.set(name, {
+        m: take(`${name}.exp_avg`),
+        v: take(`${name}.exp_avg_sq`),
+        mAbsmax: coded ? take(`${name}.exp_avg.absmax`) : undefined,
+        vAbsmax: coded ? take(`${name}.exp_avg_sq.absmax`) : undefined,
+      });
+    }
+    for (const tensor of own.values()) tensor.dispose();
+    this.#step = steps;
+  }
+
+  dispose(): void {
+    for (const tensor of this.state().values()) tensor.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+function freshMoments(p: Tensor, coded: boolean): Moments {
+  const { device, size } = p;
+  if (!coded) {
+    const zeros = () => keep(Tensor.zeros(p.shape, { device }));
+    return { m: zeros(), v: zeros(), mAbsmax: undefined, vAbsmax: undefined };
+  }
+  // Codes of zero bytes with block maxima of 0 decode to 0.
+  const codes = () => keep(Tensor.zeros([size], { device, dtype: "u8" }));
+  const maxima = () => keep(Tensor.zeros([Math.ceil(size / MOMENT_BLOCK)], { device }));
+  return { m: codes(), v: codes(), mAbsmax: maxima(), vAbsmax: maxima() };
+}
+
+/** The usual two groups: matrices decay, biases and norm weights do not. */
+export function decayMatricesOnly(parameters: Iterable<readonly [string, Tensor]>, weightDecay: number): ParameterGroup[] {
+  const all = [...parameters];
+  return [
+    { parameters: all.filter(([, p]) => p.rank >= 2), weightDecay },
+    { parameters: all.filter(([, p]) => p.rank < 2), weightDecay: 0 },
+  ];
+}

@@ -1,0 +1,124 @@
+// PEFT adapters: logits with, without and merged; gradients of A and B; the files; the rules for which modules are meant.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { LoraAdapter } from "../../lib/adapters/lora.js";
+import { isTarget, loraConfig, parseLoraConfig, rankOf } from "../../lib/adapters/lora-config.js";
+import { backward, noGrad } from "../../lib/core/autograd.js";
+import { SafetensorsFile } from "../../lib/io/safetensors.js";
+import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { Case, caseNames, cpu, fixtures, largest, near } from "../case.js";
+
+const load = (name: string, options = {}) => LlamaForCausalLM.fromPretrained(join(fixtures, name), { device: cpu, ...options });
+
+for (const name of caseNames(/^lora/)) {
+  const c = new Case(name);
+  const mask = c.rows("in.attention_mask");
+  const input = { inputIds: c.rows("in.input_ids"), attentionMask: mask };
+  const labels = c.rows("in.labels");
+
+  test(`${name}: logits, loss and gradients`, async () => {
+    using model = load(c.info.base);
+    await c.close("out.base.logits", noGrad(() => model.forward(input)).logits!, { mask });
+    const adapter = await LoraAdapter.load(model, join(c.folder, "adapter"), { trainable: true });
+    assert.equal(Object.fromEntries([...adapter.layers].map(([path, { scaling }]) => [path, scaling])), c.info.scaling);
+    const { logits, loss } = model.forward(input, { labels, logits: "all" });
+    await c.close("out.adapter.logits", logits!, { mask });
+    await c.close("out.adapter.loss", loss!);
+    backward(loss!);
+    const own = new Map(adapter.namedParameters());
+    assert.equal([...own.keys()].sort(), Object.keys(c.info.adapter_keys).sort());
+    for (const [key, tensor] of own) {
+      assert.equal(tensor.shape, c.info.adapter_keys[key]);
+      await c.close(`grad.${key}`, tensor.grad!);
+    }
+  });
+
+  test(`${name}: merged, unloaded`, async () => {
+    using model = load(c.info.base);
+    const before = await noGrad(() => model.forward(input)).logits!.data();
+    const removable = await LoraAdapter.load(model, join(c.folder, "adapter"));
+    removable.unload();
+    assert.equal(await noGrad(() => model.forward(input)).logits!.data(), before, "unload() leaves a trace");
+    const adapter = await LoraAdapter.load(model, join(c.folder, "adapter"));
+    adapter.merge();
+    await c.close("out.merged.logits", noGrad(() => model.forward(input)).logits!, { mask });
+    const weights = new Map(model.namedParameters());
+    for (const key of c.info.merged_keys as string[]) {
+      const want = c.values(`merged.${key}`);
+      near(await weights.get(key)!.data(), want, 1e-6 * largest(want), `${name}: merged ${key}`);
+    }
+  });
+
+  test(`${name}: what save() writes is what was loaded`, async () => {
+    using model = load(c.info.base);
+    const adapter = await LoraAdapter.load(model, join(c.folder, "adapter"));
+    const folder = mkdtempSync(join(tmpdir(), "anymal-lora-"));
+    try {
+      await adapter.save(folder);
+      using ours = new SafetensorsFile(join(folder, "adapter_model.safetensors"));
+      using theirs = new SafetensorsFile(join(c.folder, "adapter", "adapter_model.safetensors"));
+      assert.equal([...ours.entries.keys()].sort(), [...theirs.entries.keys()].sort());
+      for (const key of ours.entries.keys()) assert.equal(ours.values(key), theirs.values(key));
+      const config = (f: string) => parseLoraConfig(JSON.parse(readFileSync(join(f, "adapter_config.json"), "utf8")));
+      assert.equal(config(folder), config(join(c.folder, "adapter")));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+}
+
+for (const quantization of [undefined, { format: "nf4", doubleQuant: true }, { format: "int8" }] as const) {
+  const kind = quantization?.format ?? "dense";
+  test(`a fresh adapter on a ${kind} model changes nothing, bit for bit, and then learns`, async () => {
+    const [name] = caseNames(/^lora/) as [string];
+    const c = new Case(name);
+    using model = load(c.info.base, { quantization });
+    const input = { inputIds: c.rows("in.input_ids"), attentionMask: c.rows("in.attention_mask") };
+    const before = await noGrad(() => model.forward(input)).logits!.data();
+    const adapter = LoraAdapter.apply(model, { r: 3, alpha: 6, targetModules: ["q_proj", "down_proj"] }, { seed: 11 });
+    const { logits, loss } = model.forward(input, { labels: c.rows("in.labels"), logits: "all" });
+    assert.equal(await logits!.data(), before);
+    backward(loss!);
+    for (const [key, tensor] of adapter.namedParameters()) {
+      // B = 0 keeps A's gradient at 0 in the first step.
+      const moved = largest(await tensor.grad!.data()) > 0;
+      assert.is(moved, key.includes("lora_B"), key);
+    }
+  });
+}
+
+test("target modules: last names, whole-path expressions, exclusions, chosen layers", () => {
+  const path = "model.layers.11.self_attn.q_proj";
+  assert.ok(isTarget(loraConfig({ targetModules: ["q_proj"] }), path, true));
+  assert.not(isTarget(loraConfig({ targetModules: ["proj"] }), path, true));
+  assert.ok(isTarget(loraConfig({ targetModules: "model.*self_attn\\.(q|v)_proj" }), path, true));
+  assert.not(isTarget(loraConfig({ targetModules: "self_attn\\.q_proj" }), path, true), "an expression covers the whole path");
+  assert.not(isTarget(loraConfig({ targetModules: ["q_proj"], excludeModules: ["self_attn.q_proj"] }), path, true));
+  assert.ok(isTarget(loraConfig({ targetModules: ["q_proj"], layersToTransform: [11] }), path, true));
+  assert.not(isTarget(loraConfig({ targetModules: ["q_proj"], layersToTransform: [1] }), path, true));
+  assert.not(isTarget(loraConfig({ targetModules: "all-linear" }), path, false));
+  assert.not(isTarget(loraConfig({ targetModules: ["lm_head"], modulesToSave: ["lm_head"] }), "lm_head", true));
+});
+
+test("rank and alpha patterns, rank-stabilised scaling", () => {
+  const config = loraConfig({ r: 8, alpha: 16, rankPattern: { "layers.1.self_attn.q_proj": 4 }, alphaPattern: { "^model.*down_proj": 2 } });
+  assert.equal(rankOf(config, "model.layers.1.self_attn.q_proj"), { r: 4, scaling: 4 });
+  assert.equal(rankOf(config, "model.layers.11.self_attn.q_proj"), { r: 8, scaling: 2 });
+  assert.equal(rankOf(config, "model.layers.0.mlp.down_proj"), { r: 8, scaling: 0.25 });
+  assert.is(rankOf(loraConfig({ r: 16, alpha: 8, rsLora: true }), "x").scaling, 2);
+});
+
+test("an adapter of another kind, or one that fits nothing, is refused", () => {
+  const refused = (e: { code?: string }) => e.code === "E_LORA";
+  assert.throws(() => parseLoraConfig({ peft_type: "LORA", use_dora: true, r: 4, lora_alpha: 4 }), refused);
+  assert.throws(() => parseLoraConfig({ peft_type: "PREFIX_TUNING" }), refused);
+  const [name] = caseNames(/^lora/) as [string];
+  using model = load(new Case(name).info.base);
+  assert.throws(() => LoraAdapter.apply(model, { targetModules: ["query"] }), refused);
+  assert.throws(() => LoraAdapter.apply(model, { targetModules: ["embed_tokens"] }), refused);
+});
+
+test.run();

@@ -1,0 +1,94 @@
+// A golden case: a folder of test/fixtures (or of ANYMAL_FIXTURES) with inputs and the numbers a reference got from them. Tests read sizes,
+// names and options from the folder, so that another set of the same cases runs unchanged.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import * as assert from "uvu/assert";
+import { device } from "../lib/core/device.js";
+import type { DType, Tensor } from "../lib/core/tensor.js";
+import { SafetensorsFile } from "../lib/io/safetensors.js";
+
+export const fixtures = process.env.ANYMAL_FIXTURES ?? fileURLToPath(new URL("./fixtures", import.meta.url));
+export const cpu = device("cpu");
+
+/** Names of the cases that fit, in order. A pattern that fits none is a mistake in the test. */
+export function caseNames(pattern: RegExp): string[] {
+  const names = readdirSync(fixtures).filter((name) => pattern.test(name) && existsSync(join(fixtures, name, "expected.json")));
+  if (!names.length) throw new Error(`no case in ${fixtures} fits ${pattern}`);
+  return names.sort();
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: the shape of expected.json differs from case to case
+type Info = any;
+
+export class Case {
+  readonly folder: string;
+  readonly info: Info;
+  #file: SafetensorsFile | undefined;
+
+  constructor(readonly name: string) {
+    this.folder = join(fixtures, name);
+    this.info = JSON.parse(readFileSync(join(this.folder, "expected.json"), "utf8"));
+  }
+
+  /** expected.safetensors; some cases have none. */
+  get file(): SafetensorsFile {
+    this.#file ??= new SafetensorsFile(join(this.folder, "expected.safetensors"));
+    return this.#file;
+  }
+
+  json(file = "config.json"): Record<string, unknown> {
+    return JSON.parse(readFileSync(join(this.folder, file), "utf8"));
+  }
+  has(name: string): boolean {
+    return this.file.entries.has(name);
+  }
+  names(prefix: string): string[] {
+    return [...this.file.entries.keys()].filter((name) => name.startsWith(prefix)).sort();
+  }
+  shape(name: string): readonly number[] {
+    return this.file.entry(name).shape;
+  }
+  values(name: string): Float32Array | Int32Array | Uint8Array {
+    return this.file.values(name);
+  }
+  tensor(name: string, { dtype, requiresGrad = false }: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
+    const tensor = this.file.load(name, cpu, { dtype });
+    tensor.requiresGrad = requiresGrad;
+    return tensor;
+  }
+  /** A matrix of integers as rows. */
+  rows(name: string): number[][] {
+    const [n, width] = this.shape(name) as [number, number];
+    const flat = this.values(name);
+    return Array.from({ length: n }, (_, i) => Array.from(flat.subarray(i * width, (i + 1) * width)));
+  }
+  atol(name: string): number {
+    const atol = this.info.tensors?.[name]?.suggested_atol;
+    if (typeof atol !== "number") throw new Error(`${this.name}: no suggested_atol for ${name}`);
+    return atol;
+  }
+
+  /** `got` within the case's own tolerance (times `scale`) of the tensor `name`; rows of `mask` that are 0 do not count. */
+  async close(name: string, got: Tensor, { atol = this.atol(name), mask }: { atol?: number; mask?: number[][] } = {}): Promise<void> {
+    near(await got.data(), this.values(name), atol, `${this.name}: ${name}`, mask?.flat());
+    const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+    assert.is(size(got.shape), size(this.shape(name)), `${this.name}: ${name} has another size`);
+  }
+}
+
+export function near(got: ArrayLike<number>, want: ArrayLike<number>, atol: number, what: string, mask?: readonly number[]): void {
+  assert.is(got.length, want.length, `${what}: ${got.length} values instead of ${want.length}`);
+  const width = mask ? got.length / mask.length : 1;
+  let worst = 0;
+  let at = 0;
+  for (let i = 0; i < got.length; ++i) {
+    if (mask && !mask[Math.floor(i / width)]) continue;
+    const [g, w] = [got[i] as number, want[i] as number];
+    const d = Number.isNaN(g) ? Infinity : Math.abs(g - w);
+    if (d > worst) [worst, at] = [d, i];
+  }
+  assert.ok(worst <= atol, `${what}: off by ${worst} at ${at} (got ${got[at]}, want ${want[at]}), more than ${atol}`);
+}
+
+export const largest = (values: ArrayLike<number>): number => Array.from(values).reduce((most, v) => Math.max(most, Math.abs(v)), 0);

@@ -1,0 +1,178 @@
+// A miniature AnyMAL trained for ten steps per stage: losses, gradient norms, first gradients and final weights; what is frozen stays so.
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { LoraAdapter } from "../../lib/adapters/lora.js";
+import { backward } from "../../lib/core/autograd.js";
+import type { Tensor } from "../../lib/core/tensor.js";
+import { AnyMAL, type AnyMALBatch, type MediaReference } from "../../lib/models/anymal.js";
+import { countTargets } from "../../lib/models/language-loss.js";
+import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { ResamplerProjector } from "../../lib/models/projector.js";
+import { Weights } from "../../lib/nn/weights.js";
+import type { TextPart } from "../../lib/text/splice.js";
+import { AdamW } from "../../lib/train/optimizer.js";
+import { cosine } from "../../lib/train/schedule.js";
+import { Case, caseNames, cpu, fixtures, largest } from "../case.js";
+
+type Named = Map<string, Tensor>;
+
+/** Runs of the placeholder are one item each; the rest is text, whose labels are those of the file. */
+function rowsOf(c: Case, at: string, placeholder: number): (TextPart | MediaReference)[][] {
+  const ids = c.rows(`${at}.input_ids`);
+  const mask = c.rows(`${at}.attention_mask`);
+  const labels = c.rows(`${at}.labels`);
+  let item = 0;
+  return ids.map((row, b) => {
+    const parts: (TextPart | MediaReference)[] = [];
+    const length = mask[b]!.reduce((n, bit) => n + bit, 0);
+    for (let t = 0; t < length; ) {
+      let end = t;
+      while (end < length && (row[end] === placeholder) === (row[t] === placeholder)) ++end;
+      if (row[t] === placeholder) parts.push({ modality: "image", item: item++ });
+      else parts.push({ ids: row.slice(t, end), labels: labels[b]!.slice(t, end) });
+      t = end;
+    }
+    return parts;
+  });
+}
+
+interface Setup {
+  c: Case;
+  model: AnyMAL;
+  projector: ResamplerProjector;
+  adapter: LoraAdapter | undefined;
+  named: Named;
+}
+
+function setup(name: string): Setup {
+  const c = new Case(name);
+  const llm = LlamaForCausalLM.fromPretrained(join(fixtures, c.info.base), { device: cpu });
+  const {
+    dim,
+    depth,
+    dim_head,
+    heads,
+    num_latents,
+    max_num_frames = 0,
+    max_num_media = 0,
+    ff_mult = 4,
+  } = c.info.generator_config.resampler;
+  const config = {
+    form: "openflamingo",
+    dim,
+    depth,
+    dimHead: dim_head,
+    heads,
+    latents: num_latents,
+    frames: max_num_frames,
+    media: max_num_media,
+    ffMult: ff_mult,
+  } as const;
+  const projector = new ResamplerProjector(Weights.fresh({ device: cpu }), config, llm.config.hiddenSize);
+  const model = new AnyMAL(llm, { image: projector });
+  projector.loadState(initial(c, "stage1.init.projection."));
+  return { c, model, projector, adapter: undefined, named: new Map(projector.namedParameters("projection")) };
+}
+
+const initial = (c: Case, prefix: string): Named => new Map(c.names(prefix).map((name) => [name.slice(prefix.length), c.tensor(name)]));
+
+async function train(s: Setup, stage: "stage1" | "stage2"): Promise<void> {
+  const { c, model, named } = s;
+  const o = c.info.generator_config.optimizer;
+  const { losses, grad_norms, learning_rates } = c.info[stage];
+  const micro = o.accumulate ?? 1;
+  const schedule = cosine({ warmupSteps: o.warmup, totalSteps: c.info.generator_config.steps });
+  using optimizer = new AdamW([{ parameters: named }], { betas: o.betas, eps: o.eps, weightDecay: o.weight_decay, maxGradNorm: o.clip });
+  for (const [step, want] of (losses as number[]).entries()) {
+    let total = 0;
+    for (let k = 0; k < micro; ++k) {
+      const at = `${stage}.step${step}${micro > 1 ? `.micro${k}` : ""}`;
+      using features = c.tensor(`${at}.features`);
+      const batch: AnyMALBatch = { rows: rowsOf(c, at, c.info.placeholder_id), features: { image: features } };
+      // The reference averages the means of its micro-batches.
+      const windowTokens = micro * countTargets(c.rows(`${at}.labels`));
+      using loss = model.forward(batch, { windowTokens }).loss!;
+      backward(loss);
+      total += await loss.item();
+    }
+    if (step === 0) for (const [name, p] of named) await c.close(`${stage}.step0_grad.${name}`, p.grad!);
+    const rate = o.lr * schedule(step);
+    assert.ok(Math.abs(rate - learning_rates[step]) <= 1e-12, `${stage} step ${step}: rate ${rate}, want ${learning_rates[step]}`);
+    using norm = optimizer.step(rate);
+    optimizer.zeroGrad();
+    assert.ok(Math.abs(total - want) <= 1e-4 * want, `${stage} step ${step}: loss ${total}, want ${want}`);
+    const got = await norm.item();
+    assert.ok(
+      Math.abs(got - grad_norms[step]) <= 1e-3 * grad_norms[step],
+      `${stage} step ${step}: gradient norm ${got}, want ${grad_norms[step]}`,
+    );
+  }
+  for (const [name, p] of named) await c.close(`${stage}.final.${name}`, p, { atol: 3 * c.atol(`${stage}.final.${name}`) });
+  assert.equal(
+    [...named.keys()].sort(),
+    c.names(`${stage}.final.`).map((name) => name.slice(`${stage}.final.`.length)),
+  );
+}
+
+async function bytesOf(model: AnyMAL, trained: Named): Promise<Map<string, Float32Array>> {
+  const own = new Set(trained.values());
+  const frozen = new Map<string, Float32Array>();
+  for (const [name, p] of model.llm.namedParameters()) if (!own.has(p)) frozen.set(name, (await p.data()) as Float32Array);
+  return frozen;
+}
+
+for (const name of caseNames(/^trajectory/)) {
+  for (const checkpointing of [false, true]) {
+    test(`${name}: both stages${checkpointing ? ", layers recomputed" : ""}`, async () => {
+      const s = setup(name);
+      s.model.llm.gradientCheckpointing = checkpointing;
+      const frozen = await bytesOf(s.model, s.named);
+      await train(s, "stage1");
+      const { r, alpha, target_modules } = s.c.info.generator_config.lora;
+      const adapter = LoraAdapter.apply(s.model.llm, { r, alpha, ...(target_modules && { targetModules: target_modules }) });
+      const own = new Map([...adapter.namedParameters()].map(([key, p]) => [key.replace("base_model.model.", "lora."), p]));
+      s.named = new Map([...s.named, ...own]);
+      for (const [key, p] of own) assert.equal(p.shape, s.c.shape(`stage2.init.${key}`));
+      s.model.llm.loadState(initial(s.c, "stage2.init.lora."), { strict: false });
+      s.named = new Map([
+        ...s.projector.namedParameters("projection"),
+        ...[...adapter.namedParameters()].map(([key, p]) => [key.replace("base_model.model.", "lora."), p] as const),
+      ]);
+      await train(s, "stage2");
+      const after = await bytesOf(s.model, s.named);
+      assert.equal([...after.keys()], [...frozen.keys()]);
+      for (const [key, values] of frozen) assert.equal(after.get(key), values, `${key} is frozen and moved`);
+      s.model.dispose();
+    });
+  }
+}
+
+test("a hundred training steps leave no bytes behind, and the same seed gives the same bits", async () => {
+  const [name] = caseNames(/^trajectory/) as [string];
+  const run = async () => {
+    const { c, model, named } = setup(name);
+    const at = "stage1.step0" + (c.has("stage1.step0.features") ? "" : ".micro0");
+    using features = c.tensor(`${at}.features`);
+    const batch = { rows: rowsOf(c, at, c.info.placeholder_id), features: { image: features } };
+    using optimizer = new AdamW([{ parameters: named }], { maxGradNorm: 1 });
+    let baseline = 0;
+    for (let step = 0; step < 102; ++step) {
+      using loss = model.forward(batch).loss!;
+      backward(loss);
+      using _ = optimizer.step(1e-3);
+      optimizer.zeroGrad();
+      await cpu.synchronize();
+      if (step === 1) baseline = cpu.memory().bytesInUse;
+    }
+    assert.is(cpu.memory().bytesInUse, baseline);
+    const weights = await Promise.all([...named.values()].map((p) => p.data()));
+    model.dispose();
+    return weights;
+  };
+  const [first, second] = [await run(), await run()];
+  assert.equal(first, second);
+  assert.ok(first.every((w) => largest(w) < Infinity));
+});
+
+test.run();

@@ -1,0 +1,200 @@
+// AdamW against torch (f32) and against the device semantics of bitsandbytes (8-bit).
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Tensor } from "../../lib/core/tensor.js";
+import { AdamW, decayMatricesOnly } from "../../lib/train/optimizer.js";
+import { Case, caseNames, cpu, largest, near } from "../case.js";
+
+interface Subcase {
+  id: string;
+  shapes: number[][];
+  steps: number;
+  betas: [number, number];
+  eps: number;
+  weight_decay: number;
+  no_decay_params: number[];
+  lr_per_step: number[];
+  max_norm: number | null;
+  norm_before_clipping: number[];
+}
+
+function slice(values: ArrayLike<number>, step: number, size: number): Float32Array {
+  return Float32Array.from({ length: size }, (_, i) => values[step * size + i]!);
+}
+
+for (const name of caseNames(/^optim_adamw$/)) {
+  const c = new Case(name);
+  for (const s of c.info.subcases as Subcase[]) {
+    test(`${name}: ${s.id}`, async () => {
+      const named = s.shapes.map((_, k) => [`p${k}`, c.tensor(`in.${s.id}.p${k}`, { requiresGrad: true })] as const);
+      const groups = [
+        { parameters: named.filter((_, k) => !s.no_decay_params.includes(k)), weightDecay: s.weight_decay },
+        { parameters: named.filter((_, k) => s.no_decay_params.includes(k)), weightDecay: 0 },
+      ];
+      using optimizer = new AdamW(groups, { betas: s.betas, eps: s.eps, maxGradNorm: s.max_norm ?? undefined });
+      for (let step = 0; step < s.steps; ++step) {
+        for (const [key, p] of named)
+          p.grad = Tensor.from(slice(c.values(`in.${s.id}.g${key.slice(1)}`), step, p.size), p.shape, { device: cpu });
+        const norm = await optimizer.step(s.lr_per_step[step]!).item();
+        optimizer.zeroGrad();
+        const wantNorm = s.norm_before_clipping[step];
+        if (wantNorm !== undefined) assert.ok(Math.abs(norm - wantNorm) <= 1e-6 * wantNorm, `norm ${norm}, want ${wantNorm}`);
+        for (const [key, p] of named) {
+          const want = slice(c.values(`out.${s.id}.${key}`), step, p.size);
+          near(await p.data(), want, (step + 1 < s.steps ? 2e-6 : 1e-5) * largest(want), `${s.id} ${key} after step ${step}`);
+        }
+      }
+      for (const [key, tensor] of optimizer.state()) {
+        const [p, moment] = key.split(".") as [string, string];
+        const want = c.values(`out.${s.id}.${moment}${p.slice(1)}`);
+        near(await tensor.data(), want, 1e-5 * largest(want), `${s.id} ${key}`);
+      }
+    });
+  }
+}
+
+interface Subcase8 {
+  id: string;
+  n: number;
+  steps: number;
+  lr: number;
+  betas: [number, number];
+  eps: number;
+  weight_decay: number;
+  gnorm_scale: number;
+  param_dtype: string;
+}
+
+for (const name of caseNames(/^optim_adamw8bit$/)) {
+  const c = new Case(name);
+  for (const s of c.info.subcases as Subcase8[]) {
+    if (s.param_dtype !== "f32") continue; // masters are f32 here; a bf16 parameter has no place in AdamW
+    test(`${name}: ${s.id}, each step from the recorded state`, async () => {
+      const g = c.values(`in.${s.id}.g`);
+      const [P, M, V] = [c.values(`out.${s.id}.p`), c.values(`out.${s.id}.m_codes`), c.values(`out.${s.id}.v_codes`)];
+      const [MA, VA] = [c.values(`out.${s.id}.m_absmax`), c.values(`out.${s.id}.v_absmax`)];
+      const blocks = Math.ceil(s.n / 256);
+      const bytes = (values: ArrayLike<number>, step: number) =>
+        Tensor.from(
+          Uint8Array.from({ length: s.n }, (_, i) => values[step * s.n + i]!),
+          [s.n],
+          { device: cpu, dtype: "u8" },
+        );
+      const maxima = (values: ArrayLike<number>, step: number) => Tensor.from(slice(values, step, blocks), [blocks], { device: cpu });
+      for (let step = 0; step < s.steps; ++step) {
+        const before = step ? slice(P, step - 1, s.n) : (c.values(`in.${s.id}.p`) as Float32Array);
+        const p = Tensor.from(before, [s.n], { device: cpu, requiresGrad: true });
+        using optimizer = new AdamW([{ parameters: [["p", p]] }], {
+          betas: s.betas,
+          eps: s.eps,
+          weightDecay: s.weight_decay,
+          moments: "8bit",
+        });
+        if (step) {
+          const saved = {
+            "p.exp_avg": bytes(M, step - 1),
+            "p.exp_avg_sq": bytes(V, step - 1),
+            "p.exp_avg.absmax": maxima(MA, step - 1),
+            "p.exp_avg_sq.absmax": maxima(VA, step - 1),
+          };
+          optimizer.loadState(new Map(Object.entries(saved)), step);
+        }
+        p.grad = Tensor.from(
+          slice(g, step, s.n).map((x) => Math.fround(x * s.gnorm_scale)),
+          [s.n],
+          { device: cpu },
+        );
+        optimizer.step(s.lr);
+        const after = await p.data();
+        const want = slice(P, step, s.n);
+        for (let i = 0; i < s.n; ++i) {
+          const allowed = 4e-4 * Math.abs(want[i]! - before[i]!) + 3e-7 * Math.abs(want[i]!);
+          assert.ok(Math.abs(after[i]! - want[i]!) <= allowed, `step ${step}, element ${i}: ${after[i]}, want ${want[i]} ± ${allowed}`);
+        }
+        const state = optimizer.state();
+        for (const [key, values, scale] of [
+          ["p.exp_avg", M, MA],
+          ["p.exp_avg_sq", V, VA],
+        ] as const) {
+          const codes = await state.get(key)!.data();
+          let off = 0;
+          for (let i = 0; i < s.n; ++i) {
+            if (scale[step * blocks + Math.floor(i / 256)] === 0) continue;
+            const d = Math.abs(codes[i]! - values[step * s.n + i]!);
+            assert.ok(d <= 1, `step ${step} ${key} code ${i}: ${codes[i]}, want ${values[step * s.n + i]}`);
+            off += d;
+          }
+          assert.ok(off <= 0.005 * s.n, `step ${step} ${key}: ${off} codes differ`);
+          const got = await state.get(`${key}.absmax`)!.data();
+          for (let b = 0; b < blocks; ++b)
+            assert.ok(
+              Math.abs(got[b]! - scale[step * blocks + b]!) <= 1e-4 * scale[step * blocks + b]!,
+              `step ${step} ${key} maximum ${b}`,
+            );
+        }
+      }
+    });
+  }
+}
+
+test("a run resumed from saved moments equals an unbroken one, bit for bit", async () => {
+  for (const moments of ["f32", "8bit"] as const) {
+    const size = 5000;
+    const gradient = (step: number) =>
+      Tensor.from(
+        Float32Array.from({ length: size }, (_, i) => Math.sin(i * (step + 1))),
+        [size],
+        { device: cpu },
+      );
+    const start = () => Tensor.full([size], 0.5, { device: cpu, requiresGrad: true });
+    const run = async (breakAt: number) => {
+      let p = start();
+      let optimizer = new AdamW([{ parameters: [["p", p]] }], { moments });
+      for (let step = 0; step < 6; ++step) {
+        if (step === breakAt) {
+          const state = new Map([...optimizer.state()].map(([name, t]) => [name, t.alias()]));
+          const values = await p.data();
+          optimizer.dispose();
+          p = Tensor.from(values, [size], { device: cpu, requiresGrad: true });
+          optimizer = new AdamW([{ parameters: [["p", p]] }], { moments });
+          optimizer.loadState(state, step);
+        }
+        p.grad = gradient(step);
+        optimizer.step(1e-2);
+        optimizer.zeroGrad();
+      }
+      return p.data();
+    };
+    assert.equal(await run(3), await run(-1), moments);
+  }
+});
+
+test("small tensors keep f32 moments under 8-bit; frozen or bf16 parameters are refused", () => {
+  const small = Tensor.zeros([10], { device: cpu, requiresGrad: true });
+  assert.equal(
+    [...new AdamW([{ parameters: [["p", small]] }], { moments: "8bit" }).state().values()].map((t) => t.dtype),
+    ["f32", "f32"],
+  );
+  assert.throws(() => new AdamW([{ parameters: [["p", Tensor.zeros([2], { device: cpu })]] }]), /frozen/);
+  assert.throws(() => new AdamW([{ parameters: [["p", small]] }, { parameters: [["p", small]] }]), /twice/);
+});
+
+test("decay groups: matrices decay, vectors do not", () => {
+  const [w, b] = [Tensor.zeros([2, 2], { device: cpu }), Tensor.zeros([2], { device: cpu })];
+  const groups = decayMatricesOnly(
+    [
+      ["w", w],
+      ["b", b],
+    ],
+    0.1,
+  );
+  assert.equal(
+    groups.map(({ weightDecay, parameters }) => [weightDecay, [...parameters].map(([n]) => n)]),
+    [
+      [0.1, ["w"]],
+      [0, ["b"]],
+    ],
+  );
+});
+
+test.run();
