@@ -1,5 +1,7 @@
 // adapter_config.json of PEFT's LoRA, and PEFT's rules for which modules it means.
 
+import { AnymalError } from "../core/errors.js";
+
 export interface LoraConfig {
   r: number;
   alpha: number;
@@ -20,14 +22,13 @@ export interface LoraConfig {
   baseModel: string | undefined;
 }
 
-export class LoraConfigError extends Error {
-  readonly code = "E_LORA";
+export class LoraConfigError extends AnymalError {
+  override readonly name = "LoraConfigError";
   constructor(
     readonly expected: string,
     readonly got: string,
   ) {
-    super(`LoRA: expected ${expected}, got ${got}`);
-    this.name = "LoraConfigError";
+    super("E_LORA", `LoRA: expected ${expected}, got ${got}`);
   }
 }
 

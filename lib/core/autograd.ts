@@ -76,7 +76,7 @@ function withGrad<T>(on: boolean, fn: () => T): T {
 
 /** Does a gradient have to reach this input? */
 export function wantsGrad(tensor: Tensor | undefined): tensor is Tensor {
-  return enabled && tensor !== undefined && tensor.requiresGrad;
+  return enabled && tensor?.requiresGrad === true;
 }
 
 /** An alias that the node being recorded owns until backward has passed it. */
@@ -91,7 +91,11 @@ export function save(tensor: Tensor): Tensor {
  * Puts an op on the tape when one of its inputs requires a gradient. `prepare` is called only then: it saves what backward needs and returns
  * the backward closure. Returns `outputs` as given.
  */
-export function record<T extends Tensor | readonly Tensor[]>(outputs: T, inputs: readonly (Tensor | undefined)[], prepare: () => Backward): T {
+export function record<T extends Tensor | readonly Tensor[]>(
+  outputs: T,
+  inputs: readonly (Tensor | undefined)[],
+  prepare: () => Backward,
+): T {
   if (!inputs.some((t) => t?.requiresGrad)) return outputs;
   if (!enabled) {
     wanted = true;
@@ -126,7 +130,8 @@ function arrive({ node, slot }: Edge, grad: Tensor): void {
     node.grads[slot] = keep(grad);
     return;
   }
-  const [wide, other] = before.dtype === grad.dtype ? [before, grad] : before.dtype === "f32" ? [before, widened(grad)] : [widened(before), grad];
+  const [wide, other] =
+    before.dtype === grad.dtype ? [before, grad] : before.dtype === "f32" ? [before, widened(grad)] : [widened(before), grad];
   node.grads[slot] = keep(new Tensor(native().add(wide.handle, other.handle), wide.device));
   for (const t of new Set([before, grad, wide, other])) if (!t.disposed) t.dispose();
 }
@@ -143,11 +148,17 @@ function gradOf(leaf: Tensor): Tensor {
 /** Gradients of a scalar loss (or of any tensor, given its gradient) into `grad` of every leaf. Frees the tape as it passes. */
 export function backward(loss: Tensor, grad?: Tensor): void {
   if (!loss.edge) {
-    if (loss.requiresGrad) throw new AnymalError("E_GRAD", "backward: expected the result of an op, got a leaf; its gradient is the one you would pass in");
-    throw new AnymalError("E_GRAD", "backward: expected a tensor that depends on one with requiresGrad, got one that does not; was it made inside noGrad(), or detached?");
+    if (loss.requiresGrad)
+      throw new AnymalError("E_GRAD", "backward: expected the result of an op, got a leaf; its gradient is the one you would pass in");
+    throw new AnymalError(
+      "E_GRAD",
+      "backward: expected a tensor that depends on one with requiresGrad, got one that does not; was it made inside noGrad(), or detached?",
+    );
   }
-  if (!grad && loss.size !== 1) throw expected("E_GRAD", "backward", "a loss of one element, or an explicit gradient", `shape [${loss.shape}]`, "sum() it first");
-  if (grad && String(grad.shape) !== String(loss.shape)) throw expected("E_SHAPE", "backward", `a gradient of shape [${loss.shape}]`, `[${grad.shape}]`);
+  if (!grad && loss.size !== 1)
+    throw expected("E_GRAD", "backward", "a loss of one element, or an explicit gradient", `shape [${loss.shape}]`, "sum() it first");
+  if (grad && String(grad.shape) !== String(loss.shape))
+    throw expected("E_SHAPE", "backward", `a gradient of shape [${loss.shape}]`, `[${grad.shape}]`);
   const seed = grad ? grad.detach() : Tensor.full(loss.shape, 1, { dtype: loss.dtype, device: loss.device });
   propagate([{ edge: loss.edge, grad: seed }]);
 }
@@ -175,7 +186,10 @@ function reachable(roots: readonly Node[]): Node[] {
   for (let node = todo.pop(); node; node = todo.pop()) {
     if (seen.has(node)) continue;
     if (node.freed)
-      throw new AnymalError("E_TAPE_FREED", "backward: this graph was walked before and freed itself; run the forward pass again, or add the losses and call backward once");
+      throw new AnymalError(
+        "E_TAPE_FREED",
+        "backward: this graph was walked before and freed itself; run the forward pass again, or add the losses and call backward once",
+      );
     seen.add(node);
     for (const parent of node.parents) if (parent && "edge" in parent) todo.push(parent.edge.node);
   }
@@ -261,7 +275,12 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
       setRandomState(now);
     }
   };
-  const node = new Node(1, inputs.map(parentOf), again, kept.map(({ alias }) => alias));
+  const node = new Node(
+    1,
+    inputs.map(parentOf),
+    again,
+    kept.map(({ alias }) => alias),
+  );
   output.edge = { node, slot: 0 };
   output.requiresGrad = true;
   return output;

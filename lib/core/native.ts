@@ -47,7 +47,14 @@ export interface Native {
   gather_rows(x: Handle, index: Handle): Handle;
   gather_rows_backward(dy: Handle, index: Handle, rows: number): Handle;
   splice_rows(text: Handle, media: Handle, index: Handle): Handle;
-  splice_rows_backward(wantDtext: boolean, wantDmedia: boolean, dy: Handle, index: Handle, textRows: number, mediaRows: number): [Optional, Optional];
+  splice_rows_backward(
+    wantDtext: boolean,
+    wantDmedia: boolean,
+    dy: Handle,
+    index: Handle,
+    textRows: number,
+    mediaRows: number,
+  ): [Optional, Optional];
   random_uniform(y: Handle, low: number, high: number, seed: number, offset: number): void;
   random_normal(y: Handle, mean: number, std: number, seed: number, offset: number): void;
   add(a: Handle, b: Handle): Handle;
@@ -67,10 +74,66 @@ export interface Native {
   linear(x: Handle, w: Handle, b: Optional): Handle;
   linear_dx(dy: Handle, w: Handle): Handle;
   linear_dw(dw: Optional, db: Optional, dy: Handle, x: Handle): void;
-  linear_quantized(x: Handle, codes: Handle, absmax: Handle, nestedAbsmax: Optional, nestedOffset: Optional, b: Optional, format: number, block: number, outFeatures: number, threshold: number): Handle;
-  linear_quantized_dx(dy: Handle, codes: Handle, absmax: Handle, nestedAbsmax: Optional, nestedOffset: Optional, format: number, block: number, inFeatures: number): Handle;
-  linear_quantized_lora(x: Handle, codes: Handle, absmax: Handle, nestedAbsmax: Optional, nestedOffset: Optional, b: Optional, loraA: Handle, loraB: Handle, format: number, block: number, outFeatures: number, threshold: number, scaling: number, dropout: number, seed: number, offset: number): [Handle, Handle];
-  linear_quantized_lora_backward(wantDx: boolean, da: Optional, db: Optional, dy: Handle, x: Handle, u: Handle, codes: Handle, absmax: Handle, nestedAbsmax: Optional, nestedOffset: Optional, loraA: Handle, loraB: Handle, format: number, block: number, scaling: number, dropout: number, seed: number, offset: number): Optional;
+  linear_quantized(
+    x: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    b: Optional,
+    format: number,
+    block: number,
+    outFeatures: number,
+    threshold: number,
+  ): Handle;
+  linear_quantized_dx(
+    dy: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    format: number,
+    block: number,
+    inFeatures: number,
+  ): Handle;
+  linear_quantized_lora(
+    x: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    b: Optional,
+    loraA: Handle,
+    loraB: Handle,
+    format: number,
+    block: number,
+    outFeatures: number,
+    threshold: number,
+    scaling: number,
+    dropout: number,
+    seed: number,
+    offset: number,
+  ): [Handle, Handle];
+  linear_quantized_lora_backward(
+    wantDx: boolean,
+    da: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Handle,
+    u: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    loraA: Handle,
+    loraB: Handle,
+    format: number,
+    block: number,
+    scaling: number,
+    dropout: number,
+    seed: number,
+    offset: number,
+  ): Optional;
   quantize_4bit(w: Handle, format: number, block: number): [Handle, Handle];
   dequantize_4bit(codes: Handle, absmax: Handle, format: number, block: number, dtype: number, shape: readonly number[]): Handle;
   quantize_rows_int8(w: Handle): [Handle, Handle];
@@ -84,24 +147,107 @@ export interface Native {
   rms_norm(x: Handle, w: Handle, eps: number): [Handle, Handle];
   rms_norm_backward(wantDx: boolean, dw: Optional, dy: Handle, x: Handle, w: Handle, rstd: Handle): Optional;
   layer_norm(x: Handle, w: Optional, b: Optional, eps: number): [Handle, Handle, Handle];
-  layer_norm_backward(wantDx: boolean, dw: Optional, db: Optional, dy: Handle, x: Handle, w: Optional, mean: Handle, rstd: Handle): Optional;
+  layer_norm_backward(
+    wantDx: boolean,
+    dw: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Handle,
+    w: Optional,
+    mean: Handle,
+    rstd: Handle,
+  ): Optional;
   group_norm(x: Handle, w: Handle, b: Handle, groups: number, eps: number): [Handle, Handle, Handle];
-  group_norm_backward(wantDx: boolean, dw: Optional, db: Optional, dy: Handle, x: Handle, w: Handle, mean: Handle, rstd: Handle, groups: number): Optional;
+  group_norm_backward(
+    wantDx: boolean,
+    dw: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Handle,
+    w: Handle,
+    mean: Handle,
+    rstd: Handle,
+    groups: number,
+  ): Optional;
   batch_norm_inference(x: Handle, mean: Handle, variance: Handle, w: Handle, b: Handle, eps: number): Handle;
-  batch_norm_inference_backward(wantDx: boolean, dw: Optional, db: Optional, dy: Handle, x: Handle, mean: Handle, variance: Handle, w: Handle, eps: number): Optional;
+  batch_norm_inference_backward(
+    wantDx: boolean,
+    dw: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Handle,
+    mean: Handle,
+    variance: Handle,
+    w: Handle,
+    eps: number,
+  ): Optional;
   l2_normalize(x: Handle, eps: number): [Handle, Handle];
   l2_normalize_backward(dy: Handle, y: Handle, norm: Handle, eps: number): Handle;
   rope(x: Handle, table: Handle, positions: Handle, inverse: boolean): Handle;
-  attention(q: Handle, k: Handle, v: Handle, range: Optional, bias: Optional, scale: number, causal: boolean, window: number): [Handle, Handle];
-  attention_backward(dbias: Optional, dy: Handle, q: Handle, k: Handle, v: Handle, y: Handle, lse: Handle, range: Optional, bias: Optional, scale: number, causal: boolean, window: number): [Handle, Handle, Handle];
+  attention(
+    q: Handle,
+    k: Handle,
+    v: Handle,
+    range: Optional,
+    bias: Optional,
+    scale: number,
+    causal: boolean,
+    window: number,
+  ): [Handle, Handle];
+  attention_backward(
+    dbias: Optional,
+    dy: Handle,
+    q: Handle,
+    k: Handle,
+    v: Handle,
+    y: Handle,
+    lse: Handle,
+    range: Optional,
+    bias: Optional,
+    scale: number,
+    causal: boolean,
+    window: number,
+  ): [Handle, Handle, Handle];
   attention_two_source(q: Handle, k1: Handle, v1: Handle, k2: Handle, v2: Handle, range: Optional, scale: number): [Handle, Handle];
-  attention_two_source_backward(dy: Handle, q: Handle, k1: Handle, v1: Handle, k2: Handle, v2: Handle, y: Handle, lse: Handle, range: Optional, scale: number): [Handle, Handle, Handle, Handle, Handle];
+  attention_two_source_backward(
+    dy: Handle,
+    q: Handle,
+    k1: Handle,
+    v1: Handle,
+    k2: Handle,
+    v2: Handle,
+    y: Handle,
+    lse: Handle,
+    range: Optional,
+    scale: number,
+  ): [Handle, Handle, Handle, Handle, Handle];
   attention_decode(q: Handle, kCache: Handle, vCache: Handle, range: Handle, scale: number, window: number): Handle;
   cache_write(cache: Handle, rows: Handle, position: Handle): void;
   conv1d(x: Handle, w: Handle, b: Optional, stride: number, padding: number, dilation: number): Handle;
-  conv1d_backward(wantDx: boolean, dw: Optional, db: Optional, dy: Handle, x: Handle, w: Handle, stride: number, padding: number, dilation: number): Optional;
+  conv1d_backward(
+    wantDx: boolean,
+    dw: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Handle,
+    w: Handle,
+    stride: number,
+    padding: number,
+    dilation: number,
+  ): Optional;
   conv2d(x: Handle, w: Handle, b: Optional, strideH: number, strideW: number, paddingH: number, paddingW: number): Handle;
-  conv2d_backward(wantDx: boolean, dw: Optional, db: Optional, dy: Handle, x: Handle, w: Handle, strideH: number, strideW: number, paddingH: number, paddingW: number): Optional;
+  conv2d_backward(
+    wantDx: boolean,
+    dw: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Handle,
+    w: Handle,
+    strideH: number,
+    strideW: number,
+    paddingH: number,
+    paddingW: number,
+  ): Optional;
   max_pool1d(x: Handle, kernel: number, stride: number): [Handle, Handle];
   max_pool1d_backward(dy: Handle, index: Handle, length: number): Handle;
   mean_pool(x: Handle, dim: number): Handle;
@@ -109,20 +255,76 @@ export interface Native {
   interpolate_bicubic(x: Handle, outH: number, outW: number, alignCorners: boolean, antialias: boolean): Handle;
   interpolate_bicubic_backward(dy: Handle, inH: number, inW: number, alignCorners: boolean, antialias: boolean): Handle;
   gru(x: Handle, wIh: Handle, wHh: Handle, bIh: Handle, bHh: Handle): [Handle, Handle];
-  gru_backward(wantDx: boolean, dwIh: Optional, dwHh: Optional, dbIh: Optional, dbHh: Optional, dh: Handle, h: Handle, saved: Handle, x: Handle, wIh: Handle, wHh: Handle): Optional;
+  gru_backward(
+    wantDx: boolean,
+    dwIh: Optional,
+    dwHh: Optional,
+    dbIh: Optional,
+    dbHh: Optional,
+    dh: Handle,
+    h: Handle,
+    saved: Handle,
+    x: Handle,
+    wIh: Handle,
+    wHh: Handle,
+  ): Optional;
   embedding(ids: Handle, w: Handle): Handle;
   embedding_backward(dw: Optional, dy: Handle, ids: Handle): void;
   softmax_cross_entropy(logits: Handle, target: Handle, ignore: number): [Handle, Handle];
   softmax_cross_entropy_backward(dloss: Handle, logits: Handle, lse: Handle, target: Handle, ignore: number): Handle;
-  head_cross_entropy(wantDx: boolean, dw: Optional, x: Handle, w: Handle, target: Handle, rowScale: Optional, ignore: number): [Handle, Optional];
+  head_cross_entropy(
+    wantDx: boolean,
+    dw: Optional,
+    x: Handle,
+    w: Handle,
+    target: Handle,
+    rowScale: Optional,
+    ignore: number,
+  ): [Handle, Optional];
   contrastive_loss(a: Handle, b: Handle, t: Handle, form: number): [Handle, Handle];
-  contrastive_loss_backward(wantDa: boolean, wantDb: boolean, dt: Optional, dloss: Handle, a: Handle, b: Handle, t: Handle, logits: Handle, form: number): [Optional, Optional];
+  contrastive_loss_backward(
+    wantDa: boolean,
+    wantDb: boolean,
+    dt: Optional,
+    dloss: Handle,
+    a: Handle,
+    b: Handle,
+    t: Handle,
+    logits: Handle,
+    form: number,
+  ): [Optional, Optional];
   sum(x: Handle, scale: number): Handle;
   argmax(x: Handle): Handle;
   sample_categorical(logits: Handle, counter: Handle, seed: number): Handle;
   increment(x: Handle, by: number): void;
-  adamw(p: readonly Handle[], g: readonly Handle[], m: readonly Handle[], v: readonly Handle[], scale: Optional, lr: number, beta1: number, beta2: number, eps: number, weightDecay: number, step: number): void;
-  adamw_8bit(p: readonly Handle[], g: readonly Handle[], m: readonly Handle[], mAbsmax: readonly Handle[], v: readonly Handle[], vAbsmax: readonly Handle[], scale: Optional, lr: number, beta1: number, beta2: number, eps: number, weightDecay: number, step: number): void;
+  adamw(
+    p: readonly Handle[],
+    g: readonly Handle[],
+    m: readonly Handle[],
+    v: readonly Handle[],
+    scale: Optional,
+    lr: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    step: number,
+  ): void;
+  adamw_8bit(
+    p: readonly Handle[],
+    g: readonly Handle[],
+    m: readonly Handle[],
+    mAbsmax: readonly Handle[],
+    v: readonly Handle[],
+    vAbsmax: readonly Handle[],
+    scale: Optional,
+    lr: number,
+    beta1: number,
+    beta2: number,
+    eps: number,
+    weightDecay: number,
+    step: number,
+  ): void;
   grad_norm(g: readonly Handle[]): Handle;
   clip_scale(norm: Handle, maxNorm: number): Handle;
 }
@@ -154,6 +356,10 @@ export function native(): Native {
       ? `build it with: node ${join(root, "tools", "build-native.cjs")} (needs a C++20 compiler, CMake and ninja or make)`
       : "use Linux x64 with glibc 2.34 or newer, or build from a clone of the repository";
     const reason = cause instanceof Error ? cause.message.split("\n")[0] : String(cause);
-    throw new AnymalError("E_LOAD", `anymal: no native addon for ${process.platform}-${process.arch}, Node ${process.versions.node} (${reason}); ${remedy}`, { cause });
+    throw new AnymalError(
+      "E_LOAD",
+      `anymal: no native addon for ${process.platform}-${process.arch}, Node ${process.versions.node} (${reason}); ${remedy}`,
+      { cause },
+    );
   }
 }

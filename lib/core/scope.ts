@@ -44,7 +44,10 @@ export function scope<T>(fn: () => T): T {
     result = fn();
     if (result instanceof Promise) {
       result.catch(() => undefined); // it fails on its disposed tensors, and nobody will ask it
-      throw new AnymalError("E_ASYNC_SCOPE", "scope: expected a synchronous function, got one that returns a promise; await outside of the scope");
+      throw new AnymalError(
+        "E_ASYNC_SCOPE",
+        "scope: expected a synchronous function, got one that returns a promise; await outside of the scope",
+      );
     }
   } catch (error) {
     stack.pop();

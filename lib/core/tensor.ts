@@ -1,6 +1,6 @@
 // A tensor owns one native handle. Contiguous, row-major; shape and dtype are asked for once and remembered.
 import { type Edge, record } from "./autograd.js";
-import { defaultDevice, type Device } from "./device.js";
+import { type Device, defaultDevice } from "./device.js";
 import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
 import { enroll } from "./scope.js";
@@ -27,9 +27,12 @@ let toldLeak = false;
 export const collected = new FinalizationRegistry<Handle[]>((handles) => {
   if (!toldLeak) {
     toldLeak = true;
-    process.emitWarning("tensors were garbage collected without dispose(); native memory is freed late this way: use scope(), `using` or dispose()", {
-      code: "ANYMAL_LEAK",
-    });
+    process.emitWarning(
+      "tensors were garbage collected without dispose(); native memory is freed late this way: use scope(), `using` or dispose()",
+      {
+        code: "ANYMAL_LEAK",
+      },
+    );
   }
   for (const handle of handles) {
     try {
@@ -62,7 +65,11 @@ export class Tensor {
   }
 
   /** From numbers on the host, copied. Plain arrays and Float32Array give f32 (or bf16, rounded), Int32Array i32, Uint8Array u8 unless `dtype` says else. */
-  static from(data: TensorData | readonly number[], shape: readonly number[], { dtype, device = defaultDevice(), requiresGrad = false }: TensorOptions = {}): Tensor {
+  static from(
+    data: TensorData | readonly number[],
+    shape: readonly number[],
+    { dtype, device = defaultDevice(), requiresGrad = false }: TensorOptions = {},
+  ): Tensor {
     const wanted = dtype ?? (data instanceof Int32Array ? "i32" : data instanceof Uint8Array ? "u8" : "f32");
     const size = shape.reduce((a, b) => a * b, 1);
     if (data.length !== size) throw expected("E_SHAPE", "Tensor.from", `${size} numbers for shape [${shape}]`, data.length);
@@ -87,7 +94,13 @@ export class Tensor {
 
   get handle(): Handle {
     if (this.#handle === undefined)
-      throw expected("E_DISPOSED", "tensor", "one that is alive", "one that was disposed", "return it from its scope(), keep() it, or dispose it later");
+      throw expected(
+        "E_DISPOSED",
+        "tensor",
+        "one that is alive",
+        "one that was disposed",
+        "return it from its scope(), keep() it, or dispose it later",
+      );
     return this.#handle;
   }
   get disposed(): boolean {
@@ -116,10 +129,14 @@ export class Tensor {
     return this.requiresGrad && this.edge === undefined;
   }
 
-  /** The numbers, once all that leads to them has run. bf16 is widened to f32. Rejects when an op before failed. */
+  /** The stored bytes, once all that leads to them has run. Rejects when an op before failed. */
+  bytes(): Promise<ArrayBuffer> {
+    return native().tensor_read(this.handle);
+  }
+  /** The numbers; bf16 is widened to f32. */
   async data(): Promise<TensorData> {
     const { dtype } = this;
-    const bytes = await native().tensor_read(this.handle);
+    const bytes = await this.bytes();
     if (dtype === "f32") return new Float32Array(bytes);
     if (dtype === "i32") return new Int32Array(bytes);
     if (dtype === "u8") return new Uint8Array(bytes);

@@ -1,16 +1,17 @@
 // The header of a safetensors file: 8 bytes of length, then JSON that maps names to {dtype, shape, data_offsets}, then the data.
 // Files come from anywhere, so everything the header claims is checked before a byte of data is believed.
 
-export class SafetensorsError extends Error {
-  readonly code = "E_SAFETENSORS";
+import { AnymalError } from "../core/errors.js";
+
+export class SafetensorsError extends AnymalError {
+  override readonly name = "SafetensorsError";
   constructor(
     readonly file: string,
     readonly expected: string,
     readonly got: string,
     advice = "the file is damaged or was not written by safetensors: fetch it again",
   ) {
-    super(`${file}: expected ${expected}, got ${got}; ${advice}`);
-    this.name = "SafetensorsError";
+    super("E_SAFETENSORS", `${file}: expected ${expected}, got ${got}; ${advice}`);
   }
 }
 

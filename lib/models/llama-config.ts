@@ -1,7 +1,9 @@
 // config.json of LLaMA and its close relatives, in both spellings: transformers 5 (`dtype`, `rope_parameters`) and the hub's older one
 // (`torch_dtype`, `rope_theta`, `rope_scaling`, optional keys left out).
+
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { AnymalError } from "../core/errors.js";
 import type { RopeScaling } from "../nn/rope.js";
 import type { ActivationKind } from "../ops/index.js";
 
@@ -32,15 +34,14 @@ export interface LlamaConfig {
   padTokenId: number | undefined;
 }
 
-export class ConfigError extends Error {
-  readonly code = "E_CONFIG";
+export class ConfigError extends AnymalError {
+  override readonly name = "ConfigError";
   constructor(
     readonly key: string,
     readonly expected: string,
     readonly got: unknown,
   ) {
-    super(`config.json: expected "${key}" to be ${expected}, got ${JSON.stringify(got) ?? "nothing"}`);
-    this.name = "ConfigError";
+    super("E_CONFIG", `config.json: expected "${key}" to be ${expected}, got ${JSON.stringify(got) ?? "nothing"}`);
   }
 }
 

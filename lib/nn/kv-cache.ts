@@ -1,6 +1,8 @@
 // Keys and values of past positions, one pair of buffers per layer. Where the next token goes and which keys count live on the device, so a
 // recorded decode step can be replayed; the host only counts how far the buffers are filled.
+
 import type { Device } from "../core/device.js";
+import { AnymalError } from "../core/errors.js";
 import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
@@ -15,13 +17,13 @@ export interface CacheOptions {
   dtype?: "f32" | "bf16";
 }
 
-export class CacheFullError extends RangeError {
-  readonly code = "E_CACHE_FULL";
+export class CacheFullError extends AnymalError {
+  override readonly name = "CacheFullError";
   constructor(
     readonly expected: string,
     readonly got: string,
   ) {
-    super(`KVCache: expected ${expected}, got ${got}; make the cache longer or start a new one`);
+    super("E_CACHE_FULL", `KVCache: expected ${expected}, got ${got}; make the cache longer or start a new one`);
   }
 }
 

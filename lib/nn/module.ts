@@ -1,6 +1,8 @@
 // A part of a model: its parameters are the Tensors in its public fields, its children the Modules there; arrays and Maps of both count, by
 // index and key. Their names in a checkpoint follow from the field names: `qProj` is `q_proj`. What lives in private (#) fields is no parameter.
 
+import { AnymalError } from "../core/errors.js";
+import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 
@@ -76,7 +78,7 @@ export abstract class Module {
         const { value } = slot;
         if (!(value instanceof Tensor) || (value.dtype !== "f32" && value.dtype !== "bf16")) continue;
         if (on && value.dtype === "bf16") {
-          const master = masters.get(value) ?? cast(value, "f32");
+          const master = masters.get(value) ?? keep(cast(value, "f32"));
           masters.set(value, master);
           master.requiresGrad = true;
           slot.set(master);
@@ -104,7 +106,7 @@ export abstract class Module {
     for (const [name, tensor] of state) {
       const old = own.get(name);
       if (!old) continue;
-      const value = tensor.dtype === old.dtype ? tensor.alias() : cast(tensor, old.dtype);
+      const value = keep(tensor.dtype === old.dtype ? tensor.alias() : cast(tensor, old.dtype));
       value.requiresGrad = old.requiresGrad;
       fresh.set(old, value);
     }
@@ -140,14 +142,13 @@ export abstract class Module {
   }
 }
 
-export class StateError extends Error {
-  readonly code = "E_STATE";
+export class StateError extends AnymalError {
+  override readonly name = "StateError";
   constructor(
     readonly expected: string,
     readonly got: string,
   ) {
-    super(`expected ${expected}, got ${got}; the weights are of another architecture or configuration`);
-    this.name = "StateError";
+    super("E_STATE", `expected ${expected}, got ${got}; the weights are of another architecture or configuration`);
   }
 }
 

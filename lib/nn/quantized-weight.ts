@@ -1,5 +1,6 @@
 // A frozen weight in 4 or 8 bits: the numbers of bitsandbytes (block maxima in its order), the codes in the backend's own layout.
 import type { Device } from "../core/device.js";
+import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { Checkpoint } from "../io/checkpoint.js";
 import {
@@ -7,6 +8,8 @@ import {
   dequantizeAbsmax,
   dequantizeRowsInt8,
   packCodes,
+  type QuantFormat,
+  type QuantizedOperand,
   quantize4bit,
   quantizeAbsmax,
   quantizeRowsInt8,
@@ -14,8 +17,6 @@ import {
 } from "../ops/index.js";
 import { StateError } from "./module.js";
 import type { Quantization, Weights } from "./weights.js";
-
-export type QuantFormat = "nf4" | "fp4" | "int8";
 
 /** LLM.int8's outlier threshold (arXiv 2208.07339, section 3.2). */
 const LLM_INT8_THRESHOLD = 6;
@@ -36,7 +37,7 @@ interface Form {
   inFeatures: number;
 }
 
-export class QuantizedWeight {
+export class QuantizedWeight implements QuantizedOperand {
   readonly codes: Tensor; // in the backend's packed layout
   readonly absmax: Tensor; // f32, or u8 when the maxima are quantised too; per row for int8
   readonly nestedAbsmax: Tensor | undefined;
@@ -58,6 +59,7 @@ export class QuantizedWeight {
     this.threshold = form.threshold;
     this.outFeatures = form.outFeatures;
     this.inFeatures = form.inFeatures;
+    for (const tensor of this.tensors()) keep(tensor);
   }
 
   /** From row-major codes as they are on disk, which are disposed. */
@@ -70,10 +72,10 @@ export class QuantizedWeight {
   /** From a dense weight (O,I), which is left alone. */
   static quantize(w: Tensor, { format, block = 64, doubleQuant = false, threshold = LLM_INT8_THRESHOLD }: Quantization): QuantizedWeight {
     const [outFeatures, inFeatures] = w.shape as [number, number];
-    const form = { format, block: format === "int8" ? 0 : block, threshold, outFeatures, inFeatures };
-    const [codes, absmax] = format === "int8" ? quantizeRowsInt8(w) : quantize4bit(w, format, block);
+    const form = { format, block: format === "int8" ? 0 : block, threshold: format === "int8" ? threshold : 0, outFeatures, inFeatures };
+    const { codes, absmax } = format === "int8" ? quantizeRowsInt8(w) : quantize4bit(w, format, block);
     if (!doubleQuant || format === "int8") return QuantizedWeight.fromCodes({ codes, absmax }, form);
-    const [nested, nestedAbsmax, nestedOffset] = quantizeAbsmax(absmax);
+    const { codes: nested, nestedAbsmax, offset: nestedOffset } = quantizeAbsmax(absmax);
     absmax.dispose();
     return QuantizedWeight.fromCodes({ codes, absmax: nested, nestedAbsmax, nestedOffset }, form);
   }

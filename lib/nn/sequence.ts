@@ -1,5 +1,7 @@
 // What all layers of one forward share: where the tokens of a padded batch sit and which keys they may see. Pure functions on the host.
 
+import { AnymalError } from "../core/errors.js";
+
 /** The tokens [start, end) of a row; the rest is padding. */
 export interface Span {
   start: number;
@@ -15,13 +17,13 @@ export interface Layout {
   length: number;
 }
 
-export class MaskError extends RangeError {
-  readonly code = "E_MASK";
+export class MaskError extends AnymalError {
+  override readonly name = "MaskError";
   constructor(
     readonly expected: string,
     readonly got: string,
   ) {
-    super(`attentionMask: expected ${expected}, got ${got}`);
+    super("E_MASK", `attentionMask: expected ${expected}, got ${got}`);
   }
 }
 

@@ -1,6 +1,7 @@
 // Where a model's parameters come from while it is built: fresh random numbers or a checkpoint. Building from the source means that a
 // model larger than memory in full precision is never made in full precision: a layer asks what is stored and becomes that.
 import type { Device } from "../core/device.js";
+import { keep } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import type { Checkpoint } from "../io/checkpoint.js";
 import { randomNormal, randomUniform } from "../ops/index.js";
@@ -98,7 +99,7 @@ export class Weights {
     const dtype = trainable ? "f32" : this.source.dtype;
     const tensor = checkpoint ? this.#read(checkpoint, name, shape, dtype) : this.#draw(shape, init, device, dtype);
     tensor.requiresGrad = trainable;
-    return tensor;
+    return keep(tensor);
   }
 
   #read(checkpoint: Checkpoint, name: string, shape: readonly number[], dtype: DType): Tensor {

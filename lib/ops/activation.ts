@@ -28,7 +28,10 @@ export function gatedActivation(gate: Tensor, up: Tensor, kind: ActivationKind):
   const k = code(kind);
   return record(made(native().gated_activation(gate.handle, up.handle, k), gate), [gate, up], () => {
     const [sg, su] = [save(gate), save(up)];
-    return (g) => native().gated_activation_backward(only(g).handle, sg.handle, su.handle, k).map((h) => made(h, only(g)));
+    return (g) =>
+      native()
+        .gated_activation_backward(only(g).handle, sg.handle, su.handle, k)
+        .map((h) => made(h, only(g)));
   });
 }
 

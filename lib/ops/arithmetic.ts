@@ -75,5 +75,7 @@ export function sumLeadingInto(total: Tensor, x: Tensor): void {
 /** Zeroes each element with probability p and scales the others by 1/(1-p). The next draw of this thread's random sequence. */
 export function dropout(x: Tensor, p: number): Tensor {
   const { seed, offset } = nextRandom();
-  return record(made(native().dropout(x.handle, p, seed, offset), x), [x], () => (g) => [made(native().dropout(only(g).handle, p, seed, offset), only(g))]);
+  return record(made(native().dropout(x.handle, p, seed, offset), x), [x], () => (g) => [
+    made(native().dropout(only(g).handle, p, seed, offset), only(g)),
+  ]);
 }

@@ -20,7 +20,12 @@ export interface AttentionOptions {
 const defaultScale = (q: Tensor) => 1 / Math.sqrt(q.shape[3] as number);
 
 /** y (B,T,H,D). Head h reads key/value head h / (H/K). A query that sees no key gives zeros. */
-export function attention(q: Tensor, k: Tensor, v: Tensor, { range, bias, scale = defaultScale(q), causal = false, window = 0 }: AttentionOptions = {}): Tensor {
+export function attention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  { range, bias, scale = defaultScale(q), causal = false, window = 0 }: AttentionOptions = {},
+): Tensor {
   const [h, l] = native().attention(q.handle, k.handle, v.handle, range?.handle, bias?.handle, scale, causal, window);
   const [y, lse] = [made(h, q), made(l, q)];
   record(y, [q, k, v, bias], () => {
@@ -64,7 +69,18 @@ export function attentionTwoSource(
     return (g) => {
       const [sq, a, b, c, d, sy, sl] = s;
       return native()
-        .attention_two_source_backward(only(g).handle, sq.handle, a.handle, b.handle, c.handle, d.handle, sy.handle, sl.handle, sr?.handle, scale)
+        .attention_two_source_backward(
+          only(g).handle,
+          sq.handle,
+          a.handle,
+          b.handle,
+          c.handle,
+          d.handle,
+          sy.handle,
+          sl.handle,
+          sr?.handle,
+          scale,
+        )
         .map((t) => made(t, only(g)));
     };
   });

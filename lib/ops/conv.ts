@@ -16,7 +16,17 @@ export function conv1d(x: Tensor, w: Tensor, b?: Tensor, { stride = 1, padding =
     const wantX = x.requiresGrad;
     const [sx, sw] = [save(x), save(w)];
     return (g, into) => {
-      const dx = native().conv1d_backward(wantX, into(1)?.handle, into(2)?.handle, only(g).handle, sx.handle, sw.handle, stride, padding, dilation);
+      const dx = native().conv1d_backward(
+        wantX,
+        into(1)?.handle,
+        into(2)?.handle,
+        only(g).handle,
+        sx.handle,
+        sw.handle,
+        stride,
+        padding,
+        dilation,
+      );
       return [madeIf(dx, only(g))];
     };
   });
@@ -69,7 +79,12 @@ export interface BicubicOptions {
 }
 
 /** x (B,C,H,W) → (B,C,height,width), as torch.nn.functional.interpolate(mode="bicubic"). */
-export function interpolateBicubic(x: Tensor, height: number, width: number, { alignCorners = false, antialias = false }: BicubicOptions = {}): Tensor {
+export function interpolateBicubic(
+  x: Tensor,
+  height: number,
+  width: number,
+  { alignCorners = false, antialias = false }: BicubicOptions = {},
+): Tensor {
   return record(made(native().interpolate_bicubic(x.handle, height, width, alignCorners, antialias), x), [x], () => {
     const [h, w] = [x.shape[2] as number, x.shape[3] as number];
     return (g) => [made(native().interpolate_bicubic_backward(only(g).handle, h, w, alignCorners, antialias), only(g))];

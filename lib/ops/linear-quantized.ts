@@ -73,7 +73,13 @@ export interface LoraOptions {
 }
 
 /** y = x·Wᵀ + b + scaling · dropout(x)·Aᵀ·Bᵀ (QLoRA, arXiv 2305.14314, eq. 3). A (r,I), B (O,r) of x's dtype. */
-export function linearQuantizedLora(x: Tensor, w: QuantizedOperand, a: Tensor, b: Tensor, { bias, scaling, dropout = 0 }: LoraOptions): Tensor {
+export function linearQuantizedLora(
+  x: Tensor,
+  w: QuantizedOperand,
+  a: Tensor,
+  b: Tensor,
+  { bias, scaling, dropout = 0 }: LoraOptions,
+): Tensor {
   const format = formatCode(w.format);
   const { seed, offset } = dropout > 0 ? nextRandom() : { seed: 0, offset: 0 };
   const [y, u] = native().linear_quantized_lora(

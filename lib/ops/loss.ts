@@ -2,8 +2,8 @@
 import { record, save, wantsGrad } from "../core/autograd.js";
 import { native } from "../core/native.js";
 import { Tensor } from "../core/tensor.js";
-import { made, madeIf, only } from "./result.js";
 import { sum } from "./reduce.js";
+import { made, madeIf, only } from "./result.js";
 
 /** Rows of w (V,C) by ids (...) i32 → (...,C). */
 export function embedding(ids: Tensor, w: Tensor): Tensor {
@@ -71,7 +71,16 @@ export function contrastiveLoss(a: Tensor, b: Tensor, t: Tensor, form: (typeof F
     const want = [a.requiresGrad, b.requiresGrad] as const;
     const [sa, sb, st, sz] = [save(a), save(b), save(t), save(logits)];
     return (g, into) => {
-      const [da, db] = native().contrastive_loss_backward(...want, into(2)?.handle, only(g).handle, sa.handle, sb.handle, st.handle, sz.handle, code);
+      const [da, db] = native().contrastive_loss_backward(
+        ...want,
+        into(2)?.handle,
+        only(g).handle,
+        sa.handle,
+        sb.handle,
+        st.handle,
+        sz.handle,
+        code,
+      );
       return [madeIf(da, sa), madeIf(db, sb)];
     };
   });

@@ -75,7 +75,9 @@ export function slicePlace(x: Tensor, dim: number, start: number, full: number):
 export function transposeCopy(x: Tensor, dim0: number, dim1: number): Tensor {
   const a = dim0 < 0 ? x.rank + dim0 : dim0;
   const b = dim1 < 0 ? x.rank + dim1 : dim1;
-  return record(made(native().transpose_copy(x.handle, a, b), x), [x], () => (g) => [made(native().transpose_copy(only(g).handle, a, b), only(g))]);
+  return record(made(native().transpose_copy(x.handle, a, b), x), [x], () => (g) => [
+    made(native().transpose_copy(only(g).handle, a, b), only(g)),
+  ]);
 }
 
 /** Rows of x (M,C) by index (N) i32; -1 gives zeros. → (N,C) */
@@ -98,6 +100,9 @@ export function spliceRows(text: Tensor, media: Tensor, index: Tensor): Tensor {
     const [t, m] = [text.shape[0] as number, media.shape[0] as number];
     const want = [text.requiresGrad, media.requiresGrad] as const;
     const at = save(index);
-    return (g) => native().splice_rows_backward(...want, only(g).handle, at.handle, t, m).map((h) => madeIf(h, only(g)));
+    return (g) =>
+      native()
+        .splice_rows_backward(...want, only(g).handle, at.handle, t, m)
+        .map((h) => madeIf(h, only(g)));
   });
 }

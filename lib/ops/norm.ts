@@ -11,7 +11,9 @@ export function rmsNorm(x: Tensor, w: Tensor, eps: number): Tensor {
   const out = record(made(y, x), [x, w], () => {
     const wantX = x.requiresGrad;
     const [sx, sw, sk] = [save(x), save(w), save(rstd)];
-    return (g, into) => [madeIf(native().rms_norm_backward(wantX, into(1)?.handle, only(g).handle, sx.handle, sw.handle, sk.handle), only(g))];
+    return (g, into) => [
+      madeIf(native().rms_norm_backward(wantX, into(1)?.handle, only(g).handle, sx.handle, sw.handle, sk.handle), only(g)),
+    ];
   });
   rstd.dispose();
   return out;
@@ -25,7 +27,16 @@ export function layerNorm(x: Tensor, w: Tensor | undefined, b: Tensor | undefine
     const wantX = x.requiresGrad;
     const [sx, sw, sm, sk] = [save(x), w && save(w), save(mean), save(rstd)];
     return (g, into) => {
-      const dx = native().layer_norm_backward(wantX, into(1)?.handle, into(2)?.handle, only(g).handle, sx.handle, sw?.handle, sm.handle, sk.handle);
+      const dx = native().layer_norm_backward(
+        wantX,
+        into(1)?.handle,
+        into(2)?.handle,
+        only(g).handle,
+        sx.handle,
+        sw?.handle,
+        sm.handle,
+        sk.handle,
+      );
       return [madeIf(dx, only(g))];
     };
   });
@@ -42,7 +53,17 @@ export function groupNorm(x: Tensor, w: Tensor, b: Tensor, groups: number, eps: 
     const wantX = x.requiresGrad;
     const [sx, sw, sm, sk] = [save(x), save(w), save(mean), save(rstd)];
     return (g, into) => {
-      const dx = native().group_norm_backward(wantX, into(1)?.handle, into(2)?.handle, only(g).handle, sx.handle, sw.handle, sm.handle, sk.handle, groups);
+      const dx = native().group_norm_backward(
+        wantX,
+        into(1)?.handle,
+        into(2)?.handle,
+        only(g).handle,
+        sx.handle,
+        sw.handle,
+        sm.handle,
+        sk.handle,
+        groups,
+      );
       return [madeIf(dx, only(g))];
     };
   });

@@ -1,6 +1,7 @@
 // Optimiser updates over many tensors in one call, in place. Lists run in parallel.
-import { native } from "../core/native.js";
+
 import { expected } from "../core/errors.js";
+import { native } from "../core/native.js";
 import type { Tensor } from "../core/tensor.js";
 import { made } from "./result.js";
 
@@ -53,7 +54,8 @@ export function adamw8bit(
 /** Global L2 norm (1) f32 of gradients. */
 export function gradNorm(grads: readonly Tensor[]): Tensor {
   const first = grads[0];
-  if (!first) throw expected("E_ARGUMENT", "gradNorm", "at least one gradient", "none", "did backward() reach a parameter with requiresGrad?");
+  if (!first)
+    throw expected("E_ARGUMENT", "gradNorm", "at least one gradient", "none", "did backward() reach a parameter with requiresGrad?");
   return made(native().grad_norm(handles(grads)), first);
 }
 /** min(1, maxNorm / (norm + 1e-6)), (1) f32, as torch.nn.utils.clip_grad_norm_. */

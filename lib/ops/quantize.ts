@@ -20,7 +20,14 @@ export function quantize4bit(w: Tensor, format: "nf4" | "fp4", block = 64): { co
   const [codes, absmax] = native().quantize_4bit(w.handle, formatCode(format), block);
   return { codes: made(codes, w), absmax: made(absmax, w) };
 }
-export function dequantize4bit(codes: Tensor, absmax: Tensor, format: "nf4" | "fp4", block: number, dtype: DType, shape: readonly number[]): Tensor {
+export function dequantize4bit(
+  codes: Tensor,
+  absmax: Tensor,
+  format: "nf4" | "fp4",
+  block: number,
+  dtype: DType,
+  shape: readonly number[],
+): Tensor {
   return made(native().dequantize_4bit(codes.handle, absmax.handle, formatCode(format), block, dtypeCode(dtype), shape), codes);
 }
 

@@ -1,8 +1,9 @@
 // One life of a process that uses the addon; lifecycle.test.ts starts it at every stage and looks at how it ends.
 import { once } from "node:events";
-import { fileURLToPath } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { device, linear, scope, Tensor } from "../../lib/index.js";
+
+const startWorker = (stage: string) => new Worker(new URL("./worker.mjs", import.meta.url), { workerData: stage, execArgv: [] });
 
 const stage = isMainThread ? (process.argv[2] ?? "") : (workerData as string);
 
@@ -71,7 +72,7 @@ const stages: Record<string, () => Promise<void> | void> = {
   "two workers": async () => {
     const sums = await Promise.all(
       [0, 1].map(async () => {
-        const worker = new Worker(fileURLToPath(import.meta.url), { workerData: "worker: sum", execArgv: process.execArgv });
+        const worker = startWorker("worker: sum");
         const [sum] = await once(worker, "message");
         await once(worker, "exit");
         return sum as number;
@@ -82,7 +83,7 @@ const stages: Record<string, () => Promise<void> | void> = {
   },
   "terminating a busy worker": async () => {
     for (let i = 0; i < 5; i++) {
-      const worker = new Worker(fileURLToPath(import.meta.url), { workerData: "worker: busy", execArgv: process.execArgv });
+      const worker = startWorker("worker: busy");
       await once(worker, "message");
       await worker.terminate();
     }

@@ -31,7 +31,7 @@ for (const name of caseNames(/^quant_4bit$/)) {
   for (const { id, kind, blocksize, n } of c.info.subcases as { id: string; kind: Kind; blocksize: number; n: number }[]) {
     test(`${name}: ${id}`, async () => {
       const x = c.tensor(`in.${id}.x`);
-      const [codes, absmax] = quantize4bit(x, kind, blocksize);
+      const { codes, absmax } = quantize4bit(x, kind, blocksize);
       assert.equal(nibbles(await codes.data(), n, kind), nibbles(c.values(`out.${id}.packed`), n, kind));
       assert.equal(await absmax.data(), c.values(`out.${id}.absmax`));
       for (const dtype of ["f32", "bf16"] as const) {
@@ -52,7 +52,7 @@ for (const name of caseNames(/^quant_4bit_edge$/)) {
     rule: string;
   }[]) {
     test(`${name}: ${id} (${rule})`, async () => {
-      const [codes, absmax] = quantize4bit(c.tensor(`in.${id}.x`), kind, blocksize);
+      const { codes, absmax } = quantize4bit(c.tensor(`in.${id}.x`), kind, blocksize);
       const values = await dequantize4bit(codes, absmax, kind, blocksize, "f32", [n]).data();
       const maxima = await absmax.data();
       const x = c.values(`in.${id}.x`);
@@ -83,7 +83,7 @@ for (const name of caseNames(/^quant_double$/)) {
   for (const { id, degenerate } of c.info.subcases as { id: string; degenerate: boolean }[]) {
     test(`${name}: ${id}`, async () => {
       const absmax = c.tensor(`out.${id}.absmax_plain`);
-      const [codes, nested, offset] = quantizeAbsmax(absmax);
+      const { codes, nestedAbsmax: nested, offset } = quantizeAbsmax(absmax);
       const want = (key: string) => c.values(`out.${id}.${key}`);
       near(await offset.data(), want("offset"), 1.2e-7 * largest(want("offset")), `${id}: offset`);
       if (!degenerate) {
@@ -112,7 +112,7 @@ for (const name of caseNames(/^quant_8bit_blockwise$/)) {
     rule?: string;
   }[]) {
     test(`${name}: ${id}`, async () => {
-      const [codes, absmax] = quantizeDynamic(c.tensor(`in.${id}.x`), blocksize, signed);
+      const { codes, absmax } = quantizeDynamic(c.tensor(`in.${id}.x`), blocksize, signed);
       const values = await dequantizeDynamic(codes, absmax, blocksize, signed).data();
       const got = await codes.data();
       if (c.has(`out.${id}.lower`)) {
@@ -135,7 +135,7 @@ for (const name of caseNames(/^quant_int8_llm$/)) {
   for (const { id, M, N, K, bias } of c.info.subcases as { id: string; M: number; N: number; K: number; bias: boolean }[]) {
     test(`${name}: ${id}`, async () => {
       const W = c.tensor(`in.${id}.W`, { dtype: "f32" });
-      const [codes, scale] = quantizeRowsInt8(W);
+      const { codes, absmax: scale } = quantizeRowsInt8(W);
       assert.equal(new Int8Array(await codes.bytes()), new Int8Array(c.file.bytes(`out.${id}.CB`)));
       assert.equal(await scale.data(), c.values(`out.${id}.SCB`));
       const dense = c.values(`out.${id}.W_deq_f32`);

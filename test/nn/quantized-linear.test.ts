@@ -5,8 +5,9 @@ import { backward } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { LoraLinear } from "../../lib/nn/lora.js";
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
-import { type QuantFormat, QuantizedWeight } from "../../lib/nn/quantized-weight.js";
+import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import { Weights } from "../../lib/nn/weights.js";
+import type { QuantFormat } from "../../lib/ops/index.js";
 import { Case, caseNames, cpu, largest, near } from "../case.js";
 
 interface Subcase {
