@@ -100,8 +100,8 @@ struct Backend {
   // `options` is "key=value;key=value" (cpu: threads, level; cuda: index). Throws when the device cannot be had.
   Stream* (*stream_create)(const char* options);
   void (*stream_destroy)(Stream*);
-  void (*synchronize)(Stream&);  // waits for everything issued; throws the device's first error
-  const char* (*describe)(Stream&);  // one line for humans: dispatch level and threads, or the card and its driver
+  void (*synchronize)(Stream&);              // waits for everything issued; throws the device's first error
+  const char* (*describe)(Stream&);          // one line for humans: dispatch level and threads, or the card and its driver
   void* (*allocate)(Stream&, size_t bytes);  // 64-byte aligned at least; throws std::bad_alloc
   void (*release)(Stream&, void*);
   void (*copy_from_host)(Stream&, void* dst, const void* src, size_t bytes);
@@ -113,13 +113,13 @@ struct Backend {
   void (*capture_destroy)(Stream&, void* graph);
 
   // ---- movement ---------------------------------------------------------------------------------------------------
-  void (*copy)(Stream&, Out y, In x);                 // any dtype, same shape
-  void (*fill)(Stream&, InOut y, double value);       // any dtype; value is rounded to it
-  void (*cast)(Stream&, Out y, In x);                 // f32 <-> bf16 (round to nearest even), i32 <-> f32 (truncates), u8 -> f32/i32
-  void (*concat)(Stream&, Out y, InList xs, int64_t dim);                          // any one dtype; sizes differ only along dim
+  void (*copy)(Stream&, Out y, In x);                      // any dtype, same shape
+  void (*fill)(Stream&, InOut y, double value);            // any dtype; value is rounded to it
+  void (*cast)(Stream&, Out y, In x);                      // f32 <-> bf16 (round to nearest even), i32 <-> f32 (truncates), u8 -> f32/i32
+  void (*concat)(Stream&, Out y, InList xs, int64_t dim);  // any one dtype; sizes differ only along dim
   void (*slice_copy)(Stream&, Out y, In x, int64_t dim, int64_t start, int64_t length);  // y = x[..., start:start+length, ...]
-  void (*slice_place)(Stream&, Out y, In x, int64_t dim, int64_t start, int64_t full);  // inverse: zeros but for the slice
-  void (*transpose_copy)(Stream&, Out y, In x, int64_t dim0, int64_t dim1);        // swaps two dims; any dtype
+  void (*slice_place)(Stream&, Out y, In x, int64_t dim, int64_t start, int64_t full);   // inverse: zeros but for the slice
+  void (*transpose_copy)(Stream&, Out y, In x, int64_t dim0, int64_t dim1);              // swaps two dims; any dtype
   // y (N,C) <- x (M,C) by index (N) i32; index -1 gives a row of zeros. Swin's window moves and patch merging are such an index.
   void (*gather_rows)(Stream&, Out y, In x, In index);
   void (*gather_rows_backward)(Stream&, Out dx, In dy, In index, int64_t rows);  // dx (M,C), M = rows; repeated indices add up in row order
@@ -130,14 +130,14 @@ struct Backend {
   void (*random_normal)(Stream&, InOut y, double mean, double std, int64_t seed, int64_t offset);   // Box-Muller of the same
 
   // ---- arithmetic -------------------------------------------------------------------------------------------------
-  void (*add)(Stream&, Out y, In a, In b);        // x; b's shape is a suffix of a's (broadcast over leading sizes)
-  void (*mul)(Stream&, Out y, In a, In b);        // likewise; layer scale is mul by (C)
-  void (*mul_backward)(Stream&, OutOpt da, Acc db, In dy, In a, In b);  // db has b's shape: summed over the leading sizes
-  void (*sum_leading)(Stream&, Acc db, In dy);    // db (suffix shape) += dy summed over leading sizes
+  void (*add)(Stream&, Out y, In a, In b);                                      // x; b's shape is a suffix of a's (broadcast over leading sizes)
+  void (*mul)(Stream&, Out y, In a, In b);                                      // likewise; layer scale is mul by (C)
+  void (*mul_backward)(Stream&, OutOpt da, Acc db, In dy, In a, In b);          // db has b's shape: summed over the leading sizes
+  void (*sum_leading)(Stream&, Acc db, In dy);                                  // db (suffix shape) += dy summed over leading sizes
   void (*scale_add)(Stream&, Out y, In x, InOpt r, double alpha, double beta);  // y = alpha*x + beta*r; x
-  void (*scale_by)(Stream&, Out y, In x, In s);   // y = x * s (1) f32, read on the device; x
-  void (*accumulate)(Stream&, InOut y, In x, double alpha);  // y += alpha*x; y f32, x f32 or bf16
-  void (*activation)(Stream&, Out y, In x, Activation kind);                     // x
+  void (*scale_by)(Stream&, Out y, In x, In s);                                 // y = x * s (1) f32, read on the device; x
+  void (*accumulate)(Stream&, InOut y, In x, double alpha);                     // y += alpha*x; y f32, x f32 or bf16
+  void (*activation)(Stream&, Out y, In x, Activation kind);                    // x
   void (*activation_backward)(Stream&, Out dx, In dy, In x, Activation kind);
   // y = act(gate) * up: swiglu (silu), geglu (gelu). All (N,C) x.
   void (*gated_activation)(Stream&, Out y, In gate, In up, Activation kind);
@@ -149,27 +149,34 @@ struct Backend {
   void (*dropout)(Stream&, Out y, In x, double p, int64_t seed, int64_t offset);  // its own backward, given dy
 
   // ---- matmul -----------------------------------------------------------------------------------------------------
-  void (*linear)(Stream&, Out y, In x, In w, InOpt b);        // y (N,O) <- x (N,I), w (O,I), b (O); all x
-  void (*linear_dx)(Stream&, Out dx, In dy, In w);            // dx (N,I) = dy (N,O) . w
-  void (*linear_dw)(Stream&, Acc dw, Acc db, In dy, In x);    // dw (O,I) += dy^T . x, db (O) += column sums of dy
+  void (*linear)(Stream&, Out y, In x, In w, InOpt b);      // y (N,O) <- x (N,I), w (O,I), b (O); all x
+  void (*linear_dx)(Stream&, Out dx, In dy, In w);          // dx (N,I) = dy (N,O) . w
+  void (*linear_dw)(Stream&, Acc dw, Acc db, In dy, In x);  // dw (O,I) += dy^T . x, db (O) += column sums of dy
   // Quantised weight W (O,I) = `codes` in THIS backend's packed layout + block scales in bitsandbytes' order:
   //   nf4, fp4: absmax f32 (nb), or u8 (nb) with nested_absmax f32 (ceil(nb/256)) and nested_offset f32 (1); nb = ceil(O*I/E)
   //   int8:     absmax = SCB f32 (O), block = 0
   // int8 with threshold > 0 is LLM.int8 (arXiv 2208.07339): columns of x with any |x| >= threshold go in full precision, the
   // others are quantised per row to 8 bit; threshold 0 quantises every column. dx is always dy . dequantised(W).
-  void (*linear_quantized)(Stream&, Out y, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, QuantFormat format, int64_t block, int64_t out_features, double threshold);
-  void (*linear_quantized_dx)(Stream&, Out dx, In dy, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, QuantFormat format, int64_t block, int64_t in_features);
-  // y = x.W^T + b + s * dropout(x).A^T.B^T (QLoRA, arXiv 2305.14314 eq. 3) in one accumulation. A (r,I), B (O,r): x. u (N,r) = dropout(x).A^T is saved.
-  void (*linear_quantized_lora)(Stream&, Out y, Out u, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, In lora_a, In lora_b, QuantFormat format, int64_t block, int64_t out_features, double threshold, double scaling, double dropout, int64_t seed, int64_t offset);
-  void (*linear_quantized_lora_backward)(Stream&, OutOpt dx, Acc da, Acc db, In dy, In x, In u, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, In lora_a, In lora_b, QuantFormat format, int64_t block, double scaling, double dropout, int64_t seed, int64_t offset);
+  void (*linear_quantized)(Stream&, Out y, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, QuantFormat format,
+                           int64_t block, int64_t out_features, double threshold);
+  void (*linear_quantized_dx)(Stream&, Out dx, In dy, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, QuantFormat format,
+                              int64_t block, int64_t in_features);
+  // y = x.W^T + b + s * dropout(x).A^T.B^T (QLoRA, arXiv 2305.14314 eq. 3) in one accumulation. A (r,I), B (O,r): x. u (N,r) = dropout(x).A^T is
+  // saved.
+  void (*linear_quantized_lora)(Stream&, Out y, Out u, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, In lora_a,
+                                In lora_b, QuantFormat format, int64_t block, int64_t out_features, double threshold, double scaling, double dropout,
+                                int64_t seed, int64_t offset);
+  void (*linear_quantized_lora_backward)(Stream&, OutOpt dx, Acc da, Acc db, In dy, In x, In u, In codes, In absmax, InOpt nested_absmax,
+                                         InOpt nested_offset, In lora_a, In lora_b, QuantFormat format, int64_t block, double scaling, double dropout,
+                                         int64_t seed, int64_t offset);
 
   // ---- quantisation (numbers of bitsandbytes; native/quant/) --------------------------------------------------------
   // Row-major codes as on disk: nf4/fp4 two per byte, first element in the high nibble, u8 ((n+1)/2); absmax f32 (ceil(n/E)); w: f32 or bf16.
   void (*quantize_4bit)(Stream&, Out codes, Out absmax, In w, QuantFormat format, int64_t block);
   void (*dequantize_4bit)(Stream&, Out w, In codes, In absmax, QuantFormat format, int64_t block);  // w's shape is the output's; f32 or bf16
-  void (*quantize_rows_int8)(Stream&, Out codes, Out scale, In w);    // codes u8 (O,I) holding int8, scale = row absmax f32 (O)
-  void (*dequantize_rows_int8)(Stream&, Out w, In codes, In scale);   // codes * scale / 127
-  void (*quantize_dynamic)(Stream&, Out codes, Out absmax, In x, int64_t block, bool is_signed);  // 8-bit dynamic map, u8 (n), f32 (ceil(n/E))
+  void (*quantize_rows_int8)(Stream&, Out codes, Out scale, In w);   // codes u8 (O,I) holding int8, scale = row absmax f32 (O)
+  void (*dequantize_rows_int8)(Stream&, Out w, In codes, In scale);  // codes * scale / 127
+  void (*quantize_dynamic)(Stream&, Out codes, Out absmax, In x, int64_t block, bool is_signed);   // 8-bit dynamic map, u8 (n), f32 (ceil(n/E))
   void (*dequantize_dynamic)(Stream&, Out x, In codes, In absmax, int64_t block, bool is_signed);  // f32
   // Double quantisation: offset (1) = mean(absmax), (absmax - offset) through the signed dynamic map with block 256.
   void (*quantize_absmax)(Stream&, Out codes, Out nested_absmax, Out offset, In absmax);
@@ -200,10 +207,12 @@ struct Backend {
   //   range (B,2) i32: keys outside [start, end) are hidden.  bias f32 (Bb,Hb,T,S), Bb divides B (row b uses b mod Bb), Hb is 1 or H: added to
   //   scale*q.k before softmax; -inf hides. A query that sees no key gives zeros, lse -inf and no gradient.
   void (*attention)(Stream&, Out y, Out lse, In q, In k, In v, InOpt range, InOpt bias, double scale, bool causal, int64_t window);
-  void (*attention_backward)(Stream&, Out dq, Out dk, Out dv, Acc dbias, In dy, In q, In k, In v, In y, In lse, InOpt range, InOpt bias, double scale, bool causal, int64_t window);
+  void (*attention_backward)(Stream&, Out dq, Out dk, Out dv, Acc dbias, In dy, In q, In k, In v, In y, In lse, InOpt range, InOpt bias, double scale,
+                             bool causal, int64_t window);
   // Keys in two buffers, first k1 (B,S1,K,D) then k2 (B,S2,K,D): Perceiver's [media; latents], nothing concatenated. range hides keys of the first.
   void (*attention_two_source)(Stream&, Out y, Out lse, In q, In k1, In v1, In k2, In v2, InOpt range, double scale);
-  void (*attention_two_source_backward)(Stream&, Out dq, Out dk1, Out dv1, Out dk2, Out dv2, In dy, In q, In k1, In v1, In k2, In v2, In y, In lse, InOpt range, double scale);
+  void (*attention_two_source_backward)(Stream&, Out dq, Out dk1, Out dv1, Out dk2, Out dv2, In dy, In q, In k1, In v1, In k2, In v2, In y, In lse,
+                                        InOpt range, double scale);
   // One query per row against a cache (B,Smax,K,D): q, y (B,1,H,D); keys [range[b,0], range[b,1]) count, window > 0 keeps the last `window` of them.
   void (*attention_decode)(Stream&, Out y, In q, In k_cache, In v_cache, In range, double scale, int64_t window);
   void (*cache_write)(Stream&, InOut cache, In rows, In position);  // cache (B,Smax,K,D), rows (B,T,K,D) land at position (B) i32 + t
@@ -211,45 +220,54 @@ struct Backend {
   // ---- convolution and pooling ----------------------------------------------------------------------------------------
   void (*conv1d)(Stream&, Out y, In x, In w, InOpt b, int64_t stride, int64_t padding, int64_t dilation);  // y (B,O,L') <- x (B,I,L), w (O,I,k)
   void (*conv1d_backward)(Stream&, OutOpt dx, Acc dw, Acc db, In dy, In x, In w, int64_t stride, int64_t padding, int64_t dilation);
-  void (*conv2d)(Stream&, Out y, In x, In w, InOpt b, int64_t stride_h, int64_t stride_w, int64_t padding_h, int64_t padding_w);  // y (B,O,H',W') <- x (B,I,H,W), w (O,I,kh,kw)
-  void (*conv2d_backward)(Stream&, OutOpt dx, Acc dw, Acc db, In dy, In x, In w, int64_t stride_h, int64_t stride_w, int64_t padding_h, int64_t padding_w);
+  void (*conv2d)(Stream&, Out y, In x, In w, InOpt b, int64_t stride_h, int64_t stride_w, int64_t padding_h,
+                 int64_t padding_w);  // y (B,O,H',W') <- x (B,I,H,W), w (O,I,kh,kw)
+  void (*conv2d_backward)(Stream&, OutOpt dx, Acc dw, Acc db, In dy, In x, In w, int64_t stride_h, int64_t stride_w, int64_t padding_h,
+                          int64_t padding_w);
   void (*max_pool1d)(Stream&, Out y, Out index, In x, int64_t kernel, int64_t stride);  // y (B,C,L'), index i32 into L (first of equals)
   void (*max_pool1d_backward)(Stream&, Out dx, In dy, In index, int64_t length);
-  void (*mean_pool)(Stream&, Out y, In x, int64_t dim);                      // mean over one dim, which disappears
+  void (*mean_pool)(Stream&, Out y, In x, int64_t dim);  // mean over one dim, which disappears
   void (*mean_pool_backward)(Stream&, Out dx, In dy, int64_t dim, int64_t length);
   // y (B,C,H',W') <- x (B,C,H,W): torch's bicubic (a = -0.75; with antialias a = -0.5 and PIL's widening filter).
   void (*interpolate_bicubic)(Stream&, Out y, In x, int64_t out_h, int64_t out_w, bool align_corners, bool antialias);
   void (*interpolate_bicubic_backward)(Stream&, Out dx, In dy, int64_t in_h, int64_t in_w, bool align_corners, bool antialias);
 
   // ---- recurrence -----------------------------------------------------------------------------------------------------
-  // torch.nn.GRU, one layer, h0 = 0: h (B,T,H) <- x (B,T,I), w_ih (3H,I), w_hh (3H,H), b_ih, b_hh (3H), gates r,z,n. saved (B,T,4H) f32: r, z, n, W_hn h + b_hn.
+  // torch.nn.GRU, one layer, h0 = 0: h (B,T,H) <- x (B,T,I), w_ih (3H,I), w_hh (3H,H), b_ih, b_hh (3H), gates r,z,n. saved (B,T,4H) f32: r, z, n,
+  // W_hn h + b_hn.
   void (*gru)(Stream&, Out h, Out saved, In x, In w_ih, In w_hh, In b_ih, In b_hh);  // all f32
   void (*gru_backward)(Stream&, OutOpt dx, Acc dw_ih, Acc dw_hh, Acc db_ih, Acc db_hh, In dh, In h, In saved, In x, In w_ih, In w_hh);
 
   // ---- embedding and losses -------------------------------------------------------------------------------------------
-  void (*embedding)(Stream&, Out y, In ids, In w);                     // y (N,C) <- ids (N) i32, w (V,C): x
-  void (*embedding_backward)(Stream&, Acc dw, In dy, In ids);          // dw (V,C), added in row order
+  void (*embedding)(Stream&, Out y, In ids, In w);                                                  // y (N,C) <- ids (N) i32, w (V,C): x
+  void (*embedding_backward)(Stream&, Acc dw, In dy, In ids);                                       // dw (V,C), added in row order
   void (*softmax_cross_entropy)(Stream&, Out loss, Out lse, In logits, In target, int64_t ignore);  // loss, lse f32 (N); ignored rows give 0
-  void (*softmax_cross_entropy_backward)(Stream&, Out dlogits, In dloss, In logits, In lse, In target, int64_t ignore);  // dlogits may be the logits' own buffer
-  // loss (N) f32 = cross entropy of x (N,C) . w^T (V,C), logits only in chunks. dx (N,C) and dw are of sum_n row_scale[n] * loss[n] (row_scale absent: 1).
+  void (*softmax_cross_entropy_backward)(Stream&, Out dlogits, In dloss, In logits, In lse, In target,
+                                         int64_t ignore);  // dlogits may be the logits' own buffer
+  // loss (N) f32 = cross entropy of x (N,C) . w^T (V,C), logits only in chunks. dx (N,C) and dw are of sum_n row_scale[n] * loss[n] (row_scale
+  // absent: 1).
   void (*head_cross_entropy)(Stream&, Out loss, OutOpt dx, Acc dw, In x, In w, In target, InOpt row_scale, int64_t ignore);
   // Symmetric InfoNCE (CLIP): a, b (B,C) unit rows f32; logits = f(t) a.b^T; loss (1) = (CE(rows) + CE(columns)) / 2. t (1).
   void (*contrastive_loss)(Stream&, Out loss, Out logits, In a, In b, In t, TemperatureForm form);
   void (*contrastive_loss_backward)(Stream&, OutOpt da, OutOpt db, Acc dt, In dloss, In a, In b, In t, In logits, TemperatureForm form);
 
   // ---- reductions and sampling ------------------------------------------------------------------------------------------
-  void (*sum)(Stream&, Out y, In x, double scale);         // y (1) f32 = scale * sum of all, pairwise
-  void (*argmax)(Stream&, Out y, In x);                    // y (N) i32 <- x (N,V), first of equals
-  void (*sample_categorical)(Stream&, Out y, In logits, In counter, int64_t seed);  // y (N) i32 ~ softmax(logits (N,V)); draw = f(seed, counter (1) i32, row)
-  void (*increment)(Stream&, InOut x, int64_t by);         // i32, every element
+  void (*sum)(Stream&, Out y, In x, double scale);  // y (1) f32 = scale * sum of all, pairwise
+  void (*argmax)(Stream&, Out y, In x);             // y (N) i32 <- x (N,V), first of equals
+  void (*sample_categorical)(Stream&, Out y, In logits, In counter,
+                             int64_t seed);         // y (N) i32 ~ softmax(logits (N,V)); draw = f(seed, counter (1) i32, row)
+  void (*increment)(Stream&, InOut x, int64_t by);  // i32, every element
 
   // ---- optimisers -------------------------------------------------------------------------------------------------------
   // torch.optim.AdamW: decoupled decay first. Lists run in parallel: p, m, v f32, g f32. scale (1) multiplies g when given. step counts from 1.
-  void (*adamw)(Stream&, InOutList p, InList g, InOutList m, InOutList v, InOpt scale, double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step);
+  void (*adamw)(Stream&, InOutList p, InList g, InOutList m, InOutList v, InOpt scale, double lr, double beta1, double beta2, double eps,
+                double weight_decay, int64_t step);
   // bitsandbytes' blockwise 8-bit AdamW, block 256: m, v u8 codes of the signed and unsigned dynamic map with absmax f32; decay after the step.
-  void (*adamw_8bit)(Stream&, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step);
-  void (*grad_norm)(Stream&, Out norm, InList g);          // norm (1) = global L2, f64 sums
-  void (*clip_scale)(Stream&, Out scale, In norm, double max_norm);  // scale (1) = min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_
+  void (*adamw_8bit)(Stream&, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
+                     double beta1, double beta2, double eps, double weight_decay, int64_t step);
+  void (*grad_norm)(Stream&, Out norm, InList g);  // norm (1) = global L2, f64 sums
+  void (*clip_scale)(Stream&, Out scale, In norm,
+                     double max_norm);  // scale (1) = min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_
 };
 
 }  // namespace anymal

@@ -54,7 +54,8 @@ Loaded open_cuda_module() {
   if (!entry) return {nullptr, path + " is not an anymal CUDA module: it lacks the symbol anymal_backend_cuda"};
   const Backend* backend = entry(kBackendVersion);
   if (!backend || backend->version != kBackendVersion)
-    return {nullptr, path + " speaks another version of the backend table than this build (" + std::to_string(kBackendVersion) + "): install both from one release"};
+    return {nullptr, path + " speaks another version of the backend table than this build (" + std::to_string(kBackendVersion) +
+                         "): install both from one release"};
   return {backend, ""};
 }
 #else

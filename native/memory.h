@@ -30,7 +30,7 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  void* take(size_t bytes);                             // from the current arena; throws std::bad_alloc after giving the cache back and trying again
+  void* take(size_t bytes);  // from the current arena; throws std::bad_alloc after giving the cache back and trying again
   void give_back(void* data, size_t bytes, const ArenaRef& home);
   const ArenaRef& current() const { return current_; }  // the home of what take() gives
   void enter(ArenaRef arena) { current_ = std::move(arena); }

@@ -195,10 +195,10 @@ FailureRef Device::describe_failure(const Command& command) const {
     int64_t needed = 0;
     for (const StorageRef& s : command.refs)
       if (!s->data) needed += static_cast<int64_t>(s->bytes);
-    return std::make_shared<Failure>(Failure{
-        "E_OUT_OF_MEMORY", where + ": out of memory on " + description_ + ": needed " + megabytes(needed) + " more, " + megabytes(m.in_use) +
-                               " in use, " + megabytes(m.reserved) +
-                               " held; use a smaller batch, gradient checkpointing, a 4-bit model, or dispose tensors earlier"});
+    return std::make_shared<Failure>(
+        Failure{"E_OUT_OF_MEMORY", where + ": out of memory on " + description_ + ": needed " + megabytes(needed) + " more, " + megabytes(m.in_use) +
+                                       " in use, " + megabytes(m.reserved) +
+                                       " held; use a smaller batch, gradient checkpointing, a 4-bit model, or dispose tensors earlier"});
   } catch (const std::out_of_range& e) {
     return std::make_shared<Failure>(Failure{"E_INDEX", where + ": " + e.what()});
   } catch (const std::exception& e) {

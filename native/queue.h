@@ -20,8 +20,8 @@ namespace anymal {
 struct Command {
   explicit Command(const char* n) : name(n) {}
   virtual ~Command() = default;
-  virtual void bind() {}                // resolves views to pointers, after the buffers exist
-  virtual void run(Device& device) = 0;  // may run again when it was captured
+  virtual void bind() {}                             // resolves views to pointers, after the buffers exist
+  virtual void run(Device& device) = 0;              // may run again when it was captured
   virtual std::string shapes() const { return {}; }  // for error messages
   // What a fence or a read does about a failure instead of running; the others are skipped.
   virtual bool settle(const FailureRef&) { return false; }

@@ -71,7 +71,6 @@ function dropStaleCache() {
     compiler: process.env.CXX ?? "",
     launcher: process.env.CMAKE_CXX_COMPILER_LAUNCHER ?? "",
     generator: runs("ninja") ? "Ninja" : "Unix Makefiles",
-    packages: [fs.existsSync(path.join(root, "package-lock.json")) ? fs.statSync(path.join(root, "package-lock.json")).size : 0],
   });
   const found = fs.existsSync(stamp) ? fs.readFileSync(stamp, "utf8") : "";
   if (found !== wanted) fs.rmSync(cache, { force: true });

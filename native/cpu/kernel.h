@@ -36,9 +36,13 @@ inline bf16 to_bf16(float f) {
 template <class T>
 inline T from_float(float f);
 template <>
-inline float from_float<float>(float f) { return f; }
+inline float from_float<float>(float f) {
+  return f;
+}
 template <>
-inline bf16 from_float<bf16>(float f) { return to_bf16(f); }
+inline bf16 from_float<bf16>(float f) {
+  return to_bf16(f);
+}
 
 // f(chunk, thread) for each chunk, on all threads.
 template <class F>

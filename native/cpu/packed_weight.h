@@ -19,7 +19,7 @@ struct PackedWeight {
   QuantFormat format;
   const uint8_t* codes;
   int64_t O, I, block;
-  const float* absmax = nullptr;         // nf4, fp4: per block; int8: per row
+  const float* absmax = nullptr;          // nf4, fp4: per block; int8: per row
   const uint8_t* absmax_codes = nullptr;  // double quantisation
   const float* nested_absmax = nullptr;
   float offset = 0;
@@ -91,7 +91,8 @@ struct PackedWeight {
       const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * h)));
       const auto pick = [&](__m256i code, const float* s, float* t) {
         // vpermps reads three bits; bit 3 chooses between the halves of the table.
-        const __m256 eighths = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code), _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
+        const __m256 eighths = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code),
+                                                _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
         _mm256_storeu_ps(t, _mm256_mul_ps(eighths, _mm256_loadu_ps(s)));
       };
       pick(bytes, scale + 8 * h, to + 8 * h);

@@ -61,10 +61,8 @@ void Pool::run(int64_t chunks, Body body, void* context) {
     open_ = true;
     ++round_;
   }
-  if (chunks == 2)
-    wake_.notify_one();
-  else
-    wake_.notify_all();
+  if (chunks == 2) wake_.notify_one();
+  else wake_.notify_all();
   take_chunks(0);
   for (int i = 0; i < kSpins && active_.load(std::memory_order_acquire) > 0; ++i) pause_briefly();
   std::unique_lock lock(mutex_);

@@ -31,9 +31,9 @@ class Pool {
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::atomic<uint64_t> round_{0};  // changes when work arrives; workers spin on it before they block
-  std::atomic<int64_t> next_{0};    // the next chunk to take
-  std::atomic<int> active_{0};      // workers inside the current round
+  std::atomic<uint64_t> round_{0};    // changes when work arrives; workers spin on it before they block
+  std::atomic<int64_t> next_{0};      // the next chunk to take
+  std::atomic<int> active_{0};        // workers inside the current round
   bool open_ = false, stop_ = false;  // under mutex_
   int64_t chunks_ = 0;
   Body body_ = nullptr;

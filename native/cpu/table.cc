@@ -39,7 +39,8 @@ Level level_named(const std::string& name) {
   if (name.empty()) return level_detected();
   for (int l = 0; l <= static_cast<int>(level_detected()); ++l)
     if (name == level_name(static_cast<Level>(l))) return static_cast<Level>(l);
-  throw std::runtime_error("device \"cpu\": expected a level this machine has (" + level_list() + "), got \"" + name + "\"; leave it out for the highest");
+  throw std::runtime_error("device \"cpu\": expected a level this machine has (" + level_list() + "), got \"" + name +
+                           "\"; leave it out for the highest");
 }
 
 int threads_named(const std::string& text) {
@@ -53,7 +54,9 @@ int threads_named(const std::string& text) {
   return static_cast<int>(n);
 }
 
-Stream* stream_create(const char* options) { return new Stream(threads_named(option_value(options, "threads")), level_named(option_value(options, "level"))); }
+Stream* stream_create(const char* options) {
+  return new Stream(threads_named(option_value(options, "threads")), level_named(option_value(options, "level")));
+}
 void stream_destroy(Stream* s) { delete s; }
 void synchronize(Stream&) {}  // ops are complete when they return
 const char* describe(Stream& s) { return s.description.c_str(); }
@@ -95,8 +98,9 @@ Backend make_table(Level level) {
 
 const Backend* anymal_backend_cpu(const char* level_or_null) {
   const cpu::Level level = cpu::level_named(level_or_null ? level_or_null : "");
-  static const Backend tables[cpu::kLevels] = {cpu::make_table(cpu::Level::generic), cpu::make_table(cpu::Level::avx2), cpu::make_table(cpu::Level::avx512),
-                                               cpu::make_table(cpu::Level::avx512_bf16), cpu::make_table(cpu::Level::amx)};
+  static const Backend tables[cpu::kLevels] = {cpu::make_table(cpu::Level::generic), cpu::make_table(cpu::Level::avx2),
+                                               cpu::make_table(cpu::Level::avx512), cpu::make_table(cpu::Level::avx512_bf16),
+                                               cpu::make_table(cpu::Level::amx)};
   return &tables[static_cast<int>(level)];
 }
 

@@ -225,19 +225,27 @@ struct ListSlot {
   static A pass(Held& h) { return A{h.views.data(), static_cast<int64_t>(h.views.size())}; }
 };
 
-template <> struct Slot<In> : InputSlot<In> {};
-template <> struct Slot<InOut> : InputSlot<InOut> {};
-template <> struct Slot<InOpt> : OptionalSlot<InOpt> {};
-template <> struct Slot<Acc> : OptionalSlot<Acc> {};
-template <> struct Slot<Out> : OutputSlot<Out> {};
-template <> struct Slot<OutOpt> : OutputSlot<OutOpt> {
+template <>
+struct Slot<In> : InputSlot<In> {};
+template <>
+struct Slot<InOut> : InputSlot<InOut> {};
+template <>
+struct Slot<InOpt> : OptionalSlot<InOpt> {};
+template <>
+struct Slot<Acc> : OptionalSlot<Acc> {};
+template <>
+struct Slot<Out> : OutputSlot<Out> {};
+template <>
+struct Slot<OutOpt> : OutputSlot<OutOpt> {
   using From = bool;
   static bool read(Call& c) { return c.arguments.boolean(); }
   static std::tuple<bool> to_rule(bool& f) { return {f}; }
   static BoundView hold(Call& c, bool&) { return c.output(); }
 };
-template <> struct Slot<InList> : ListSlot<InList> {};
-template <> struct Slot<InOutList> : ListSlot<InOutList> {};
+template <>
+struct Slot<InList> : ListSlot<InList> {};
+template <>
+struct Slot<InOutList> : ListSlot<InOutList> {};
 
 // Trailing parameters of a rule that the entry does not have: what the inputs leave open.
 template <class T>

@@ -6,8 +6,8 @@
 namespace anymal::node {
 
 void init_ops(Napi::Env env, Napi::Object exports) {
-#define OP(name)                                                             \
-  exports.Set(#name, Napi::Function::New(                                    \
+#define OP(name)                          \
+  exports.Set(#name, Napi::Function::New( \
                          env, [](const Napi::CallbackInfo& info) { return call_op(info, #name, &Backend::name, &shapes::name); }, #name));
 #include "ops.def"
 }

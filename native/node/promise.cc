@@ -27,10 +27,8 @@ void Completions::deliver(Napi::Env env, Napi::Function, Completions* self, Pend
   if (env == nullptr) return;
   Napi::HandleScope scope(env);
   if (--self->open_ == 0) self->channel_.Unref(env);
-  if (pending->failure)
-    pending->deferred.Reject(make_error(env, pending->failure->code, pending->failure->message));
-  else
-    pending->deferred.Resolve(pending->value ? pending->value(env) : env.Undefined());
+  if (pending->failure) pending->deferred.Reject(make_error(env, pending->failure->code, pending->failure->message));
+  else pending->deferred.Resolve(pending->value ? pending->value(env) : env.Undefined());
 }
 
 namespace {

@@ -24,7 +24,8 @@ Spec spec_of(Arguments& a) {
   const DType dtype = a.dtype();
   const Shape shape = a.shape();
   if (shape.size() > kMaxRank)
-    throw Error("E_SHAPE", std::string(a.op()) + ": expected at most " + std::to_string(kMaxRank) + " dimensions, got " + std::to_string(shape.size()));
+    throw Error("E_SHAPE",
+                std::string(a.op()) + ": expected at most " + std::to_string(kMaxRank) + " dimensions, got " + std::to_string(shape.size()));
   Spec spec;
   spec.dtype = dtype;
   spec.rank = static_cast<int32_t>(shape.size());
@@ -64,7 +65,8 @@ Bytes bytes_of(Arguments& a) {
 }
 void expect_bytes(Arguments& a, const Spec& spec, size_t got) {
   if (got != spec.bytes())
-    throw Error("E_SHAPE", std::string(a.op()) + ": expected " + std::to_string(spec.bytes()) + " bytes for " + spec.text() + ", got " + std::to_string(got));
+    throw Error("E_SHAPE",
+                std::string(a.op()) + ": expected " + std::to_string(spec.bytes()) + " bytes for " + spec.text() + ", got " + std::to_string(got));
 }
 
 void upload(Addon& addon, Napi::Env env, const char* op, const Tensor& t, Bytes bytes) {

@@ -17,9 +17,7 @@ std::array<float, 256> make_map(bool is_signed) {
   for (int i = 0; i < 7; ++i) {
     const int k = is_signed ? 1 << i : 1 << (i + 1);
     const double step = static_cast<double>((1.0f - 0.1f) / static_cast<float>(k));
-    const auto edge = [&](int j) {
-      return static_cast<float>(j < (k + 1) / 2 ? static_cast<double>(0.1f) + step * j : 1.0 - step * (k - j));
-    };
+    const auto edge = [&](int j) { return static_cast<float>(j < (k + 1) / 2 ? static_cast<double>(0.1f) + step * j : 1.0 - step * (k - j)); };
     const float decade = static_cast<float>(std::pow(10.0, i - 6));
     for (int j = 0; j < k; ++j) {
       const float value = (edge(j) + edge(j + 1)) / 2.0f * decade;

@@ -1,4 +1,6 @@
 // Queue, allocator, handle table, capture and error slot, on a backend made here that counts, fails and runs out on demand.
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -9,8 +11,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <unistd.h>
 
 #include "check.h"
 #include "mapped_file.h"
@@ -146,11 +146,11 @@ void an_error_skips_what_follows_and_is_told_once() {
   const Got first = read(d, b);
   CHECK_SAY(first.error == "E_DEVICE_FAILED: add_one on f32 (1): negative (counting device)", first.error);
   const Got again = read(d, b);
-  CHECK(again.error == first.error);   // b was never computed, and says why
-  add(d, c, b, 1);                     // computed from it: the same
+  CHECK(again.error == first.error);  // b was never computed, and says why
+  add(d, c, b, 1);                    // computed from it: the same
   CHECK(read(d, c).error == first.error);
-  CHECK(read(d, other).value == 7);    // the queue works again
-  add(d, a, nullptr, 3);               // a fresh command may write the same buffer
+  CHECK(read(d, other).value == 7);  // the queue works again
+  add(d, a, nullptr, 3);             // a fresh command may write the same buffer
   for (StorageRef* s : {&a, &b, &c, &other}) drop(d, *s);
   d.wait_idle();
   CHECK(d.memory().stats().in_use == 0);
@@ -163,7 +163,8 @@ void out_of_memory_is_an_error_with_figures() {
   add(d, small, nullptr, 1);
   add(d, big, nullptr, 1);
   const Got got = read(d, big);
-  CHECK_SAY(got.error.starts_with("E_OUT_OF_MEMORY: add_one on f32 (1): out of memory on counting device: needed 2.1 MB more, 0.3 MB in use"), got.error);
+  CHECK_SAY(got.error.starts_with("E_OUT_OF_MEMORY: add_one on f32 (1): out of memory on counting device: needed 2.1 MB more, 0.3 MB in use"),
+            got.error);
   drop(d, small);
   add(d, fits, nullptr, 5);  // fits only when the cache of freed buffers is given back first
   CHECK(read(d, fits).value == 5);
@@ -180,7 +181,7 @@ void a_capture_replays_with_buffers_of_its_own() {
   StorageRef t = storage(d), u = storage(d);
   add(d, t, x, 1);
   add(d, u, t, 1);
-  drop(d, t);                    // inside the capture its buffer may serve again
+  drop(d, t);  // inside the capture its buffer may serve again
   StorageRef v = storage(d);
   add(d, v, u, 1);
   drop(d, u);
@@ -280,7 +281,8 @@ void handles_know_when_they_are_stale() {
 }
 
 void size_classes_waste_little() {
-  for (size_t n : {size_t{1}, size_t{256}, size_t{257}, size_t{1000}, size_t{4096}, size_t{5000}, size_t{1} << 20, (size_t{1} << 20) + 1, size_t{123456789}}) {
+  for (size_t n :
+       {size_t{1}, size_t{256}, size_t{257}, size_t{1000}, size_t{4096}, size_t{5000}, size_t{1} << 20, (size_t{1} << 20) + 1, size_t{123456789}}) {
     const size_t c = Memory::size_class(n);
     CHECK(c >= n && (c <= 256 || c <= n + n / 8 + 64));
     CHECK(Memory::size_class(c) == c);

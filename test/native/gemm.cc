@@ -1,7 +1,5 @@
 // Matrix products against double precision at every level the machine has, and the AMX kernel on emulated tiles; --bench prints GFLOP/s.
 #define ANYMAL_AMX_TWIN
-#include "cpu/linear/kernels/amx.cc"  // kernels_amx_twin
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "check.h"
+#include "cpu/linear/kernels/amx.cc"  // kernels_amx_twin
 
 using namespace anymal;
 using cpu::Level;
@@ -70,15 +69,22 @@ void fill_from(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t 
     }
 }
 
-std::vector<uint8_t> run(const Kernels& kernels, int threads, bool serial, const Case& c, const Stored& a, const Stored& b, const std::vector<uint8_t>& old,
-                         const std::vector<uint8_t>& bias) {
+std::vector<uint8_t> run(const Kernels& kernels, int threads, bool serial, const Case& c, const Stored& a, const Stored& b,
+                         const std::vector<uint8_t>& old, const std::vector<uint8_t>& bias) {
   std::vector<uint8_t> got = old;
   Stream s(threads, Level::generic);
   s.kernels = &kernels;
   const std::tuple<const Stored*, int64_t, int64_t> context{&b, c.K, c.N};
   const PanelSource source{fill_from, &context};
   const int64_t guard = 64;
-  Problem p{c.M, c.N, c.K, a.matrix(), b.matrix(), c.panels ? &source : nullptr, {got.data() + guard, c.out, c.N + 3}, {c.accumulate, c.bias ? bias.data() : nullptr, c.alpha}};
+  Problem p{c.M,
+            c.N,
+            c.K,
+            a.matrix(),
+            b.matrix(),
+            c.panels ? &source : nullptr,
+            {got.data() + guard, c.out, c.N + 3},
+            {c.accumulate, c.bias ? bias.data() : nullptr, c.alpha}};
   if (serial) kernels.gemm_serial(s.scratch[0], p);
   else kernels.gemm(s, p);
   return got;
@@ -116,14 +122,19 @@ void check_case(const char* level, const Kernels& kernels, const Case& c) {
       const double added = c.bias ? read(bias, c.out, n, 0) : 0, before = c.accumulate ? read(old, c.out, m * row + n, guard) : 0;
       const double want = c.alpha * sum + added + before;
       // Rounding of a sum of K products, at most; and half an ulp of the output.
-      const double floor = (c.alpha * size + std::abs(added) + std::abs(before)) * 6e-8 * (2 + std::sqrt(static_cast<double>(c.K))) + (c.out == DType::bf16 ? std::abs(want) * 0.004 : 0) + 1e-30;
+      const double floor = (c.alpha * size + std::abs(added) + std::abs(before)) * 6e-8 * (2 + std::sqrt(static_cast<double>(c.K))) +
+                           (c.out == DType::bf16 ? std::abs(want) * 0.004 : 0) + 1e-30;
       worst = std::max(worst, std::abs(read(got, c.out, m * row + n, guard) - want) / floor);
     }
   for (int64_t m = 0; m < c.M; ++m)
-    for (int64_t n = c.N; n < row; ++n) untouched &= std::memcmp(got.data() + guard + static_cast<size_t>(m * row + n) * dtype_bytes(c.out), old.data() + guard + static_cast<size_t>(m * row + n) * dtype_bytes(c.out), dtype_bytes(c.out)) == 0;
-  untouched &= std::memcmp(got.data(), old.data(), guard) == 0 && std::memcmp(got.data() + got.size() - guard, old.data() + old.size() - guard, guard) == 0;
-  const std::string name = std::string(level) + " " + std::to_string(c.M) + "x" + std::to_string(c.N) + "x" + std::to_string(c.K) + (c.in == DType::f32 ? " f32" : " bf16") +
-                           (c.out == DType::f32 ? ">f32" : ">bf16") + (c.at ? " aT" : "") + (c.bt ? " bT" : "") + (c.accumulate ? " +=" : "") + (c.bias ? " bias" : "") + (c.panels ? " panels" : "");
+    for (int64_t n = c.N; n < row; ++n)
+      untouched &= std::memcmp(got.data() + guard + static_cast<size_t>(m * row + n) * dtype_bytes(c.out),
+                               old.data() + guard + static_cast<size_t>(m * row + n) * dtype_bytes(c.out), dtype_bytes(c.out)) == 0;
+  untouched &=
+      std::memcmp(got.data(), old.data(), guard) == 0 && std::memcmp(got.data() + got.size() - guard, old.data() + old.size() - guard, guard) == 0;
+  const std::string name = std::string(level) + " " + std::to_string(c.M) + "x" + std::to_string(c.N) + "x" + std::to_string(c.K) +
+                           (c.in == DType::f32 ? " f32" : " bf16") + (c.out == DType::f32 ? ">f32" : ">bf16") + (c.at ? " aT" : "") +
+                           (c.bt ? " bT" : "") + (c.accumulate ? " +=" : "") + (c.bias ? " bias" : "") + (c.panels ? " panels" : "");
   CHECK_SAY(worst <= 1, name + ": error over bound " + std::to_string(worst));
   CHECK_SAY(untouched, name + ": wrote outside");
   for (int threads : {2, 3}) CHECK_SAY(run(kernels, threads, false, c, a, b, old, bias) == got, name + ": depends on threads");
@@ -139,7 +150,8 @@ struct Named {
 };
 std::vector<Named> levels() {
   std::vector<Named> all;
-  for (int l = 0; l <= static_cast<int>(cpu::level_detected()); ++l) all.push_back({cpu::level_name(static_cast<Level>(l)), &cpu::linear::kernels_of(static_cast<Level>(l))});
+  for (int l = 0; l <= static_cast<int>(cpu::level_detected()); ++l)
+    all.push_back({cpu::level_name(static_cast<Level>(l)), &cpu::linear::kernels_of(static_cast<Level>(l))});
   all.push_back({"amx_twin", &cpu::linear::kernels_amx_twin});
   return all;
 }
@@ -151,7 +163,17 @@ void check_all() {
   for (const Named& level : levels()) {
     for (int i = 0; i < 60; ++i) {
       const auto bit = [&] { return (random_bits() & 1) != 0; };
-      const Case c{pick(sizes), pick(sizes), pick(depths), bit() ? DType::f32 : DType::bf16, bit() ? DType::f32 : DType::bf16, bit(), bit(), bit(), bit(), (random_bits() % 3) == 0, bit() ? 1.0f : 0.37f};
+      const Case c{pick(sizes),
+                   pick(sizes),
+                   pick(depths),
+                   bit() ? DType::f32 : DType::bf16,
+                   bit() ? DType::f32 : DType::bf16,
+                   bit(),
+                   bit(),
+                   bit(),
+                   bit(),
+                   (random_bits() % 3) == 0,
+                   bit() ? 1.0f : 0.37f};
       check_case(level.name, *level.kernels, c);
     }
     check_case(level.name, *level.kernels, {200, 600, 520, DType::bf16, DType::bf16, false, true, false, true, false, 1});
@@ -179,7 +201,8 @@ void bench() {
       double flops = 0;
       const auto probe = t == DType::f32 ? kernels.peak_f32 : kernels.peak_bf16;
       const double peak = 1e-9 / best_of(5, [&] { flops = probe(2'000'000); }) * flops;
-      std::printf("%-12s %-4s register-only peak %.0f GFLOP/s per thread\n", cpu::level_name(static_cast<Level>(l)), t == DType::f32 ? "f32" : "bf16", peak);
+      std::printf("%-12s %-4s register-only peak %.0f GFLOP/s per thread\n", cpu::level_name(static_cast<Level>(l)), t == DType::f32 ? "f32" : "bf16",
+                  peak);
       for (int threads : {1, 2})
         for (int64_t n : {256, 512, 1024, 2048}) {
           if (l < 2 && n > 1024) continue;
@@ -188,7 +211,8 @@ void bench() {
           std::vector<uint8_t> c(static_cast<size_t>(n * n) * dtype_bytes(t));
           const double time = best_of(7, [&] { cpu::linear::gemm(s, n, n, n, a.matrix(), b.matrix(), {c.data(), t, n}); });
           const double rate = 2e-9 * static_cast<double>(n * n * n) / time;
-          std::printf("%-12s %-4s %d thread(s) %5ld^3  %7.0f GFLOP/s  %3.0f %% of peak\n", cpu::level_name(static_cast<Level>(l)), t == DType::f32 ? "f32" : "bf16", threads, static_cast<long>(n), rate, 100 * rate / (peak * threads));
+          std::printf("%-12s %-4s %d thread(s) %5ld^3  %7.0f GFLOP/s  %3.0f %% of peak\n", cpu::level_name(static_cast<Level>(l)),
+                      t == DType::f32 ? "f32" : "bf16", threads, static_cast<long>(n), rate, 100 * rate / (peak * threads));
         }
     }
   }

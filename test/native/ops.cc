@@ -48,7 +48,7 @@ class Bench {
  public:
   explicit Bench(DType x) : x_(x) {}
 
-  View in(Sizes shape, double scale = 1) { return filled(shape, x_, scale, 0); }          // of the case's dtype
+  View in(Sizes shape, double scale = 1) { return filled(shape, x_, scale, 0); }  // of the case's dtype
   View floats(Sizes shape, double scale = 1, double shift = 0) { return filled(shape, DType::f32, scale, shift); }
   View ints(Sizes shape, int32_t low, int32_t high) {
     View v = make(shape, DType::i32, false);
@@ -135,7 +135,6 @@ void add_case(std::string name, std::function<void(const Backend&, Stream&, Benc
 }
 #define CASE(...) [=](const Backend& b, Stream& s, Bench& t) { __VA_ARGS__; }
 
-
 void movement() {
   add_case("copy", CASE(b.copy(s, _(t.out({3, 65})), _(t.in({3, 65})))), true, 0);
   add_case("fill", CASE(b.fill(s, _(t.out({130})), 1.5)), true, 0);
@@ -148,7 +147,8 @@ void movement() {
   add_case("gather_rows", CASE(b.gather_rows(s, _(t.out({9, 7})), _(t.in({5, 7})), _(t.ints({9}, -1, 5)))), true, 0);
   add_case("gather_rows_backward", CASE(b.gather_rows_backward(s, _(t.out({5, 70})), _(t.in({33, 70})), _(t.ints({33}, -1, 5)), 5)), true, 0);
   add_case("splice_rows", CASE(b.splice_rows(s, _(t.out({2, 6, 7})), _(t.in({5, 7})), _(t.in({4, 7})), _(t.ints({2, 6}, -1, 9)))), true, 0);
-  add_case("splice_rows_backward", CASE(b.splice_rows_backward(s, _(t.out({5, 7})), _(t.out({4, 7})), _(t.in({2, 6, 7})), _(t.ints({2, 6}, -1, 9)), 5, 4)), true, 0);
+  add_case("splice_rows_backward",
+           CASE(b.splice_rows_backward(s, _(t.out({5, 7})), _(t.out({4, 7})), _(t.in({2, 6, 7})), _(t.ints({2, 6}, -1, 9)), 5, 4)), true, 0);
   add_case("random_uniform", CASE(b.random_uniform(s, _(t.out({50001})), -1, 2, 7, 3)), true, 1);
   add_case("random_normal", CASE(b.random_normal(s, _(t.out({5001})), 1, 2, 7, 3)));
   add_case("dropout", CASE(b.dropout(s, _(t.out({40003})), _(t.in({40003})), 0.3, 5, 9)), true, 0);
@@ -170,74 +170,133 @@ void arithmetic() {
     add_case("activation_backward", CASE(b.activation_backward(s, _(t.out({7, 130})), _(t.in({7, 130})), _(t.in({7, 130}, 4)), kind)));
   }
   add_case("gated_activation", CASE(b.gated_activation(s, _(t.out({7, 65})), _(t.in({7, 65})), _(t.in({7, 65})), Activation::silu)));
-  add_case("gated_activation_backward", CASE(b.gated_activation_backward(s, _(t.out({7, 65})), _(t.out({7, 65})), _(t.in({7, 65})), _(t.in({7, 65})), _(t.in({7, 65})), Activation::silu)));
+  add_case("gated_activation_backward", CASE(b.gated_activation_backward(s, _(t.out({7, 65})), _(t.out({7, 65})), _(t.in({7, 65})), _(t.in({7, 65})),
+                                                                         _(t.in({7, 65})), Activation::silu)));
   add_case("tanh_gate", CASE(b.tanh_gate(s, _(t.out({7, 3, 5})), _(t.in({7, 3, 5})), _(t.in({7, 3, 5})), _(t.floats({3})))));
-  add_case("tanh_gate_backward", CASE(b.tanh_gate_backward(s, _(t.out({7, 3, 5})), _(t.acc({3})), _(t.in({7, 3, 5})), _(t.in({7, 3, 5})), _(t.floats({3})))));
-  add_case("tanh_gate_backward", CASE(b.tanh_gate_backward(s, _(t.out({130, 65})), _(t.acc({1})), _(t.in({130, 65})), _(t.in({130, 65})), _(t.floats({1})))));
+  add_case("tanh_gate_backward",
+           CASE(b.tanh_gate_backward(s, _(t.out({7, 3, 5})), _(t.acc({3})), _(t.in({7, 3, 5})), _(t.in({7, 3, 5})), _(t.floats({3})))));
+  add_case("tanh_gate_backward",
+           CASE(b.tanh_gate_backward(s, _(t.out({130, 65})), _(t.acc({1})), _(t.in({130, 65})), _(t.in({130, 65})), _(t.floats({1})))));
 }
 
 void norms() {
   add_case("rms_norm", CASE(b.rms_norm(s, _(t.out({7, 65})), _(t.out({7}, DType::f32)), _(t.in({7, 65})), _(t.in({65})), 1e-5)));
-  add_case("rms_norm_backward", CASE(b.rms_norm_backward(s, _(t.out({300, 65})), _(t.acc({65})), _(t.in({300, 65})), _(t.in({300, 65})), _(t.floats({65})), _(t.floats({300}, 0.1, 1)))));
-  add_case("layer_norm", CASE(b.layer_norm(s, _(t.out({7, 65})), _(t.out({7}, DType::f32)), _(t.out({7}, DType::f32)), _(t.in({7, 65})), _(t.in({65})), _(t.in({65})), 1e-5)));
-  add_case("layer_norm_backward", CASE(b.layer_norm_backward(s, _(t.out({300, 65})), _(t.acc({65})), _(t.acc({65})), _(t.in({300, 65})), _(t.in({300, 65})), _(t.floats({65})), _(t.floats({300})), _(t.floats({300}, 0.1, 1)))));
-  add_case("group_norm", CASE(b.group_norm(s, _(t.out({3, 6, 63})), _(t.out({3, 2}, DType::f32)), _(t.out({3, 2}, DType::f32)), _(t.in({3, 6, 63})), _(t.floats({6})), _(t.floats({6})), 2, 1e-5)));
-  add_case("group_norm_backward", CASE(b.group_norm_backward(s, _(t.out({3, 6, 63})), _(t.acc({6})), _(t.acc({6})), _(t.in({3, 6, 63})), _(t.in({3, 6, 63})), _(t.floats({6})), _(t.floats({3, 2})), _(t.floats({3, 2}, 0.1, 1)), 2)));
-  add_case("batch_norm_inference", CASE(b.batch_norm_inference(s, _(t.out({3, 6, 7})), _(t.in({3, 6, 7})), _(t.floats({6})), _(t.floats({6}, 0.2, 1)), _(t.floats({6})), _(t.floats({6})), 1e-5)));
-  add_case("batch_norm_inference_backward", CASE(b.batch_norm_inference_backward(s, _(t.out({3, 6, 7})), _(t.acc({6})), _(t.acc({6})), _(t.in({3, 6, 7})), _(t.in({3, 6, 7})), _(t.floats({6})), _(t.floats({6}, 0.2, 1)), _(t.floats({6})), 1e-5)));
+  add_case("rms_norm_backward", CASE(b.rms_norm_backward(s, _(t.out({300, 65})), _(t.acc({65})), _(t.in({300, 65})), _(t.in({300, 65})),
+                                                         _(t.floats({65})), _(t.floats({300}, 0.1, 1)))));
+  add_case("layer_norm", CASE(b.layer_norm(s, _(t.out({7, 65})), _(t.out({7}, DType::f32)), _(t.out({7}, DType::f32)), _(t.in({7, 65})),
+                                           _(t.in({65})), _(t.in({65})), 1e-5)));
+  add_case("layer_norm_backward", CASE(b.layer_norm_backward(s, _(t.out({300, 65})), _(t.acc({65})), _(t.acc({65})), _(t.in({300, 65})),
+                                                             _(t.in({300, 65})), _(t.floats({65})), _(t.floats({300})), _(t.floats({300}, 0.1, 1)))));
+  add_case("group_norm", CASE(b.group_norm(s, _(t.out({3, 6, 63})), _(t.out({3, 2}, DType::f32)), _(t.out({3, 2}, DType::f32)), _(t.in({3, 6, 63})),
+                                           _(t.floats({6})), _(t.floats({6})), 2, 1e-5)));
+  add_case("group_norm_backward",
+           CASE(b.group_norm_backward(s, _(t.out({3, 6, 63})), _(t.acc({6})), _(t.acc({6})), _(t.in({3, 6, 63})), _(t.in({3, 6, 63})),
+                                      _(t.floats({6})), _(t.floats({3, 2})), _(t.floats({3, 2}, 0.1, 1)), 2)));
+  add_case("batch_norm_inference", CASE(b.batch_norm_inference(s, _(t.out({3, 6, 7})), _(t.in({3, 6, 7})), _(t.floats({6})), _(t.floats({6}, 0.2, 1)),
+                                                               _(t.floats({6})), _(t.floats({6})), 1e-5)));
+  add_case("batch_norm_inference_backward",
+           CASE(b.batch_norm_inference_backward(s, _(t.out({3, 6, 7})), _(t.acc({6})), _(t.acc({6})), _(t.in({3, 6, 7})), _(t.in({3, 6, 7})),
+                                                _(t.floats({6})), _(t.floats({6}, 0.2, 1)), _(t.floats({6})), 1e-5)));
   add_case("l2_normalize", CASE(b.l2_normalize(s, _(t.out({7, 65})), _(t.out({7}, DType::f32)), _(t.in({7, 65})), 1e-12)));
-  add_case("l2_normalize_backward", CASE(b.l2_normalize_backward(s, _(t.out({7, 65})), _(t.in({7, 65})), _(t.in({7, 65})), _(t.floats({7}, 0.1, 1)), 1e-12)));
+  add_case("l2_normalize_backward",
+           CASE(b.l2_normalize_backward(s, _(t.out({7, 65})), _(t.in({7, 65})), _(t.in({7, 65})), _(t.floats({7}, 0.1, 1)), 1e-12)));
 }
 
 void attentions() {
   for (bool causal : {false, true})
     for (int64_t window : {int64_t{0}, int64_t{9}}) {
-      add_case("attention", CASE(b.attention(s, _(t.out({2, 70, 4, 9})), _(t.out({2, 4, 70}, DType::f32)), _(t.in({2, 70, 4, 9})), _(t.in({2, 83, 2, 9})), _(t.in({2, 83, 2, 9})), _(t.these({2, 2}, {3, 80, 0, 83})), none, 0.4, causal, window)), true, 4);
-      add_case("attention_backward", [=](const Backend& b, Stream& s, Bench& t) {
-        View q = t.in({2, 70, 4, 9}), k = t.in({2, 83, 2, 9}), v = t.in({2, 83, 2, 9}), range = t.these({2, 2}, {3, 80, 0, 83}), bias = t.floats({2, 1, 70, 83});
-        View y = t.out({2, 70, 4, 9}), lse = t.out({2, 4, 70}, DType::f32);
-        b.attention(s, _(y), _(lse), _(q), _(k), _(v), _(range), _(bias), 0.4, causal, window);
-        b.attention_backward(s, _(t.out({2, 70, 4, 9})), _(t.out({2, 83, 2, 9})), _(t.out({2, 83, 2, 9})), _(t.acc({2, 1, 70, 83})), _(t.in({2, 70, 4, 9})), _(q), _(k), _(v), _(y), _(lse), _(range), _(bias), 0.4, causal, window);
-      }, true, 6);
+      add_case("attention",
+               CASE(b.attention(s, _(t.out({2, 70, 4, 9})), _(t.out({2, 4, 70}, DType::f32)), _(t.in({2, 70, 4, 9})), _(t.in({2, 83, 2, 9})),
+                                _(t.in({2, 83, 2, 9})), _(t.these({2, 2}, {3, 80, 0, 83})), none, 0.4, causal, window)),
+               true, 4);
+      add_case(
+          "attention_backward",
+          [=](const Backend& b, Stream& s, Bench& t) {
+            View q = t.in({2, 70, 4, 9}), k = t.in({2, 83, 2, 9}), v = t.in({2, 83, 2, 9}), range = t.these({2, 2}, {3, 80, 0, 83}),
+                 bias = t.floats({2, 1, 70, 83});
+            View y = t.out({2, 70, 4, 9}), lse = t.out({2, 4, 70}, DType::f32);
+            b.attention(s, _(y), _(lse), _(q), _(k), _(v), _(range), _(bias), 0.4, causal, window);
+            b.attention_backward(s, _(t.out({2, 70, 4, 9})), _(t.out({2, 83, 2, 9})), _(t.out({2, 83, 2, 9})), _(t.acc({2, 1, 70, 83})),
+                                 _(t.in({2, 70, 4, 9})), _(q), _(k), _(v), _(y), _(lse), _(range), _(bias), 0.4, causal, window);
+          },
+          true, 6);
     }
-  add_case("attention_two_source", CASE(b.attention_two_source(s, _(t.out({2, 7, 3, 8})), _(t.out({2, 3, 7}, DType::f32)), _(t.in({2, 7, 3, 8})), _(t.in({2, 65, 3, 8})), _(t.in({2, 65, 3, 8})), _(t.in({2, 7, 3, 8})), _(t.in({2, 7, 3, 8})), _(t.these({2, 2}, {0, 65, 5, 5})), 0.35)), true, 4);
-  add_case("attention_two_source_backward", [](const Backend& b, Stream& s, Bench& t) {
-    View q = t.in({2, 7, 3, 8}), k1 = t.in({2, 65, 3, 8}), v1 = t.in({2, 65, 3, 8}), k2 = t.in({2, 7, 3, 8}), v2 = t.in({2, 7, 3, 8}), range = t.these({2, 2}, {0, 65, 5, 5});
-    View y = t.out({2, 7, 3, 8}), lse = t.out({2, 3, 7}, DType::f32);
-    b.attention_two_source(s, _(y), _(lse), _(q), _(k1), _(v1), _(k2), _(v2), _(range), 0.35);
-    b.attention_two_source_backward(s, _(t.out({2, 7, 3, 8})), _(t.out({2, 65, 3, 8})), _(t.out({2, 65, 3, 8})), _(t.out({2, 7, 3, 8})), _(t.out({2, 7, 3, 8})), _(t.in({2, 7, 3, 8})), _(q), _(k1), _(v1), _(k2), _(v2), _(y), _(lse), _(range), 0.35);
-  }, true, 6);
-  add_case("attention_decode", CASE(b.attention_decode(s, _(t.out({2, 1, 4, 9})), _(t.in({2, 1, 4, 9})), _(t.in({2, 33, 2, 9})), _(t.in({2, 33, 2, 9})), _(t.these({2, 2}, {3, 31, 0, 33})), 0.4, 20)), true, 4);
-  add_case("cache_write", CASE(View cache = t.compared(t.in({2, 9, 2, 5})); b.cache_write(s, _(cache), _(t.in({2, 3, 2, 5})), _(t.these({2}, {6, 0})))), true, 0);
+  add_case(
+      "attention_two_source",
+      CASE(b.attention_two_source(s, _(t.out({2, 7, 3, 8})), _(t.out({2, 3, 7}, DType::f32)), _(t.in({2, 7, 3, 8})), _(t.in({2, 65, 3, 8})),
+                                  _(t.in({2, 65, 3, 8})), _(t.in({2, 7, 3, 8})), _(t.in({2, 7, 3, 8})), _(t.these({2, 2}, {0, 65, 5, 5})), 0.35)),
+      true, 4);
+  add_case(
+      "attention_two_source_backward",
+      [](const Backend& b, Stream& s, Bench& t) {
+        View q = t.in({2, 7, 3, 8}), k1 = t.in({2, 65, 3, 8}), v1 = t.in({2, 65, 3, 8}), k2 = t.in({2, 7, 3, 8}), v2 = t.in({2, 7, 3, 8}),
+             range = t.these({2, 2}, {0, 65, 5, 5});
+        View y = t.out({2, 7, 3, 8}), lse = t.out({2, 3, 7}, DType::f32);
+        b.attention_two_source(s, _(y), _(lse), _(q), _(k1), _(v1), _(k2), _(v2), _(range), 0.35);
+        b.attention_two_source_backward(s, _(t.out({2, 7, 3, 8})), _(t.out({2, 65, 3, 8})), _(t.out({2, 65, 3, 8})), _(t.out({2, 7, 3, 8})),
+                                        _(t.out({2, 7, 3, 8})), _(t.in({2, 7, 3, 8})), _(q), _(k1), _(v1), _(k2), _(v2), _(y), _(lse), _(range),
+                                        0.35);
+      },
+      true, 6);
+  add_case("attention_decode",
+           CASE(b.attention_decode(s, _(t.out({2, 1, 4, 9})), _(t.in({2, 1, 4, 9})), _(t.in({2, 33, 2, 9})), _(t.in({2, 33, 2, 9})),
+                                   _(t.these({2, 2}, {3, 31, 0, 33})), 0.4, 20)),
+           true, 4);
+  add_case("cache_write",
+           CASE(View cache = t.compared(t.in({2, 9, 2, 5})); b.cache_write(s, _(cache), _(t.in({2, 3, 2, 5})), _(t.these({2}, {6, 0})))), true, 0);
   add_case("rope", CASE(b.rope(s, _(t.out({2, 7, 3, 10})), _(t.in({2, 7, 3, 10})), _(t.floats({12, 5, 2})), _(t.ints({2, 7}, 0, 12)), true)));
 }
 
 void convolutions() {
   add_case("conv1d", CASE(b.conv1d(s, _(t.out({2, 5, 27})), _(t.in({2, 3, 63})), _(t.in({5, 3, 7})), _(t.in({5})), 2, 1, 2)));
-  add_case("conv1d_backward", CASE(b.conv1d_backward(s, _(t.out({2, 3, 63})), _(t.acc({5, 3, 7})), _(t.acc({5})), _(t.in({2, 5, 27})), _(t.in({2, 3, 63})), _(t.in({5, 3, 7})), 2, 1, 2)), true, 4);
+  add_case("conv1d_backward",
+           CASE(b.conv1d_backward(s, _(t.out({2, 3, 63})), _(t.acc({5, 3, 7})), _(t.acc({5})), _(t.in({2, 5, 27})), _(t.in({2, 3, 63})),
+                                  _(t.in({5, 3, 7})), 2, 1, 2)),
+           true, 4);
   add_case("conv2d", CASE(b.conv2d(s, _(t.out({2, 5, 6, 9})), _(t.in({2, 3, 13, 9})), _(t.in({5, 3, 3, 3})), _(t.in({5})), 2, 1, 0, 1)));
-  add_case("conv2d_backward", CASE(b.conv2d_backward(s, _(t.out({2, 3, 13, 9})), _(t.acc({5, 3, 3, 3})), _(t.acc({5})), _(t.in({2, 5, 6, 9})), _(t.in({2, 3, 13, 9})), _(t.in({5, 3, 3, 3})), 2, 1, 0, 1)), true, 4);
+  add_case("conv2d_backward",
+           CASE(b.conv2d_backward(s, _(t.out({2, 3, 13, 9})), _(t.acc({5, 3, 3, 3})), _(t.acc({5})), _(t.in({2, 5, 6, 9})), _(t.in({2, 3, 13, 9})),
+                                  _(t.in({5, 3, 3, 3})), 2, 1, 0, 1)),
+           true, 4);
   add_case("max_pool1d", CASE(b.max_pool1d(s, _(t.out({2, 3, 10})), _(t.out({2, 3, 10}, DType::i32)), _(t.in({2, 3, 31})), 4, 3)), true, 0);
-  add_case("max_pool1d_backward", CASE(b.max_pool1d_backward(s, _(t.out({2, 3, 31})), _(t.in({2, 3, 10})), _(t.ints({2, 3, 10}, 0, 31)), 31)), true, 0);
+  add_case("max_pool1d_backward", CASE(b.max_pool1d_backward(s, _(t.out({2, 3, 31})), _(t.in({2, 3, 10})), _(t.ints({2, 3, 10}, 0, 31)), 31)), true,
+           0);
   add_case("mean_pool", CASE(b.mean_pool(s, _(t.out({3, 65})), _(t.in({3, 7, 65})), 1)));
   add_case("mean_pool_backward", CASE(b.mean_pool_backward(s, _(t.out({3, 7, 65})), _(t.in({3, 65})), 1, 7)));
   for (bool corners : {false, true})
     for (bool antialias : {false, true}) {
       if (corners && antialias) continue;
       add_case("interpolate_bicubic", CASE(b.interpolate_bicubic(s, _(t.out({1, 3, 5, 17})), _(t.in({1, 3, 13, 9})), 5, 17, corners, antialias)));
-      add_case("interpolate_bicubic_backward", CASE(b.interpolate_bicubic_backward(s, _(t.out({1, 3, 13, 9})), _(t.in({1, 3, 5, 17})), 13, 9, corners, antialias)));
+      add_case("interpolate_bicubic_backward",
+               CASE(b.interpolate_bicubic_backward(s, _(t.out({1, 3, 13, 9})), _(t.in({1, 3, 5, 17})), 13, 9, corners, antialias)));
     }
-  add_case("gru", CASE(b.gru(s, _(t.out({2, 5, 7})), _(t.out({2, 5, 28})), _(t.in({2, 5, 3})), _(t.in({21, 3})), _(t.in({21, 7})), _(t.in({21})), _(t.in({21})))), false, 8);
-  add_case("gru_backward", CASE(b.gru_backward(s, _(t.out({2, 5, 3})), _(t.acc({21, 3})), _(t.acc({21, 7})), _(t.acc({21})), _(t.acc({21})), _(t.in({2, 5, 7})), _(t.in({2, 5, 7})), _(t.floats({2, 5, 28}, 0.2, 0.5)), _(t.in({2, 5, 3})), _(t.in({21, 3})), _(t.in({21, 7})))), false, 8);
+  add_case(
+      "gru",
+      CASE(b.gru(s, _(t.out({2, 5, 7})), _(t.out({2, 5, 28})), _(t.in({2, 5, 3})), _(t.in({21, 3})), _(t.in({21, 7})), _(t.in({21})), _(t.in({21})))),
+      false, 8);
+  add_case("gru_backward",
+           CASE(b.gru_backward(s, _(t.out({2, 5, 3})), _(t.acc({21, 3})), _(t.acc({21, 7})), _(t.acc({21})), _(t.acc({21})), _(t.in({2, 5, 7})),
+                               _(t.in({2, 5, 7})), _(t.floats({2, 5, 28}, 0.2, 0.5)), _(t.in({2, 5, 3})), _(t.in({21, 3})), _(t.in({21, 7})))),
+           false, 8);
 }
 
 void losses() {
-  add_case("softmax_cross_entropy", CASE(b.softmax_cross_entropy(s, _(t.out({5}, DType::f32)), _(t.out({5}, DType::f32)), _(t.in({5, 130}, 3)), _(t.these({5}, {3, -100, 129, 0, 7})), -100)));
-  add_case("softmax_cross_entropy_backward", CASE(b.softmax_cross_entropy_backward(s, _(t.out({5, 130})), _(t.floats({5})), _(t.in({5, 130}, 3)), _(t.floats({5}, 0.1, 6)), _(t.these({5}, {3, -100, 129, 0, 7})), -100)));
-  add_case("head_cross_entropy", CASE(b.head_cross_entropy(s, _(t.out({5}, DType::f32)), _(t.out({5, 33})), _(t.acc({130, 33})), _(t.in({5, 33})), _(t.in({130, 33}, 0.3)), _(t.these({5}, {3, -100, 129, 0, 7})), _(t.floats({5})), -100)), true, 6);
+  add_case("softmax_cross_entropy", CASE(b.softmax_cross_entropy(s, _(t.out({5}, DType::f32)), _(t.out({5}, DType::f32)), _(t.in({5, 130}, 3)),
+                                                                 _(t.these({5}, {3, -100, 129, 0, 7})), -100)));
+  add_case("softmax_cross_entropy_backward",
+           CASE(b.softmax_cross_entropy_backward(s, _(t.out({5, 130})), _(t.floats({5})), _(t.in({5, 130}, 3)), _(t.floats({5}, 0.1, 6)),
+                                                 _(t.these({5}, {3, -100, 129, 0, 7})), -100)));
+  add_case("head_cross_entropy",
+           CASE(b.head_cross_entropy(s, _(t.out({5}, DType::f32)), _(t.out({5, 33})), _(t.acc({130, 33})), _(t.in({5, 33})), _(t.in({130, 33}, 0.3)),
+                                     _(t.these({5}, {3, -100, 129, 0, 7})), _(t.floats({5})), -100)),
+           true, 6);
   for (auto form : {TemperatureForm::exp, TemperatureForm::reciprocal}) {
-    add_case("contrastive_loss", CASE(b.contrastive_loss(s, _(t.out({1})), _(t.out({7, 7})), _(t.in({7, 9})), _(t.in({7, 9})), _(t.floats({1}, 0.1, 0.7)), form)), false);
-    add_case("contrastive_loss_backward", CASE(b.contrastive_loss_backward(s, _(t.out({7, 9})), _(t.out({7, 9})), _(t.acc({1})), _(t.floats({1})), _(t.in({7, 9})), _(t.in({7, 9})), _(t.floats({1}, 0.1, 0.7)), _(t.in({7, 7})), form)), false, 4);
+    add_case("contrastive_loss",
+             CASE(b.contrastive_loss(s, _(t.out({1})), _(t.out({7, 7})), _(t.in({7, 9})), _(t.in({7, 9})), _(t.floats({1}, 0.1, 0.7)), form)), false);
+    add_case("contrastive_loss_backward",
+             CASE(b.contrastive_loss_backward(s, _(t.out({7, 9})), _(t.out({7, 9})), _(t.acc({1})), _(t.floats({1})), _(t.in({7, 9})),
+                                              _(t.in({7, 9})), _(t.floats({1}, 0.1, 0.7)), _(t.in({7, 7})), form)),
+             false, 4);
   }
   add_case("sum", CASE(b.sum(s, _(t.out({1}, DType::f32)), _(t.in({50001})), 0.5)));
   add_case("argmax", CASE(b.argmax(s, _(t.out({7}, DType::i32)), _(t.in({7, 65})))), true, 0);
@@ -258,14 +317,31 @@ void matmuls() {
           View packed = t.bytes(b.packed_bytes(format, O, I));
           return packed;
         };
-        add_case("linear_quantized", CASE(b.linear_quantized(s, _(t.out({n, O})), _(t.in({n, I}, 4)), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)), none, none, _(t.in({O})), format, block, O, eight ? 6.0 : 0.0)), true, 4);
-        add_case("linear_quantized_dx", CASE(b.linear_quantized_dx(s, _(t.out({n, I})), _(t.in({n, O})), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)), none, none, format, block, I)), true, 4);
+        add_case("linear_quantized",
+                 CASE(b.linear_quantized(s, _(t.out({n, O})), _(t.in({n, I}, 4)), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)), none, none,
+                                         _(t.in({O})), format, block, O, eight ? 6.0 : 0.0)),
+                 true, 4);
+        add_case("linear_quantized_dx",
+                 CASE(b.linear_quantized_dx(s, _(t.out({n, I})), _(t.in({n, O})), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)), none, none,
+                                            format, block, I)),
+                 true, 4);
         for (double p : {0.0, 0.25}) {
-          add_case("linear_quantized_lora", CASE(b.linear_quantized_lora(s, _(t.out({n, O})), _(t.out({n, 5})), _(t.in({n, I})), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)), none, none, none, _(t.in({5, I})), _(t.in({O, 5})), format, block, O, 0.0, 0.5, p, 3, 4)), true, 8);
-          add_case("linear_quantized_lora_backward", CASE(b.linear_quantized_lora_backward(s, _(t.out({n, I})), _(t.acc({5, I})), _(t.acc({O, 5})), _(t.in({n, O})), _(t.in({n, I})), _(t.in({n, 5})), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)), none, none, _(t.in({5, I})), _(t.in({O, 5})), format, block, 0.5, p, 3, 4)), true, 8);
+          add_case(
+              "linear_quantized_lora",
+              CASE(b.linear_quantized_lora(s, _(t.out({n, O})), _(t.out({n, 5})), _(t.in({n, I})), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)),
+                                           none, none, none, _(t.in({5, I})), _(t.in({O, 5})), format, block, O, 0.0, 0.5, p, 3, 4)),
+              true, 8);
+          add_case("linear_quantized_lora_backward",
+                   CASE(b.linear_quantized_lora_backward(s, _(t.out({n, I})), _(t.acc({5, I})), _(t.acc({O, 5})), _(t.in({n, O})), _(t.in({n, I})),
+                                                         _(t.in({n, 5})), _(weight(b, t)), _(t.floats({blocks}, 0.1, 0.3)), none, none,
+                                                         _(t.in({5, I})), _(t.in({O, 5})), format, block, 0.5, p, 3, 4)),
+                   true, 8);
         }
       }
-    add_case("linear_quantized", CASE(b.linear_quantized(s, _(t.out({n, 37})), _(t.in({n, 70})), _(t.bytes(b.packed_bytes(QuantFormat::nf4, 37, 70))), _(t.bytes(41)), _(t.floats({1}, 0.01, 0.1)), _(t.floats({1}, 0.01, 0.2)), none, QuantFormat::nf4, 64, 37, 0.0)), true, 4);
+    add_case("linear_quantized",
+             CASE(b.linear_quantized(s, _(t.out({n, 37})), _(t.in({n, 70})), _(t.bytes(b.packed_bytes(QuantFormat::nf4, 37, 70))), _(t.bytes(41)),
+                                     _(t.floats({1}, 0.01, 0.1)), _(t.floats({1}, 0.01, 0.2)), none, QuantFormat::nf4, 64, 37, 0.0)),
+             true, 4);
   }
 }
 
@@ -276,33 +352,56 @@ void quantisation() {
     add_case("pack_codes", CASE(b.pack_codes(s, _(t.out({b.packed_bytes(format, 37, 7)}, DType::u8)), _(t.bytes(130)), format, 37, 7)), false, 0);
     add_case("unpack_codes", CASE(b.unpack_codes(s, _(t.out({130}, DType::u8)), _(t.bytes(b.packed_bytes(format, 37, 7))), format, 37, 7)), false, 0);
   }
-  add_case("pack_codes", CASE(b.pack_codes(s, _(t.out({b.packed_bytes(QuantFormat::int8, 37, 7)}, DType::u8)), _(t.bytes(259)), QuantFormat::int8, 37, 7)), false, 0);
-  add_case("unpack_codes", CASE(b.unpack_codes(s, _(t.out({259}, DType::u8)), _(t.bytes(b.packed_bytes(QuantFormat::int8, 37, 7))), QuantFormat::int8, 37, 7)), false, 0);
+  add_case("pack_codes",
+           CASE(b.pack_codes(s, _(t.out({b.packed_bytes(QuantFormat::int8, 37, 7)}, DType::u8)), _(t.bytes(259)), QuantFormat::int8, 37, 7)), false,
+           0);
+  add_case("unpack_codes",
+           CASE(b.unpack_codes(s, _(t.out({259}, DType::u8)), _(t.bytes(b.packed_bytes(QuantFormat::int8, 37, 7))), QuantFormat::int8, 37, 7)), false,
+           0);
   add_case("quantize_rows_int8", CASE(b.quantize_rows_int8(s, _(t.out({5, 65}, DType::u8)), _(t.out({5}, DType::f32)), _(t.in({5, 65})))), true, 0);
-  add_case("dequantize_rows_int8", CASE(View codes = t.bytes(325); codes.rank = 2; codes.shape[0] = 5; codes.shape[1] = 65; b.dequantize_rows_int8(s, _(t.out({5, 65})), _(codes), _(t.floats({5})))), true, 0);
+  add_case("dequantize_rows_int8",
+           CASE(View codes = t.bytes(325); codes.rank = 2; codes.shape[0] = 5; codes.shape[1] = 65;
+                b.dequantize_rows_int8(s, _(t.out({5, 65})), _(codes), _(t.floats({5})))),
+           true, 0);
   for (bool is_signed : {false, true}) {
-    add_case("quantize_dynamic", CASE(b.quantize_dynamic(s, _(t.out({300}, DType::u8)), _(t.out({2}, DType::f32)), _(t.in({300})), 256, is_signed)), true, 0);
-    add_case("dequantize_dynamic", CASE(b.dequantize_dynamic(s, _(t.out({300}, DType::f32)), _(t.bytes(300)), _(t.floats({2})), 256, is_signed)), false, 0);
+    add_case("quantize_dynamic", CASE(b.quantize_dynamic(s, _(t.out({300}, DType::u8)), _(t.out({2}, DType::f32)), _(t.in({300})), 256, is_signed)),
+             true, 0);
+    add_case("dequantize_dynamic", CASE(b.dequantize_dynamic(s, _(t.out({300}, DType::f32)), _(t.bytes(300)), _(t.floats({2})), 256, is_signed)),
+             false, 0);
   }
-  add_case("quantize_absmax", CASE(b.quantize_absmax(s, _(t.out({300}, DType::u8)), _(t.out({2}, DType::f32)), _(t.out({1}, DType::f32)), _(t.floats({300}, 0.1, 1)))), false, 0);
-  add_case("dequantize_absmax", CASE(b.dequantize_absmax(s, _(t.out({300}, DType::f32)), _(t.bytes(300)), _(t.floats({2})), _(t.floats({1})))), false);
+  add_case("quantize_absmax",
+           CASE(b.quantize_absmax(s, _(t.out({300}, DType::u8)), _(t.out({2}, DType::f32)), _(t.out({1}, DType::f32)), _(t.floats({300}, 0.1, 1)))),
+           false, 0);
+  add_case("dequantize_absmax", CASE(b.dequantize_absmax(s, _(t.out({300}, DType::f32)), _(t.bytes(300)), _(t.floats({2})), _(t.floats({1})))),
+           false);
 }
 
 void optimisers() {
-  add_case("adamw", CASE(View p[] = {t.acc({65}), t.acc({30001})}; View g[] = {t.floats({65}), t.floats({30001})}; View m[] = {t.acc({65}), t.acc({30001})}; View v[] = {t.compared(t.floats({65}, 0.2, 0.5)), t.compared(t.floats({30001}, 0.2, 0.5))};
-    b.adamw(s, InOutList{p, 2}, InList{g, 2}, InOutList{m, 2}, InOutList{v, 2}, _(t.floats({1})), 1e-2, 0.9, 0.99, 1e-8, 0.1, 3)), false);
-  add_case("adamw_8bit", CASE(View p[] = {t.acc({5001})}; View g[] = {t.floats({5001})}; View m[] = {t.bytes(5001)}; View am[] = {t.compared(t.floats({20}, 0.1, 0.5))}; View v[] = {t.bytes(5001)}; View av[] = {t.compared(t.floats({20}, 0.1, 0.5))};
-    b.adamw_8bit(s, InOutList{p, 1}, InList{g, 1}, InOutList{m, 1}, InOutList{am, 1}, InOutList{v, 1}, InOutList{av, 1}, none, 1e-2, 0.9, 0.99, 1e-8, 0.1, 3)), false);
+  add_case("adamw",
+           CASE(View p[] = {t.acc({65}), t.acc({30001})}; View g[] = {t.floats({65}), t.floats({30001})}; View m[] = {t.acc({65}), t.acc({30001})};
+                View v[] = {t.compared(t.floats({65}, 0.2, 0.5)), t.compared(t.floats({30001}, 0.2, 0.5))};
+                b.adamw(s, InOutList{p, 2}, InList{g, 2}, InOutList{m, 2}, InOutList{v, 2}, _(t.floats({1})), 1e-2, 0.9, 0.99, 1e-8, 0.1, 3)),
+           false);
+  add_case("adamw_8bit",
+           CASE(View p[] = {t.acc({5001})}; View g[] = {t.floats({5001})}; View m[] = {t.bytes(5001)};
+                View am[] = {t.compared(t.floats({20}, 0.1, 0.5))}; View v[] = {t.bytes(5001)}; View av[] = {t.compared(t.floats({20}, 0.1, 0.5))};
+                b.adamw_8bit(s, InOutList{p, 1}, InList{g, 1}, InOutList{m, 1}, InOutList{am, 1}, InOutList{v, 1}, InOutList{av, 1}, none, 1e-2, 0.9,
+                             0.99, 1e-8, 0.1, 3)),
+           false);
   add_case("grad_norm", CASE(View g[] = {t.floats({65}), t.floats({50001})}; b.grad_norm(s, _(t.out({1}, DType::f32)), InList{g, 2})), false);
   add_case("clip_scale", CASE(b.clip_scale(s, _(t.out({1}, DType::f32)), _(t.floats({1}, 0.1, 3)), 1.0)), false);
 }
 
 double number(const View& v, int64_t i) {
   switch (v.dtype) {
-    case DType::f32: return v.as<float>()[i];
-    case DType::bf16: return from_bf16(v.as<uint16_t>()[i]);
-    case DType::i32: return v.as<int32_t>()[i];
-    default: return v.as<uint8_t>()[i];
+    case DType::f32:
+      return v.as<float>()[i];
+    case DType::bf16:
+      return from_bf16(v.as<uint16_t>()[i]);
+    case DType::i32:
+      return v.as<int32_t>()[i];
+    default:
+      return v.as<uint8_t>()[i];
   }
 }
 
@@ -344,7 +443,8 @@ void check_case(const Case& c, DType x) {
         }
         CHECK_SAY(!nan, name + ": output " + std::to_string(o) + " is not written whole (or NaN)");
         const double unit = v.dtype == DType::bf16 ? 0.008 : 4e-6;  // bf16: one rounding may fall the other way
-        CHECK_SAY(worst <= c.tolerance * unit * most, name + ": output " + std::to_string(o) + " differs from generic by " + std::to_string(worst) + " of " + std::to_string(most));
+        CHECK_SAY(worst <= c.tolerance * unit * most,
+                  name + ": output " + std::to_string(o) + " differs from generic by " + std::to_string(worst) + " of " + std::to_string(most));
       }
       if (!first) first = std::move(t);
     }

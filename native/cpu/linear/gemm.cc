@@ -7,11 +7,16 @@ namespace anymal::cpu::linear {
 const Kernels& kernels_of(Level level) {
 #if defined(__x86_64__)
   switch (level) {
-    case Level::generic: return kernels_generic;
-    case Level::avx2: return kernels_avx2;
-    case Level::avx512: return kernels_avx512;
-    case Level::avx512_bf16: return kernels_avx512_bf16;
-    case Level::amx: return kernels_amx;
+    case Level::generic:
+      return kernels_generic;
+    case Level::avx2:
+      return kernels_avx2;
+    case Level::avx512:
+      return kernels_avx512;
+    case Level::avx512_bf16:
+      return kernels_avx512_bf16;
+    case Level::amx:
+      return kernels_amx;
   }
 #endif
   (void)level;

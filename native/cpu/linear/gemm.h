@@ -29,7 +29,8 @@ struct Epilogue {
 // C (M,N) <- A (M,K) . B (K,N) on all threads of the stream. Call it outside of parallel bodies.
 void gemm(Stream&, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Destination& c, const Epilogue& e = {});
 // The same on the calling thread, for use inside a parallel body; uses scratch[thread].
-void gemm_serial(Stream&, int thread, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Destination& c, const Epilogue& e = {});
+void gemm_serial(Stream&, int thread, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Destination& c,
+                 const Epilogue& e = {});
 
 // B that is not a matrix in memory: `fill` writes one packed panel, columns [n0, n0 + width) and rows [k0, k0 + kc) of B, zeros beyond N and K.
 // The panel's layout is [kc / pair][width][pair] of `dtype`, pair = 1 for f32 and 2 for bf16 (k and k + 1 side by side); kc is a multiple of

@@ -8,7 +8,7 @@ namespace anymal::cpu::linear {
 struct Problem {
   int64_t M, N, K;
   Matrix a;
-  Matrix b;                       // not read when `panels` is given
+  Matrix b;  // not read when `panels` is given
   const PanelSource* panels;
   Destination c;
   Epilogue e;
@@ -17,7 +17,7 @@ struct Problem {
 struct Kernels {
   void (*gemm)(Stream&, const Problem&);
   void (*gemm_serial)(Scratch&, const Problem&);
-  double (*peak_f32)(int64_t iterations);   // FLOPs done by a register-only loop: the benchmark's physical limit
+  double (*peak_f32)(int64_t iterations);  // FLOPs done by a register-only loop: the benchmark's physical limit
   double (*peak_bf16)(int64_t iterations);
 };
 

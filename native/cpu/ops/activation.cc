@@ -61,15 +61,24 @@ struct Identity {
 template <class F>
 void by_kind(Activation kind, const F& f) {
   switch (kind) {
-    case Activation::relu: return f(Relu{});
-    case Activation::squared_relu: return f(SquaredRelu{});
-    case Activation::gelu: return f(Gelu{});
-    case Activation::gelu_tanh: return f(GeluTanh{});
-    case Activation::quick_gelu: return f(QuickGelu{});
-    case Activation::silu: return f(Silu{});
-    case Activation::tanh: return f(Tanh{});
-    case Activation::sigmoid: return f(Sigmoid{});
-    case Activation::identity: return f(Identity{});
+    case Activation::relu:
+      return f(Relu{});
+    case Activation::squared_relu:
+      return f(SquaredRelu{});
+    case Activation::gelu:
+      return f(Gelu{});
+    case Activation::gelu_tanh:
+      return f(GeluTanh{});
+    case Activation::quick_gelu:
+      return f(QuickGelu{});
+    case Activation::silu:
+      return f(Silu{});
+    case Activation::tanh:
+      return f(Tanh{});
+    case Activation::sigmoid:
+      return f(Sigmoid{});
+    case Activation::identity:
+      return f(Identity{});
   }
 }
 

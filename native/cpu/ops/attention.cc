@@ -99,8 +99,8 @@ void against_keys(Stream& s, int thread, const Job& j, const Block& k, const Vie
   const int64_t D = j.D();
   each_source(j, k, [&](int64_t first, int64_t count, int64_t column, const Source& source) {
     const View& m = source.*keys;
-    gemm_serial(s, thread, k.n, count, D, {element<T>(a, k.b, k.t0, k.h), a.dtype, j.H() * D, 1}, {element<T>(m, k.b, first, k.kv), m.dtype, 1, j.K() * D},
-                {out + column, DType::f32, k.width}, {.alpha = factor});
+    gemm_serial(s, thread, k.n, count, D, {element<T>(a, k.b, k.t0, k.h), a.dtype, j.H() * D, 1},
+                {element<T>(m, k.b, first, k.kv), m.dtype, 1, j.K() * D}, {out + column, DType::f32, k.width}, {.alpha = factor});
   });
 }
 
@@ -223,7 +223,8 @@ void backward_block(Stream& s, int thread, const Job& j, const Block& k, const B
   to_elements(room.rounded, room.p, k.n * k.width);
   each_source(j, k, [&](int64_t key, int64_t count, int64_t column, const Source& source) {
     const int64_t at = (&source == &j.source[0] ? key : S1) * D;
-    gemm_serial(s, thread, count, D, k.n, {room.rounded + column, t, 1, k.width}, {dy, t, row_q, 1}, {room.dv + at, DType::f32, D}, {.accumulate = true});
+    gemm_serial(s, thread, count, D, k.n, {room.rounded + column, t, 1, k.width}, {dy, t, row_q, 1}, {room.dv + at, DType::f32, D},
+                {.accumulate = true});
   });
   to_elements(room.rounded, room.ds, k.n * k.width);
   bool begun = false;
@@ -231,8 +232,8 @@ void backward_block(Stream& s, int thread, const Job& j, const Block& k, const B
     const int64_t at = (&source == &j.source[0] ? key : S1) * D;
     gemm_serial(s, thread, count, D, k.n, {room.rounded + column, t, 1, k.width}, {q, t, row_q, 1}, {room.dk + at, DType::f32, D},
                 {.accumulate = true, .alpha = j.scale});
-    gemm_serial(s, thread, k.n, D, count, {room.rounded + column, t, k.width, 1}, {element<T>(source.k, k.b, key, k.kv), t, row_k, 1}, {room.ds, DType::f32, D},
-                {.accumulate = begun, .alpha = j.scale});
+    gemm_serial(s, thread, k.n, D, count, {room.rounded + column, t, k.width, 1}, {element<T>(source.k, k.b, key, k.kv), t, row_k, 1},
+                {room.ds, DType::f32, D}, {.accumulate = begun, .alpha = j.scale});
     begun = true;
   });
   for (int64_t i = 0; i < k.n; ++i) {
@@ -283,7 +284,8 @@ void attention(Stream& s, Out y, Out lse, In q, In k, In v, InOpt range, InOpt b
   run(j, [&](auto t) { forward<decltype(t)>(s, j); });
 }
 
-void attention_backward(Stream& s, Out dq, Out dk, Out dv, Acc dbias, In dy, In q, In k, In v, In y, In lse, InOpt range, InOpt bias, double scale, bool causal, int64_t window) {
+void attention_backward(Stream& s, Out dq, Out dk, Out dv, Acc dbias, In dy, In q, In k, In v, In y, In lse, InOpt range, InOpt bias, double scale,
+                        bool causal, int64_t window) {
   const Job j{q, y, lse, dy, dq, dbias, {{k, v, dk, dv}, {}}, 1, range, bias, static_cast<float>(scale), causal, window};
   run(j, [&](auto t) { backward<decltype(t)>(s, j); });
 }
@@ -293,7 +295,8 @@ void attention_two_source(Stream& s, Out y, Out lse, In q, In k1, In v1, In k2, 
   run(j, [&](auto t) { forward<decltype(t)>(s, j); });
 }
 
-void attention_two_source_backward(Stream& s, Out dq, Out dk1, Out dv1, Out dk2, Out dv2, In dy, In q, In k1, In v1, In k2, In v2, In y, In lse, InOpt range, double scale) {
+void attention_two_source_backward(Stream& s, Out dq, Out dk1, Out dv1, Out dk2, Out dv2, In dy, In q, In k1, In v1, In k2, In v2, In y, In lse,
+                                   InOpt range, double scale) {
   const Job j{q, y, lse, dy, dq, {}, {{k1, v1, dk1, dv1}, {k2, v2, dk2, dv2}}, 2, range, {}, static_cast<float>(scale), false, 0};
   run(j, [&](auto t) { backward<decltype(t)>(s, j); });
 }

@@ -14,8 +14,8 @@ void attention_decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, 
   for (int64_t b = 0; b < B; ++b)
     if (seen[2 * b] < 0 || seen[2 * b + 1] > Smax) {
       char text[120];
-      std::snprintf(text, sizeof text, "range [%d, %d) of row %lld is outside the cache's [0, %lld)", seen[2 * b], seen[2 * b + 1], static_cast<long long>(b),
-                    static_cast<long long>(Smax));
+      std::snprintf(text, sizeof text, "range [%d, %d) of row %lld is outside the cache's [0, %lld)", seen[2 * b], seen[2 * b + 1],
+                    static_cast<long long>(b), static_cast<long long>(Smax));
       throw std::out_of_range(text);
     }
   const int64_t per_thread = group * (Smax + D) * 4 + 64;
@@ -28,7 +28,7 @@ void attention_decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, 
       if (window > 0 && end - window > begin) begin = end - window;
       const int64_t n = end > begin ? end - begin : 0;
       float* scores = reinterpret_cast<float*>(room + per_thread * thread);  // (group, n)
-      float* sums = scores + group * Smax;                                    // (group, D)
+      float* sums = scores + group * Smax;                                   // (group, D)
       const T* keys = k_cache.as<T>() + (b * Smax + begin) * row + kv * D;
       const T* values = v_cache.as<T>() + (b * Smax + begin) * row + kv * D;
       const T* queries = q.as<T>() + (b * H + kv * group) * D;

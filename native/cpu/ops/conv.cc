@@ -109,7 +109,8 @@ void convolve_backward(Stream& s, const Geometry& g, const View& dx, const View&
       }
       if (dw) {
         image_to_columns(s, g, x.as<T>() + i * g.I * g.H * g.W, columns);
-        linear::gemm(s, g.O, g.depth(), g.out(), {from, x.dtype, g.out(), 1}, {columns, x.dtype, 1, g.out()}, {dw.data, DType::f32, g.depth()}, {.accumulate = true});
+        linear::gemm(s, g.O, g.depth(), g.out(), {from, x.dtype, g.out(), 1}, {columns, x.dtype, 1, g.out()}, {dw.data, DType::f32, g.depth()},
+                     {.accumulate = true});
       }
       if (db)
         parallel_range(s, g.O, g.out(), [&](int64_t begin, int64_t end, int) {
@@ -142,7 +143,8 @@ void conv1d_backward(Stream& s, OutOpt dx, Acc dw, Acc db, In dy, In x, In w, in
 void conv2d(Stream& s, Out y, In x, In w, InOpt b, int64_t stride_h, int64_t stride_w, int64_t padding_h, int64_t padding_w) {
   convolve(s, geometry2d(x, w, y, stride_h, stride_w, padding_h, padding_w), y, x, w, b);
 }
-void conv2d_backward(Stream& s, OutOpt dx, Acc dw, Acc db, In dy, In x, In w, int64_t stride_h, int64_t stride_w, int64_t padding_h, int64_t padding_w) {
+void conv2d_backward(Stream& s, OutOpt dx, Acc dw, Acc db, In dy, In x, In w, int64_t stride_h, int64_t stride_w, int64_t padding_h,
+                     int64_t padding_w) {
   convolve_backward(s, geometry2d(x, w, dy, stride_h, stride_w, padding_h, padding_w), dx, dw, db, dy, x, w);
 }
 

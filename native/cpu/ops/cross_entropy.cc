@@ -14,8 +14,8 @@ void check_targets(const int32_t* target, int64_t n, int64_t vocabulary, int64_t
   for (int64_t i = 0; i < n; ++i)
     if (target[i] != ignore && (target[i] < 0 || target[i] >= vocabulary)) {
       char text[160];
-      std::snprintf(text, sizeof text, "target %d at row %lld is neither in [0, %lld) nor the ignored value %lld", target[i], static_cast<long long>(i),
-                    static_cast<long long>(vocabulary), static_cast<long long>(ignore));
+      std::snprintf(text, sizeof text, "target %d at row %lld is neither in [0, %lld) nor the ignored value %lld", target[i],
+                    static_cast<long long>(i), static_cast<long long>(vocabulary), static_cast<long long>(ignore));
       throw std::out_of_range(text);
     }
 }

@@ -27,9 +27,12 @@ struct Axis {
     const double scale = step(in, out, align_corners);
     return static_cast<int64_t>(std::ceil(scale > 1 ? 2 * scale : 2.0)) * 2 + 1;
   }
-  static int64_t bytes(int64_t in, int64_t out, bool align_corners, bool antialias) { return out * count_taps(in, out, align_corners, antialias) * 8; }
+  static int64_t bytes(int64_t in, int64_t out, bool align_corners, bool antialias) {
+    return out * count_taps(in, out, align_corners, antialias) * 8;
+  }
 
-  Axis(int64_t in_, int64_t out_, bool align_corners, bool antialias, char* room) : in(in_), out(out_), taps(count_taps(in_, out_, align_corners, antialias)) {
+  Axis(int64_t in_, int64_t out_, bool align_corners, bool antialias, char* room)
+      : in(in_), out(out_), taps(count_taps(in_, out_, align_corners, antialias)) {
     index = reinterpret_cast<int32_t*>(room);
     weight = reinterpret_cast<float*>(index + out * taps);
     const double scale = step(in, out, align_corners);
@@ -106,7 +109,8 @@ void interpolate_bicubic_backward(Stream& s, Out dx, In dy, int64_t in_h, int64_
   by_dtype(dy.dtype, [&](auto t) {
     using T = decltype(t);
     parallel_range(s, planes, in_h * out_w * axes.x.taps + out_h * out_w * axes.y.taps, [&](int64_t begin, int64_t end, int thread) {
-      float* rows = static_cast<float*>(s.scratch[static_cast<size_t>(thread)].get(static_cast<size_t>((in_h + 1) * out_w + in_w) * 4 + 64));  // (in_h, out_w)
+      float* rows =
+          static_cast<float*>(s.scratch[static_cast<size_t>(thread)].get(static_cast<size_t>((in_h + 1) * out_w + in_w) * 4 + 64));  // (in_h, out_w)
       float* line = rows + in_h * out_w;
       for (int64_t p = begin; p < end; ++p) {
         const T* from = dy.as<T>() + p * out_h * out_w;

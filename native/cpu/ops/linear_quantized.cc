@@ -68,7 +68,7 @@ template <class T>
 void fill_backward(const Weight& w, int64_t k0, int64_t kc, int64_t n0, int64_t width, T* panel) {
   const PackedWeight& packed = *w.packed;
   const int64_t end = k0 + kc < packed.O ? k0 + kc : packed.O, columns = packed.I - n0 < width ? packed.I - n0 : width;
-  alignas(64) float tile[32 * kRows];  // the widest panel
+  alignas(64) float tile[32 * kRows];                   // the widest panel
   for (int64_t p = k0 / kRows; p * kRows < end; ++p) {  // k0 is a multiple of kPanelDepth, so of kRows
     packed.decode(p, n0, columns, tile);
     for (int64_t j = 0; j < kRows && p * kRows + j < k0 + kc; ++j)
@@ -81,7 +81,8 @@ template <bool forward>
 void fill(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width, DType dtype, void* panel) {
   const Weight& w = *static_cast<const Weight*>(context);
   // Rows of B that neither source fills (rounding of the depth) are zeros, put there by put_more.
-  if (dtype == DType::f32) forward ? fill_forward(w, k0, kc, n0, width, static_cast<float*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<float*>(panel));
+  if (dtype == DType::f32)
+    forward ? fill_forward(w, k0, kc, n0, width, static_cast<float*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<float*>(panel));
   else forward ? fill_forward(w, k0, kc, n0, width, static_cast<bf16*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<bf16*>(panel));
 }
 
@@ -201,7 +202,8 @@ const T* dropped(Stream& s, const View& x, double p, int64_t seed, int64_t offse
 
 }  // namespace
 
-void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, QuantFormat format, int64_t block, int64_t out_features, double threshold) {
+void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, QuantFormat format,
+                      int64_t block, int64_t out_features, double threshold) {
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, out_features, x.cols());
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
@@ -213,15 +215,17 @@ void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_
   });
 }
 
-void linear_quantized_dx(Stream& s, Out dx, In dy, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, QuantFormat format, int64_t block, int64_t in_features) {
+void linear_quantized_dx(Stream& s, Out dx, In dy, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, QuantFormat format, int64_t block,
+                         int64_t in_features) {
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, dy.cols(), in_features);
   const Weight weight{&w, {}};
   const PanelSource source{fill<false>, &weight};
   gemm_panels(s, dy.rows(), w.I, w.O, {dy.data, dy.dtype, w.O, 1}, source, {dx.data, dx.dtype, w.I});
 }
 
-void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, In lora_a, In lora_b, QuantFormat format, int64_t block, int64_t out_features,
-                           double threshold, double scaling, double dropout, int64_t seed, int64_t offset) {
+void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, In lora_a,
+                           In lora_b, QuantFormat format, int64_t block, int64_t out_features, double threshold, double scaling, double dropout,
+                           int64_t seed, int64_t offset) {
   const int64_t N = x.rows(), I = x.cols(), O = out_features, r = lora_a.dim(0);
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, O, I);
   by_dtype(x.dtype, [&](auto t) {
@@ -231,7 +235,8 @@ void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, I
     gemm(s, N, r, I, {kept, x.dtype, I, 1}, {lora_a.data, x.dtype, 1, I}, {u.data, x.dtype, r});
     if (format == QuantFormat::int8) {
       int8_forward<T>(s, w, x, b, threshold, y.as<T>());
-      gemm(s, N, O, r, {u.data, x.dtype, r, 1}, {lora_b.data, x.dtype, 1, r}, {y.data, x.dtype, O}, {.accumulate = true, .alpha = static_cast<float>(scaling)});
+      gemm(s, N, O, r, {u.data, x.dtype, r, 1}, {lora_b.data, x.dtype, 1, r}, {y.data, x.dtype, O},
+           {.accumulate = true, .alpha = static_cast<float>(scaling)});
       return;
     }
     // [x | s u]: the copy costs 1/O of the product.
@@ -247,8 +252,9 @@ void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, I
   });
 }
 
-void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy, In x, In u, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, In lora_a, In lora_b, QuantFormat format, int64_t block,
-                                    double scaling, double dropout, int64_t seed, int64_t offset) {
+void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy, In x, In u, In codes, In absmax, InOpt nested_absmax,
+                                    InOpt nested_offset, In lora_a, In lora_b, QuantFormat format, int64_t block, double scaling, double dropout,
+                                    int64_t seed, int64_t offset) {
   const int64_t N = x.rows(), I = x.cols(), O = dy.cols(), r = lora_a.dim(0);
   const float factor = static_cast<float>(scaling);
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, O, I);

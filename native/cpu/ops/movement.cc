@@ -7,7 +7,6 @@
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
 
-
 // f(element) with an unsigned type of the dtype's size.
 template <class F>
 void by_size(DType t, const F& f) {

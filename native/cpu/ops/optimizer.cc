@@ -6,8 +6,10 @@
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
-void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt scale, double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step) {
-  const float b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2), keep1 = static_cast<float>(1 - beta1), keep2 = static_cast<float>(1 - beta2);
+void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt scale, double lr, double beta1, double beta2, double eps,
+           double weight_decay, int64_t step) {
+  const float b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2), keep1 = static_cast<float>(1 - beta1),
+              keep2 = static_cast<float>(1 - beta2);
   const float decay = static_cast<float>(1 - lr * weight_decay), least = static_cast<float>(eps);
   const float rate = static_cast<float>(lr / (1 - std::pow(beta1, static_cast<double>(step))));
   const float correction = static_cast<float>(1.0 / std::sqrt(1 - std::pow(beta2, static_cast<double>(step))));
@@ -26,7 +28,8 @@ void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt sca
   }
 }
 
-void adamw_8bit(Stream& s, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step) {
+void adamw_8bit(Stream& s, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
+                double beta1, double beta2, double eps, double weight_decay, int64_t step) {
   const float *map1 = quant::dynamic_map(true), *map2 = quant::dynamic_map(false);
   const float b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2), least = static_cast<float>(eps), rate = static_cast<float>(lr);
   const float correction1 = 1.0f - std::pow(b1, static_cast<float>(step)), correction2 = std::sqrt(1.0f - std::pow(b2, static_cast<float>(step)));

@@ -1,9 +1,8 @@
 // Block quantisation with the numbers of bitsandbytes: 4-bit codes, int8 rows, the 8-bit dynamic map, and double quantisation of block maxima.
 // Scaling multiplies by the reciprocal of the block's maximum; dividing would give other codes next to a threshold.
-#include "quant/tables.h"
-
 #include "cpu/dynamic_code.h"
 #include "cpu/ops.h"
+#include "quant/tables.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
@@ -81,7 +80,8 @@ void quantize_rows_int8(Stream& s, Out codes, Out scale, In w) {
       for (int64_t r = begin; r < end; ++r) {
         const float most = absolute_maximum(from + r * cols, cols), factor = most > 0 ? 127.0f / most : 0.0f;
         scale.as<float>()[r] = most;
-        for (int64_t j = 0; j < cols; ++j) codes.as<int8_t>()[r * cols + j] = static_cast<int8_t>(std::nearbyintf(to_float(from[r * cols + j]) * factor));
+        for (int64_t j = 0; j < cols; ++j)
+          codes.as<int8_t>()[r * cols + j] = static_cast<int8_t>(std::nearbyintf(to_float(from[r * cols + j]) * factor));
       }
     });
   });

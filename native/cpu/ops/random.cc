@@ -53,8 +53,9 @@ void dropout(Stream& s, Out y, In x, double p, int64_t seed, int64_t offset) {
     const T* from = x.as<T>();
     T* to = y.as<T>();
     const float drop = static_cast<float>(p), scale = static_cast<float>(1.0 / (1.0 - p));
-    for_each_random(s, x.size(), seed, offset,
-                    [&](int64_t i, uint32_t bits) { to[i] = unit_uniform(bits) >= drop ? from_float<T>(to_float(from[i]) * scale) : from_float<T>(0.0f); });
+    for_each_random(s, x.size(), seed, offset, [&](int64_t i, uint32_t bits) {
+      to[i] = unit_uniform(bits) >= drop ? from_float<T>(to_float(from[i]) * scale) : from_float<T>(0.0f);
+    });
   });
 }
 

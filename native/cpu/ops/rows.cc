@@ -86,8 +86,9 @@ void splice_rows(Stream& s, Out y, In text, In media, In index) {
   const int32_t* at = index.as<int32_t>();
   const int64_t n = text.rows(), bytes = row_bytes(text);
   check("splice index", at, index.size(), -1, n + media.rows());
-  copy_rows(s, y.data, index.size(), bytes,
-            [&](int64_t i) { return at[i] < 0 ? nullptr : at[i] < n ? text.as<char>() + at[i] * bytes : media.as<char>() + (at[i] - n) * bytes; });
+  copy_rows(s, y.data, index.size(), bytes, [&](int64_t i) {
+    return at[i] < 0 ? nullptr : at[i] < n ? text.as<char>() + at[i] * bytes : media.as<char>() + (at[i] - n) * bytes;
+  });
 }
 
 void splice_rows_backward(Stream& s, OutOpt dtext, OutOpt dmedia, In dy, In index, int64_t text_rows, int64_t media_rows) {

@@ -53,7 +53,7 @@ double peak_f32(int64_t iterations) {
 
 namespace linear {
 // bf16 is widened while packing.
-const Kernels kernels_avx2 = {avx2::driver::gemm<avx2::MicroF32, avx2::MicroF32>,
-                                avx2::driver::gemm_serial<avx2::MicroF32, avx2::MicroF32>, avx2::peak_f32, avx2::peak_f32};
+const Kernels kernels_avx2 = {avx2::driver::gemm<avx2::MicroF32, avx2::MicroF32>, avx2::driver::gemm_serial<avx2::MicroF32, avx2::MicroF32>,
+                              avx2::peak_f32, avx2::peak_f32};
 }  // namespace linear
 }  // namespace anymal::cpu

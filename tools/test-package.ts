@@ -1,0 +1,69 @@
+// `npm run test:package`: packs the tarball and uses it as a stranger would: installed in an empty folder, with no compiler on PATH and no
+// install script, loaded by `import` and by `require`.
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const work = mkdtempSync(join(tmpdir(), "anymal-package-"));
+
+function run(command: string, args: string[], cwd: string, env: NodeJS.ProcessEnv = process.env): string {
+  return execFileSync(command, args, { cwd, env, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], maxBuffer: 1 << 26 });
+}
+
+/** A PATH with node, npm and a shell, and nothing that could compile. */
+function barePath(): string {
+  const bin = join(work, "bin");
+  mkdirSync(bin);
+  symlinkSync(process.execPath, join(bin, "node"));
+  for (const tool of ["sh", "env", "npm"]) {
+    const candidates = (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder, tool));
+    const found = candidates.find((file) => existsSync(file));
+    if (found) symlinkSync(found, join(bin, tool));
+  }
+  return bin;
+}
+
+const script = (load: string) => `${load}
+const x = Tensor.from([1, 2, 3, 4, 5, 6], [2, 3]);
+const w = Tensor.from([1, 0, -1, 2, 2, 2], [2, 3], { requiresGrad: true });
+const y = linear(x, w);
+backward(y, Tensor.full([2, 2], 1));
+Promise.all([y.data(), w.grad.data()]).then(([out, grad]) => console.log([...out, ...grad].join(" ")));
+`;
+const EXPECTED = "-2 12 -2 30 5 7 9 5 7 9"; // x·wᵀ by hand; the gradient of each row of w is the sum of x's rows
+
+try {
+  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  for (const hook of ["preinstall", "install", "postinstall"]) {
+    if (manifest.scripts[hook]) throw new Error(`package.json has a script "${hook}": an installed package must need none`);
+  }
+  run("npm", ["run", "prepack"], root);
+  const packed = JSON.parse(run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", work], root));
+  const tarball = join(work, packed[0].filename);
+  run("npx", ["publint", "--strict", tarball], root);
+
+  const app = join(work, "app");
+  mkdirSync(app);
+  writeFileSync(join(app, "package.json"), '{ "private": true }');
+  writeFileSync(join(app, "esm.mjs"), script('import { backward, linear, Tensor } from "anymal";'));
+  writeFileSync(join(app, "cjs.cjs"), script('const { backward, linear, Tensor } = require("anymal");'));
+  const env = { ...process.env, PATH: barePath() };
+  run("npm", ["install", "--no-audit", "--no-fund", tarball], app, env);
+  for (const file of ["esm.mjs", "cjs.cjs"]) {
+    const got = run(process.execPath, [file], app, env).trim();
+    if (got !== EXPECTED) throw new Error(`${file}: expected ${EXPECTED}, got ${got}`);
+  }
+  const megabytes = (packed[0].size / 2 ** 20).toFixed(1);
+  console.log(`ok   ${packed[0].filename} (${megabytes} MiB) installs without a compiler and loads by import and by require`);
+} catch (error) {
+  const { message, stdout = "", stderr = "" } = error as Error & { stdout?: string; stderr?: string };
+  console.log(`FAIL ${message}\n${stdout}${stderr}`);
+  process.exitCode = 1;
+} finally {
+  rmSync(work, { recursive: true, force: true });
+  // prebuildify moved the addon out of the build folder
+  execFileSync(process.execPath, [join(root, "tools/build-native.cjs"), "--quiet"], { stdio: "inherit" });
+}

@@ -1,0 +1,124 @@
+// `npm test`: builds what changed, then runs the C++ tests and every test/**/*.test.ts, each in a process of its own, and closes with
+// `N passed, N failed`. A file that crashes, hangs or tests nothing counts as a failure.
+//   npm test -- models core/lifecycle     only files whose path contains one of the words
+//   npm test -- --native                  only the C++ tests
+//   npm test -- --ci                      also `npm run check` and the packed tarball, as .ci/run does
+import { spawn, spawnSync } from "node:child_process";
+import { readdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const LIMIT_MS = 20 * 60_000;
+
+interface Suite {
+  name: string;
+  command: string;
+  args: string[];
+  /** A command that only succeeds or fails counts as one test. */
+  whole?: boolean;
+}
+interface Outcome {
+  passed: number;
+  failed: number;
+  skipped: number;
+}
+
+const words = process.argv.slice(2).filter((arg) => !arg.startsWith("--"));
+const has = (flag: string) => process.argv.includes(flag);
+
+const node = (...args: string[]) => ({ command: process.execPath, args });
+const tsx = (...args: string[]) => node("--import", "tsx", ...args);
+const chosen = (name: string) => !words.length || words.some((word) => name.includes(word));
+
+function build(): void {
+  const r = spawnSync(process.execPath, [join(root, "tools/build-native.cjs"), "--quiet", "--tests"], { stdio: "inherit" });
+  if (r.status !== 0) process.exit(1);
+}
+
+function nativeSuites(): Suite[] {
+  const names = readdirSync(join(root, "test/native")).filter((file) => file.endsWith(".cc"));
+  return names.map((file) => ({
+    name: `test/native/${file}`,
+    command: join(root, "build/cmake", `native_test_${file.slice(0, -3)}`),
+    args: [],
+  }));
+}
+
+function typescriptSuites(): Suite[] {
+  const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".test.ts"));
+  return files.sort().map((file) => ({ name: relative(root, join(root, "test", file)), ...tsx(join(root, "test", file)) }));
+}
+
+const wholeSuites: Suite[] = [
+  { name: "npm run check", ...tsx(join(root, "tools/check.ts")), whole: true },
+  { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
+];
+
+/** uvu closes with "Passed: N", the C++ tests with "N passed, N failed". */
+function count(output: string, suite: Suite, ok: boolean): Outcome {
+  if (suite.whole) return { passed: Number(ok), failed: Number(!ok), skipped: 0 };
+  const number = (pattern: RegExp) => Number(output.match(pattern)?.[1] ?? 0);
+  const native = output.match(/(\d+) passed, (\d+) failed/);
+  const skipped = number(/Skipped:\s+(\d+)/);
+  const passed = native ? Number(native[1]) : number(/Passed:\s+(\d+)/);
+  const failed = native ? Number(native[2]) : number(/Total:\s+(\d+)/) - number(/Passed:\s+(\d+)/) - skipped;
+  const silent = passed + skipped === 0 || (!ok && failed === 0);
+  return { passed, failed: failed + Number(silent), skipped };
+}
+
+function run(suite: Suite): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const start = performance.now();
+    const child = spawn(suite.command, suite.args, {
+      cwd: root,
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: LIMIT_MS,
+      killSignal: "SIGKILL",
+    });
+    let output = "";
+    const take = (chunk: Buffer) => {
+      output += chunk;
+    };
+    child.stdout.on("data", take);
+    child.stderr.on("data", take);
+    child.on("error", (error) => take(Buffer.from(String(error))));
+    child.on("close", (code, signal) => {
+      const outcome = count(output, suite, code === 0);
+      const seconds = ((performance.now() - start) / 1000).toFixed(1);
+      const { passed, failed, skipped } = outcome;
+      console.log(
+        `${failed ? "FAIL" : "ok  "} ${suite.name}: ${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ""} (${seconds} s)`,
+      );
+      if (failed) console.log(signal ? `${output}\nended by ${signal}` : output);
+      for (const line of output.matchAll(/^skipped: .*$/gm)) console.log(`     ${line[0]}`);
+      resolve(outcome);
+    });
+  });
+}
+
+async function main(): Promise<number> {
+  build();
+  const suites = [...nativeSuites(), ...(has("--native") ? [] : typescriptSuites())].filter((suite) => chosen(suite.name));
+  if (!suites.length) {
+    console.error(`no test file's path contains ${words.join(" or ")}`);
+    return 1;
+  }
+  const total: Outcome = { passed: 0, failed: 0, skipped: 0 };
+  const drain = async (queue: Suite[]) => {
+    for (let suite = queue.shift(); suite; suite = queue.shift()) {
+      const { passed, failed, skipped } = await run(suite);
+      total.passed += passed;
+      total.failed += failed;
+      total.skipped += skipped;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, () => drain(suites)));
+  if (has("--ci")) await drain([...wholeSuites]);
+  if (total.skipped) console.log(`${total.skipped} skipped (the lines above say why)`);
+  console.log(`${total.passed} passed, ${total.failed} failed`);
+  return total.failed ? 1 : 0;
+}
+
+process.exitCode = await main();
