@@ -96,6 +96,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   init_device(env, exports);
   init_tensor(env, exports);
   init_file(env, exports);
+  init_media(env, exports);
   init_ops(env, exports);
   return exports;
 }

@@ -47,6 +47,7 @@ class Addon {
 void init_device(Napi::Env env, Napi::Object exports);
 void init_tensor(Napi::Env env, Napi::Object exports);
 void init_file(Napi::Env env, Napi::Object exports);
+void init_media(Napi::Env env, Napi::Object exports);
 void init_ops(Napi::Env env, Napi::Object exports);
 
 }  // namespace anymal::node
