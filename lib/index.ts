@@ -1,5 +1,5 @@
 // Public names.
-export { backward, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
+export { backward, backwardAsync, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
 export { Capture, type Device, type DeviceMemory, type DeviceOptions, defaultDevice, device } from "./core/device.js";
 export { AnymalError } from "./core/errors.js";
 export { seed } from "./core/random.js";

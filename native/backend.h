@@ -90,6 +90,9 @@ enum class QuantFormat : int32_t { nf4 = 0, fp4 = 1, int8 = 2 };
 // How contrastive_loss turns its scalar parameter into the factor of the logits.
 enum class TemperatureForm : int32_t { exp = 0, reciprocal = 1 };  // CLIP: exp(s); IMU2CLIP: 1/s
 
+// What a benchmark calls 100 %.
+enum class Peak : int32_t { f32 = 0, bf16 = 1, bandwidth = 2 };  // FLOP/s of matrix products by dtype of their operands; bytes/s of memory
+
 struct Stream;  // a backend's own: queue of work, scratch, threads
 
 struct Backend {
@@ -106,6 +109,8 @@ struct Backend {
   void (*release)(Stream&, void*);
   void (*copy_from_host)(Stream&, void* dst, const void* src, size_t bytes);
   void (*copy_to_host)(Stream&, void* dst, const void* src, size_t bytes);  // complete when it returns
+  // Measured, with all threads: register-only arithmetic, or the better of reading and copying a block far larger than the caches.
+  double (*measure_peak)(Stream&, Peak);
   // Graph capture: null where the queue replays its own list (CPU).
   void (*capture_begin)(Stream&);
   void* (*capture_end)(Stream&);

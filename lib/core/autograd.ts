@@ -1,5 +1,6 @@
 // Reverse-mode gradients. Each differentiable op records a node: where its inputs came from, and a closure from the gradients of its outputs
 // to those of its inputs. Nodes are numbered as they are made, so the descending order of numbers is a valid order for backward.
+import { setImmediate } from "node:timers/promises";
 import { AnymalError, expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
 import { randomState, setRandomState } from "./random.js";
@@ -147,6 +148,25 @@ function gradOf(leaf: Tensor): Tensor {
 
 /** Gradients of a scalar loss (or of any tensor, given its gradient) into `grad` of every leaf. Frees the tape as it passes. */
 export function backward(loss: Tensor, grad?: Tensor): void {
+  propagate([rootOf(loss, grad)]);
+}
+
+/** The same, but hands the event loop back every `sliceMs` milliseconds: a server that trains keeps answering. */
+export async function backwardAsync(loss: Tensor, { grad, sliceMs = 3 }: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
+  let start = performance.now();
+  for (const _ of walk([rootOf(loss, grad)])) {
+    if (performance.now() - start < sliceMs) continue;
+    await setImmediate();
+    start = performance.now();
+  }
+}
+
+interface Root {
+  edge: Edge;
+  grad: Tensor;
+}
+
+function rootOf(loss: Tensor, grad: Tensor | undefined): Root {
   if (!loss.edge) {
     if (loss.requiresGrad)
       throw new AnymalError("E_GRAD", "backward: expected the result of an op, got a leaf; its gradient is the one you would pass in");
@@ -160,21 +180,30 @@ export function backward(loss: Tensor, grad?: Tensor): void {
   if (grad && String(grad.shape) !== String(loss.shape))
     throw expected("E_SHAPE", "backward", `a gradient of shape [${loss.shape}]`, `[${grad.shape}]`);
   const seed = grad ? grad.detach() : Tensor.full(loss.shape, 1, { dtype: loss.dtype, device: loss.device });
-  propagate([{ edge: loss.edge, grad: seed }]);
+  return { edge: loss.edge, grad: keep(seed) };
 }
 
-function propagate(roots: readonly { edge: Edge; grad: Tensor }[]): void {
+function propagate(roots: readonly Root[]): void {
+  for (const _ of walk(roots));
+}
+
+/** Passes gradients on, one node per turn. */
+function* walk(roots: readonly Root[]): Generator<void> {
   const order = reachable(roots.map(({ edge }) => edge.node));
   for (const { edge, grad } of roots) arrive(edge, grad);
-  const before = enabled;
-  enabled = false;
   try {
     for (const node of order) {
-      if (node.grads.some((g) => g !== undefined)) step(node);
+      const before = enabled;
+      enabled = false; // only while this runs: between two turns others may record
+      try {
+        if (node.grads.some((g) => g !== undefined)) step(node);
+      } finally {
+        enabled = before;
+      }
       if (node.backward) node.free(); // a node without one collects for its owner
+      yield;
     }
   } finally {
-    enabled = before;
     for (const node of order) if (node.backward) node.free();
   }
 }

@@ -53,6 +53,11 @@ export class Device {
     native().device_reset_peak(this.id);
   }
 
+  /** What a benchmark calls 100 %, measured now with all threads: FLOP/s of matrix products in f32 or bf16, or bytes/s of memory. */
+  peak(what: "f32" | "bf16" | "bandwidth"): Promise<number> {
+    return native().device_peak(this.id, ["f32", "bf16", "bandwidth"].indexOf(what));
+  }
+
   /**
    * Records the ops that `fn` enqueues, once, without running them; replay() runs them. Inside: no data from or to the host. Buffers made
    * inside belong to the capture; tensors that `fn` returns hold the result of the latest replay.

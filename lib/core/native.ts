@@ -17,6 +17,7 @@ export interface Native {
   device_synchronize(device: number): Promise<void>;
   device_memory(device: number): { bytesInUse: number; bytesPeak: number; bytesReserved: number; tensors: number };
   device_reset_peak(device: number): void;
+  device_peak(device: number, what: number): Promise<number>;
   capture_begin(device: number): number;
   capture_end(capture: number): void;
   capture_replay(capture: number): void;

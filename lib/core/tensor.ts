@@ -25,21 +25,18 @@ export interface TensorOptions {
 // what the tape saved are registered: registration costs more than an op call.
 let toldLeak = false;
 export const collected = new FinalizationRegistry<Handle[]>((handles) => {
-  if (!toldLeak) {
-    toldLeak = true;
-    process.emitWarning(
-      "tensors were garbage collected without dispose(); native memory is freed late this way: use scope(), `using` or dispose()",
-      {
-        code: "ANYMAL_LEAK",
-      },
-    );
-  }
   for (const handle of handles) {
     try {
       native().tensor_dispose(handle);
     } catch {
-      // Its device was closed: the handle went with it.
+      continue; // Its device was closed: the handle went with it.
     }
+    if (toldLeak) continue;
+    toldLeak = true;
+    process.emitWarning(
+      "tensors were garbage collected without dispose(); native memory is freed late this way: use scope(), `using` or dispose()",
+      { code: "ANYMAL_LEAK" },
+    );
   }
 });
 

@@ -157,7 +157,7 @@ function freshMoments(p: Tensor, coded: boolean): Moments {
     return { m: zeros(), v: zeros(), mAbsmax: undefined, vAbsmax: undefined };
   }
   // Codes of zero bytes with block maxima of 0 decode to 0.
-  const codes = () => keep(Tensor.zeros([size], { device, dtype: "u8" }));
+  const codes = () => keep(Tensor.zeros(p.shape, { device, dtype: "u8" }));
   const maxima = () => keep(Tensor.zeros([Math.ceil(size / MOMENT_BLOCK)], { device }));
   return { m: codes(), v: codes(), mAbsmax: maxima(), vAbsmax: maxima() };
 }

@@ -8,6 +8,7 @@
 #include <thread>
 #include <type_traits>
 
+#include "cpu/peak.h"
 #include "cpu/stream.h"
 #include "loader.h"
 
@@ -82,6 +83,7 @@ Backend make_table(Level level) {
   b.release = release;
   b.copy_from_host = copy_bytes;
   b.copy_to_host = copy_bytes;
+  b.measure_peak = measure_peak;
 #if defined(__x86_64__)
   if (level >= Level::avx512) avx512::put_ops(b);  // avx512_bf16 and amx differ in matrix products only (Stream::kernels)
   else if (level == Level::avx2) avx2::put_ops(b);

@@ -77,12 +77,17 @@ void Addon::enqueued(Napi::Env env, Device& device) {
     device.wait_idle();
     if (const FailureRef failure = device.take_failure()) throw_error(env, failure->code, failure->message);
   }
-  // V8 hears of native bytes in steps of a few megabytes: often enough to collect in time, seldom enough to cost nothing.
-  constexpr int64_t step = 4 << 20;
+  // V8 takes external bytes as a reason to collect, and a training step's activations come and go by the hundred megabytes: told of each swing
+  // it would run a full collection at every step. It hears of what stays: the least that was in use over some thousand ops.
+  constexpr int64_t window = 4096, leap = int64_t{512} << 20;
   const int64_t bytes = device.memory().stats().in_use;
-  if (std::abs(bytes - reported_bytes_) < step) return;
-  Napi::MemoryManagement::AdjustExternalMemory(env, bytes - reported_bytes_);
-  reported_bytes_ = bytes;
+  least_bytes_ = std::min(least_bytes_, bytes);
+  if (++enqueued_ < window && bytes - reported_bytes_ < leap) return;
+  const int64_t report = enqueued_ < window ? bytes : least_bytes_;
+  Napi::MemoryManagement::AdjustExternalMemory(env, report - reported_bytes_);
+  reported_bytes_ = report;
+  least_bytes_ = bytes;
+  enqueued_ = 0;
 }
 
 namespace {

@@ -42,6 +42,7 @@ class Addon {
   std::unordered_map<int64_t, std::unique_ptr<Device>> devices_;
   bool synchronous_;
   int64_t reported_bytes_ = 0;
+  int64_t least_bytes_ = 0, enqueued_ = 0;
 };
 
 void init_device(Napi::Env env, Napi::Object exports);

@@ -75,6 +75,22 @@ Napi::Value device_reset_peak(const Napi::CallbackInfo& info) {
   });
 }
 
+// What a benchmark calls 100 %: measured on the queue, after what was enqueued before.
+Napi::Value device_peak(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "device_peak");
+    Device& device = a.addon().device(a.integer(), a.op());
+    const int64_t what = a.integer();
+    if (what < 0 || what > 2) throw Error("E_ARGUMENT", "device_peak: expected 0 (f32), 1 (bf16) or 2 (bandwidth), got " + std::to_string(what));
+    auto result = std::make_shared<double>(0);
+    auto pending = a.addon().completions.open(info.Env(), [result](Napi::Env env) { return Napi::Number::New(env, *result); });
+    const Napi::Promise promise = pending->deferred.Promise();
+    device.push(promise_command("device_peak", a.addon().completions, std::move(pending),
+                                [result, what](Device& d) { *result = d.backend().measure_peak(d.stream(), static_cast<Peak>(what)); }));
+    return promise;
+  });
+}
+
 Napi::Value capture_begin(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Arguments a(info, "capture_begin");
@@ -138,6 +154,7 @@ void init_device(Napi::Env env, Napi::Object exports) {
   set("device_synchronize", device_synchronize);
   set("device_memory", device_memory);
   set("device_reset_peak", device_reset_peak);
+  set("device_peak", device_peak);
   set("capture_begin", capture_begin);
   set("capture_end", capture_end);
   set("capture_replay", capture_replay);

@@ -39,7 +39,7 @@ inline bf16 convert<bf16, bf16>(bf16 x) {
 // Zeros beyond. Works in blocks of 64 steps, so that a strided walk over lines writes into cache.
 template <class To, class From, int G>
 inline void pack_strip(To* dst, int64_t width, int64_t depth, const From* src, int64_t line, int64_t step, int64_t count, int64_t k) {
-  if (count < width || k < depth) std::memset(static_cast<void*>(dst), 0, static_cast<size_t>(width * depth) * sizeof(To));
+  if (depth > 0 && (count < width || k < depth)) std::memset(static_cast<void*>(dst), 0, static_cast<size_t>(width * depth) * sizeof(To));
   if (G == 1 && line == 1) {
     for (int64_t j = 0; j < k; ++j)
       for (int64_t i = 0; i < count; ++i) dst[j * width + i] = convert<To>(src[j * step + i]);

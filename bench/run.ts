@@ -1,0 +1,58 @@
+// `npm run bench -- SUITE [options]`: one file of suites/ per suite. Every figure is measured in this run; `--json FILE` keeps the rows together
+// with machine, commit and command.
+import { execFileSync } from "node:child_process";
+import { readdirSync, writeFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+import { parseArgs } from "node:util";
+import type { Suite } from "./suite.js";
+
+const suites = readdirSync(new URL("./suites", import.meta.url)).map((file) => file.replace(/\.ts$/, ""));
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    level: { type: "string" },
+    threads: { type: "string" },
+    filter: { type: "string" },
+    json: { type: "string" },
+    help: { type: "boolean" },
+  },
+});
+
+const USAGE = `npm run bench -- SUITE [--level LEVEL] [--threads N] [--filter WORD] [--json FILE]
+suites: ${suites.join(", ")}`;
+
+function machine(): Record<string, unknown> {
+  const processors = cpus();
+  let commit = "unknown";
+  try {
+    commit = execFileSync("git", ["describe", "--always", "--dirty"], { encoding: "utf8", cwd: new URL("..", import.meta.url) }).trim();
+  } catch {
+    // a tarball has no history
+  }
+  return {
+    cpu: processors[0]?.model,
+    cores: processors.length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    node: process.versions.node,
+    commit,
+    date: new Date().toISOString(),
+  };
+}
+
+const name = positionals[0] ?? "";
+if (values.help || !suites.includes(name)) {
+  console.log(USAGE);
+  process.exitCode = values.help ? 0 : 1;
+} else {
+  const where = machine();
+  console.log(`${where.cpu}, ${where.cores} cores, ${where.memoryGiB} GiB, Node ${where.node}, ${where.commit}`);
+  const command = `npm run bench -- ${process.argv.slice(2).join(" ")}`;
+  console.log(command);
+  const { default: suite } = (await import(`./suites/${name}.ts`)) as { default: Suite };
+  const rows = await suite({
+    level: values.level,
+    threads: values.threads ? Number(values.threads) : undefined,
+    filter: values.filter ?? "",
+  });
+  if (values.json) writeFileSync(values.json, `${JSON.stringify({ ...where, command, rows }, null, 1)}\n`);
+}

@@ -1,0 +1,42 @@
+// What a suite gets and gives, and how a thing is timed.
+import type { Device } from "../lib/index.js";
+
+export interface SuiteOptions {
+  level: string | undefined;
+  threads: number | undefined;
+  filter: string;
+}
+export type Row = Record<string, string | number>;
+export type Suite = (options: SuiteOptions) => Promise<Row[]>;
+
+export const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] as number;
+};
+
+/** Median seconds of one `enqueue`, over rounds that each fill at least `roundSeconds` of the device's queue. */
+export async function secondsPerCall(device: Device, enqueue: () => void, roundSeconds = 0.02, rounds = 7): Promise<number> {
+  let calls = 1;
+  const round = async () => {
+    await device.synchronize();
+    const start = performance.now();
+    for (let i = 0; i < calls; ++i) enqueue();
+    await device.synchronize();
+    return (performance.now() - start) / 1000;
+  };
+  await round(); // buffers are allocated, pages touched
+  for (let t = await round(); t < roundSeconds && calls < 1 << 16; t = await round()) {
+    calls = Math.ceil(calls * Math.min(10, Math.max(1.5, (1.2 * roundSeconds) / t)));
+  }
+  const times: number[] = [];
+  for (let i = 0; i < rounds; ++i) times.push((await round()) / calls);
+  return median(times);
+}
+
+export function printRow(row: Row, widths: Record<string, number>): void {
+  const cells = Object.entries(widths).map(([key, width]) => {
+    const cell = String(row[key] ?? "");
+    return typeof row[key] === "number" ? cell.padStart(width) : cell.padEnd(width);
+  });
+  console.log(cells.join("  "));
+}
