@@ -82,7 +82,10 @@ class Arguments {
   }
   [[noreturn]] void bad(const char* expected, Napi::Value got) {
     throw Error("E_ARGUMENT", std::string(op_) + ": argument " + std::to_string(at_) + ": expected " + expected + ", got " +
-                                  (got.IsUndefined() ? "undefined" : got.ToString().Utf8Value()));
+                                  (got.IsUndefined() ? "undefined"
+                                   : got.IsSymbol()  ? "a symbol"
+                                   : got.IsObject()  ? "an object"
+                                                     : got.ToString().Utf8Value()));
   }
 
  private:

@@ -1,0 +1,95 @@
+// Draws: their distribution, that they are functions of seed, offset and position alone, and choices among logits.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { device, seed, Tensor } from "../../lib/index.js";
+import { argmax, dropout, increment, randomNormal, randomUniform, sampleCategorical } from "../../lib/ops/index.js";
+import { cpu } from "../case.js";
+import { levels } from "../harness.js";
+
+const N = 100_000;
+const floats = async (t: Tensor) => (await t.data()) as Float32Array;
+const moments = (x: Float32Array) => {
+  const mean = x.reduce((a, b) => a + b, 0) / x.length;
+  return { mean, variance: x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length };
+};
+
+test("uniform draws: range, mean and variance within five standard errors", async () => {
+  const x = Tensor.empty([N], { device: cpu });
+  randomUniform(x, -1, 3, 7, 11);
+  const values = await floats(x);
+  const { mean, variance } = moments(values);
+  assert.ok(Math.min(...values) >= -1 && Math.max(...values) < 3);
+  assert.ok(Math.abs(mean - 1) < 5 * Math.sqrt(16 / 12 / N), `mean ${mean}`);
+  assert.ok(Math.abs(variance - 16 / 12) < 0.02, `variance ${variance}`);
+});
+
+test("normal draws: mean, variance, and the share beyond two standard deviations", async () => {
+  const x = Tensor.empty([N], { device: cpu });
+  randomNormal(x, 0.5, 2, 7, 11);
+  const values = await floats(x);
+  const { mean, variance } = moments(values);
+  assert.ok(Math.abs(mean - 0.5) < 5 * Math.sqrt(4 / N), `mean ${mean}`);
+  assert.ok(Math.abs(variance - 4) < 0.1, `variance ${variance}`);
+  const far = values.filter((v) => Math.abs(v - 0.5) > 4).length / N;
+  assert.ok(Math.abs(far - 0.0455) < 5 * Math.sqrt((0.0455 * 0.9545) / N), `share ${far}`);
+});
+
+test("the same seed and offset give the same bits on one thread and on several; another offset gives others", async () => {
+  const draw = async (threads: number, offset: number) => {
+    const x = Tensor.empty([5001], { device: device("cpu", { threads }) });
+    randomNormal(x, 0, 1, 3, offset);
+    return floats(x);
+  };
+  const first = await draw(1, 5);
+  assert.equal(await draw(3, 5), first);
+  assert.not.equal(await draw(1, 6), first);
+});
+
+test("dropout keeps its share, scales what it keeps, and follows seed()", async () => {
+  const run = async () => {
+    seed(21);
+    return floats(dropout(Tensor.full([N], 1, { device: cpu }), 0.3));
+  };
+  const values = await run();
+  const kept = values.filter((v) => v !== 0);
+  assert.ok(kept.every((v) => v === Math.fround(1 / 0.7)));
+  assert.ok(Math.abs(kept.length / N - 0.7) < 5 * Math.sqrt(0.21 / N), `${kept.length} kept`);
+  assert.equal(await run(), values);
+});
+
+test("argmax takes the first of equals, at every level", async () => {
+  for (const [level, d] of levels()) {
+    const rows = [
+      [1, 5, 5, 2, 5, 0, 0],
+      [-3, -3, -3, -3, -3, -3, -3],
+      [0, 1, 2, 3, 4, 5, 6],
+      [-Infinity, -Infinity, 2, -Infinity, 1, 2, 0],
+    ];
+    const x = Tensor.from(Float32Array.from(rows.flat()), [4, 7], { device: d });
+    assert.equal([...(await argmax(x).data())], [1, 0, 6, 2], level);
+  }
+});
+
+test("sampling follows the softmax, never takes a removed token, and another count gives another draw", async () => {
+  const logits = [0, 1, -Infinity, 2, -1];
+  const weights = logits.map(Math.exp);
+  const total = weights.reduce((a, b) => a + b, 0);
+  const rows = 20_000;
+  const x = Tensor.from(
+    Float32Array.from({ length: rows * 5 }, (_, i) => logits[i % 5]!),
+    [rows, 5],
+    { device: cpu },
+  );
+  const counter = Tensor.from(Int32Array.of(0), [1], { device: cpu, dtype: "i32" });
+  const first = await sampleCategorical(x, counter, 9).data();
+  for (const [token, weight] of weights.entries()) {
+    const share = first.filter((t) => t === token).length / rows;
+    const p = weight / total;
+    assert.ok(Math.abs(share - p) <= 5 * Math.sqrt((p * (1 - p)) / rows), `token ${token}: share ${share}, probability ${p}`);
+  }
+  assert.equal(await sampleCategorical(x, counter, 9).data(), first);
+  increment(counter);
+  assert.not.equal(await sampleCategorical(x, counter, 9).data(), first);
+});
+
+test.run();
