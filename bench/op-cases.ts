@@ -100,7 +100,7 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
     { op: "linear", shape: product, args: [x(N, I), x(O, I), x(O)], flops: 2 * N * I * O },
     { op: "linear_dx", shape: product, args: [x(N, O), x(O, I)], flops: 2 * N * I * O },
     { op: "linear_dw", shape: product, args: [f(O, I), f(O), x(N, O), x(N, I)], flops: 2 * N * I * O },
-    { op: "linear", shape: `decode, N 1, I ${I}, O ${2 * O}`, args: [x(1, I), x(2 * O, I), undefined], flops: 4 * I * O },
+    { op: "linear", shape: `decode, N 1, I ${I}, O ${16 * O}`, args: [x(1, I), x(16 * O, I), undefined], flops: 32 * I * O },
     { op: "linear_quantized", shape: `nf4, ${product}`, args: [x(N, I), ...nf4, undefined, NF4, BLOCK, O, 0], flops: 2 * N * I * O },
     {
       op: "linear_quantized",

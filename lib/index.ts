@@ -1,8 +1,23 @@
 // Public names.
+export { LoraAdapter } from "./adapters/lora.js";
+export type { LoraConfig } from "./adapters/lora-config.js";
 export { backward, backwardAsync, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
 export { Capture, type Device, type DeviceMemory, type DeviceOptions, defaultDevice, device } from "./core/device.js";
 export { AnymalError } from "./core/errors.js";
 export { seed } from "./core/random.js";
 export { keep, scope } from "./core/scope.js";
 export { type DType, Tensor, type TensorData, type TensorOptions } from "./core/tensor.js";
+export { Checkpoint } from "./io/checkpoint.js";
+export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
+export { AnyMAL, type AnyMALBatch, type AnyMALOptions } from "./models/anymal.js";
+export { LlamaForCausalLM, type LlamaInput, type LlamaOptions, type LlamaOutput, type PretrainedOptions } from "./models/llama.js";
+export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";
+export { LinearProjector, type LinearProjectorConfig, type Projector, ResamplerProjector } from "./models/projector.js";
+export { Resampler, type ResamplerConfig } from "./models/resampler.js";
+export { KVCache } from "./nn/kv-cache.js";
+export { Module } from "./nn/module.js";
+export { type Quantization, Weights } from "./nn/weights.js";
 export * from "./ops/index.js";
+export { accumulate } from "./train/accumulation.js";
+export { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./train/optimizer.js";
+export * as schedules from "./train/schedule.js";

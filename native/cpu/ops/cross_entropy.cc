@@ -83,9 +83,10 @@ void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In t
   const int64_t rows = x.rows(), C = x.cols(), V = w.dim(0);
   const int32_t* at = target.as<int32_t>();
   check_targets(at, rows, V, ignore);
-  // Logits of a chunk in f32: about 8 MB, in cache for the passes over them.
-  int64_t chunk = (2 << 20) / (V > 0 ? V : 1);
-  chunk = chunk < 16 ? 16 : chunk;
+  // A chunk's logits take at most 64 MiB in f32 (or 64 rows): the head is packed anew for every chunk, which few rows would not repay.
+  int64_t chunk = (16 << 20) / (V > 0 ? V : 1);
+  chunk = chunk < 64 ? 64 : chunk;
+  chunk = chunk < rows ? chunk : rows;
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     const int64_t element = sizeof(T);

@@ -1,0 +1,225 @@
+// Text to ids and back, as transformers does it: tokenizer.json through @huggingface/tokenizers, or sentencepiece's tokenizer.model.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
+import { AnymalError } from "../core/errors.js";
+import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
+import { SentencePiece } from "./sentencepiece.js";
+
+export class TokenizerError extends AnymalError {
+  override readonly name = "TokenizerError";
+  constructor(message: string, options?: ErrorOptions) {
+    super("E_TOKENIZER", message, options);
+  }
+}
+
+export interface EncodeOptions {
+  /** What the tokenizer puts around a text, e.g. <s> in front. Default true. */
+  addSpecialTokens?: boolean;
+}
+export interface DecodeOptions {
+  skipSpecialTokens?: boolean;
+}
+export interface BatchOptions extends EncodeOptions {
+  side?: "left" | "right";
+}
+export interface TokenBatch {
+  inputIds: number[][];
+  attentionMask: number[][];
+}
+
+type Json = Record<string, unknown>;
+
+/** What stands behind a tokenizer: one of the two file formats. */
+interface Engine {
+  readonly size: number;
+  encode(text: string, addSpecialTokens: boolean): number[];
+  decode(ids: readonly number[], skipSpecialTokens: boolean): string;
+  idOf(token: string): number | undefined;
+}
+
+export class Tokenizer {
+  readonly bosToken: string | undefined;
+  readonly eosToken: string | undefined;
+  readonly padToken: string | undefined;
+  readonly unkToken: string | undefined;
+  readonly #engine: Engine;
+  readonly #chat: ChatTemplate | undefined;
+
+  private constructor(engine: Engine, config: Json, chatSource: string | undefined) {
+    this.#engine = engine;
+    this.bosToken = tokenText(config.bos_token);
+    this.eosToken = tokenText(config.eos_token);
+    this.padToken = tokenText(config.pad_token);
+    this.unkToken = tokenText(config.unk_token);
+    const special = { bos_token: this.bosToken, eos_token: this.eosToken, pad_token: this.padToken, unk_token: this.unkToken };
+    const known = Object.fromEntries(Object.entries(special).filter(([, token]) => token !== undefined)) as Record<string, string>;
+    this.#chat = chatSource === undefined ? undefined : new ChatTemplate(chatSource, known);
+  }
+
+  /** From a folder with tokenizer.json or tokenizer.model, and tokenizer_config.json beside it. */
+  static fromPretrained(folder: string): Tokenizer {
+    const config = { ...readJson(folder, "special_tokens_map.json"), ...readJson(folder, "tokenizer_config.json") };
+    const chat = ChatTemplate.sourceIn(folder, config);
+    const model = join(folder, "tokenizer.model");
+    const json = readJson(folder, "tokenizer.json");
+    if (json) return new Tokenizer(hubEngine(json, config, folder), config, chat);
+    if (existsSync(model)) return new Tokenizer(sentencePieceEngine(new SentencePiece(readFileSync(model)), config), config, chat);
+    throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
+  }
+
+  get vocabSize(): number {
+    return this.#engine.size;
+  }
+  get bosTokenId(): number | undefined {
+    return this.#idOf(this.bosToken);
+  }
+  get eosTokenId(): number | undefined {
+    return this.#idOf(this.eosToken);
+  }
+  get padTokenId(): number | undefined {
+    return this.#idOf(this.padToken);
+  }
+  get unkTokenId(): number | undefined {
+    return this.#idOf(this.unkToken);
+  }
+  tokenToId(token: string): number | undefined {
+    return this.#engine.idOf(token);
+  }
+
+  encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
+    return this.#engine.encode(text, addSpecialTokens);
+  }
+  decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
+    return this.#engine.decode(ids, skipSpecialTokens);
+  }
+
+  /** Rows of equal length, padded with the pad token (eos where there is none). */
+  encodeBatch(texts: readonly string[], { side = "left", ...options }: BatchOptions = {}): TokenBatch {
+    const rows = texts.map((text) => this.encode(text, options));
+    const longest = rows.reduce((most, { length }) => Math.max(most, length), 0);
+    const pad = this.padTokenId ?? this.eosTokenId ?? 0;
+    const padded = (row: number[], fill: number) => {
+      const filler = new Array<number>(longest - row.length).fill(fill);
+      return side === "left" ? [...filler, ...row] : [...row, ...filler];
+    };
+    return {
+      inputIds: rows.map((row) => padded(row, pad)),
+      attentionMask: rows.map((row) =>
+        padded(
+          row.map(() => 1),
+          0,
+        ),
+      ),
+    };
+  }
+
+  /** The prompt of a conversation, special tokens written out: encode it with addSpecialTokens: false. */
+  applyChatTemplate(messages: readonly Message[], options: ChatOptions = {}): string {
+    if (!this.#chat)
+      throw new ChatTemplateError(
+        "expected chat_template.jinja or a chat_template in tokenizer_config.json, got neither; pass plain text instead",
+      );
+    return this.#chat.render(messages, options);
+  }
+
+  #idOf(token: string | undefined): number | undefined {
+    return token === undefined ? undefined : this.#engine.idOf(token);
+  }
+}
+
+/** Tokens stand as plain text or as {content, lstrip, ...}. */
+function tokenText(token: unknown): string | undefined {
+  if (typeof token === "string") return token;
+  return (token as { content?: string } | null | undefined)?.content;
+}
+
+function readJson(folder: string, name: string): Json | undefined {
+  const file = join(folder, name);
+  if (!existsSync(file)) return undefined;
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch (cause) {
+    throw new TokenizerError(`expected ${file} to hold JSON, got something else (${(cause as Error).message}); fetch it again`, { cause });
+  }
+}
+
+function hubEngine(json: Json, config: Json, folder: string): Engine {
+  let hub: HubTokenizer;
+  try {
+    // The package cleans up spaces before punctuation unless told otherwise; transformers does not for BPE.
+    hub = new HubTokenizer(json, { ...config, clean_up_tokenization_spaces: false });
+    exactByteFallback(hub.decoder);
+  } catch (cause) {
+    throw new TokenizerError(
+      `expected ${join(folder, "tokenizer.json")} of a known kind, got one that fails (${(cause as Error).message})`,
+      { cause },
+    );
+  }
+  return {
+    size: hub.get_vocab(true).size,
+    encode: (text, addSpecialTokens) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids,
+    decode: (ids, skipSpecialTokens) =>
+      ids.length ? hub.decode([...ids], { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false }) : "",
+    idOf: (token) => hub.token_to_id(token),
+  };
+}
+
+/**
+ * A run of byte tokens is their text when it is UTF-8, and one replacement character per byte when it is not, as tokenizers has it; the package
+ * decodes what it can, and drops U+FEFF.
+ */
+function exactByteFallback(decoder: unknown): void {
+  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+  const decode = (bytes: Uint8Array) => {
+    try {
+      return utf8.decode(bytes);
+    } catch {
+      return "\ufffd".repeat(bytes.length);
+    }
+  };
+  const { decoders = [decoder] } = (decoder ?? {}) as { decoders?: unknown[] };
+  for (const step of decoders as ({ text_decoder?: unknown; config?: { type?: string } } | undefined)[]) {
+    if (step?.text_decoder && step.config?.type === "ByteFallback") step.text_decoder = { decode };
+  }
+}
+
+/** As LLaMA's tokenizer without a tokenizer.json: control tokens written in the text count as themselves, the text between is sentencepiece's. */
+function sentencePieceEngine(model: SentencePiece, config: Json): Engine {
+  const { add_bos_token: addBos = true, add_eos_token: addEos = false } = config;
+  const ids = Array.from({ length: model.size }, (_, id) => id);
+  const controls = new Map(ids.filter((id) => model.isControl(id)).map((id) => [model.pieceOf(id) as string, id]));
+  const pattern = new RegExp(`(${[...controls.keys()].map((token) => token.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|")})`);
+  const id = (token: unknown) => model.idOf(tokenText(token) ?? "");
+  const [bos, eos] = [id(config.bos_token) ?? id("<s>"), id(config.eos_token) ?? id("</s>")];
+  return {
+    size: model.size,
+    encode: (text, addSpecialTokens) => {
+      const inner = text.split(pattern).flatMap((part) => {
+        const control = controls.get(part);
+        return control === undefined ? model.encode(part) : [control];
+      });
+      if (!addSpecialTokens) return inner;
+      return [...(addBos && bos !== undefined ? [bos] : []), ...inner, ...(addEos && eos !== undefined ? [eos] : [])];
+    },
+    decode: (row, skipSpecialTokens) => {
+      const parts: string[] = [];
+      let plain: number[] = [];
+      const flush = () => {
+        if (plain.length) parts.push(model.decode(plain));
+        plain = [];
+      };
+      for (const token of row) {
+        if (!model.isControl(token)) {
+          plain.push(token);
+          continue;
+        }
+        flush();
+        if (!skipSpecialTokens) parts.push(model.pieceOf(token) as string);
+      }
+      flush();
+      return parts.join("");
+    },
+    idOf: (token) => model.idOf(token),
+  };
+}
