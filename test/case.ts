@@ -8,14 +8,24 @@ import { device } from "../lib/core/device.js";
 import type { DType, Tensor } from "../lib/core/tensor.js";
 import { SafetensorsFile } from "../lib/io/safetensors.js";
 
-export const fixtures = process.env.ANYMAL_FIXTURES ?? fileURLToPath(new URL("./fixtures", import.meta.url));
+const own = fileURLToPath(new URL("./fixtures", import.meta.url));
+/** Another set of the same cases, with other sizes, comes before this repository's; what it lacks is taken from here. */
+const sets = process.env.ANYMAL_FIXTURES ? [process.env.ANYMAL_FIXTURES, own] : [own];
 export const cpu = device("cpu");
 
 /** Names of the cases that fit, in order. A pattern that fits none is a mistake in the test. */
 export function caseNames(pattern: RegExp): string[] {
-  const names = readdirSync(fixtures).filter((name) => pattern.test(name) && existsSync(join(fixtures, name, "expected.json")));
-  if (!names.length) throw new Error(`no case in ${fixtures} fits ${pattern}`);
-  return names.sort();
+  for (const set of sets) {
+    const names = readdirSync(set).filter((name) => pattern.test(name) && existsSync(join(set, name, "expected.json")));
+    if (names.length) return names.sort();
+  }
+  throw new Error(`no case in ${sets.join(" or ")} fits ${pattern}`);
+}
+
+export function caseFolder(name: string): string {
+  const set = sets.find((folder) => existsSync(join(folder, name)));
+  if (!set) throw new Error(`no case ${name} in ${sets.join(" or ")}`);
+  return join(set, name);
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: the shape of expected.json differs from case to case
@@ -27,7 +37,7 @@ export class Case {
   #file: SafetensorsFile | undefined;
 
   constructor(readonly name: string) {
-    this.folder = join(fixtures, name);
+    this.folder = caseFolder(name);
     this.info = JSON.parse(readFileSync(join(this.folder, "expected.json"), "utf8"));
   }
 

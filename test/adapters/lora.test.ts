@@ -9,9 +9,9 @@ import { isTarget, loraConfig, parseLoraConfig, rankOf } from "../../lib/adapter
 import { backward, noGrad } from "../../lib/core/autograd.js";
 import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
-import { Case, caseNames, cpu, fixtures, largest, near } from "../case.js";
+import { Case, caseFolder, caseNames, cpu, largest, near } from "../case.js";
 
-const load = (name: string, options = {}) => LlamaForCausalLM.fromPretrained(join(fixtures, name), { device: cpu, ...options });
+const load = (name: string, options = {}) => LlamaForCausalLM.fromPretrained(caseFolder(name), { device: cpu, ...options });
 
 for (const name of caseNames(/^lora/)) {
   const c = new Case(name);

@@ -1,6 +1,5 @@
 // LoRA through a frozen 4-bit LLaMA (QLoRA, arXiv 2305.14314): a hundred steps leave no bytes behind and the frozen codes untouched; the bits do
 // not depend on the number of threads, on recomputing layers, or on yielding to the event loop; another seed gives another run.
-import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
@@ -9,7 +8,7 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import { linear, sum } from "../../lib/ops/index.js";
 import { AdamW } from "../../lib/train/optimizer.js";
-import { Case, caseNames, fixtures } from "../case.js";
+import { Case, caseNames } from "../case.js";
 
 const c = new Case(caseNames(/^llama2$/)[0]!);
 const input = { inputIds: c.rows("in.input_ids.right"), attentionMask: c.rows("in.attention_mask.right") };
@@ -39,7 +38,7 @@ async function frozenBytes(adapter: LoraAdapter): Promise<Map<string, Uint8Array
 
 async function train({ d, steps, seed: first = 5, recompute = false, yielding = false, afterStep }: Options): Promise<Result> {
   seed(first);
-  const llm = LlamaForCausalLM.fromPretrained(join(fixtures, c.name), { device: d, quantization: { format: "nf4", doubleQuant: true } });
+  const llm = LlamaForCausalLM.fromPretrained(c.folder, { device: d, quantization: { format: "nf4", doubleQuant: true } });
   llm.gradientCheckpointing = recompute;
   const adapter = LoraAdapter.apply(llm, { r: 4, alpha: 8, dropout: 0.25 }, { seed: first });
   const before = await frozenBytes(adapter);
@@ -94,7 +93,7 @@ test("the same bits on one thread and three, with layers recomputed, and with ba
 
 test("between two slices of a backward pass another graph may be recorded and walked", async () => {
   const w = Tensor.full([3, 3], 0.5, { device: one, requiresGrad: true });
-  const llm = LlamaForCausalLM.fromPretrained(join(fixtures, c.name), { device: one, trainable: true });
+  const llm = LlamaForCausalLM.fromPretrained(c.folder, { device: one, trainable: true });
   using loss = llm.forward(input, { labels }).loss as Tensor;
   const walking = backwardAsync(loss, { sliceMs: 0 });
   using other = Tensor.full([2, 3], 1, { device: one });

@@ -1,5 +1,4 @@
 // A miniature AnyMAL trained for ten steps per stage: losses, gradient norms, first gradients and final weights; what is frozen stays so.
-import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
@@ -14,7 +13,7 @@ import { Weights } from "../../lib/nn/weights.js";
 import type { TextPart } from "../../lib/text/splice.js";
 import { AdamW } from "../../lib/train/optimizer.js";
 import { cosine } from "../../lib/train/schedule.js";
-import { Case, caseNames, cpu, fixtures, largest } from "../case.js";
+import { Case, caseFolder, caseNames, cpu, largest } from "../case.js";
 
 type Named = Map<string, Tensor>;
 
@@ -48,7 +47,7 @@ interface Setup {
 
 function setup(name: string): Setup {
   const c = new Case(name);
-  const llm = LlamaForCausalLM.fromPretrained(join(fixtures, c.info.base), { device: cpu });
+  const llm = LlamaForCausalLM.fromPretrained(caseFolder(c.info.base), { device: cpu });
   const {
     dim,
     depth,
