@@ -254,6 +254,7 @@ function recomputed(layer: DecoderLayer, x: Tensor, sequence: Sequence): Tensor 
 /** (B,C): each row's last token of (B,T,C). */
 function lastRows(hidden: Tensor, spans: readonly Span[]): Tensor {
   const [B, T, C] = hidden.shape as [number, number, number];
+  if (T === 1) return hidden.reshape([B, C]); // a decode step, which may be recorded: nothing comes from the host
   const index = Int32Array.from(spans, ({ end }, b) => b * T + Math.max(0, end - 1));
   return gatherRows(hidden.reshape([B * T, C]), Tensor.from(index, [B], { device: hidden.device }));
 }

@@ -1,0 +1,134 @@
+// Prefill once, then one recorded decode step per token. The host sees token ids (and logits, when something samples from them); positions,
+// cache and the token fed back live on the device.
+import { noGrad } from "../core/autograd.js";
+import type { Capture } from "../core/device.js";
+import { scope } from "../core/scope.js";
+import { Tensor } from "../core/tensor.js";
+import type { Ids, LlamaForCausalLM } from "../models/llama.js";
+import type { KVCache } from "../nn/kv-cache.js";
+import { argmax } from "../ops/index.js";
+import { GenerationError } from "./logits.js";
+import { Sampler, type SamplerOptions } from "./sampler.js";
+
+export interface GenerationOptions extends SamplerOptions {
+  /** Default 256. */
+  maxNewTokens?: number | undefined;
+  /** A row ends after one of these. Default: the model's own. */
+  eosTokenId?: number | readonly number[] | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** What the model has before it writes: rows of equal length, padded where attentionMask is 0. */
+export interface Prompt {
+  inputIds?: readonly ArrayLike<number>[];
+  /** (B,T,C) in place of ids: text and media rows spliced. */
+  inputsEmbeds?: Tensor;
+  attentionMask?: readonly ArrayLike<number>[];
+}
+
+interface State {
+  cache: KVCache;
+  /** (B,1) i32: the tokens that the next step reads. */
+  current: Tensor;
+  ids: number[][];
+  running: boolean[];
+}
+
+/**
+ * One entry per step: the new token of each row, undefined for rows that have ended. The ending token itself is yielded.
+ * Aborting throws the signal's reason; what was yielded stays valid.
+ */
+export async function* generateTokens(
+  llm: LlamaForCausalLM,
+  prompt: Prompt,
+  { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, signal, ...sampling }: GenerationOptions = {},
+): AsyncGenerator<(number | undefined)[]> {
+  if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 1))
+    throw new GenerationError("maxNewTokens", "an integer of at least 1", maxNewTokens);
+  const sampler = new Sampler(sampling);
+  const ends = new Set(typeof eosTokenId === "number" ? [eosTokenId] : eosTokenId);
+  const { batch, length } = sizeOf(prompt);
+  const total = length + maxNewTokens;
+  const room = llm.config.maxPositions - length;
+  if (room < 1)
+    throw new GenerationError("the prompt", `shorter than the model's context of ${llm.config.maxPositions} tokens`, `${length} tokens`);
+  signal?.throwIfAborted();
+  using cache = llm.createCache(batch, Math.min(total, llm.config.maxPositions));
+  using current = Tensor.from(new Int32Array(batch), [batch, 1], { device: llm.device, dtype: "i32" });
+  const ids = prompt.inputIds
+    ? prompt.inputIds.map((row, b) => unpadded(row, prompt.attentionMask?.[b]))
+    : Array.from({ length: batch }, () => []);
+  const state: State = { cache, current, ids, running: new Array<boolean>(batch).fill(true) };
+
+  let output = prefill(llm, prompt, cache, sampler.plain);
+  let step: Capture<Tensor> | undefined;
+  try {
+    for (let made = 0; made < Math.min(maxNewTokens, room); ++made) {
+      const tokens = await choose(output, sampler, state, made);
+      signal?.throwIfAborted();
+      for (const [b, token] of tokens.entries()) if (token !== undefined && ends.has(token)) state.running[b] = false;
+      yield tokens;
+      if (!state.running.some(Boolean) || made + 1 === Math.min(maxNewTokens, room)) return;
+      current.write(tokens.map((token) => token ?? 0));
+      if (made === 0) {
+        output.dispose();
+        step = record(llm, state, sampler.plain);
+        output = step.result;
+      } else cache.replayed(1);
+      (step as Capture<Tensor>).replay();
+    }
+  } finally {
+    output.dispose();
+    step?.dispose();
+  }
+}
+
+/** All new tokens of each row, the ending token left out. */
+export async function generate(llm: LlamaForCausalLM, prompt: Prompt, options: GenerationOptions = {}): Promise<number[][]> {
+  const ends = options.eosTokenId ?? llm.config.eosTokenIds;
+  const isEnd = (token: number) => (typeof ends === "number" ? token === ends : ends.includes(token));
+  const rows: number[][] = Array.from({ length: sizeOf(prompt).batch }, () => []);
+  for await (const tokens of generateTokens(llm, prompt, options)) {
+    for (const [b, token] of tokens.entries()) if (token !== undefined && !isEnd(token)) rows[b]?.push(token);
+  }
+  return rows;
+}
+
+function prefill(llm: LlamaForCausalLM, prompt: Prompt, cache: KVCache, plain: boolean): Tensor {
+  return noGrad(() => scope(() => picked(llm.forward(prompt, { cache, logits: "last" }).logits as Tensor, plain)));
+}
+
+/** Records the step once: it is not run until replayed. Recording advances the cache's host side like a run. */
+function record(llm: LlamaForCausalLM, { cache, current }: State, plain: boolean): Capture<Tensor> {
+  const inputIds: Ids = current;
+  return llm.device.capture(() =>
+    noGrad(() => scope(() => picked(llm.forward({ inputIds }, { cache, logits: "last" }).logits as Tensor, plain))),
+  );
+}
+
+/** (B) i32 of the most probable tokens where nothing else is asked of the logits, else the logits (B,V). */
+const picked = (logits: Tensor, plain: boolean): Tensor => (plain ? argmax(logits) : logits);
+
+async function choose(output: Tensor, sampler: Sampler, { ids, running }: State, made: number): Promise<(number | undefined)[]> {
+  const values = await output.data();
+  const width = values.length / running.length;
+  return running.map((runs, b) => {
+    if (!runs) return undefined;
+    const row = ids[b] as number[];
+    const token = sampler.plain
+      ? (values[b] as number)
+      : sampler.next((values as Float32Array).slice(b * width, (b + 1) * width), row, b, made);
+    row.push(token);
+    return token;
+  });
+}
+
+function sizeOf({ inputIds, inputsEmbeds }: Prompt): { batch: number; length: number } {
+  const [batch, length] = inputsEmbeds ? (inputsEmbeds.shape as [number, number]) : [inputIds?.length ?? 0, inputIds?.[0]?.length ?? 0];
+  if (!batch || !length)
+    throw new GenerationError("inputIds or inputsEmbeds", "given, with at least one token", `${batch} rows of ${length}`);
+  return { batch, length };
+}
+
+const unpadded = (row: ArrayLike<number>, mask: ArrayLike<number> | undefined): number[] =>
+  Array.from(row).filter((_, t) => !mask || mask[t]);

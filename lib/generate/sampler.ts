@@ -1,0 +1,61 @@
+// The next token of a row: the most probable one, or a draw that is a function of the seed, the row and the number of draws before it.
+import { isGreedy, type LogitsProcessor, processorsFor, type SamplingOptions, softmax } from "./logits.js";
+
+export interface SamplerOptions extends SamplingOptions {
+  /** The same seed gives the same tokens. Default: another one each time. */
+  seed?: number | undefined;
+}
+
+export class Sampler {
+  readonly #processors: readonly LogitsProcessor[];
+  readonly #seed: number;
+  readonly greedy: boolean;
+  /** Nothing looks at the logits but an argmax, which the device can do. */
+  readonly plain: boolean;
+
+  constructor(options: SamplerOptions) {
+    this.#processors = processorsFor(options);
+    this.greedy = isGreedy(options);
+    this.plain = this.greedy && this.#processors.length === 0;
+    this.#seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
+  }
+
+  /** `logits` is changed in place; `ids` is the row so far; `step` counts tokens written before. */
+  next(logits: Float32Array, ids: readonly number[], row: number, step: number): number {
+    for (const process of this.#processors) process(logits, ids);
+    if (this.greedy) return argmax(logits);
+    const probabilities = softmax(logits);
+    let left = uniform(this.#seed, row, step);
+    let last = 0;
+    for (const [token, p] of probabilities.entries()) {
+      if (p <= 0) continue;
+      last = token;
+      left -= p;
+      if (left < 0) return token;
+    }
+    return last;
+  }
+}
+
+function argmax(values: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < values.length; ++i) if ((values[i] as number) > (values[best] as number)) best = i;
+  return best;
+}
+
+/** [0, 1) from three integers: a few rounds of MurmurHash3's mixing (Appleby, public domain), 53 bits. */
+export function uniform(seed: number, row: number, step: number): number {
+  const mix = (h: number, k: number) => {
+    let x = Math.imul(k, 0xcc9e2d51);
+    x = Math.imul((x << 15) | (x >>> 17), 0x1b873593);
+    const y = h ^ x;
+    return (Math.imul((y << 13) | (y >>> 19), 5) + 0xe6546b64) | 0;
+  };
+  const finish = (h: number) => {
+    let x = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+    x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+    return (x ^ (x >>> 16)) >>> 0;
+  };
+  const state = [seed >>> 0, Math.floor(seed / 2 ** 32), row, step].reduce(mix, 0x9747b28c);
+  return (finish(state) * 2 ** 21 + (finish(mix(state, 1)) >>> 11)) / 2 ** 53;
+}

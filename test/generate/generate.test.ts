@@ -1,0 +1,125 @@
+// Generation against transformers' greedy ids and against the full forward pass: recorded steps, batches, endings, streams, aborting, memory.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { generate, generateTokens } from "../../lib/generate/generate.js";
+import { generateTexts, streamText, TextStream } from "../../lib/generate/text.js";
+import { noGrad } from "../../lib/index.js";
+import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { Tokenizer } from "../../lib/text/tokenizer.js";
+import { Case, caseFolder, caseNames, cpu } from "../case.js";
+
+const load = (c: Case) => LlamaForCausalLM.fromPretrained(c.folder, { device: cpu, dtype: "f32" });
+const cases = caseNames(/^(llama|mistral|qwen)/).map((name) => new Case(name));
+
+for (const c of cases.filter(({ info }) => info.generate)) {
+  const { single, batch_left_padded } = c.info.generate;
+  test(`${c.name}: greedy ids alone, in a batch padded on the left, and from embeddings`, async () => {
+    using llm = load(c);
+    for (const { prompt, new_ids } of single) {
+      const options = { maxNewTokens: new_ids.length, eosTokenId: [] };
+      assert.equal(await generate(llm, { inputIds: [prompt] }, options), [new_ids]);
+      using inputsEmbeds = noGrad(() => llm.embed([prompt]));
+      assert.equal(await generate(llm, { inputsEmbeds }, options), [new_ids]);
+    }
+    const { input_ids: inputIds, attention_mask: attentionMask, new_ids } = batch_left_padded;
+    assert.equal(await generate(llm, { inputIds, attentionMask }, { maxNewTokens: new_ids[0].length, eosTokenId: [] }), new_ids);
+  });
+}
+
+const c = cases.find(({ info }) => info.generate) as Case;
+const { prompt, new_ids } = c.info.generate.single[0] as { prompt: number[]; new_ids: number[] };
+
+test("every step's token is the argmax of a full forward over everything before it", async () => {
+  using llm = load(c);
+  const ids = [...prompt];
+  for await (const [token] of generateTokens(llm, { inputIds: [prompt] }, { maxNewTokens: 8, eosTokenId: [] })) {
+    using logits = noGrad(() => llm.forward({ inputIds: [ids] }, { logits: "last" })).logits!;
+    const row = [...((await logits.data()) as Float32Array)];
+    assert.is(token, row.indexOf(Math.max(...row)));
+    ids.push(token!);
+  }
+});
+
+test("a row ends after its ending token, the others go on", async () => {
+  using llm = load(c);
+  const { input_ids: inputIds, attention_mask: attentionMask, new_ids: all } = c.info.generate.batch_left_padded;
+  const end = all[0][2];
+  const until = (row: number[]) => (row.includes(end) ? row.slice(0, row.indexOf(end)) : row);
+  const got = await generate(llm, { inputIds, attentionMask }, { maxNewTokens: all[0].length, eosTokenId: end });
+  assert.equal(got, all.map(until));
+});
+
+test("sampling: a seed repeats itself, a cold temperature is greedy, penalties keep tokens from coming back", async () => {
+  using llm = load(c);
+  const run = (options: object) => generate(llm, { inputIds: [prompt] }, { maxNewTokens: 12, eosTokenId: [], ...options });
+  assert.equal(await run({ temperature: 1, seed: 4 }), await run({ temperature: 1, seed: 4 }));
+  assert.not.equal(await run({ temperature: 2, seed: 4 }), await run({ temperature: 2, seed: 5 }));
+  assert.equal(await run({ temperature: 1e-4, seed: 1 }), [new_ids.slice(0, 12)]);
+  const [once] = await run({ noRepeatNgramSize: 1 });
+  assert.is(new Set([...once!, ...prompt]).size, once!.length + new Set(prompt).size, "a token came twice");
+});
+
+test("aborting stops at once with the signal's reason, and memory returns to where it was", async () => {
+  using llm = load(c);
+  await generate(llm, { inputIds: [prompt] }, { eosTokenId: [] }); // the table of positions grows to its final length
+  await cpu.synchronize();
+  const before = cpu.memory();
+  const controller = new AbortController();
+  const seen: number[] = [];
+  try {
+    for await (const [token] of generateTokens(llm, { inputIds: [prompt] }, { eosTokenId: [], signal: controller.signal })) {
+      seen.push(token!);
+      if (seen.length === 4) controller.abort(new Error("enough"));
+    }
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as Error).message, "enough");
+  }
+  assert.equal(seen, new_ids.slice(0, 4));
+  for await (const _ of generateTokens(llm, { inputIds: [prompt] }, { eosTokenId: [] })) break; // leaving the loop is an end as well
+  await cpu.synchronize();
+  assert.is(cpu.memory().bytesInUse, before.bytesInUse);
+  assert.is(cpu.memory().tensors, before.tensors);
+});
+
+test("the context is the limit", async () => {
+  using llm = load(c);
+  const long = Array.from({ length: llm.config.maxPositions - 3 }, (_, i) => prompt[i % prompt.length]!);
+  assert.is((await generate(llm, { inputIds: [long] }, { maxNewTokens: 100, eosTokenId: [] }))[0]!.length, 3);
+  const tooLong = [...long, 1, 1, 1];
+  const error = await generate(llm, { inputIds: [tooLong] }, {}).catch((e) => e);
+  assert.is(error.code, "E_GENERATION");
+  assert.match(error.message, /context/);
+});
+
+const tokenizer = Tokenizer.fromPretrained(caseFolder("tokenizer-llama2"));
+
+test("a text stream gives each character once it is whole, and nothing of a stop string", () => {
+  const text = "Ünïcode ✓ 😀 then STOP and more";
+  const ids = tokenizer.encode(text, { addSpecialTokens: false });
+  for (const stop of [[], ["STOP"], ["never"], ["TOP", "STOPPED"]]) {
+    const stream = new TextStream(tokenizer, stop);
+    const pieces = ids.map((id) => (stream.stopped ? "" : stream.push(id)));
+    const got = pieces.join("") + stream.end();
+    const end = stop.map((s) => text.indexOf(s)).filter((at) => at >= 0);
+    assert.is(got, text.slice(0, end.length ? Math.min(...end) : undefined), String(stop));
+    assert.ok(!pieces.join("").includes("\ufffd"));
+    assert.is(stream.stopped, end.length > 0);
+  }
+});
+
+test("streams and batches of text agree", async () => {
+  using llm = load(c);
+  const inputIds = [prompt];
+  const options = { maxNewTokens: 15, eosTokenId: [] };
+  let streamed = "";
+  for await (const piece of streamText(llm, tokenizer, { inputIds }, options)) streamed += piece;
+  const [whole] = await generateTexts(llm, tokenizer, { inputIds }, options);
+  assert.is(streamed, whole);
+  const decoded = tokenizer.decode(new_ids.slice(0, 15), { skipSpecialTokens: true });
+  const letters = (text: string) => text.replace(/[^\x20-\x7e]/g, ""); // a random model writes bytes that are no UTF-8
+  assert.is(letters(streamed), letters(decoded));
+  assert.ok(letters(decoded).length > 3);
+});
+
+test.run();
