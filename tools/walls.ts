@@ -10,15 +10,16 @@ const LAYERS: Record<string, readonly string[]> = {
   nn: ["ops", "core", "io"],
   text: ["core", "io"],
   media: ["core", "io"],
+  data: ["media", "text", "io", "core"],
   models: ["nn", "ops", "core", "io", "text", "media"],
   adapters: ["models", "nn", "ops", "core", "io"],
-  data: ["media", "text", "io", "core"],
   generate: ["models", "adapters", "nn", "ops", "core", "io", "text", "media"],
-  train: ["models", "adapters", "generate", "data", "nn", "ops", "core", "io", "text", "media"],
-  eval: ["generate", "models", "data", "nn", "ops", "core", "io", "text", "media"],
+  anymal: ["generate", "adapters", "data", "models", "nn", "ops", "core", "io", "text", "media"],
+  train: ["anymal", "models", "adapters", "generate", "data", "nn", "ops", "core", "io", "text", "media"],
+  eval: ["anymal", "train", "adapters", "generate", "models", "data", "nn", "ops", "core", "io", "text", "media"],
   plan: ["models", "nn", "core", "io"],
-  serve: ["generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media", "plan"],
-  cli: ["serve", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media", "plan"],
+  serve: ["anymal", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media", "plan"],
+  cli: ["serve", "anymal", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media", "plan"],
 };
 const NATIVE_READERS = new Set(["core", "ops", "media"]);
 
