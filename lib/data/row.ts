@@ -1,0 +1,34 @@
+// What training and evaluation read: conversations whose turns mix text and media, whichever file they came from.
+import { AnymalError } from "../core/errors.js";
+import type { MediaPart } from "../media/part.js";
+
+export type Content = readonly (string | MediaPart)[];
+export type Role = "system" | "user" | "assistant";
+export interface Turn {
+  readonly role: Role;
+  readonly content: Content;
+}
+export interface Row {
+  /** For messages: "captions.jsonl:17". */
+  readonly where: string;
+  readonly turns: readonly Turn[];
+}
+
+/** E_ROW: one row is wrong, the others may be fine. E_DATA: the file as a whole cannot be used. */
+export class DataError extends AnymalError {
+  override readonly name = "DataError";
+  constructor(
+    code: "E_ROW" | "E_DATA",
+    readonly file: string,
+    /** Where in the file: a line of JSONL, the n-th row after a CSV's header, the n-th entry of a JSON list; counted from 1. */
+    readonly row: number | undefined,
+    readonly expected: string,
+    readonly got: string,
+    readonly remedy: string,
+    options?: ErrorOptions,
+  ) {
+    super(code, `${whereOf(file, row)}: expected ${expected}, got ${got}; ${remedy}`, options);
+  }
+}
+
+export const whereOf = (file: string, row: number | undefined): string => (row === undefined ? file : `${file}:${row}`);
