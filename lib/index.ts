@@ -9,7 +9,7 @@ export { keep, scope } from "./core/scope.js";
 export { type DType, Tensor, type TensorData, type TensorOptions } from "./core/tensor.js";
 export { Checkpoint } from "./io/checkpoint.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
-export { AnyMAL, type AnyMALBatch, type AnyMALOptions } from "./models/anymal.js";
+export { type AnyMALBatch, AnyMALNetwork, type AnyMALNetworkOptions } from "./models/anymal.js";
 export { LlamaForCausalLM, type LlamaInput, type LlamaOptions, type LlamaOutput, type PretrainedOptions } from "./models/llama.js";
 export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";
 export { LinearProjector, type LinearProjectorConfig, type Projector, ResamplerProjector } from "./models/projector.js";

@@ -8,7 +8,7 @@ import { setImmediate } from "node:timers/promises";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { backwardAsync, type Device, device, Tensor } from "../../lib/index.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
-import { AnyMAL, type AnyMALBatch } from "../../lib/models/anymal.js";
+import { type AnyMALBatch, AnyMALNetwork } from "../../lib/models/anymal.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import { ResamplerProjector } from "../../lib/models/projector.js";
@@ -51,7 +51,7 @@ export default async function loopLag({ level, threads }: SuiteOptions): Promise
   rmSync(folder, { recursive: true });
   const resampler = { form: "flamingo", dim: ENCODER.dim, depth: 4, heads: 4, dimHead: 64, latents: 32, frames: 4 } as const;
   const projector = new ResamplerProjector(Weights.fresh({ device: d, dtype: "bf16" }), resampler, CONFIG.hidden_size);
-  const model = new AnyMAL(llm, { image: projector });
+  const model = new AnyMALNetwork(llm, { image: projector });
   const lora = LoraAdapter.apply(llm, { r: 16, alpha: 32, dropout: 0.05 });
   using features = Tensor.full([BATCH, ENCODER.cells, ENCODER.dim], 0.5, { device: d, dtype: "bf16" });
   const ids = Array.from({ length: WORDS }, (_, i) => (i * 7919) % CONFIG.vocab_size);

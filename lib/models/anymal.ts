@@ -20,7 +20,7 @@ export interface AnyMALBatch {
   features: Readonly<Record<string, Tensor>>;
 }
 
-export interface AnyMALOptions extends Omit<LlamaOptions, "labels">, SpliceOptions {
+export interface AnyMALNetworkOptions extends Omit<LlamaOptions, "labels">, SpliceOptions {
   /** Score the labels of the text parts. */
   loss?: boolean;
 }
@@ -31,7 +31,7 @@ export interface Embedded {
   spliced: Spliced;
 }
 
-export class AnyMAL extends Module {
+export class AnyMALNetwork extends Module {
   llm: LlamaForCausalLM;
   projectors: Map<string, Projector>;
 
@@ -69,7 +69,7 @@ export class AnyMAL extends Module {
     });
   }
 
-  forward(batch: AnyMALBatch, { loss = true, side, maxLength, ...options }: AnyMALOptions = {}): LlamaOutput {
+  forward(batch: AnyMALBatch, { loss = true, side, maxLength, ...options }: AnyMALNetworkOptions = {}): LlamaOutput {
     return scope(() => {
       const { inputsEmbeds, spliced } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
       return this.llm.forward(

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { backward } from "../../lib/core/autograd.js";
 import type { Tensor } from "../../lib/core/tensor.js";
-import { AnyMAL, type AnyMALBatch, type MediaReference } from "../../lib/models/anymal.js";
+import { type AnyMALBatch, AnyMALNetwork, type MediaReference } from "../../lib/models/anymal.js";
 import { countTargets } from "../../lib/models/language-loss.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { ResamplerProjector } from "../../lib/models/projector.js";
@@ -39,7 +39,7 @@ function rowsOf(c: Case, at: string, placeholder: number): (TextPart | MediaRefe
 
 interface Setup {
   c: Case;
-  model: AnyMAL;
+  model: AnyMALNetwork;
   projector: ResamplerProjector;
   adapter: LoraAdapter | undefined;
   named: Named;
@@ -70,7 +70,7 @@ function setup(name: string): Setup {
     ffMult: ff_mult,
   } as const;
   const projector = new ResamplerProjector(Weights.fresh({ device: cpu }), config, llm.config.hiddenSize);
-  const model = new AnyMAL(llm, { image: projector });
+  const model = new AnyMALNetwork(llm, { image: projector });
   restore(projector, c, "stage1.init.projection.");
   return { c, model, projector, adapter: undefined, named: new Map(projector.namedParameters("projection")) };
 }
@@ -119,7 +119,7 @@ async function train(s: Setup, stage: "stage1" | "stage2"): Promise<void> {
   );
 }
 
-async function bytesOf(model: AnyMAL, trained: Named): Promise<Map<string, Float32Array>> {
+async function bytesOf(model: AnyMALNetwork, trained: Named): Promise<Map<string, Float32Array>> {
   const own = new Set(trained.values());
   const frozen = new Map<string, Float32Array>();
   for (const [name, p] of model.llm.namedParameters()) if (!own.has(p)) frozen.set(name, (await p.data()) as Float32Array);
