@@ -1,11 +1,11 @@
 // config.json of LLaMA and its close relatives, in both spellings: transformers 5 (`dtype`, `rope_parameters`) and the hub's older one
 // (`torch_dtype`, `rope_theta`, `rope_scaling`, optional keys left out).
 
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { AnymalError } from "../core/errors.js";
 import type { RopeScaling } from "../nn/rope.js";
 import type { ActivationKind } from "../ops/index.js";
+import { activationKind, ConfigError, flag, id, type Json, number, size } from "./config.js";
+
+export { ConfigError, readConfig, storedDType } from "./config.js";
 
 export interface LlamaConfig {
   vocabSize: number;
@@ -34,29 +34,7 @@ export interface LlamaConfig {
   padTokenId: number | undefined;
 }
 
-export class ConfigError extends AnymalError {
-  override readonly name = "ConfigError";
-  constructor(
-    readonly key: string,
-    readonly expected: string,
-    readonly got: unknown,
-  ) {
-    super("E_CONFIG", `config.json: expected "${key}" to be ${expected}, got ${JSON.stringify(got) ?? "nothing"}`);
-  }
-}
-
-type Json = Record<string, unknown>;
-
 const FAMILIES = ["llama", "mistral", "qwen2", "qwen3"] as const;
-const ACTIVATIONS: Record<string, ActivationKind> = {
-  silu: "silu",
-  swish: "silu",
-  gelu: "gelu",
-  gelu_pytorch_tanh: "gelu_tanh",
-  gelu_new: "gelu_tanh",
-  relu: "relu",
-};
-
 export function parseLlamaConfig(json: Json): LlamaConfig {
   const family = json.model_type ?? "llama";
   if (!FAMILIES.some((name) => name === family)) throw new ConfigError("model_type", `one of ${FAMILIES.join(", ")}`, family);
@@ -64,8 +42,6 @@ export function parseLlamaConfig(json: Json): LlamaConfig {
   const heads = size(json, "num_attention_heads");
   const kvHeads = size(json, "num_key_value_heads", heads);
   if (heads % kvHeads) throw new ConfigError("num_key_value_heads", `a divisor of num_attention_heads ${heads}`, kvHeads);
-  const activation = ACTIVATIONS[String(json.hidden_act ?? "silu")];
-  if (!activation) throw new ConfigError("hidden_act", `one of ${Object.keys(ACTIVATIONS).join(", ")}`, json.hidden_act);
   const attentionBias = flag(json, "attention_bias", false);
   return {
     vocabSize: size(json, "vocab_size"),
@@ -75,7 +51,7 @@ export function parseLlamaConfig(json: Json): LlamaConfig {
     heads,
     kvHeads,
     headDim: size(json, "head_dim", hiddenSize / heads),
-    activation,
+    activation: activationKind(json, "hidden_act", "silu"),
     rmsNormEps: number(json, "rms_norm_eps", 1e-6),
     maxPositions: size(json, "max_position_embeddings", 2048),
     ...rope(json),
@@ -89,19 +65,6 @@ export function parseLlamaConfig(json: Json): LlamaConfig {
     eosTokenIds: [json.eos_token_id].flat().flatMap((value) => id(value) ?? []),
     padTokenId: id(json.pad_token_id),
   };
-}
-
-export function readConfig(folder: string): Json {
-  const path = join(folder, "config.json");
-  const json: unknown = JSON.parse(readFileSync(path, "utf8"));
-  if (typeof json !== "object" || json === null) throw new ConfigError("config.json", "an object", json);
-  return json as Json;
-}
-
-/** The compute dtype that a checkpoint suggests. Half precision is widened to bf16's range: no device here computes in f16. */
-export function storedDType(json: Json): "f32" | "bf16" {
-  const name = String(json.dtype ?? json.torch_dtype ?? "float32").replace("torch.", "");
-  return name === "float32" ? "f32" : "bf16";
 }
 
 /** The outlier threshold of a checkpoint in LLM.int8; other quantisation methods than bitsandbytes' are refused here. */
@@ -145,23 +108,4 @@ function window(json: Json, family: unknown): number {
     return 0;
   }
   return size(json, "sliding_window");
-}
-
-function number(json: Json, key: string, fallback?: number): number {
-  const value = json[key] ?? fallback;
-  if (typeof value !== "number" || !Number.isFinite(value)) throw new ConfigError(key, "a number", json[key]);
-  return value;
-}
-function size(json: Json, key: string, fallback?: number): number {
-  const value = number(json, key, fallback);
-  if (!Number.isInteger(value) || value < 1) throw new ConfigError(key, "an integer >= 1", value);
-  return value;
-}
-function flag(json: Json, key: string, fallback: boolean): boolean {
-  const value = json[key] ?? fallback;
-  if (typeof value !== "boolean") throw new ConfigError(key, "true or false", value);
-  return value;
-}
-function id(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isInteger(value) && value >= 0 ? value : undefined;
 }

@@ -1,0 +1,73 @@
+// config.json of a Hugging Face folder, and the checked reading of its keys that every model shares.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { AnymalError } from "../core/errors.js";
+import type { ActivationKind } from "../ops/index.js";
+
+export type Json = Record<string, unknown>;
+
+export class ConfigError extends AnymalError {
+  override readonly name = "ConfigError";
+  constructor(
+    readonly key: string,
+    readonly expected: string,
+    readonly got: unknown,
+  ) {
+    super("E_CONFIG", `config.json: expected "${key}" to be ${expected}, got ${JSON.stringify(got) ?? "nothing"}`);
+  }
+}
+
+const ACTIVATIONS: Readonly<Record<string, ActivationKind>> = {
+  silu: "silu",
+  swish: "silu",
+  gelu: "gelu",
+  gelu_pytorch_tanh: "gelu_tanh",
+  gelu_new: "gelu_tanh",
+  quick_gelu: "quick_gelu",
+  relu: "relu",
+};
+
+export function readConfig(folder: string): Json {
+  const path = join(folder, "config.json");
+  const json: unknown = JSON.parse(readFileSync(path, "utf8"));
+  if (typeof json !== "object" || json === null) throw new ConfigError("config.json", "an object", json);
+  return json as Json;
+}
+
+/** The compute dtype that a checkpoint suggests. Half precision is widened to bf16's range: no device here computes in f16. */
+export function storedDType(json: Json): "f32" | "bf16" {
+  const name = String(json.dtype ?? json.torch_dtype ?? "float32").replace("torch.", "");
+  return name === "float32" ? "f32" : "bf16";
+}
+
+export function number(json: Json, key: string, fallback?: number): number {
+  const value = json[key] ?? fallback;
+  if (typeof value !== "number" || !Number.isFinite(value)) throw new ConfigError(key, "a number", json[key]);
+  return value;
+}
+/** An integer >= 1. */
+export function size(json: Json, key: string, fallback?: number): number {
+  const value = number(json, key, fallback);
+  if (!Number.isInteger(value) || value < 1) throw new ConfigError(key, "an integer >= 1", value);
+  return value;
+}
+export function flag(json: Json, key: string, fallback: boolean): boolean {
+  const value = json[key] ?? fallback;
+  if (typeof value !== "boolean") throw new ConfigError(key, "true or false", value);
+  return value;
+}
+export function id(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isInteger(value) && value >= 0 ? value : undefined;
+}
+export function activationKind(json: Json, key: string, fallback: string): ActivationKind {
+  const name = json[key] ?? fallback;
+  const kind = typeof name === "string" && Object.hasOwn(ACTIVATIONS, name) ? ACTIVATIONS[name] : undefined;
+  if (!kind) throw new ConfigError(key, `one of ${Object.keys(ACTIVATIONS).join(", ")}`, name);
+  return kind;
+}
+/** A config inside of the config, such as the towers' of a CLIPModel. */
+export function section(json: Json, key: string): Json {
+  const value = json[key];
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ConfigError(key, "an object", value);
+  return value as Json;
+}
