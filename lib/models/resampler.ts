@@ -25,6 +25,9 @@ export interface ResamplerConfig {
   frames?: number;
   /** OpenFlamingo: rows of the table that tells media items apart. */
   media?: number;
+  /** Standard deviation of fresh latents and tables. A table is added to features: it is drowned when it is far smaller than they are. */
+  latentStd?: number;
+  tableStd?: number;
   /** How Flamingo's table is stretched over more frames than it has: whether the first and last rows stay on the ends. */
   alignCorners?: boolean;
 }
@@ -149,10 +152,10 @@ export class Resampler extends Module {
   constructor(at: Weights, config: ResamplerConfig) {
     super();
     this.config = config;
-    const { dim, frames = 0, media = 0 } = config;
+    const { dim, frames = 0, media = 0, latentStd = 0.02, tableStd = 0.02 } = config;
     const { layers, finalNorm } = FORMS[config.form];
-    const table = (name: string, shape: number[]) => (shape[0] ? at.parameter(name, shape, { normal: 0.02 }) : undefined);
-    this.latents = at.parameter("latents", [config.latents, dim], { normal: 0.02 });
+    const table = (name: string, shape: number[]) => (shape[0] ? at.parameter(name, shape, { normal: tableStd }) : undefined);
+    this.latents = at.parameter("latents", [config.latents, dim], { normal: latentStd });
     this.frameTable = table(this.stateName("frameTable"), config.form === "flamingo" ? [frames, 1, dim] : [frames, dim]);
     this.mediaTimeEmbs = table("media_time_embs", [media, 1, dim]);
     this.layers = Array.from({ length: config.depth }, (_, i) => new ResamplerLayer(at.at(layers).at(i), config));
