@@ -100,23 +100,34 @@ export function drawBackground(draw: Draw): Background {
 }
 
 export function paint({ rgb, noise }: Background, things: readonly { look: Look; x: number; y: number }[], draw: Draw): Pixels {
-  const data = new Uint8Array(FRAME * FRAME * 3);
-  const canvas = new Float32Array(data.length);
-  for (let i = 0; i < canvas.length; i += 3) for (let c = 0; c < 3; ++c) canvas[i + c] = rgb[c]!;
-  for (const { look, x, y } of things) paintThing(canvas, look, x, y);
+  const canvas = new Float32Array(FRAME * FRAME * 3);
+  const [r, g, b] = rgb as [number, number, number];
   for (let i = 0; i < canvas.length; i += 3) {
-    // One draw is enough for three channels: ten bits each.
-    const bits = Math.floor(draw.uniform() * 2 ** 30);
-    for (let c = 0; c < 3; ++c)
-      data[i + c] = Math.max(0, Math.min(255, Math.round(canvas[i + c]! + noise * (((bits >> (10 * c)) & 1023) / 511.5 - 1))));
+    canvas[i] = r - noise;
+    canvas[i + 1] = g - noise;
+    canvas[i + 2] = b - noise;
   }
-  return { data, width: FRAME, height: FRAME };
+  for (const { look, x, y } of things) paintThing(canvas, look, x, y);
+  const data = new Uint8ClampedArray(canvas.length);
+  const step = noise / 511.5;
+  // xorshift, a pixel's three channels from one state: a draw each would take longer than all the rest.
+  let state = draw.below(2 ** 31) | 1;
+  for (let i = 0; i < canvas.length; i += 3) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    data[i] = canvas[i]! + step * (state & 1023);
+    data[i + 1] = canvas[i + 1]! + step * ((state >>> 10) & 1023);
+    data[i + 2] = canvas[i + 2]! + step * ((state >>> 20) & 1023);
+  }
+  return { data: new Uint8Array(data.buffer), width: FRAME, height: FRAME };
 }
 
 function paintThing(canvas: Float32Array, { form, rgb, size, angle, reach }: Look, x: number, y: number): void {
   const scale = size * form.unit;
   const [sin, cos] = [Math.sin(angle) / scale, Math.cos(angle) / scale];
   const [mx, my] = form.middle;
+  const [r, g, b] = rgb as [number, number, number];
   const [left, right] = [Math.max(0, Math.floor(x - reach - 1)), Math.min(FRAME - 1, Math.ceil(x + reach + 1))];
   const [top, bottom] = [Math.max(0, Math.floor(y - reach - 1)), Math.min(FRAME - 1, Math.ceil(y + reach + 1))];
   for (let row = top; row <= bottom; ++row) {
@@ -127,7 +138,9 @@ function paintThing(canvas: Float32Array, { form, rgb, size, angle, reach }: Loo
       if (cover <= 0) continue;
       const at = 3 * (row * FRAME + column);
       const part = Math.min(1, cover);
-      for (let c = 0; c < 3; ++c) canvas[at + c]! += part * (rgb[c]! - canvas[at + c]!);
+      canvas[at]! += part * (r - canvas[at]!);
+      canvas[at + 1]! += part * (g - canvas[at + 1]!);
+      canvas[at + 2]! += part * (b - canvas[at + 2]!);
     }
   }
 }
