@@ -33,6 +33,7 @@ type Json = Record<string, unknown>;
 /** What stands behind a tokenizer: one of the two file formats. */
 interface Engine {
   readonly size: number;
+  readonly specialTokens: ReadonlyMap<string, number>;
   encode(text: string, addSpecialTokens: boolean): number[];
   decode(ids: readonly number[], skipSpecialTokens: boolean): string;
   idOf(token: string): number | undefined;
@@ -82,6 +83,13 @@ export class Tokenizer {
   }
   get unkTokenId(): number | undefined {
     return this.#idOf(this.unkToken);
+  }
+  /** Control tokens with their ids, as they are recognised when a text spells them. */
+  get specialTokens(): ReadonlyMap<string, number> {
+    return this.#engine.specialTokens;
+  }
+  get hasChatTemplate(): boolean {
+    return this.#chat !== undefined;
   }
   tokenToId(token: string): number | undefined {
     return this.#engine.idOf(token);
@@ -156,8 +164,10 @@ function hubEngine(json: Json, config: Json, folder: string): Engine {
       { cause },
     );
   }
+  const special = [...hub.get_added_tokens_decoder()].filter(([, token]) => token.special);
   return {
     size: hub.get_vocab(true).size,
+    specialTokens: new Map(special.map(([id, { content }]) => [content, id])),
     encode: (text, addSpecialTokens) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids,
     decode: (ids, skipSpecialTokens) =>
       ids.length ? hub.decode([...ids], { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false }) : "",
@@ -194,6 +204,7 @@ function sentencePieceEngine(model: SentencePiece, config: Json): Engine {
   const [bos, eos] = [id(config.bos_token) ?? id("<s>"), id(config.eos_token) ?? id("</s>")];
   return {
     size: model.size,
+    specialTokens: controls,
     encode: (text, addSpecialTokens) => {
       const inner = text.split(pattern).flatMap((part) => {
         const control = controls.get(part);
