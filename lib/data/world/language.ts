@@ -1,0 +1,175 @@
+// The tiny world in words: a caption, other ways to say the same, and what can be asked. A question has one short answer, and every question
+// of a kind has many possible answers, so that guessing does not help.
+import type { Draw } from "./draw.js";
+import { type AudioScene, COUNTS, type ImageScene, type ImuScene, PLACES, type Scene, type Thing, type VideoScene } from "./scenes.js";
+
+export interface Question {
+  /** What is asked for, e.g. "color" or "note". */
+  kind: string;
+  question: string;
+  answer: string;
+}
+
+/** Ways to ask for the caption. */
+export const CAPTION_PROMPTS: Readonly<Record<Scene["modality"], readonly string[]>> = {
+  image: ["describe the image.", "what is in the image?", "what do you see?"],
+  video: ["describe the video.", "what happens in the video?", "what do you see moving?"],
+  audio: ["describe the sound.", "what do you hear?", "what is played?"],
+  imu: ["describe the motion.", "what does the person do?", "how does the person move?"],
+};
+
+const named = ({ color, shape }: Thing): string => `a ${color} ${shape}`;
+const listed = (parts: readonly string[]): string => parts.join(" and ");
+
+/** One sentence, always in the same order of words; things in reading order. */
+export function caption(scene: Scene): string {
+  switch (scene.modality) {
+    case "image":
+      return `${listed(inReadingOrder(scene).map((thing) => `${named(thing)} at the ${thing.place}`))}.`;
+    case "video":
+      return `a ${scene.color} ${scene.shape} moving ${scene.direction} ${scene.pace}.`;
+    case "audio":
+      return `a ${scene.instrument} playing ${scene.count} ${scene.melody} notes from ${scene.note}.`;
+    case "imu":
+      return `a person ${scene.activity} ${scene.speed}, turning ${scene.turn}, ${scene.times}.`;
+  }
+}
+
+const inReadingOrder = ({ things }: ImageScene) => [...things].sort((a, b) => PLACES.indexOf(a.place) - PLACES.indexOf(b.place));
+
+/** The scene in one of several forms: what stands in a text where a medium stands later. `plain`: the share of captions. */
+export function description(scene: Scene, draw: Draw, plain = 0.5): string {
+  if (draw.chance(plain)) return caption(scene);
+  const forms = FORMS[scene.modality] as readonly ((scene: Scene, draw: Draw) => string)[];
+  return draw.pick(forms)(scene, draw);
+}
+
+const facts = (draw: Draw, sentences: readonly string[]): string => draw.shuffled(sentences).join(" ");
+type Form<S> = (scene: S, draw: Draw) => string;
+const IMAGE_FORMS: readonly Form<ImageScene>[] = [
+  (scene) =>
+    `${inReadingOrder(scene)
+      .map(({ color, shape, place }) => `${place}: ${color} ${shape}`)
+      .join("; ")}.`,
+  ({ things }, draw) => `${listed(draw.shuffled(things).map((thing) => `${named(thing)} at the ${thing.place}`))}.`,
+  ({ things }, draw) =>
+    facts(
+      draw,
+      things.flatMap(({ color, shape, place }) => [`the ${shape} is ${color}.`, `the ${shape} is at the ${place}.`]),
+    ),
+];
+const VIDEO_FORMS: readonly Form<VideoScene>[] = [
+  ({ color, shape, direction, pace }, draw) =>
+    facts(draw, [`the ${shape} is ${color}.`, `the ${shape} moves ${direction}.`, `the ${shape} moves ${pace}.`]),
+  ({ color, shape, direction, pace }) => `moving ${pace} ${direction}: a ${color} ${shape}.`,
+];
+const AUDIO_FORMS: readonly Form<AudioScene>[] = [
+  ({ instrument, note, count, melody }, draw) =>
+    facts(draw, [`a ${instrument} plays.`, `the first note is ${note}.`, `there are ${count} notes.`, `the notes are ${melody}.`]),
+  ({ instrument, note, count, melody }) => `${count} notes, ${melody}, from ${note}, ${instrument}.`,
+];
+const IMU_FORMS: readonly Form<ImuScene>[] = [
+  ({ activity, turn, speed, times }, draw) =>
+    facts(draw, [`the person is ${activity}.`, `the person is turning ${turn}.`, `it goes ${speed}.`, `it happens ${times}.`]),
+  ({ activity, turn, speed, times }) => `${times}, ${speed}, turning ${turn}: ${activity}.`,
+];
+const FORMS = { image: IMAGE_FORMS, video: VIDEO_FORMS, audio: AUDIO_FORMS, imu: IMU_FORMS } as const;
+
+export interface QuestionOptions {
+  /** Of an image that is held out: only questions about its first thing, which is the held-out pair. */
+  heldOnly?: boolean;
+}
+
+/** All that can be asked of a scene, each in one of its phrasings. */
+export function questions(scene: Scene, draw: Draw, { heldOnly = false }: QuestionOptions = {}): Question[] {
+  const ask = (kind: string, answer: string, ...phrasings: string[]): Question => ({ kind, question: draw.pick(phrasings), answer });
+  switch (scene.modality) {
+    case "image":
+      return imageQuestions(scene, ask, heldOnly);
+    case "video":
+      return [
+        ask("color", scene.color, `what color is the ${scene.shape}?`, "what color is the moving thing?"),
+        ask("shape", scene.shape, `what shape is the ${scene.color} thing?`, "what shape is the moving thing?"),
+        ask("direction", scene.direction, `which way does the ${scene.shape} move?`, "in which direction does it move?"),
+        ask("pace", scene.pace, `how fast does the ${scene.shape} move?`, "how fast does it move?"),
+      ];
+    case "audio":
+      return [
+        ask("instrument", scene.instrument, "which instrument plays?", "what instrument is it?"),
+        ask("note", scene.note, "which note comes first?", "on which note does it start?"),
+        ask("count", scene.count, "how many notes are there?", "how many notes are played?"),
+        ask("melody", scene.melody, "how do the notes go?", "what kind of melody is it?"),
+      ];
+    case "imu":
+      return [
+        ask("activity", scene.activity, "what is the person doing?", "which activity is it?"),
+        ask("turn", scene.turn, "which way does the person turn?", "where does the person turn?"),
+        ask("speed", scene.speed, "how quick is the person?", "at what speed does it happen?"),
+        ask("times", scene.times, "how often does it happen?", "how many times does it happen?"),
+      ];
+  }
+}
+
+type Ask = (kind: string, answer: string, ...phrasings: string[]) => Question;
+type Placed = ImageScene["things"][number];
+
+const row = ({ place }: Placed) => (place.startsWith("top") ? 0 : 1);
+const column = ({ place }: Placed) => (place.endsWith("left") ? 0 : 1);
+/** word: is a `word` b? */
+const RELATIONS: readonly [string, (a: Placed, b: Placed) => boolean][] = [
+  ["left of", (a, b) => column(a) < column(b)],
+  ["right of", (a, b) => column(a) > column(b)],
+  ["above", (a, b) => row(a) < row(b)],
+  ["below", (a, b) => row(a) > row(b)],
+];
+
+function imageQuestions({ things }: ImageScene, ask: Ask, heldOnly: boolean): Question[] {
+  const subjects = heldOnly ? things.slice(0, 1) : things;
+  const all = subjects.flatMap((thing) => {
+    const { color, shape, place } = thing;
+    return [
+      ask("color", color, `what color is the ${shape}?`, ...(things.length > 1 ? [`what color is the thing at the ${place}?`] : [])),
+      ask("shape", shape, `what shape is the ${color} thing?`, `what shape is the thing at the ${place}?`),
+      ask("place", place, `where is the ${shape}?`, `where is the ${color} thing?`),
+      ask("thing", named(thing), `what is at the ${place}?`),
+      ...relationsOf(thing, things).map(([word, other]) => ask("relation", named(thing), `what is ${word} the ${other.shape}?`)),
+    ];
+  });
+  if (heldOnly) return all;
+  return [...all, ask("number", COUNT_WORDS[things.length - 1] as string, "how many things are there?")];
+}
+const COUNT_WORDS = ["one", "two", ...COUNTS];
+
+/** Relations that lead from another thing to this one and to no other. */
+function relationsOf(thing: Placed, things: readonly Placed[]): [string, Placed][] {
+  return RELATIONS.flatMap(([word, holds]) =>
+    things
+      .filter((other) => other !== thing && holds(thing, other) && things.filter((t) => holds(t, other)).length === 1)
+      .map((other): [string, Placed] => [word, other]),
+  );
+}
+
+export interface DialogueOptions {
+  /** Questions after the context. Default 5. */
+  turns?: number;
+  /** The share of contexts in the caption's own form. */
+  plain?: number;
+}
+export interface Turn {
+  role: "user" | "assistant";
+  content: string;
+}
+
+/** A conversation about described scenes (of different modalities): the context stands before or after the first question. */
+export function dialogue(scenes: readonly Scene[], draw: Draw, { turns = 5, plain = 0.5 }: DialogueOptions = {}): Turn[] {
+  const context = scenes.map((scene) => description(scene, draw, plain)).join(" ");
+  const asked = draw.shuffled(scenes.flatMap((scene) => [...questions(scene, draw), captionQuestion(scene, draw)])).slice(0, turns);
+  return asked.flatMap(({ question, answer }, i): Turn[] => [
+    { role: "user", content: i > 0 ? question : draw.chance(0.6) ? `${question} ${context}` : `${context} ${question}` },
+    { role: "assistant", content: answer },
+  ]);
+}
+
+function captionQuestion(scene: Scene, draw: Draw): Question {
+  return { kind: "caption", question: draw.pick(CAPTION_PROMPTS[scene.modality]), answer: caption(scene) };
+}

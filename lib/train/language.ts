@@ -1,0 +1,55 @@
+// Language modelling from nothing, or on: next-token cross entropy over the scored tokens of text rows.
+import { AnymalError } from "../core/errors.js";
+import { countTargets } from "../models/language-loss.js";
+import type { LlamaForCausalLM } from "../models/llama.js";
+import { type OptimizeOptions, type OptimizeStep, optimize } from "./optimize.js";
+
+/** One text: ids, and the label of each (-100: not scored). */
+export interface TextRow {
+  ids: readonly number[];
+  labels?: readonly number[];
+}
+
+export interface LanguageOptions extends OptimizeOptions {
+  /** The rows of step k. */
+  batch: (step: number) => readonly TextRow[] | Promise<readonly TextRow[]>;
+}
+
+/** Trains what requires gradients in `model`. Rows are padded on the right; a row longer than the model's context is refused. */
+export async function* language(model: LlamaForCausalLM, { batch, ...options }: LanguageOptions): AsyncGenerator<OptimizeStep> {
+  yield* optimize(
+    model.namedParameters(),
+    async (step) => {
+      const rows = await batch(step);
+      const { inputIds, attentionMask, labels } = padded(rows, model.config.maxPositions);
+      const { loss } = model.forward({ inputIds, attentionMask }, { labels });
+      return { loss: loss!, items: countTargets(labels) };
+    },
+    options,
+  );
+}
+
+interface Padded {
+  inputIds: Int32Array[];
+  attentionMask: Uint8Array[];
+  labels: Int32Array[];
+}
+
+function padded(rows: readonly TextRow[], limit: number): Padded {
+  const length = Math.max(0, ...rows.map(({ ids }) => ids.length));
+  if (length > limit || length < 2)
+    throw new AnymalError(
+      "E_VALUE",
+      `language: expected rows of 2 to ${limit} tokens, the model's context, got ${length}; cut or drop the row`,
+    );
+  const filled = (values: readonly number[], fill: number) => {
+    const row = new Int32Array(length).fill(fill);
+    row.set(values);
+    return row;
+  };
+  return {
+    inputIds: rows.map(({ ids }) => filled(ids, 0)),
+    attentionMask: rows.map(({ ids }) => new Uint8Array(length).fill(1, 0, ids.length)),
+    labels: rows.map(({ ids, labels = ids }) => filled(labels, -100)),
+  };
+}

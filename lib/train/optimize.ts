@@ -1,0 +1,84 @@
+// The loop that every training from nothing shares: loss, gradients, one AdamW update. The loss is read one step late, so that the device always
+// has work while JavaScript waits for a number.
+import { backwardAsync } from "../core/autograd.js";
+import { AnymalError } from "../core/errors.js";
+import type { Tensor } from "../core/tensor.js";
+import { AdamW, decayMatricesOnly } from "./optimizer.js";
+import { cosine, type Schedule } from "./schedule.js";
+
+export interface OptimizeOptions {
+  steps: number;
+  learningRate: number;
+  /** Factor of the rate per step. Default: warm-up over a twentieth of the steps, then cosine to a twentieth of the rate. */
+  schedule?: Schedule;
+  weightDecay?: number;
+  betas?: readonly [number, number];
+  maxGradNorm?: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface OptimizeStep {
+  /** Counted from 1. */
+  step: number;
+  steps: number;
+  loss: number;
+  /** Before clipping. */
+  gradNorm: number;
+  learningRate: number;
+  /** What the loss was taken over (tokens, pairs), per second since the previous step. */
+  perSecond: number;
+}
+
+/** The loss of one step (1) f32 with its tape, and what it was taken over. */
+export interface StepLoss {
+  loss: Tensor;
+  items: number;
+}
+
+interface Pending {
+  step: number;
+  values: Promise<[number, number]>;
+  learningRate: number;
+  items: number;
+}
+
+/** Updates `parameters` once per call of `lossOf`. Leaving the loop early is fine: nothing is left allocated but the parameters. */
+export async function* optimize(
+  parameters: Iterable<readonly [string, Tensor]>,
+  lossOf: (step: number) => StepLoss | Promise<StepLoss>,
+  { steps, learningRate, schedule, weightDecay = 0.01, betas = [0.9, 0.98], maxGradNorm = 1, signal }: OptimizeOptions,
+): AsyncGenerator<OptimizeStep> {
+  const factor = schedule ?? cosine({ totalSteps: steps, warmupSteps: Math.ceil(steps / 20), floor: 0.05 });
+  using optimizer = new AdamW(decayMatricesOnly(parameters, weightDecay), { betas, maxGradNorm });
+  let last = performance.now();
+  let pending: Pending | undefined;
+  const settle = async ({ step, values, learningRate, items }: Pending): Promise<OptimizeStep> => {
+    const [loss, gradNorm] = await values;
+    if (!Number.isFinite(loss))
+      throw new AnymalError("E_DIVERGED", `training: expected a finite loss, got ${loss} at step ${step}; lower the learning rate`);
+    const now = performance.now();
+    const perSecond = (1000 * items) / (now - last);
+    last = now;
+    return { step, steps, loss, gradNorm, learningRate, perSecond };
+  };
+  try {
+    for (let step = 0; step < steps; ++step) {
+      signal?.throwIfAborted();
+      const { loss, items } = await lossOf(step);
+      await backwardAsync(loss);
+      const rate = learningRate * factor(step);
+      const norm = optimizer.step(rate);
+      optimizer.zeroGrad();
+      const values = Promise.all([loss.item(), norm.item()]);
+      values.catch(() => undefined); // told when it is awaited
+      for (const tensor of [loss, norm]) tensor.dispose();
+      const before = pending;
+      pending = { step: step + 1, values, learningRate: rate, items };
+      if (before) yield await settle(before);
+    }
+    if (pending) yield await settle(pending);
+  } finally {
+    optimizer.zeroGrad();
+    await pending?.values.catch(() => undefined);
+  }
+}
