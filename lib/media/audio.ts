@@ -1,5 +1,10 @@
 // Sounds: a part of a prompt, and its samples.
-import type { MediaSource } from "./source.js";
+import { native } from "../core/native.js";
+import { type DecodedPiece, decodePieces, unreadable } from "./compressed-audio.js";
+import { MediaError } from "./error.js";
+import { bytesOf, checkBytes, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
+import { isWav, readWavLayout, type WavLayout } from "./wav.js";
+import { checkLength, checkWindow } from "./window.js";
 
 export interface AudioOptions {
   /** Where to begin, in seconds. Default 0. */
@@ -8,7 +13,7 @@ export interface AudioOptions {
   seconds?: number;
   /** Refused when what is taken is longer. Default 600. */
   maxSeconds?: number;
-  /** Refused when the file is larger. Default 256 MiB. */
+  /** Refused when more bytes have to be read: of a WAV what is taken, else the file. Default 256 MiB. */
   maxBytes?: number;
 }
 export interface AudioPart {
@@ -23,7 +28,115 @@ export interface Sound {
   readonly sampleRate: number;
 }
 
-/** A sound for a prompt: a file (path, file: or data: URL, bytes) or samples. Nothing is read yet. */
+export const AUDIO_LIMITS = { maxSeconds: 600, maxBytes: 256 << 20 };
+
+/**
+ * A sound for a prompt: a WAV, FLAC, MP3, OGG, Opus or M4A, or the sound of an MP4 or WebM (path, file: or data: URL, bytes), or samples.
+ * Nothing is read yet.
+ */
 export function audio(source: MediaSource | Sound, options: AudioOptions = {}): AudioPart {
   return { modality: "audio", source, options };
+}
+
+/** The samples of a sound at the rate it was recorded with: the mean of its channels. Of a file that was cut, what is there. */
+export async function loadAudio({ source, options }: AudioPart, loading: Loading = {}): Promise<Sound> {
+  loading.signal?.throwIfAborted();
+  checkWindow(describe(source), options);
+  if (isSound(source)) return windowOf(source, options);
+  const { maxBytes } = { ...AUDIO_LIMITS, ...options };
+  const file = await openSource(source, maxBytes);
+  try {
+    const head = new Uint8Array(12);
+    await file.read(head, 0);
+    const layout = isWav(head) ? await readWavLayout(file, describe(source)) : undefined;
+    if (layout) return await readSamples(file, layout, describe(source), options, loading);
+  } finally {
+    await file.close();
+  }
+  return collect(decodePieces(await bytesOf(source, maxBytes, loading), describe(source), loading), describe(source), options);
+}
+
+/** The sound at another rate, through a polyphase filter; what lies above the lower of the two Nyquist rates is removed. */
+export async function resampled(sound: Sound, sampleRate: number): Promise<Sound> {
+  if (sound.sampleRate === sampleRate) return sound;
+  return { samples: new Float32Array(await native().media_resample(sound.samples, sound.sampleRate, sampleRate)), sampleRate };
+}
+
+const isSound = (source: unknown): source is Sound => typeof source === "object" && source !== null && "samples" in source;
+
+function windowOf({ samples, sampleRate }: Sound, options: AudioOptions): Sound {
+  if (!(samples instanceof Float32Array) || !samples.length || !(Number.isInteger(sampleRate) && sampleRate > 0))
+    throw new MediaError(
+      "E_MEDIA_FORMAT",
+      "samples",
+      "a Float32Array with at least one sample, and a whole sampleRate",
+      `${samples?.constructor?.name} of ${samples?.length} at ${sampleRate} Hz`,
+      "pass one channel from -1 to 1",
+    );
+  const { from, count } = framesTaken("samples", samples.length, sampleRate, options);
+  return finite("samples", { samples: samples.slice(from, from + count), sampleRate });
+}
+
+/** Which samples the options take of `frames`. */
+function framesTaken(what: string, frames: number, rate: number, options: AudioOptions): { from: number; count: number } {
+  if (frames === 0)
+    throw new MediaError("E_MEDIA_FORMAT", what, "at least one sample", "a header without sound", "record it again, or leave it out");
+  const from = Math.round((options.start ?? 0) * rate);
+  if (from >= frames)
+    throw new MediaError("E_MEDIA_OPTION", what, "start inside the sound", `${options.start} s of ${frames / rate} s`, "begin earlier");
+  const wanted = options.seconds === undefined ? frames : Math.max(1, Math.round(options.seconds * rate));
+  const count = Math.min(wanted, frames - from);
+  checkLength(what, count / rate, options.maxSeconds ?? AUDIO_LIMITS.maxSeconds);
+  return { from, count };
+}
+
+const STEP = 16 << 20;
+async function readSamples(file: RandomAccess, wav: WavLayout, what: string, options: AudioOptions, { signal }: Loading): Promise<Sound> {
+  const { from, count } = framesTaken(what, wav.frames, wav.sampleRate, options);
+  const size = count * wav.frameBytes;
+  checkBytes(what, size, options.maxBytes ?? AUDIO_LIMITS.maxBytes);
+  const bytes = new Uint8Array(size);
+  for (let at = 0; at < size; ) {
+    signal?.throwIfAborted();
+    const n = await file.read(bytes.subarray(at, at + STEP), wav.dataAt + from * wav.frameBytes + at);
+    if (n === 0) throw new MediaError("E_MEDIA_SOURCE", what, `${size} bytes`, `${at}`, "the file was cut while it was read: try again");
+    at += n;
+  }
+  const samples = new Float32Array(await native().media_pcm(bytes, wav.encoding, wav.channels));
+  const sound = { samples, sampleRate: wav.sampleRate };
+  return wav.isFloat ? finite(what, sound) : sound;
+}
+
+/** The pieces put together, as far as the options take them; the rest is not decoded. */
+async function collect(pieces: AsyncGenerator<DecodedPiece>, what: string, options: AudioOptions): Promise<Sound> {
+  const kept: Float32Array[] = [];
+  let [rate, frames, total] = [0, 0, 0];
+  for await (const piece of pieces) {
+    rate ||= piece.sampleRate;
+    if (piece.sampleRate !== rate) throw unreadable(what, `a change from ${rate} to ${piece.sampleRate} Hz`);
+    const from = Math.round((options.start ?? 0) * rate);
+    const end = options.seconds === undefined ? Infinity : from + Math.max(1, Math.round(options.seconds * rate));
+    const taken = piece.samples.subarray(Math.max(0, from - frames), Math.max(0, end - frames));
+    frames += piece.samples.length;
+    total += taken.length;
+    checkLength(what, total / rate, options.maxSeconds ?? AUDIO_LIMITS.maxSeconds, "at least ");
+    if (taken.length) kept.push(taken);
+    if (frames >= end) break;
+  }
+  if (!frames) throw unreadable(what, "no sound in it");
+  if (!total) framesTaken(what, frames, rate, options);
+  const samples = new Float32Array(total);
+  let at = 0;
+  for (const piece of kept) {
+    samples.set(piece, at);
+    at += piece.length;
+  }
+  return { samples, sampleRate: rate };
+}
+
+function finite(what: string, sound: Sound): Sound {
+  const at = sound.samples.findIndex((v) => !Number.isFinite(v));
+  if (at >= 0)
+    throw new MediaError("E_MEDIA_FORMAT", what, "finite samples", `${sound.samples[at]} at sample ${at}`, "make the file again");
+  return sound;
 }

@@ -48,7 +48,7 @@ export async function bytesOf(source: MediaSource, maxBytes: number, { signal }:
   return path === undefined ? dataUrl(String(source), maxBytes) : readWhole(path, maxBytes, signal);
 }
 
-function checkBytes(source: unknown, bytes: number, maxBytes: number): void {
+export function checkBytes(source: unknown, bytes: number, maxBytes: number): void {
   if (bytes > maxBytes)
     throw new MediaError(
       "E_MEDIA_LIMIT",

@@ -1,0 +1,75 @@
+// Compressed sound, decoded piece by piece: memory stays within the limits, the event loop turns, an abort is heard.
+import { setImmediate as turn } from "node:timers/promises";
+import decode from "audio-decode";
+import { MediaError, reasonOf } from "./error.js";
+import type { Loading } from "./source.js";
+
+const PIECE = 32 << 10;
+export const KINDS = "WAV, FLAC, MP3, OGG, Opus, M4A, MP4, WebM, AAC, AIFF or CAF";
+
+type Kind = "flac" | "mp3" | "oga" | "opus" | "m4a" | "webm" | "aac" | "aiff" | "caf" | "wav";
+
+export interface DecodedPiece {
+  /** The mean of the channels. */
+  samples: Float32Array;
+  sampleRate: number;
+}
+
+/** What the first bytes say the file is. */
+export function kindOf(bytes: Uint8Array): Kind | undefined {
+  const text = (from: number, to: number): string => Buffer.from(bytes.subarray(from, to)).toString("latin1");
+  const head = text(0, 4);
+  if (head === "fLaC") return "flac";
+  if (head === "OggS") {
+    const page = text(0, 64);
+    return page.includes("OpusHead") ? "opus" : page.includes("\x7fFLAC") ? "flac" : "oga";
+  }
+  if (text(4, 8) === "ftyp") return "m4a";
+  if (head === "\x1aE\xdf\xa3") return "webm";
+  if (head === "FORM" && /^AIF[FC]$/.test(text(8, 12))) return "aiff";
+  if (head === "caff") return "caf";
+  if (head === "RIFF" && text(8, 12) === "WAVE") return "wav";
+  if (head.startsWith("ID3")) {
+    const length = [6, 7, 8, 9].reduce((n, i) => (n << 7) | (bytes[i]! & 0x7f), 0);
+    return kindOf(bytes.subarray(10 + length + (bytes[5]! & 0x10 ? 10 : 0))) ?? "mp3";
+  }
+  if (bytes[0] === 0xff && (bytes[1]! & 0xf6) === 0xf0) return "aac";
+  if (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0 && (bytes[1]! & 0x06) !== 0) return "mp3";
+  return undefined;
+}
+
+export async function* decodePieces(bytes: Uint8Array, what: string, { signal }: Loading): AsyncGenerator<DecodedPiece> {
+  const kind = kindOf(bytes);
+  if (!kind) throw unreadable(what, "no file of these kinds by its first bytes");
+  const decoder = await decode[kind]().catch((cause: unknown) => {
+    throw unreadable(what, reasonOf(cause), cause);
+  });
+  try {
+    for (let at = 0; at < bytes.length + PIECE; at += PIECE) {
+      signal?.throwIfAborted();
+      // The decoders keep views of what they get; a copy keeps the caller's bytes out of that.
+      const piece = at < bytes.length ? bytes.slice(at, at + PIECE) : undefined;
+      const { channelData, sampleRate } = await decoder(piece).catch((cause: unknown) => {
+        throw unreadable(what, reasonOf(cause), cause);
+      });
+      if (channelData[0]?.length) yield { samples: meanOf(channelData), sampleRate };
+      await turn();
+    }
+  } finally {
+    decoder.free();
+  }
+}
+
+function meanOf(channels: readonly Float32Array[]): Float32Array {
+  const mean = new Float32Array(channels[0]!.length);
+  for (let i = 0; i < mean.length; ++i) {
+    let sum = 0;
+    for (const channel of channels) sum += channel[i]!;
+    mean[i] = sum / channels.length;
+  }
+  return mean;
+}
+
+export function unreadable(what: string, got: string, cause?: unknown): MediaError {
+  return new MediaError("E_MEDIA_FORMAT", what, KINDS, got, "play it: the file is damaged or of another kind", { cause });
+}
