@@ -20,7 +20,7 @@ export class DataError extends AnymalError {
   constructor(
     code: "E_ROW" | "E_DATA",
     readonly file: string,
-    /** Where in the file: a line of JSONL, the n-th row after a CSV's header, the n-th entry of a JSON list; counted from 1. */
+    /** Where in the file, counted from 1: the line of JSONL or CSV, the n-th entry of a JSON list. */
     readonly row: number | undefined,
     readonly expected: string,
     readonly got: string,
