@@ -14,6 +14,11 @@ export interface Row {
   readonly turns: readonly Turn[];
 }
 
+/** Media in reading order: number n is the prompt's `{ media: n }`. */
+export function mediaOf({ turns }: Pick<Row, "turns">): MediaPart[] {
+  return turns.flatMap(({ content }) => content).filter((part): part is MediaPart => typeof part !== "string");
+}
+
 /** E_ROW: one row is wrong, the others may be fine. E_DATA: the file as a whole cannot be used. */
 export class DataError extends AnymalError {
   override readonly name = "DataError";

@@ -1,0 +1,109 @@
+// Which rows make up which batch: a function of the seed, the epoch and the position alone, so that a resumed run meets what an unbroken one would.
+import { expected } from "../core/errors.js";
+import { Draw } from "./world/draw.js";
+
+export interface BatchOptions {
+  batchSize: number;
+  seed?: number;
+  /** Default true: another order in every epoch. */
+  shuffle?: boolean;
+  /** One number a row; batches are then made of rows of similar length. */
+  lengths?: ArrayLike<number>;
+  /** The rest of an epoch that does not fill a batch: a smaller batch (the default), or left out. */
+  last?: "keep" | "drop";
+}
+
+/** Plain numbers, for a checkpoint. */
+export interface BatchState {
+  seed: number;
+  epoch: number;
+  /** Batches of the epoch that were given out. */
+  position: number;
+  rows: number;
+  batchSize: number;
+}
+
+/** Rows are sorted by length among this many batches at a time: enough to waste little padding, few enough to stay random. */
+const SORTED_TOGETHER = 50;
+
+/** An endless row of batches of row numbers, epoch after epoch. */
+export class Batches {
+  readonly seed: number;
+  #epoch = 0;
+  #position = 0;
+  #order: number[][] | undefined;
+
+  constructor(
+    readonly rows: number,
+    private readonly options: BatchOptions,
+  ) {
+    const { batchSize, seed = 0, lengths, last } = options;
+    if (!(Number.isInteger(rows) && rows > 0)) throw expected("E_VALUE", "batches", "at least one row", rows);
+    if (!(Number.isInteger(batchSize) && batchSize > 0)) throw expected("E_VALUE", "batchSize", "a positive integer", batchSize);
+    if (!Number.isInteger(seed)) throw expected("E_VALUE", "seed", "an integer", seed);
+    if (lengths && lengths.length !== rows) throw expected("E_VALUE", "lengths", `${rows}, one a row`, lengths.length);
+    if (last === "drop" && rows < batchSize)
+      throw expected("E_VALUE", "batches", `at least one whole batch of ${batchSize}`, `${rows} rows`, "lower batchSize, or keep the last");
+    this.seed = seed;
+  }
+
+  get batchesPerEpoch(): number {
+    const batches = this.rows / this.options.batchSize;
+    return this.options.last === "drop" ? Math.floor(batches) : Math.ceil(batches);
+  }
+  /** Of the batch that comes next. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  next(): number[] {
+    this.#order ??= this.#orderOf(this.#epoch);
+    const batch = this.#order[this.#position++]!;
+    if (this.#position === this.#order.length) {
+      this.#position = 0;
+      this.#epoch++;
+      this.#order = undefined;
+    }
+    return [...batch];
+  }
+
+  get state(): BatchState {
+    return { seed: this.seed, epoch: this.#epoch, position: this.#position, rows: this.rows, batchSize: this.options.batchSize };
+  }
+
+  /** Goes on where `state` was taken. Refuses one of other data, where the same numbers would mean other rows. */
+  restore(state: BatchState): void {
+    const { epoch, position } = state;
+    for (const [name, now] of [
+      ["seed", this.seed],
+      ["rows", this.rows],
+      ["batchSize", this.options.batchSize],
+    ] as const)
+      if (state[name] !== now)
+        throw expected(
+          "E_STATE",
+          `batches: ${name}`,
+          `${now} as now`,
+          state[name],
+          "resume with the data and options that the run began with",
+        );
+    const whole = [epoch, position].every((n) => Number.isInteger(n) && n >= 0);
+    if (!whole || position >= this.batchesPerEpoch)
+      throw expected("E_STATE", "batches", `a position below ${this.batchesPerEpoch}`, `epoch ${epoch}, position ${position}`);
+    [this.#epoch, this.#position, this.#order] = [epoch, position, undefined];
+  }
+
+  #orderOf(epoch: number): number[][] {
+    const { batchSize, shuffle = true, lengths } = this.options;
+    const draw = new Draw(this.seed, `epoch ${epoch}`);
+    const rows = Array.from({ length: this.rows }, (_, row) => row);
+    let order = shuffle ? draw.shuffled(rows) : rows;
+    if (lengths) order = cut(order, batchSize * SORTED_TOGETHER).flatMap((some) => some.sort((a, b) => lengths[b]! - lengths[a]! || a - b));
+    const batches = cut(order, batchSize).slice(0, this.batchesPerEpoch);
+    return lengths && shuffle ? draw.shuffled(batches) : batches;
+  }
+}
+
+function cut<T>(list: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));
+}

@@ -1,0 +1,107 @@
+// What is in a data file, and what is wrong with it, before anything is trained.
+import type { MediaPart, Modality } from "../media/part.js";
+import { fitParts, promptLength } from "../text/fit-parts.js";
+import { promptParts } from "../text/prompt.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { type CaptionOptions, readCaptions } from "./captions.js";
+import { readConversations } from "./conversations.js";
+import { MODALITIES } from "./media-files.js";
+import { recordsOf } from "./records.js";
+import { DataError, mediaOf, type Row, whereOf } from "./row.js";
+
+export interface CheckOptions {
+  /** Also renders every row as a prompt; lengths are then positions, otherwise characters of text. */
+  tokenizer?: Tokenizer;
+  /** Positions that a medium takes. Default 0. */
+  mediaLength?: (part: MediaPart) => number;
+  /** With a tokenizer: rows whose prompt leaves no room for an answer are problems, longer ones are counted. */
+  maxLength?: number;
+}
+export type DataKind = "captions" | "conversations";
+export interface CheckFileOptions extends CheckOptions, Omit<CaptionOptions, "onBadRow" | "onProblem"> {
+  /** Default: conversations where the first row has some. */
+  kind?: DataKind;
+}
+
+export interface Problem {
+  where: string;
+  message: string;
+}
+export interface CheckSummary {
+  /** Good ones. */
+  rows: number;
+  /** Questions with an answer. */
+  exchanges: number;
+  media: Record<Modality, number>;
+  problems: Problem[];
+  longest: { where: string; length: number; unit: "positions" | "characters" };
+  meanLength: number;
+  /** How many are longer than maxLength and will be cut. */
+  cut: number;
+}
+
+export async function checkFile(path: string, options: CheckFileOptions = {}): Promise<CheckSummary & { kind: DataKind }> {
+  const kind = options.kind ?? (await kindOf(path));
+  const problems: Problem[] = [];
+  const reading = { ...options, onBadRow: "skip" as const, onProblem: (problem: DataError) => problems.push(problemOf(path, problem)) };
+  let rows: Row[] = [];
+  try {
+    rows = kind === "captions" ? await readCaptions(path, reading) : await readConversations(path, reading);
+  } catch (cause) {
+    if (!(cause instanceof DataError)) throw cause;
+    if (!problems.length) problems.push(problemOf(path, cause)); // otherwise it says that no row is good
+  }
+  const summary = checkRows(rows, options);
+  return { kind, ...summary, problems: [...problems, ...summary.problems] };
+}
+
+export function checkRows(rows: readonly Row[], options: CheckOptions = {}): CheckSummary {
+  const unit = options.tokenizer ? ("positions" as const) : ("characters" as const);
+  const summary: CheckSummary = {
+    rows: 0,
+    exchanges: 0,
+    media: { image: 0, video: 0, audio: 0, imu: 0 },
+    problems: [],
+    longest: { where: "", length: 0, unit },
+    meanLength: 0,
+    cut: 0,
+  };
+  let sum = 0;
+  for (const row of rows) {
+    try {
+      const length = lengthOf(row, options);
+      if (length > (options.maxLength ?? Infinity)) summary.cut++;
+      if (length > summary.longest.length) summary.longest = { where: row.where, length, unit };
+      sum += length;
+    } catch (cause) {
+      summary.problems.push({ where: row.where, message: (cause as Error).message });
+      continue;
+    }
+    summary.rows++;
+    summary.exchanges += row.turns.filter(({ role }) => role === "assistant").length;
+    for (const { modality } of mediaOf(row)) summary.media[modality]++;
+  }
+  summary.meanLength = summary.rows ? sum / summary.rows : 0;
+  return summary;
+}
+
+/** Throws what is wrong with the row as a prompt. */
+function lengthOf(row: Row, { tokenizer, mediaLength = () => 0, maxLength = Infinity }: CheckOptions): number {
+  if (!tokenizer)
+    return row.turns.flatMap(({ content }) => content).reduce((n, part) => n + (typeof part === "string" ? part.length : 0), 0);
+  const media = mediaOf(row);
+  const length = (at: number) => mediaLength(media[at]!);
+  const parts = promptParts(tokenizer, row.turns, { where: row.where });
+  fitParts(parts, maxLength, length, row.where);
+  return promptLength(parts, length);
+}
+
+const problemOf = (path: string, problem: DataError): Problem => ({ where: whereOf(path, problem.row), message: problem.message });
+
+async function kindOf(path: string): Promise<DataKind> {
+  for await (const record of recordsOf(path)) {
+    if (record instanceof DataError) continue;
+    return "conversations" in record.fields || "messages" in record.fields ? "conversations" : "captions";
+  }
+  return "captions";
+}

@@ -1,0 +1,86 @@
+// What a feature depends on, as one hash: the medium's bytes, how it is read, and who encodes it.
+import { createHash, type Hash } from "node:crypto";
+import { readdir, stat } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { MediaPart } from "../media/part.js";
+import { type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
+
+/** A file that was written so recently may be written again without a change of its time. */
+const SETTLED_MS = 2000;
+/** Content hashes of files that have not changed since. */
+const known = new Map<string, { mark: string; hash: string }>();
+
+/** The key of a medium's features. `fingerprint` stands for processor and encoder, e.g. of folderFingerprint(). */
+export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
+  const hash = createHash("sha256");
+  addValue(hash, [modality, options, fingerprint]);
+  if (isSource(source)) hash.update(await sourceHash(source, loading));
+  else addValue(hash, source);
+  return hash.digest("hex");
+}
+
+/** Of a model folder: the content of its configurations and weights. */
+export async function folderFingerprint(folder: string, loading: Loading = {}): Promise<string> {
+  return folderHash(folder, loading, (name) => /\.(json|safetensors)$/.test(name));
+}
+
+const isSource = (source: unknown): source is MediaSource =>
+  typeof source === "string" || source instanceof URL || source instanceof Uint8Array || source instanceof ArrayBuffer;
+
+async function sourceHash(source: MediaSource, loading: Loading): Promise<string> {
+  const path = typeof source === "string" || source instanceof URL ? pathOf(source) : undefined;
+  if (path === undefined) return contentHash(source, loading);
+  const status = await stat(path, { bigint: true }).catch(() => undefined); // openSource words what is wrong
+  if (status?.isDirectory()) return folderHash(path, loading, () => true);
+  if (!status) return contentHash(source, loading);
+  const [place, mark] = [resolve(path), `${status.size} ${status.mtimeNs} ${status.ctimeNs} ${status.ino}`];
+  const before = known.get(place);
+  if (before?.mark === mark) return before.hash;
+  const hash = await contentHash(source, loading);
+  if (Date.now() - Number(status.mtimeMs) > SETTLED_MS) known.set(place, { mark, hash });
+  return hash;
+}
+
+async function folderHash(folder: string, loading: Loading, wanted: (name: string) => boolean): Promise<string> {
+  const hash = createHash("sha256");
+  const files = (await readdir(folder, { withFileTypes: true })).filter((entry) => !entry.isDirectory() && wanted(entry.name));
+  for (const name of files.map((entry) => entry.name).sort()) addValue(hash, [name, await sourceHash(join(folder, name), loading)]);
+  return hash.digest("hex");
+}
+
+async function contentHash(source: MediaSource, { signal }: Loading): Promise<string> {
+  const file = await openSource(source, Infinity);
+  try {
+    const hash = createHash("sha256");
+    const buffer = new Uint8Array(Math.min(file.size, 1 << 20));
+    for (let at = 0; at < file.size; ) {
+      signal?.throwIfAborted();
+      const n = await file.read(buffer, at);
+      if (!n) break;
+      hash.update(buffer.subarray(0, n));
+      at += n;
+    }
+    return hash.digest("hex");
+  } finally {
+    await file.close();
+  }
+}
+
+/** Values one after another, each with its type and size, so that no two rows of values read the same. */
+function addValue(hash: Hash, value: unknown): void {
+  if (ArrayBuffer.isView(value)) {
+    hash.update(`${value.constructor.name} ${value.byteLength};`);
+    hash.update(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+  } else if (typeof value === "object" && value !== null) {
+    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
+    if (!Array.isArray(value)) entries.sort(([a], [b]) => (a < b ? -1 : 1));
+    hash.update(`${Array.isArray(value) ? "list" : "object"} ${entries.length};`);
+    for (const [name, inner] of entries) {
+      addValue(hash, name);
+      addValue(hash, inner);
+    }
+  } else {
+    const text = String(value);
+    hash.update(`${typeof value} ${text.length};${text}`);
+  }
+}
