@@ -121,6 +121,10 @@ function resizedSize(from: Size, resize: Resize | undefined): Size {
 export function readPreprocessorConfig(folder: string): Record<string, unknown> {
   const path = join(folder, "preprocessor_config.json");
   if (!existsSync(path)) fail(folder, "preprocessor_config.json in the folder", "no such file", "copy it from the model's repository");
+  return readJsonFile(path);
+}
+
+export function readJsonFile(path: string): Record<string, unknown> {
   try {
     return JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {

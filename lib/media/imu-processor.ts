@@ -1,0 +1,65 @@
+// Motion recordings as IMU2CLIP takes them: one rate, one length.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { MediaError } from "./error.js";
+import { readJsonFile, readPreprocessorConfig } from "./image-processor.js";
+import { type ImuPart, type ImuRecording, loadImuAt } from "./imu.js";
+import type { MediaProcessor } from "./part.js";
+import type { Loading } from "./source.js";
+
+export interface ImuValues {
+  /** (N, 6, L): accelerometer x, y, z in m/s², gyroscope x, y, z in rad/s. */
+  data: Float32Array;
+  shape: [number, number, number];
+}
+
+export class ImuProcessor implements MediaProcessor<ImuPart> {
+  /** Hz */
+  readonly samplingRate: number;
+  /** Samples of one recording: a longer one is cut, a shorter one gets zeros at its end. */
+  readonly windowSamples: number;
+
+  constructor(config: Readonly<Record<string, unknown>> = {}, where = "preprocessor_config.json") {
+    this.samplingRate = positive(config.sampling_rate, 200, where, "sampling_rate");
+    this.windowSamples = positive(config.window_samples, 1000, where, "window_samples");
+    if (!Number.isInteger(this.windowSamples))
+      throw new MediaError("E_MEDIA_OPTION", where, "a whole number in window_samples", `${this.windowSamples}`, "1000 is IMU2CLIP's");
+  }
+
+  /** Reads preprocessor_config.json of a model folder; without one, the sampling_rate and window_samples of config.json. */
+  static fromPretrained(folder: string): ImuProcessor {
+    const own = join(folder, "preprocessor_config.json");
+    const config = join(folder, "config.json");
+    return existsSync(own) || !existsSync(config)
+      ? new ImuProcessor(readPreprocessorConfig(folder), own)
+      : new ImuProcessor(readJsonFile(config), config);
+  }
+
+  async process(parts: readonly ImuPart[], loading: Loading = {}): Promise<ImuValues> {
+    if (!parts.length) throw new MediaError("E_MEDIA_OPTION", "ImuProcessor", "at least one imu part", "none", "pass imu(…)");
+    return this.imuValues(await Promise.all(parts.map((part) => loadImuAt(part, this.samplingRate, loading))));
+  }
+
+  /** Recordings at the processor's rate. */
+  imuValues(recordings: readonly ImuRecording[]): ImuValues {
+    const length = this.windowSamples;
+    const data = new Float32Array(recordings.length * 6 * length);
+    for (const [i, { samples, sampleRate }] of recordings.entries()) {
+      if (sampleRate !== this.samplingRate)
+        throw new MediaError("E_MEDIA_OPTION", `recording ${i}`, `${this.samplingRate} Hz`, `${sampleRate} Hz`, "load it with loadImuAt()");
+      const count = samples.length / 6;
+      for (let c = 0; c < 6; ++c) data.set(samples.subarray(c * count, c * count + Math.min(count, length)), (i * 6 + c) * length);
+    }
+    return { data, shape: [recordings.length, 6, length] };
+  }
+
+  configJson(): Record<string, unknown> {
+    return { feature_extractor_type: "ImuProcessor", sampling_rate: this.samplingRate, window_samples: this.windowSamples };
+  }
+}
+
+function positive(value: unknown, fallback: number, where: string, key: string): number {
+  if (value === undefined) return fallback;
+  if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
+  throw new MediaError("E_MEDIA_OPTION", where, `${key} above 0`, JSON.stringify(value), "see the model's card");
+}
