@@ -7,17 +7,43 @@ export { AnymalError } from "./core/errors.js";
 export { seed } from "./core/random.js";
 export { keep, scope } from "./core/scope.js";
 export { type DType, Tensor, type TensorData, type TensorOptions } from "./core/tensor.js";
+export { Batches, type BatchOptions, type BatchState } from "./data/batches.js";
+export { CAPTION_PROMPTS, type CaptionOptions, readCaptions } from "./data/captions.js";
+export { type CheckFileOptions, type CheckOptions, type CheckSummary, checkFile, checkRows } from "./data/check.js";
+export { type ConversationOptions, readConversations } from "./data/conversations.js";
+export { FeatureCache, type FeatureCacheOptions, type Features } from "./data/feature-cache.js";
+export { featureKey, folderFingerprint } from "./data/feature-key.js";
+export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from "./data/row.js";
 export { Checkpoint } from "./io/checkpoint.js";
+export { saveModel } from "./io/model-folder.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
 export { type AnyMALBatch, AnyMALNetwork, type AnyMALNetworkOptions } from "./models/anymal.js";
+export { AutoEncoder } from "./models/auto-encoder.js";
+export { ClipModel } from "./models/clip.js";
+export {
+  type ClipConfig,
+  type ClipTextConfig,
+  type ClipVisionConfig,
+  parseClipConfig,
+  parseClipTextConfig,
+  parseClipVisionConfig,
+} from "./models/clip-config.js";
+export { ClipTextModel, type ClipTextOutput } from "./models/clip-text.js";
+export { ClipVisionModel } from "./models/clip-vision.js";
+export { ConfigError } from "./models/config.js";
+export type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./models/encoder.js";
+export { type Imu2ClipConfig, Imu2ClipModel, parseImu2ClipConfig } from "./models/imu2clip.js";
 export { LlamaForCausalLM, type LlamaInput, type LlamaOptions, type LlamaOutput, type PretrainedOptions } from "./models/llama.js";
 export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";
 export { LinearProjector, type LinearProjectorConfig, type Projector, ResamplerProjector } from "./models/projector.js";
 export { Resampler, type ResamplerConfig } from "./models/resampler.js";
+export { parseViClipConfig, type ViClipConfig, ViClipModel } from "./models/vi-clip.js";
 export { KVCache } from "./nn/kv-cache.js";
 export { Module } from "./nn/module.js";
 export { type Quantization, Weights } from "./nn/weights.js";
 export * from "./ops/index.js";
+export { fitParts, promptLength } from "./text/fit-parts.js";
+export { type PromptOptions, type PromptPart, promptParts } from "./text/prompt.js";
 export { accumulate } from "./train/accumulation.js";
 export { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./train/optimizer.js";
 export * as schedules from "./train/schedule.js";

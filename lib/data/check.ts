@@ -5,7 +5,6 @@ import { promptParts } from "../text/prompt.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CaptionOptions, readCaptions } from "./captions.js";
 import { readConversations } from "./conversations.js";
-import { MODALITIES } from "./media-files.js";
 import { recordsOf } from "./records.js";
 import { DataError, mediaOf, type Row, whereOf } from "./row.js";
 
@@ -41,11 +40,12 @@ export interface CheckSummary {
 }
 
 export async function checkFile(path: string, options: CheckFileOptions = {}): Promise<CheckSummary & { kind: DataKind }> {
-  const kind = options.kind ?? (await kindOf(path));
+  let kind = options.kind ?? "captions";
   const problems: Problem[] = [];
   const reading = { ...options, onBadRow: "skip" as const, onProblem: (problem: DataError) => problems.push(problemOf(path, problem)) };
   let rows: Row[] = [];
   try {
+    kind = options.kind ?? (await kindOf(path, options.signal));
     rows = kind === "captions" ? await readCaptions(path, reading) : await readConversations(path, reading);
   } catch (cause) {
     if (!(cause instanceof DataError)) throw cause;
@@ -98,8 +98,8 @@ function lengthOf(row: Row, { tokenizer, mediaLength = () => 0, maxLength = Infi
 
 const problemOf = (path: string, problem: DataError): Problem => ({ where: whereOf(path, problem.row), message: problem.message });
 
-async function kindOf(path: string): Promise<DataKind> {
-  for await (const record of recordsOf(path)) {
+async function kindOf(path: string, signal: AbortSignal | undefined): Promise<DataKind> {
+  for await (const record of recordsOf(path, signal)) {
     if (record instanceof DataError) continue;
     return "conversations" in record.fields || "messages" in record.fields ? "conversations" : "captions";
   }
