@@ -67,6 +67,10 @@ export class WordEncoder {
   readonly #known = new Map<string, number[]>();
   constructor(private readonly tokenizer: Tokenizer) {}
 
+  get size(): number {
+    return this.tokenizer.vocabSize;
+  }
+
   encode(text: string): number[] {
     return text.split(" ").flatMap((word) => {
       const ids = this.#known.get(word) ?? this.tokenizer.encode(word, { addSpecialTokens: false });

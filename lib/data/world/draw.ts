@@ -5,7 +5,7 @@ export class Draw {
 
   /** Draws of the same seed and label are the same; of another label, unrelated. */
   constructor(seed: number, label = "") {
-    let hash = 2166136261 ^ seed;
+    let hash = 2166136261;
     for (const char of `${seed}/${label}`) hash = Math.imul(hash ^ (char.codePointAt(0) as number), 16777619);
     this.#state = hash >>> 0;
   }

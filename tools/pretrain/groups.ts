@@ -1,0 +1,73 @@
+// Batches of scenes that differ from a neighbour in one attribute only. With random batches an encoder tells scenes apart by what is easiest
+// (colour, place) and never learns the rest: such negatives are what makes it look at each attribute in turn.
+import type { Draw } from "../../lib/data/world/draw.js";
+import { caption } from "../../lib/data/world/language.js";
+import {
+  ACTIVITIES,
+  COLORS,
+  COUNTS,
+  drawScene,
+  type ImageScene,
+  INSTRUMENTS,
+  isHeldOut,
+  MELODIES,
+  NOTES,
+  PLACES,
+  type Scene,
+  SHAPES,
+  SPEEDS,
+  TIMES,
+  TURNS,
+} from "../../lib/data/world/scenes.js";
+
+type Values = Readonly<Record<string, readonly string[]>>;
+/** What can be varied in a scene. Of an image: in its first thing. */
+const ATTRIBUTES: Readonly<Record<"image" | "audio" | "imu", Values>> = {
+  image: { shape: SHAPES, color: COLORS, place: PLACES },
+  audio: { instrument: INSTRUMENTS, note: NOTES, count: COUNTS, melody: MELODIES },
+  imu: { activity: ACTIVITIES, turn: TURNS, speed: SPEEDS, times: TIMES },
+};
+export type Encodable = keyof typeof ATTRIBUTES;
+export const attributesOf = (modality: Encodable): string[] => Object.keys(ATTRIBUTES[modality]);
+
+const valueIn = (scene: Scene, attribute: string): string =>
+  String((scene.modality === "image" ? scene.things[0]! : scene)[attribute as never]);
+
+/** The scene with each value of an attribute, itself among them; values that another thing of the picture has are left out. */
+export function variants(scene: Scene, attribute: string): Scene[] {
+  const values = ATTRIBUTES[scene.modality as Encodable][attribute] as readonly string[];
+  if (scene.modality !== "image") return values.map((value) => ({ ...scene, [attribute]: value }) as Scene);
+  const [first, ...others] = scene.things;
+  const taken = new Set(others.map((thing) => thing[attribute as keyof typeof thing] as string));
+  return values
+    .filter((value) => !taken.has(value))
+    .map((value) => ({ modality: "image", things: [{ ...first, [attribute]: value }, ...others] }) as ImageScene);
+}
+
+/** The same words, otherwise bound: colours, or places, of the first two things exchanged. */
+function exchanged(scene: ImageScene): Scene[] {
+  const [a, b, ...rest] = scene.things;
+  if (!a || !b) return [];
+  return [
+    { modality: "image", things: [{ ...a, color: b.color }, { ...b, color: a.color }, ...rest] },
+    { modality: "image", things: [{ ...a, place: b.place }, { ...b, place: a.place }, ...rest] },
+  ];
+}
+
+/** `size` scenes with captions of their own, no held-out combination among them. */
+export function groupedScenes(modality: Encodable, size: number, draw: Draw, things: readonly number[] = [1, 2, 2]): Scene[] {
+  const scenes = new Map<string, Scene>();
+  const attributes = attributesOf(modality);
+  for (let turn = draw.below(attributes.length); scenes.size < size; ++turn) {
+    const scene = drawScene(modality, draw, { held: "never", things: draw.pick(things) });
+    const group = [...variants(scene, attributes[turn % attributes.length]!), ...(scene.modality === "image" ? exchanged(scene) : [])];
+    for (const one of draw.shuffled(group)) if (scenes.size < size && !isHeldOut(one)) scenes.set(caption(one), one);
+  }
+  return [...scenes.values()];
+}
+
+/** Captions of every value of an attribute and which of them is true: a question to an encoder's two towers. */
+export function choices(scene: Scene, attribute: string): { captions: string[]; right: number } {
+  const list = variants(scene, attribute);
+  return { captions: list.map(caption), right: list.findIndex((one) => valueIn(one, attribute) === valueIn(scene, attribute)) };
+}
