@@ -93,13 +93,15 @@ export function drawLook({ color, shape }: Thing, draw: Draw): Look {
 export interface Background {
   rgb: readonly number[];
   noise: number;
+  /** Where the noise begins: frames of one clip share their grain. */
+  grain: number;
 }
 export function drawBackground(draw: Draw): Background {
   const grey = draw.between(20, 55);
-  return { rgb: [0, 1, 2].map(() => grey + draw.between(-6, 6)), noise: draw.between(2, 7) };
+  return { rgb: [0, 1, 2].map(() => grey + draw.between(-6, 6)), noise: draw.between(2, 7), grain: draw.below(2 ** 31) | 1 };
 }
 
-export function paint({ rgb, noise }: Background, things: readonly { look: Look; x: number; y: number }[], draw: Draw): Pixels {
+export function paint({ rgb, noise, grain }: Background, things: readonly { look: Look; x: number; y: number }[]): Pixels {
   const canvas = new Float32Array(FRAME * FRAME * 3);
   const [r, g, b] = rgb as [number, number, number];
   for (let i = 0; i < canvas.length; i += 3) {
@@ -111,7 +113,7 @@ export function paint({ rgb, noise }: Background, things: readonly { look: Look;
   const data = new Uint8ClampedArray(canvas.length);
   const step = noise / 511.5;
   // xorshift, a pixel's three channels from one state: a draw each would take longer than all the rest.
-  let state = draw.below(2 ** 31) | 1;
+  let state = grain;
   for (let i = 0; i < canvas.length; i += 3) {
     state ^= state << 13;
     state ^= state >>> 17;
@@ -166,5 +168,5 @@ export function renderImage(scene: ImageScene, draw: Draw): Pixels {
     const at = (far: boolean) => position(far, look.reach, scene.things.length === 1, draw);
     return { look, x: at(place % 2 === 1), y: at(place >= 2) };
   });
-  return paint(background, things, draw);
+  return paint(background, things);
 }

@@ -22,7 +22,7 @@ export function renderVideo({ color, shape, direction, pace }: VideoScene, draw:
     const gone = way * (i / (FRAMES - 1));
     const along = start + (forwards ? gone : way - gone);
     const horizontal = direction === "left" || direction === "right";
-    return paint(background, [{ look, x: horizontal ? along : across, y: horizontal ? across : along }], draw);
+    return paint(background, [{ look, x: horizontal ? along : across, y: horizontal ? across : along }]);
   });
   return { frames, fps: FPS };
 }
