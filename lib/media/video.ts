@@ -1,6 +1,10 @@
 // Videos: a part of a prompt, and the frames picked from it.
+import { checkFrames, pickFrames } from "./clip.js";
+import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
-import type { MediaSource } from "./source.js";
+import { isFrames, openClip, VIDEO_LIMITS } from "./open-clip.js";
+import { describe, type Loading, type MediaSource } from "./source.js";
+import { noticeSound } from "./video-sound.js";
 
 /** A decoded clip. */
 export interface Frames {
@@ -43,4 +47,58 @@ export interface VideoPart {
 /** A video for a prompt: a file, a folder of pictures in natural order, bytes, or decoded frames. Nothing is read yet. */
 export function video(source: MediaSource | Frames, options: VideoOptions = {}): VideoPart {
   return { modality: "video", source, options };
+}
+
+export interface LoadedVideo {
+  /** As many as were asked for; a clip with fewer repeats some, and then the same object stands there twice. */
+  frames: Pixels[];
+  /** The clip's rate, where it is known. */
+  fps?: number;
+  /** How much of the clip the frames stand for. */
+  seconds?: number;
+  /** Whether the file has a sound track, where that is known. */
+  hasSound?: boolean;
+}
+
+/**
+ * `frames` pictures that stand for the clip: it is cut into that many equal spans, and each gives the frame shown at its middle, which is
+ * frame floor((i + 0.5) · count / frames) where all last equally long. Only these are decoded (of an encoded stream also those that they
+ * build on). The same rule holds for every kind of source.
+ */
+export async function loadVideo(part: VideoPart, frames: number, loading: Loading = {}): Promise<LoadedVideo> {
+  const { source, options } = part;
+  const what = isFrames(source) ? "frames" : describe(source);
+  checkOptions(what, options, frames);
+  loading.signal?.throwIfAborted();
+  await using clip = await openClip(part, what, loading);
+  const { indices, fps, seconds } = pickFrames(clip.timeline, frames, options, what);
+  const maxSeconds = options.maxSeconds ?? VIDEO_LIMITS.maxSeconds;
+  if (seconds !== undefined && seconds > maxSeconds)
+    throw new MediaError("E_MEDIA_LIMIT", what, `at most ${maxSeconds} s`, `${seconds} s`, "choose a part with start and seconds");
+  if (clip.hasSound && options.audioTrack !== "part") noticeSound(part, what);
+  const distinct = [...new Set(indices)];
+  const pictures = await clip.decode(distinct, loading);
+  const at = new Map(distinct.map((index, i) => [index, pictures[i]!]));
+  const { hasSound } = clip;
+  return {
+    frames: indices.map((index) => at.get(index)!),
+    ...(fps !== undefined && { fps }),
+    ...(seconds !== undefined && { seconds }),
+    ...(hasSound !== undefined && { hasSound }),
+  };
+}
+
+function checkOptions(what: string, options: VideoOptions, frames: number): void {
+  const fail = (expected: string, got: unknown) => {
+    throw new MediaError("E_MEDIA_OPTION", what, expected, String(got), "see VideoOptions");
+  };
+  const { start = 0, audioTrack = "ignore" } = options;
+  if (!(Number.isSafeInteger(frames) && frames > 0)) fail("a whole number of frames from 1 on", frames);
+  if (!(Number.isFinite(start) && start >= 0)) fail("start from 0 on", start);
+  if (audioTrack !== "ignore" && audioTrack !== "part") fail('audioTrack "ignore" or "part"', audioTrack);
+  for (const name of ["seconds", "fps", "maxPixels", "maxFrames", "maxSeconds", "maxBytes"] as const) {
+    const value = options[name];
+    if (value !== undefined && !(value > 0)) fail(`${name} above 0`, value);
+  }
+  checkFrames(frames, options.maxFrames ?? VIDEO_LIMITS.maxFrames, what);
 }

@@ -1,0 +1,92 @@
+// A clip before it is decoded, and which of its frames stand for it. Every source of video is read as one of these.
+import { MediaError } from "./error.js";
+import type { Pixels } from "./image.js";
+import type { Loading } from "./source.js";
+
+/** Frame i is shown from ticks[i] to ticks[i + 1]; ticks[0] is 0. */
+export interface Timeline {
+  readonly ticks: Float64Array;
+  /** Undefined where nothing tells how long a frame lasts. */
+  readonly ticksPerSecond: number | undefined;
+}
+
+export interface Clip extends AsyncDisposable {
+  readonly timeline: Timeline;
+  readonly hasSound?: boolean;
+  /** The frames of these indices, which ascend and do not repeat. */
+  decode(indices: readonly number[], loading: Loading): Promise<Pixels[]>;
+}
+
+/** The part of a clip that is looked at. */
+export interface Window {
+  start?: number | undefined;
+  seconds?: number | undefined;
+}
+
+export interface Picks {
+  /** One for each frame asked for; a clip with fewer frames repeats some. */
+  indices: number[];
+  /** Of the clip. */
+  fps?: number;
+  /** Of the window. */
+  seconds?: number;
+}
+
+/** `count` frames that last equally long. */
+export function evenTimeline(count: number, fps: number | undefined): Timeline {
+  return { ticks: Float64Array.from({ length: count + 1 }, (_, i) => i), ticksPerSecond: fps };
+}
+
+/** Frames that last `durations` ticks each. */
+export function timelineOf(durations: readonly number[], ticksPerSecond: number): Timeline {
+  const ticks = new Float64Array(durations.length + 1);
+  for (const [i, duration] of durations.entries()) ticks[i + 1] = ticks[i]! + duration;
+  return { ticks, ticksPerSecond };
+}
+
+/**
+ * The window is cut into `frames` equal spans, and each gives the frame that is shown at its middle. Where all frames last equally long that
+ * is frame floor((i + 0.5) · count / frames).
+ */
+export function pickFrames(timeline: Timeline, frames: number, window: Window, what: string): Picks {
+  const { ticks, ticksPerSecond } = timeline;
+  const count = ticks.length - 1;
+  const end = ticks[count]!;
+  const from = inTicks(window.start ?? 0, ticksPerSecond, "start", what);
+  if (from >= end)
+    throw new MediaError(
+      "E_MEDIA_OPTION",
+      what,
+      `start before the end at ${end / (ticksPerSecond ?? 1)} s`,
+      `${window.start}`,
+      "pass a smaller start",
+    );
+  const length = Math.min(end - from, window.seconds === undefined ? Infinity : inTicks(window.seconds, ticksPerSecond, "seconds", what));
+  const indices: number[] = [];
+  for (let i = 0, frame = 0; i < frames; ++i) {
+    const middle = from + ((2 * i + 1) * length) / (2 * frames);
+    while (frame + 1 < count && ticks[frame + 1]! <= middle) ++frame;
+    indices.push(frame);
+  }
+  return ticksPerSecond === undefined ? { indices } : { indices, fps: (count * ticksPerSecond) / end, seconds: length / ticksPerSecond };
+}
+
+function inTicks(seconds: number, ticksPerSecond: number | undefined, option: string, what: string): number {
+  if (seconds === 0) return 0;
+  if (ticksPerSecond === undefined)
+    throw new MediaError("E_MEDIA_OPTION", what, `a frame rate for the option ${option}`, "none", "set the option fps");
+  const ticks = seconds * ticksPerSecond;
+  // 0.29 s at 100 per second is 29 ticks, not 28.999999999999996.
+  return Math.abs(ticks - Math.round(ticks)) < 1e-6 ? Math.round(ticks) : ticks;
+}
+
+export function checkFrames(count: number, maxFrames: number, what: string): void {
+  if (count > maxFrames)
+    throw new MediaError(
+      "E_MEDIA_LIMIT",
+      what,
+      `at most ${maxFrames} frames`,
+      `${count === Infinity ? "more" : count}`,
+      "raise the option maxFrames if you trust it",
+    );
+}

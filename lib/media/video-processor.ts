@@ -1,0 +1,97 @@
+// Videos as an encoder's input: frames picked evenly, each made into pixel values as preprocessor_config.json says for one picture.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { MediaError, reasonOf } from "./error.js";
+import type { Pixels } from "./image.js";
+import { ImageProcessor, readPreprocessorConfig } from "./image-processor.js";
+import type { EncoderInput, MediaProcessor } from "./part.js";
+import type { Loading } from "./source.js";
+import { loadVideo, type VideoPart } from "./video.js";
+
+export interface VideoProcessorOptions {
+  /** How many frames stand for a clip. */
+  frames: number;
+}
+
+export class VideoProcessor implements MediaProcessor<VideoPart> {
+  readonly frames: number;
+
+  constructor(
+    readonly imageProcessor: ImageProcessor,
+    { frames }: VideoProcessorOptions,
+  ) {
+    if (!(Number.isInteger(frames) && frames > 0)) fail("VideoProcessor", "frames from 1 on", String(frames), "8 is usual");
+    this.frames = frames;
+  }
+
+  /** Reads preprocessor_config.json of a model folder; the number of frames (num_frames) may also stand in its config.json. */
+  static fromPretrained(folder: string, options: Partial<VideoProcessorOptions> = {}): VideoProcessor {
+    const config = readPreprocessorConfig(folder);
+    const frames = options.frames ?? framesOf(config) ?? framesOf(modelConfig(folder));
+    if (frames === undefined)
+      fail(folder, "num_frames in preprocessor_config.json or config.json", "none", "pass the option frames, for instance 8");
+    return new VideoProcessor(new ImageProcessor(imageConfig(config), join(folder, "preprocessor_config.json")), { frames });
+  }
+
+  /** (N, frames, 3, H, W) */
+  async process(parts: readonly VideoPart[], loading: Loading = {}): Promise<EncoderInput> {
+    if (!parts.length) fail("VideoProcessor", "at least one video part", "none", "pass video(…)");
+    const clips: Float32Array[] = [];
+    let size: number[] = [];
+    // One after the other: a clip's pictures take far more memory than its pixel values.
+    for (const [i, part] of parts.entries()) {
+      const { frames } = await loadVideo(part, this.frames, loading);
+      const clip = await this.clipValues(frames);
+      loading.signal?.throwIfAborted();
+      const [height, width] = clip.shape.slice(-2);
+      if (i && (height !== size[2] || width !== size[3]))
+        fail(`video ${i}`, `${size[2]} × ${size[3]} after resizing`, `${height} × ${width}`, "this processor does not crop: pass one size");
+      size = clip.shape;
+      clips.push(clip.data);
+    }
+    const data = new Float32Array(clips.length * clips[0]!.length);
+    for (const [i, clip] of clips.entries()) data.set(clip, i * clip.length);
+    return { data, shape: [clips.length, ...size] };
+  }
+
+  /** Frames already picked: (F, 3, H, W). A picture that stands there several times is made once. */
+  async clipValues(frames: readonly Pixels[]): Promise<EncoderInput> {
+    const distinct = [...new Set(frames)];
+    const { data, shape } = await this.imageProcessor.pixelValues(distinct);
+    if (distinct.length === frames.length) return { data, shape };
+    const one = data.length / distinct.length;
+    const all = new Float32Array(frames.length * one);
+    for (const [i, frame] of frames.entries()) {
+      const at = distinct.indexOf(frame) * one;
+      all.set(data.subarray(at, at + one), i * one);
+    }
+    return { data: all, shape: [frames.length, ...shape.slice(1)] };
+  }
+}
+
+/** VideoMAE and ViCLIP write num_frames, some towers keep it one level down. */
+function framesOf(config: Record<string, unknown>): number | undefined {
+  const inner = (config.vision_config ?? {}) as Record<string, unknown>;
+  const frames = config.num_frames ?? inner.num_frames;
+  return frames === undefined ? undefined : Number(frames);
+}
+
+/** A video processor's file says the same things of each frame as an image processor's. */
+function imageConfig(config: Record<string, unknown>): Record<string, unknown> {
+  const type = config.image_processor_type ?? config.feature_extractor_type ?? config.video_processor_type;
+  return type === undefined ? config : { ...config, image_processor_type: String(type).replace(/VideoProcessor$/, "ImageProcessor") };
+}
+
+function modelConfig(folder: string): Record<string, unknown> {
+  const path = join(folder, "config.json");
+  if (!existsSync(path)) return {};
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    return fail(path, "JSON", reasonOf(cause), "copy it again from the model's repository");
+  }
+}
+
+function fail(where: string, expected: string, got: string, remedy: string): never {
+  throw new MediaError("E_MEDIA_OPTION", where, expected, got, remedy);
+}
