@@ -36,10 +36,7 @@ export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], 
     const text = content.map((part) => (typeof part === "string" ? part : `${MEDIUM}${media++}${MEDIUM_END}`)).join("");
     return { role, content: role === "assistant" ? answer(text, content, generation, where) : text };
   });
-  const rendered = tokenizer.hasChatTemplate
-    ? tokenizer.applyChatTemplate(messages, { addGenerationPrompt: generation })
-    : plain(tokenizer, messages);
-  const segments = cutAtMedia(rendered);
+  const segments = cutAtMedia(render(tokenizer, messages, generation));
   checkRendered(segments, media, generation ? 0 : messages.filter(({ role }) => role === "assistant").length, where);
   const encode = segmentEncoder(tokenizer);
   return segments.flatMap((segment, i): PromptPart[] => {
@@ -77,6 +74,36 @@ function answer(text: string, content: PromptTurn["content"], generation: boolea
   const [before, after] = [text.slice(0, text.indexOf(core)), text.slice(text.indexOf(core) + core.length)];
   return `${before}${ANSWER}${core}${ANSWER_END}${after}`;
 }
+
+function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean): string {
+  return tokenizer.hasChatTemplate
+    ? tokenizer.applyChatTemplate(messages, { addGenerationPrompt: generation })
+    : plain(tokenizer, messages);
+}
+
+/**
+ * White space that comes before an answer, but not with the prompt that asks for one: LLaMA 2 has "[/INST] answer" and "[/INST]". There the model
+ * writes it, so it is scored.
+ */
+function gapOf(tokenizer: Tokenizer): string {
+  let gap = gaps.get(tokenizer);
+  if (gap !== undefined) return gap;
+  gap = "";
+  const question = { role: "user", content: "x" };
+  try {
+    const asked = render(tokenizer, [question], true);
+    const [before = ""] = render(tokenizer, [question, { role: "assistant", content: `${ANSWER}x${ANSWER_END}` }], false).split(
+      ANSWER as string,
+    );
+    const rest = before.slice(asked.length);
+    if (before.startsWith(asked) && !rest.trim()) gap = rest;
+  } catch {
+    // A template that refuses so short a conversation; whatever it says of the real one was said before.
+  }
+  gaps.set(tokenizer, gap);
+  return gap;
+}
+const gaps = new WeakMap<Tokenizer, string>();
 
 /** Every exchange stands between bos and eos. A medium separates words by itself: blanks beside it would only be tokens of their own. */
 function plain(tokenizer: Tokenizer, messages: readonly Message[]): string {
@@ -159,10 +186,12 @@ function textPart({ text, answers }: Segment, tokenizer: Tokenizer, encode: (tex
   const ids = encode(text);
   if (!answers.length) return { ids };
   const labels = new Array<number>(ids.length).fill(IGNORE);
+  const gap = gapOf(tokenizer);
   const controls = new Set(tokenizer.specialTokens.values());
   const isControl = (id: number) => id === tokenizer.eosTokenId || (controls.has(id) && id !== tokenizer.unkTokenId);
   for (const [from, to] of answers) {
-    const start = shared(ids, encode(text.slice(0, from)));
+    const asked = text.slice(0, from);
+    const start = shared(ids, encode(asked.endsWith(gap) ? asked.slice(0, from - gap.length) : asked));
     const before = encode(text.slice(0, to));
     let end = shared(ids, before);
     if (end < Math.min(before.length, ids.length)) ++end; // a token that reaches over the border
