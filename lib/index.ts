@@ -17,11 +17,14 @@ export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from
 export { Checkpoint } from "./io/checkpoint.js";
 export { saveModel } from "./io/model-folder.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
+export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
 export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type VideoPart, video } from "./media/video.js";
 export { VideoProcessor, type VideoProcessorOptions } from "./media/video-processor.js";
 export { soundOf } from "./media/video-sound.js";
 export { type AnyMALBatch, AnyMALNetwork, type AnyMALNetworkOptions } from "./models/anymal.js";
 export { AutoEncoder } from "./models/auto-encoder.js";
+export { ClapAudioModel, type ClapAudioOptions, type ClapAudioOutput, melStatistics } from "./models/clap-audio.js";
+export { type ClapAudioConfig, parseClapAudioConfig } from "./models/clap-config.js";
 export { ClipModel } from "./models/clip.js";
 export {
   type ClipConfig,

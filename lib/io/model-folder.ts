@@ -5,12 +5,14 @@ import { noGrad } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
-import { saveSafetensors } from "./safetensors.js";
+import { type HostTensor, saveSafetensors } from "./safetensors.js";
 
 /** What saveModel needs of a Module. */
 export interface Saveable {
   namedParameters(): Iterable<[string, Tensor]>;
   modules(): readonly object[];
+  /** What the folder holds beside the parameters: buffers that other libraries look for. */
+  hostState?(): Iterable<[string, HostTensor]>;
 }
 
 const WEIGHTS = "model.safetensors";
@@ -38,7 +40,7 @@ export async function saveModel(
   const half = stored.some(([, tensor]) => tensor.dtype === "bf16") && !stored.some(([, tensor]) => tensor.dtype === "f32");
   const config = { ...configJson, dtype: half ? "bfloat16" : "float32" };
   try {
-    await saveSafetensors(temporary(WEIGHTS), stored, { format: "pt" });
+    await saveSafetensors(temporary(WEIGHTS), [...stored, ...(module.hostState?.() ?? [])], { format: "pt" });
     await writeFile(temporary(CONFIG), `${JSON.stringify(config, null, 2)}\n`);
     await rename(temporary(WEIGHTS), join(folder, WEIGHTS));
     await rename(temporary(CONFIG), join(folder, CONFIG));

@@ -65,6 +65,16 @@ export function activationKind(json: Json, key: string, fallback: string): Activ
   if (!kind) throw new ConfigError(key, `one of ${Object.keys(ACTIVATIONS).join(", ")}`, name);
   return kind;
 }
+/** As Hugging Face spells it. */
+export function activationName(kind: ActivationKind): string {
+  return kind === "gelu_tanh" ? "gelu_pytorch_tanh" : kind;
+}
+/** Attention heads, which share the width evenly. */
+export function headsOf(json: Json, key: string, width: number, fallback?: number): number {
+  const heads = size(json, key, fallback);
+  if (width % heads) throw new ConfigError(key, `a divisor of the width ${width}`, heads);
+  return heads;
+}
 /** A config inside of the config, such as the towers' of a CLIPModel. */
 export function section(json: Json, key: string): Json {
   const value = json[key];

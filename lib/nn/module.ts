@@ -20,6 +20,11 @@ export abstract class Module {
     return field.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
   }
 
+  /** Tensors that belong to the state but never train, such as running statistics; by state name. */
+  protected isBuffer(_name: string): boolean {
+    return false;
+  }
+
   #slots(): Slot[] {
     const slots: Slot[] = [];
     const fields = this as unknown as Record<string, unknown>;
@@ -76,7 +81,7 @@ export abstract class Module {
     for (const module of this.modules()) {
       for (const slot of module.#slots()) {
         const { value } = slot;
-        if (!(value instanceof Tensor) || (value.dtype !== "f32" && value.dtype !== "bf16")) continue;
+        if (!(value instanceof Tensor) || (value.dtype !== "f32" && value.dtype !== "bf16") || module.isBuffer(slot.name)) continue;
         if (on && value.dtype === "bf16") {
           const master = masters.get(value) ?? keep(cast(value, "f32"));
           masters.set(value, master);

@@ -102,6 +102,12 @@ export class Weights {
     return keep(tensor);
   }
 
+  /** Part of the state that never trains, such as running statistics: f32 whatever the compute dtype. */
+  buffer(name: string, shape: readonly number[], init: Init): Tensor {
+    const { checkpoint, device } = this.source;
+    return keep(checkpoint ? this.#read(checkpoint, name, shape, "f32") : this.#draw(shape, init, device, "f32"));
+  }
+
   #read(checkpoint: Checkpoint, name: string, shape: readonly number[], dtype: DType): Tensor {
     const full = this.take(name);
     const stored = checkpoint.entry(full);

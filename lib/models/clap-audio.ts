@@ -1,0 +1,203 @@
+// LAION-CLAP's audio tower (arXiv 2211.06687): HTSAT and a projection to the space shared with text.
+import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
+import { scope } from "../core/scope.js";
+import type { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import type { HostTensor } from "../io/safetensors.js";
+import { BatchNorm } from "../nn/batch-norm.js";
+import { Linear } from "../nn/linear.js";
+import { Module } from "../nn/module.js";
+import { WindowAttention } from "../nn/swin.js";
+import { Weights } from "../nn/weights.js";
+import { relativePositions } from "../nn/window.js";
+import { activation, meanPool, transposeCopy } from "../ops/index.js";
+import { type ClapAudioConfig, clapAudioJson, foldRatio, parseClapAudioConfig, stageGrid, stageWidth } from "./clap-config.js";
+import { ConfigError, readConfig, storedDType } from "./config.js";
+import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { Htsat } from "./htsat.js";
+
+export interface ClapAudioOptions extends EncoderOptions {
+  /** The last map as transformers gives it. */
+  map?: boolean;
+  /** All of them, as transformers counts. */
+  hiddenStates?: boolean;
+}
+export interface ClapAudioOutput extends EncoderOutput {
+  /** (N,d,frequency,time) */
+  map?: Tensor;
+  /** (N,C,height,width) of the folded square: the patch embedding, then each stage's output, which the next stage's merging has shrunk. */
+  hiddenStates?: Tensor[];
+}
+
+class Projection extends Module {
+  linear1: Linear;
+  linear2: Linear;
+  readonly #config: ClapAudioConfig;
+  constructor(at: Weights, width: number, c: ClapAudioConfig) {
+    super();
+    this.#config = c;
+    this.linear1 = new Linear(at.at("linear1"), width, c.projectionDim);
+    this.linear2 = new Linear(at.at("linear2"), c.projectionDim, c.projectionDim);
+  }
+  forward(x: Tensor): Tensor {
+    return this.linear2.forward(activation(this.linear1.forward(x), this.#config.projectionActivation));
+  }
+}
+
+/** What a ClapModel holds beside the audio tower, and buffers that follow from the configuration. */
+const IGNORED = /^(text_model\.|text_projection\.|logit_scale_)|\.num_batches_tracked$|\.relative_position_index$/;
+
+export class ClapAudioModel extends Module implements Encoder {
+  audioEncoder: Htsat;
+  audioProjection: Projection;
+  readonly kind = "clap-audio";
+  readonly modality = "audio";
+  readonly classTokens = 0;
+  readonly width: number;
+  readonly embedDim: number;
+  readonly dtype: "f32" | "bf16";
+  readonly config: ClapAudioConfig;
+
+  constructor(at: Weights, config: ClapAudioConfig) {
+    super();
+    this.config = config;
+    this.dtype = at.dtype;
+    this.width = stageWidth(config, config.depths.length - 1);
+    this.embedDim = config.projectionDim;
+    this.audioEncoder = new Htsat(at.at(this.stateName("audioEncoder")), config);
+    this.audioProjection = new Projection(at.at("audio_projection"), this.width, config);
+    at.finish((name) => IGNORED.test(name));
+  }
+
+  /** From a folder in Hugging Face layout. Frozen, in the dtype of the checkpoint, unless told otherwise. */
+  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ClapAudioModel {
+    const json = readConfig(folder);
+    using checkpoint = Checkpoint.open(folder);
+    return new ClapAudioModel(
+      Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable }),
+      parseClapAudioConfig(json),
+    );
+  }
+
+  protected override stateName(field: string): string {
+    return field === "audioEncoder" ? "audio_model.audio_encoder" : super.stateName(field);
+  }
+  get device(): Device {
+    return this.audioEncoder.norm.weight.device;
+  }
+  /** Recomputes each block in backward instead of keeping its activations. */
+  get gradientCheckpointing(): boolean {
+    return this.audioEncoder.gradientCheckpointing;
+  }
+  set gradientCheckpointing(on: boolean) {
+    this.audioEncoder.gradientCheckpointing = on;
+  }
+
+  /**
+   * Decibels (N,1 or 4,T,bins) of an AudioProcessor. `hidden` (N,time,d) is the last map, after the final norm, averaged over frequency; with
+   * `layer` from 0 on it is that of transformers' hidden state, as wide as its stage.
+   */
+  forward(x: Tensor, { layer = -1, isLonger = [], map = false, hiddenStates = false }: ClapAudioOptions = {}): ClapAudioOutput {
+    const longer = this.#check(x, isLonger);
+    const stages = this.config.depths.length;
+    if (!Number.isInteger(layer) || layer < -1 || layer > stages)
+      throw expected("E_VALUE", "ClapAudioModel", `a layer from -1 to ${stages}`, layer);
+    return scope(() => {
+      const states = this.audioEncoder.forward(x, longer, hiddenStates || layer !== -1);
+      const last = states.at(-1) as Tensor;
+      const grid = this.#grouped(last, stages);
+      const pooled = meanPool(last, 1);
+      const output: ClapAudioOutput = {
+        hidden: meanPool(layer < 0 ? grid : this.#grouped(states[layer] as Tensor, layer), 1),
+        embeds: this.audioProjection.forward(pooled),
+        pooled,
+      };
+      if (map) output.map = mapOf(grid);
+      if (hiddenStates) output.hiddenStates = states.slice(0, -1).map((state, i) => mapOf(this.#square(state, i)));
+      return output;
+    });
+  }
+
+  /** Tokens (N,L,C) of hidden state `state` → (N,height,width,C) of the folded square. */
+  #square(tokens: Tensor, state: number): Tensor {
+    const [N, , C] = tokens.shape as [number, number, number];
+    return tokens.reshape([N, ...stageGrid(this.config, Math.min(state, this.config.depths.length - 1)), C]);
+  }
+  /** … → (N,frequency,time,C), unfolded. */
+  #grouped(tokens: Tensor, state: number): Tensor {
+    const [N, height, width, C] = this.#square(tokens, state).shape as [number, number, number, number];
+    const ratio = foldRatio(this.config);
+    const segments = tokens.reshape([N, ratio, height / ratio, width, C]);
+    return (ratio > 1 ? transposeCopy(segments, 1, 2) : segments).reshape([N, height / ratio, ratio * width, C]);
+  }
+
+  /** The items whose crops count; throws when x does not fit. */
+  #check(x: Tensor, isLonger: readonly boolean[]): number[] {
+    const { melBins, specSize, fusion, attentionDropout, dropPath } = this.config;
+    const most = specSize * foldRatio(this.config);
+    const [N, channels = 0, T = 0, bins] = x.shape as [number, number, number, number];
+    const fits = x.rank === 4 && bins === melBins && T >= 1 && T <= most && (channels === 1 || (fusion && channels === 4));
+    if (!fits)
+      throw expected(
+        "E_SHAPE",
+        "ClapAudioModel",
+        `(N,${fusion ? "1 or 4" : "1"},T,${melBins}) with T from 1 to ${most}`,
+        `[${x.shape}]`,
+        "use the AudioProcessor of the same folder",
+      );
+    if (isLonger.length && isLonger.length !== N)
+      throw expected("E_SHAPE", "ClapAudioModel", `isLonger of ${N} clips`, `${isLonger.length}`);
+    if (this.training && attentionDropout > 0) throw new ConfigError("attention_probs_dropout_prob", "0 in training", attentionDropout);
+    if (this.training && dropPath > 0) throw new ConfigError("drop_path_rate", "0 in training", dropPath);
+    if (!fusion) return [];
+    const longer = isLonger.flatMap((is, n) => (is ? [n] : []));
+    if (longer.length && channels !== 4)
+      throw expected("E_SHAPE", "ClapAudioModel", "(N,4,T,bins) where isLonger", `[${x.shape}]`, 'process with truncation "fusion"');
+    return longer;
+  }
+
+  /** Mean and variance per mel bin that the input is normalised with: of the training data, before training from nothing. */
+  setInputStatistics(mean: ArrayLike<number>, variance: ArrayLike<number>): void {
+    const { runningMean, runningVar } = this.audioEncoder.batchNorm;
+    runningMean.write(Float32Array.from(mean));
+    runningVar.write(Float32Array.from(variance));
+  }
+
+  configJson(): Record<string, unknown> {
+    return clapAudioJson(this.config);
+  }
+  /** The buffers that transformers keeps beside the parameters. */
+  *hostState(): Generator<[string, HostTensor]> {
+    for (const [name, part] of this.namedModules()) {
+      if (part instanceof BatchNorm) yield [`${name}.num_batches_tracked`, { dtype: "I64", shape: [], data: new BigInt64Array(1) }];
+      if (!(part instanceof WindowAttention)) continue;
+      const area = part.window ** 2;
+      const data = BigInt64Array.from(relativePositions(part.window), BigInt);
+      yield [`${name}.self.relative_position_index`, { dtype: "I64", shape: [area, area], data }];
+    }
+  }
+}
+
+/** (N,height,width,C) → (N,C,height,width) */
+function mapOf(grid: Tensor): Tensor {
+  const [N, height, width, C] = grid.shape as [number, number, number, number];
+  return transposeCopy(grid.reshape([N, height * width, C]), 1, 2).reshape([N, C, height, width]);
+}
+
+/** Mean and variance per mel bin over decibels (…,bins) of many clips, in double precision. */
+export function melStatistics(batches: Iterable<Float32Array>, bins: number): { mean: Float64Array; variance: Float64Array } {
+  const [sum, squares] = [new Float64Array(bins), new Float64Array(bins)];
+  let frames = 0;
+  for (const data of batches) {
+    for (let i = 0; i < data.length; ++i) {
+      const [bin, value] = [i % bins, data[i] as number];
+      sum[bin] = (sum[bin] as number) + value;
+      squares[bin] = (squares[bin] as number) + value * value;
+    }
+    frames += data.length / bins;
+  }
+  if (!frames) throw expected("E_VALUE", "melStatistics", "at least one frame", "none");
+  const mean = sum.map((total) => total / frames);
+  return { mean, variance: squares.map((total, bin) => Math.max(0, total / frames - (mean[bin] as number) ** 2)) };
+}
