@@ -17,7 +17,25 @@ export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from
 export { Checkpoint } from "./io/checkpoint.js";
 export { saveModel } from "./io/model-folder.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
+export { type AudioOptions, type AudioPart, audio, loadAudio, resampled, type Sound } from "./media/audio.js";
 export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
+export { AutoProcessor } from "./media/auto-processor.js";
+export { type MediaCode, MediaError } from "./media/error.js";
+export { type ImageOptions, type ImagePart, image, loadImage, type Pixels } from "./media/image.js";
+export { ImageProcessor, type PixelValues } from "./media/image-processor.js";
+export {
+  type ImuOptions,
+  type ImuPart,
+  type ImuRecording,
+  type ImuSource,
+  imu,
+  loadImu,
+  loadImuAt,
+} from "./media/imu.js";
+export type { ImuColumns } from "./media/imu-columns.js";
+export { ImuProcessor, type ImuValues } from "./media/imu-processor.js";
+export type { EncoderInput, MediaPart, MediaProcessor, Modality } from "./media/part.js";
+export type { Loading, MediaSource } from "./media/source.js";
 export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type VideoPart, video } from "./media/video.js";
 export { VideoProcessor, type VideoProcessorOptions } from "./media/video-processor.js";
 export { soundOf } from "./media/video-sound.js";
