@@ -26,21 +26,15 @@ export async function* csvRows(path: string, lines: AsyncIterable<Piece>): Async
   function* settle(atEnd: boolean): Generator<CsvRow | DataError> {
     while (waiting.length) {
       const [{ number, text }] = waiting as [Line];
-      if (text === undefined) {
+      const record = text === undefined ? undefined : parse(waiting, delimiter);
+      if (record?.open && !atEnd && waiting.length < MAX_LINES) return;
+      if (!record || record.open || record.problem) {
         waiting.shift();
-        yield wrong(number, "a line of UTF-8", "other bytes or too many", "save the file as UTF-8");
-        continue;
-      }
-      const record = parse(waiting, delimiter);
-      if (record.open && !atEnd && waiting.length < MAX_LINES) return;
-      if (record.problem || record.open) {
-        waiting.shift();
-        yield wrong(
-          number,
-          "quotes in pairs around a field",
-          record.problem ?? "one that is not closed",
-          'double a quote within a field: ""',
-        );
+        const problem = record
+          ? wrong(number, "quotes in pairs around a field", record.problem ?? "one that is not closed", 'double a quote within a field: ""')
+          : wrong(number, "a line of UTF-8", "other bytes or too many", "save the file as UTF-8");
+        if (names) yield problem;
+        else throw new DataError("E_DATA", path, undefined, "a header that names the columns", problem.got, problem.remedy);
         continue;
       }
       waiting = waiting.slice(record.lines);
