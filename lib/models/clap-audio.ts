@@ -45,8 +45,8 @@ class Projection extends Module {
   }
 }
 
-/** What a ClapModel holds beside the audio tower, and buffers that follow from the configuration. */
-const IGNORED = /^(text_model\.|text_projection\.|logit_scale_)|\.num_batches_tracked$|\.relative_position_index$/;
+/** What a ClapModel holds beside the audio tower. */
+const IGNORED = /^(text_model\.|text_projection\.|logit_scale_)/;
 
 export class ClapAudioModel extends Module implements Encoder {
   audioEncoder: Htsat;
