@@ -1,6 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
 import { gru } from "../ops/index.js";
-import { Module } from "./module.js";
+import { Module, matching } from "./module.js";
 import { fanIn, type Weights } from "./weights.js";
 
 /** One layer of torch.nn.GRU with batch_first and h0 = 0; f32 throughout. */
@@ -25,6 +25,12 @@ export class GRU extends Module {
 
   /** All states (B,T,H) of x (B,T,I). */
   forward(x: Tensor): Tensor {
-    return gru(x, this.weightIh, this.weightHh, this.biasIh, this.biasHh);
+    const [wIh, wHh, bIh, bHh] = [this.weightIh, this.weightHh, this.biasIh, this.biasHh].map((p) => matching(p, x)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    return gru(x, wIh, wHh, bIh, bHh);
   }
 }

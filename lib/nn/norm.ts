@@ -1,6 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
-import { layerNorm, rmsNorm } from "../ops/index.js";
-import { Module } from "./module.js";
+import { groupNorm, layerNorm, rmsNorm } from "../ops/index.js";
+import { Module, matching } from "./module.js";
 import { ones, type Weights, zeros } from "./weights.js";
 
 /** y = x / sqrt(mean(x²) + eps) · weight over the last size. The kernel takes an f32 weight with any x: no cast. */
@@ -33,5 +33,24 @@ export class LayerNorm extends Module {
   }
   forward(x: Tensor): Tensor {
     return layerNorm(x, this.weight, this.bias, this.eps);
+  }
+}
+
+/** Over the channels of each group and all positions of x (B,C,...). */
+export class GroupNorm extends Module {
+  weight: Tensor; // (C)
+  bias: Tensor; // (C)
+  constructor(
+    at: Weights,
+    readonly groups: number,
+    channels: number,
+    readonly eps = 1e-5,
+  ) {
+    super();
+    this.weight = at.parameter("weight", [channels], ones);
+    this.bias = at.parameter("bias", [channels], zeros);
+  }
+  forward(x: Tensor): Tensor {
+    return groupNorm(x, matching(this.weight, x), matching(this.bias, x), this.groups, this.eps);
   }
 }

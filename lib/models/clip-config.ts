@@ -1,0 +1,135 @@
+// config.json of CLIP, of one tower or of both, as Hugging Face writes it. Missing keys have transformers' defaults.
+import type { VitBlockConfig } from "../nn/vit-block.js";
+import type { ActivationKind } from "../ops/index.js";
+import { activationKind, activationName, ConfigError, headsOf, id, type Json, number, section, size } from "./config.js";
+
+interface ClipTowerConfig {
+  hiddenSize: number;
+  intermediateSize: number;
+  layers: number;
+  heads: number;
+  activation: ActivationKind;
+  layerNormEps: number;
+}
+
+export interface ClipVisionConfig extends ClipTowerConfig {
+  imageSize: number;
+  patchSize: number;
+  channels: number;
+  /** Of embeds; undefined: there is no projection, and embeds are the pooled state. */
+  projectionDim: number | undefined;
+}
+
+export interface ClipTextConfig extends ClipTowerConfig {
+  vocabSize: number;
+  maxPositions: number;
+  /** Whose first place is pooled. 2 means the highest id instead: OpenAI's files say 2 where their tokenizer's is 49407. */
+  eosTokenId: number;
+  projectionDim: number;
+}
+
+export interface ClipConfig {
+  vision: ClipVisionConfig & { projectionDim: number };
+  text: ClipTextConfig;
+  /** ln of what cosines are multiplied by, at the start of training. */
+  logitScaleInit: number;
+}
+
+/** Of a CLIPVisionModel(WithProjection), or of a whole CLIPModel. */
+export function parseClipVisionConfig(json: Json): ClipVisionConfig {
+  const c = tower(json, "clip_vision_model", "vision_config");
+  const imageSize = size(c, "image_size", 224);
+  const patchSize = size(c, "patch_size", 32);
+  if (patchSize > imageSize) throw new ConfigError("patch_size", `at most image_size ${imageSize}`, patchSize);
+  const plain = [json.architectures].flat().includes("CLIPVisionModel");
+  return {
+    ...towerConfig(c, { hiddenSize: 768, intermediateSize: 3072, heads: 12 }),
+    imageSize,
+    patchSize,
+    channels: size(c, "num_channels", 3),
+    projectionDim: plain ? undefined : size(json, "projection_dim", 512),
+  };
+}
+
+/** Of a CLIPTextModelWithProjection, or of a whole CLIPModel. */
+export function parseClipTextConfig(json: Json): ClipTextConfig {
+  const c = tower(json, "clip_text_model", "text_config");
+  const vocabSize = size(c, "vocab_size", 49408);
+  const eosTokenId = id(c.eos_token_id ?? vocabSize - 1);
+  if (eosTokenId === undefined || eosTokenId >= vocabSize)
+    throw new ConfigError("eos_token_id", `an id below ${vocabSize}`, c.eos_token_id);
+  return {
+    ...towerConfig(c, { hiddenSize: 512, intermediateSize: 2048, heads: 8 }),
+    vocabSize,
+    maxPositions: size(c, "max_position_embeddings", 77),
+    eosTokenId,
+    projectionDim: size(json, "projection_dim", 512),
+  };
+}
+
+/** Of a whole CLIPModel. */
+export function parseClipConfig(json: Json): ClipConfig {
+  if (json.model_type !== "clip") throw new ConfigError("model_type", "clip", json.model_type);
+  const projectionDim = size(json, "projection_dim", 512);
+  return {
+    vision: { ...parseClipVisionConfig(json), projectionDim },
+    text: parseClipTextConfig(json),
+    logitScaleInit: number(json, "logit_scale_init_value", 2.6592),
+  };
+}
+
+export function clipVisionJson(c: ClipVisionConfig): Json {
+  const own = { num_channels: c.channels, image_size: c.imageSize, patch_size: c.patchSize };
+  return { model_type: "clip_vision_model", ...towerJson(c), ...own, ...(c.projectionDim && { projection_dim: c.projectionDim }) };
+}
+
+export function clipTextJson(c: ClipTextConfig): Json {
+  const own = { vocab_size: c.vocabSize, max_position_embeddings: c.maxPositions, eos_token_id: c.eosTokenId };
+  return { model_type: "clip_text_model", ...towerJson(c), ...own, projection_dim: c.projectionDim };
+}
+
+export function clipJson({ vision, text, logitScaleInit }: ClipConfig): Json {
+  return {
+    architectures: ["CLIPModel"],
+    model_type: "clip",
+    projection_dim: vision.projectionDim,
+    logit_scale_init_value: logitScaleInit,
+    vision_config: clipVisionJson(vision),
+    text_config: clipTextJson(text),
+  };
+}
+
+export function vitBlock(c: ClipTowerConfig): VitBlockConfig {
+  const { hiddenSize: width, intermediateSize: hidden, heads, activation, layerNormEps: eps, layers } = c;
+  return { width, hidden, heads, activation, eps, layers };
+}
+
+// projection_dim is read from the outer config: the one inside a whole model's towers may say something else, and nobody reads it.
+function tower(json: Json, alone: string, inside: string): Json {
+  if (json.model_type === "clip") return section(json, inside);
+  if (json.model_type === alone) return json;
+  throw new ConfigError("model_type", `clip or ${alone}`, json.model_type);
+}
+
+function towerConfig(c: Json, fallback: { hiddenSize: number; intermediateSize: number; heads: number }): ClipTowerConfig {
+  const hiddenSize = size(c, "hidden_size", fallback.hiddenSize);
+  return {
+    hiddenSize,
+    intermediateSize: size(c, "intermediate_size", fallback.intermediateSize),
+    layers: size(c, "num_hidden_layers", 12),
+    heads: headsOf(c, "num_attention_heads", hiddenSize, fallback.heads),
+    activation: activationKind(c, "hidden_act", "quick_gelu"),
+    layerNormEps: number(c, "layer_norm_eps", 1e-5),
+  };
+}
+
+function towerJson(c: ClipTowerConfig): Json {
+  return {
+    hidden_size: c.hiddenSize,
+    intermediate_size: c.intermediateSize,
+    num_hidden_layers: c.layers,
+    num_attention_heads: c.heads,
+    hidden_act: activationName(c.activation),
+    layer_norm_eps: c.layerNormEps,
+  };
+}

@@ -1,0 +1,121 @@
+// CLIP's image tower (arXiv 2103.00020) under the names of Hugging Face: from openai/clip-vit-* to ViT-bigG, with its projection or without.
+import { scope } from "../core/scope.js";
+import type { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import { Conv2d } from "../nn/conv.js";
+import { Embedding } from "../nn/embedding.js";
+import { Linear } from "../nn/linear.js";
+import { Module, matching } from "../nn/module.js";
+import { LayerNorm } from "../nn/norm.js";
+import { VitStack } from "../nn/vit-block.js";
+import { Weights } from "../nn/weights.js";
+import { add } from "../ops/index.js";
+import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
+import { type Json, readConfig, storedDType } from "./config.js";
+import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
+
+class ClipVisionEmbeddings extends Module {
+  classEmbedding: Tensor; // (C)
+  patchEmbedding: Conv2d;
+  positionEmbedding: Embedding;
+
+  constructor(at: Weights, c: ClipVisionConfig) {
+    super();
+    const { hiddenSize, patchSize } = c;
+    const patch: [number, number] = [patchSize, patchSize];
+    this.classEmbedding = at.parameter("class_embedding", [hiddenSize], { normal: hiddenSize ** -0.5 });
+    this.patchEmbedding = new Conv2d(at.at("patch_embedding"), c.channels, hiddenSize, patch, { stride: patch, bias: false });
+    this.positionEmbedding = new Embedding(at.at("position_embedding"), Math.floor(c.imageSize / patchSize) ** 2 + 1, hiddenSize);
+  }
+
+  forward(pixels: Tensor): Tensor {
+    const { rows, grid } = patchRows(this.patchEmbedding.forward(pixels));
+    return add(withClass(matching(this.classEmbedding, rows), rows), matching(tableFor(this.positionEmbedding.weight, grid), rows));
+  }
+}
+
+class ClipVisionTransformer extends Module {
+  embeddings: ClipVisionEmbeddings;
+  preNorm: LayerNorm;
+  encoder: VitStack;
+  postNorm: LayerNorm;
+
+  constructor(at: Weights, c: ClipVisionConfig) {
+    super();
+    this.embeddings = new ClipVisionEmbeddings(at.at("embeddings"), c);
+    this.preNorm = new LayerNorm(at.at(this.stateName("preNorm")), c.hiddenSize, c.layerNormEps);
+    this.encoder = new VitStack(at.at("encoder"), "huggingface", vitBlock(c));
+    this.postNorm = new LayerNorm(at.at(this.stateName("postNorm")), c.hiddenSize, c.layerNormEps);
+  }
+
+  protected override stateName(field: string): string {
+    if (field === "preNorm") return "pre_layrnorm"; // sic: so it is spelled in every checkpoint
+    return field === "postNorm" ? "post_layernorm" : super.stateName(field);
+  }
+}
+
+/** Weights of a CLIPModel that are not the image tower's; old checkpoints keep the position ids too. */
+const OTHERS = /(^|\.)(text_model|text_projection|logit_scale|position_ids)(\.|$)/;
+
+export class ClipVisionModel extends Module implements Encoder {
+  visionModel: ClipVisionTransformer;
+  visualProjection: Linear | undefined;
+  readonly config: ClipVisionConfig;
+  readonly kind = "clip-vision";
+  readonly modality = "image";
+  readonly classTokens = 1;
+  readonly #dtype: "f32" | "bf16";
+
+  constructor(at: Weights, config: ClipVisionConfig) {
+    super();
+    const { hiddenSize, projectionDim } = config;
+    this.config = config;
+    this.#dtype = at.dtype;
+    const bare = at.has("embeddings.class_embedding"); // transformers 5 saves a tower alone without the prefix
+    this.visionModel = new ClipVisionTransformer(bare ? at : at.at("vision_model"), config);
+    const init = { normal: hiddenSize ** -0.5 };
+    this.visualProjection =
+      projectionDim === undefined ? undefined : new Linear(at.at("visual_projection"), hiddenSize, projectionDim, { bias: false, init });
+    at.finish((name) => OTHERS.test(name));
+  }
+
+  /** From a folder in Hugging Face layout, of this tower or of both. Frozen, in the dtype of the checkpoint, unless told otherwise. */
+  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ClipVisionModel {
+    const json = readConfig(folder);
+    using checkpoint = Checkpoint.open(folder);
+    const config = parseClipVisionConfig(json);
+    if (json.architectures === undefined && !checkpoint.has("visual_projection.weight")) config.projectionDim = undefined;
+    return new ClipVisionModel(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable }), config);
+  }
+
+  get device() {
+    return this.visionModel.embeddings.classEmbedding.device;
+  }
+  get dtype(): "f32" | "bf16" {
+    return this.#dtype;
+  }
+  get width(): number {
+    return this.config.hiddenSize;
+  }
+  get embedDim(): number {
+    return this.config.projectionDim ?? this.config.hiddenSize;
+  }
+
+  /** Pictures (N,3,H,W) of any size that holds a patch; the position table is stretched where it is not the tower's own. */
+  forward(x: Tensor, { layer = -1 }: EncoderOptions = {}): EncoderOutput {
+    const { visionModel, config } = this;
+    return scope(() => {
+      const pixels = encoderInput("ClipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.#dtype);
+      const start = visionModel.preNorm.forward(visionModel.embeddings.forward(pixels));
+      const { hidden, last } = visionModel.encoder.forward(start, stateIndex("ClipVisionModel", layer, config.layers));
+      const pooled = visionModel.postNorm.forward(classRows(last));
+      return { hidden, pooled, embeds: this.visualProjection?.forward(pooled) ?? pooled.alias() };
+    });
+  }
+
+  configJson(): Json {
+    const name = this.visualProjection ? "CLIPVisionModelWithProjection" : "CLIPVisionModel";
+    return { architectures: [name], ...clipVisionJson(this.config) };
+  }
+}

@@ -1,0 +1,41 @@
+// Both towers of CLIP and the temperature between them, in one folder as Hugging Face's CLIPModel keeps them.
+import type { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import { Module } from "../nn/module.js";
+import { Weights } from "../nn/weights.js";
+import { type ClipConfig, clipJson, parseClipConfig } from "./clip-config.js";
+import { ClipTextModel } from "./clip-text.js";
+import { ClipVisionModel } from "./clip-vision.js";
+import { type Json, readConfig, storedDType } from "./config.js";
+import type { EncoderLoading } from "./encoder.js";
+
+export class ClipModel extends Module {
+  vision: ClipVisionModel;
+  text: ClipTextModel;
+  logitScale: Tensor; // (), ln of what cosines are multiplied by
+  readonly config: ClipConfig;
+
+  constructor(at: Weights, config: ClipConfig) {
+    super();
+    this.config = config;
+    this.vision = new ClipVisionModel(at, config.vision);
+    this.text = new ClipTextModel(at, config.text);
+    this.logitScale = at.parameter("logit_scale", [], { fill: config.logitScaleInit });
+    at.finish((name) => name.endsWith(".position_ids"));
+  }
+
+  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ClipModel {
+    const json = readConfig(folder);
+    using checkpoint = Checkpoint.open(folder);
+    const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });
+    return new ClipModel(at, parseClipConfig(json));
+  }
+
+  protected override stateName(field: string): string {
+    return field === "vision" || field === "text" ? "" : super.stateName(field); // the towers' names stand side by side
+  }
+
+  configJson(): Json {
+    return clipJson(this.config);
+  }
+}

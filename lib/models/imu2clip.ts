@@ -1,0 +1,160 @@
+// IMU2CLIP's encoder (arXiv 2210.14395): convolutions and pooling over an accelerometer's and a gyroscope's axes, then a GRU.
+import { expected } from "../core/errors.js";
+import { scope } from "../core/scope.js";
+import type { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import { Conv1d } from "../nn/conv.js";
+import { GRU } from "../nn/gru.js";
+import { Linear } from "../nn/linear.js";
+import { Module } from "../nn/module.js";
+import { GroupNorm } from "../nn/norm.js";
+import { Weights } from "../nn/weights.js";
+import { maxPool1d, sliceCopy, transposeCopy } from "../ops/index.js";
+import { ConfigError, flag, type Json, number, readConfig, size } from "./config.js";
+import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { encoderInput } from "./patches.js";
+
+const KERNELS = [10, 5, 5];
+const DILATION = 2;
+const POOL = 3;
+/** Accelerometer and gyroscope are normalised apart; then groups of the convolutions' channels. */
+const SENSORS = 2;
+const GROUPS = 4;
+
+export interface Imu2ClipConfig {
+  channels: number;
+  /** Channels of the convolutions. */
+  width: number;
+  /** Units of the GRU. */
+  hidden: number;
+  windowSamples: number;
+  samplingRate: number;
+  /**
+   * The original hands (N, channels, time) to a GRU that takes (N, steps, features): it walks over the channels and sees all of a channel's
+   * moments at once. Its weights need that; false walks over time.
+   */
+  batchFirstQuirk: boolean;
+  /** Of embeds; undefined: they are the GRU's last state. */
+  projectionDim: number | undefined;
+}
+
+export function parseImu2ClipConfig(json: Json): Imu2ClipConfig {
+  if (json.model_type !== "imu2clip") throw new ConfigError("model_type", "imu2clip", json.model_type);
+  const channels = size(json, "channels", 6);
+  const width = size(json, "width", 32);
+  const windowSamples = size(json, "window_samples", 1000);
+  if (channels % SENSORS) throw new ConfigError("channels", `a multiple of ${SENSORS}`, channels);
+  if (width % GROUPS) throw new ConfigError("width", `a multiple of ${GROUPS}`, width);
+  if (steps(windowSamples) < 1)
+    throw new ConfigError("window_samples", `at least ${shortest()}, which the convolutions need`, windowSamples);
+  return {
+    channels,
+    width,
+    hidden: size(json, "hidden", 512),
+    windowSamples,
+    samplingRate: number(json, "sampling_rate", 200),
+    batchFirstQuirk: flag(json, "batch_first_quirk", true),
+    projectionDim: json.projection_dim == null ? undefined : size(json, "projection_dim"),
+  };
+}
+
+/** What the convolutions and pools leave of so many samples. */
+function steps(samples: number): number {
+  return KERNELS.reduce((length, kernel) => Math.floor((length - DILATION * (kernel - 1)) / POOL), samples);
+}
+function shortest(): number {
+  return KERNELS.reduceRight((length, kernel) => POOL * length + DILATION * (kernel - 1), 1);
+}
+
+class ImuBlock extends Module {
+  conv: Conv1d;
+  constructor(at: Weights, inChannels: number, outChannels: number, kernel: number) {
+    super();
+    this.conv = new Conv1d(at.at("conv"), inChannels, outChannels, kernel, { dilation: DILATION, bias: false });
+  }
+  forward(x: Tensor): Tensor {
+    return maxPool1d(this.conv.forward(x), POOL);
+  }
+}
+
+export class Imu2ClipModel extends Module implements Encoder {
+  normIn: GroupNorm;
+  blocks: ImuBlock[];
+  normOut: GroupNorm;
+  gru: GRU;
+  projection: Linear | undefined;
+  readonly config: Imu2ClipConfig;
+  readonly kind = "imu2clip";
+  readonly modality = "imu";
+  readonly classTokens = 0;
+  /** A GRU computes in nothing else here. */
+  readonly dtype = "f32";
+
+  constructor(at: Weights, config: Imu2ClipConfig) {
+    super();
+    const { channels, width, hidden, projectionDim } = config;
+    this.config = config;
+    this.normIn = new GroupNorm(at.at("norm_in"), SENSORS, channels);
+    this.blocks = KERNELS.map((kernel, i) => new ImuBlock(at.at("blocks").at(i), i ? width : channels, width, kernel));
+    this.normOut = new GroupNorm(at.at("norm_out"), GROUPS, width);
+    this.gru = new GRU(at.at("gru"), config.batchFirstQuirk ? steps(config.windowSamples) : width, hidden);
+    this.projection = projectionDim === undefined ? undefined : new Linear(at.at("projection"), hidden, projectionDim);
+    at.finish();
+  }
+
+  static fromPretrained(folder: string, { device, trainable = false }: EncoderLoading): Imu2ClipModel {
+    using checkpoint = Checkpoint.open(folder);
+    return new Imu2ClipModel(Weights.from(checkpoint, { device, dtype: "f32", trainable }), parseImu2ClipConfig(readConfig(folder)));
+  }
+
+  get device() {
+    return this.normIn.weight.device;
+  }
+  get width(): number {
+    return this.config.hidden;
+  }
+  get embedDim(): number {
+    return this.config.projectionDim ?? this.config.hidden;
+  }
+
+  /** Windows (N,channels,samples). hidden: all states of the GRU, (N, channels or moments, hidden); there are no layers to choose from. */
+  forward(x: Tensor, { layer = -1 }: EncoderOptions = {}): EncoderOutput {
+    if (layer !== -1) throw expected("E_VALUE", "Imu2ClipModel: layer", "-1, the states of the GRU", layer);
+    return scope(() => {
+      const hidden = this.gru.forward(this.#sequence(this.#window(x)));
+      const [N, S, H] = hidden.shape as [number, number, number];
+      const pooled = sliceCopy(hidden, 1, S - 1, 1).reshape([N, H]);
+      return { hidden, pooled, embeds: this.projection?.forward(pooled) ?? pooled.alias() };
+    });
+  }
+
+  #window(x: Tensor): Tensor {
+    const { channels, windowSamples, batchFirstQuirk } = this.config;
+    const samples = batchFirstQuirk ? windowSamples : 0; // the GRU has one weight per moment
+    const window = encoderInput("Imu2ClipModel", x, `windows (N,${channels},${samples || "samples"})`, [0, channels, samples], "f32");
+    const length = window.shape[2] as number;
+    if (length < shortest()) throw expected("E_SHAPE", "Imu2ClipModel", `at least ${shortest()} samples`, length, "record for longer");
+    return window;
+  }
+
+  #sequence(window: Tensor): Tensor {
+    let y = this.normIn.forward(window);
+    for (const block of this.blocks) y = block.forward(y);
+    y = this.normOut.forward(y); // (N,width,time)
+    return this.config.batchFirstQuirk ? y : transposeCopy(y, 1, 2);
+  }
+
+  configJson(): Json {
+    const c = this.config;
+    return {
+      model_type: "imu2clip",
+      window_samples: c.windowSamples,
+      sampling_rate: c.samplingRate,
+      channels: c.channels,
+      width: c.width,
+      hidden: c.hidden,
+      batch_first_quirk: c.batchFirstQuirk,
+      ...(c.projectionDim && { projection_dim: c.projectionDim }),
+    };
+  }
+}

@@ -1,0 +1,114 @@
+// What the tests of encoders share.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as assert from "uvu/assert";
+import { Tensor } from "../../lib/core/tensor.js";
+import { saveModel } from "../../lib/io/model-folder.js";
+import type { Module } from "../../lib/nn/module.js";
+import { add, concat, linear } from "../../lib/ops/index.js";
+import { cpu, near } from "../case.js";
+import { checkGradients, random } from "../harness.js";
+
+/** Uniform in [-1, 1) on the device. */
+export function noise(shape: readonly number[], seed: number): Tensor {
+  return Tensor.from(numbers(shape, seed), shape, { device: cpu });
+}
+function numbers(shape: readonly number[], seed: number): Float32Array {
+  const draw = random(seed);
+  return Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, draw);
+}
+
+export function disposeAll(...outputs: readonly object[]): void {
+  for (const output of outputs) for (const tensor of Object.values(output)) if (tensor instanceof Tensor) tensor.dispose();
+}
+
+export function code(run: () => unknown): string | undefined {
+  try {
+    run();
+  } catch (error) {
+    return (error as { code?: string }).code;
+  }
+  return undefined;
+}
+
+/** Saves the model into a folder that lives as long as `use` runs. */
+export async function reloaded(
+  model: Module & { configJson(): Record<string, unknown> },
+  use: (folder: string) => Promise<void>,
+): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), "anymal-encoder-"));
+  try {
+    await saveModel(folder, model, model.configJson());
+    await use(folder);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Each output of a batch against those of its items alone. Sums may be taken in another order, so the last bits may differ. */
+export async function sameOneByOne<T extends object>(batch: Tensor, forward: (x: Tensor) => T): Promise<void> {
+  const all = forward(batch);
+  const items = batch.shape[0] as number;
+  for (let n = 0; n < items; ++n) {
+    const x = batch.slice(n, 1);
+    const one = forward(x);
+    for (const [key, value] of Object.entries(one) as [keyof T & string, Tensor][]) {
+      const whole = await (all[key] as Tensor).data();
+      const size = whole.length / items;
+      near(await value.data(), whole.slice(n * size, (n + 1) * size), 3e-6, `${key} of item ${n}`);
+    }
+    disposeAll(one, { x });
+  }
+  disposeAll(all, { batch });
+}
+
+/**
+ * The gradients of outputs weighted at random against central differences. Each parameter is moved along one random direction, p + c·d: a
+ * wrong entry anywhere in its gradient shows in the slope by c, and there is one c instead of thousands. Zeros and ones of a fresh model are
+ * shaken first.
+ */
+export async function parameterGradients(model: Module, run: () => Record<string, Tensor>, seed: number): Promise<void> {
+  const parameters = [...model.namedParameters()];
+  const places = new Map<string, { start: Tensor; direction: Tensor }>();
+  const inputs: Record<string, { values: Float32Array; shape: readonly number[] }> = {};
+  for (const [i, [name, p]] of parameters.entries()) {
+    const shake = numbers(p.shape, seed + i);
+    const shaken = ((await p.data()) as Float32Array).map((v, j) => v + 0.1 * shake[j]!);
+    places.set(name, { start: Tensor.from(shaken, p.shape, { device: cpu }), direction: noise([p.size, 1], seed + 1000 + i) });
+    inputs[name] = { values: new Float32Array(1), shape: [1, 1] };
+  }
+  await checkGradients(
+    model.constructor.name,
+    cpu,
+    inputs,
+    (tensors) => {
+      const own = parameters.map(([name]) => {
+        const { start, direction } = places.get(name)!;
+        return [name, model.replace(name, add(linear(tensors[name]!, direction).reshape(start.shape), start))] as const;
+      });
+      try {
+        return concat(
+          Object.values(run()).map((y) => y.reshape([y.size])),
+          0,
+        );
+      } finally {
+        for (const [name, old] of own) model.replace(name, old);
+      }
+    },
+    seed,
+  );
+  for (const place of places.values()) disposeAll(place);
+}
+
+/** Runs it twice: the first run may leave what every later one finds, such as thread buffers. */
+export async function settles(run: () => Promise<void>): Promise<void> {
+  await run();
+  await cpu.synchronize();
+  const before = cpu.memory();
+  await run();
+  await cpu.synchronize();
+  const after = cpu.memory();
+  assert.is(after.tensors, before.tensors, "tensors are left");
+  assert.is(after.bytesInUse, before.bytesInUse, "bytes are left");
+}
