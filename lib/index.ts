@@ -1,6 +1,17 @@
 // Public names.
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
+export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
+export type {
+  AssembleOptions,
+  LinearOptions,
+  ModalityOptions,
+  ProjectorOptions,
+  PromptFormat,
+  QuantizationName,
+  ResamplerOptions,
+} from "./anymal/options.js";
+export type { PromptInput } from "./anymal/prompt.js";
 export { backward, backwardAsync, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
 export { Capture, type Device, type DeviceMemory, type DeviceOptions, defaultDevice, device } from "./core/device.js";
 export { AnymalError } from "./core/errors.js";

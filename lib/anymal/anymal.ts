@@ -1,0 +1,259 @@
+// AnyMAL as one uses it: a frozen language model with its tokenizer, frozen encoders with their processors, and a trained projection for each.
+import { resolve } from "node:path";
+import { LoraAdapter } from "../adapters/lora.js";
+import type { LoraConfig } from "../adapters/lora-config.js";
+import { noGrad } from "../core/autograd.js";
+import { type Device, defaultDevice, device } from "../core/device.js";
+import { expected } from "../core/errors.js";
+import { scope } from "../core/scope.js";
+import type { Prompt } from "../generate/generate.js";
+import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
+import type { MediaPart, Modality } from "../media/part.js";
+import type { Loading } from "../media/source.js";
+import { AnyMALNetwork } from "../models/anymal.js";
+import { LlamaForCausalLM } from "../models/llama.js";
+import { openProjector, type Projector } from "../models/projector.js";
+import { type Quantization, Weights } from "../nn/weights.js";
+import { Tokenizer } from "../text/tokenizer.js";
+import { readCheckpoint, writeCheckpoint } from "./checkpoint.js";
+import { loadEncoders } from "./encoders.js";
+import { endTokens } from "./end-tokens.js";
+import { fingerprint } from "./fingerprint.js";
+import type { Source } from "./manifest.js";
+import type { Features, MediaEncoder } from "./media-encoder.js";
+import { type AssembleOptions, type LoadOptions, type PromptFormat, quantizationOf } from "./options.js";
+import { makeProjector, tokensOf } from "./projectors.js";
+import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
+
+export interface FromPretrainedOptions extends LoadOptions {
+  /** How the LLM is held; default: as it was in training. "none" answers in full precision. */
+  quantization?: AssembleOptions["quantization"];
+  /** Where the LLM is now, if it moved. Another one of the same shape may stand in. */
+  llm?: string;
+  /** Where the encoders are now, if they moved. */
+  encoders?: Partial<Record<Modality, string>>;
+}
+
+export interface AnswerOptions extends TextOptions {
+  /** generateAll: how many prompts run together. Default 32. */
+  batch?: number;
+}
+
+/** Media of one kind that an encoder takes at once. */
+const ENCODER_BATCH = 32;
+
+export interface AnyMALParts {
+  llm: LlamaForCausalLM;
+  tokenizer: Tokenizer;
+  encoders: ReadonlyMap<Modality, MediaEncoder>;
+  projectors: Readonly<Partial<Record<Modality, Projector>>>;
+  llmSource: Source;
+  quantization: Quantization | undefined;
+  prompt: PromptFormat;
+  calibrated: Iterable<Modality>;
+}
+
+export class AnyMAL {
+  readonly network: AnyMALNetwork;
+  readonly tokenizer: Tokenizer;
+  readonly encoders: ReadonlyMap<Modality, MediaEncoder>;
+  readonly llmSource: Source;
+  readonly quantization: Quantization | undefined;
+  readonly prompt: PromptFormat;
+  /** Projections whose feature statistics and output scale were measured on data. */
+  readonly calibrated: Set<Modality>;
+  /** What stage 2 put on the language model. */
+  adapter: LoraAdapter | undefined;
+
+  constructor(parts: AnyMALParts) {
+    this.network = new AnyMALNetwork(parts.llm, parts.projectors as Record<string, Projector>);
+    this.tokenizer = parts.tokenizer;
+    this.encoders = parts.encoders;
+    this.llmSource = parts.llmSource;
+    this.quantization = parts.quantization;
+    this.prompt = parts.prompt;
+    this.calibrated = new Set(parts.calibrated);
+  }
+
+  /** A language model and encoders with fresh projections between them: where training begins. */
+  static async assemble({ modalities, quantization, seed = 0, prompt = {}, ...options }: AssembleOptions): Promise<AnyMAL> {
+    const on = deviceOf(options.device);
+    const folder = resolve(options.llm);
+    const llmSource = { folder, fingerprint: await fingerprint(folder) };
+    const form = quantizationOf(quantization);
+    const encoders = await loadEncoders(modalities, on, options.dtype);
+    try {
+      const llm = LlamaForCausalLM.fromPretrained(folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      const projectors: Partial<Record<Modality, Projector>> = {};
+      for (const [i, [modality, { setup }]] of [...encoders].entries()) {
+        const at = Weights.fresh({ device: on, dtype: llm.dtype, trainable: true, seed: seed + i * 1_000_003 });
+        const projector = makeProjector(at, setup.projector, llm.config.hiddenSize);
+        openProjector(projector, false);
+        projectors[modality] = projector;
+      }
+      const tokenizer = Tokenizer.fromPretrained(folder);
+      return new AnyMAL({ llm, tokenizer, encoders, projectors, llmSource, quantization: form, prompt, calibrated: [] });
+    } catch (error) {
+      for (const { encoder } of new Set(encoders.values())) encoder.dispose();
+      throw error;
+    }
+  }
+
+  /** From a folder that save(), align() or instruct() wrote. */
+  static async fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<AnyMAL> {
+    return readCheckpoint(folder, { ...options, device: deviceOf(options.device) }, (parts) => new AnyMAL(parts));
+  }
+
+  /** Projections, adapter and anymal.json. The language model and the encoders stay where they are. */
+  save(folder: string): Promise<void> {
+    return writeCheckpoint(folder, this);
+  }
+
+  get llm(): LlamaForCausalLM {
+    return this.network.llm;
+  }
+  get device(): Device {
+    return this.llm.device;
+  }
+  get modalities(): Modality[] {
+    return [...this.encoders.keys()];
+  }
+  projector(modality: Modality): Projector {
+    return this.network.projectors.get(this.encoder(modality).modality) as Projector;
+  }
+  encoder(modality: Modality): MediaEncoder {
+    const encoder = this.encoders.get(modality);
+    if (!encoder)
+      throw expected(
+        "E_MODALITY",
+        "AnyMAL",
+        `media of ${this.modalities.join(", ")}`,
+        modality,
+        "assemble the model with an encoder for it",
+      );
+    return encoder;
+  }
+
+  /** Puts fresh LoRA branches on the language model. */
+  addAdapter(config: Partial<LoraConfig>, { seed = 0 } = {}): LoraAdapter {
+    this.adapter = LoraAdapter.apply(this.llm, config, { seed });
+    return this.adapter;
+  }
+
+  /** What the encoders make of media, in the order given. */
+  async features(parts: readonly MediaPart[], { signal }: Loading = {}): Promise<Features[]> {
+    const result = new Array<Features>(parts.length);
+    const places = new Map<MediaEncoder, number[]>();
+    for (const [i, { modality }] of parts.entries()) {
+      const encoder = this.encoder(modality);
+      places.set(encoder, [...(places.get(encoder) ?? []), i]);
+    }
+    for (const [encoder, all] of places) {
+      for (let from = 0; from < all.length; from += ENCODER_BATCH) {
+        signal?.throwIfAborted();
+        const some = all.slice(from, from + ENCODER_BATCH);
+        const made = await encoder.encode(
+          some.map((i) => parts[i] as MediaPart),
+          { signal },
+        );
+        for (const [k, i] of some.entries()) result[i] = made[k] as Features;
+      }
+    }
+    return result;
+  }
+
+  /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
+  async *generate(prompt: PromptInput, { batch: _, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+    const ready = await this.#prepare([prompt], options.signal);
+    try {
+      yield* streamText(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options });
+    } finally {
+      ready.inputsEmbeds?.dispose();
+    }
+  }
+
+  /** The answers to many prompts, `batch` of them together. */
+  async generateAll(prompts: readonly PromptInput[], { batch = 32, ...options }: AnswerOptions = {}): Promise<string[]> {
+    if (!(Number.isInteger(batch) && batch >= 1)) throw expected("E_VALUE", "generateAll", "a batch of at least 1", batch);
+    const answers: string[] = [];
+    for (let from = 0; from < prompts.length; from += batch) {
+      const ready = await this.#prepare(prompts.slice(from, from + batch), options.signal, from);
+      try {
+        answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options })));
+      } finally {
+        ready.inputsEmbeds?.dispose();
+      }
+    }
+    return answers;
+  }
+
+  #ends(): TextOptions {
+    return { eosTokenId: endTokens(this.llmSource.folder, this.llm.config.eosTokenIds, this.tokenizer) };
+  }
+
+  async #prepare(prompts: readonly PromptInput[], signal: AbortSignal | undefined, first = 0): Promise<Prompt> {
+    signal?.throwIfAborted();
+    const encoded = prompts.map((prompt, i) =>
+      encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }),
+    );
+    const all = await this.features(
+      encoded.flatMap(({ media }) => media),
+      { signal },
+    );
+    const features = regrouped(
+      all,
+      encoded.map(({ media }) => media.length),
+    );
+    for (const [i, one] of encoded.entries()) this.#checkContext(one, features[i] as Features[]);
+    return noGrad(() =>
+      scope(() => {
+        const batch = batchOf(encoded, features, this.device);
+        const { inputsEmbeds, spliced } = this.network.embed(batch, { side: "left" });
+        return encoded.length > 1 ? { inputsEmbeds, attentionMask: spliced.attentionMask } : { inputsEmbeds };
+      }),
+    );
+  }
+
+  #checkContext(row: EncodedPrompt, features: readonly Features[]): void {
+    const limit = this.llm.config.maxPositions;
+    const text = textLength(row);
+    const length = features.reduce((n, { modality, shape }) => n + tokensOf(this.encoder(modality).setup.projector, shape), text);
+    if (length < limit) return;
+    throw expected(
+      "E_PROMPT",
+      row.where,
+      `fewer than the ${limit} tokens of the model's context`,
+      `${length} (${text} of text, ${length - text} of ${features.length} media)`,
+      "shorten the text or leave media out",
+    );
+  }
+
+  dispose(): void {
+    this.network.dispose();
+    for (const encoder of new Set(Array.from(this.encoders.values(), ({ encoder }) => encoder))) encoder.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+  /** Frees everything once what is enqueued has run. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { device: on } = this;
+    this.dispose();
+    await on.synchronize();
+  }
+}
+
+/** A flat list as rows of the given lengths. */
+export function regrouped<T>(all: readonly T[], lengths: readonly number[]): T[][] {
+  let start = 0;
+  return lengths.map((length) => {
+    start += length;
+    return all.slice(start - length, start);
+  });
+}
+
+export function deviceOf(wanted: LoadOptions["device"]): Device {
+  return wanted === undefined ? defaultDevice() : typeof wanted === "string" ? device(wanted) : wanted;
+}
+
+export const loading = (on: Device, { dtype }: LoadOptions) => ({ device: on, ...(dtype && { dtype }) });

@@ -1,0 +1,74 @@
+// A model's encoders. Modalities that name one folder share one encoder: images and videos through one CLIP.
+import { resolve } from "node:path";
+import type { Device } from "../core/device.js";
+import { AutoProcessor } from "../media/auto-processor.js";
+import { ImageProcessor } from "../media/image-processor.js";
+import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
+import { VideoProcessor } from "../media/video-processor.js";
+import { AutoEncoder } from "../models/auto-encoder.js";
+import type { Encoder } from "../models/encoder.js";
+import { fingerprint } from "./fingerprint.js";
+import { locate, type Manifest, type Source } from "./manifest.js";
+import { MediaEncoder } from "./media-encoder.js";
+import { completeSetup, MODALITIES, type ModalityOptions, type ModalitySetup } from "./options.js";
+
+interface Wanted {
+  source: Source;
+  setupFor: (encoder: Encoder) => ModalitySetup;
+}
+
+/** For a fresh model. */
+export async function loadEncoders(
+  modalities: Partial<Record<Modality, ModalityOptions>>,
+  device: Device,
+  dtype?: "f32" | "bf16",
+): Promise<Map<Modality, MediaEncoder>> {
+  const wanted = new Map<Modality, Wanted>();
+  for (const modality of MODALITIES) {
+    const options = modalities[modality];
+    if (!options) continue;
+    const folder = resolve(options.encoder);
+    const setupFor = (encoder: Encoder) => completeSetup(modality, options, encoder);
+    wanted.set(modality, { source: { folder, fingerprint: await fingerprint(folder) }, setupFor });
+  }
+  return build(wanted, device, dtype);
+}
+
+/** Those of a checkpoint, which must be the ones it was trained on. */
+export async function readEncoders(
+  folder: string,
+  { modalities }: Manifest,
+  { device, dtype, encoders }: { device: Device; dtype?: "f32" | "bf16"; encoders?: Partial<Record<Modality, string>> },
+): Promise<Map<Modality, MediaEncoder>> {
+  const wanted = new Map<Modality, Wanted>();
+  for (const modality of MODALITIES) {
+    const entry = modalities[modality];
+    if (!entry) continue;
+    const source = await locate(folder, `the encoder of ${modality}`, entry.encoder, encoders?.[modality]);
+    const { projector, layer, select, frames } = entry;
+    wanted.set(modality, { source, setupFor: () => ({ projector, layer, select, frames }) });
+  }
+  return build(wanted, device, dtype);
+}
+
+function build(wanted: ReadonlyMap<Modality, Wanted>, device: Device, dtype: "f32" | "bf16" | undefined): Map<Modality, MediaEncoder> {
+  const loaded = new Map<string, Encoder>();
+  try {
+    const result = new Map<Modality, MediaEncoder>();
+    for (const [modality, { source, setupFor }] of wanted) {
+      const encoder = loaded.get(source.folder) ?? AutoEncoder.fromPretrained(source.folder, { device, ...(dtype && { dtype }) });
+      loaded.set(source.folder, encoder);
+      const setup = setupFor(encoder);
+      result.set(modality, new MediaEncoder(modality, encoder, processorFor(source.folder, setup), setup, source));
+    }
+    return result;
+  } catch (error) {
+    for (const encoder of loaded.values()) encoder.dispose();
+    throw error;
+  }
+}
+
+function processorFor(folder: string, { frames }: ModalitySetup): MediaProcessor<MediaPart> {
+  if (frames !== undefined) return new VideoProcessor(ImageProcessor.fromPretrained(folder), { frames });
+  return AutoProcessor.fromPretrained(folder);
+}

@@ -1,0 +1,38 @@
+// What a model folder holds, as a short text: equal contents give equal texts. Of large files only the size, the head and blocks all over it are
+// read, so that a folder of many gigabytes takes a blink; a file that was trained further differs everywhere.
+import { createHash, type Hash } from "node:crypto";
+import { open, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { expected } from "../core/errors.js";
+
+/** Whatever changes what the model computes from a text or a medium. */
+const RELEVANT =
+  /^(config|preprocessor_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^tokenizer\.model$|^chat_template\.jinja$|\.safetensors(\.index\.json)?$/;
+const WHOLE = 4 << 20;
+const [BLOCKS, BLOCK] = [64, 16 << 10];
+
+export async function fingerprint(folder: string): Promise<string> {
+  const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
+    throw expected("E_FILE", folder, "a model's folder", cause.code === "ENOENT" ? "no such folder" : cause.message, "check the path");
+  });
+  const hash = createHash("sha256");
+  for (const name of names.filter((name) => RELEVANT.test(name) && !name.startsWith(".")).sort()) await addFile(hash, folder, name);
+  return `sha256:${hash.digest("hex").slice(0, 32)}`;
+}
+
+async function addFile(hash: Hash, folder: string, name: string): Promise<void> {
+  const file = await open(join(folder, name), "r");
+  try {
+    const { size } = await file.stat();
+    hash.update(`${name}\0${size}\0`);
+    const read = async (at: number, length: number) => {
+      const bytes = new Uint8Array(Math.min(length, size - at));
+      await file.read(bytes, 0, bytes.length, at);
+      hash.update(bytes);
+    };
+    if (size <= WHOLE) return await read(0, size);
+    for (let i = 0; i < BLOCKS; ++i) await read(Math.floor((i * (size - BLOCK)) / (BLOCKS - 1)), BLOCK);
+  } finally {
+    await file.close();
+  }
+}

@@ -1,0 +1,67 @@
+// One modality's frozen encoder with its processor: media in, features on the host out. They depend on the medium alone, so that whoever needs
+// them again may keep them.
+import { noGrad } from "../core/autograd.js";
+import { scope } from "../core/scope.js";
+import { Tensor } from "../core/tensor.js";
+import type { EncoderInput, MediaPart, MediaProcessor, Modality } from "../media/part.js";
+import type { Loading } from "../media/source.js";
+import type { Encoder } from "../models/encoder.js";
+import { sliceCopy } from "../ops/index.js";
+import type { Source } from "./manifest.js";
+import type { ModalitySetup } from "./options.js";
+
+/** Of one medium: (S,d), (frames,S,d), or (d) where one pooled row is projected. */
+export interface Features {
+  modality: Modality;
+  data: Float32Array;
+  shape: readonly number[];
+}
+
+export class MediaEncoder {
+  constructor(
+    readonly modality: Modality,
+    readonly encoder: Encoder,
+    private readonly processor: MediaProcessor<MediaPart>,
+    readonly setup: ModalitySetup,
+    /** The folder it came from. */
+    readonly source: Source,
+  ) {}
+
+  /** Names the features that this encoder would give of whatever medium. */
+  get key(): string {
+    const { layer, select, frames, projector } = this.setup;
+    const vector = projector.type === "linear" && projector.mode === "pooled";
+    return [this.modality, this.source.fingerprint, this.encoder.dtype, layer, select, frames ?? "", vector ? "vector" : ""].join(":");
+  }
+
+  async encode(parts: readonly MediaPart[], { signal }: Loading = {}): Promise<Features[]> {
+    const input = await this.processor.process(parts, { signal });
+    signal?.throwIfAborted();
+    const features = noGrad(() => scope(() => this.#forward(input)));
+    try {
+      const shape = features.shape.slice(1);
+      const size = shape.reduce((a, b) => a * b, 1);
+      const data = (await features.data()) as Float32Array;
+      // Copies, so that one kept item does not hold the whole batch.
+      return parts.map((_, i) => ({ modality: this.modality, data: data.slice(i * size, (i + 1) * size), shape }));
+    } finally {
+      features.dispose();
+    }
+  }
+
+  #forward({ data, shape, isLonger }: EncoderInput): Tensor {
+    const { layer, select, frames, projector } = this.setup;
+    const [N = 0, ...rest] = shape;
+    const x = Tensor.from(data, frames === undefined ? shape : [N * frames, ...rest.slice(1)], { device: this.encoder.device });
+    const { hidden, pooled } = this.encoder.forward(x, { layer, ...(isLonger && { isLonger }) });
+    const d = this.encoder.width;
+    const head = frames === undefined ? [N] : [N, frames];
+    if (select === "pooled") {
+      const vector = projector.type === "linear" && projector.mode === "pooled";
+      return pooled.reshape(vector ? [N, d] : [...head, 1, d]);
+    }
+    const skip = select === "patch" ? this.encoder.classTokens : 0;
+    const rows = hidden.shape[1] as number;
+    return (skip ? sliceCopy(hidden, 1, skip, rows - skip) : hidden).reshape([...head, rows - skip, d]);
+  }
+}

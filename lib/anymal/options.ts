@@ -1,0 +1,157 @@
+// What a model is put together from, and the defaults of AnyMAL's Table 12.
+import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
+import type { Modality } from "../media/part.js";
+import type { FeatureNormKind } from "../models/projector.js";
+import type { ResamplerForm } from "../models/resampler.js";
+import type { Quantization } from "../nn/weights.js";
+
+export const MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
+
+/** patch: the rows of places. all: the class token too. pooled: one row for the whole medium. */
+export type Select = "patch" | "all" | "pooled";
+
+export interface ResamplerOptions {
+  type: "resampler";
+  layers: number;
+  /** Latents, which are the rows that the language model sees. */
+  tokens: number;
+  /** Default: heads of 64, or 8, 4, 2 or 1 of them where the encoder's width is no multiple of 64. */
+  heads?: number;
+  form?: ResamplerForm;
+  normalize?: FeatureNormKind | false;
+}
+export interface LinearOptions {
+  type: "linear";
+  /** pooled: one row becomes `tokens` rows. per_token: a row per row of the encoder. Default per_token. */
+  mode?: "pooled" | "per_token";
+  /** For pooled. Default 32. */
+  tokens?: number;
+  normalize?: FeatureNormKind | false;
+}
+export type ProjectorOptions = ResamplerOptions | LinearOptions;
+
+export interface ModalityOptions {
+  /** A folder in Hugging Face layout: config.json, model.safetensors, preprocessor_config.json. */
+  encoder: string;
+  /** Default: Table 12's for the modality. */
+  projector?: ProjectorOptions;
+  /** Which hidden state: 0 the embedding, -1 (default) the last. */
+  layer?: number;
+  /** Default: patch, or pooled for a linear projection in pooled mode. */
+  select?: Select;
+  /** Video through an image encoder: how many frames are looked at. Default 4. */
+  frames?: number;
+}
+
+export type QuantizationName = "nf4" | "fp4" | "int8" | "none";
+
+export interface LoadOptions {
+  /** Default: the CPU, or ANYMAL_DEVICE. */
+  device?: Device | string;
+  /** Of activations and frozen weights. Default: what the LLM's checkpoint suggests. */
+  dtype?: "f32" | "bf16";
+}
+
+export interface AssembleOptions extends LoadOptions {
+  /** A folder in Hugging Face layout. */
+  llm: string;
+  /** How the frozen LLM is held. Default nf4. */
+  quantization?: QuantizationName | Quantization;
+  modalities: Partial<Record<Modality, ModalityOptions>>;
+  prompt?: PromptFormat;
+  /** Of the fresh projections. Default 0. */
+  seed?: number;
+}
+
+export interface PromptFormat {
+  /** Put before a conversation that has no system turn of its own. */
+  system?: string;
+}
+
+/** Table 12 of the paper; "Linear (1), 32 tokens" is read as one row per encoder token, of which CLAP and IMU2CLIP have 32. */
+const PROJECTORS: Readonly<Record<Modality, ProjectorOptions>> = {
+  image: { type: "resampler", layers: 6, tokens: 64 },
+  video: { type: "resampler", layers: 4, tokens: 32 },
+  audio: { type: "linear", mode: "per_token" },
+  imu: { type: "linear", mode: "per_token" },
+};
+
+/** A modality with every default written out: what anymal.json keeps. */
+export interface ModalitySetup {
+  projector: CompleteProjector;
+  layer: number;
+  select: Select;
+  /** undefined where the encoder takes the medium as it is. */
+  frames: number | undefined;
+}
+export type CompleteProjector =
+  | {
+      type: "resampler";
+      form: ResamplerForm;
+      layers: number;
+      tokens: number;
+      heads: number;
+      dim: number;
+      frames: number;
+      normalize: FeatureNormKind | false;
+    }
+  | { type: "linear"; mode: "pooled" | "per_token"; tokens: number; dim: number; normalize: FeatureNormKind | false };
+
+/** Of an encoder, what a setup depends on. */
+export interface EncoderShape {
+  width: number;
+  modality: Modality;
+}
+
+export function completeSetup(modality: Modality, options: ModalityOptions, encoder: EncoderShape): ModalitySetup {
+  const framewise = modality === "video" && encoder.modality === "image";
+  if (encoder.modality !== modality && !framewise)
+    throw expected(
+      "E_MODALITY",
+      `modalities.${modality}`,
+      `an encoder of ${modality}`,
+      `one of ${encoder.modality}`,
+      "name another folder",
+    );
+  if (options.frames !== undefined && !framewise)
+    throw expected("E_MODALITY", `modalities.${modality}.frames`, "frames only for video through an image encoder", options.frames);
+  const frames = framewise ? (options.frames ?? 4) : undefined;
+  const projector = completeProjector(options.projector ?? PROJECTORS[modality], encoder.width, frames ?? 0);
+  const pooled = projector.type === "linear" && projector.mode === "pooled";
+  const select = options.select ?? (pooled ? "pooled" : "patch");
+  if (pooled && (select !== "pooled" || framewise))
+    throw expected(
+      "E_MODALITY",
+      `modalities.${modality}`,
+      "one pooled row for a linear projection in pooled mode",
+      framewise ? `${frames} frames` : `select "${select}"`,
+      'set mode to "per_token", or take a resampler',
+    );
+  return { projector, layer: options.layer ?? -1, select, frames };
+}
+
+function completeProjector(options: ProjectorOptions, dim: number, frames: number): CompleteProjector {
+  const normalize = options.normalize ?? "standardize";
+  if (options.type === "linear") return { type: "linear", mode: options.mode ?? "per_token", tokens: options.tokens ?? 32, dim, normalize };
+  const { layers, tokens, form = "flamingo", heads = headsFor(dim) } = options;
+  if (dim % heads)
+    throw expected(
+      "E_MODALITY",
+      "projector.heads",
+      `a divisor of the encoder's width ${dim}`,
+      heads,
+      `try ${headsFor(dim)} or leave it out`,
+    );
+  return { type: "resampler", form, layers, tokens, heads, dim, frames, normalize };
+}
+
+const headsFor = (dim: number): number => (dim % 64 === 0 ? dim / 64 : ([8, 4, 2].find((n) => dim % n === 0) ?? 1));
+
+export function quantizationOf(wanted: AssembleOptions["quantization"] = "nf4"): Quantization | undefined {
+  if (wanted === "none") return undefined;
+  if (typeof wanted !== "string") return wanted;
+  if (!["nf4", "fp4", "int8"].includes(wanted))
+    throw expected("E_VALUE", "quantization", '"nf4", "fp4", "int8" or "none"', JSON.stringify(wanted));
+  return { format: wanted };
+}

@@ -1,0 +1,72 @@
+// What users write as a prompt, and a batch of it as the network takes it.
+import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
+import { Tensor } from "../core/tensor.js";
+import type { Content, Turn } from "../data/row.js";
+import type { MediaPart, Modality } from "../media/part.js";
+import type { AnyMALBatch, MediaReference } from "../models/anymal.js";
+import { type PromptPart, promptParts } from "../text/prompt.js";
+import type { TextPart } from "../text/splice.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import type { Features } from "./media-encoder.js";
+import type { PromptFormat } from "./options.js";
+
+/** A question, a question with media in it, or a whole conversation. */
+export type PromptInput = string | Content | readonly Turn[];
+
+/** Ids with holes, and what belongs into the holes. */
+export interface EncodedPrompt {
+  where: string;
+  parts: readonly PromptPart[];
+  media: readonly MediaPart[];
+}
+
+export function conversationOf(prompt: PromptInput, { system }: PromptFormat = {}): readonly Turn[] {
+  const turns = typeof prompt === "string" ? [user([prompt])] : isConversation(prompt) ? prompt : [user(prompt)];
+  if (system === undefined || turns.some(({ role }) => role === "system")) return turns;
+  return [{ role: "system", content: [system] }, ...turns];
+}
+
+const user = (content: Content): Turn => ({ role: "user", content });
+const isConversation = (prompt: Content | readonly Turn[]): prompt is readonly Turn[] =>
+  prompt.length > 0 && prompt.every((part) => typeof part === "object" && "role" in part);
+
+export function encodePrompt(
+  tokenizer: Tokenizer,
+  turns: readonly Turn[],
+  { generation = false, where = "prompt" }: { generation?: boolean; where?: string } = {},
+): EncodedPrompt {
+  const parts = promptParts(tokenizer, turns, { generation, where });
+  const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
+  return { where, parts, media };
+}
+
+export const textLength = ({ parts }: EncodedPrompt): number => parts.reduce((n, part) => n + ("ids" in part ? part.ids.length : 0), 0);
+
+/** Rows for the network; `features[i]` are those of row i's media, in order. The tensors of the result are the caller's to dispose. */
+export function batchOf(prompts: readonly EncodedPrompt[], features: readonly (readonly Features[])[], device: Device): AnyMALBatch {
+  const items = new Map<Modality, Features[]>();
+  const rows = prompts.map(({ parts }, i) =>
+    parts.map((part): TextPart | MediaReference => {
+      if ("ids" in part) return part;
+      const one = features[i]?.[part.media] as Features;
+      const all = items.get(one.modality) ?? [];
+      items.set(one.modality, all);
+      return { modality: one.modality, item: all.push(one) - 1 };
+    }),
+  );
+  return { rows, features: Object.fromEntries(Array.from(items, ([modality, all]) => [modality, stacked(all, device)])) };
+}
+
+/** (items, …) f32 on the device. */
+export function stacked(all: readonly Features[], device: Device): Tensor {
+  const [first] = all as [Features];
+  const size = first.data.length;
+  const data = new Float32Array(all.length * size);
+  for (const [i, one] of all.entries()) {
+    if (String(one.shape) !== String(first.shape))
+      throw expected("E_SHAPE", `features of ${one.modality}`, `one shape, [${first.shape}]`, `[${one.shape}]`);
+    data.set(one.data, i * size);
+  }
+  return Tensor.from(data, [all.length, ...first.shape], { device });
+}

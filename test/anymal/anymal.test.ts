@@ -1,0 +1,191 @@
+// Put together, saved, read back, asked: the whole model from folders.
+import { execFileSync } from "node:child_process";
+import { copyFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { AnyMAL } from "../../lib/anymal/anymal.js";
+import type { PromptInput } from "../../lib/anymal/prompt.js";
+import { cpu } from "../case.js";
+import { blink, shake, square, type Toy, toy } from "./toy.js";
+
+const test = suite("AnyMAL");
+let world: Toy;
+test.before(async () => {
+  world = await toy();
+});
+test.after(() => world.remove());
+
+const PROMPTS: readonly PromptInput[] = [
+  "hello",
+  ["what is it? ", square("red")],
+  [square("blue"), " and ", square("green"), ": which one?"],
+  [blink("red", "white"), "see ", shake(3), " what of ", square("green")],
+  [
+    { role: "user", content: ["one ", square("red")] },
+    { role: "assistant", content: ["yes"] },
+    { role: "user", content: ["more?"] },
+  ],
+];
+
+async function answer(model: AnyMAL, prompt: PromptInput): Promise<string> {
+  let text = "";
+  for await (const piece of model.generate(prompt, { maxNewTokens: 6 })) text += piece;
+  return text;
+}
+
+test("a batch with left padding answers as each prompt does alone", async () => {
+  using model = await AnyMAL.assemble(world.options({ quantization: "none" }));
+  const alone: string[] = [];
+  for (const prompt of PROMPTS) alone.push(await answer(model, prompt));
+  assert.equal(await model.generateAll(PROMPTS, { maxNewTokens: 6 }), alone);
+  assert.equal(await model.generateAll(PROMPTS, { maxNewTokens: 6, batch: 2 }), alone);
+  assert.ok(new Set(alone).size > 3, `the prompts differ and the answers do not: ${alone}`);
+});
+
+test("images and videos share one encoder, and a video's features have its frames", async () => {
+  using model = await AnyMAL.assemble(world.options());
+  assert.is(model.encoder("image").encoder, model.encoder("video").encoder);
+  const parts = [blink("red", "blue"), square("red"), shake(2), square("blue")];
+  const features = await model.features(parts);
+  assert.equal(
+    features.map(({ modality, shape }) => `${modality} ${shape}`),
+    ["video 2,4,16", "image 4,16", "imu 12", "image 4,16"],
+  );
+  assert.equal(features[0]!.data, Float32Array.from([...features[1]!.data, ...features[3]!.data]));
+});
+
+test("a saved model gives the same answers in another process", async () => {
+  const folder = world.path("saved");
+  using model = await AnyMAL.assemble(world.options());
+  const lora = model.addAdapter({ r: 2, alpha: 4 }, { seed: 3 });
+  for (const [, { loraB }] of lora.layers) loraB.write(Float32Array.from({ length: loraB.size }, (_, i) => Math.sin(i) / 8));
+  await model.save(folder);
+  assert.equal(readdirSync(folder).sort(), ["adapter_config.json", "adapter_model.safetensors", "anymal.json", "projectors"]);
+  const { llm, modalities } = JSON.parse(readFileSync(join(folder, "anymal.json"), "utf8"));
+  assert.is(llm.path, "../llm");
+  assert.equal(llm.quantization, { format: "nf4" });
+  assert.equal(Object.keys(modalities), ["image", "video", "imu"]);
+  const mine = await model.generateAll(PROMPTS, { maxNewTokens: 6 });
+  const child = fileURLToPath(new URL("./reload-child.ts", import.meta.url));
+  const theirs = execFileSync(process.execPath, ["--import", "tsx", child, folder], { encoding: "utf8" });
+  assert.equal(JSON.parse(theirs), mine.slice(1, 3));
+  using plain = await AnyMAL.assemble(world.options());
+  assert.not.equal(await plain.generateAll(PROMPTS, { maxNewTokens: 6 }), mine);
+});
+
+test("saving anew replaces what was there, and leaves other files alone", async () => {
+  const folder = world.path("again");
+  using model = await AnyMAL.assemble(world.options());
+  model.addAdapter({ r: 2 });
+  await model.save(folder);
+  writeFileSync(join(folder, "README.md"), "mine");
+  using other = await AnyMAL.assemble(world.options({ modalities: { imu: { encoder: world.imu } } }));
+  await other.save(folder);
+  assert.equal(readdirSync(folder).sort(), ["README.md", "anymal.json", "projectors"]);
+  assert.equal(readdirSync(join(folder, "projectors")), ["imu.safetensors"]);
+  using back = await AnyMAL.fromPretrained(folder, { device: cpu });
+  assert.equal(back.modalities, ["imu"]);
+  assert.equal(back.encoder("imu").setup, other.encoder("imu").setup);
+});
+
+async function refused(folder: string, pattern: RegExp, code = "E_CHECKPOINT"): Promise<void> {
+  try {
+    (await AnyMAL.fromPretrained(folder, { device: cpu })).dispose();
+  } catch (error) {
+    assert.is((error as { code: string }).code, code, String(error));
+    assert.match((error as Error).message, pattern);
+    return;
+  }
+  assert.unreachable("it was loaded");
+}
+
+test("a checkpoint is refused when a weight is missing or left over, or an encoder is another one", async () => {
+  const folder = world.path("broken");
+  using model = await AnyMAL.assemble(world.options());
+  await model.save(folder);
+  const file = (name: string) => join(folder, "projectors", name);
+  copyFileSync(file("imu.safetensors"), file("audio.safetensors"));
+  await refused(folder, /audio\.safetensors/);
+  rmSync(file("audio.safetensors"));
+  copyFileSync(file("image.safetensors"), file("imu.safetensors"));
+  await refused(folder, /"input.shift" of shape \[12\], got \[16\]/, "E_STATE");
+  rmSync(file("imu.safetensors"));
+  await refused(folder, /imu\.safetensors/);
+  await model.save(folder);
+  writeFileSync(join(folder, "adapter_config.json"), "{}");
+  await refused(folder, /no adapter/);
+  rmSync(join(folder, "adapter_config.json"));
+  (await AnyMAL.fromPretrained(folder, { device: cpu })).dispose();
+
+  const config = join(world.imu, "config.json");
+  const before = readFileSync(config);
+  writeFileSync(config, `${before}\n`);
+  await refused(folder, /encoder of imu as it was trained on/);
+  writeFileSync(config, before);
+  await refused(world.path("nowhere"), /no such folder/);
+});
+
+test("the language model may be swapped knowingly, and held in another precision", async () => {
+  const folder = world.path("swapped");
+  using model = await AnyMAL.assemble(world.options());
+  await model.save(folder);
+  const moved = world.path("llm-moved");
+  assert.not(existsSync(moved));
+  cpSync(world.llm, moved, { recursive: true });
+  writeFileSync(join(moved, "generation_config.json"), "{}");
+  writeFileSync(join(moved, "config.json"), `${readFileSync(join(moved, "config.json"))}\n`);
+  using back = await AnyMAL.fromPretrained(folder, { device: cpu, llm: moved, quantization: "none" });
+  assert.is(back.quantization, undefined);
+  using reference = await AnyMAL.assemble(world.options({ quantization: "none" }));
+  assert.equal(await back.generateAll(PROMPTS, { maxNewTokens: 6 }), await reference.generateAll(PROMPTS, { maxNewTokens: 6 }));
+});
+
+test("what does not fit is told: the context, a modality, a projection", async () => {
+  using model = await AnyMAL.assemble(world.options());
+  const many = Array.from({ length: 40 }, () => square("red"));
+  for (const [run, code, pattern] of [
+    [() => answer(model, many), "E_PROMPT", /128 tokens.*160 of 40 media.*leave media out/],
+    [() => model.generateAll(["a", [{ modality: "audio", source: "x.wav", options: {} }]]), "E_MODALITY", /image, video, imu, got audio/],
+    [() => AnyMAL.assemble(world.options({ modalities: { audio: { encoder: world.clip } } })), "E_MODALITY", /encoder of audio/],
+    [
+      () =>
+        AnyMAL.assemble(
+          world.options({
+            modalities: { image: { encoder: world.clip, projector: { type: "resampler", layers: 1, tokens: 2, heads: 3 } } },
+          }),
+        ),
+      "E_MODALITY",
+      /divisor of the encoder's width 16, got 3; try 8/,
+    ],
+  ] as const) {
+    try {
+      await run();
+      assert.unreachable(String(pattern));
+    } catch (error) {
+      assert.is((error as { code: string }).code, code, String(error));
+      assert.match((error as Error).message, pattern);
+    }
+  }
+});
+
+test("aborting ends generation with the signal's reason, and nothing stays allocated", async () => {
+  using model = await AnyMAL.assemble(world.options());
+  await model.generateAll(PROMPTS, { maxNewTokens: 50 }); // rope's table grows with the longest row and stays
+  await cpu.synchronize();
+  const before = cpu.memory().bytesInUse;
+  const controller = new AbortController();
+  try {
+    for await (const _ of model.generate(PROMPTS[3]!, { maxNewTokens: 50, signal: controller.signal }))
+      controller.abort(new Error("enough"));
+    assert.unreachable();
+  } catch (error) {
+    assert.is((error as Error).message, "enough");
+  }
+  for await (const _ of model.generate(PROMPTS[1]!, { maxNewTokens: 50 })) break;
+  await cpu.synchronize();
+  assert.is(cpu.memory().bytesInUse, before);
+});
+
+test.run();
