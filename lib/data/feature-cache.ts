@@ -40,7 +40,8 @@ export class FeatureCache {
   readonly #memory = new Map<string, Features>(); // the first one was not used for longest
   readonly #pending = new Map<string, Promise<Features>>();
   #inMemory = 0;
-  #onDisk: number | undefined;
+  #onDisk = 0; // as the folder was last seen
+  #unseen = Infinity; // added since
   #trimming: Promise<void> = Promise.resolve();
   #warned = false;
 
@@ -130,7 +131,7 @@ export class FeatureCache {
       await mkdir(dirname(path), { recursive: true });
       await writeFile(temporary, bytes, { flag: "wx" });
       await rename(temporary, path);
-      this.#trimming = this.#trimming.then(() => this.#trim(bytes.length));
+      this.#trimming = this.#trimming.catch(() => undefined).then(() => this.#trim(bytes.length));
       await this.#trimming;
     } catch (cause) {
       await unlink(temporary).catch(() => undefined);
@@ -140,13 +141,14 @@ export class FeatureCache {
     }
   }
 
-  /** Counts what was added; where that is too much, looks again (another process may add and remove too) and makes room for a while. */
+  /** Another process may add and remove too, so the folder is looked at again whenever a twentieth of its limit was added. */
   async #trim(added: number): Promise<void> {
-    if (this.#onDisk !== undefined) this.#onDisk += added;
-    if (this.#onDisk !== undefined && this.#onDisk <= this.#maxBytes) return;
+    this.#unseen += added;
+    if (this.#onDisk + this.#unseen <= this.#maxBytes && this.#unseen <= this.#maxBytes / 20) return;
     const entries = await entriesIn(this.#folder!);
     entries.sort((a, b) => a.used - b.used);
     this.#onDisk = entries.reduce((sum, { bytes }) => sum + bytes, 0);
+    this.#unseen = 0;
     if (this.#onDisk <= this.#maxBytes) return;
     for (const { path, bytes } of entries.slice(0, -1)) {
       if (this.#onDisk <= 0.9 * this.#maxBytes) break;
