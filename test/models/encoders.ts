@@ -66,16 +66,28 @@ export async function sameOneByOne<T extends object>(batch: Tensor, forward: (x:
 /**
  * The gradients of outputs weighted at random against central differences. Each parameter is moved along one random direction, p + c·d: a
  * wrong entry anywhere in its gradient shows in the slope by c, and there is one c instead of thousands. Zeros and ones of a fresh model are
- * shaken first.
+ * shaken first. `reach` says how long d is: short where a step must not change which element of a pool is the largest.
  */
-export async function parameterGradients(model: Module, run: () => Record<string, Tensor>, seed: number): Promise<void> {
+export async function parameterGradients(
+  model: Module,
+  run: () => Record<string, Tensor>,
+  seed: number,
+  reach: (name: string) => number = () => 1,
+): Promise<void> {
   const parameters = [...model.namedParameters()];
   const places = new Map<string, { start: Tensor; direction: Tensor }>();
   const inputs: Record<string, { values: Float32Array; shape: readonly number[] }> = {};
   for (const [i, [name, p]] of parameters.entries()) {
     const shake = numbers(p.shape, seed + i);
     const shaken = ((await p.data()) as Float32Array).map((v, j) => v + 0.1 * shake[j]!);
-    places.set(name, { start: Tensor.from(shaken, p.shape, { device: cpu }), direction: noise([p.size, 1], seed + 1000 + i) });
+    places.set(name, {
+      start: Tensor.from(shaken, p.shape, { device: cpu }),
+      direction: Tensor.from(
+        numbers(p.shape, seed + 1000 + i).map((v) => v * reach(name)),
+        [p.size, 1],
+        { device: cpu },
+      ),
+    });
     inputs[name] = { values: new Float32Array(1), shape: [1, 1] };
   }
   await checkGradients(
