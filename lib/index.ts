@@ -25,6 +25,7 @@ export { type ConversationOptions, readConversations } from "./data/conversation
 export { FeatureCache, type FeatureCacheOptions, type Features } from "./data/feature-cache.js";
 export { featureKey, folderFingerprint } from "./data/feature-key.js";
 export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from "./data/row.js";
+export { type WorldCounts, type WorldOptions, writeWorld } from "./data/world/write.js";
 export { type CaptionPair, type CaptionScore, type CaptionScores, type CaptionScoring, scoreCaptions } from "./eval/captions.js";
 export { captionTokens, ptbTokens } from "./eval/ptb-tokenizer.js";
 export { Checkpoint } from "./io/checkpoint.js";

@@ -3,7 +3,7 @@ import type { Sound } from "../../media/audio.js";
 import type { Draw } from "./draw.js";
 import { type AudioScene, COUNTS } from "./scenes.js";
 
-export const RATE = 16000;
+const RATE = 16000;
 const SECONDS = 2;
 /** Of the melody's first note. */
 export const HERTZ: Record<AudioScene["note"], number> = {
@@ -17,7 +17,7 @@ export const HERTZ: Record<AudioScene["note"], number> = {
   a6: 1760,
 };
 /** Semitones from one note to the next. */
-export const STEP = 3;
+const STEP = 3;
 
 interface Timbre {
   /** Strength of partial k = 1, 2, … */
@@ -48,7 +48,7 @@ const TIMBRES: Record<AudioScene["instrument"], Timbre> = {
 };
 
 /** Semitones above the first note. */
-export function melody({ melody, count }: Pick<AudioScene, "melody" | "count">): number[] {
+function melody({ melody, count }: Pick<AudioScene, "melody" | "count">): number[] {
   const up = { rising: (i: number) => i, falling: (i: number) => -i, steady: () => 0, wavy: (i: number) => i % 2 }[melody];
   return Array.from({ length: COUNTS.indexOf(count) + 3 }, (_, i) => STEP * up(i));
 }
