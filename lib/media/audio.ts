@@ -1,6 +1,6 @@
 // Sounds: a part of a prompt, and its samples.
 import { native } from "../core/native.js";
-import { type DecodedPiece, decodePieces, unreadable } from "./compressed-audio.js";
+import { type DecodedPiece, declaredSeconds, decodePieces, unreadable } from "./compressed-audio.js";
 import { MediaError } from "./error.js";
 import { bytesOf, checkBytes, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
 import { isWav, readWavLayout, type WavLayout } from "./wav.js";
@@ -28,6 +28,8 @@ export interface Sound {
   readonly sampleRate: number;
 }
 
+/** Of a file that can only be decoded whole, a part may be taken when it is at most this long. */
+const WHOLE = 3600;
 export const AUDIO_LIMITS = { maxSeconds: 600, maxBytes: 256 << 20 };
 
 /**
@@ -53,7 +55,12 @@ export async function loadAudio({ source, options }: AudioPart, loading: Loading
   } finally {
     await file.close();
   }
-  return collect(decodePieces(await bytesOf(source, maxBytes, loading), describe(source), loading), describe(source), options);
+  const bytes = await bytesOf(source, maxBytes, loading);
+  const { maxSeconds } = { ...AUDIO_LIMITS, ...options };
+  const declared = declaredSeconds(bytes);
+  if (declared !== undefined)
+    checkLength(describe(source), declared, options.seconds === undefined ? maxSeconds : Math.max(maxSeconds, WHOLE));
+  return collect(decodePieces(bytes, describe(source), loading), describe(source), options);
 }
 
 /** The sound at another rate, through a polyphase filter; what lies above the lower of the two Nyquist rates is removed. */

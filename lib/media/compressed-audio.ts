@@ -4,7 +4,7 @@ import decode from "audio-decode";
 import { MediaError, reasonOf } from "./error.js";
 import type { Loading } from "./source.js";
 
-const PIECE = 32 << 10;
+const PIECE = 4 << 10; // half a second of MP3: a few milliseconds of decoding between two turns of the event loop
 export const KINDS = "WAV, FLAC, MP3, OGG, Opus, M4A, MP4, WebM, AAC, AIFF or CAF";
 
 type Kind = "flac" | "mp3" | "oga" | "opus" | "m4a" | "webm" | "aac" | "aiff" | "caf" | "wav";
@@ -58,6 +58,18 @@ export async function* decodePieces(bytes: Uint8Array, what: string, { signal }:
   } finally {
     decoder.free();
   }
+}
+
+/** How long an MP4 or M4A says it is. These are decoded in one piece, so a limit has to be kept before. */
+export function declaredSeconds(bytes: Uint8Array): number | undefined {
+  if (kindOf(bytes) !== "m4a") return undefined;
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const at = file.indexOf("mvhd", 0, "latin1") + 4;
+  if (at < 4 || at + 32 > file.length) return undefined;
+  const isLong = file[at] === 1;
+  const scale = file.readUInt32BE(at + (isLong ? 20 : 12));
+  const duration = isLong ? Number(file.readBigUInt64BE(at + 24)) : file.readUInt32BE(at + 16);
+  return scale > 0 ? duration / scale : undefined;
 }
 
 function meanOf(channels: readonly Float32Array[]): Float32Array {

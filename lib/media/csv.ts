@@ -62,10 +62,10 @@ function* linesOf(text: string): Generator<{ line: string; number: number }> {
   for (let at = text.charCodeAt(0) === 0xfeff ? 1 : 0; at < text.length; ) {
     let end = text.indexOf("\n", at);
     if (end < 0) end = text.length;
-    const line = text.slice(at, end).trimEnd();
+    const line = text.slice(at, text[end - 1] === "\r" ? end - 1 : end);
     ++number;
     at = end + 1;
-    if (line && !/^\s*[#%]/.test(line)) yield { line, number };
+    if (!/^\s*(?:[#%]|$)/.test(line)) yield { line, number };
   }
 }
 
@@ -76,11 +76,18 @@ function separatorOf(line: string): string {
 
 function cellsOf(line: string, separator: string): string[] {
   if (!line.includes('"')) return line.split(separator).map((cell) => cell.trim());
-  const cells = line.match(new RegExp(`(?:"(?:[^"]|"")*"|[^"${separator}])*(?:${separator}|$)`, "g")) ?? [];
-  const joined = cells.map((cell) => (cell.endsWith(separator) ? cell.slice(0, -1) : cell).trim());
-  // The pattern finds one empty match after the last cell.
-  if (!line.endsWith(separator)) joined.pop();
-  return joined.map((cell) => (/^".*"$/s.test(cell) ? cell.slice(1, -1).replaceAll('""', '"').trim() : cell));
+  const cells: string[] = [];
+  let [cell, quoted] = ["", false];
+  for (let i = 0; i < line.length; ++i) {
+    const c = line[i]!;
+    if (c === '"' && quoted && line[i + 1] === '"') cell += line[++i];
+    else if (c === '"') quoted = !quoted;
+    else if (c === separator && !quoted) {
+      cells.push(cell.trim());
+      cell = "";
+    } else cell += c;
+  }
+  return [...cells, cell.trim()];
 }
 
 // Number("") is 0. Where commas do not part cells, they may stand for decimal points.

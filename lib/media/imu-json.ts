@@ -1,4 +1,4 @@
-// Recordings as JSON: rows (arrays or objects), columns, or { samples, sampleRate } around one of them.
+// Recordings as JSON: rows (arrays or objects; also one a line), columns, or { samples, sampleRate } around one of them.
 import type { Table } from "./csv.js";
 import { MediaError, reasonOf } from "./error.js";
 import type { Matrix } from "./npy.js";
@@ -11,18 +11,31 @@ const EXAMPLE = '[{ "time": 0, "ax": 0.1, "ay": 0, "az": 9.8, "gx": 0, "gy": 0, 
 const KINDS = "an array of rows, an object of columns, or { samples, sampleRate }";
 
 export function readImuJson(text: string, what: string): ImuJson {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw bad(what, "JSON", reasonOf(cause), "check how the file was written");
-  }
+  const value = parsed(text, what);
   if (!isObject(value)) return tableOf(value, what);
   const body = BODIES.map((key) => value[key]).find((inner) => typeof inner === "object" && inner !== null);
   const rate = RATES.map((key) => value[key]).find((v) => v !== undefined);
   if (rate !== undefined && !(typeof rate === "number" && Number.isFinite(rate) && rate > 0))
     throw bad(what, "a sampleRate above 0", JSON.stringify(rate), "give it in Hz");
   return { ...tableOf(body ?? value, what), ...(typeof rate === "number" && { sampleRate: rate }) };
+}
+
+// One value, or one row a line.
+function parsed(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    const lines = text.split("\n").flatMap((line, i) => (line.trim() ? [{ line, number: i + 1 }] : []));
+    if (lines.length < 2 || !/^\s*[[{].*[\]}]\s*$/.test(lines[0]!.line))
+      throw bad(what, "JSON", reasonOf(cause), "check how it was written");
+    return lines.map(({ line, number }) => {
+      try {
+        return JSON.parse(line);
+      } catch (reason) {
+        throw bad(`${what}:${number}`, "a row of JSON", reasonOf(reason), "correct the line, or remove it");
+      }
+    });
+  }
 }
 
 function tableOf(value: unknown, what: string): ImuJson {

@@ -247,6 +247,18 @@ test("a long compressed file: decoded only as far as it is needed, across pieces
   await rejects(load(many, { maxSeconds: 1 }), "E_MEDIA_LIMIT", /at least/);
 });
 
+test("an MP4 that says it is longer than the limit is refused before it is decoded", async () => {
+  const bytes = readFileSync(fileOf("tones.m4a"));
+  const at = bytes.indexOf("mvhd") + 4;
+  const long = Buffer.from(bytes);
+  long.writeUInt32BE(bytes.readUInt32BE(at + 12) * 1000, at + 16);
+  await rejects(load(long), "E_MEDIA_LIMIT", /got 1000 s/);
+  assert.is((await load(long, { seconds: 0.1 })).samples.length, 1600);
+  assert.is((await load(long, { maxSeconds: 2000 })).samples.length, (await load(bytes)).samples.length);
+  long.writeUInt32BE(bytes.readUInt32BE(at + 12) * 5000, at + 16);
+  await rejects(load(long, { seconds: 0.1 }), "E_MEDIA_LIMIT", /got 5000 s/);
+});
+
 test("another rate: a sum of sines stays what it is", async () => {
   const hertz = [110, 997, 2500, 3400];
   const at = (t: number): number => hertz.reduce((sum, f, i) => sum + Math.sin(2 * Math.PI * f * t + i) / hertz.length, 0);

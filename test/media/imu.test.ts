@@ -323,6 +323,14 @@ test("bad tables say which line, which column, and what to do", async () => {
   await bad(bursts, "E_MEDIA_FORMAT", /steady/);
 });
 
+test("JSON, one row a line", async () => {
+  const lines = rowsOf(3).map(([ax, ay, az, gx, gy, gz], i) => JSON.stringify({ t: i / 50, ax, ay, az, gx, gy, gz }));
+  assert.equal([...(await load({ text: `${lines.join("\n")}\n` })).samples], expectedSamples(3));
+  const arrays = rowsOf(3).map((row) => JSON.stringify(row)).join("\r\n"); // biome-ignore format: short
+  assert.equal([...(await load({ text: arrays }, { sampleRate: 50 })).samples], expectedSamples(3));
+  await rejects(load({ text: `${lines[0]}\n\n{"t": 1,\n` }), "E_MEDIA_FORMAT", /:3:/, /row of JSON/);
+});
+
 test("bad JSON says which row", async () => {
   const bad = (value: unknown, ...words: RegExp[]) =>
     rejects(load({ text: typeof value === "string" ? value : JSON.stringify(value) }, { sampleRate: 50 }), "E_MEDIA_FORMAT", ...words);
