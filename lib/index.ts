@@ -83,5 +83,20 @@ export * from "./ops/index.js";
 export { fitParts, promptLength } from "./text/fit-parts.js";
 export { type PromptOptions, type PromptPart, promptParts } from "./text/prompt.js";
 export { accumulate } from "./train/accumulation.js";
+export { type AlignOptions, align, type StageOptions } from "./train/align.js";
+export { type InstructOptions, instruct } from "./train/instruct.js";
 export { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./train/optimizer.js";
+export { Progress, type ProgressOptions, progressLine } from "./train/progress.js";
+export {
+  type AlignRecipe,
+  alignRecipe,
+  type InstructRecipe,
+  instructRecipe,
+  type Recipe,
+  readRecipe,
+  recipe,
+  type TrainingRecipe,
+  writeRecipe,
+} from "./train/recipe.js";
 export * as schedules from "./train/schedule.js";
+export type { TrainStep } from "./train/trainer.js";

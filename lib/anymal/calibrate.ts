@@ -58,7 +58,7 @@ export function channelStatistics(features: readonly Features[], width: number):
 async function embeddingRms(model: AnyMAL): Promise<number> {
   const table = model.llm.model.embedTokens.weight;
   const count = Math.min(SAMPLE_ROWS, table.shape[0] as number);
-  const rows = table.detach().slice(Math.floor(((table.shape[0] as number) - count) / 2), count);
+  const rows = noGrad(() => table.slice(Math.floor(((table.shape[0] as number) - count) / 2), count));
   const value = await rms(rows);
   rows.dispose();
   return value;

@@ -66,6 +66,10 @@ export class AdamW {
     return this.#step;
   }
 
+  get hasGradients(): boolean {
+    return this.#groups.some(({ parameters }) => [...parameters.values()].some(({ grad }) => grad));
+  }
+
   /** One update from the gradients that are there. Returns their global norm before clipping, (1) f32 on the device. */
   step(lr: number): Tensor {
     ++this.#step;

@@ -1,0 +1,60 @@
+// Stage 2 (arXiv 2309.16058, section 3.2): on questions about media and their answers, the projections go on and LoRA bends the language model; the
+// loss is on answers alone.
+import type { AnyMAL } from "../anymal/anymal.js";
+import { expected } from "../core/errors.js";
+import { readConversations } from "../data/conversations.js";
+import type { Row } from "../data/row.js";
+import type { Modality } from "../media/part.js";
+import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable } from "./align.js";
+import { type InstructInput, type InstructRecipe, instructRecipe } from "./recipe.js";
+import type { TrainStep } from "./trainer.js";
+
+export interface InstructOptions extends StageOptions, InstructInput {
+  /** Whose projections train. Default: those of all media in the data. */
+  modalities?: readonly Modality[];
+}
+
+/** Trains projections and, unless `lora` is false, LoRA on conversations. Yields every step, one step late. */
+export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
+  return stoppable(options.signal, instruction(model, options));
+}
+
+async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
+  const { data, output, resume, signal, cache, onProblem, modalities: chosen, ...rest } = options;
+  const recipe = instructRecipe(rest);
+  const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(recipe, options)));
+  const modalities = chosen ?? present(model, rows);
+  for (const modality of modalities) model.encoder(modality);
+  if (!modalities.length && !recipe.lora)
+    throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
+  if (recipe.lora) adapt(model, recipe);
+  const told = { instruct: { ...described(data), ...(chosen && { modalities: [...chosen] }), ...recipe } };
+  yield* stage(model, options, { recipe, told, rows, modalities });
+}
+
+/** Of the model's modalities, those that the rows hold; others are named when their row comes up. */
+function present(model: AnyMAL, rows: readonly Row[]): Modality[] {
+  const seen = new Set<string>();
+  for (const { turns } of rows)
+    for (const { content } of turns) for (const part of content) if (typeof part !== "string") seen.add(part.modality);
+  return model.modalities.filter((modality) => seen.has(modality));
+}
+
+/** Branches that are there already go on, if they are of the shape that was asked for. */
+function adapt(model: AnyMAL, { lora, seed }: InstructRecipe): void {
+  if (!lora) return;
+  const { adapter } = model;
+  if (!adapter) {
+    model.addAdapter(lora, { seed });
+    return;
+  }
+  const { r, alpha } = adapter.config;
+  if (r !== lora.r || alpha !== lora.alpha)
+    throw expected(
+      "E_LORA",
+      "instruct",
+      `r ${r} and alpha ${alpha}, those of the adapter that the model has`,
+      `r ${lora.r} and alpha ${lora.alpha}`,
+      "take these, or begin from the checkpoint of stage 1",
+    );
+}

@@ -1,0 +1,242 @@
+// How a model is trained: one object, or the same as YAML. What is left out is AnyMAL's (arXiv 2309.16058, Table 12 and section 3.2); where the paper
+// is silent (warm-up, decay, clipping) the habits of its relatives.
+import { readFile } from "node:fs/promises";
+import { parse, stringify } from "yaml";
+import type { LoraConfig } from "../adapters/lora-config.js";
+import { type AssembleOptions, MODALITIES, type ModalityOptions } from "../anymal/options.js";
+import type { Modality } from "../media/part.js";
+import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
+
+export interface TrainingRecipe {
+  /** Optimiser steps. */
+  steps: number;
+  /** Rows per optimiser step. */
+  batch: number;
+  /** Rows that go through the model together; gradients add up over a batch. Default: min(batch, 32). */
+  microBatch: number;
+  learningRate: number;
+  schedule: "cosine" | "linear" | "constant";
+  /** Default: 3 % of the steps, at most 2000. */
+  warmupSteps: number;
+  /** On matrices only. */
+  weightDecay: number;
+  betas: readonly [number, number];
+  /** Gradients are clipped to this L2 norm; 0: not. */
+  maxGradNorm: number;
+  optimizer: "adamw" | "adamw8bit";
+  /** Recomputes activations in backward: less memory, a third more time. */
+  gradientCheckpointing: boolean;
+  /** Rows are cut to this many tokens, never inside of a medium. Default: the LLM's context. */
+  maxLength: number | undefined;
+  /** Of the order of rows, of dropout and of fresh adapters. */
+  seed: number;
+  /** Steps between lines of log.jsonl. */
+  logEvery: number;
+  /** Steps between checkpoints; one is made at the end and when training is stopped in any case. */
+  saveEvery: number;
+  /** What becomes of a row that cannot be used: "throw", or "skip" with a count. */
+  onBadRow: "throw" | "skip";
+}
+export type AlignRecipe = TrainingRecipe;
+export type LoraRecipe = Pick<LoraConfig, "r" | "alpha" | "dropout" | "targetModules">;
+export interface InstructRecipe extends TrainingRecipe {
+  /** false: projections alone, the paper's ablation. */
+  lora: LoraRecipe | false;
+}
+
+/** What a whole job is: the model, and either stage or both. */
+export interface Recipe {
+  /** What to assemble; absent where the model comes from a checkpoint. */
+  model?: Omit<AssembleOptions, "device">;
+  align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[] }>>;
+  instruct?: InstructRecipe & { data?: string | string[]; modalities?: Modality[] };
+  /** The run's folder. */
+  output?: string;
+}
+
+const COMMON = {
+  schedule: "cosine",
+  weightDecay: 0.01,
+  betas: [0.9, 0.999],
+  maxGradNorm: 1,
+  optimizer: "adamw",
+  gradientCheckpointing: false,
+  maxLength: undefined,
+  seed: 0,
+  logEvery: 1,
+  saveEvery: 1000,
+  onBadRow: "throw",
+} as const satisfies Partial<TrainingRecipe>;
+
+/** Table 12. */
+const ALIGN: Readonly<Record<Modality, Pick<TrainingRecipe, "steps" | "batch" | "learningRate">>> = {
+  image: { batch: 2048, learningRate: 2e-4, steps: 100_000 },
+  video: { batch: 1024, learningRate: 1e-4, steps: 20_000 },
+  audio: { batch: 128, learningRate: 1e-4, steps: 1000 },
+  imu: { batch: 256, learningRate: 1e-4, steps: 2000 },
+};
+const INSTRUCT = { batch: 128, learningRate: 1e-5, steps: 3000 };
+const LORA: LoraRecipe = { r: 64, alpha: 16, dropout: 0.05, targetModules: "all-linear" };
+
+const TRAINING: Schema = {
+  steps: is.integer(1),
+  batch: is.integer(1),
+  microBatch: is.integer(1),
+  learningRate: is.number(0),
+  schedule: is.oneOf("cosine", "linear", "constant"),
+  warmupSteps: is.integer(0),
+  weightDecay: is.number(0),
+  betas: { wanted: "two numbers from 0 to below 1", fits: (v) => Array.isArray(v) && v.length === 2 && v.every(is.number(0, 1).fits) },
+  maxGradNorm: is.number(0),
+  optimizer: is.oneOf("adamw", "adamw8bit"),
+  gradientCheckpointing: is.flag,
+  maxLength: is.integer(2),
+  seed: is.integer(0),
+  logEvery: is.integer(1),
+  saveEvery: is.integer(1),
+  onBadRow: is.oneOf("throw", "skip"),
+};
+const LORA_KEYS: Schema = {
+  r: is.integer(1),
+  alpha: is.number(0),
+  dropout: is.number(0, 1),
+  targetModules: is.either(is.text, is.listOf(is.text)),
+};
+const INSTRUCT_KEYS: Schema = { ...TRAINING, lora: is.either(is.object, is.not(false)) };
+/** What a stage takes beside the recipe proper, and a file can hold. */
+const BESIDE = {
+  data: is.either(is.text, is.listOf(is.text)),
+  prompts: is.listOf(is.text),
+  modalities: is.listOf(is.oneOf(...MODALITIES)),
+} as const satisfies Schema;
+
+/** The options of stage 1, complete. */
+export function alignRecipe(modality: Modality, options: Partial<AlignRecipe> = {}, at = `align.${modality}`): AlignRecipe {
+  checkKeys(at, options, TRAINING);
+  return completed({ ...ALIGN[modality], ...defined(options) }, at);
+}
+
+/** The options of stage 2, complete. */
+export function instructRecipe(options: InstructInput = {}, at = "instruct"): InstructRecipe {
+  const { lora, ...training } = options;
+  checkKeys(at, options, INSTRUCT_KEYS);
+  if (lora) checkKeys(`${at}.lora`, lora, LORA_KEYS);
+  return { ...completed({ ...INSTRUCT, ...defined(training) }, at), lora: lora === false ? false : { ...LORA, ...defined(lora ?? {}) } };
+}
+export type InstructInput = Partial<Omit<InstructRecipe, "lora">> & { lora?: Partial<LoraRecipe> | false };
+
+function completed(
+  options: Partial<TrainingRecipe> & Pick<TrainingRecipe, "steps" | "batch" | "learningRate">,
+  at: string,
+): TrainingRecipe {
+  const { steps, batch } = options;
+  const warmupSteps = Math.min(2000, Math.round(0.03 * steps));
+  const recipe: TrainingRecipe = { ...COMMON, microBatch: Math.min(batch, 32), warmupSteps, ...options };
+  if (recipe.microBatch > batch) throw new RecipeError(`${at}.microBatch`, `at most the batch of ${batch}`, recipe.microBatch);
+  return recipe;
+}
+
+const defined = <T extends object>(options: T): T =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
+
+const PROJECTOR_KEYS: Schema = {
+  type: is.oneOf("resampler", "linear"),
+  layers: is.integer(1),
+  tokens: is.integer(1),
+  heads: is.integer(1),
+  form: is.oneOf("flamingo", "openflamingo", "idefics"),
+  mode: is.oneOf("pooled", "per_token"),
+  normalize: is.either(is.oneOf("layernorm", "standardize"), is.not(false)),
+};
+const MODALITY_KEYS: Schema = {
+  encoder: is.text,
+  projector: is.object,
+  layer: { wanted: "an integer", fits: Number.isInteger },
+  select: is.oneOf("patch", "all", "pooled"),
+  frames: is.integer(1),
+};
+const MODEL_KEYS: Schema = {
+  llm: is.text,
+  quantization: is.either(is.oneOf("nf4", "fp4", "int8", "none"), is.object),
+  dtype: is.oneOf("f32", "bf16"),
+  modalities: is.object,
+  prompt: is.object,
+  seed: is.integer(0),
+};
+const QUANTIZATION_KEYS: Schema = {
+  format: is.oneOf("nf4", "fp4", "int8"),
+  block: is.integer(32),
+  doubleQuant: is.flag,
+  threshold: is.number(0),
+};
+
+/** Checks a model's options as a recipe spells them. */
+export function modelRecipe(value: unknown, at = "model"): Omit<AssembleOptions, "device"> {
+  checkKeys(at, value, MODEL_KEYS);
+  if (!value.llm) throw new RecipeError(`${at}.llm`, "the folder of a language model", value.llm);
+  if (isObject(value.quantization)) checkKeys(`${at}.quantization`, value.quantization, QUANTIZATION_KEYS);
+  if (value.prompt) checkKeys(`${at}.prompt`, value.prompt, { system: is.text });
+  const modalities = `${at}.modalities`;
+  checkKeys(modalities, value.modalities ?? {}, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
+  for (const [modality, entry] of Object.entries(value.modalities ?? {}) as [Modality, ModalityOptions][]) {
+    checkKeys(`${modalities}.${modality}`, entry, MODALITY_KEYS);
+    if (!entry.encoder) throw new RecipeError(`${modalities}.${modality}.encoder`, "the folder of an encoder", entry.encoder);
+    if (!entry.projector) continue;
+    checkKeys(`${modalities}.${modality}.projector`, entry.projector, PROJECTOR_KEYS);
+    if (!entry.projector.type) throw new RecipeError(`${modalities}.${modality}.projector.type`, "resampler or linear", undefined);
+  }
+  return value as unknown as Omit<AssembleOptions, "device">;
+}
+
+/** A whole recipe, checked and completed. */
+export function recipe(value: unknown): Recipe {
+  checkKeys("", value ?? {}, { model: is.object, align: is.object, instruct: is.object, output: is.text });
+  const { model, align = {}, instruct, output } = (value ?? {}) as Record<string, Record<string, unknown>>;
+  checkKeys("align", align, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
+  const aligned = Object.entries(align).map(([modality, entry]) => {
+    const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts"]);
+    return [modality, { ...beside, ...alignRecipe(modality as Modality, rest) }];
+  });
+  const instructed = () => {
+    const { beside, rest } = split("instruct", instruct, ["data", "modalities"]);
+    return { ...beside, ...instructRecipe(rest) };
+  };
+  return {
+    ...(model && { model: modelRecipe(model) }),
+    align: Object.fromEntries(aligned),
+    ...(instruct && { instruct: instructed() }),
+    ...(output !== undefined && { output: output as unknown as string }),
+  };
+}
+
+function split(at: string, entry: unknown, names: readonly (keyof typeof BESIDE)[]) {
+  const rest = { ...(entry as Record<string, unknown>) };
+  const beside: Record<string, unknown> = {};
+  for (const name of names) {
+    if (rest[name] !== undefined && !BESIDE[name].fits(rest[name])) throw new RecipeError(`${at}.${name}`, BESIDE[name].wanted, rest[name]);
+    if (rest[name] !== undefined) beside[name] = rest[name];
+    delete rest[name];
+  }
+  return { beside, rest };
+}
+
+/** A recipe in YAML (or JSON, which is YAML). Paths in it are relative to the working directory, as on the command line. */
+export async function readRecipe(path: string): Promise<Recipe> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (cause) {
+    throw new RecipeError(path, "a readable file", (cause as Error).message);
+  }
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (cause) {
+    throw new RecipeError(path, "YAML", (cause as Error).message.split("\n")[0]);
+  }
+  return recipe(value);
+}
+
+export function writeRecipe(value: object): string {
+  return stringify(value, { lineWidth: 120 });
+}

@@ -1,0 +1,90 @@
+// Options checked in words: an unknown key names the nearest known one, a wrong value says what was meant.
+import { AnymalError } from "../core/errors.js";
+
+export class RecipeError extends AnymalError {
+  override readonly name = "RecipeError";
+  constructor(
+    /** Which option, as a path: "align.image.batch". */
+    readonly at: string,
+    readonly expected: string,
+    readonly got: unknown,
+    readonly remedy = "",
+  ) {
+    super("E_RECIPE", `recipe: expected ${at} to be ${expected}, got ${shown(got)}${remedy && `; ${remedy}`}`);
+  }
+}
+
+const shown = (value: unknown): string => (typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value));
+
+export interface Check {
+  /** In words, after "expected … to be". */
+  wanted: string;
+  fits: (value: unknown) => boolean;
+}
+export type Schema = Readonly<Record<string, Check>>;
+
+export const is = {
+  integer: (least = 0): Check => ({
+    wanted: `an integer of at least ${least}`,
+    fits: (v) => Number.isInteger(v) && (v as number) >= least,
+  }),
+  number: (least = 0, below = Infinity): Check => ({
+    wanted: below === Infinity ? `a number of at least ${least}` : `a number from ${least} to below ${below}`,
+    fits: (v) => typeof v === "number" && v >= least && v < below,
+  }),
+  flag: { wanted: "true or false", fits: (v: unknown) => typeof v === "boolean" } satisfies Check,
+  text: { wanted: "a text", fits: (v: unknown) => typeof v === "string" && v !== "" } satisfies Check,
+  object: { wanted: "a mapping", fits: isObject } satisfies Check,
+  oneOf: (...values: readonly string[]): Check => ({
+    wanted: `one of ${values.join(", ")}`,
+    fits: (v) => typeof v === "string" && values.includes(v),
+  }),
+  listOf: (one: Check): Check => ({
+    wanted: `a list, each ${one.wanted}`,
+    fits: (v) => Array.isArray(v) && v.every((each) => one.fits(each)),
+  }),
+  either: (...checks: readonly Check[]): Check => ({
+    wanted: checks.map(({ wanted }) => wanted).join(", or "),
+    fits: (v) => checks.some((check) => check.fits(v)),
+  }),
+  not: (value: false): Check => ({ wanted: String(value), fits: (v) => v === value }),
+};
+
+export function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Throws E_RECIPE on the first key that is unknown or holds something unfit. Keys that hold undefined count as absent. */
+export function checkKeys(at: string, value: unknown, schema: Schema): asserts value is Record<string, unknown> {
+  if (!isObject(value)) throw new RecipeError(at || "the recipe", "a mapping", value);
+  for (const [key, entry] of Object.entries(value)) {
+    if (entry === undefined) continue;
+    const path = at ? `${at}.${key}` : key;
+    const check = Object.hasOwn(schema, key) ? schema[key] : undefined;
+    if (!check) {
+      const near = nearest(key, Object.keys(schema));
+      const known = Object.keys(schema).join(", ");
+      throw new RecipeError(path, "a known option", "an unknown one", near ? `did you mean "${near}"?` : `known are ${known}`);
+    }
+    if (!check.fits(entry)) throw new RecipeError(path, check.wanted, entry);
+  }
+}
+
+/** The known name that was most likely meant. snake_case counts as camelCase. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const plain = (text: string) => text.toLowerCase().replace(/[_\-\s]/g, "");
+  const ranked = known.map((candidate) => ({ candidate, far: distance(plain(name), plain(candidate)) })).sort((a, b) => a.far - b.far);
+  const [best] = ranked;
+  return best && best.far <= Math.max(2, Math.ceil(name.length / 3)) ? best.candidate : undefined;
+}
+
+/** Levenshtein's. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; ++i) {
+    const next = [i];
+    for (let j = 1; j <= b.length; ++j) next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,227 @@
+// The loop of both stages: rows in micro-batches, gradients weighted by tokens, one AdamW update per step. What a step reports is read one step late,
+// so that the device always has work while JavaScript waits for numbers.
+import type { AnyMAL } from "../anymal/anymal.js";
+import { batchOf } from "../anymal/prompt.js";
+import { backwardAsync } from "../core/autograd.js";
+import type { DeviceMemory } from "../core/device.js";
+import { AnymalError } from "../core/errors.js";
+import { randomState, setRandomState } from "../core/random.js";
+import { scope } from "../core/scope.js";
+import type { Tensor } from "../core/tensor.js";
+import { accumulate } from "./accumulation.js";
+import { AdamW, decayMatricesOnly } from "./optimizer.js";
+import type { TrainingRecipe } from "./recipe.js";
+import type { RunFolder } from "./run-folder.js";
+import { constant, cosine, linear, type Schedule } from "./schedule.js";
+import type { ReadyRow, TrainingRows } from "./training-rows.js";
+
+export interface TrainStep {
+  /** Counted from 1. */
+  step: number;
+  steps: number;
+  /** Mean over the scored tokens of the step. */
+  loss: number;
+  /** Before clipping. */
+  gradNorm: number;
+  learningRate: number;
+  /** Passes over the rows so far. */
+  epoch: number;
+  /** Positions, media included, padding not. */
+  tokens: number;
+  scoredTokens: number;
+  tokensPerSecond: number;
+  secondsElapsed: number;
+  secondsLeft: number;
+  memory: Pick<DeviceMemory, "bytesInUse" | "bytesPeak">;
+  /** Rows left out so far. */
+  skippedRows: number;
+}
+
+export interface Job {
+  model: AnyMAL;
+  recipe: TrainingRecipe;
+  rows: TrainingRows;
+  /** What trains, by names that last. */
+  parameters: readonly (readonly [string, Tensor])[];
+  run: RunFolder | undefined;
+  signal: AbortSignal | undefined;
+}
+
+/** Draws of one step are numbered from here on, so that a resumed run draws what an unbroken one does. */
+const DRAWS_PER_STEP = 2 ** 24;
+/** Steps that the estimate of the time left looks back over. */
+const RECENT = 20;
+
+interface Pending {
+  step: number;
+  learningRate: number;
+  tokens: number;
+  scoredTokens: number;
+  values: Promise<number[]>;
+}
+
+/** Trains from the run's step on. Aborting, or leaving the loop, finishes the step and saves; both end without an error. */
+export async function* train(job: Job): AsyncGenerator<TrainStep> {
+  const { model, recipe, rows, run, signal } = job;
+  const { steps, saveEvery } = recipe;
+  using optimizer = optimizerOf(job);
+  const rate = scheduleOf(recipe);
+  let step = (await run?.resume(optimizer)) ?? 0;
+  let saved = step;
+  rows.seek(step);
+  const clock = new Clock(step, steps, run?.secondsBefore ?? 0);
+  const save = async () => {
+    if (run && step > saved) await run.save(model, optimizer, step, clock.elapsed);
+    saved = step;
+  };
+  const report = async (pending: Pending): Promise<TrainStep> => {
+    const [gradNorm = 0, ...losses] = await pending.values;
+    const loss = losses.reduce((a, b) => a + b, 0);
+    if (!Number.isFinite(loss))
+      throw new AnymalError("E_DIVERGED", `training: expected a finite loss, got ${loss} at step ${pending.step}; lower the learning rate`);
+    const { bytesInUse, bytesPeak } = model.device.memory();
+    const { values: _, ...rest } = pending;
+    const done: TrainStep = {
+      ...rest,
+      steps,
+      loss,
+      gradNorm,
+      epoch: pending.step / rows.stepsPerEpoch,
+      ...clock.tick(pending.step, pending.tokens),
+      memory: { bytesInUse, bytesPeak },
+      skippedRows: rows.skipped,
+    };
+    if (done.step % recipe.logEvery === 0 || done.step === steps) await run?.log(done);
+    return done;
+  };
+
+  const prepare = () => {
+    const window = rows.next(signal);
+    window.catch(() => undefined); // told when it is awaited
+    return window;
+  };
+  let pending: Pending | undefined;
+  let failed = false;
+  try {
+    let next = step < steps ? prepare() : undefined;
+    while (next && !signal?.aborted) {
+      const window = await next;
+      next = step + 1 < steps ? prepare() : undefined;
+      const current = await update(job, optimizer, window, step, recipe.learningRate * rate(step));
+      ++step;
+      const before = pending;
+      pending = current;
+      if (before) yield await report(before);
+      if (step % saveEvery === 0 || step === steps) {
+        pending = undefined;
+        yield await report(current);
+        await save();
+      }
+    }
+  } catch (error) {
+    failed = !isAbort(error, signal);
+    if (failed) throw error;
+  } finally {
+    optimizer.zeroGrad();
+    await pending?.values.catch(() => undefined);
+    if (!failed) await save();
+  }
+}
+
+/** What a signal throws where it is looked at: to a training it is the wish to stop, not a failure. */
+export const isAbort = (error: unknown, signal: AbortSignal | undefined): boolean => signal?.aborted === true && error === signal.reason;
+
+async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow[], step: number, learningRate: number): Promise<Pending> {
+  const losses: Tensor[] = [];
+  let tokens = 0;
+  let scoredTokens = 0;
+  const micros = microBatches(window, recipe.microBatch);
+  const layers = [...(model.adapter?.layers.values() ?? [])];
+  for (const layer of layers) layer.training = true;
+  try {
+    for (const [k, { batch, windowTokens, tokens: own }] of [...accumulate(micros, micros.length, scoredOf)].entries()) {
+      tokens += batch.reduce((n, { length }) => n + length, 0);
+      scoredTokens += own;
+      const outer = randomState();
+      setRandomState({ seed: recipe.seed, offset: step * DRAWS_PER_STEP + k * (DRAWS_PER_STEP / 2 ** 8) });
+      let loss: Tensor;
+      try {
+        loss = forward(model, batch, windowTokens);
+      } finally {
+        setRandomState(outer);
+      }
+      losses.push(loss);
+      if (loss.requiresGrad) await backwardAsync(loss); // text alone has no gradient where only projections train
+    }
+  } catch (error) {
+    for (const loss of losses) loss.dispose();
+    throw error;
+  } finally {
+    for (const layer of layers) layer.training = false;
+  }
+  const norm = optimizer.hasGradients ? optimizer.step(learningRate) : undefined;
+  optimizer.zeroGrad();
+  const values = Promise.all([norm?.item() ?? 0, ...losses.map((loss) => loss.item())]);
+  values.catch(() => undefined); // told when it is awaited
+  for (const tensor of [...losses, norm]) tensor?.dispose();
+  return { step: step + 1, learningRate, tokens, scoredTokens, values };
+}
+
+function forward(model: AnyMAL, rows: readonly ReadyRow[], windowTokens: number): Tensor {
+  return scope(() => {
+    const batch = batchOf(
+      rows,
+      rows.map(({ features }) => features),
+      model.device,
+    );
+    return model.network.forward(batch, { windowTokens }).loss as Tensor;
+  });
+}
+
+const scoredOf = (rows: readonly ReadyRow[]): number => rows.reduce((n, { scored }) => n + scored, 0);
+
+/** Rows of like length together, for less padding. */
+function microBatches(window: readonly ReadyRow[], size: number): ReadyRow[][] {
+  const sorted = window.length > size ? window.toSorted((a, b) => a.length - b.length) : window;
+  return Array.from({ length: Math.ceil(window.length / size) }, (_, i) => sorted.slice(i * size, (i + 1) * size));
+}
+
+function optimizerOf({ recipe, parameters }: Job): AdamW {
+  const { betas, maxGradNorm, optimizer, weightDecay } = recipe;
+  return new AdamW(decayMatricesOnly(parameters, weightDecay), {
+    betas,
+    maxGradNorm: maxGradNorm || undefined,
+    moments: optimizer === "adamw8bit" ? "8bit" : "f32",
+  });
+}
+
+function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: TrainingRecipe): Schedule {
+  if (schedule === "constant") return constant({ warmupSteps });
+  return (schedule === "linear" ? linear : cosine)({ warmupSteps, totalSteps });
+}
+
+class Clock {
+  readonly #start = performance.now();
+  #last = this.#start;
+  readonly #recent: number[] = [];
+  constructor(
+    private readonly first: number,
+    private readonly steps: number,
+    private readonly before: number,
+  ) {}
+
+  get elapsed(): number {
+    return this.before + (performance.now() - this.#start) / 1000;
+  }
+  tick(step: number, tokens: number): Pick<TrainStep, "tokensPerSecond" | "secondsElapsed" | "secondsLeft"> {
+    const now = performance.now();
+    const seconds = (now - this.#last) / 1000;
+    this.#last = now;
+    // The first step of a run also loads and encodes: it says little about the others.
+    if (this.#recent.length === 1 && step === this.first + 2) this.#recent.pop();
+    this.#recent.push(seconds);
+    if (this.#recent.length > RECENT) this.#recent.shift();
+    const usual = this.#recent.reduce((a, b) => a + b, 0) / this.#recent.length;
+    return { tokensPerSecond: tokens / seconds, secondsElapsed: this.elapsed, secondsLeft: (this.steps - step) * usual };
+  }
+}

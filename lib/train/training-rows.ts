@@ -1,0 +1,179 @@
+// Rows as a training loop takes them: tokenised once, with the features of their media, cut to what fits, and each bad one named.
+import type { AnyMAL } from "../anymal/anymal.js";
+import type { Features } from "../anymal/media-encoder.js";
+import { tokensOf } from "../anymal/projectors.js";
+import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
+import { AnymalError, expected } from "../core/errors.js";
+import { Batches } from "../data/batches.js";
+import type { Row } from "../data/row.js";
+import type { MediaPart } from "../media/part.js";
+import { fitParts, promptLength } from "../text/fit-parts.js";
+import { IGNORE } from "../text/prompt.js";
+import type { TextPart } from "../text/splice.js";
+import type { FeatureSource } from "./feature-source.js";
+
+export interface ReadyRow extends EncodedPrompt {
+  features: readonly Features[];
+  /** Positions, after cutting. */
+  length: number;
+  /** Targets, after cutting. */
+  scored: number;
+}
+
+export interface TrainingRowsOptions {
+  seed: number;
+  /** Rows per step; all there are, if they are fewer. */
+  batch: number;
+  maxLength: number;
+  onBadRow: "throw" | "skip";
+  /** Told of every row that is left out. */
+  onProblem?: ((problem: AnymalError) => void) | undefined;
+  /** What every row must hold; a row that teaches nothing is a mistake. */
+  check?: (media: readonly MediaPart[]) => string | undefined;
+}
+
+export class TrainingRows {
+  readonly #encoded: (EncodedPrompt | undefined)[];
+  readonly #bad = new Set<number>();
+  readonly #batches: Batches;
+
+  constructor(
+    private readonly model: AnyMAL,
+    private readonly rows: readonly Row[],
+    private readonly source: FeatureSource,
+    private readonly options: TrainingRowsOptions,
+  ) {
+    if (!rows.length) throw expected("E_DATA", "training", "at least one row", "none", "check the data");
+    this.#encoded = new Array(rows.length);
+    this.#batches = this.#order();
+  }
+
+  get length(): number {
+    return this.rows.length;
+  }
+  get stepsPerEpoch(): number {
+    return this.#batches.batchesPerEpoch;
+  }
+  /** Rows that were left out. */
+  get skipped(): number {
+    return this.#bad.size;
+  }
+
+  /** Goes to where a run stands that has made so many steps. */
+  seek(step: number): void {
+    const { state, batchesPerEpoch: all } = this.#batches;
+    this.#batches.restore({ ...state, epoch: Math.floor(step / all), position: step % all });
+  }
+
+  /** The rows of the next step. */
+  async next(signal?: AbortSignal): Promise<ReadyRow[]> {
+    const indices = this.#batches.next().filter((i) => !this.#bad.has(i));
+    const encoded = indices.flatMap((i) => this.#attempt(i, () => this.#encode(i)) ?? []);
+    const features = await this.#features(encoded, signal);
+    const ready = encoded.flatMap(({ index, prompt }, k) => {
+      const own = features[k];
+      return own ? (this.#attempt(index, () => this.#cut(prompt, own)) ?? []) : [];
+    });
+    if (!ready.length) throw expected("E_DATA", "training", "a usable row in every batch", "none", "mend the rows that were reported");
+    return ready;
+  }
+
+  /** Features of the first media of each kind that training will see. */
+  async sample(modality: MediaPart["modality"], count: number, signal?: AbortSignal): Promise<Features[]> {
+    const media: MediaPart[] = [];
+    const order = this.#order();
+    for (let looked = 0; looked < this.rows.length && media.length < count; ) {
+      const indices = order.next();
+      looked += indices.length;
+      for (const i of indices)
+        media.push(...(this.#attempt(i, () => this.#encode(i))?.prompt.media.filter((part) => part.modality === modality) ?? []));
+    }
+    const all = await Promise.all(
+      media.slice(0, count).map((part) => this.source.features([part], signal).catch((error) => this.#orNothing(error, signal))),
+    );
+    return all.flatMap((one) => one ?? []);
+  }
+
+  #orNothing(error: unknown, signal: AbortSignal | undefined): undefined {
+    signal?.throwIfAborted();
+    if (!(error instanceof AnymalError)) throw error;
+    return undefined; // the row is reported, or skipped, when its turn comes
+  }
+
+  #order(): Batches {
+    const { seed, batch } = this.options;
+    return new Batches(this.rows.length, { batchSize: batch, seed, last: this.rows.length < batch ? "keep" : "drop" });
+  }
+
+  #encode(index: number): { index: number; prompt: EncodedPrompt } {
+    const known = this.#encoded[index];
+    if (known) return { index, prompt: known };
+    const { where, turns } = this.rows[index] as Row;
+    const prompt = encodePrompt(this.model.tokenizer, conversationOf(turns, this.model.prompt), { where });
+    for (const { modality } of prompt.media) this.model.encoder(modality);
+    const problem = this.options.check?.(prompt.media);
+    if (problem) throw new AnymalError("E_ROW", `${where}: ${problem}`);
+    this.#encoded[index] = prompt;
+    return { index, prompt };
+  }
+
+  /** Features row by row; undefined where a medium cannot be used. */
+  async #features(encoded: readonly { index: number; prompt: EncodedPrompt }[], signal?: AbortSignal): Promise<(Features[] | undefined)[]> {
+    const parts = encoded.flatMap(({ prompt }) => prompt.media);
+    try {
+      const all = await this.source.features(parts, signal);
+      let next = 0;
+      return encoded.map(({ prompt }) => {
+        next += prompt.media.length;
+        return all.slice(next - prompt.media.length, next);
+      });
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!(error instanceof AnymalError)) throw error;
+    }
+    // One of them is at fault: row by row shows which.
+    const result: (Features[] | undefined)[] = [];
+    for (const { index, prompt } of encoded) {
+      const own = await this.source.features(prompt.media, signal).catch((error: unknown) => error);
+      result.push(Array.isArray(own) ? own : this.#attempt(index, () => fail(own)));
+    }
+    return result;
+  }
+
+  #cut(prompt: EncodedPrompt, features: readonly Features[]): ReadyRow {
+    const mediaLength = (i: number) => {
+      const { modality, shape } = features[i] as Features;
+      return tokensOf(this.model.encoder(modality).setup.projector, shape);
+    };
+    const parts = fitParts(prompt.parts, this.options.maxLength, mediaLength, prompt.where);
+    const scored = parts.reduce((n, part, i) => n + ("media" in part ? 0 : targets(part, i === 0)), 0);
+    if (!scored) throw expected("E_PROMPT", prompt.where, "a token to learn", "none", "write a longer answer");
+    return { ...prompt, parts, features, length: promptLength(parts, mediaLength), scored };
+  }
+
+  /** The row's own fault: thrown under its name, or the row is left out from now on. */
+  #attempt<T>(index: number, make: () => T): T | undefined {
+    try {
+      return make();
+    } catch (error) {
+      if (!(error instanceof AnymalError)) throw error;
+      const { where } = this.rows[index] as Row;
+      const named = error.message.startsWith(where) ? error : new AnymalError("E_ROW", `${where}: ${error.message}`, { cause: error });
+      if (this.options.onBadRow === "throw") throw named;
+      this.#bad.add(index);
+      this.options.onProblem?.(named);
+      return undefined;
+    }
+  }
+}
+
+/** The first position of a row is nobody's next. */
+function targets({ labels }: TextPart, first: boolean): number {
+  let n = 0;
+  for (let i = first ? 1 : 0; labels && i < labels.length; ++i) if (labels[i] !== IGNORE) ++n;
+  return n;
+}
+
+function fail(error: unknown): never {
+  throw error;
+}
