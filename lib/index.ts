@@ -28,6 +28,8 @@ export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from
 export { type WorldCounts, type WorldOptions, writeWorld } from "./data/world/write.js";
 export { type CaptionPair, type CaptionScore, type CaptionScores, type CaptionScoring, scoreCaptions } from "./eval/captions.js";
 export { captionTokens, ptbTokens } from "./eval/ptb-tokenizer.js";
+export { blank, type DerangeOptions, derange } from "./eval/controls.js";
+export { type ExactScore, type ExactScores, type GivenAnswer, isExact, normalizeAnswer, scoreExact } from "./eval/exact.js";
 export { Checkpoint } from "./io/checkpoint.js";
 export { saveModel } from "./io/model-folder.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";

@@ -1,0 +1,94 @@
+// Does a model look at its media, or guess from the question? The same questions over blank media, and over another question's media, tell.
+import { expected } from "../core/errors.js";
+import { Draw } from "../data/world/draw.js";
+import { audio, loadAudio } from "../media/audio.js";
+import { image, loadImage, type Pixels } from "../media/image.js";
+import { imu, loadImu } from "../media/imu.js";
+import type { MediaPart } from "../media/part.js";
+import type { Loading } from "../media/source.js";
+import { loadVideo, video } from "../media/video.js";
+
+/**
+ * As large or as long as `part`, with nothing in it: a black picture, a black clip, silence, a recording of zeros. Its options are those of
+ * `part`, without what the blank already is: a window cut out, columns found.
+ */
+export async function blank<P extends MediaPart>(part: P, loading?: Loading): Promise<P>;
+export async function blank(part: MediaPart, loading: Loading = {}): Promise<MediaPart> {
+  if (part.modality === "image") return image(black(await loadImage(part, loading)), part.options);
+  if (part.modality === "video") {
+    const { frames, fps, seconds } = await loadVideo(part, 1, loading);
+    const count = fps !== undefined && seconds !== undefined ? Math.max(1, Math.round(fps * seconds)) : 1;
+    const { start: _start, seconds: _seconds, ...options } = part.options;
+    return video({ frames: new Array<Pixels>(count).fill(black(frames[0] as Pixels)), ...(fps !== undefined && { fps }) }, options);
+  }
+  if (part.modality === "audio") {
+    const { samples, sampleRate } = await loadAudio(part, loading);
+    const { start: _start, seconds: _seconds, ...options } = part.options;
+    return audio({ samples: new Float32Array(samples.length), sampleRate }, options);
+  }
+  const { samples, sampleRate } = await loadImu(part, loading);
+  const { start: _start, seconds: _seconds, orientation: _orientation, columns: _columns, ...options } = part.options;
+  return imu({ samples: new Float32Array(samples.length), sampleRate }, options);
+}
+
+const black = ({ data, width, height }: Pixels): Pixels => ({ data: new Uint8Array(data.length), width, height });
+
+export interface DerangeOptions {
+  seed?: number;
+  /** Item i is to get another's place whose answer is not its own. Where one answer is more than half of all, as few get their own as can be. */
+  answers?: readonly string[];
+  /** Places are taken within a kind of question only, so that what is seen could be asked for; a kind with one item joins the others. */
+  kinds?: readonly string[];
+}
+
+/** For each of n items whose media it gets: a permutation in which nobody keeps their own, the same for the same seed. */
+export function derange(n: number, { seed = 0, answers, kinds }: DerangeOptions = {}): number[] {
+  if (!(Number.isInteger(n) && n >= 2)) throw expected("E_VALUE", "derange", "at least two items to take media from", n);
+  for (const [name, list] of Object.entries({ answers, kinds }))
+    if (list && list.length !== n) throw expected("E_VALUE", `derange: ${name}`, `one for each of ${n} items`, list.length);
+  const draw = new Draw(seed, "derange");
+  const places = new Array<number>(n);
+  const alone: number[] = [];
+  for (const members of grouped(
+    Array.from({ length: n }, (_, i) => i),
+    (i) => kinds?.[i] ?? "",
+  )) {
+    if (members.length > 1) rotate(members, answers, draw, places);
+    else alone.push(...members);
+  }
+  if (alone.length > 1) rotate(alone, answers, draw, places);
+  else if (alone.length) joinIn(alone[0] as number, answers, draw, places);
+  return places;
+}
+
+/**
+ * Items with equal answers stand side by side, in a random order otherwise, and each takes the place that lies as far on as the largest such
+ * group is long: out of its own group, unless that one is more than half of all.
+ */
+function rotate(members: readonly number[], answers: readonly string[] | undefined, draw: Draw, places: number[]): void {
+  const groups = draw.shuffled(grouped(draw.shuffled(members), (i) => answers?.[i] ?? String(i)));
+  const order = groups.flat();
+  const largest = Math.max(...groups.map((group) => group.length));
+  const step = largest < order.length ? largest : 1;
+  for (const [at, item] of order.entries()) places[item] = order[(at + step) % order.length] as number;
+}
+
+/** One more item for a permutation that is there: it takes what another had, and that one takes its. */
+function joinIn(item: number, answers: readonly string[] | undefined, draw: Draw, places: number[]): void {
+  const others = draw.shuffled([...places.keys()].filter((i) => i !== item));
+  const same = (a: number, b: number) => Number(answers !== undefined && answers[a] === answers[b]);
+  const clashes = (other: number) => same(item, places[other] as number) + same(other, item);
+  const [first] = others.sort((a, b) => clashes(a) - clashes(b)) as [number];
+  places[item] = places[first] as number;
+  places[first] = item;
+}
+
+function grouped(items: readonly number[], keyOf: (item: number) => string): number[][] {
+  const groups = new Map<string, number[]>();
+  for (const item of items) {
+    const own = groups.get(keyOf(item));
+    if (own) own.push(item);
+    else groups.set(keyOf(item), [item]);
+  }
+  return [...groups.values()];
+}
