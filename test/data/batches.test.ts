@@ -62,6 +62,14 @@ test("by length: neighbours in a batch are of similar length", () => {
   assert.ok(grouped < mixed / 5, `${grouped} against ${mixed}`);
 });
 
+test("going back to an earlier epoch", () => {
+  const batches = new Batches(20, { batchSize: 5 });
+  const { state } = batches;
+  const first = take(batches, 10);
+  batches.restore(state);
+  assert.equal(take(batches, 10), first);
+});
+
 test("a batch that was given out may be changed without harm", () => {
   const [changed, kept] = [new Batches(10, { batchSize: 5 }), new Batches(10, { batchSize: 5 })];
   const state = changed.state;

@@ -32,13 +32,15 @@ const refused = (what: RegExp) => (error: Error & { code: string }) => error.cod
 const photo = { modality: "image" };
 const say = (role: string, ...content: (string | object)[]): PromptTurn => ({ role, content });
 
-/** The tokenizer of a folder with another chat template, or none. */
-function withTemplate(folder: string, template: string | undefined): Tokenizer {
+/** The tokenizer of a folder with another chat template, or none; and another tokenizer.json. */
+function withTemplate(folder: string, template: string | undefined, change: Record<string, unknown> = {}): Tokenizer {
   const copy = mkdtempSync(join(tmpdir(), "anymal-prompt-"));
   try {
     cpSync(folder, copy, { recursive: true });
     const file = join(copy, "tokenizer_config.json");
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), chat_template: template }));
+    const json = join(copy, "tokenizer.json");
+    writeFileSync(json, JSON.stringify({ ...JSON.parse(readFileSync(json, "utf8")), ...change }));
     return Tokenizer.fromPretrained(copy);
   } finally {
     rmSync(copy, { recursive: true });
@@ -138,6 +140,24 @@ for (const name of caseNames(/^tokenizer-/)) {
     const middle = encode("x a star");
     assert.equal(after.ids, [...middle.slice(-(after.ids.length - 1)), plain.eosTokenId]);
   });
+
+  if (JSON.stringify(c.json("tokenizer.json").normalizer)?.includes("Prepend"))
+    test(`${name}: where only the first word of all gets a blank, the first after a medium gets none`, () => {
+      const metaspace = { type: "Metaspace", replacement: "\u2581", prepend_scheme: "first", split: false };
+      const first = withTemplate(c.folder, undefined, { normalizer: null, pre_tokenizer: metaspace });
+      const encode = (text: string) => first.encode(text, { addSpecialTokens: false });
+      assert.not.equal(encode(`${first.bosToken}star`).slice(1), encode("star"));
+      const parts = promptParts(first, [say("user", photo, "star"), say("assistant", "a star")]);
+      assert.equal(flat(parts.slice(1, 3)), [-1, ...encode(`${first.bosToken} star a star${first.eosToken}`).slice(1)]);
+      const templated = withTemplate(c.folder, "{% for m in messages %}{{ m['content'] }}{% endfor %}", {
+        normalizer: null,
+        pre_tokenizer: metaspace,
+      });
+      assert.equal(
+        flat(promptParts(templated, [say("user", photo, "star"), say("assistant", "a")]).slice(1)),
+        encode(`${first.bosToken}stara`).slice(1),
+      );
+    });
 
   test(`${name}: an answer that merges with the prompt is scored from the merged token on`, () => {
     const merging = withTemplate(c.folder, "{% for m in messages %}{{ m['content'] }}{% endfor %}{{ eos_token }}");
