@@ -73,7 +73,8 @@ export function checkKeys(at: string, value: unknown, schema: Schema): asserts v
 /** The known name that was most likely meant. snake_case counts as camelCase. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const plain = (text: string) => text.toLowerCase().replace(/[_\-\s]/g, "");
-  const ranked = known.map((candidate) => ({ candidate, far: distance(plain(name), plain(candidate)) })).sort((a, b) => a.far - b.far);
+  const far = (a: string, b: string) => (a !== b && (a.startsWith(b) || b.startsWith(a)) ? 1 : distance(a, b));
+  const ranked = known.map((candidate) => ({ candidate, far: far(plain(name), plain(candidate)) })).sort((a, b) => a.far - b.far);
   const [best] = ranked;
   return best && best.far <= Math.max(2, Math.ceil(name.length / 3)) ? best.candidate : undefined;
 }
