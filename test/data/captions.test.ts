@@ -270,7 +270,7 @@ test("skipping without onProblem warns with a count; an aborted signal stops", a
   const warned = new Promise<Error>((resolve) => process.once("warning", resolve));
   assert.is((await read(path, { onBadRow: "skip" })).length, 1);
   assert.match((await warned).message, /a\.jsonl: 2 of 3 rows left out; the first: .*:2: /);
-  await rejects(read(path, { signal: AbortSignal.abort() }), (error) => error.name === "AbortError");
+  await rejects(read(path, { signal: AbortSignal.abort() }), (error) => (error as Error).name === "AbortError");
 });
 
 test.run();
