@@ -41,11 +41,9 @@ export function encodeWav({ samples, sampleRate }: Sound): Uint8Array {
   header.writeUInt16LE(16, 34);
   header.write("data", 36, "latin1");
   header.writeUInt32LE(2 * samples.length, 40);
-  for (let i = 0, at = 44; i < samples.length; ++i) {
-    const value = Math.round(32767 * samples[i]!);
-    bytes[at++] = value;
-    bytes[at++] = value >> 8;
-  }
+  // Little-endian, as every machine is that this package runs on; what is stored loses its fraction.
+  const values = new Int16Array(bytes.buffer, 44);
+  for (let i = 0; i < samples.length; ++i) values[i] = 32767 * samples[i]! + (samples[i]! < 0 ? -0.5 : 0.5);
   return bytes;
 }
 

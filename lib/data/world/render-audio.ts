@@ -54,6 +54,7 @@ function melody({ melody, count }: Pick<AudioScene, "melody" | "count">): number
 }
 
 const PERIOD = 2048;
+const SINE = Float64Array.from({ length: PERIOD }, (_, t) => Math.sin((2 * Math.PI * t) / PERIOD));
 const periods = new Map<string, Float32Array>();
 
 /** One period of an instrument's wave with root mean square 1, without the partials that would lie above half the sample rate. */
@@ -69,7 +70,8 @@ function period(instrument: AudioScene["instrument"], highest: number): Float32A
   for (const [i, a] of strengths.entries()) {
     const k = i + 1;
     // Phases that grow with the square keep the peaks low.
-    if (a > 0) for (let t = 0; t < PERIOD; ++t) wave[t]! += (a / power) * Math.sin((2 * Math.PI * k * t) / PERIOD + 0.7 * k * k);
+    const from = Math.round((0.7 * k * k * PERIOD) / (2 * Math.PI));
+    if (a > 0) for (let t = 0; t < PERIOD; ++t) wave[t]! += (a / power) * SINE[(k * t + from) % PERIOD]!;
   }
   periods.set(key, wave);
   return wave;

@@ -101,15 +101,17 @@ export function drawBackground(draw: Draw): Background {
   return { rgb: [0, 1, 2].map(() => grey + draw.between(-6, 6)), noise: draw.between(2, 7), grain: draw.below(2 ** 31) | 1 };
 }
 
+/** Where frames are painted before they become bytes, one after the other. */
+const canvas = new Float32Array(FRAME * FRAME * 3);
+
 export function paint({ rgb, noise, grain }: Background, things: readonly { look: Look; x: number; y: number }[]): Pixels {
-  const canvas = new Float32Array(FRAME * FRAME * 3);
   const [r, g, b] = rgb as [number, number, number];
   for (let i = 0; i < canvas.length; i += 3) {
     canvas[i] = r - noise;
     canvas[i + 1] = g - noise;
     canvas[i + 2] = b - noise;
   }
-  for (const { look, x, y } of things) paintThing(canvas, look, x, y);
+  for (const { look, x, y } of things) paintThing(look, x, y);
   const data = new Uint8ClampedArray(canvas.length);
   const step = noise / 511.5;
   // xorshift, a pixel's three channels from one state: a draw each would take longer than all the rest.
@@ -125,7 +127,7 @@ export function paint({ rgb, noise, grain }: Background, things: readonly { look
   return { data: new Uint8Array(data.buffer), width: FRAME, height: FRAME };
 }
 
-function paintThing(canvas: Float32Array, { form, rgb, size, angle, reach }: Look, x: number, y: number): void {
+function paintThing({ form, rgb, size, angle, reach }: Look, x: number, y: number): void {
   const scale = size * form.unit;
   const [sin, cos] = [Math.sin(angle) / scale, Math.cos(angle) / scale];
   const [mx, my] = form.middle;

@@ -68,25 +68,25 @@ async function encode(scene: Scene, draw: Draw, index: number): Promise<Uint8Arr
 /**
  * Writes `<modality>/<split>/<number>.<kind>`, `<modality>/captions.<split>.jsonl` and `<modality>/instruct.<split>.json`, and for prompts
  * with two media `mixed/instruct.<split>.json`. The same options give the same bytes. What is trained on never shows a held-out combination;
- * what is held out always does, and is asked one question about it. The lists of a modality are written after its files.
+ * what is held out always does, and is asked one question about it. The lists are written after the files.
  */
 export async function writeWorld(folder: string, options: WorldOptions): Promise<void> {
   check(folder, options);
-  const total = MODALITIES.reduce((sum, m) => sum + SPLITS.reduce((all, split) => all + countOf(options, m, split), 0), 0);
+  const parts = MODALITIES.flatMap((modality) => SPLITS.map((split) => ({ modality, split, count: countOf(options, modality, split) })));
+  // Side by side, so that what one thread renders and what others compress take turns.
+  const jobs = parts.flatMap(({ modality, split, count }) => Array.from({ length: count }, (_, index) => ({ modality, split, index })));
+  jobs.sort((a, b) => a.index - b.index);
   let done = 0;
   try {
-    for (const modality of MODALITIES) {
-      for (const split of SPLITS) {
-        await mkdir(join(folder, modality, split), { recursive: true });
-        await pooled(countOf(options, modality, split), async (index) => {
-          options.signal?.throwIfAborted();
-          const { scene, draw } = worldScene(options.seed, modality, split, index);
-          await writeFile(join(folder, modality, fileOf(modality, split, index)), await encode(scene, draw, index));
-          options.onProgress?.({ done: ++done, total });
-        });
-        await writeLists(join(folder, modality), options, modality, split);
-      }
-    }
+    for (const { modality, split } of parts) await mkdir(join(folder, modality, split), { recursive: true });
+    await pooled(jobs.length, async (at) => {
+      options.signal?.throwIfAborted();
+      const { modality, split, index } = jobs[at]!;
+      const { scene, draw } = worldScene(options.seed, modality, split, index);
+      await writeFile(join(folder, modality, fileOf(modality, split, index)), await encode(scene, draw, index));
+      options.onProgress?.({ done: ++done, total: jobs.length });
+    });
+    for (const { modality, split } of parts) await writeLists(join(folder, modality), options, modality, split);
     await writeMixed(folder, options);
   } catch (cause) {
     if (!(cause instanceof Error && "syscall" in cause)) throw cause;
