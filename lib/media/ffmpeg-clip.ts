@@ -73,7 +73,7 @@ async function openFile(path: string, what: string, options: FfmpegLimits, { sig
       "E_MEDIA_FORMAT",
       what,
       `${group.length} frames that can be decoded`,
-      `${reader.pictures.length}${ended.said ? ` (${reasonOf(ended.said)})` : ""}`,
+      `${reader.pictures.length}${ended.said && ` (${ended.said})`}`,
       "play it: it is damaged, or this ffmpeg lacks its codec",
     );
   };
@@ -158,7 +158,7 @@ function rate(text: unknown): number | undefined {
 }
 
 // One line a packet; what is not known reads N/A.
-const [PTS, DURATION, FLAGS] = [/\bpts=(-?\d+)/, /\bduration=(\d+)/, /\bflags=(\S+)/];
+const [PTS, DURATION, FLAGS] = [/\bpts=(-?\d+)/, /\bduration=(\d+)/, /\bflags=([^|\s]+)/];
 
 /** Reads the whole file's packets, decodes none. */
 async function packetsOf(
@@ -185,8 +185,16 @@ async function packetsOf(
   };
   const entries = ["-show_entries", "packet=pts,duration,flags", "-of", "compact=p=0:nk=0"];
   const args = ["-v", "error", "-select_streams", String(index), ...entries, ...inputArguments(path)];
-  const { ok, said } = await run(tools.ffprobe, args, { what, signal, onOutput });
-  if (!seen.length || !ok) throw notVideo(what, said ? reasonOf(said) : "no frames");
+  const { ok, said, cut } = await run(tools.ffprobe, args, { what, signal, onOutput });
+  if (cut)
+    throw new MediaError(
+      "E_MEDIA_FORMAT",
+      what,
+      "a whole file",
+      `one that was cut (${said})`,
+      "copy it again, or keep what is there: ffmpeg -i it -c copy new",
+    );
+  if (!seen.length || !ok) throw notVideo(what, said || "no frames");
   // Streams without a container have no time stamps: frames are counted instead.
   if (seen.some(({ stamp }) => Number.isNaN(stamp)))
     return { stamps: undefined, keys: undefined, timeline: evenTimeline(seen.length, fps) };

@@ -47,8 +47,10 @@ export interface Run {
 export interface Ended {
   /** The command succeeded, or was ended because its reader had enough. */
   ok: boolean;
-  /** The last words on stderr. */
+  /** What it complained about first, in one line. */
   said: string;
+  /** Whether it found the end of the file too early. */
+  cut: boolean;
 }
 
 /** Runs a command to its end, and leaves none behind. */
@@ -60,7 +62,7 @@ export async function run(command: string, args: readonly string[], { what, sign
   ended.catch(() => {});
   let said = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
-    said = (said + text).slice(-STDERR_LIMIT);
+    said = (said + text).slice(0, STDERR_LIMIT);
   });
   const kill = () => child.kill("SIGKILL");
   signal?.addEventListener("abort", kill, { once: true });
@@ -82,7 +84,13 @@ export async function run(command: string, args: readonly string[], { what, sign
   }
   const code = await ended;
   signal?.throwIfAborted();
-  return { ok: enough || code === 0, said: said.trim() };
+  return { ok: enough || code === 0, said: firstComplaint(said), cut: /partial file|ended prematurely|truncated/i.test(said) };
+}
+
+/** Without the reader's address in memory and the file's name, which the message has already. */
+function firstComplaint(said: string): string {
+  const line = said.trim().split("\n")[0]!;
+  return line && reasonOf(line.replace(/^(\[[^\]]* @ 0x[0-9a-f]+\] )+/, "").replace(/^file:.*?: (?=[A-Z])/, ""));
 }
 
 function endOf(child: ChildProcess, command: string, what: string): Promise<number | null> {

@@ -1,6 +1,6 @@
 // The sound track of a video: said when it is not used, and made into an audio part on request.
 import { AUDIO_LIMITS, type AudioPart, audio, type Sound } from "./audio.js";
-import { MediaError, reasonOf } from "./error.js";
+import { MediaError } from "./error.js";
 import { findTools, inputArguments, onDisk, run, type Tools } from "./ffmpeg.js";
 import { probe, type SoundTrack } from "./ffmpeg-clip.js";
 import { byteLimit, isFrames, kindOf } from "./open-clip.js";
@@ -76,7 +76,7 @@ async function decodeSound(
       "E_MEDIA_FORMAT",
       what,
       "a sound track that can be decoded",
-      said ? reasonOf(said) : "no samples",
+      said || "no samples",
       "play it: the track is damaged, empty in this window, or this ffmpeg lacks its codec",
     );
   const samples = new Float32Array(whole.length >> 2);
