@@ -90,7 +90,15 @@ export async function run(command: string, args: readonly string[], { what, sign
 /** Without the reader's address in memory and the file's name, which the message has already. */
 function firstComplaint(said: string): string {
   const line = said.trim().split("\n")[0]!;
-  return line && reasonOf(line.replace(/^(\[[^\]]* @ 0x[0-9a-f]+\] )+/, "").replace(/^file:.*?: (?=[A-Z])/, ""));
+  return (
+    line &&
+    reasonOf(
+      line
+        .replace(/^(\[[^\]]* @ 0x[0-9a-f]+\] )+/, "")
+        .replace(/^file:.*?: (?=[A-Z])/, "")
+        .replace(/Format not on whitelist.*/, "a format that is not read here"),
+    )
+  );
 }
 
 function endOf(child: ChildProcess, command: string, what: string): Promise<number | null> {
