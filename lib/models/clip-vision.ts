@@ -72,8 +72,7 @@ export class ClipVisionModel extends Module implements Encoder {
     const { hiddenSize, projectionDim } = config;
     this.config = config;
     this.#dtype = at.dtype;
-    const bare = at.has("embeddings.class_embedding"); // transformers 5 saves a tower alone without the prefix
-    this.visionModel = new ClipVisionTransformer(bare ? at : at.at("vision_model"), config);
+    this.visionModel = new ClipVisionTransformer(at.at("vision_model"), config);
     const init = { normal: hiddenSize ** -0.5 };
     this.visualProjection =
       projectionDim === undefined ? undefined : new Linear(at.at("visual_projection"), hiddenSize, projectionDim, { bias: false, init });

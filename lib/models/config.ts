@@ -29,8 +29,13 @@ const ACTIVATIONS: Readonly<Record<string, ActivationKind>> = {
 
 export function readConfig(folder: string): Json {
   const path = join(folder, "config.json");
-  const json: unknown = JSON.parse(readFileSync(path, "utf8"));
-  if (typeof json !== "object" || json === null) throw new ConfigError("config.json", "an object", json);
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw new ConfigError(path, "a file of JSON", (error as Error).message);
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw new ConfigError(path, "an object", json);
   return json as Json;
 }
 

@@ -1,10 +1,12 @@
 // CLIP's towers: the image tower against transformers, at its own picture size and at others; the text tower and the whole model.
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { backward } from "../../lib/core/autograd.js";
 import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
+import { saveSafetensors } from "../../lib/io/safetensors.js";
 import { ClipModel } from "../../lib/models/clip.js";
 import { type ClipConfig, parseClipConfig, parseClipTextConfig, parseClipVisionConfig } from "../../lib/models/clip-config.js";
 import { ClipTextModel } from "../../lib/models/clip-text.js";
@@ -12,7 +14,7 @@ import { ClipVisionModel } from "../../lib/models/clip-vision.js";
 import { ConfigError, readConfig } from "../../lib/models/config.js";
 import { StateError } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { contrastiveLoss, l2Normalize, scale, sum } from "../../lib/ops/index.js";
+import { contrastiveLoss, l2Normalize, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, cpu, near } from "../case.js";
 import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne, settles } from "./encoders.js";
 
@@ -96,6 +98,53 @@ for (const name of caseNames(/^clip-vision/)) {
   });
 }
 
+for (const name of caseNames(/^clip-text/))
+  test(`${name}: states, pooled state and embedding`, async () => {
+    const c = new Case(name);
+    using model = ClipTextModel.fromPretrained(c.folder, { device: cpu });
+    using checkpoint = Checkpoint.open(c.folder);
+    assert.equal([...model.namedParameters()].map(([n]) => n).sort(), [...checkpoint.names()].sort());
+    const rows = c.info.rows as number[][];
+    const out = model.forward(rows);
+    await c.close("out.last_hidden_state", out.hidden, {
+      mask: c.rows("in.input_ids").map((row, n) => row.map((_, t) => Number(t < rows[n]!.length))),
+    });
+    await c.close("out.pooler_output", out.pooled);
+    await c.close("out.text_embeds", out.embeds);
+    assert.not(out.embeds.requiresGrad);
+    disposeAll(out);
+  });
+
+for (const name of caseNames(/^clip-pair/)) {
+  const c = new Case(name);
+
+  test(`${name}: both towers trained against each other`, async () => {
+    using model = ClipModel.fromPretrained(c.folder, { device: cpu, trainable: true });
+    using x = c.tensor("in.pixel_values");
+    const [image, text] = [model.vision.forward(x), model.text.forward(c.info.rows)];
+    await c.close("out.image_embeds", image.embeds);
+    await c.close("out.text_embeds", text.embeds);
+    const loss = scope(() => contrastiveLoss(l2Normalize(image.embeds), l2Normalize(text.embeds), model.logitScale));
+    await c.close("out.loss", loss);
+    backward(loss);
+    for (const [key, p] of model.namedParameters()) {
+      await c.close(`grad.${key}`, p.grad!);
+      p.grad!.dispose();
+    }
+    disposeAll(image, text, { loss });
+  });
+
+  test(`${name}: the image tower saved alone, without a projection`, async () => {
+    using model = ClipVisionModel.fromPretrained(join(c.folder, "vision_only"), { device: cpu });
+    using x = c.tensor("in.pixel_values");
+    const out = model.forward(x);
+    await c.close("out.vision_only.last_hidden_state", out.hidden);
+    await c.close("out.vision_only.pooler_output", out.pooled);
+    assert.equal(await out.embeds.data(), await out.pooled.data());
+    disposeAll(out);
+  });
+}
+
 test("a whole CLIPModel is read, saved and read again, and its towers alone agree with it", async () => {
   const whole = caseNames(/^clip-vision/)
     .map((name) => new Case(name))
@@ -147,6 +196,22 @@ for (const [what, projectionDim] of [
     });
   });
 
+test("position ids, which old checkpoints keep, are no weights", async () => {
+  using model = new ClipModel(fresh(), tiny);
+  await reloaded(model, async (folder) => {
+    const ids = { dtype: "I64", shape: [1, 5], data: BigInt64Array.from([0n, 1n, 2n, 3n, 4n]) } as const;
+    const old = ["vision_model", "text_model"].map((tower) => [`${tower}.embeddings.position_ids`, ids] as const);
+    await saveSafetensors(join(folder, "model.safetensors"), [...model.namedParameters(), ...old]);
+    for (const kind of [ClipModel, ClipVisionModel, ClipTextModel]) kind.fromPretrained(folder, { device: cpu }).dispose();
+    await saveSafetensors(join(folder, "model.safetensors"), [...model.namedParameters(), ["stranger", ids]]);
+    for (const kind of [ClipModel, ClipVisionModel, ClipTextModel])
+      assert.throws(
+        () => kind.fromPretrained(folder, { device: cpu }),
+        (e: unknown) => e instanceof StateError && e.message.includes("stranger"),
+      );
+  });
+});
+
 test("a text tower alone is saved and read with the same bits", async () => {
   using model = new ClipTextModel(fresh(), tiny.text);
   await reloaded(model, async (folder) => {
@@ -189,20 +254,16 @@ test("a text is pooled at its first end-of-text token, and nothing after it matt
   disposeAll(d, e);
 });
 
-test("gradients of both towers and the temperature agree with central differences", async () => {
-  using model = new ClipModel(fresh(true), tiny);
-  const x = noise([3, 3, 8, 12], 3); // not the table's own grid: gradients go through its stretching
-  await parameterGradients(
-    model,
-    () => {
-      const image = model.vision.forward(x, { layer: 1 });
-      const text = model.text.forward(TEXTS);
-      const loss = contrastiveLoss(l2Normalize(image.embeds), l2Normalize(text.embeds), model.logitScale);
-      return { loss, hidden: scale(image.hidden, 0.1) };
-    },
-    7,
-  );
-  x.dispose();
+// The whole model's gradients are clip-pair's; here is what transformers' loss does not reach.
+test("gradients through a hidden state and a stretched position table agree with central differences", async () => {
+  using model = new ClipVisionModel(fresh(true), tiny.vision);
+  using x = noise([2, 3, 8, 12], 3);
+  await parameterGradients(model, () => ({ ...model.forward(x, { layer: 1 }) }), 7);
+});
+
+test("gradients of a text's states agree with central differences", async () => {
+  using model = new ClipTextModel(fresh(true), { ...tiny.text, layers: 1 });
+  await parameterGradients(model, () => ({ ...model.forward(TEXTS) }), 7);
 });
 
 test("memory is what it was after inference, training and disposal", async () => {

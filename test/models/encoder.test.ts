@@ -118,13 +118,18 @@ test("a folder of something else is refused by name", async () => {
     (e: unknown) => e instanceof ConfigError && e.key === "model_type" && e.message.includes("imu2clip"),
   );
   await withFolder(async (to) => {
-    for (const kind of ['"toString"', "null", "3"]) {
-      await writeFile(join(to, "config.json"), `{"model_type":${kind}}`);
+    for (const text of ['{"model_type":"toString"}', '{"model_type":null}', "{}", "[]", "null", "{", ""]) {
+      await writeFile(join(to, "config.json"), text);
       assert.throws(
         () => AutoEncoder.fromPretrained(to, { device: cpu }),
         (e: unknown) => e instanceof ConfigError,
+        text,
       );
     }
+    assert.throws(
+      () => AutoEncoder.fromPretrained(join(to, "nowhere"), { device: cpu }),
+      (e: unknown) => e instanceof ConfigError && e.message.includes("nowhere"),
+    );
   });
 });
 
