@@ -1,3 +1,9 @@
 import { defineConfig } from "tsdown";
 
-export default defineConfig({ entry: ["lib/index.ts"], format: ["esm", "cjs"], dts: true, shims: true, target: "node20", outDir: "dist" });
+const shared = { shims: true, target: "node20", outDir: "dist" } as const;
+
+export default defineConfig([
+  // The command line shares its chunks with the library; only the library has types.
+  { ...shared, entry: { index: "lib/index.ts", cli: "lib/cli/main.ts" }, format: ["esm"], dts: { entry: "lib/index.ts" } },
+  { ...shared, entry: ["lib/index.ts"], format: ["cjs"], dts: true, clean: false },
+]);

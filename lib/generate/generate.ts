@@ -15,6 +15,8 @@ export interface GenerationOptions extends SamplerOptions {
   maxNewTokens?: number | undefined;
   /** A row ends after one of these. Default: the model's own. */
   eosTokenId?: number | readonly number[] | undefined;
+  /** Told of every step's tokens as generateTokens yields them, the ending ones too. */
+  onTokens?: ((tokens: readonly (number | undefined)[]) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -41,7 +43,7 @@ interface State {
 export async function* generateTokens(
   llm: LlamaForCausalLM,
   prompt: Prompt,
-  { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, signal, ...sampling }: GenerationOptions = {},
+  { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, onTokens, signal, ...sampling }: GenerationOptions = {},
 ): AsyncGenerator<(number | undefined)[]> {
   if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 1))
     throw new GenerationError("maxNewTokens", "an integer of at least 1", maxNewTokens);
@@ -67,6 +69,7 @@ export async function* generateTokens(
       const tokens = await choose(output, sampler, state, made);
       signal?.throwIfAborted();
       for (const [b, token] of tokens.entries()) if (token !== undefined && ends.has(token)) state.running[b] = false;
+      onTokens?.(tokens);
       yield tokens;
       if (!state.running.some(Boolean) || made + 1 === Math.min(maxNewTokens, room)) return;
       current.write(tokens.map((token) => token ?? 0));

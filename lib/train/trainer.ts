@@ -123,7 +123,8 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
     if (failed) throw error;
   } finally {
     optimizer.zeroGrad();
-    await pending?.values.catch(() => undefined);
+    // A step that was made before the stop is saved, so it belongs into the log too.
+    if (pending) await (failed ? pending.values : report(pending)).catch(() => undefined);
     if (!failed) await save();
   }
 }

@@ -1,0 +1,45 @@
+// Flags of commands that answer: how tokens are chosen.
+import { type Command, Option } from "commander";
+import type { AnswerOptions } from "../anymal/anymal.js";
+import { type ModelFlags, modelFlags } from "./flags.js";
+import { integer, list, number } from "./output.js";
+
+export interface AnswerFlags extends ModelFlags {
+  maxNewTokens: number;
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  repetitionPenalty?: number;
+  noRepeatNgramSize?: number;
+  seed?: number;
+  stop?: string[];
+}
+
+export function answerFlags(command: Command): Command {
+  const noRepeat = new Option("--no-repeat-ngram-size <n>", "no sequence of so many tokens comes twice").argParser(integer());
+  noRepeat.negate = false; // "no" is part of the name
+  return modelFlags(command, "a folder that align, instruct or demo wrote")
+    .option("--max-new-tokens <n>", "the longest answer", integer(1), 256)
+    .option("--temperature <x>", "above 1 more surprising, below 1 less; default: the most probable token each time", number())
+    .option("--top-k <n>", "of the k most probable tokens", integer(1))
+    .option("--top-p <x>", "of the most probable tokens that make up this share", number(0, 1))
+    .option("--min-p <x>", "of tokens at least this fraction as probable as the best", number(0, 1))
+    .option("--repetition-penalty <x>", "above 1: less of what is there already", number())
+    .addOption(noRepeat)
+    .option("--seed <n>", "the same seed gives the same answer", integer())
+    .option("--stop <text>", "ends the answer before this text; may come several times", list);
+}
+
+export function answerOptions(flags: AnswerFlags): AnswerOptions {
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop } = flags;
+  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop };
+}
+
+/** Counts what is generated. */
+export class TokenCount {
+  tokens = 0;
+  readonly onTokens = (row: readonly (number | undefined)[]): void => {
+    for (const token of row) if (token !== undefined) ++this.tokens;
+  };
+}

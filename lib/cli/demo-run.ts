@@ -1,0 +1,206 @@
+// The demo as a program: a world of files, the tiny models, stage 1 for four modalities, stage 2 over all, and answers about what was never shown.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { AnyMAL } from "../anymal/anymal.js";
+import type { AssembleOptions } from "../anymal/options.js";
+import type { Device } from "../core/device.js";
+import { readCaptions } from "../data/captions.js";
+import { readConversations } from "../data/conversations.js";
+import { FeatureCache } from "../data/feature-cache.js";
+import { mediaOf, type Row, type Turn } from "../data/row.js";
+import { CAPTION_PROMPTS } from "../data/world/language.js";
+import { writeWorld } from "../data/world/write.js";
+import { scoreCaptions } from "../eval/captions.js";
+import { blank, derange } from "../eval/controls.js";
+import { type ExactScores, scoreExact } from "../eval/exact.js";
+import type { MediaPart, Modality } from "../media/part.js";
+import { align } from "../train/align.js";
+import { instruct } from "../train/instruct.js";
+import type { AlignRecipe, InstructInput } from "../train/recipe.js";
+import type { TrainStep } from "../train/trainer.js";
+
+export const DEMO_MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
+
+/** Files to train on, and to ask about. */
+const TRAIN = { image: 2400, video: 1600, audio: 1600, imu: 1600 };
+const HELD_OUT = 128;
+const MIXED = 600;
+
+/** AnyMAL's recipe for a world a million times smaller: fewer tokens, layers and steps, and larger rates to match. */
+const MODEL = (models: string): Pick<AssembleOptions, "llm" | "modalities"> => ({
+  llm: join(models, "llama"),
+  modalities: {
+    image: { encoder: join(models, "clip"), projector: { type: "resampler", layers: 2, tokens: 16, heads: 4 } },
+    video: { encoder: join(models, "clip"), frames: 4, projector: { type: "resampler", layers: 2, tokens: 16, heads: 4 } },
+    audio: { encoder: join(models, "clap"), projector: { type: "linear", mode: "per_token" } },
+    imu: { encoder: join(models, "imu2clip"), projector: { type: "linear", mode: "per_token" } },
+  },
+});
+const STAGE1: Readonly<Record<(typeof DEMO_MODALITIES)[number], Partial<AlignRecipe>>> = {
+  image: { steps: 300, batch: 32, learningRate: 2e-3 },
+  video: { steps: 250, batch: 32, learningRate: 2e-3 },
+  audio: { steps: 200, batch: 32, learningRate: 3e-3 },
+  imu: { steps: 150, batch: 32, learningRate: 3e-3 },
+};
+const STAGE2: InstructInput = { steps: 600, batch: 64, learningRate: 2e-3, lora: { r: 8, alpha: 16, dropout: 0 } };
+
+export interface DemoOptions {
+  /** Folder with llama, clip, clap and imu2clip. */
+  models: string;
+  /** Where files, runs and the checkpoint go. */
+  output: string;
+  device: Device;
+  seed: number;
+  /** Times the steps of both stages; for trials. */
+  effort: number;
+  signal: AbortSignal;
+  onStage: (title: string) => void;
+  onStep: (label: string, step: TrainStep) => void;
+  onFiles: (done: number, total: number) => void;
+}
+
+export interface ModalityScores {
+  /** Shares of held-out questions answered exactly: with the medium, with a blank one, with another question's. */
+  exact: number;
+  blank: number;
+  shuffled: number;
+  /** Of captions of held-out media, from 0 to 10. */
+  ciderD: number;
+  /** Exact answers by kind of question. */
+  kinds: Record<string, number>;
+}
+export interface Answered {
+  prompt: string;
+  media: string[];
+  answer: string;
+  expected: string;
+}
+export interface DemoResult {
+  device: string;
+  seconds: number;
+  /** Of the whole process, as the operating system saw it. */
+  peakBytes: number;
+  modalities: Record<string, ModalityScores>;
+  answers: Answered[];
+  checkpoint: string;
+}
+
+export async function runDemo(options: DemoOptions): Promise<DemoResult> {
+  const { models, output, device, seed, signal, onStage, onFiles } = options;
+  const start = performance.now();
+  const data = join(output, "data");
+  const counted = Object.fromEntries(DEMO_MODALITIES.map((modality) => [modality, HELD_OUT]));
+  onStage("Writing the tiny world: pictures, clips, sounds and recordings");
+  await writeWorld(data, {
+    seed,
+    train: TRAIN,
+    heldout: counted,
+    mixed: { train: MIXED, heldout: HELD_OUT },
+    onProgress: ({ done, total }) => onFiles(done, total),
+    signal,
+  });
+  onStage("Loading the tiny models, the language model in NF4");
+  const model = await AnyMAL.assemble({ ...MODEL(models), device, dtype: "f32", seed });
+  const cache = new FeatureCache({ memoryBytes: 2 ** 30 });
+  await trainBoth(model, data, cache, options);
+  const checkpoint = join(output, "checkpoint");
+  await model.save(checkpoint);
+
+  onStage("Asking about combinations that no training has shown");
+  const modalities: DemoResult["modalities"] = {};
+  for (const modality of DEMO_MODALITIES) modalities[modality] = await scores(model, data, modality, seed, signal);
+  const answers = await examples(model, data, signal);
+  const seconds = (performance.now() - start) / 1000;
+  return {
+    device: device.describe(),
+    seconds,
+    peakBytes: process.resourceUsage().maxRSS * 1024,
+    modalities,
+    answers,
+    checkpoint,
+  };
+}
+
+async function trainBoth(model: AnyMAL, data: string, cache: FeatureCache, { effort, seed, signal, ...on }: DemoOptions): Promise<void> {
+  const scaled = <T extends { steps?: number }>(recipe: T): T => ({
+    ...recipe,
+    steps: Math.max(1, Math.round((recipe.steps ?? 1) * effort)),
+  });
+  const common = { seed, signal, cache };
+  for (const modality of DEMO_MODALITIES) {
+    on.onStage(`Stage 1: ${modality}, the projection alone, on captions`);
+    const file = join(data, modality, "captions.train.jsonl");
+    for await (const step of align(model, {
+      modality,
+      data: file,
+      prompts: CAPTION_PROMPTS[modality],
+      ...scaled(STAGE1[modality]),
+      ...common,
+    }))
+      on.onStep(modality, step);
+    signal.throwIfAborted();
+  }
+  on.onStage("Stage 2: projections and LoRA, on questions about all four and about two at once");
+  const files = [...DEMO_MODALITIES, "mixed"].map((folder) => join(data, folder, "instruct.train.json"));
+  for await (const step of instruct(model, { data: files, ...scaled(STAGE2), ...common })) on.onStep("all", step);
+  signal.throwIfAborted();
+}
+
+/** What stands before the last turn, and that turn's text. */
+interface Asked {
+  turns: Turn[];
+  answer: string;
+}
+const askedIn = ({ turns }: Row): Asked => ({ turns: turns.slice(0, -1), answer: textOf(turns.at(-1) as Turn) });
+const textOf = ({ content }: Turn): string => content.filter((part) => typeof part === "string").join(" ");
+
+function withMedia(turns: readonly Turn[], medium: MediaPart): Turn[] {
+  return turns.map((turn) => ({ ...turn, content: turn.content.map((part) => (typeof part === "string" ? part : medium)) }));
+}
+
+/** What kind of question each row asks; the world writes it beside the conversation. */
+const kindsOf = (file: string): string[] => (JSON.parse(readFileSync(file, "utf8")) as { kind: string }[]).map(({ kind }) => kind);
+
+async function scores(model: AnyMAL, data: string, modality: Modality, seed: number, signal: AbortSignal): Promise<ModalityScores> {
+  const file = join(data, modality, "instruct.heldout.json");
+  const rows = (await readConversations(file)).map(askedIn);
+  const kinds = kindsOf(file);
+  const media = rows.map((row) => mediaOf(row)[0] as MediaPart);
+  const ask = async (shown: readonly MediaPart[]): Promise<ExactScores> => {
+    const prompts = rows.map(({ turns }, i) => withMedia(turns, shown[i] as MediaPart));
+    const answers = await model.generateAll(prompts, { maxNewTokens: 32, batch: 64, signal });
+    return scoreExact(answers.map((answer, i) => ({ answer, correct: rows[i]!.answer, kind: kinds[i]! })));
+  };
+  const prompts = CAPTION_PROMPTS[modality];
+  const captions = (await readCaptions(join(data, modality, "captions.heldout.jsonl"), { modality, prompts, seed })).map(askedIn);
+  const said = await model.generateAll(
+    captions.map(({ turns }) => turns),
+    { maxNewTokens: 48, batch: 64, signal },
+  );
+  const seen = await ask(media);
+  return {
+    exact: seen.exact,
+    blank: (await ask(await Promise.all(media.map((part) => blank(part, { signal }))))).exact,
+    shuffled: (await ask(derange(media.length, { seed }).map((other) => media[other] as MediaPart))).exact,
+    ciderD: scoreCaptions(said.map((hypothesis, i) => ({ hypothesis, references: [captions[i]!.answer] }))).ciderD,
+    kinds: Object.fromEntries(Object.entries(seen.kinds).map(([kind, { exact }]) => [kind, exact])),
+  };
+}
+
+/** One question per modality, and one that mixes two. */
+async function examples(model: AnyMAL, data: string, signal: AbortSignal): Promise<Answered[]> {
+  const answers: Answered[] = [];
+  for (const folder of [...DEMO_MODALITIES, "mixed"]) {
+    const [row] = await readConversations(join(data, folder, "instruct.heldout.json"));
+    const { turns, answer } = askedIn(row as Row);
+    let said = "";
+    for await (const piece of model.generate(turns, { maxNewTokens: 32, signal })) said += piece;
+    answers.push({
+      prompt: turns.map(textOf).join(" ").replace(/\s+/g, " ").trim(),
+      media: mediaOf({ turns }).map(({ source, modality }) => (typeof source === "string" ? source : modality)),
+      answer: said.trim(),
+      expected: answer,
+    });
+  }
+  return answers;
+}

@@ -1,0 +1,51 @@
+// Flags that several commands take: which model, where it is, how it runs.
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { FromPretrainedOptions } from "../anymal/anymal.js";
+import { MODALITIES, type QuantizationName } from "../anymal/options.js";
+import type { Modality } from "../media/part.js";
+
+export type PerModality<T> = Partial<Record<Modality, T>>;
+
+export interface ModelFlags {
+  model?: string;
+  llm?: string;
+  encoder?: PerModality<string>;
+  quantization?: QuantizationName;
+  device?: string;
+  dtype?: "f32" | "bf16";
+  json?: boolean;
+}
+
+/** Adds them; `model` is how the help describes --model. */
+export function modelFlags(command: Command, model: string): Command {
+  return command
+    .option("--model <folder>", model)
+    .option("--llm <folder>", "the language model; with --model: where it is now")
+    .option("--encoder <modality=folder>", "an encoder, once for each modality; with --model: where it is now", perModality)
+    .addOption(new Option("--quantization <form>", "how the language model is held").choices(["nf4", "fp4", "int8", "none"]))
+    .option("--device <name>", "cpu, cuda or auto (default: $ANYMAL_DEVICE, or cpu)")
+    .addOption(new Option("--dtype <type>", "of activations and frozen weights").choices(["f32", "bf16"]))
+    .option("--json", "JSON on standard output, for machines");
+}
+
+/** What the flags say to AnyMAL.fromPretrained. */
+export function loadOptions({ llm, encoder, quantization, device, dtype }: ModelFlags): FromPretrainedOptions {
+  return {
+    ...(llm && { llm }),
+    ...(encoder && { encoders: encoder }),
+    ...(quantization && { quantization }),
+    ...(device && { device }),
+    ...(dtype && { dtype }),
+  };
+}
+
+/** "image=FOLDER", gathered over several flags. */
+export function perModality(text: string, before: PerModality<string> = {}): PerModality<string> {
+  const at = text.indexOf("=");
+  const [modality, value] = [text.slice(0, at), text.slice(at + 1)];
+  if (at < 0 || !value || !isModality(modality))
+    throw new InvalidArgumentError(`Expected MODALITY=…, with one of ${MODALITIES.join(", ")}`);
+  return { ...before, [modality]: value };
+}
+
+export const isModality = (text: string): text is Modality => (MODALITIES as readonly string[]).includes(text);

@@ -1,0 +1,63 @@
+// `anymal generate`: one prompt, or a file of them.
+import type { Command } from "commander";
+import type { MediaPart, Modality } from "../media/part.js";
+import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
+import { loadOptions } from "./flags.js";
+import { command, Interrupt, integer, printJson, UsageError } from "./output.js";
+import { checkFiles, mediaPart, placed } from "./prompt-text.js";
+
+interface GenerateFlags extends AnswerFlags {
+  prompts?: string;
+  batch: number;
+}
+
+const EXAMPLE = `
+anymal generate --model runs/instruct "what color is <image>?" --image cat.jpg
+anymal generate --model runs/instruct --prompts questions.jsonl --json`;
+
+export function generateCommand(): Command {
+  const media: MediaPart[] = [];
+  const about = "Answers a prompt. <image>, <video>, <audio> and <imu> mark where media stand; without marks they follow the text.";
+  const generate = command("generate", about, EXAMPLE).argument("[prompt]", "the question");
+  for (const [modality, what] of MEDIA)
+    generate.option(`--${modality} <file>`, what, (file: string) => void media.push(mediaPart(modality, file)));
+  generate
+    .option("--prompts <file>", "many prompts: JSONL, JSON or CSV with prompt, and image, video, audio, imu")
+    .option("--batch <n>", "of --prompts: how many run together", integer(1), 8);
+  return answerFlags(generate).action((prompt: string | undefined, flags: GenerateFlags) => run(prompt, media, flags));
+}
+
+const MEDIA: readonly [Modality, string][] = [
+  ["image", "a picture; may come several times, as the others may"],
+  ["video", "a clip, or a folder of frames"],
+  ["audio", "a sound"],
+  ["imu", "a recording of motion sensors: CSV, JSON or npy"],
+];
+
+async function run(prompt: string | undefined, media: readonly MediaPart[], flags: GenerateFlags): Promise<void> {
+  const wrong = (message: string) => new UsageError("anymal generate", message);
+  if (!flags.model) throw wrong("--model is needed");
+  if (flags.prompts !== undefined) {
+    if (prompt !== undefined || media.length) throw wrong("--prompts takes the place of a prompt and its media");
+    const { answerFile } = await import("./prompts-file.js");
+    return answerFile(flags.prompts, flags.model, flags);
+  }
+  if (prompt === undefined && !media.length) throw wrong("a prompt is needed, or --prompts");
+  const content = placed(prompt ?? "", media);
+  checkFiles(content);
+  using interrupt = new Interrupt();
+  const { AnyMAL } = await import("../anymal/anymal.js");
+  const count = new TokenCount();
+  await using model = await AnyMAL.fromPretrained(flags.model, loadOptions(flags));
+  const start = performance.now();
+  let answer = "";
+  try {
+    for await (const piece of model.generate(content, { ...answerOptions(flags), onTokens: count.onTokens, signal: interrupt.signal })) {
+      answer += piece;
+      if (!flags.json) process.stdout.write(piece);
+    }
+  } finally {
+    if (!flags.json && answer) process.stdout.write("\n");
+  }
+  if (flags.json) printJson({ answer, tokens: count.tokens, seconds: (performance.now() - start) / 1000 });
+}

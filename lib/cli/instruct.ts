@@ -1,0 +1,71 @@
+// `anymal instruct`: stage 2.
+import type { Command } from "commander";
+import type { Modality } from "../media/part.js";
+import type { Recipe } from "../train/recipe.js";
+import { command, Interrupt, integer, list, number, UsageError } from "./output.js";
+import { recipeKeys, type TrainingFlags, trainingFlags } from "./training-flags.js";
+
+interface InstructFlags extends TrainingFlags {
+  modality?: Modality[];
+  lora: boolean;
+  loraR?: number;
+  loraAlpha?: number;
+  loraDropout?: number;
+  loraTarget?: string[];
+}
+
+const EXAMPLE = `
+anymal instruct --model runs/align --data instruct.json --lora-r 64 --lora-alpha 16 --output runs/instruct
+anymal instruct --config recipe.yaml`;
+
+export function instructCommand(): Command {
+  const about = "Stage 2: trains projections and LoRA on questions about media and their answers.";
+  const instruct = command("instruct", about, EXAMPLE)
+    .option("--modality <name>", "whose projections train; may come several times; default: all in the data", list)
+    .option("--no-lora", "projections alone")
+    .option("--lora-r <n>", "rank of the branches", integer(1))
+    .option("--lora-alpha <x>", "their weight, times r", number())
+    .option("--lora-dropout <x>", "on their input", number(0, 1))
+    .option("--lora-target <name>", "a layer, e.g. q_proj, or all-linear; may come several times", list);
+  return trainingFlags(instruct).action(run);
+}
+
+function loraKeys(
+  { lora, loraR: r, loraAlpha: alpha, loraDropout: dropout, loraTarget: targets }: InstructFlags,
+  before: unknown,
+): unknown {
+  const given = { r, alpha, dropout, targetModules: targets?.length === 1 && targets[0] === "all-linear" ? "all-linear" : targets };
+  const changed = Object.entries(given).filter(([, value]) => value !== undefined);
+  if (!lora && changed.length) throw new UsageError("anymal instruct", "--no-lora leaves nothing for the other --lora flags");
+  if (!lora) return false;
+  return changed.length ? { ...(before || {}), ...Object.fromEntries(changed) } : before;
+}
+
+async function run(flags: InstructFlags): Promise<void> {
+  using interrupt = new Interrupt();
+  const { instruct } = await import("../train/instruct.js");
+  const { cacheOf, show, STOPPING, tellProblem } = await import("./training.js");
+  const { checkPaths, openModel, trainingJob } = await import("./training-job.js");
+  const job = await trainingJob("instruct", flags, (raw) => {
+    const lora = loraKeys(flags, raw.instruct?.lora);
+    const own = { ...recipeKeys(flags), ...(lora !== undefined && { lora }), ...(flags.modality && { modalities: flags.modality }) };
+    return { ...raw, instruct: { ...raw.instruct, ...own } };
+  });
+  const { data, ...options } = job.recipe.instruct as NonNullable<Recipe["instruct"]>;
+  if (!data?.length) throw new UsageError("anymal instruct", "--data is needed: conversations about media");
+  const { output } = job;
+  const resume = flags.resume ?? false;
+  checkPaths(data, { output, resume });
+  await using model = await openModel(job, options.modalities ?? [], flags);
+  interrupt.notice = STOPPING;
+  const steps = instruct(model, {
+    ...options,
+    data,
+    output,
+    resume,
+    cache: cacheOf(flags),
+    onProblem: tellProblem,
+    signal: interrupt.signal,
+  });
+  await show(steps, { stage: "instruct", output }, interrupt, flags.json ?? false);
+}

@@ -1,0 +1,34 @@
+// All commands; each loads what it needs when it runs, so that --help is quick.
+import { existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Command } from "commander";
+import { alignCommand } from "./align.js";
+import { chatCommand } from "./chat.js";
+import { demoCommand } from "./demo.js";
+import { generateCommand } from "./generate.js";
+import { instructCommand } from "./instruct.js";
+import { command } from "./output.js";
+
+const EXAMPLE = `
+anymal demo
+anymal generate --model runs/instruct "what color is <image>?" --image cat.jpg
+anymal align --help`;
+
+export function program(): Command {
+  return command("anymal", "Trains a language model to take in pictures, videos, sounds and motion, and asks it about them.", EXAMPLE)
+    .version(version())
+    .addCommand(demoCommand())
+    .addCommand(alignCommand())
+    .addCommand(instructCommand())
+    .addCommand(generateCommand())
+    .addCommand(chatCommand());
+}
+
+/** Of the package that this file lies in, as source or built. */
+function version(): string {
+  for (let folder = dirname(fileURLToPath(import.meta.url)); ; folder = dirname(folder)) {
+    const file = join(folder, "package.json");
+    if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8")).version;
+  }
+}

@@ -1,0 +1,96 @@
+// Flags of both training stages. Each overrides the same key of the recipe.
+import { type Command, Option } from "commander";
+import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
+import { integer, list, number } from "./output.js";
+
+/** Named as the recipe's keys. */
+export interface RecipeFlags {
+  steps?: number;
+  batch?: number;
+  microBatch?: number;
+  learningRate?: number;
+  schedule?: string;
+  warmupSteps?: number;
+  weightDecay?: number;
+  maxGradNorm?: number;
+  optimizer?: string;
+  gradientCheckpointing?: boolean;
+  maxLength?: number;
+  seed?: number;
+  logEvery?: number;
+  saveEvery?: number;
+  onBadRow?: string;
+}
+export interface TrainingFlags extends ModelFlags, RecipeFlags {
+  config?: string;
+  projector?: PerModality<string>;
+  system?: string;
+  data?: string[];
+  output?: string;
+  resume?: boolean;
+  cache?: string;
+}
+
+export function trainingFlags(command: Command): Command {
+  command
+    .option("--config <file>", "a recipe in YAML; flags override it")
+    .option("--data <file>", "rows to train on; may come several times", list)
+    .option("--output <folder>", "the run's folder: recipe.yaml, log.jsonl, checkpoint/")
+    .option("--resume", "go on with the run in the output folder");
+  modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
+    .option("--projector <modality=form>", "of a fresh model, e.g. image=resampler,layers=2,tokens=16 or imu=linear", perModality)
+    .option("--system <text>", "of a fresh model: put before every conversation")
+    .option("--cache <folder>", "keeps what the encoders make of media, for later runs")
+    .option("--steps <n>", "optimiser steps", integer(1))
+    .option("--batch <n>", "rows per step", integer(1))
+    .option("--micro-batch <n>", "rows that go through the model together", integer(1))
+    .option("--learning-rate <x>", "at its highest", number())
+    .addOption(new Option("--schedule <name>", "of the learning rate").choices(["cosine", "linear", "constant"]))
+    .option("--warmup-steps <n>", "steps until the learning rate is at its highest", integer())
+    .option("--weight-decay <x>", "on matrices", number())
+    .option("--max-grad-norm <x>", "gradients are clipped to this; 0: not", number())
+    .addOption(new Option("--optimizer <name>", "8 bit: a quarter of the memory").choices(["adamw", "adamw8bit"]))
+    .option("--gradient-checkpointing", "less memory, a third more time")
+    .option("--max-length <n>", "rows are cut to so many tokens", integer(2))
+    .option("--seed <n>", "of everything that is drawn", integer())
+    .option("--log-every <n>", "steps between lines of log.jsonl", integer(1))
+    .option("--save-every <n>", "steps between checkpoints", integer(1))
+    .addOption(
+      new Option("--on-bad-row <what>", "a row that cannot be used ends the run, or is left out and told").choices(["throw", "skip"]),
+    );
+  return command;
+}
+
+const RECIPE_KEYS = [
+  "steps",
+  "batch",
+  "microBatch",
+  "learningRate",
+  "schedule",
+  "warmupSteps",
+  "weightDecay",
+  "maxGradNorm",
+  "optimizer",
+  "gradientCheckpointing",
+  "maxLength",
+  "seed",
+  "logEvery",
+  "saveEvery",
+  "onBadRow",
+] as const satisfies readonly (keyof RecipeFlags)[];
+
+/** The flags that were given, as keys of a recipe. */
+export function recipeKeys(flags: TrainingFlags): Record<string, unknown> {
+  const given = RECIPE_KEYS.filter((key) => flags[key] !== undefined).map((key) => [key, flags[key]]);
+  return { ...Object.fromEntries(given), ...(flags.data && { data: flags.data.length === 1 ? flags.data[0] : flags.data }) };
+}
+
+/** "resampler,layers=2,tokens=16" as recipes write it; the recipe's own checks judge it. */
+export function projectorKeys(text: string): Record<string, unknown> {
+  const [type, ...rest] = text.split(",");
+  const entries = rest.map((pair) => {
+    const [key = "", value = ""] = pair.split("=", 2);
+    return [key, value === "false" ? false : /^\d+$/.test(value) ? Number(value) : value];
+  });
+  return { type, ...Object.fromEntries(entries) };
+}

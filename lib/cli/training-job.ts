@@ -1,0 +1,97 @@
+// From flags and a recipe file to what a stage is given: one recipe, the model to begin from, and the folder it ends in.
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { AnyMAL } from "../anymal/anymal.js";
+import type { AssembleOptions } from "../anymal/options.js";
+import { AnymalError } from "../core/errors.js";
+import { DataError } from "../data/row.js";
+import type { Modality } from "../media/part.js";
+import { type Recipe, readRecipe, recipe } from "../train/recipe.js";
+import { loadOptions } from "./flags.js";
+import { UsageError } from "./output.js";
+import { projectorKeys, type TrainingFlags } from "./training-flags.js";
+
+export type Stage = "align" | "instruct";
+type Keys = Record<string, unknown>;
+interface RawRecipe {
+  model?: Keys & { modalities?: Record<string, Keys> };
+  align?: Record<string, Keys>;
+  instruct?: Keys;
+  output?: string;
+}
+
+export interface Job {
+  recipe: Recipe;
+  /** Where this stage's run goes. */
+  output: string;
+  /** A checkpoint to begin from; undefined where the recipe says what to assemble. */
+  model: string | undefined;
+}
+
+/** `change` puts the stage's own flags into the recipe; it is read and checked before and after that. */
+export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (raw: RawRecipe) => RawRecipe): Promise<Job> {
+  const { config } = flags;
+  if (config) await readRecipe(config); // what is wrong is said in the file's own terms
+  const file: RawRecipe = config ? ((parse(await readFile(config, "utf8")) as RawRecipe | null) ?? {}) : {};
+  const checked = recipe(withModel(change(file), flags));
+  const both = Boolean(file.instruct && Object.keys(file.align ?? {}).length);
+  const output = flags.output ?? (both && file.output ? join(file.output, stage) : file.output);
+  if (!output) throw usage(stage, "--output is needed: the folder for the run");
+  let { model } = flags;
+  if (!model && both && stage === "instruct" && file.output && !flags.llm) {
+    model = join(file.output, "align");
+    if (!existsSync(model))
+      throw usage(stage, `stage 1 comes first: anymal align --config ${config}; or begin from a checkpoint with --model`);
+  }
+  if (!model && !checked.model) throw usage(stage, "a model to begin from is needed: --model, or --llm and --encoder");
+  if (model && flags.projector) throw usage(stage, "--projector is for a fresh model; a checkpoint has its projections");
+  return { recipe: checked, output, model };
+}
+
+const usage = (stage: Stage, message: string) => new UsageError(`anymal ${stage}`, message);
+
+function withModel(raw: RawRecipe, flags: TrainingFlags): RawRecipe {
+  const { model: checkpoint, llm, encoder = {}, projector = {}, quantization, dtype, system, seed } = flags;
+  if (checkpoint || !(raw.model || llm)) return raw;
+  const modalities: Record<string, Keys> = { ...raw.model?.modalities };
+  for (const [modality, folder] of Object.entries(encoder)) modalities[modality] = { ...modalities[modality], encoder: folder };
+  for (const [modality, text] of Object.entries(projector))
+    modalities[modality] = { ...modalities[modality], projector: projectorKeys(text) };
+  const given = { llm, quantization, dtype, seed, prompt: system === undefined ? undefined : { system } };
+  const changed = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  return { ...raw, model: { ...raw.model, ...changed, modalities } };
+}
+
+/** Said before a large model is loaded, not after. */
+export function checkPaths(data: string | readonly string[] | undefined, { output, resume }: { output: string; resume: boolean }): void {
+  for (const path of [data ?? []].flat())
+    if (!existsSync(path))
+      throw new DataError(
+        "E_DATA",
+        path,
+        undefined,
+        "a data file",
+        "no such file",
+        `check the path (the working directory is ${process.cwd()})`,
+      );
+  if (existsSync(join(output, "checkpoint")) && !resume)
+    throw new AnymalError(
+      "E_RECIPE",
+      `${output}: expected a folder without a run, got one with a checkpoint; --resume goes on with it, or name another --output`,
+    );
+}
+
+export async function openModel(
+  { recipe: { model }, model: checkpoint }: Job,
+  modalities: readonly Modality[],
+  flags: TrainingFlags,
+): Promise<AnyMAL> {
+  if (checkpoint) return AnyMAL.fromPretrained(checkpoint, loadOptions(flags));
+  const options = model as Omit<AssembleOptions, "device">;
+  for (const modality of modalities)
+    if (!options.modalities?.[modality])
+      throw new AnymalError("E_MODALITY", `expected an encoder of ${modality}, got none; add --encoder ${modality}=FOLDER`);
+  return AnyMAL.assemble({ ...options, ...(flags.device && { device: flags.device }) });
+}
