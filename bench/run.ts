@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { readdirSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
-import type { Suite } from "./suite.js";
+import { SIZE_NAMES, type Suite } from "./suite.js";
 
 const suites = readdirSync(new URL("./suites", import.meta.url)).map((file) => file.replace(/\.ts$/, ""));
 const { values, positionals } = parseArgs({
@@ -13,12 +13,14 @@ const { values, positionals } = parseArgs({
     level: { type: "string" },
     threads: { type: "string" },
     filter: { type: "string" },
+    size: { type: "string" },
     json: { type: "string" },
     help: { type: "boolean" },
   },
 });
 
-const USAGE = `npm run bench -- SUITE [--level LEVEL] [--threads N] [--filter WORD] [--json FILE]
+const USAGE = `npm run bench -- SUITE [--level LEVEL] [--threads N] [--filter WORD] [--size SIZE] [--json FILE]
+--size: the language model of train-step and decode, ${SIZE_NAMES.join(", ")}
 suites: ${suites.join(", ")}`;
 
 function machine(): Record<string, unknown> {
@@ -53,6 +55,7 @@ if (values.help || !suites.includes(name)) {
     level: values.level,
     threads: values.threads ? Number(values.threads) : undefined,
     filter: values.filter ?? "",
+    size: values.size ?? "small",
   });
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ ...where, command, rows }, null, 1)}\n`);
 }

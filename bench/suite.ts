@@ -5,7 +5,10 @@ export interface SuiteOptions {
   level: string | undefined;
   threads: number | undefined;
   filter: string;
+  /** Of the language model, where there is one. */
+  size: string;
 }
+export const SIZE_NAMES = ["tiny", "small", "1b", "7b"];
 export type Row = Record<string, string | number>;
 export type Suite = (options: SuiteOptions) => Promise<Row[]>;
 
@@ -39,4 +42,21 @@ export function printRow(row: Row, widths: Record<string, number>): void {
     return typeof row[key] === "number" ? cell.padStart(width) : cell.padEnd(width);
   });
   console.log(cells.join("  "));
+}
+
+/** The best of three: a peak measured while something else ran would flatter every row. */
+export async function highestPeak(device: Device, what: "f32" | "bf16" | "bandwidth"): Promise<number> {
+  const peaks = [await device.peak(what), await device.peak(what), await device.peak(what)];
+  return Math.max(...peaks);
+}
+
+export const digits = (value: number, count: number): number => Number(value.toFixed(count));
+export const mebibytes = (bytes: number): number => Math.round(bytes / 2 ** 20);
+
+export function printHeader(widths: Record<string, number>): void {
+  console.log(
+    Object.entries(widths)
+      .map(([key, width]) => key.padStart(width))
+      .join("  "),
+  );
 }

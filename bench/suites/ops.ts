@@ -1,9 +1,9 @@
 // Every op of the contract, at every dispatch level: GFLOP/s or GB/s, and the share of the time that the measured peaks allow at best
 // (the longer of arithmetic and memory traffic: the roofline). Operands are larger than the caches where the op only moves data.
-import { type Device, device } from "../../lib/index.js";
+import { device } from "../../lib/index.js";
 import { type OpCase, opCases } from "../op-cases.js";
 import { OpRunner } from "../op-runner.js";
-import { printRow, type Row, type SuiteOptions, secondsPerCall } from "../suite.js";
+import { highestPeak, printRow, type Row, type SuiteOptions, secondsPerCall } from "../suite.js";
 
 const LEVELS = ["generic", "avx2", "avx512", "avx512_bf16", "amx"];
 const WIDTHS = { level: 11, op: 32, dtype: 5, shape: 34, microseconds: 12, "GFLOP/s": 8, "GB/s": 7, "% of peak": 9 };
@@ -21,17 +21,11 @@ function openLevels({ level, threads }: SuiteOptions) {
   });
 }
 
-/** The best of three: a peak measured while something else ran would flatter every row. */
-async function highest(d: Device, what: "f32" | "bf16" | "bandwidth"): Promise<number> {
-  const peaks = [await d.peak(what), await d.peak(what), await d.peak(what)];
-  return Math.max(...peaks);
-}
-
 export default async function ops(options: SuiteOptions): Promise<Row[]> {
   const rows: Row[] = [];
   const chosen = (c: OpCase) => c.op.includes(options.filter);
   for (const { name, device: d } of openLevels(options)) {
-    const peak = { f32: await highest(d, "f32"), bf16: await highest(d, "bf16"), bandwidth: await highest(d, "bandwidth") };
+    const peak = { f32: await highestPeak(d, "f32"), bf16: await highestPeak(d, "bf16"), bandwidth: await highestPeak(d, "bandwidth") };
     console.log(
       `${d.describe()}: measured peaks ${(peak.f32 / 1e9).toFixed(0)} GFLOP/s f32, ${(peak.bf16 / 1e9).toFixed(0)} bf16, ${(peak.bandwidth / 1e9).toFixed(1)} GB/s`,
     );

@@ -13,7 +13,7 @@ export const ones: Init = { fill: 1 };
 /** torch.nn.Linear's default: uniform in ±1/sqrt(fan in). */
 export const fanIn = (features: number): Init => ({ uniform: 1 / Math.sqrt(features) });
 
-/** How dense weights of a checkpoint are to be stored: the numbers of bitsandbytes. */
+/** How dense weights are to be stored: the numbers of bitsandbytes. */
 export interface Quantization {
   format: "nf4" | "fp4" | "int8";
   block?: number;
@@ -40,9 +40,9 @@ export interface FreshOptions {
   dtype?: "f32" | "bf16";
   trainable?: boolean;
   seed?: number;
+  quantization?: Quantization | undefined;
 }
 export interface CheckpointOptions extends Omit<FreshOptions, "seed"> {
-  quantization?: Quantization | undefined;
   /** LLM.int8's outlier threshold for layers stored in int8. */
   int8Threshold?: number | undefined;
 }
@@ -53,8 +53,8 @@ export class Weights {
     readonly prefix: string,
   ) {}
 
-  static fresh({ device, dtype = "f32", trainable = true, seed = 0 }: FreshOptions): Weights {
-    return new Weights({ device, dtype, trainable, used: new Set(), seed, drawn: 0 }, "");
+  static fresh({ device, dtype = "f32", trainable = true, seed = 0, quantization }: FreshOptions): Weights {
+    return new Weights({ device, dtype, trainable, used: new Set(), seed, drawn: 0, quantization }, "");
   }
   static from(
     checkpoint: Checkpoint,
