@@ -1,6 +1,5 @@
 // The tiny encoders, each trained with a text tower of its own on grouped batches of rendered scenes, and their acceptance test.
 import { Draw } from "../../lib/data/world/draw.js";
-import { caption } from "../../lib/data/world/language.js";
 import { renderAudio } from "../../lib/data/world/render-audio.js";
 import { renderImage } from "../../lib/data/world/render-image.js";
 import { renderImu } from "../../lib/data/world/render-imu.js";
@@ -12,7 +11,7 @@ import { imu } from "../../lib/media/imu.js";
 import type { EncoderInput, MediaPart, MediaProcessor } from "../../lib/media/part.js";
 import type { Encoder } from "../../lib/models/encoder.js";
 import type { ContrastiveBatch, TextEncoder } from "../../lib/train/contrastive.js";
-import { attributesOf, choices, type Encodable, groupedScenes } from "./groups.js";
+import { attributesOf, choices, type Encodable, pairedScenes } from "./groups.js";
 import type { WordEncoder } from "./language.js";
 
 export function partOf(scene: Scene, draw: Draw): MediaPart {
@@ -45,12 +44,12 @@ export async function encoderBatch(
   words: WordEncoder,
   things?: readonly number[],
 ): Promise<ContrastiveBatch> {
-  const scenes = groupedScenes(modality, size, draw, things);
+  const { scenes, captions } = pairedScenes(modality, size, draw, things);
   const media = await processed(
     processor,
     scenes.map((scene) => partOf(scene, draw)),
   );
-  return { media, captions: captionIds(scenes.map(caption), words) };
+  return { media, captions: captionIds(captions, words) };
 }
 
 /** Made while the device works on the one before. */

@@ -54,10 +54,37 @@ function exchanged(scene: ImageScene): Scene[] {
   ];
 }
 
+/**
+ * Scenes and captions that tell some of the attributes only, the same for all, so that no caption fits two scenes: what is learned of one
+ * attribute then does not lean on what it came with in training. About half of the batches tell all.
+ */
+export function pairedScenes(
+  modality: Encodable,
+  size: number,
+  draw: Draw,
+  things?: readonly number[],
+): { scenes: Scene[]; captions: string[] } {
+  const attributes = draw.shuffled(attributesOf(modality));
+  const told = draw.chance(0.5) ? attributes.length : 1 + draw.below(attributes.length - 1);
+  if (told === attributes.length) {
+    const scenes = groupedScenes(modality, size, draw, things);
+    return { scenes, captions: scenes.map((scene) => caption(scene)) };
+  }
+  const only = new Set(attributes.slice(0, told));
+  const pairs = new Map<string, Scene>();
+  // The scenes of a few attributes may be fewer than `size`; enough tries find nearly all.
+  for (let tries = 0; pairs.size < size && tries < 4 * size; ++tries) {
+    const scene = drawScene(modality, draw, { held: "never", ...(things && { things: draw.pick(things) }) });
+    pairs.set(caption(scene, only), scene);
+  }
+  return { scenes: [...pairs.values()], captions: [...pairs.keys()] };
+}
+
 /** `size` scenes with captions of their own, no held-out combination among them. */
 export function groupedScenes(modality: Encodable, size: number, draw: Draw, things: readonly number[] = [1, 2, 2]): Scene[] {
   const scenes = new Map<string, Scene>();
-  const attributes = attributesOf(modality);
+  // Few places, so few pictures that differ in one: they come twice as often.
+  const attributes = [...attributesOf(modality), ...(modality === "image" ? ["place"] : [])];
   for (let turn = draw.below(attributes.length); scenes.size < size; ++turn) {
     const scene = drawScene(modality, draw, { held: "never", things: draw.pick(things) });
     const group = [...variants(scene, attributes[turn % attributes.length]!), ...(scene.modality === "image" ? exchanged(scene) : [])];
@@ -69,5 +96,8 @@ export function groupedScenes(modality: Encodable, size: number, draw: Draw, thi
 /** Captions of every value of an attribute and which of them is true: a question to an encoder's two towers. */
 export function choices(scene: Scene, attribute: string): { captions: string[]; right: number } {
   const list = variants(scene, attribute);
-  return { captions: list.map(caption), right: list.findIndex((one) => valueIn(one, attribute) === valueIn(scene, attribute)) };
+  return {
+    captions: list.map((one) => caption(one)),
+    right: list.findIndex((one) => valueIn(one, attribute) === valueIn(scene, attribute)),
+  };
 }

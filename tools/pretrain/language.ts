@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Draw } from "../../lib/data/world/draw.js";
-import { CAPTION_PROMPTS, caption, description, dialogue, questions, type Turn } from "../../lib/data/world/language.js";
+import { CAPTION_PROMPTS, caption, description, dialogue, questions, repetition, type Turn } from "../../lib/data/world/language.js";
 import { drawScene, type Scene } from "../../lib/data/world/scenes.js";
 import type { Device } from "../../lib/index.js";
 import { argmax, LlamaForCausalLM, noGrad, scope, Weights } from "../../lib/index.js";
@@ -22,9 +22,9 @@ export const MODALITIES = ["image", "video", "audio", "imu"] as const;
 /** A tokenizer whose merges cover every word of the world. */
 export function makeTokenizer(folder: string): Tokenizer {
   const draw = new Draw(1, "tokenizer");
-  const texts: string[] = ["[INST] [/INST]\n", ...Object.values(CAPTION_PROMPTS).flat()];
+  const texts: string[] = ["[INST] repeat this. [/INST]\n", ...Object.values(CAPTION_PROMPTS).flat()];
   for (let i = 0; i < 4000; ++i) {
-    const scene = drawScene(MODALITIES[i % 4]!, draw, { things: 1 + (i % 3) });
+    const scene = drawScene(MODALITIES[i % 4]!, draw, { things: 1 + (i % 2) });
     texts.push(
       caption(scene),
       description(scene, draw, 0),
@@ -98,9 +98,11 @@ export interface Phase {
   image: number;
   things: readonly number[];
   plain: number;
+  /** Share of documents that repeat a text. */
+  repeat: number;
 }
 
-export function languageRow(draw: Draw, encoder: WordEncoder, { image, things, plain }: Phase): TextRow {
+export function languageRow(draw: Draw, encoder: WordEncoder, { image, things, plain, repeat }: Phase): TextRow {
   const one = (): Scene => {
     const modality = draw.chance(image) ? "image" : draw.pick(["video", "audio", "imu"] as const);
     return drawScene(modality, draw, { things: draw.pick(things) });
@@ -109,6 +111,7 @@ export function languageRow(draw: Draw, encoder: WordEncoder, { image, things, p
     const ids = [1, ...encoder.encode(description(one(), draw, plain)), 2];
     return { ids, labels: ids };
   }
+  if (draw.chance(repeat)) return rowOf(repetition(draw.chance(0.5) ? [one(), one()] : [one()], draw), encoder);
   const scenes = [one()];
   // Two scenes in one text, of kinds whose questions cannot be confused.
   if (draw.chance(0.12)) {
@@ -133,7 +136,7 @@ export async function readingAccuracy(
   encoder: WordEncoder,
   draw: Draw,
   rowsPerKind: number,
-  things: readonly number[] = [1, 2, 2, 3],
+  things: readonly number[] = [1, 2, 2],
 ): Promise<Map<string, number>> {
   const byKind = new Map<string, TextRow[]>();
   const full = () => [...byKind.values()].filter((rows) => rows.length >= rowsPerKind).length;

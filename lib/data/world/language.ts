@@ -20,18 +20,37 @@ export const CAPTION_PROMPTS: Readonly<Record<Scene["modality"], readonly string
 
 const named = ({ color, shape }: Thing): string => `a ${color} ${shape}`;
 const listed = (parts: readonly string[]): string => parts.join(" and ");
+const joined = (...words: (string | false)[]): string => words.filter(Boolean).join(" ");
 
-/** One sentence, always in the same order of words; things in reading order. */
-export function caption(scene: Scene): string {
+/**
+ * One sentence, always in the same order of words; things in reading order. With `only`, a sentence that tells no more than the attributes
+ * named there ("a person turning left.").
+ */
+export function caption(scene: Scene, only?: ReadonlySet<string>): string {
+  const told = (attribute: string) => !only || only.has(attribute);
+  const tell = (attribute: string, words: string) => told(attribute) && words;
   switch (scene.modality) {
     case "image":
-      return `${listed(inReadingOrder(scene).map((thing) => `${named(thing)} at the ${thing.place}`))}.`;
-    case "video":
-      return `a ${scene.color} ${scene.shape} moving ${scene.direction} ${scene.pace}.`;
-    case "audio":
-      return `a ${scene.instrument} playing ${scene.count} ${scene.melody} notes from ${scene.note}.`;
-    case "imu":
-      return `a person ${scene.activity} ${scene.speed}, turning ${scene.turn}, ${scene.times}.`;
+      return `${listed(
+        inReadingOrder(scene).map(({ color, shape, place }) =>
+          joined("a", tell("color", color), told("shape") ? shape : "thing", tell("place", `at the ${place}`)),
+        ),
+      )}.`;
+    case "video": {
+      const { color, shape, direction, pace } = scene;
+      const thing = joined("a", tell("color", color), told("shape") ? shape : "thing");
+      return `${joined(thing, "moving", tell("direction", direction), tell("pace", pace))}.`;
+    }
+    case "audio": {
+      const { instrument, note, count, melody } = scene;
+      const notes = joined(tell("count", count), tell("melody", melody), "notes", tell("note", `from ${note}`));
+      return `a ${told("instrument") ? instrument : "sound"} playing ${notes}.`;
+    }
+    case "imu": {
+      const { activity, turn, speed, times } = scene;
+      const motion = joined("a person", told("activity") ? activity : "moving", tell("speed", speed));
+      return `${[motion, tell("turn", `turning ${turn}`), tell("times", times)].filter(Boolean).join(", ")}.`;
+    }
   }
 }
 
@@ -51,12 +70,10 @@ const IMAGE_FORMS: readonly Form<ImageScene>[] = [
     `${inReadingOrder(scene)
       .map(({ color, shape, place }) => `${place}: ${color} ${shape}`)
       .join("; ")}.`,
-  ({ things }, draw) => `${listed(draw.shuffled(things).map((thing) => `${named(thing)} at the ${thing.place}`))}.`,
-  ({ things }, draw) =>
-    facts(
-      draw,
-      things.flatMap(({ color, shape, place }) => [`the ${shape} is ${color}.`, `the ${shape} is at the ${place}.`]),
-    ),
+  (scene) =>
+    inReadingOrder(scene)
+      .map((thing) => `${named(thing)} is at the ${thing.place}.`)
+      .join(" "),
 ];
 const VIDEO_FORMS: readonly Form<VideoScene>[] = [
   ({ color, shape, direction, pace }, draw) =>
@@ -127,11 +144,13 @@ function imageQuestions({ things }: ImageScene, ask: Ask, heldOnly: boolean): Qu
   const subjects = heldOnly ? things.slice(0, 1) : things;
   const all = subjects.flatMap((thing) => {
     const { color, shape, place } = thing;
+    // Alone in its picture a thing is asked for by any of its attributes; among others by its place, or by where it stands from another.
+    const alone = things.length === 1;
     return [
-      ask("color", color, `what color is the ${shape}?`, ...(things.length > 1 ? [`what color is the thing at the ${place}?`] : [])),
-      ask("shape", shape, `what shape is the ${color} thing?`, `what shape is the thing at the ${place}?`),
-      ask("place", place, `where is the ${shape}?`, `where is the ${color} thing?`),
+      ask("color", color, `what color is the thing at the ${place}?`, ...(alone ? [`what color is the ${shape}?`] : [])),
+      ask("shape", shape, `what shape is the thing at the ${place}?`, ...(alone ? [`what shape is the ${color} thing?`] : [])),
       ask("thing", named(thing), `what is at the ${place}?`),
+      ...(alone ? [ask("place", place, `where is the ${shape}?`, `where is the ${color} thing?`)] : []),
       ...relationsOf(thing, things).map(([word, other]) => ask("relation", named(thing), `what is ${word} the ${other.shape}?`)),
     ];
   });
@@ -168,6 +187,15 @@ export function dialogue(scenes: readonly Scene[], draw: Draw, { turns = 5, plai
     { role: "user", content: i > 0 ? question : draw.chance(0.6) ? `${question} ${context}` : `${context} ${question}` },
     { role: "assistant", content: answer },
   ]);
+}
+
+/** A text and the same once more: what reading begins with. */
+export function repetition(scenes: readonly Scene[], draw: Draw): Turn[] {
+  const text = scenes.map((scene) => description(scene, draw, 0.4)).join(" ");
+  return [
+    { role: "user", content: `repeat this. ${text}` },
+    { role: "assistant", content: text },
+  ];
 }
 
 function captionQuestion(scene: Scene, draw: Draw): Question {

@@ -137,9 +137,15 @@ function bouts({ times, speed, activity }: ImuScene, draw: Draw): { gain: Float3
   return { gain, phase };
 }
 
-/** The slow turn of the whole body, in rad/s: to the left is positive. */
+/** Between two positive numbers, each factor as likely as the next. */
+const factor = (low: number, high: number, draw: Draw): number => low * (high / low) ** draw.uniform();
+
+/**
+ * The slow turn of the whole body, in rad/s: to the left is positive. Its rate and the movement's strength vary freely against each other: an
+ * encoder that normalises all axes of a sensor together must not learn the one from the other.
+ */
 function turning(turn: ImuScene["turn"], draw: Draw): (seconds: number) => number {
-  const rate = draw.between(0.9, 1.3);
+  const rate = factor(0.3, 1.2, draw);
   const middle = SECONDS / 2 + draw.between(-0.3, 0.3);
   if (turn === "both ways") return (s) => rate * Math.tanh((middle - s) / 0.2);
   const constant = { left: rate, right: -rate, nowhere: 0 }[turn];
@@ -153,7 +159,7 @@ export function renderImu(scene: ImuScene, draw: Draw): ImuRecording {
   const { gain, phase } = bouts(scene, draw);
   const { move } = ACTIVITY[scene.activity];
   const turn = turning(scene.turn, draw);
-  const strength = draw.between(0.85, 1.2);
+  const strength = factor(0.65, 1.6, draw);
   const [tiltX, tiltY] = [draw.between(-0.05, 0.05), draw.between(-0.05, 0.05)];
   const bias = Array.from({ length: 6 }, (_, i) => draw.between(-1, 1) * (i < 3 ? 0.08 : 0.02));
   const noise = [0, 0, 0, 1, 1, 1].map((gyro) => (gyro ? draw.between(0.015, 0.04) : draw.between(0.08, 0.2)));

@@ -21,7 +21,7 @@ export interface Thing {
   color: (typeof COLORS)[number];
   shape: (typeof SHAPES)[number];
 }
-/** One to three things, no colour, shape or place twice, so that every question has one answer. */
+/** One or two things, more where asked for; no colour, shape or place twice, so that every question has one answer. */
 export interface ImageScene {
   modality: "image";
   things: (Thing & { place: (typeof PLACES)[number] })[];
