@@ -76,9 +76,10 @@ function answer(text: string, content: PromptTurn["content"], generation: boolea
 }
 
 function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean): string {
-  return tokenizer.hasChatTemplate
-    ? tokenizer.applyChatTemplate(messages, { addGenerationPrompt: generation })
-    : plain(tokenizer, messages);
+  if (!tokenizer.hasChatTemplate) return plain(tokenizer, messages);
+  const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: generation });
+  // A medium separates words by itself. Where words begin with their blank anyway, one beside it would be a token of its own, which no text has.
+  return text.includes(MEDIUM as string) && prefixesWords(tokenizer) ? text.replace(/ ?(\ufdd0\d+\ufdd1) ?/g, "$1") : text;
 }
 
 /**

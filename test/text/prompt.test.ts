@@ -141,6 +141,13 @@ for (const name of caseNames(/^tokenizer-/)) {
     assert.equal(after.ids, [...middle.slice(-(after.ids.length - 1)), plain.eosTokenId]);
   });
 
+  test(`${name}: with a template, a blank beside a medium becomes a token only where words do not bring their own`, () => {
+    const chat = withTemplate(c.folder, "{{ bos_token }}[ {{ messages[0]['content'] }} ] {{ messages[1]['content'] }}{{ eos_token }}");
+    const ids = (...content: (string | object)[]) => flat(promptParts(chat, [say("user", ...content), say("assistant", "a star")]));
+    const bringsBlank = chat.encode("x a", { addSpecialTokens: false }).at(-1) === chat.encode("a", { addSpecialTokens: false }).at(-1);
+    assert.is(String(ids("Describe it. ", photo)) === String(ids("Describe it.", photo)), bringsBlank);
+  });
+
   if (JSON.stringify(c.json("tokenizer.json").normalizer)?.includes("Prepend"))
     test(`${name}: where only the first word of all gets a blank, the first after a medium gets none`, () => {
       const metaspace = { type: "Metaspace", replacement: "\u2581", prepend_scheme: "first", split: false };

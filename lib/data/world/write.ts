@@ -133,10 +133,10 @@ interface Said {
   from: "human" | "gpt";
   value: string;
 }
-/** Marks first, as LLaVA writes them. */
+/** In AnyMAL's order: the instruction, then the media. */
 const conversation = (marks: readonly Modality[], asked: readonly Question[]): Said[] =>
   asked.flatMap(({ question, answer }, i): Said[] => [
-    { from: "human", value: i === 0 ? [...marks.map((mark) => `<${mark}>`), question].join("\n") : question },
+    { from: "human", value: i === 0 ? [question, ...marks.map((mark) => `<${mark}>`)].join(" ") : question },
     { from: "gpt", value: answer },
   ]);
 
