@@ -1,5 +1,5 @@
 // `npm run test:package`: packs the tarball and uses it as a stranger would: installed in an empty folder, with no compiler on PATH and no
-// install script, loaded by `import` and by `require`.
+// install script, loaded by `import` and by `require`, and asked for help through `npx`.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,7 +18,7 @@ function barePath(): string {
   const bin = join(work, "bin");
   mkdirSync(bin);
   symlinkSync(process.execPath, join(bin, "node"));
-  for (const tool of ["sh", "env", "npm"]) {
+  for (const tool of ["sh", "env", "npm", "npx"]) {
     const candidates = (process.env.PATH ?? "").split(delimiter).map((folder) => join(folder, tool));
     const found = candidates.find((file) => existsSync(file));
     if (found) symlinkSync(found, join(bin, tool));
@@ -56,8 +56,13 @@ try {
     const got = run(process.execPath, [file], app, env).trim();
     if (got !== EXPECTED) throw new Error(`${file}: expected ${EXPECTED}, got ${got}`);
   }
+  const help = run("npx", ["--no", "anymal", "--help"], app, env);
+  for (const name of ["demo", "align", "instruct", "generate", "chat"])
+    if (!new RegExp(`^ +${name} `, "m").test(help)) throw new Error(`anymal --help: expected the command ${name}, got\n${help}`);
   const megabytes = (packed[0].size / 2 ** 20).toFixed(1);
-  console.log(`ok   ${packed[0].filename} (${megabytes} MiB) installs without a compiler and loads by import and by require`);
+  console.log(
+    `ok   ${packed[0].filename} (${megabytes} MiB) installs without a compiler and loads by import and by require; npx anymal runs`,
+  );
 } catch (error) {
   const { message, stdout = "", stderr = "" } = error as Error & { stdout?: string; stderr?: string };
   console.log(`FAIL ${message}\n${stdout}${stderr}`);
