@@ -41,6 +41,8 @@ export interface AnswerOptions extends TextOptions {
 
 /** Media of one kind that an encoder takes at once. */
 const ENCODER_BATCH = 32;
+/** Between the seeds of one model's projections. */
+const SEEDS_APART = 1_000_003;
 
 export interface AnyMALParts {
   llm: LlamaForCausalLM;
@@ -82,19 +84,21 @@ export class AnyMAL {
     const llmSource = { folder, fingerprint: await fingerprint(folder) };
     const form = quantizationOf(quantization);
     const encoders = await loadEncoders(modalities, on, options.dtype);
+    const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
     try {
+      const tokenizer = Tokenizer.fromPretrained(folder);
       const llm = LlamaForCausalLM.fromPretrained(folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {
-        const at = Weights.fresh({ device: on, dtype: llm.dtype, trainable: true, seed: seed + i * 1_000_003 });
+        const at = Weights.fresh({ device: on, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
         const projector = makeProjector(at, setup.projector, llm.config.hiddenSize);
         openProjector(projector, false);
         projectors[modality] = projector;
       }
-      const tokenizer = Tokenizer.fromPretrained(folder);
       return new AnyMAL({ llm, tokenizer, encoders, projectors, llmSource, quantization: form, prompt, calibrated: [] });
     } catch (error) {
-      for (const { encoder } of new Set(encoders.values())) encoder.dispose();
+      for (const part of new Set(built)) part.dispose();
       throw error;
     }
   }

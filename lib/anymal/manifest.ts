@@ -51,11 +51,14 @@ export class CheckpointError extends AnymalError {
   }
 }
 
-/** Relative where the model lies near the checkpoint, so that both can be moved together. */
+/** Relative where the model lies near the checkpoint, so that both can be moved together: few steps up, and not by way of the root. */
 export function reference({ folder, fingerprint }: Source, checkpoint: string): Reference {
-  const near = relative(resolve(checkpoint), folder);
+  const from = resolve(checkpoint);
+  const near = relative(from, folder);
   const up = near.split(sep).filter((part) => part === "..").length;
-  return { path: isAbsolute(near) || up > 4 ? folder : near.split(sep).join("/") || ".", fingerprint };
+  const depth = from.split(sep).filter(Boolean).length;
+  const far = isAbsolute(near) || up > 4 || up >= depth;
+  return { path: far ? folder : near.split(sep).join("/") || ".", fingerprint };
 }
 
 /** The checkpoint within: the folder itself, or `checkpoint` of a training run's folder. */

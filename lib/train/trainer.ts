@@ -118,6 +118,9 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
         await save();
       }
     }
+    const last = pending;
+    pending = undefined;
+    if (last) yield await report(last);
   } catch (error) {
     failed = !isAbort(error, signal);
     if (failed) throw error;

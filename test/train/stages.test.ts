@@ -13,7 +13,7 @@ import { type AlignOptions, align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { readRecipe, recipe } from "../../lib/train/recipe.js";
 import type { TrainStep } from "../../lib/train/trainer.js";
-import { captions, colors, square, type Toy, toy } from "../anymal/toy.js";
+import { blink, captions, colors, shake, square, type Toy, toy } from "../anymal/toy.js";
 import { cpu } from "../case.js";
 
 const test = suite("stages");
@@ -330,6 +330,52 @@ test("bad rows are named: thrown at once, or left out and told", async () => {
     );
   const none = await rejection(() => all(align(model, { ...ALIGN, data: [], steps: 1 })));
   assert.is(none.code, "E_DATA");
+});
+
+test("a loss that is no number ends the run with a sentence, and nothing is saved over", async () => {
+  using model = await assembled();
+  const output = world.path("diverged");
+  const options = { ...ALIGN, warmupSteps: 0, maxGradNorm: 0, learningRate: 1e38, data: captions(), steps: 9, output };
+  const error = await rejection(() => all(align(model, options)));
+  assert.is(error.code, "E_DIVERGED");
+  assert.not(existsSync(join(output, "checkpoint")));
+});
+
+test("in bf16, in int8, and with features as they are: stage 1 learns all the same", async () => {
+  const projector = { type: "resampler", layers: 1, tokens: 4 } as const;
+  const cases = [
+    { dtype: "bf16", quantization: { format: "nf4", doubleQuant: true } },
+    { quantization: "int8", modalities: { image: { encoder: world.clip, projector: { ...projector, normalize: "layernorm" } } } },
+    {
+      quantization: "none",
+      modalities: { image: { encoder: world.clip, select: "all", layer: -2, projector: { ...projector, normalize: false } } },
+    },
+    { modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } },
+    { modalities: { image: { encoder: world.clip, projector: { type: "linear", mode: "pooled", tokens: 3 } } } },
+  ] as const satisfies Partial<AssembleOptions>[];
+  for (const [i, more] of cases.entries()) {
+    using model = await assembled(more);
+    const steps = await all(align(model, { ...ALIGN, data: captions(), steps: 25 }));
+    assert.ok(steps.at(-1)!.loss < 0.7 * steps[1]!.loss, `case ${i}: loss went from ${steps[1]!.loss} to ${steps.at(-1)!.loss}`);
+    await model.save(world.path(`case-${i}`));
+    using back = await AnyMAL.fromPretrained(world.path(`case-${i}`), { device: cpu });
+    assert.equal(await weights(back), await weights(model));
+    const asked = colors.map((color) => ["see ", square(color)]);
+    assert.equal(await back.generateAll(asked, { maxNewTokens: 4 }), await model.generateAll(asked, { maxNewTokens: 4 }), `case ${i}`);
+  }
+});
+
+test("videos and recordings of one model, a projection each; questions about both in one row", async () => {
+  using model = await AnyMAL.assemble(world.options());
+  const rows: Row[] = captions().map(({ where, turns }, i) => ({
+    where,
+    turns: [{ role: "user", content: ["see ", blink(colors[i]!, "red"), " feel ", shake(i + 1)] }, turns[1]!],
+  }));
+  const image = await weights(model);
+  const steps = await all(instruct(model, { data: rows, lora: { r: 2 }, steps: 20, batch: 4, learningRate: 5e-3, warmupSteps: 0 }));
+  assert.ok(steps.at(-1)!.loss < 0.8 * steps[0]!.loss);
+  assert.equal([...model.calibrated].sort(), ["imu", "video"]);
+  assert.equal(await weights(model), image, "the projection of a modality that no row holds moved");
 });
 
 test("recomputed layers give the same weights", async () => {
