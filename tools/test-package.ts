@@ -56,7 +56,7 @@ try {
     const got = run(process.execPath, [file], app, env).trim();
     if (got !== EXPECTED) throw new Error(`${file}: expected ${EXPECTED}, got ${got}`);
   }
-  const help = run("npx", ["--no", "anymal", "--help"], app, env);
+  const help = run("npx", ["anymal", "--help"], app, env);
   for (const name of ["demo", "align", "instruct", "generate", "chat"])
     if (!new RegExp(`^ +${name} `, "m").test(help)) throw new Error(`anymal --help: expected the command ${name}, got\n${help}`);
   const megabytes = (packed[0].size / 2 ** 20).toFixed(1);
