@@ -203,7 +203,7 @@ export const ENCODERS: readonly EncoderRecipe[] = [
   {
     name: "imu2clip",
     modality: "imu",
-    steps: 2500,
+    steps: 1500,
     batch: 96,
     learningRate: 2e-3,
     weightDecay: 0.02,
