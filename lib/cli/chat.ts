@@ -72,6 +72,7 @@ class Chat {
     const interrupt = new Interrupt(this.terminal ? "Ctrl-C again or /exit leaves" : undefined);
     interrupt.signal.addEventListener("abort", () => {
       if (!this.terminal) process.exit(EXIT.interrupted);
+      this.lines.write(null, { ctrl: true, name: "u" }); // what was typed so far is gone
       setImmediate(() => this.lines.prompt()); // below the notice
     });
     return this.#keys(interrupt);
@@ -110,7 +111,8 @@ class Chat {
     } catch (error) {
       if (!(error instanceof AnymalError)) throw error;
       if (json) printJson({ error: { code: error.code, message: error.message } });
-      tell(`${describeError(error)}${this.#turns.length ? " (/reset forgets the conversation so far)" : ""}`);
+      const full = error.code === "E_PROMPT" && this.#turns.length;
+      tell(`${describeError(error)}${full ? "; /reset forgets the conversation so far" : ""}`);
       if (!this.terminal) process.exitCode = EXIT.failed;
     }
   }
