@@ -48,7 +48,8 @@ export interface Job {
 }
 
 /** Draws of one step are numbered from here on, so that a resumed run draws what an unbroken one does. */
-const DRAWS_PER_STEP = 2 ** 24;
+const DRAWS_PER_STEP = 2 ** 32;
+const DRAWS_PER_MICRO_BATCH = 2 ** 16;
 /** Steps that the estimate of the time left looks back over. */
 const RECENT = 20;
 
@@ -126,8 +127,8 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
     if (failed) throw error;
   } finally {
     optimizer.zeroGrad();
-    // A step that was made before the stop is saved, so it belongs into the log too.
-    if (pending) await (failed ? pending.values : report(pending)).catch(() => undefined);
+    // A step that was made before the stop is saved, so it belongs into the log too; one that went wrong is not saved.
+    if (pending) await (failed ? pending.values : report(pending)).catch(() => (failed = true));
     if (!failed) await save();
   }
 }
@@ -147,7 +148,7 @@ async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow
       tokens += batch.reduce((n, { length }) => n + length, 0);
       scoredTokens += own;
       const outer = randomState();
-      setRandomState({ seed: recipe.seed, offset: step * DRAWS_PER_STEP + k * (DRAWS_PER_STEP / 2 ** 8) });
+      setRandomState({ seed: recipe.seed, offset: step * DRAWS_PER_STEP + k * DRAWS_PER_MICRO_BATCH });
       let loss: Tensor;
       try {
         loss = forward(model, batch, windowTokens);

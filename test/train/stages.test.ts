@@ -339,6 +339,10 @@ test("a loss that is no number ends the run with a sentence, and nothing is save
   const error = await rejection(() => all(align(model, options)));
   assert.is(error.code, "E_DIVERGED");
   assert.not(existsSync(join(output, "checkpoint")));
+  // The first step is fine, the second, which is under way when the loop is left, is not.
+  using other = await assembled();
+  for await (const _ of align(other, options)) break;
+  assert.not(existsSync(join(output, "checkpoint")));
 });
 
 test("in bf16, in int8, and with features as they are: stage 1 learns all the same", async () => {
