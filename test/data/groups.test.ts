@@ -29,7 +29,7 @@ for (const modality of MODALITIES) {
       ++partial;
       assert.ok(captions.length >= 2);
     }
-    assert.ok(partial > 15 && partial < 45, `${partial} of 60 batches tell a part`);
+    assert.ok(modality === "image" ? partial === 0 : partial > 15 && partial < 45, `${partial} of 60 batches tell a part`);
   });
 
   test(`${modality}: the variants of a scene differ in one word's place, and one of them is the scene`, () => {

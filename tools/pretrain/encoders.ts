@@ -73,8 +73,9 @@ export async function zeroShot(
   towers: { encoder: Encoder; text: TextEncoder },
   processor: AnyProcessor,
   words: WordEncoder,
+  seed = 4,
 ): Promise<Map<string, number>> {
-  const draw = new Draw(4, `zero-shot ${modality} ${held}`);
+  const draw = new Draw(seed, `zero-shot ${modality} ${held}`);
   const scenes = Array.from({ length: count }, () => drawScene(modality, draw, { held }));
   const input = await processed(
     processor,

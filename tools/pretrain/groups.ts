@@ -55,8 +55,9 @@ function exchanged(scene: ImageScene): Scene[] {
 }
 
 /**
- * Scenes and captions that tell some of the attributes only, the same for all, so that no caption fits two scenes: what is learned of one
- * attribute then does not lean on what it came with in training. About half of the batches tell all.
+ * Scenes and captions. Of sounds and recordings about half of the batches tell some of the attributes only, the same for all, so that no caption
+ * fits two scenes: what is learned of one attribute then does not lean on what it came with in training. Pictures of two things need it not, and
+ * without places the order of their words would say something that the words do not.
  */
 export function pairedScenes(
   modality: Encodable,
@@ -65,7 +66,7 @@ export function pairedScenes(
   things?: readonly number[],
 ): { scenes: Scene[]; captions: string[] } {
   const attributes = draw.shuffled(attributesOf(modality));
-  const told = draw.chance(0.5) ? attributes.length : 1 + draw.below(attributes.length - 1);
+  const told = modality === "image" || draw.chance(0.5) ? attributes.length : 1 + draw.below(attributes.length - 1);
   if (told === attributes.length) {
     const scenes = groupedScenes(modality, size, draw, things);
     return { scenes, captions: scenes.map((scene) => caption(scene)) };
@@ -74,7 +75,7 @@ export function pairedScenes(
   const pairs = new Map<string, Scene>();
   // The scenes of a few attributes may be fewer than `size`; enough tries find nearly all.
   for (let tries = 0; pairs.size < size && tries < 4 * size; ++tries) {
-    const scene = drawScene(modality, draw, { held: "never", ...(things && { things: draw.pick(things) }) });
+    const scene = drawScene(modality, draw, { held: "never" });
     pairs.set(caption(scene, only), scene);
   }
   return { scenes: [...pairs.values()], captions: [...pairs.keys()] };

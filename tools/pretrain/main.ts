@@ -36,7 +36,14 @@ const cpu = device("cpu");
 const seed = Number(values.seed);
 const stepsOf = (recipe: { steps: number }) => (values.steps ? Number(values.steps) : recipe.steps);
 
-async function report(name: string, steps: AsyncIterable<OptimizeStep>): Promise<number> {
+const told = (scores: ReadonlyMap<string, number>) => [...scores].map(([kind, share]) => `${kind} ${share.toFixed(2)}`).join(", ");
+
+/** Prints a line now and then, and every thousand steps what `judge` says. */
+async function report(
+  name: string,
+  steps: AsyncIterable<OptimizeStep>,
+  judge: () => Promise<ReadonlyMap<string, number>>,
+): Promise<number> {
   const start = performance.now();
   let [total, count] = [0, 0];
   for await (const { step, steps: all, loss, learningRate } of steps) {
@@ -48,6 +55,7 @@ async function report(name: string, steps: AsyncIterable<OptimizeStep>): Promise
       `${name} ${step}/${all}  loss ${(total / count).toFixed(4)}  lr ${learningRate.toExponential(1)}  ${left.toFixed(0)} s left`,
     );
     [total, count] = [0, 0];
+    if (step % 1000 === 0) console.log(`  ${told(await judge())}`);
   }
   return (performance.now() - start) / 1000;
 }
@@ -63,7 +71,9 @@ async function pretrainLanguage(folder: string): Promise<Scores> {
     if (step % GROUP === 0) rows = languageBatches(seed, step / GROUP, batch, words, phase);
     return rows[step % GROUP]!;
   };
-  const seconds = await report("llama", language(model, { steps, learningRate, batch: next }));
+  const seconds = await report("llama", language(model, { steps, learningRate, batch: next }), () =>
+    readingAccuracy(model, words, new Draw(seed, "glance"), 60),
+  );
   await saveModel(folder, model, llamaConfig(words.size), { dtype: "bf16" });
   model.dispose();
   return { name: "llama", steps, seconds, gate: GATES.language, scores: await readBack(folder, words) };
@@ -87,7 +97,9 @@ async function pretrainEncoder(recipe: EncoderRecipe, folder: string, words: Wor
     (towers.encoder as ClapAudioModel).setInputStatistics(mean, variance);
   }
   const next = prefetched((step) => encoderBatch(modality, batch, new Draw(seed, `${name} ${step}`), processor, words, things?.(step)));
-  const seconds = await report(name, contrastive({ ...towers, steps, learningRate, weightDecay, batch: next }));
+  const seconds = await report(name, contrastive({ ...towers, steps, learningRate, weightDecay, batch: next }), () =>
+    zeroShot(modality, 120, "only", towers, processor, words),
+  );
   await towers.save(folder);
   towers.dispose();
   writeFileSync(join(folder, "preprocessor_config.json"), `${JSON.stringify(preprocessor, null, 2)}\n`);

@@ -131,7 +131,7 @@ export const ENCODERS: readonly EncoderRecipe[] = [
   {
     name: "clip",
     modality: "image",
-    steps: 5000,
+    steps: 4500,
     batch: 64,
     learningRate: 1e-3,
     weightDecay: 0.05,
