@@ -9,13 +9,17 @@ export interface Rule {
 }
 
 const APOS = "(?:['’\\u0092]|&apos;)";
-const LETTER = "[\\p{L}\\p{Mc}\\u0300-\\u036f\\u00ad]";
-const LETTER_OR_DIGIT = "[\\p{L}\\p{Mc}\\u0300-\\u036f\\p{Nd}\\u00ad]";
+/** Where a word goes on behind it, a backtick passes for an apostrophe. */
+const INNER = `(?:${APOS}|[\`‘])`;
+const ACCENTED = "&[aeiouAEIOU](?:acute|grave|uml);";
+const LETTER = `(?:[\\p{L}\\p{Mc}\\u0300-\\u036f\\u00ad]|${ACCENTED})`;
+const LETTER_OR_DIGIT = `(?:[\\p{L}\\p{Mc}\\u0300-\\u036f\\p{Nd}\\u00ad]|${ACCENTED})`;
 const WORD = `${LETTER}${LETTER_OR_DIGIT}*(?:[.!?]${LETTER}${LETTER_OR_DIGIT}*)*`;
 const NUMBER = "(?:\\d*(?:[.:,·٫٬]\\d+)+|\\d+)";
 const ACRONYM = "[A-Za-z](?:\\.[A-Za-z])*";
-const LINKED = `(?:[A-Za-z](?:\\.[A-Za-z])+\\.|${LETTER_OR_DIGIT}+)`;
-const HYPHENED = `${LETTER_OR_DIGIT}(?:(?:${LETTER_OR_DIGIT}|[.,])*(?:-${LINKED})+|${LETTER_OR_DIGIT}*(?:[-_]${LINKED})+)`;
+const PREFIXED = `[dDoOlL]${INNER}${LETTER_OR_DIGIT}{2,}`;
+const LINKED = `(?:${PREFIXED}|[A-Za-z](?:\\.[A-Za-z])+\\.|${LETTER_OR_DIGIT}+)`;
+const HYPHENED = `${LETTER_OR_DIGIT}(?:${LETTER_OR_DIGIT}*(?:[-_]${LINKED})+|(?:${LETTER_OR_DIGIT}|[.,])*(?:-${LINKED})+)`;
 const PART = "[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}";
 const SPACE = "[ \\t\\n\\r\\u00a0\\u2000-\\u200a\\u3000]";
 const TAG = `<(?:[A-Za-z][\\w:.-]*(?: +[A-Za-z][\\w:.-]*(?: *= *(?:'[^'\\n]*'|"[^"\\n]*"))?)* */?|/[A-Za-z][\\w:.-]* *|[!?][A-Za-z-][^>\\n]*)>`;
@@ -43,6 +47,11 @@ const FRACTIONS: Record<string, string> = { "¼": "1/4", "½": "1/2", "¾": "3/4
 const CURRENCY: Record<string, string> = { "£": "#", "€": "$", "¢": "cents", "¤": "$", "\u0080": "$" };
 const ENTITIES: Record<string, string> = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&nbsp;": " " };
 const CURLY: Record<string, string> = {
+  "`": "`",
+  "‹": "`",
+  "›": "'",
+  "«": "``",
+  "»": "''",
   "‘": "`",
   "’": "'",
   "“": "``",
@@ -60,7 +69,7 @@ const SIGNS =
   "\u2070-\u208e\u20a4\u2100-\u214f\u2155-\u215e\u2190-\u2bff\u3001\u3002\u3012\u30fb\uff01-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0-\uffe6";
 
 const same = (text: string) => text;
-const straight = (text: string) => text.replace(/[’\u0092]|&apos;/g, "'");
+const straight = (text: string) => text.replace(/[’\u0092]|&apos;/g, "'").replace("‘", "`");
 const ampersands = (text: string) => text.replace(/&amp;/gi, "&");
 const parentheses = (text: string) => text.replace("(", "-lrb-").replace(")", "-rrb-");
 const bracketed = (text: string) => text.replace(/[()[\]{}]/g, (c) => BRACKETS[c] as string);
@@ -85,21 +94,21 @@ export const RULES: readonly Rule[] = [
   rule(`[dD]${APOS}${anyCase("ye")}`),
   rule(`(?:${anyCase("e|ne|o")})${APOS}${anyCase("er")}|${anyCase("ma")}${APOS}${anyCase("am")}|[cC]${APOS}${anyCase("mon")}`),
   // Contractions: what stands before, then the clitic.
-  rule(`([A-Za-z]*[A-MO-Za-mo-z])[nN]${APOS}[tT]`),
+  rule(`([A-Za-z]*[A-MO-Za-mo-z])[nN]${INNER}[tT]`),
   rule(`(${WORD})${APOS}(?:${CLITIC})`),
-  rule(`[nN]${APOS}[tT]`, straight),
+  rule(`[nN]${INNER}[tT]`, straight),
   rule(`(${APOS}(?:${CLITIC}))[^A-Za-z]`, straight),
   rule(`${APOS}[sS]`, straight),
   // Words with an apostrophe inside, before or behind.
   rule(`${APOS}[nN]${APOS}?|(?:[lLdDjJ]|${anyCase("dunkin|somethin|ol")})${APOS}|${APOS}(?:${anyCase("em|till?|cause|[2-9]0s")})`),
   rule(`(${APOS}\\d\\d)${SPACE}`),
-  rule(`[dDoOlL]${APOS}${LETTER_OR_DIGIT}{2,}(?:-${LETTER_OR_DIGIT}+)*`),
-  rule(`[A-HJ-XZn](?:${APOS}|‘)[A-Za-z]{2}${LETTER}*|[A-Za-z]\\p{L}*[aeiouyAEIOUY]${APOS}[aeiouA-Z][A-Za-z]*`),
+  rule(`${PREFIXED}(?:[-_]${LETTER_OR_DIGIT}+)*`),
+  rule(`[A-HJ-XZn]${INNER}[A-Za-z]{2}${LETTER}*|\\p{L}+[aeiouyAEIOUY]${INNER}[aeiouA-Z][A-Za-z]*`),
   rule(`([yY]${APOS})[A-Za-z]`),
   // Addresses.
-  rule(`${anyCase("https?")}://[^ \\t\\n\\f\\r"<>|(){}]+[^ \\t\\n\\f\\r"'<>|.!?(){},-]`),
+  rule(`${anyCase("https?")}://[^ \\t\\n\\f\\r"<>|(){}]+[^ \\t\\n\\f\\r"<>|.!?(){},-]`),
   rule(
-    `(?:${anyCase("www")}\\.(?:[^ \\t\\n\\f\\r"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}|(?:[^ \\t\\n\\f\\r"\`'<>|.!?(){},:@\\-_$]+\\.)+(?:${anyCase("com|net|org|edu")}))(?:/[^ \\t\\n\\f\\r"<>|()]+[^ \\t\\n\\f\\r"<>|.!?(){},-])?`,
+    `(?:${anyCase("www")}\\.(?:[^ \\t\\n\\f\\r"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}|(?!\\d)(?:[^ \\t\\n\\f\\r"\`'<>|.!?(){},:@/A-Z\\-_$]+\\.)+(?:${anyCase("com|net|org|edu")}))(?:/[^ \\t\\n\\f\\r"<>|()]+[^ \\t\\n\\f\\r"<>|.!?(){},-])?`,
   ),
   rule(`[a-zA-Z0-9][^ \\t\\n\\f\\r"<>|()\u00a0{}]*@(?:[^ \\t\\n\\f\\r"<>|(){}.\u00a0]+\\.)*[^ \\t\\n\\f\\r"<>|(){}.\u00a0]+`),
   rule("@[A-Za-z_][A-Za-z_0-9]*|#\\p{L}+"),
@@ -117,14 +126,16 @@ export const RULES: readonly Rule[] = [
   rule(`(${anyCase(ENDING)})\\.${NEXT_SENTENCE}`, (text) => `${text}.`),
   rule(`(${anyCase("co")}\\.)${SPACE}${anyCase("ltd")}`),
   rule(`(${ENDING_CAPITAL})\\.${NEXT_SENTENCE}`, (text) => `${text}.`),
-  rule(`(${ACRONYM})\\.(?:${SPACE}+(?:${anyCase(STARTERS)})${SPACE}|${SPACE}${TAG})`, (text) => (text.length > 1 ? `${text}.` : text)),
+  rule(`(${ACRONYM})\\.(?:${SPACE}+(?:${anyCase(STARTERS)})${SPACE}|${SPACE}${TAG}${SPACE})`, (text) =>
+    text.length > 1 ? `${text}.` : text,
+  ),
   rule(`((?:${anyCase(ENDING)})\\.)[^]{2}`),
   rule(`((?:${ENDING_CAPITAL})\\.)[^]{2}`),
   rule(`(?:${anyCase(TITLES)})\\.`),
   rule("[A-Z]iss\\."),
   rule(`((?:${anyCase(NUMBERED)})\\.)${SPACE}?\\d`),
   rule(`${ACRONYM}\\.`),
-  rule(`((?:${WORD}|${LETTER_OR_DIGIT}+|${HYPHENED}|[dDoOlL]${APOS}${LETTER_OR_DIGIT}{2,})\\.)[,;:]`),
+  rule(`((?:${WORD}|${LETTER_OR_DIGIT}+|${HYPHENED}|${PREFIXED})\\.)[,;:]`),
   rule(HYPHENED),
   // Money and signs.
   rule("[A-Z]+\\$"),
@@ -142,6 +153,6 @@ export const RULES: readonly Rule[] = [
   rule("(')[A-Za-z][^ \\t\\n]", fixed("`")),
   rule("[`‘‛‹\u0091]", fixed("`")),
   rule(`${APOS}|›`, fixed("'")),
-  rule("[‘’“”\u0091-\u0094]{2}", (text) => text.replace(/./gu, (c) => CURLY[c] as string)),
+  rule("[`‘’“”‹›«»\u0091-\u0094]{2}", (text) => text.replace(/./gu, (c) => CURLY[c] as string)),
   rule(`[${SIGNS}]`),
 ];
