@@ -22,7 +22,7 @@ import type { TrainStep } from "../train/trainer.js";
 export const DEMO_MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
 
 /** Files to train on, and to ask about. */
-const TRAIN = { image: 2400, video: 1600, audio: 1600, imu: 1600 };
+const TRAIN = { image: 3000, video: 2000, audio: 1600, imu: 1000 };
 const HELD_OUT = 128;
 const MIXED = 600;
 
@@ -31,18 +31,19 @@ const MODEL = (models: string): Pick<AssembleOptions, "llm" | "modalities"> => (
   llm: join(models, "llama"),
   modalities: {
     image: { encoder: join(models, "clip"), projector: { type: "resampler", layers: 2, tokens: 16, heads: 4 } },
-    video: { encoder: join(models, "clip"), frames: 4, projector: { type: "resampler", layers: 2, tokens: 16, heads: 4 } },
+    // One row per frame: motion is in how the frames differ, and among all their patches it is hard to find.
+    video: { encoder: join(models, "clip"), frames: 4, select: "pooled", projector: { type: "resampler", layers: 3, tokens: 8, heads: 4 } },
     audio: { encoder: join(models, "clap"), projector: { type: "linear", mode: "per_token" } },
-    imu: { encoder: join(models, "imu2clip"), projector: { type: "linear", mode: "per_token" } },
+    imu: { encoder: join(models, "imu2clip"), projector: { type: "linear", mode: "pooled", tokens: 8 } },
   },
 });
 const STAGE1: Readonly<Record<(typeof DEMO_MODALITIES)[number], Partial<AlignRecipe>>> = {
-  image: { steps: 300, batch: 32, learningRate: 2e-3 },
-  video: { steps: 250, batch: 32, learningRate: 2e-3 },
+  image: { steps: 400, batch: 32, learningRate: 1e-3 },
+  video: { steps: 450, batch: 32, learningRate: 1e-3 },
   audio: { steps: 200, batch: 32, learningRate: 3e-3 },
-  imu: { steps: 150, batch: 32, learningRate: 3e-3 },
+  imu: { steps: 100, batch: 32, learningRate: 3e-3 },
 };
-const STAGE2: InstructInput = { steps: 600, batch: 64, learningRate: 2e-3, lora: { r: 8, alpha: 16, dropout: 0 } };
+const STAGE2: InstructInput = { steps: 800, batch: 64, learningRate: 1e-3, lora: { r: 8, alpha: 16, dropout: 0 } };
 
 export interface DemoOptions {
   /** Folder with llama, clip, clap and imu2clip. */
@@ -51,7 +52,7 @@ export interface DemoOptions {
   output: string;
   device: Device;
   seed: number;
-  /** Times the steps of both stages; for trials. */
+  /** Times the steps of both stages, and below 1 times the files. */
   effort: number;
   signal: AbortSignal;
   onStage: (title: string) => void;
@@ -85,17 +86,28 @@ export interface DemoResult {
   checkpoint: string;
 }
 
+/** A quick look takes fewer files too; more effort goes over the same ones again. */
+function countsFor(effort: number) {
+  const scaled = (count: number) => Math.max(8, Math.round(count * Math.min(1, effort)));
+  const all = <T>(of: (modality: (typeof DEMO_MODALITIES)[number]) => T) => Object.fromEntries(DEMO_MODALITIES.map((m) => [m, of(m)]));
+  return {
+    train: all((modality) => scaled(TRAIN[modality])),
+    heldout: all(() => scaled(HELD_OUT)),
+    mixed: { train: scaled(MIXED), heldout: scaled(HELD_OUT) },
+  };
+}
+
 export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   const { models, output, device, seed, signal, onStage, onFiles } = options;
   const start = performance.now();
   const data = join(output, "data");
-  const counted = Object.fromEntries(DEMO_MODALITIES.map((modality) => [modality, HELD_OUT]));
+  const { train, heldout, mixed } = countsFor(options.effort);
   onStage("Writing the tiny world: pictures, clips, sounds and recordings");
   await writeWorld(data, {
     seed,
-    train: TRAIN,
-    heldout: counted,
-    mixed: { train: MIXED, heldout: HELD_OUT },
+    train,
+    heldout,
+    mixed,
     onProgress: ({ done, total }) => onFiles(done, total),
     signal,
   });

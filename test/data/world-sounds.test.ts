@@ -87,18 +87,18 @@ for (const instrument of INSTRUMENTS) {
     for (const [i, note] of NOTES.entries()) {
       const { samples } = sound({ instrument, note, count: "three" }, i);
       const off = semitones(strongest(middle(samples, notes(samples)[0]!)), HERTZ[note]);
-      // A whistle swings by more than a semitone.
-      assert.ok(Math.abs(off) < (instrument === "whistle" ? 1.5 : 0.8), `${note}: off by ${off} semitones`);
+      // Tuned by up to a semitone; a whistle swings by more than another.
+      assert.ok(Math.abs(off) < (instrument === "whistle" ? 2.4 : 1.5), `${note}: off by ${off} semitones`);
     }
   });
 }
 
-/** Semitones above the first note. */
+/** Steps above the first note. */
 const STEPS: Record<AudioScene["melody"], number[]> = {
-  rising: [0, 3, 6, 9, 12, 15],
-  falling: [0, -3, -6, -9, -12, -15],
+  rising: [0, 1, 2, 3, 4, 5],
+  falling: [0, -1, -2, -3, -4, -5],
   steady: [0, 0, 0, 0, 0, 0],
-  wavy: [0, 3, 0, 3, 0, 3],
+  wavy: [0, 1, 0, 1, 0, 1],
 };
 for (const name of MELODIES) {
   test(`a ${name} melody`, () => {
@@ -107,8 +107,10 @@ for (const name of MELODIES) {
       const pitches = notes(samples).map((place) => strongest(middle(samples, place)));
       const want = STEPS[scene.melody];
       assert.ok(pitches.length >= 3);
-      for (const [k, hertz] of pitches.entries())
-        assert.ok(Math.abs(semitones(hertz, pitches[0]!) - want[k]!) < 0.8, `${JSON.stringify(scene)}: ${pitches.map(Math.round)}`);
+      const step = Math.abs(semitones(pitches[1]!, pitches[0]!));
+      const told = `${JSON.stringify(scene)}: ${pitches.map(Math.round)}`;
+      assert.ok(name === "steady" ? step < 0.8 : step > 1.9 && step < 4.1, told);
+      for (const [k, hertz] of pitches.entries()) assert.ok(Math.abs(semitones(hertz, pitches[0]!) - step * want[k]!) < 1.3, told);
     }
   });
 }

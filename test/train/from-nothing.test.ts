@@ -68,10 +68,13 @@ test("the same seed trains to the same bits", async () => {
 test("a row longer than the context is refused with its length", async () => {
   const model = llama();
   const long = [{ ids: new Array<number>(25).fill(3) }];
-  await losses(model, 1, long).then(assert.unreachable, (error) => {
-    assert.is(error.code, "E_VALUE");
-    assert.match(error.message, /2 to 24 tokens.*25/);
-  });
+  await losses(model, 1, long).then(
+    () => assert.unreachable(),
+    (error) => {
+      assert.is(error.code, "E_VALUE");
+      assert.match(error.message, /2 to 24 tokens.*25/);
+    },
+  );
   model.dispose();
 });
 
@@ -86,7 +89,10 @@ test("an abort ends the loop with its reason and leaves nothing behind", async (
     const options = { steps: 50, learningRate: 1e-3, batch: () => ROWS, signal: controller.signal };
     for await (const { step } of language(model, options)) if (seen.push(step) === 3) controller.abort(new Error("enough"));
   };
-  await run().then(assert.unreachable, (error) => assert.is(error.message, "enough"));
+  await run().then(
+    () => assert.unreachable(),
+    (error) => assert.is(error.message, "enough"),
+  );
   assert.equal(seen, [1, 2, 3]);
   await cpu.synchronize();
   assert.is(cpu.memory().tensors, tensors);
@@ -102,10 +108,13 @@ test("a loss beyond all numbers stops the run and names the step", async () => {
       learningRate: 0.1,
     }));
   };
-  await run().then(assert.unreachable, (error) => {
-    assert.is(error.code, "E_DIVERGED");
-    assert.match(error.message, /step 3/);
-  });
+  await run().then(
+    () => assert.unreachable(),
+    (error) => {
+      assert.is(error.code, "E_DIVERGED");
+      assert.match(error.message, /step 3/);
+    },
+  );
   w.dispose();
 });
 
@@ -179,7 +188,10 @@ test("a batch without a caption for each medium is refused", async () => {
     const towers = { encoder: llama() as never, text: llama() as never };
     for await (const _ of contrastive({ ...towers, logitScale, steps: 1, learningRate: 1, batch: () => none }));
   };
-  await run().then(assert.unreachable, (error) => assert.match(error.message, /one caption per medium, 2, got 1/));
+  await run().then(
+    () => assert.unreachable(),
+    (error) => assert.match(error.message, /one caption per medium, 2, got 1/),
+  );
   logitScale.dispose();
 });
 

@@ -31,12 +31,14 @@ export function writeCard(folder: string, results: readonly Scores[]): string[] 
   for (const result of results) stored[result.name] = { ...result, machine, date: new Date().toISOString().slice(0, 10) };
   writeFileSync(file, `${JSON.stringify(stored, null, 1)}\n`);
   writeFileSync(join(folder, "README.md"), card(folder, Object.values(stored)));
-  return results.flatMap(({ name, gate, scores }) =>
-    Object.entries(Object.values(scores)[0] ?? {})
-      .filter(([, score]) => score < gate)
-      .map(([kind, score]) => `${name}: ${kind} ${score.toFixed(3)} < ${gate}`),
-  );
+  return results.flatMap(missedIn);
 }
+
+/** A sentence per score of the first set that is below the gate. */
+export const missedIn = ({ name, gate, scores }: Pick<Scores, "name" | "gate" | "scores">): string[] =>
+  Object.entries(Object.values(scores)[0] ?? {})
+    .filter(([, score]) => score < gate)
+    .map(([kind, score]) => `${name}: ${kind} ${score.toFixed(3)} < ${gate}`);
 
 function card(folder: string, all: readonly Stored[]): string {
   const kilobytes = (path: string): number =>
@@ -52,7 +54,8 @@ function card(folder: string, all: readonly Stored[]): string {
           .map(([kind, score]) => `${kind} ${(100 * score).toFixed(1)}`)
           .join(", ")} |`,
     );
-    const head = `${WHAT[name] ?? name}. ${steps} steps, ${(seconds / 60).toFixed(0)} minutes on ${machine} (${date}), ${kilobytes(join(folder, name)).toFixed(0)} kB.`;
+    const missed = missedIn({ name, gate, scores });
+    const head = `${WHAT[name] ?? name}. ${steps} steps, ${(seconds / 60).toFixed(0)} minutes on ${machine} (${date}), ${kilobytes(join(folder, name)).toFixed(0)} kB.${missed.length ? ` **Gate missed**: ${missed.join("; ")}.` : ""}`;
     return `## ${name}\n\n${head}\n\n| set (gate ${100 * gate} % on the first) | accuracy, % |\n| --- | --- |\n${tables.join("\n")}\n`;
   });
   return `# The tiny models

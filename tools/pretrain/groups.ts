@@ -30,6 +30,10 @@ const ATTRIBUTES: Readonly<Record<"image" | "audio" | "imu", Values>> = {
 export type Encodable = keyof typeof ATTRIBUTES;
 export const attributesOf = (modality: Encodable): string[] => Object.keys(ATTRIBUTES[modality]);
 
+/** A speed is told beside its activity: what is quick for one is slow for another. */
+const toldWith = (attributes: readonly string[]): Set<string> =>
+  new Set(attributes.includes("speed") ? [...attributes, "activity"] : attributes);
+
 const valueIn = (scene: Scene, attribute: string): string =>
   String((scene.modality === "image" ? scene.things[0]! : scene)[attribute as never]);
 
@@ -71,7 +75,7 @@ export function pairedScenes(
     const scenes = groupedScenes(modality, size, draw, things);
     return { scenes, captions: scenes.map((scene) => caption(scene)) };
   }
-  const only = new Set(attributes.slice(0, told));
+  const only = toldWith(attributes.slice(0, told));
   const pairs = new Map<string, Scene>();
   // The scenes of a few attributes may be fewer than `size`; enough tries find nearly all.
   for (let tries = 0; pairs.size < size && tries < 4 * size; ++tries) {
@@ -84,8 +88,8 @@ export function pairedScenes(
 /** `size` scenes with captions of their own, no held-out combination among them. */
 export function groupedScenes(modality: Encodable, size: number, draw: Draw, things: readonly number[] = [1, 2, 2]): Scene[] {
   const scenes = new Map<string, Scene>();
-  // Few places, so few pictures that differ in one: they come twice as often.
-  const attributes = [...attributesOf(modality), ...(modality === "image" ? ["place"] : [])];
+  // What has few values makes few differences, and is learned last: it comes twice as often.
+  const attributes = [...attributesOf(modality), ...({ image: ["place"], audio: ["count"], imu: [] }[modality] ?? [])];
   for (let turn = draw.below(attributes.length); scenes.size < size; ++turn) {
     const scene = drawScene(modality, draw, { held: "never", things: draw.pick(things) });
     const group = [...variants(scene, attributes[turn % attributes.length]!), ...(scene.modality === "image" ? exchanged(scene) : [])];
@@ -97,8 +101,6 @@ export function groupedScenes(modality: Encodable, size: number, draw: Draw, thi
 /** Captions of every value of an attribute and which of them is true: a question to an encoder's two towers. */
 export function choices(scene: Scene, attribute: string): { captions: string[]; right: number } {
   const list = variants(scene, attribute);
-  return {
-    captions: list.map((one) => caption(one)),
-    right: list.findIndex((one) => valueIn(one, attribute) === valueIn(scene, attribute)),
-  };
+  const right = list.findIndex((one) => valueIn(one, attribute) === valueIn(scene, attribute));
+  return { captions: list.map((one) => caption(one)), right };
 }

@@ -33,7 +33,7 @@ if (values.help || values.only.some((name) => !NAMES.includes(name))) {
 }
 
 const cpu = device("cpu");
-const seed = Number(values.seed);
+const wholeSeed = Number(values.seed);
 const stepsOf = (recipe: { steps: number }) => (values.steps ? Number(values.steps) : recipe.steps);
 
 const told = (scores: ReadonlyMap<string, number>) => [...scores].map(([kind, share]) => `${kind} ${share.toFixed(2)}`).join(", ");
@@ -64,6 +64,7 @@ async function pretrainLanguage(folder: string): Promise<Scores> {
   const words = new WordEncoder(makeTokenizer(folder));
   const { batch, learningRate, phases } = LANGUAGE;
   const steps = stepsOf(LANGUAGE);
+  const seed = wholeSeed;
   const model = freshLlama(cpu, words.size, seed);
   let rows = languageBatches(seed, 0, batch, words, phases[0]!);
   const next = (step: number) => {
@@ -82,14 +83,15 @@ async function pretrainLanguage(folder: string): Promise<Scores> {
 /** In NF4, as the demo holds it. */
 async function readBack(folder: string, words: WordEncoder): Promise<Record<string, Record<string, number>>> {
   const frozen = LlamaForCausalLM.fromPretrained(folder, { device: cpu, dtype: "f32", quantization: { format: "nf4" } });
-  const accuracy = await readingAccuracy(frozen, words, new Draw(seed, "reading"), 400);
+  const accuracy = await readingAccuracy(frozen, words, new Draw(wholeSeed, "reading"), 400);
   frozen.dispose();
   return { "text only, NF4": Object.fromEntries(accuracy) };
 }
 
 async function pretrainEncoder(recipe: EncoderRecipe, folder: string, words: WordEncoder, to: Device): Promise<Scores> {
-  const { name, modality, batch, learningRate, weightDecay, things, preprocessor, processor } = recipe;
+  const { name, modality, batch, learningRate, weightDecay, schedule, things, preprocessor, processor } = recipe;
   const steps = stepsOf(recipe);
+  const seed = recipe.seed ?? wholeSeed;
   const towers = recipe.fresh(to, words.size, seed);
   if (towers.encoder.kind === "clap-audio") {
     const { media } = await encoderBatch(modality, 128, new Draw(seed, "statistics"), processor, words);
@@ -97,8 +99,10 @@ async function pretrainEncoder(recipe: EncoderRecipe, folder: string, words: Wor
     (towers.encoder as ClapAudioModel).setInputStatistics(mean, variance);
   }
   const next = prefetched((step) => encoderBatch(modality, batch, new Draw(seed, `${name} ${step}`), processor, words, things?.(step)));
-  const seconds = await report(name, contrastive({ ...towers, steps, learningRate, weightDecay, batch: next }), () =>
-    zeroShot(modality, 120, "only", towers, processor, words),
+  const seconds = await report(
+    name,
+    contrastive({ ...towers, steps, learningRate, weightDecay, ...(schedule && { schedule }), batch: next }),
+    () => zeroShot(modality, 120, "only", towers, processor, words),
   );
   await towers.save(folder);
   towers.dispose();

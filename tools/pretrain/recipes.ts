@@ -14,6 +14,7 @@ import { parseClipConfig, parseClipTextConfig } from "../../lib/models/clip-conf
 import { ClipTextModel } from "../../lib/models/clip-text.js";
 import type { Encoder } from "../../lib/models/encoder.js";
 import { Imu2ClipModel, parseImu2ClipConfig } from "../../lib/models/imu2clip.js";
+import { constant, type Schedule } from "../../lib/train/schedule.js";
 import type { Encodable } from "./groups.js";
 import type { Phase } from "./language.js";
 
@@ -41,6 +42,10 @@ export interface EncoderRecipe {
   batch: number;
   learningRate: number;
   weightDecay: number;
+  /** Default: that of the whole run. */
+  seed?: number;
+  /** Default: cosine. A constant rate that ends early keeps an encoder from learning pairs of attributes by heart. */
+  schedule?: Schedule;
   /** Pictures: how many things, from which step on. */
   things?: (step: number) => readonly number[];
   preprocessor: Json;
@@ -170,7 +175,7 @@ export const ENCODERS: readonly EncoderRecipe[] = [
   {
     name: "clap",
     modality: "audio",
-    steps: 2500,
+    steps: 1800,
     batch: 64,
     learningRate: 1.5e-3,
     weightDecay: 0.05,
@@ -181,11 +186,11 @@ export const ENCODERS: readonly EncoderRecipe[] = [
         model_type: "clap_audio_model",
         spec_size: 128,
         num_mel_bins: 64,
-        patch_size: 8,
-        patch_stride: [8, 8],
-        patch_embeds_hidden_size: 48,
-        depths: [2, 2],
-        num_attention_heads: [3, 6],
+        patch_size: 16,
+        patch_stride: [16, 16],
+        patch_embeds_hidden_size: WIDTH,
+        depths: [4],
+        num_attention_heads: [4],
         window_size: 8,
         enable_fusion: false,
         hidden_dropout_prob: 0,
@@ -203,10 +208,12 @@ export const ENCODERS: readonly EncoderRecipe[] = [
   {
     name: "imu2clip",
     modality: "imu",
-    steps: 1500,
+    steps: 800,
     batch: 96,
     learningRate: 2e-3,
     weightDecay: 0.02,
+    seed: 3,
+    schedule: constant({ warmupSteps: 100 }),
     preprocessor: IMU_PREPROCESSOR,
     processor: new ImuProcessor(IMU_PREPROCESSOR),
     fresh: (device, vocabSize, seed) => {

@@ -16,8 +16,10 @@ export const HERTZ: Record<AudioScene["note"], number> = {
   d6: 1174.66,
   a6: 1760,
 };
-/** Semitones from one note to the next. */
-const STEP = 3;
+/** Semitones from one note to the next; drawn for each melody. */
+const STEP = [2.5, 3.5] as const;
+/** How far off the whole may be tuned, in cents. With steps that vary it brings every instrument to every pitch, whatever note comes first. */
+const TUNING = 100;
 
 interface Timbre {
   /** Strength of partial k = 1, 2, … */
@@ -40,17 +42,17 @@ const TIMBRES: Record<AudioScene["instrument"], Timbre> = {
   flute: { partial: listed(1, 0.18, 0.06), attack: 0.035, breath: 0.12 },
   clarinet: { partial: (k) => (k % 2 === 1 ? k ** -1.2 : 0), attack: 0.02 },
   trumpet: { partial: (k) => k ** -0.4 },
-  violin: { partial: (k) => 1 / k, attack: 0.03, vibrato: { depth: [0.012, 0.02], rate: [5.5, 6.5] } },
+  violin: { partial: (k) => 1 / k, attack: 0.03, vibrato: { depth: [0.02, 0.03], rate: [5.5, 6.5] } },
   organ: { partial: listed(1, 0.8, 0, 0.65, 0, 0, 0, 0.5) },
   horn: { partial: listed(1, 0.55, 0.3, 0.12), attack: 0.07 },
   whistle: { partial: listed(1), vibrato: { depth: [0.05, 0.08], rate: [7, 9] } },
-  buzzer: { partial: (k) => (k % 2 === 1 ? k ** -0.7 : 0), attack: 0.005, tremolo: { depth: 0.9, rate: [25, 30] } },
+  buzzer: { partial: (k) => (k % 2 === 1 ? k ** -0.7 : 0), attack: 0.005, tremolo: { depth: 0.9, rate: [15, 18] } },
 };
 
 /** Semitones above the first note. */
-function melody({ melody, count }: Pick<AudioScene, "melody" | "count">): number[] {
+function melody({ melody, count }: Pick<AudioScene, "melody" | "count">, step: number): number[] {
   const up = { rising: (i: number) => i, falling: (i: number) => -i, steady: () => 0, wavy: (i: number) => i % 2 }[melody];
-  return Array.from({ length: COUNTS.indexOf(count) + 3 }, (_, i) => STEP * up(i));
+  return Array.from({ length: COUNTS.indexOf(count) + 3 }, (_, i) => step * up(i));
 }
 
 const PERIOD = 2048;
@@ -80,14 +82,14 @@ function period(instrument: AudioScene["instrument"], highest: number): Float32A
 /** Two seconds at 16 kHz; level, tuning, onsets and noise vary with the draws. */
 export function renderAudio(scene: AudioScene, draw: Draw): Sound {
   const samples = new Float32Array(RATE * SECONDS);
-  const steps = melody(scene);
-  const level = 0.12 * 10 ** (draw.between(-4, 4) / 20);
-  const tuning = 2 ** (draw.between(-20, 20) / 1200);
+  const steps = melody(scene, draw.between(...STEP));
+  const level = 0.12 * 10 ** (draw.between(-6, 6) / 20);
+  const tuning = 2 ** (draw.between(-TUNING, TUNING) / 1200);
   const start = draw.between(0.03, 0.15);
   const pace = ((SECONDS - start - 0.03) / steps.length) * draw.between(0.75, 1);
-  const sounding = draw.between(0.7, 0.82) * pace;
+  const sounding = draw.between(0.58, 0.7) * pace;
   for (const [i, step] of steps.entries()) {
-    const onset = start + i * pace + draw.between(0, pace - sounding) * 0.3;
+    const onset = start + i * pace + draw.between(0, pace - sounding) * 0.2;
     addNote(samples, scene.instrument, HERTZ[scene.note] * tuning * 2 ** (step / 12), onset, sounding, level, draw);
   }
   const hiss = level * 10 ** (draw.between(-50, -38) / 20) * Math.sqrt(3);
