@@ -62,6 +62,7 @@ export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type Video
 export { VideoProcessor, type VideoProcessorOptions } from "./media/video-processor.js";
 export { soundOf } from "./media/video-sound.js";
 export { type AnyMALBatch, AnyMALNetwork, type AnyMALNetworkOptions } from "./models/anymal.js";
+export { AutoModelForCausalLM, type AutoModelOptions } from "./models/auto-causal-lm.js";
 export { AutoEncoder } from "./models/auto-encoder.js";
 export { ClapAudioModel, type ClapAudioOptions, type ClapAudioOutput, melStatistics } from "./models/clap-audio.js";
 export { type ClapAudioConfig, parseClapAudioConfig } from "./models/clap-config.js";

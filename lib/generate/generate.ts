@@ -4,9 +4,9 @@ import { noGrad } from "../core/autograd.js";
 import type { Capture } from "../core/device.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import type { Ids, LlamaForCausalLM } from "../models/llama.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import { argmax } from "../ops/index.js";
+import type { CausalLM, Prompt } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
 import { Sampler, type SamplerOptions } from "./sampler.js";
 
@@ -20,13 +20,7 @@ export interface GenerationOptions extends SamplerOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** What the model has before it writes: rows of equal length, padded where attentionMask is 0. */
-export interface Prompt {
-  inputIds?: readonly ArrayLike<number>[];
-  /** (B,T,C) in place of ids: text and media rows spliced. */
-  inputsEmbeds?: Tensor;
-  attentionMask?: readonly ArrayLike<number>[];
-}
+export type { CausalLM, Prompt } from "./causal-lm.js";
 
 interface State {
   cache: KVCache;
@@ -41,7 +35,7 @@ interface State {
  * Aborting throws the signal's reason; what was yielded stays valid.
  */
 export async function* generateTokens(
-  llm: LlamaForCausalLM,
+  llm: CausalLM,
   prompt: Prompt,
   { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, onTokens, signal, ...sampling }: GenerationOptions = {},
 ): AsyncGenerator<(number | undefined)[]> {
@@ -57,9 +51,7 @@ export async function* generateTokens(
   signal?.throwIfAborted();
   using cache = llm.createCache(batch, Math.min(total, llm.config.maxPositions));
   using current = Tensor.from(new Int32Array(batch), [batch, 1], { device: llm.device, dtype: "i32" });
-  const ids = prompt.inputIds
-    ? prompt.inputIds.map((row, b) => unpadded(row, prompt.attentionMask?.[b]))
-    : Array.from({ length: batch }, () => []);
+  const ids = (await promptIds(prompt)).map((row, b) => unpadded(row, prompt.attentionMask?.[b]));
   const state: State = { cache, current, ids, running: new Array<boolean>(batch).fill(true) };
 
   let output = prefill(llm, prompt, cache, sampler.plain);
@@ -81,13 +73,13 @@ export async function* generateTokens(
       (step as Capture<Tensor>).replay();
     }
   } finally {
-    output.dispose();
+    if (!output.disposed) output.dispose();
     step?.dispose();
   }
 }
 
 /** All new tokens of each row, the ending token left out. */
-export async function generate(llm: LlamaForCausalLM, prompt: Prompt, options: GenerationOptions = {}): Promise<number[][]> {
+export async function generate(llm: CausalLM, prompt: Prompt, options: GenerationOptions = {}): Promise<number[][]> {
   const ends = options.eosTokenId ?? llm.config.eosTokenIds;
   const isEnd = (token: number) => (typeof ends === "number" ? token === ends : ends.includes(token));
   const rows: number[][] = Array.from({ length: sizeOf(prompt).batch }, () => []);
@@ -97,13 +89,13 @@ export async function generate(llm: LlamaForCausalLM, prompt: Prompt, options: G
   return rows;
 }
 
-function prefill(llm: LlamaForCausalLM, prompt: Prompt, cache: KVCache, plain: boolean): Tensor {
+function prefill(llm: CausalLM, prompt: Prompt, cache: KVCache, plain: boolean): Tensor {
   return noGrad(() => scope(() => picked(llm.forward(prompt, { cache, logits: "last" }).logits as Tensor, plain)));
 }
 
 /** Records the step once: it is not run until replayed. Recording advances the cache's host side like a run. */
-function record(llm: LlamaForCausalLM, { cache, current }: State, plain: boolean): Capture<Tensor> {
-  const inputIds: Ids = current;
+function record(llm: CausalLM, { cache, current }: State, plain: boolean): Capture<Tensor> {
+  const inputIds = current;
   return llm.device.capture(() =>
     noGrad(() => scope(() => picked(llm.forward({ inputIds }, { cache, logits: "last" }).logits as Tensor, plain))),
   );
@@ -126,11 +118,23 @@ async function choose(output: Tensor, sampler: Sampler, { ids, running }: State,
   });
 }
 
-function sizeOf({ inputIds, inputsEmbeds }: Prompt): { batch: number; length: number } {
-  const [batch, length] = inputsEmbeds ? (inputsEmbeds.shape as [number, number]) : [inputIds?.length ?? 0, inputIds?.[0]?.length ?? 0];
+/** Rows and positions of a prompt. Throws E_GENERATION where there are none. */
+export function sizeOf({ inputIds, inputsEmbeds }: Prompt): { batch: number; length: number } {
+  const given = inputsEmbeds ?? inputIds;
+  const [batch, length] = given instanceof Tensor ? (given.shape as [number, number]) : [given?.length ?? 0, given?.[0]?.length ?? 0];
   if (!batch || !length)
     throw new GenerationError("inputIds or inputsEmbeds", "given, with at least one token", `${batch} rows of ${length}`);
   return { batch, length };
+}
+
+/** The rows of a prompt, which penalties look at; empty ones where it is embedded already. */
+async function promptIds(prompt: Prompt): Promise<ArrayLike<number>[]> {
+  const { batch, length } = sizeOf(prompt);
+  const { inputIds } = prompt;
+  if (!inputIds || prompt.inputsEmbeds) return Array.from({ length: batch }, () => []);
+  if (!(inputIds instanceof Tensor)) return [...inputIds];
+  const flat = await inputIds.data();
+  return Array.from({ length: batch }, (_, b) => flat.subarray(b * length, (b + 1) * length));
 }
 
 const unpadded = (row: ArrayLike<number>, mask: ArrayLike<number> | undefined): number[] =>

@@ -1,7 +1,7 @@
 // Tokens to text while they come: characters whose bytes are not all there yet wait, and so does what may be the beginning of a stop string.
-import type { LlamaForCausalLM } from "../models/llama.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { type GenerationOptions, generateTokens, type Prompt } from "./generate.js";
+import type { CausalLM, Prompt } from "./causal-lm.js";
+import { type GenerationOptions, generateTokens, sizeOf } from "./generate.js";
 import { GenerationError } from "./logits.js";
 
 export interface TextOptions extends GenerationOptions {
@@ -66,13 +66,13 @@ export class TextStream {
 
 /** The answer to one prompt, piece by piece. */
 export async function* streamText(
-  llm: LlamaForCausalLM,
+  llm: CausalLM,
   tokenizer: Tokenizer,
   prompt: Prompt,
   { stop, ...options }: TextOptions = {},
 ): AsyncGenerator<string> {
   const stream = new TextStream(tokenizer, stop);
-  const batch = prompt.inputsEmbeds?.shape[0] ?? prompt.inputIds?.length ?? 0;
+  const { batch } = sizeOf(prompt);
   if (batch !== 1) throw new GenerationError("the prompt of a stream", "one row (use generateTexts for several)", `${batch} rows`);
   const ends = options.eosTokenId ?? llm.config.eosTokenIds;
   for await (const [token] of generateTokens(llm, prompt, options)) {
@@ -87,13 +87,12 @@ export async function* streamText(
 
 /** The answers to all rows of a prompt. */
 export async function generateTexts(
-  llm: LlamaForCausalLM,
+  llm: CausalLM,
   tokenizer: Tokenizer,
   prompt: Prompt,
   { stop, ...options }: TextOptions = {},
 ): Promise<string[]> {
-  const batch = prompt.inputsEmbeds?.shape[0] ?? prompt.inputIds?.length ?? 0;
-  const streams = Array.from({ length: batch }, () => new TextStream(tokenizer, stop));
+  const streams = Array.from({ length: sizeOf(prompt).batch }, () => new TextStream(tokenizer, stop));
   const texts = streams.map(() => "");
   const ends = options.eosTokenId ?? llm.config.eosTokenIds;
   const isEnd = (token: number) => (typeof ends === "number" ? token === ends : ends.includes(token));

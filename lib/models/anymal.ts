@@ -74,7 +74,7 @@ export class AnyMALNetwork extends Module {
       const { inputsEmbeds, spliced } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
       return this.llm.forward(
         { inputsEmbeds, attentionMask: spliced.attentionMask },
-        { ...options, ...(loss && { labels: spliced.labels }) },
+        { ...(loss && { labels: spliced.labels, logits: false }), ...options },
       );
     });
   }

@@ -1,5 +1,5 @@
 // config.json of a Hugging Face folder, and the checked reading of its keys that every model shares.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
 import type { ActivationKind } from "../ops/index.js";
@@ -12,10 +12,24 @@ export class ConfigError extends AnymalError {
     readonly key: string,
     readonly expected: string,
     readonly got: unknown,
+    next = "correct it, or fetch the file again",
   ) {
-    super("E_CONFIG", `config.json: expected "${key}" to be ${expected}, got ${JSON.stringify(got) ?? "nothing"}`);
+    super("E_CONFIG", `config.json: expected "${key}" to be ${expected}, got ${shown(got)}; ${next}`);
   }
 }
+
+function shown(got: unknown): string {
+  if (typeof got === "number") return String(got); // NaN is no JSON
+  try {
+    const text = JSON.stringify(got) ?? "nothing";
+    return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+  } catch {
+    return typeof got; // nested deeper than the stack
+  }
+}
+
+/** No description of a model is longer; what is longer is something else. */
+const LONGEST = 16 * 2 ** 20;
 
 const ACTIVATIONS: Readonly<Record<string, ActivationKind>> = {
   silu: "silu",
@@ -28,12 +42,18 @@ const ACTIVATIONS: Readonly<Record<string, ActivationKind>> = {
 };
 
 export function readConfig(folder: string): Json {
-  const path = join(folder, "config.json");
+  return readJson(join(folder, "config.json"));
+}
+
+/** A file that holds one JSON object. */
+export function readJson(path: string): Json {
   let json: unknown;
   try {
+    const found = statSync(path);
+    if (!found.isFile() || found.size > LONGEST) throw new RangeError(found.isFile() ? `a file of ${found.size} bytes` : "no regular file");
     json = JSON.parse(readFileSync(path, "utf8"));
   } catch (error) {
-    throw new ConfigError(path, "a file of JSON", (error as Error).message);
+    throw new ConfigError(path, "a file of JSON", (error as Error).message, "check the path, or fetch the file again");
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw new ConfigError(path, "an object", json);
   return json as Json;
@@ -50,10 +70,11 @@ export function number(json: Json, key: string, fallback?: number): number {
   if (typeof value !== "number" || !Number.isFinite(value)) throw new ConfigError(key, "a number", json[key]);
   return value;
 }
-/** An integer >= 1. */
-export function size(json: Json, key: string, fallback?: number): number {
+/** An integer >= 1, and at most what an index on a device counts. */
+export function size(json: Json, key: string, fallback?: number, most = 2 ** 31 - 1): number {
   const value = number(json, key, fallback);
   if (!Number.isInteger(value) || value < 1) throw new ConfigError(key, "an integer >= 1", value);
+  if (value > most) throw new ConfigError(key, `at most ${most}`, value);
   return value;
 }
 export function flag(json: Json, key: string, fallback: boolean): boolean {

@@ -1,4 +1,5 @@
 // Next-token cross entropy of a hidden state through the head, without ever holding all logits.
+import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
 import { headCrossEntropy } from "../ops/index.js";
 
@@ -25,9 +26,9 @@ export function languageLoss(
 /** Flat targets (B·T): every label one place to the left, `ignore` in each row's last. */
 export function shifted(labels: readonly ArrayLike<number>[], B: number, T: number, ignore: number): Int32Array {
   const target = new Int32Array(B * T).fill(ignore);
-  if (labels.length !== B) throw new RangeError(`labels: expected ${B} rows, got ${labels.length}`);
+  if (labels.length !== B) throw expected("E_SHAPE", "labels", `${B} rows`, labels.length);
   for (const [b, row] of labels.entries()) {
-    if (row.length !== T) throw new RangeError(`labels: expected ${T} labels in row ${b}, got ${row.length}`);
+    if (row.length !== T) throw expected("E_SHAPE", "labels", `${T} labels in row ${b}`, row.length);
     for (let t = 0; t + 1 < T; ++t) target[b * T + t] = row[t + 1] as number;
   }
   return target;

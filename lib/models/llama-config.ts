@@ -1,9 +1,11 @@
 // config.json of LLaMA and its close relatives, in both spellings: transformers 5 (`dtype`, `rope_parameters`) and the hub's older one
-// (`torch_dtype`, `rope_theta`, `rope_scaling`, optional keys left out).
-
-import type { RopeScaling } from "../nn/rope.js";
+// (`torch_dtype`, `rope_theta`, `rope_scaling`, optional keys left out). An absent key means what it means to transformers.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { RopeScaling } from "../nn/rope-frequencies.js";
 import type { ActivationKind } from "../ops/index.js";
-import { activationKind, ConfigError, flag, id, type Json, number, size } from "./config.js";
+import { activationKind, ConfigError, flag, id, type Json, number, readConfig, readJson, size } from "./config.js";
+import { parseRope } from "./rope-config.js";
 
 export { ConfigError, readConfig, storedDType } from "./config.js";
 
@@ -17,6 +19,7 @@ export interface LlamaConfig {
   headDim: number;
   activation: ActivationKind;
   rmsNormEps: number;
+  /** Positions that the model is good for: max_position_embeddings, or what a scaling of RoPE stretches it to. */
   maxPositions: number;
   ropeTheta: number;
   ropeScaling: RopeScaling;
@@ -29,83 +32,157 @@ export interface LlamaConfig {
   headNorm: boolean;
   /** Token i sees i - window + 1 … i (Mistral); 0: all before it. */
   slidingWindow: number;
+  /** By layer, whether the window holds (Qwen); absent: it holds in all. */
+  slidingLayers?: readonly boolean[] | undefined;
   bosTokenId: number | undefined;
   eosTokenIds: number[];
   padTokenId: number | undefined;
 }
 
-const FAMILIES = ["llama", "mistral", "qwen2", "qwen3"] as const;
+/** Where the families differ in what they have, and in what transformers takes an absent key for. */
+interface Family {
+  qkvBias: (asked: boolean) => boolean;
+  outputBias: (asked: boolean) => boolean;
+  mlpBias: (asked: boolean) => boolean;
+  headNorm: boolean;
+  /** Absent: as many as heads; absent head size: hidden_size / heads. */
+  kvHeads?: number;
+  headDim?: number;
+  maxPositions: number;
+  bosTokenId?: number;
+  eosTokenId?: number;
+}
+
+const never = () => false;
+const asked = (value: boolean) => value;
+const FAMILIES: Readonly<Record<string, Family>> = {
+  llama: { qkvBias: asked, outputBias: asked, mlpBias: asked, headNorm: false, maxPositions: 2048, bosTokenId: 1, eosTokenId: 2 },
+  mistral: {
+    qkvBias: never,
+    outputBias: never,
+    mlpBias: never,
+    headNorm: false,
+    kvHeads: 8,
+    maxPositions: 2 ** 17,
+    bosTokenId: 1,
+    eosTokenId: 2,
+  },
+  qwen2: { qkvBias: () => true, outputBias: never, mlpBias: never, headNorm: false, kvHeads: 32, maxPositions: 32768 },
+  qwen3: { qkvBias: asked, outputBias: asked, mlpBias: never, headNorm: true, kvHeads: 32, headDim: 128, maxPositions: 32768 },
+};
+/** `model_type` of what LlamaForCausalLM is. */
+export const LLAMA_FAMILIES: readonly string[] = Object.keys(FAMILIES);
+
+// Far above every model there is; what is above them is a mistake, and must not cost memory.
+const MOST_LAYERS = 4096;
+const MOST_HEADS = 2 ** 16;
+const WIDEST_HEAD = 2 ** 14;
+
 export function parseLlamaConfig(json: Json): LlamaConfig {
-  const family = json.model_type ?? "llama";
-  if (!FAMILIES.some((name) => name === family)) throw new ConfigError("model_type", `one of ${FAMILIES.join(", ")}`, family);
-  const hiddenSize = size(json, "hidden_size");
-  const heads = size(json, "num_attention_heads");
-  const kvHeads = size(json, "num_key_value_heads", heads);
-  if (heads % kvHeads) throw new ConfigError("num_key_value_heads", `a divisor of num_attention_heads ${heads}`, kvHeads);
+  const name = json.model_type ?? "llama";
+  const family = typeof name === "string" && Object.hasOwn(FAMILIES, name) ? FAMILIES[name] : undefined;
+  if (!family)
+    throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, name, "models of other families are not supported");
+  if (flag(json, "rope_interleaved", false))
+    throw new ConfigError("rope_interleaved", "false", true, "convert q_proj and k_proj to the order of halves");
+  const layers = size(json, "num_hidden_layers", undefined, MOST_LAYERS);
+  const split = heads(json, name as string, family);
+  const rope = parseRope(json, family.maxPositions);
+  if (rope.ropeScaling.type === "dynamic" && split.headDim < 4)
+    throw new ConfigError("head_dim", "at least 4 for dynamic scaling", split.headDim);
   const attentionBias = flag(json, "attention_bias", false);
   return {
     vocabSize: size(json, "vocab_size"),
-    hiddenSize,
+    hiddenSize: size(json, "hidden_size"),
     intermediateSize: size(json, "intermediate_size"),
-    layers: size(json, "num_hidden_layers"),
-    heads,
-    kvHeads,
-    headDim: size(json, "head_dim", hiddenSize / heads),
+    layers,
+    ...split,
     activation: activationKind(json, "hidden_act", "silu"),
-    rmsNormEps: number(json, "rms_norm_eps", 1e-6),
-    maxPositions: size(json, "max_position_embeddings", 2048),
-    ...rope(json),
+    rmsNormEps: epsilon(json),
+    ...rope,
     tieWordEmbeddings: flag(json, "tie_word_embeddings", false),
-    qkvBias: family === "qwen2" || attentionBias,
-    outputBias: family !== "qwen2" && attentionBias,
-    mlpBias: flag(json, "mlp_bias", false),
-    headNorm: family === "qwen3",
-    slidingWindow: window(json, family),
-    bosTokenId: id(json.bos_token_id),
-    eosTokenIds: [json.eos_token_id].flat().flatMap((value) => id(value) ?? []),
+    qkvBias: family.qkvBias(attentionBias),
+    outputBias: family.outputBias(attentionBias),
+    mlpBias: family.mlpBias(flag(json, "mlp_bias", false)),
+    headNorm: family.headNorm,
+    ...windows(json, name as string, layers),
+    bosTokenId: id(json.bos_token_id === undefined ? family.bosTokenId : json.bos_token_id),
+    eosTokenIds: tokenIds(json.eos_token_id === undefined ? family.eosTokenId : json.eos_token_id),
     padTokenId: id(json.pad_token_id),
   };
 }
 
+/** config.json of a folder, and what generation_config.json says in its place: after which tokens generation ends. */
+export function readLlamaConfig(folder: string): LlamaConfig {
+  const config = parseLlamaConfig(readConfig(folder));
+  const file = join(folder, "generation_config.json");
+  const ends = existsSync(file) ? tokenIds(readJson(file).eos_token_id) : [];
+  return ends.length ? { ...config, eosTokenIds: ends } : config;
+}
+
 /** The outlier threshold of a checkpoint in LLM.int8; other quantisation methods than bitsandbytes' are refused here. */
 export function int8Threshold(json: Json): number | undefined {
-  const quantization = json.quantization_config as Json | undefined;
+  const quantization = json.quantization_config as Json | null | undefined;
   if (!quantization) return undefined;
-  if (quantization.quant_method !== "bitsandbytes") throw new ConfigError("quant_method", "bitsandbytes", quantization.quant_method);
+  if (quantization.quant_method !== "bitsandbytes")
+    throw new ConfigError(
+      "quant_method",
+      "bitsandbytes",
+      quantization.quant_method,
+      "take the checkpoint in full precision, and quantise it here",
+    );
   return typeof quantization.llm_int8_threshold === "number" ? quantization.llm_int8_threshold : undefined;
 }
 
-function rope(json: Json): { ropeTheta: number; ropeScaling: RopeScaling } {
-  const parameters = (json.rope_parameters ?? json.rope_scaling ?? {}) as Json;
-  const ropeTheta = number(json.rope_parameters ? parameters : json, "rope_theta", 10000);
-  const type = String(parameters.rope_type ?? parameters.type ?? "default"); // the oldest files say `type`
-  switch (type) {
-    case "default":
-      return { ropeTheta, ropeScaling: { type } };
-    case "linear":
-      return { ropeTheta, ropeScaling: { type, factor: number(parameters, "factor") } };
-    case "llama3":
-      return {
-        ropeTheta,
-        ropeScaling: {
-          type,
-          factor: number(parameters, "factor"),
-          lowFreqFactor: number(parameters, "low_freq_factor"),
-          highFreqFactor: number(parameters, "high_freq_factor"),
-          originalMaxPositions: size(parameters, "original_max_position_embeddings"),
-        },
-      };
-    default:
-      throw new ConfigError("rope_type", "default, linear or llama3", type);
-  }
+function heads(json: Json, name: string, family: Family): Pick<LlamaConfig, "heads" | "kvHeads" | "headDim"> {
+  const width = size(json, "hidden_size");
+  const count = size(json, "num_attention_heads", undefined, MOST_HEADS);
+  const kvHeads = size(json, "num_key_value_heads", json.num_key_value_heads === null ? count : (family.kvHeads ?? count), MOST_HEADS);
+  if (count % kvHeads) throw new ConfigError("num_key_value_heads", `a divisor of num_attention_heads ${count}`, kvHeads);
+  const given = json.head_dim ?? family.headDim;
+  // LLaMA's class asks for it even where the head size is given.
+  if (width % count && (name === "llama" || given === undefined))
+    throw new ConfigError("num_attention_heads", `a divisor of hidden_size ${width}`, count);
+  const headDim = size(json, "head_dim", family.headDim ?? width / count, WIDEST_HEAD);
+  if (headDim % 2) throw new ConfigError("head_dim", "an even number, since rotary positions turn pairs", headDim);
+  return { heads: count, kvHeads, headDim };
 }
 
-function window(json: Json, family: unknown): number {
-  if (family === "llama" || json.sliding_window == null) return 0;
-  // Qwen names a window and switches it off; switched on, it holds from a certain layer on, which no released model uses.
-  if (family !== "mistral") {
-    if (flag(json, "use_sliding_window", false)) throw new ConfigError("use_sliding_window", "false", true);
-    return 0;
-  }
-  return size(json, "sliding_window");
+function epsilon(json: Json): number {
+  const value = number(json, "rms_norm_eps", 1e-6);
+  if (value < 0) throw new ConfigError("rms_norm_eps", "at least 0", value);
+  return value;
+}
+
+function tokenIds(value: unknown): number[] {
+  return [value].flat().flatMap((one) => id(one) ?? []);
+}
+
+function windows(json: Json, name: string, layers: number): Pick<LlamaConfig, "slidingWindow" | "slidingLayers"> {
+  const window = () => (json.sliding_window === null ? 0 : size(json, "sliding_window", 4096));
+  if (name === "mistral") return { slidingWindow: window() };
+  // Qwen names a window and switches it off.
+  if (name === "llama" || !flag(json, "use_sliding_window", false) || window() === 0) return { slidingWindow: 0 };
+  const slidingLayers = json.layer_types == null ? fromLayer(json, layers) : byType(json.layer_types, layers);
+  return slidingLayers.includes(true) ? { slidingWindow: window(), slidingLayers } : { slidingWindow: 0 };
+}
+
+function fromLayer(json: Json, layers: number): boolean[] {
+  const first = number(json, "max_window_layers", 28);
+  if (!Number.isInteger(first) || first < 0) throw new ConfigError("max_window_layers", "an integer >= 0", first);
+  return Array.from({ length: layers }, (_, layer) => layer >= first);
+}
+
+function byType(types: unknown, layers: number): boolean[] {
+  if (!Array.isArray(types) || types.length !== layers)
+    throw new ConfigError(
+      "layer_types",
+      `a list of num_hidden_layers ${layers} entries`,
+      Array.isArray(types) ? `${types.length} entries` : types,
+    );
+  return types.map((type) => {
+    if (type !== "sliding_attention" && type !== "full_attention")
+      throw new ConfigError("layer_types", "full_attention or sliding_attention for each layer", type);
+    return type === "sliding_attention";
+  });
 }

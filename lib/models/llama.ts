@@ -4,6 +4,8 @@ import { checkpoint as recompute } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
+import type { CausalLM, Prompt } from "../generate/causal-lm.js";
+import { type GenerationOptions, generate } from "../generate/generate.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { CausalSelfAttention, type Sequence } from "../nn/attention.js";
 import { Embedding } from "../nn/embedding.js";
@@ -13,16 +15,18 @@ import { GatedMlp } from "../nn/mlp.js";
 import { Module, matching } from "../nn/module.js";
 import { RMSNorm } from "../nn/norm.js";
 import { Rope } from "../nn/rope.js";
-import { layoutOf, type Span, spansOf } from "../nn/sequence.js";
+import { type Ids, layoutOf, type Span, spansOf } from "../nn/sequence.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
 import { type LossOptions, languageLoss } from "./language-loss.js";
-import { int8Threshold, type LlamaConfig, parseLlamaConfig, readConfig, storedDType } from "./llama-config.js";
+import { checkAgainst } from "./llama-checkpoint.js";
+import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
+import { checkMask, checkRows, idsOf, positionLimit } from "./llama-input.js";
 
-/** Rows of equal length on the host, or (B,T) i32 on the device. */
-export type Ids = readonly ArrayLike<number>[] | Tensor;
+export type { Ids } from "../nn/sequence.js";
 
-export interface LlamaInput {
+/** What a forward reads, and what it is to give back. */
+export interface LlamaInput extends LlamaOptions {
   inputIds?: Ids;
   /** (B,T,C) in the compute dtype, in place of ids: text and media rows spliced. */
   inputsEmbeds?: Tensor;
@@ -33,9 +37,9 @@ export interface LlamaInput {
 }
 
 export interface LlamaOptions extends LossOptions {
-  /** One label per position, -100 where none; position t is scored against the label of t + 1. */
+  /** One label per position, -100 where none; position t is scored against the label of t + 1. Never a Tensor: the host counts them. */
   labels?: readonly ArrayLike<number>[];
-  /** "last": of each row's last token only. Default: all without labels, none with. */
+  /** "last": of each row's last token only. false: none, which with labels spares the memory of (B,T,V): training wants it. Default "all". */
   logits?: "all" | "last" | false;
   outputHiddenStates?: boolean;
   cache?: KVCache;
@@ -44,7 +48,7 @@ export interface LlamaOptions extends LossOptions {
 export interface LlamaOutput {
   /** (B,T,V), or (B,V) for "last". */
   logits?: Tensor;
-  /** (1) f32: mean over the scored positions. */
+  /** (1) f32: mean over the scored positions; 0 where there are none. */
   loss?: Tensor;
   /** Embedding, each layer's output, and in the last place the output of the final norm. (B,T,C) each. */
   hiddenStates?: Tensor[];
@@ -74,7 +78,7 @@ class DecoderLayer extends Module {
       bias: c.qkvBias,
       outputBias: c.outputBias,
       headNormEps: c.headNorm ? c.rmsNormEps : undefined,
-      window: c.slidingWindow,
+      window: c.slidingLayers?.[index] === false ? 0 : c.slidingWindow,
     });
     this.mlp = new GatedMlp(at.at("mlp"), c.hiddenSize, c.intermediateSize, c.activation, c.mlpBias);
     this.inputLayernorm = new RMSNorm(at.at("input_layernorm"), c.hiddenSize, c.rmsNormEps);
@@ -106,8 +110,8 @@ class LlamaModel extends Module {
     this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
   }
 
-  ropeTable(positions: number): Tensor {
-    return this.#rope.table(positions);
+  get rope(): Rope {
+    return this.#rope;
   }
   override dispose(): void {
     super.dispose();
@@ -115,7 +119,7 @@ class LlamaModel extends Module {
   }
 }
 
-export class LlamaForCausalLM extends Module {
+export class LlamaForCausalLM extends Module implements CausalLM {
   model: LlamaModel;
   lmHead: Linear | undefined;
   readonly config: LlamaConfig;
@@ -131,7 +135,12 @@ export class LlamaForCausalLM extends Module {
     this.model = new LlamaModel(at.at("model"), config);
     this.lmHead = config.tieWordEmbeddings ? undefined : new Linear(at.at("lm_head"), config.hiddenSize, config.vocabSize, { bias: false });
     // A tied head may be stored once more, and old checkpoints carry the RoPE frequencies.
-    at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name.endsWith("lm_head.weight")));
+    try {
+      at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name.endsWith("lm_head.weight")));
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
   }
 
   get dtype(): "f32" | "bf16" {
@@ -150,10 +159,15 @@ export class LlamaForCausalLM extends Module {
     return scope(() => this.model.embedTokens.forward(this.#ids(ids)));
   }
 
-  /** From a folder in Hugging Face layout. Frozen, in the dtype of the checkpoint, unless told otherwise. */
+  /**
+   * From a folder in Hugging Face layout. Frozen, in the dtype of the checkpoint, unless told otherwise. Throws E_CONFIG, E_STATE or
+   * E_SAFETENSORS where the folder does not hold the model that it claims to.
+   */
   static fromPretrained(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): LlamaForCausalLM {
     const json = readConfig(folder);
+    const config = readLlamaConfig(folder);
     using checkpoint = Checkpoint.open(folder);
+    checkAgainst(config, checkpoint);
     const at = Weights.from(checkpoint, {
       device,
       dtype: dtype ?? storedDType(json),
@@ -161,7 +175,7 @@ export class LlamaForCausalLM extends Module {
       quantization,
       int8Threshold: int8Threshold(json),
     });
-    return new LlamaForCausalLM(at, parseLlamaConfig(json));
+    return new LlamaForCausalLM(at, config);
   }
 
   createCache(batch: number, length: number): KVCache {
@@ -169,27 +183,47 @@ export class LlamaForCausalLM extends Module {
     return new KVCache(this.device, { layers, batch, length, kvHeads, headDim, dtype: this.#dtype });
   }
 
+  /**
+   * New tokens of each row, one after the other; greedy unless an option says else. Neither the prompt nor the ending token is in them.
+   * Aborting rejects with the signal's reason. Throws E_GENERATION on options out of range or a prompt that fills the context.
+   */
+  generate(prompt: Prompt, options: GenerationOptions = {}): Promise<number[][]> {
+    return generate(this, prompt, options);
+  }
+
+  /**
+   * The names and results of transformers' `LlamaForCausalLM.forward`. What is to be given back may stand beside the input or in `options`,
+   * which counts first.
+   */
   forward(input: LlamaInput, options: LlamaOptions = {}): LlamaOutput {
+    const { cache, outputHiddenStates = false, ...wanted } = { ...input, ...options };
     return scope(() => {
-      const x = input.inputsEmbeds ?? this.embed(idsOf(input));
+      const x = input.inputsEmbeds ?? this.embed(idsOf(input.inputIds));
       const [B, T] = x.shape as [number, number];
+      if (input.attentionMask) checkMask(input.attentionMask, B);
+      if (wanted.labels)
+        checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
       const whole = Array.from({ length: B }, () => ({ start: 0, end: T }));
       const spans = input.attentionMask ? spansOf(input.attentionMask, T) : whole;
-      const sequence = this.#sequence(input, spans, B, T, options.cache);
-      const states = this.#states(x, sequence, options.outputHiddenStates ?? false);
-      this.#advance(options.cache, sequence, spans, T);
-      return this.#output(states, spans, options);
+      const sequence = this.#sequence(input, spans, B, T, cache);
+      const states = this.#states(x, sequence, outputHiddenStates);
+      this.#advance(cache, sequence, spans, T);
+      return { ...this.#output(states.at(-1) as Tensor, spans, wanted), ...(outputHiddenStates && { hiddenStates: states }) };
     });
   }
 
   #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
     cache?.reserve(T);
-    const table = this.model.ropeTable(Math.max(T, cache?.length ?? 0, positionLimit(positionIds, this.config)));
-    if (cache && cache.filled > 0 && T === 1)
+    const { rope } = this.model;
+    if (cache && cache.filled > 0 && T === 1) {
+      const table = rope.decodeTable(cache.length, cache.behind);
       return { table, positions: cache.position, range: cache.decodeRange(), cache, step: "decode" };
+    }
     const following = cache && cache.filled > 0;
     const layout = following ? cache.following(T) : layoutOf(spans, 0, T);
-    const positions = positionIds ? this.#ids(positionIds) : Tensor.from(layout.positions, [B, T], { device: this.device });
+    const length = positionIds ? positionLimit(positionIds, this.config) : layout.positions.reduce((a, b) => Math.max(a, b + 1), 0);
+    const table = rope.table(length, cache?.length);
+    const positions = positionIds ? this.#ids(positionIds, "positionIds") : Tensor.from(layout.positions, [B, T], { device: this.device });
     const range = attentionMask || following ? Tensor.from(layout.range, [B, 2], { device: this.device }) : undefined;
     return { table, positions, range, cache, step: following ? "extend" : "first" };
   }
@@ -211,35 +245,28 @@ export class LlamaForCausalLM extends Module {
   }
 
   #advance(cache: KVCache | undefined, { step }: Sequence, spans: Span[], T: number): void {
-    if (step === "first") cache?.filledBy(spans, T);
-    else cache?.advance(T);
+    if (step !== "first") cache?.advance(T);
+    else if (cache) {
+      const { rope } = this.model;
+      cache.filledBy(spans, T, (behind) => rope.decodeRows(cache.length, behind));
+      rope.decodeTable(cache.length, cache.behind); // made now: a decode step may be recorded, and nothing comes from the host then
+    }
   }
 
-  #output(
-    states: Tensor[],
-    spans: Span[],
-    { labels, logits = labels ? false : "all", outputHiddenStates, ...loss }: LlamaOptions,
-  ): LlamaOutput {
-    const hidden = states.at(-1) as Tensor;
+  #output(hidden: Tensor, spans: Span[], { labels, logits = "all", ...loss }: LlamaOptions): LlamaOutput {
     const head = matching(this.headWeight, hidden);
     const output: LlamaOutput = {};
-    if (outputHiddenStates) output.hiddenStates = states;
     if (logits) output.logits = linear(logits === "last" ? lastRows(hidden, spans) : hidden, head);
     if (labels) output.loss = languageLoss(hidden, head, labels, loss);
     return output;
   }
 
-  #ids(ids: Ids): Tensor {
+  #ids(ids: Ids, what: "inputIds" | "positionIds" = "inputIds"): Tensor {
     if (ids instanceof Tensor) return ids;
+    checkRows(what, ids, { limit: what === "inputIds" ? this.config.vocabSize : 2 ** 31 });
     const T = ids[0]?.length ?? 0;
     const flat = new Int32Array(ids.length * T);
-    for (const [b, row] of ids.entries()) {
-      if (row.length !== T)
-        throw new RangeError(
-          `LlamaForCausalLM: expected rows of equal length ${T}, got ${row.length} in row ${b}; pad them and pass attentionMask`,
-        );
-      flat.set(row, b * T);
-    }
+    for (const [b, row] of ids.entries()) flat.set(row, b * T);
     return Tensor.from(flat, [ids.length, T], { device: this.device });
   }
 }
@@ -257,15 +284,4 @@ function lastRows(hidden: Tensor, spans: readonly Span[]): Tensor {
   if (T === 1) return hidden.reshape([B, C]); // a decode step, which may be recorded: nothing comes from the host
   const index = Int32Array.from(spans, ({ end }, b) => b * T + Math.max(0, end - 1));
   return gatherRows(hidden.reshape([B * T, C]), Tensor.from(index, [B], { device: hidden.device }));
-}
-
-function positionLimit(ids: Ids | undefined, config: LlamaConfig): number {
-  if (!ids) return 0;
-  if (ids instanceof Tensor) return config.maxPositions;
-  return 1 + ids.reduce((most, row) => Math.max(most, ...Array.from(row)), 0);
-}
-
-function idsOf({ inputIds }: LlamaInput): Ids {
-  if (!inputIds) throw new TypeError("LlamaForCausalLM: expected inputIds or inputsEmbeds, got neither");
-  return inputIds;
 }

@@ -32,12 +32,13 @@ export class KVCache {
   readonly batch: number;
   readonly #keys: Tensor[]; // (B,length,K,D)
   readonly #values: Tensor[];
-  // (B,1) i32 each. Of a row: the first key that counts, the slot of the next token, that slot + 1, and the next token's position.
+  // (B,1) i32 each. Of a row: the first key that counts, the slot of the next token, that slot + 1, and the next token's row in the RoPE table.
   #start: Tensor;
   #slot: Tensor;
   #end: Tensor;
   #position: Tensor;
   #starts: number[];
+  #behind: number[];
   #filled = 0;
   #even = true; // every row has its next token in the same slot
 
@@ -52,6 +53,7 @@ export class KVCache {
     this.#keys = Array.from({ length: layers }, buffer);
     this.#values = Array.from({ length: layers }, buffer);
     this.#starts = new Array(batch).fill(0);
+    this.#behind = new Array(batch).fill(0);
     this.#start = this.#column(() => 0);
     this.#slot = this.#column(() => 0);
     this.#end = this.#column(() => 1);
@@ -62,7 +64,11 @@ export class KVCache {
   get filled(): number {
     return this.#filled;
   }
-  /** (B,1) i32: the position of the token that comes next. */
+  /** By how many positions each row is behind the furthest one. */
+  get behind(): readonly number[] {
+    return this.#behind;
+  }
+  /** (B,1) i32: the position of the token that comes next, counted from where its row's part of the RoPE table begins. */
   get position(): Tensor {
     return this.#position;
   }
@@ -106,15 +112,19 @@ export class KVCache {
     if (this.#filled + count > this.length) throw new CacheFullError(`at most ${this.length} tokens`, `${this.#filled} + ${count}`);
   }
 
-  /** After a first forward over T positions of which each row used its span. */
-  filledBy(spans: readonly Span[], length: number): void {
+  /** After a first forward over T positions of which each row used its span. `tableRows`: where a row's part of the RoPE table begins. */
+  filledBy(spans: readonly Span[], length: number, tableRows?: (behind: readonly number[]) => readonly number[]): void {
     const ends = spans.map(({ start, end }) => (start > 0 ? length : end));
     this.#starts = spans.map(({ start }) => start);
+    const positions = ends.map((end, b) => end - (this.#starts[b] as number));
+    const furthest = Math.max(...positions);
+    this.#behind = positions.map((position) => furthest - position);
+    const rows = tableRows?.(this.#behind);
     for (const old of [this.#start, this.#slot, this.#end, this.#position]) old.dispose();
     this.#start = this.#column((b) => this.#starts[b] as number);
     this.#slot = this.#column((b) => ends[b] as number);
     this.#end = this.#column((b) => (ends[b] as number) + 1);
-    this.#position = this.#column((b) => (ends[b] as number) - (this.#starts[b] as number));
+    this.#position = this.#column((b) => (rows?.[b] ?? 0) + (positions[b] as number));
     this.#filled = Math.max(...ends);
     this.#even = ends.every((end) => end === ends[0]);
   }

@@ -1,67 +1,103 @@
-// Rotary position embedding (arXiv 2104.09864): the table of (cos, sin) per position and frequency, in the variants of LLaMA checkpoints.
+// Rotary position embedding (arXiv 2104.09864): the table of (cos, sin) per position and pair that the op reads.
 import type { Device } from "../core/device.js";
 import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
+import { attentionFactorOf, inverseFrequencies, type RopeOptions } from "./rope-frequencies.js";
 
-export type RopeScaling =
-  | { type: "default" }
-  | { type: "linear"; factor: number }
-  | { type: "llama3"; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number };
+export { inverseFrequencies, type RopeOptions, type RopeScaling } from "./rope-frequencies.js";
 
-export interface RopeOptions {
-  headDim: number;
-  theta: number;
-  scaling: RopeScaling;
+interface Keyed {
+  key: string;
+  table: Tensor;
 }
+/** The position that a row stands for, and the length of the sequence it is in. */
+type RowOf = (row: number) => readonly [position: number, length: number];
 
-/** One angle per position for each of the headDim/2 pairs, in f32 steps as transformers computes them. */
-export function inverseFrequencies({ headDim, theta, scaling }: RopeOptions): Float32Array {
-  const f = Math.fround;
-  const plain = Float32Array.from({ length: headDim / 2 }, (_, i) => f(1 / f(theta ** f((2 * i) / headDim))));
-  if (scaling.type === "default") return plain;
-  if (scaling.type === "linear") return plain.map((w) => w / scaling.factor);
-  // Llama 3.1: long wavelengths are stretched, short ones kept, those between blended.
-  const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling;
-  return plain.map((w) => {
-    const wavelength = (2 * Math.PI) / w;
-    if (wavelength > originalMaxPositions / lowFreqFactor) return w / factor;
-    if (wavelength < originalMaxPositions / highFreqFactor) return w;
-    const smooth = (originalMaxPositions / wavelength - lowFreqFactor) / (highFreqFactor - lowFreqFactor);
-    return ((1 - smooth) * w) / factor + smooth * w;
-  });
-}
-
+/**
+ * Tables are (P,D/2,2) f32. With dynamic scaling what a position is turned by depends on how long its sequence is by then: beyond the original
+ * context each forward has a table of its own, and decoding, which adds one position after the other, one whose every row is made for the
+ * sequence that ends there.
+ */
 export class Rope {
-  readonly frequencies: Float32Array;
-  #table: Tensor | undefined; // (P,D/2,2) f32
+  #table: Tensor | undefined;
+  /** Dynamic scaling: the latest table of a longer sequence, and the latest for decoding. */
+  #long: Keyed | undefined;
+  #steps: Keyed | undefined;
 
   constructor(
     private readonly device: Device,
-    options: RopeOptions,
-  ) {
-    this.frequencies = inverseFrequencies(options);
+    private readonly options: RopeOptions,
+  ) {}
+
+  /** Does a sequence of that length need its own frequencies? */
+  #depends(length: number): boolean {
+    const { scaling } = this.options;
+    return scaling.type === "dynamic" && length > scaling.maxPositions;
   }
 
-  /** A table of at least `positions` rows; grows by doubling. */
-  table(positions: number): Tensor {
-    if (this.#table && (this.#table.shape[0] as number) >= positions) return this.#table;
-    const rows = 2 ** Math.ceil(Math.log2(Math.max(positions, 64)));
-    const values = new Float32Array(rows * this.frequencies.length * 2);
-    let at = 0;
-    for (let p = 0; p < rows; ++p) {
-      for (const w of this.frequencies) {
-        const angle = Math.fround(p * w);
-        values[at++] = Math.cos(angle);
-        values[at++] = Math.sin(angle);
-      }
+  /** For sequences of that length. `room`: positions that are soon to follow, so that a table need not grow at once. */
+  table(length: number, room = 0): Tensor {
+    if (this.#depends(length)) {
+      this.#long = this.#remade(this.#long, String(length), length, (position) => [position, length]);
+      return this.#long.table;
     }
+    const wanted = Math.max(length, room, 64);
+    if (this.#table && (this.#table.shape[0] as number) >= wanted) return this.#table;
+    const rows = 2 ** Math.ceil(Math.log2(wanted)); // grows by doubling
     this.#table?.dispose();
-    this.#table = keep(Tensor.from(values, [rows, this.frequencies.length, 2], { device: this.device }));
+    this.#table = this.#made(rows, (position) => [position, 0]);
     return this.#table;
   }
 
+  /** For decoding in a cache of `length` slots: where in decodeTable() the rows of each sequence begin. `behind`: as of decodeTable. */
+  decodeRows(length: number, behind: readonly number[]): number[] {
+    if (!this.#depends(length)) return behind.map(() => 0);
+    const blocks = [...new Set(behind)];
+    return behind.map((by) => blocks.indexOf(by) * length);
+  }
+
+  /**
+   * For decoding in a cache of `length` slots. `behind` says by how many positions each sequence of the batch is behind the longest, whose
+   * length is what counts for all of them, as in transformers.
+   */
+  decodeTable(length: number, behind: readonly number[]): Tensor {
+    if (!this.#depends(length)) return this.table(length);
+    const blocks = [...new Set(behind)];
+    this.#steps = this.#remade(this.#steps, `${length}:${blocks}`, blocks.length * length, (row) => {
+      const position = row % length;
+      return [position, position + (blocks[Math.floor(row / length)] as number) + 1];
+    });
+    return this.#steps.table;
+  }
+
+  #remade(old: Keyed | undefined, key: string, rows: number, at: RowOf): Keyed {
+    if (old?.key === key) return old;
+    old?.table.dispose();
+    return { key, table: this.#made(rows, at) };
+  }
+
+  #made(rows: number, at: RowOf): Tensor {
+    const pairs = this.options.headDim / 2;
+    const factor = attentionFactorOf(this.options.scaling);
+    const values = new Float32Array(rows * pairs * 2);
+    let next = 0;
+    let of = -1;
+    let frequencies: Float32Array = new Float32Array();
+    for (let row = 0; row < rows; ++row) {
+      const [position, length] = at(row);
+      if (length !== of) frequencies = inverseFrequencies(this.options, length);
+      of = length;
+      for (const w of frequencies) {
+        const angle = Math.fround(position * w);
+        values[next++] = Math.fround(Math.cos(angle)) * factor;
+        values[next++] = Math.fround(Math.sin(angle)) * factor;
+      }
+    }
+    return keep(Tensor.from(values, [rows, pairs, 2], { device: this.device }));
+  }
+
   dispose(): void {
-    this.#table?.dispose();
-    this.#table = undefined;
+    for (const tensor of [this.#table, this.#long?.table, this.#steps?.table]) tensor?.dispose();
+    this.#table = this.#long = this.#steps = undefined;
   }
 }

@@ -1,6 +1,10 @@
 // What all layers of one forward share: where the tokens of a padded batch sit and which keys they may see. Pure functions on the host.
 
 import { AnymalError } from "../core/errors.js";
+import type { Tensor } from "../core/tensor.js";
+
+/** Rows of equal length on the host, or (B,T) i32 on the device. */
+export type Ids = readonly ArrayLike<number>[] | Tensor;
 
 /** The tokens [start, end) of a row; the rest is padding. */
 export interface Span {

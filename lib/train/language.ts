@@ -22,7 +22,7 @@ export async function* language(model: LlamaForCausalLM, { batch, ...options }: 
     async (step) => {
       const rows = await batch(step);
       const { inputIds, attentionMask, labels } = padded(rows, model.config.maxPositions);
-      const { loss } = model.forward({ inputIds, attentionMask }, { labels });
+      const { loss } = model.forward({ inputIds, attentionMask, labels, logits: false });
       return { loss: loss!, items: countTargets(labels) };
     },
     options,

@@ -45,7 +45,7 @@ async function train({ d, steps, seed: first = 5, recompute = false, yielding = 
   const optimizer = new AdamW([{ parameters: adapter.namedParameters() }], { maxGradNorm: 1 });
   const losses: number[] = [];
   for (let step = 0; step < steps; ++step) {
-    using loss = llm.forward(input, { labels }).loss as Tensor;
+    using loss = llm.forward(input, { labels, logits: false }).loss as Tensor;
     if (yielding) await backwardAsync(loss, { sliceMs: 0 });
     else backward(loss);
     optimizer.step(1e-2).dispose();
@@ -94,7 +94,7 @@ test("the same bits on one thread and three, with layers recomputed, and with ba
 test("between two slices of a backward pass another graph may be recorded and walked", async () => {
   const w = Tensor.full([3, 3], 0.5, { device: one, requiresGrad: true });
   const llm = LlamaForCausalLM.fromPretrained(c.folder, { device: one, trainable: true });
-  using loss = llm.forward(input, { labels }).loss as Tensor;
+  using loss = llm.forward(input, { labels, logits: false }).loss as Tensor;
   const walking = backwardAsync(loss, { sliceMs: 0 });
   using other = Tensor.full([2, 3], 1, { device: one });
   await new Promise(setImmediate);

@@ -1,0 +1,20 @@
+// What generation asks of a language model. The models stand above this layer and have a `generate` of their own.
+import type { Device } from "../core/device.js";
+import type { Tensor } from "../core/tensor.js";
+import type { KVCache } from "../nn/kv-cache.js";
+import type { Ids } from "../nn/sequence.js";
+
+/** What the model has before it writes: rows of equal length, padded where attentionMask is 0. */
+export interface Prompt {
+  inputIds?: Ids;
+  /** (B,T,C) in place of ids: text and media rows spliced. */
+  inputsEmbeds?: Tensor;
+  attentionMask?: readonly ArrayLike<number>[];
+}
+
+export interface CausalLM {
+  readonly device: Device;
+  readonly config: { readonly maxPositions: number; readonly eosTokenIds: readonly number[] };
+  createCache(batch: number, length: number): KVCache;
+  forward(prompt: Prompt, options: { cache: KVCache; logits: "last" }): { logits?: Tensor };
+}

@@ -1,0 +1,68 @@
+// The language model that a folder's config.json names.
+import { existsSync } from "node:fs";
+import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
+import type { Quantization } from "../nn/weights.js";
+import { ConfigError, readConfig } from "./config.js";
+import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
+import { LLAMA_FAMILIES } from "./llama-config.js";
+import { deviceOf, dtypeOf, type QuantizationName, quantizationOf } from "./loading.js";
+
+export interface AutoModelOptions {
+  /** A device, or "cpu", "cuda" or "auto". Default: ANYMAL_DEVICE, or the CPU. */
+  device?: Device | string;
+  /** Of activations and dense weights. Default: what the checkpoint suggests. */
+  dtype?: "f32" | "bf16";
+  /** How the linear layers are held. Default: as they are stored; a checkpoint of bitsandbytes stays quantised. */
+  quantization?: QuantizationName | Quantization;
+  /** Branch, tag or commit of a model on the hub. */
+  revision?: string;
+  /** f32 masters that take gradients. Default false. */
+  trainable?: boolean;
+  signal?: AbortSignal;
+}
+
+export const AutoModelForCausalLM = {
+  /**
+   * From a folder in Hugging Face layout: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their classes. Resolves when the weights are on the
+   * device. Throws E_CONFIG, E_STATE or E_SAFETENSORS where the folder does not hold the model that it claims to, E_DEVICE, E_DTYPE or
+   * E_VALUE on an option that does not fit.
+   */
+  async fromPretrained(
+    folderOrId: string,
+    { device, dtype, quantization, trainable = false, signal, revision }: AutoModelOptions = {},
+  ): Promise<LlamaForCausalLM> {
+    signal?.throwIfAborted();
+    const loading: PretrainedOptions = { device: deviceOf(device), trainable };
+    const [computed, held] = [dtypeOf(dtype), quantizationOf(quantization)];
+    if (computed) loading.dtype = computed;
+    if (held) loading.quantization = held;
+    const model = open(await located(folderOrId, { revision, signal }), loading);
+    try {
+      await model.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
+      signal?.throwIfAborted();
+    } catch (error) {
+      model.dispose();
+      throw error;
+    }
+    return model;
+  },
+};
+
+/** One line for each kind of file that a language model comes as. */
+function open(path: string, loading: PretrainedOptions): LlamaForCausalLM {
+  const kind = readConfig(path).model_type;
+  if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);
+  return LlamaForCausalLM.fromPretrained(path, loading);
+}
+
+async function located(folderOrId: string, _options: { revision: string | undefined; signal: AbortSignal | undefined }): Promise<string> {
+  if (typeof folderOrId === "string" && existsSync(folderOrId)) return folderOrId;
+  throw expected(
+    "E_FILE",
+    "AutoModelForCausalLM",
+    "a folder in Hugging Face layout",
+    JSON.stringify(folderOrId),
+    "no such folder: check the path",
+  );
+}

@@ -1,0 +1,76 @@
+// What a language model is given, checked on the host before anything is enqueued.
+import { AnymalError, expected } from "../core/errors.js";
+import { Tensor } from "../core/tensor.js";
+import type { Ids } from "../nn/sequence.js";
+import type { LlamaConfig } from "./llama-config.js";
+
+const WHERE = "LlamaForCausalLM";
+
+interface Entries {
+  /** Entries are in [0, limit) … */
+  limit: number;
+  /** … or this. */
+  also?: number;
+  rows?: number;
+  length?: number;
+}
+
+/** Rows of equal length. Throws E_ARGUMENT, E_SHAPE or E_INDEX by the name of what is wrong. */
+export function checkRows(what: string, given: unknown, { limit, also, rows: B, length }: Entries): void {
+  const fail = (code: string, wanted: string, got: unknown, next: string): never => {
+    throw expected(code, `${WHERE} ${what}`, wanted, got, next);
+  };
+  const rows = rowsOf(what, given);
+  if (B !== undefined && rows.length !== B) fail("E_SHAPE", `${B} rows, one per sequence`, rows.length, "pass as many as there are ids");
+  const T = length ?? rows[0]?.length ?? 0;
+  for (const [b, row] of rows.entries()) {
+    if (row.length !== T) fail("E_SHAPE", `rows of equal length ${T}`, `${row.length} in row ${b}`, "pad them and pass attentionMask");
+    for (let t = 0; t < T; ++t) {
+      const v = row[t] as number;
+      if ((Number.isInteger(v) && v >= 0 && v < limit) || (also !== undefined && v === also)) continue;
+      const wanted = `integers from 0 to ${limit - 1}${also === undefined ? "" : ` or ${also}`}`;
+      fail("E_INDEX", wanted, `${String(v)} in row ${b}, position ${t}`, "check that tokenizer and model belong together");
+    }
+  }
+}
+
+/** A mask decides what is computed, so the host must know it; its entries are checked where it is read. */
+export function checkMask(given: unknown, B: number): void {
+  const rows = rowsOf("attentionMask", given);
+  if (rows.length !== B)
+    throw expected("E_SHAPE", `${WHERE} attentionMask`, `${B} rows, one per sequence`, rows.length, "pass as many as there are ids");
+}
+
+function rowsOf(what: string, given: unknown): readonly ArrayLike<number>[] {
+  const isRow = (row: unknown) => typeof row === "object" && row !== null && "length" in row && typeof row.length === "number";
+  if (Array.isArray(given) && Array.from(given).every(isRow)) return given;
+  const next = given instanceof Tensor ? "pass the arrays that it was made of" : "wrap a single row in [ ]";
+  throw expected("E_ARGUMENT", `${WHERE} ${what}`, "rows of numbers such as [[1, 2, 3]], one per sequence", shown(given), next);
+}
+
+/** Positions that a table must hold for `ids`. */
+export function positionLimit(ids: Ids | undefined, config: LlamaConfig): number {
+  if (!ids) return 0;
+  if (!(ids instanceof Tensor)) return 1 + ids.reduce((most, row) => Array.from(row).reduce((a, b) => Math.max(a, b), most), 0);
+  if (config.ropeScaling.type === "dynamic")
+    throw expected(
+      "E_ARGUMENT",
+      `${WHERE} positionIds`,
+      "rows of numbers on the host, since this model's RoPE depends on them",
+      "a Tensor",
+    );
+  return Math.min(config.maxPositions, LONGEST_TABLE);
+}
+/** Of a table for positions that only the device knows; ids beyond it are an E_INDEX. */
+const LONGEST_TABLE = 2 ** 20;
+
+export function idsOf(ids: Ids | undefined): Ids {
+  if (ids === undefined) throw new AnymalError("E_ARGUMENT", `${WHERE}: expected inputIds or inputsEmbeds, got neither`);
+  return ids;
+}
+
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return `an array of ${value.length ? typeof value[0] : "nothing"}`;
+  if (value instanceof Tensor) return "a Tensor";
+  return value === null ? "null" : typeof value;
+}

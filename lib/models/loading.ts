@@ -1,0 +1,37 @@
+// How a model is to be held, as users spell it: a device by name, a quantisation by name.
+import { Device, defaultDevice, device } from "../core/device.js";
+import { expected } from "../core/errors.js";
+import type { Quantization } from "../nn/weights.js";
+
+export type QuantizationName = "nf4" | "fp4" | "int8" | "none";
+const FORMATS: readonly unknown[] = ["nf4", "fp4", "int8"];
+
+/** Of nothing: ANYMAL_DEVICE, or the CPU. Throws E_DEVICE where there is no such device. */
+export function deviceOf(wanted: Device | string | undefined): Device {
+  if (wanted === undefined) return defaultDevice();
+  if (wanted instanceof Device) return wanted;
+  if (typeof wanted !== "string")
+    throw expected("E_ARGUMENT", "device", 'a Device or a name such as "cpu", "cuda" or "auto"', typeof wanted);
+  return device(wanted);
+}
+
+/** undefined: as the checkpoint stores it. */
+export function quantizationOf(wanted: QuantizationName | Quantization | undefined): Quantization | undefined {
+  if (wanted === undefined || wanted === "none") return undefined;
+  const form = typeof wanted === "string" ? { format: wanted } : wanted;
+  if (!FORMATS.includes(form?.format))
+    throw expected(
+      "E_VALUE",
+      "quantization",
+      '"nf4", "fp4", "int8" or "none"',
+      JSON.stringify(wanted),
+      'or an object such as { format: "nf4", doubleQuant: true }',
+    );
+  return form;
+}
+
+/** undefined: what the checkpoint suggests. */
+export function dtypeOf(wanted: "f32" | "bf16" | undefined): "f32" | "bf16" | undefined {
+  if (wanted === undefined || wanted === "f32" || wanted === "bf16") return wanted;
+  throw expected("E_DTYPE", "dtype", '"f32" or "bf16"', JSON.stringify(wanted), "half precision computes in bf16");
+}
