@@ -4,6 +4,8 @@ import { Tensor } from "../core/tensor.js";
 import type { Ids } from "../nn/sequence.js";
 import type { LlamaConfig } from "./llama-config.js";
 
+/** Rows of a table for positions that the caller gives: above every context there is. Positions beyond it are an E_INDEX. */
+export const LONGEST_TABLE = 2 ** 20;
 const WHERE = "LlamaForCausalLM";
 
 interface Entries {
@@ -61,8 +63,6 @@ export function positionLimit(ids: Ids | undefined, config: LlamaConfig): number
     );
   return Math.min(config.maxPositions, LONGEST_TABLE);
 }
-/** Of a table for positions that only the device knows; ids beyond it are an E_INDEX. */
-const LONGEST_TABLE = 2 ** 20;
 
 export function idsOf(ids: Ids | undefined): Ids {
   if (ids === undefined) throw new AnymalError("E_ARGUMENT", `${WHERE}: expected inputIds or inputsEmbeds, got neither`);

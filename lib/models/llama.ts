@@ -21,7 +21,7 @@ import { add, gatherRows, linear } from "../ops/index.js";
 import { type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
-import { checkMask, checkRows, idsOf, positionLimit } from "./llama-input.js";
+import { checkMask, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
 
 export type { Ids } from "../nn/sequence.js";
 
@@ -216,14 +216,14 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     cache?.reserve(T);
     const { rope } = this.model;
     if (cache && cache.filled > 0 && T === 1) {
-      const table = rope.decodeTable(cache.length, cache.behind);
+      const table = cache.ropeTable ?? rope.table(cache.length);
       return { table, positions: cache.position, range: cache.decodeRange(), cache, step: "decode" };
     }
     const following = cache && cache.filled > 0;
     const layout = following ? cache.following(T) : layoutOf(spans, 0, T);
+    const positions = positionIds ? this.#ids(positionIds, "positionIds") : Tensor.from(layout.positions, [B, T], { device: this.device });
     const length = positionIds ? positionLimit(positionIds, this.config) : layout.positions.reduce((a, b) => Math.max(a, b + 1), 0);
     const table = rope.table(length, cache?.length);
-    const positions = positionIds ? this.#ids(positionIds, "positionIds") : Tensor.from(layout.positions, [B, T], { device: this.device });
     const range = attentionMask || following ? Tensor.from(layout.range, [B, 2], { device: this.device }) : undefined;
     return { table, positions, range, cache, step: following ? "extend" : "first" };
   }
@@ -249,7 +249,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     else if (cache) {
       const { rope } = this.model;
       cache.filledBy(spans, T, (behind) => rope.decodeRows(cache.length, behind));
-      rope.decodeTable(cache.length, cache.behind); // made now: a decode step may be recorded, and nothing comes from the host then
+      cache.ropeTable = rope.decodeTable(cache.length, cache.behind); // made now: nothing comes from the host while a step is recorded
     }
   }
 
@@ -263,7 +263,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
 
   #ids(ids: Ids, what: "inputIds" | "positionIds" = "inputIds"): Tensor {
     if (ids instanceof Tensor) return ids;
-    checkRows(what, ids, { limit: what === "inputIds" ? this.config.vocabSize : 2 ** 31 });
+    checkRows(what, ids, { limit: what === "inputIds" ? this.config.vocabSize : LONGEST_TABLE });
     const T = ids[0]?.length ?? 0;
     const flat = new Int32Array(ids.length * T);
     for (const [b, row] of ids.entries()) flat.set(row, b * T);

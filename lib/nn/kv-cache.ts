@@ -39,6 +39,7 @@ export class KVCache {
   #position: Tensor;
   #starts: number[];
   #behind: number[];
+  #ropeTable: Tensor | undefined;
   #filled = 0;
   #even = true; // every row has its next token in the same slot
 
@@ -67,6 +68,14 @@ export class KVCache {
   /** By how many positions each row is behind the furthest one. */
   get behind(): readonly number[] {
     return this.#behind;
+  }
+  /** What decoding in this cache turns keys and queries by, where it is not what all sequences are turned by. The cache owns it. */
+  get ropeTable(): Tensor | undefined {
+    return this.#ropeTable;
+  }
+  set ropeTable(table: Tensor | undefined) {
+    this.#ropeTable?.dispose();
+    this.#ropeTable = table;
   }
   /** (B,1) i32: the position of the token that comes next, counted from where its row's part of the RoPE table begins. */
   get position(): Tensor {
@@ -158,6 +167,7 @@ export class KVCache {
 
   dispose(): void {
     for (const tensor of [...this.#keys, ...this.#values, this.#start, this.#slot, this.#end, this.#position]) tensor.dispose();
+    this.ropeTable = undefined;
   }
   [Symbol.dispose](): void {
     this.dispose();

@@ -6,10 +6,6 @@ import { attentionFactorOf, inverseFrequencies, type RopeOptions } from "./rope-
 
 export { inverseFrequencies, type RopeOptions, type RopeScaling } from "./rope-frequencies.js";
 
-interface Keyed {
-  key: string;
-  table: Tensor;
-}
 /** The position that a row stands for, and the length of the sequence it is in. */
 type RowOf = (row: number) => readonly [position: number, length: number];
 
@@ -20,9 +16,8 @@ type RowOf = (row: number) => readonly [position: number, length: number];
  */
 export class Rope {
   #table: Tensor | undefined;
-  /** Dynamic scaling: the latest table of a longer sequence, and the latest for decoding. */
-  #long: Keyed | undefined;
-  #steps: Keyed | undefined;
+  /** Dynamic scaling: of the latest sequence beyond the original context, whose length is its number of rows. */
+  #long: Tensor | undefined;
 
   constructor(
     private readonly device: Device,
@@ -38,8 +33,10 @@ export class Rope {
   /** For sequences of that length. `room`: positions that are soon to follow, so that a table need not grow at once. */
   table(length: number, room = 0): Tensor {
     if (this.#depends(length)) {
-      this.#long = this.#remade(this.#long, String(length), length, (position) => [position, length]);
-      return this.#long.table;
+      if (this.#long?.shape[0] === length) return this.#long;
+      this.#long?.dispose();
+      this.#long = this.#made(length, (position) => [position, length]);
+      return this.#long;
     }
     const wanted = Math.max(length, room, 64);
     if (this.#table && (this.#table.shape[0] as number) >= wanted) return this.#table;
@@ -57,23 +54,16 @@ export class Rope {
   }
 
   /**
-   * For decoding in a cache of `length` slots. `behind` says by how many positions each sequence of the batch is behind the longest, whose
-   * length is what counts for all of them, as in transformers.
+   * For decoding in a cache of `length` slots where table() does not serve; the caller owns it. `behind` says by how many positions each
+   * sequence of the batch is behind the longest, whose length is what counts for all of them, as in transformers.
    */
-  decodeTable(length: number, behind: readonly number[]): Tensor {
-    if (!this.#depends(length)) return this.table(length);
+  decodeTable(length: number, behind: readonly number[]): Tensor | undefined {
+    if (!this.#depends(length)) return undefined;
     const blocks = [...new Set(behind)];
-    this.#steps = this.#remade(this.#steps, `${length}:${blocks}`, blocks.length * length, (row) => {
+    return this.#made(blocks.length * length, (row) => {
       const position = row % length;
       return [position, position + (blocks[Math.floor(row / length)] as number) + 1];
     });
-    return this.#steps.table;
-  }
-
-  #remade(old: Keyed | undefined, key: string, rows: number, at: RowOf): Keyed {
-    if (old?.key === key) return old;
-    old?.table.dispose();
-    return { key, table: this.#made(rows, at) };
   }
 
   #made(rows: number, at: RowOf): Tensor {
@@ -97,7 +87,7 @@ export class Rope {
   }
 
   dispose(): void {
-    for (const tensor of [this.#table, this.#long?.table, this.#steps?.table]) tensor?.dispose();
-    this.#table = this.#long = this.#steps = undefined;
+    for (const tensor of [this.#table, this.#long]) tensor?.dispose();
+    this.#table = this.#long = undefined;
   }
 }

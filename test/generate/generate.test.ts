@@ -26,8 +26,28 @@ for (const c of cases.filter(({ info }) => info.generate)) {
   });
 }
 
-const c = cases.find(({ info }) => info.generate?.text) as Case; // one with a tokenizer
+const c = (cases.find(({ info }) => info.generate?.text) ?? cases.find(({ info }) => info.generate)) as Case; // one with a tokenizer, if any
 const { prompt, new_ids } = c.info.generate.single[0] as { prompt: number[]; new_ids: number[] };
+
+for (const c of cases.filter(({ info }) => info.generate)) {
+  test(`${c.name}: two generations at once do not disturb each other, whatever tables they need`, async () => {
+    using llm = load(c);
+    const { single, batch_left_padded } = c.info.generate;
+    const start = (inputIds: number[][], rest: object, maxNewTokens: number) =>
+      generateTokens(llm, { inputIds, ...rest }, { maxNewTokens, eosTokenId: [] });
+    const first = start([single[0].prompt], {}, single[0].new_ids.length);
+    const { input_ids, attention_mask: attentionMask, new_ids } = batch_left_padded;
+    const second = start(input_ids, { attentionMask }, new_ids[0].length);
+    const got: [number[], number[][]] = [[], new_ids.map(() => [])];
+    for (let i = 0; i < new_ids[0].length; ++i) {
+      const [one, all] = [await first.next(), await second.next()];
+      got[0].push(one.value![0]!);
+      for (const [b, token] of all.value!.entries()) got[1][b]!.push(token!);
+    }
+    assert.equal(got, [single[0].new_ids, new_ids]);
+    await Promise.all([first.return(undefined), second.return(undefined)]);
+  });
+}
 
 test("every step's token is the argmax of a full forward over everything before it", async () => {
   using llm = load(c);

@@ -132,6 +132,7 @@ test("input that does not fit is refused at the call", async () => {
     }),
     "E_SHAPE",
   );
+  assert.is(code({ inputIds: [[1, 2]], positionIds: [[0, 2e9]] }), "E_INDEX");
   assert.is(code({ inputIds: [[1, 2]], labels: mask }), "E_ARGUMENT");
   assert.is(code({ inputIds: [[1, 2]], attentionMask: mask }), "E_ARGUMENT");
   assert.is(
