@@ -185,10 +185,13 @@ export class LlamaForCausalLM extends Module implements CausalLM {
 
   /**
    * New tokens of each row, one after the other; greedy unless an option says else. Neither the prompt nor the ending token is in them.
-   * Aborting rejects with the signal's reason. Throws E_GENERATION on options out of range or a prompt that fills the context.
+   * Options may stand beside the prompt, as in transformers. Aborting rejects with the signal's reason. Rejects with E_GENERATION on options
+   * out of range or a prompt that fills the context.
    */
-  generate(prompt: Prompt, options: GenerationOptions = {}): Promise<number[][]> {
-    return generate(this, prompt, options);
+  generate(prompt: Prompt & GenerationOptions, options: GenerationOptions = {}): Promise<number[][]> {
+    const { inputIds, inputsEmbeds, attentionMask, ...beside } = prompt;
+    const given: Prompt = { ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }), ...(attentionMask && { attentionMask }) };
+    return generate(this, given, { ...beside, ...options });
   }
 
   /**

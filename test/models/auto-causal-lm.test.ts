@@ -43,6 +43,7 @@ for (const name of names) {
     using inputIds = Tensor.from(Int32Array.from(prompt), [1, prompt.length], { device: cpu });
     const options = { maxNewTokens: new_ids.length, eosTokenId: [] };
     assert.equal(await model.generate({ inputIds }, options), [new_ids]);
+    assert.equal(await model.generate({ inputIds: [prompt], ...options }), [new_ids], "all in one argument");
     // A penalty looks at the ids of the prompt, wherever they are.
     const penal = { ...options, repetitionPenalty: 1.7 };
     assert.equal(await model.generate({ inputIds }, penal), await model.generate({ inputIds: [prompt] }, penal));
@@ -77,7 +78,7 @@ test("a device by name, and each quantisation by name or as an object", async ()
     assert.is(layers[0]!.weight.format, typeof quantization === "string" ? quantization : quantization.format);
     assert.is(model.dtype, "bf16");
   }
-  using model = await AutoModelForCausalLM.fromPretrained(plain.folder, { quantization: "none" });
+  using model = await AutoModelForCausalLM.fromPretrained(plain.folder, { device: "auto", quantization: "none" });
   assert.not.ok(model.modules().some((module) => module instanceof QuantizedLinear));
 });
 

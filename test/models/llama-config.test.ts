@@ -56,6 +56,57 @@ test("both spellings of config.json say the same", () => {
   assert.equal(parse({ head_dim: null, num_key_value_heads: null, rope_scaling: null }), parse({}));
 });
 
+// What the hub's own config.json say of the shape, without the keys that nothing reads.
+// biome-ignore format: a table
+const hub: Record<string, [object, object]> = {
+  "Llama-2-7b-hf": [
+    { model_type: "llama", hidden_size: 4096, intermediate_size: 11008, num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 32,
+      max_position_embeddings: 4096, rope_scaling: null, torch_dtype: "float16", vocab_size: 32000, bos_token_id: 1, eos_token_id: 2 },
+    { kvHeads: 32, headDim: 128, ropeTheta: 10000, eosTokenIds: [2] },
+  ],
+  "Llama-3.1-8B-Instruct": [
+    { model_type: "llama", hidden_size: 4096, intermediate_size: 14336, num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8,
+      max_position_embeddings: 131072, rope_theta: 500000, vocab_size: 128256, eos_token_id: [128001, 128008, 128009],
+      rope_scaling: { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192, rope_type: "llama3" } },
+    { maxPositions: 131072, eosTokenIds: [128001, 128008, 128009],
+      ropeScaling: { type: "llama3", factor: 8, lowFreqFactor: 1, highFreqFactor: 4, originalMaxPositions: 8192 } },
+  ],
+  "vicuna-7b-v1.5-16k": [
+    { model_type: "llama", hidden_size: 4096, intermediate_size: 11008, num_hidden_layers: 32, num_attention_heads: 32, vocab_size: 32000,
+      max_position_embeddings: 4096, max_sequence_length: 16384, rope_scaling: { factor: 4, type: "linear" }, pad_token_id: 0 },
+    { kvHeads: 32, maxPositions: 16384, ropeScaling: { type: "linear", factor: 4 }, padTokenId: 0 },
+  ],
+  "SmolLM2-135M": [
+    { model_type: "llama", is_llama_config: true, rope_interleaved: false, hidden_size: 576, intermediate_size: 1536, num_hidden_layers: 30,
+      num_attention_heads: 9, num_key_value_heads: 3, max_position_embeddings: 8192, rope_theta: 100000, tie_word_embeddings: true,
+      vocab_size: 49152, bos_token_id: 0, eos_token_id: 0 },
+    { headDim: 64, tieWordEmbeddings: true, eosTokenIds: [0] },
+  ],
+  "Mistral-7B-v0.1": [
+    { model_type: "mistral", hidden_size: 4096, intermediate_size: 14336, num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 8,
+      max_position_embeddings: 32768, sliding_window: 4096, rope_theta: 10000, vocab_size: 32000 },
+    { slidingWindow: 4096, slidingLayers: undefined, headDim: 128 },
+  ],
+  "Qwen2.5-7B-Instruct": [
+    { model_type: "qwen2", hidden_size: 3584, intermediate_size: 18944, num_hidden_layers: 28, num_attention_heads: 28, num_key_value_heads: 4,
+      max_position_embeddings: 32768, max_window_layers: 28, sliding_window: 131072, use_sliding_window: false, rope_theta: 1000000,
+      vocab_size: 152064, bos_token_id: 151643, eos_token_id: 151645 },
+    { qkvBias: true, outputBias: false, slidingWindow: 0, headDim: 128 },
+  ],
+  "Qwen3-0.6B": [
+    { model_type: "qwen3", attention_bias: false, head_dim: 128, hidden_size: 1024, intermediate_size: 3072, num_hidden_layers: 28,
+      num_attention_heads: 16, num_key_value_heads: 8, max_position_embeddings: 40960, max_window_layers: 28, sliding_window: null,
+      use_sliding_window: false, rope_scaling: null, rope_theta: 1000000, tie_word_embeddings: true, vocab_size: 151936 },
+    { headDim: 128, headNorm: true, qkvBias: false, slidingWindow: 0 },
+  ],
+};
+for (const [name, [json, wanted]] of Object.entries(hub)) {
+  test(`${name}, as the hub has it`, () => {
+    const config = parseLlamaConfig(json as Record<string, unknown>) as unknown as Record<string, unknown>;
+    for (const [key, value] of Object.entries(wanted)) assert.equal(config[key], value, key);
+  });
+}
+
 test("an absent key means what it means to transformers", () => {
   const llama = parse({});
   assert.is(llama.kvHeads, 4);
@@ -103,6 +154,7 @@ test("how far a scaling stretches the context", () => {
   assert.is(at({ rope_type: "yarn", factor: 4, original_max_position_embeddings: 250 }), 1000);
 });
 
+// biome-ignore format: a table
 const refused: [string, object, string][] = [
   ["no heads", { num_attention_heads: 0 }, "num_attention_heads"],
   ["a negative width", { hidden_size: -64 }, "hidden_size"],
@@ -137,23 +189,11 @@ const refused: [string, object, string][] = [
   ["yarn without a factor", { rope_scaling: { rope_type: "yarn" } }, "factor"],
   ["a factor of 0", { rope_scaling: { rope_type: "linear", factor: 0 } }, "factor"],
   ["a negative attention factor", { rope_scaling: { rope_type: "yarn", factor: 2, attention_factor: -1 } }, "attention_factor"],
-  [
-    "an original context of 0",
-    { rope_scaling: { rope_type: "yarn", factor: 2, original_max_position_embeddings: 0 } },
-    "original_max_position_embeddings",
-  ],
+  ["an original context of 0", { rope_scaling: { rope_type: "yarn", factor: 2, original_max_position_embeddings: 0 } }, "original_max_position_embeddings"],
   ["dynamic scaling of heads of 2", { head_dim: 2, rope_scaling: { rope_type: "dynamic", factor: 2 } }, "head_dim"],
   ["a window of 0", { model_type: "mistral", num_key_value_heads: 4, sliding_window: 0 }, "sliding_window"],
-  [
-    "kinds of layers for other layers",
-    { model_type: "qwen3", num_key_value_heads: 4, use_sliding_window: true, layer_types: ["full_attention"] },
-    "layer_types",
-  ],
-  [
-    "an unknown kind of layer",
-    { model_type: "qwen3", num_key_value_heads: 4, use_sliding_window: true, layer_types: ["a", "b", "c"] },
-    "layer_types",
-  ],
+  ["kinds of layers for other layers", { model_type: "qwen3", num_key_value_heads: 4, use_sliding_window: true, layer_types: ["full_attention"] }, "layer_types"],
+  ["an unknown kind of layer", { model_type: "qwen3", num_key_value_heads: 4, use_sliding_window: true, layer_types: ["a", "b", "c"] }, "layer_types"],
 ];
 for (const [what, changes, key] of refused) {
   test(`refused by its key, with what to do: ${what}`, () => {
