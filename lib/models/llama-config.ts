@@ -150,7 +150,7 @@ function heads(json: Json, name: string, family: Family): Pick<LlamaConfig, "hea
 
 function epsilon(json: Json): number {
   const value = number(json, "rms_norm_eps", 1e-6);
-  if (value < 0) throw new ConfigError("rms_norm_eps", "at least 0", value);
+  if (value <= 0) throw new ConfigError("rms_norm_eps", "above 0", value);
   return value;
 }
 

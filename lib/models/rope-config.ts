@@ -15,7 +15,8 @@ const KINDS = "default, linear, dynamic, llama3 or yarn";
 export function parseRope(json: Json, defaultMaxPositions: number): RopeConfig {
   const parameters = parametersOf(json);
   const trained = size(json, "max_position_embeddings", defaultMaxPositions);
-  const ropeTheta = positive(parameters, "rope_theta", positive(json, "rope_theta", 10000));
+  const ropeTheta = number(parameters, "rope_theta", number(json, "rope_theta", 10000));
+  if (ropeTheta < 1) throw new ConfigError("rope_theta", "at least 1", ropeTheta);
   refusePartial(json, parameters);
   const { rope_type: named, type: oldName } = parameters;
   const type = String(named ?? oldName ?? "default");
@@ -42,7 +43,7 @@ export function parseRope(json: Json, defaultMaxPositions: number): RopeConfig {
     }
     case "yarn": {
       const scaling = yarn(parameters, trained, original());
-      if (ropeTheta <= 1) throw new ConfigError("rope_theta", "a number above 1 for yarn", ropeTheta);
+      if (ropeTheta === 1) throw new ConfigError("rope_theta", "a number above 1 for yarn", ropeTheta);
       return { ropeTheta, ropeScaling: scaling, maxPositions: Math.max(trained, stretched(scaling.originalMaxPositions, scaling.factor)) };
     }
     case "longrope":

@@ -177,7 +177,7 @@ const refused: [string, object, string][] = [
   ["a family of JavaScript's own", { model_type: "constructor" }, "model_type"],
   ["a family that is no string", { model_type: ["llama"] }, "model_type"],
   ["interleaved rotation", { rope_interleaved: true }, "rope_interleaved"],
-  ["a negative epsilon", { rms_norm_eps: -1e-6 }, "rms_norm_eps"],
+  ["no epsilon", { rms_norm_eps: 0 }, "rms_norm_eps"],
   ["no base", { rope_theta: 0 }, "rope_theta"],
   ["a part of each head rotated", { partial_rotary_factor: 0.5 }, "partial_rotary_factor"],
   ["the same in rope_parameters", { rope_parameters: { partial_rotary_factor: 0.25 } }, "partial_rotary_factor"],
