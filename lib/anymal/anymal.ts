@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { LoraAdapter } from "../adapters/lora.js";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { noGrad } from "../core/autograd.js";
-import { type Device, defaultDevice, device } from "../core/device.js";
+import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
 import type { Prompt } from "../generate/generate.js";
@@ -12,6 +12,7 @@ import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import { AnyMALNetwork } from "../models/anymal.js";
 import { LlamaForCausalLM } from "../models/llama.js";
+import { deviceOf, quantizationOf } from "../models/loading.js";
 import { openProjector, type Projector } from "../models/projector.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { Tokenizer } from "../text/tokenizer.js";
@@ -21,7 +22,7 @@ import { endTokens } from "./end-tokens.js";
 import { fingerprint } from "./fingerprint.js";
 import type { Source } from "./manifest.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
-import { type AssembleOptions, type LoadOptions, type PromptFormat, quantizationOf } from "./options.js";
+import type { AssembleOptions, LoadOptions, PromptFormat } from "./options.js";
 import { makeProjector, tokensOf } from "./projectors.js";
 import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
 
@@ -78,7 +79,7 @@ export class AnyMAL {
   }
 
   /** A language model and encoders with fresh projections between them: where training begins. */
-  static async assemble({ modalities, quantization, seed = 0, prompt = {}, ...options }: AssembleOptions): Promise<AnyMAL> {
+  static async assemble({ modalities, quantization = "nf4", seed = 0, prompt = {}, ...options }: AssembleOptions): Promise<AnyMAL> {
     const on = deviceOf(options.device);
     const folder = resolve(options.llm);
     const llmSource = { folder, fingerprint: await fingerprint(folder) };
@@ -254,10 +255,6 @@ export function regrouped<T>(all: readonly T[], lengths: readonly number[]): T[]
     start += length;
     return all.slice(start - length, start);
   });
-}
-
-export function deviceOf(wanted: LoadOptions["device"]): Device {
-  return wanted === undefined ? defaultDevice() : typeof wanted === "string" ? device(wanted) : wanted;
 }
 
 export const loading = (on: Device, { dtype }: LoadOptions) => ({ device: on, ...(dtype && { dtype }) });

@@ -8,6 +8,7 @@ import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import type { Modality } from "../media/part.js";
 import { LlamaForCausalLM } from "../models/llama.js";
+import { quantizationOf } from "../models/loading.js";
 import type { Projector } from "../models/projector.js";
 import { Weights } from "../nn/weights.js";
 import { Tokenizer } from "../text/tokenizer.js";
@@ -24,7 +25,6 @@ import {
   readManifest,
   reference,
 } from "./manifest.js";
-import { quantizationOf } from "./options.js";
 import { makeProjector } from "./projectors.js";
 
 export const PROJECTORS = "projectors";

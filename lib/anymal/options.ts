@@ -2,9 +2,12 @@
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import type { Modality } from "../media/part.js";
+import type { QuantizationName } from "../models/loading.js";
 import type { FeatureNormKind } from "../models/projector.js";
 import type { ResamplerForm } from "../models/resampler.js";
 import type { Quantization } from "../nn/weights.js";
+
+export type { QuantizationName } from "../models/loading.js";
 
 export const MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
 
@@ -43,8 +46,6 @@ export interface ModalityOptions {
   /** Video through an image encoder: how many frames are looked at. Default 4. */
   frames?: number;
 }
-
-export type QuantizationName = "nf4" | "fp4" | "int8" | "none";
 
 export interface LoadOptions {
   /** Default: the CPU, or ANYMAL_DEVICE. */
@@ -147,11 +148,3 @@ function completeProjector(options: ProjectorOptions, dim: number, frames: numbe
 }
 
 const headsFor = (dim: number): number => (dim % 64 === 0 ? dim / 64 : ([8, 4, 2].find((n) => dim % n === 0) ?? 1));
-
-export function quantizationOf(wanted: AssembleOptions["quantization"] = "nf4"): Quantization | undefined {
-  if (wanted === "none") return undefined;
-  if (typeof wanted !== "string") return wanted;
-  if (!["nf4", "fp4", "int8"].includes(wanted))
-    throw expected("E_VALUE", "quantization", '"nf4", "fp4", "int8" or "none"', JSON.stringify(wanted));
-  return { format: wanted };
-}
