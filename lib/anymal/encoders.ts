@@ -51,12 +51,16 @@ export async function readEncoders(
   return build(wanted, device, dtype);
 }
 
-function build(wanted: ReadonlyMap<Modality, Wanted>, device: Device, dtype: "f32" | "bf16" | undefined): Map<Modality, MediaEncoder> {
+async function build(
+  wanted: ReadonlyMap<Modality, Wanted>,
+  device: Device,
+  dtype: "f32" | "bf16" | undefined,
+): Promise<Map<Modality, MediaEncoder>> {
   const loaded = new Map<string, Encoder>();
   try {
     const result = new Map<Modality, MediaEncoder>();
     for (const [modality, { source, setupFor }] of wanted) {
-      const encoder = loaded.get(source.folder) ?? AutoEncoder.fromPretrained(source.folder, { device, ...(dtype && { dtype }) });
+      const encoder = loaded.get(source.folder) ?? (await AutoEncoder.fromPretrained(source.folder, { device, ...(dtype && { dtype }) }));
       loaded.set(source.folder, encoder);
       const setup = setupFor(encoder);
       result.set(modality, new MediaEncoder(modality, encoder, processorFor(source.folder, setup), setup, source));

@@ -1,26 +1,104 @@
-// The encoder that a folder's config.json names.
+// The encoder that a folder holds, alone or inside of a larger model.
+import { existsSync } from "node:fs";
+import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
 import { ClapAudioModel } from "./clap-audio.js";
 import { ClipVisionModel } from "./clip-vision.js";
-import { ConfigError, readConfig } from "./config.js";
+import { ConfigError, type Json, readConfig } from "./config.js";
+import { Dinov2Model } from "./dinov2.js";
 import type { Encoder, EncoderLoading } from "./encoder.js";
 import { Imu2ClipModel } from "./imu2clip.js";
+import { deviceOf, dtypeOf } from "./loading.js";
+import { readOpenClipConfig } from "./open-clip-config.js";
+import { OpenClipVisionModel } from "./open-clip-vision.js";
+import { SiglipVisionModel } from "./siglip-vision.js";
 import { ViClipModel } from "./vi-clip.js";
+import { VideoMaeModel } from "./video-mae.js";
 
-const KINDS: Readonly<Record<string, { fromPretrained(folder: string, loading: EncoderLoading): Encoder }>> = {
+export interface AutoEncoderOptions {
+  /** A device, or "cpu", "cuda" or "auto". Default: ANYMAL_DEVICE, or the CPU. */
+  device?: Device | string;
+  /** Of the activations; default: what the checkpoint suggests. */
+  dtype?: "f32" | "bf16";
+  /** Branch, tag or commit of a model on the hub. */
+  revision?: string;
+  /** f32 masters that take gradients. Default false: frozen. */
+  trainable?: boolean;
+  signal?: AbortSignal;
+}
+
+interface Kind {
+  fromPretrained(folder: string, loading: EncoderLoading): Encoder;
+}
+
+/** CLIP's image tower has two spellings of its names. */
+const clip: Kind = {
+  fromPretrained: (folder, loading) =>
+    OpenClipVisionModel.names(folder)
+      ? OpenClipVisionModel.fromPretrained(folder, loading)
+      : ClipVisionModel.fromPretrained(folder, loading),
+};
+
+/** By model_type: of the tower alone, or of the model that pairs it with a text tower. */
+const KINDS: Readonly<Record<string, Kind>> = {
   clap: ClapAudioModel,
   clap_audio_model: ClapAudioModel,
-  clip: ClipVisionModel,
-  clip_vision_model: ClipVisionModel,
-  viclip: ViClipModel,
+  clip,
+  clip_vision_model: clip,
+  dinov2: Dinov2Model,
+  dinov2_with_registers: Dinov2Model,
   imu2clip: Imu2ClipModel,
+  siglip: SiglipVisionModel,
+  siglip2: SiglipVisionModel, // says what to take instead
+  siglip2_vision_model: SiglipVisionModel,
+  siglip_vision_model: SiglipVisionModel,
+  viclip: ViClipModel,
+  videomae: VideoMaeModel,
 };
 
 export const AutoEncoder = {
-  /** From a folder in Hugging Face layout. Frozen, in the dtype of the checkpoint, unless told otherwise. */
-  fromPretrained(folder: string, loading: EncoderLoading): Encoder {
-    const kind = readConfig(folder).model_type;
-    const of = typeof kind === "string" && Object.hasOwn(KINDS, kind) ? KINDS[kind] : undefined;
-    if (!of) throw new ConfigError("model_type", `one of ${Object.keys(KINDS).join(", ")}`, kind);
-    return of.fromPretrained(folder, loading);
+  /**
+   * From a folder in Hugging Face layout or of OpenCLIP, or by its id on the hub. An encoder inside of a larger model, such as LLaVA's, is found;
+   * what else the checkpoint holds stands in `leftover`. Resolves when the weights are on the device. Throws E_CONFIG, E_STATE or E_SAFETENSORS
+   * where the folder does not hold the encoder that it claims to, E_DEVICE or E_DTYPE on an option that does not fit.
+   */
+  async fromPretrained(
+    folderOrId: string,
+    { device, dtype, revision, trainable = false, signal }: AutoEncoderOptions = {},
+  ): Promise<Encoder> {
+    signal?.throwIfAborted();
+    const computed = dtypeOf(dtype);
+    const loading: EncoderLoading = { device: deviceOf(device), trainable, ...(computed && { dtype: computed }) };
+    const folder = await located(folderOrId, { revision, signal });
+    const encoder = kindOf(folder).fromPretrained(folder, loading);
+    try {
+      await encoder.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
+      signal?.throwIfAborted();
+    } catch (error) {
+      encoder.dispose();
+      throw error;
+    }
+    return encoder;
   },
 };
+
+function kindOf(folder: string): Kind {
+  if (readOpenClipConfig(folder)) return OpenClipVisionModel;
+  const json = readConfig(folder);
+  const types = [json, json.vision_config, json.audio_config].map((part) => (part as Json | null | undefined)?.model_type);
+  for (const type of types) if (typeof type === "string" && Object.hasOwn(KINDS, type)) return KINDS[type] as Kind;
+  const elsewhere = json.mm_vision_tower; // LLaVA's own checkpoints name the folder of their tower
+  throw new ConfigError(
+    "model_type",
+    `one of ${Object.keys(KINDS).join(", ")}`,
+    json.model_type,
+    typeof elsewhere === "string"
+      ? `its encoder is another checkpoint: take ${JSON.stringify(elsewhere)}`
+      : "take an encoder of one of these kinds",
+  );
+}
+
+async function located(folderOrId: string, _options: { revision: string | undefined; signal: AbortSignal | undefined }): Promise<string> {
+  if (typeof folderOrId === "string" && existsSync(folderOrId)) return folderOrId;
+  throw expected("E_FILE", "AutoEncoder", "a folder in Hugging Face layout", JSON.stringify(folderOrId), "no such folder: check the path");
+}

@@ -3,19 +3,19 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { Checkpoint } from "../io/checkpoint.js";
 import type { HostTensor } from "../io/safetensors.js";
 import { BatchNorm } from "../nn/batch-norm.js";
 import { Linear } from "../nn/linear.js";
-import { Module } from "../nn/module.js";
+import { join, Module } from "../nn/module.js";
 import { WindowAttention } from "../nn/swin.js";
-import { Weights } from "../nn/weights.js";
+import type { Weights } from "../nn/weights.js";
 import { relativePositions } from "../nn/window.js";
 import { activation, meanPool, transposeCopy } from "../ops/index.js";
 import { type ClapAudioConfig, clapAudioJson, foldRatio, parseClapAudioConfig, stageGrid, stageWidth } from "./clap-config.js";
-import { ConfigError, readConfig, storedDType } from "./config.js";
+import { ConfigError } from "./config.js";
 import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
 import { Htsat } from "./htsat.js";
+import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 
 export interface ClapAudioOptions extends EncoderOptions {
   /** The last map as transformers gives it. */
@@ -34,23 +34,23 @@ class Projection extends Module {
   linear1: Linear;
   linear2: Linear;
   readonly #config: ClapAudioConfig;
-  constructor(at: Weights, width: number, c: ClapAudioConfig) {
+  constructor(at: Weights, width: number, dim: number, c: ClapAudioConfig) {
     super();
     this.#config = c;
-    this.linear1 = new Linear(at.at("linear1"), width, c.projectionDim);
-    this.linear2 = new Linear(at.at("linear2"), c.projectionDim, c.projectionDim);
+    this.linear1 = new Linear(at.at("linear1"), width, dim);
+    this.linear2 = new Linear(at.at("linear2"), dim, dim);
   }
   forward(x: Tensor): Tensor {
     return this.linear2.forward(activation(this.linear1.forward(x), this.#config.projectionActivation));
   }
 }
 
-/** What a ClapModel holds beside the audio tower. */
-const IGNORED = /^(text_model\.|text_projection\.|logit_scale_)/;
+const TOWER = "audio_model.audio_encoder";
+const ANCHOR = "patch_embed.proj.weight";
 
 export class ClapAudioModel extends Module implements Encoder {
   audioEncoder: Htsat;
-  audioProjection: Projection;
+  audioProjection: Projection | undefined;
   readonly kind = "clap-audio";
   readonly modality = "audio";
   readonly classTokens = 0;
@@ -58,30 +58,37 @@ export class ClapAudioModel extends Module implements Encoder {
   readonly embedDim: number;
   readonly dtype: "f32" | "bf16";
   readonly config: ClapAudioConfig;
+  readonly leftover: readonly string[];
 
-  constructor(at: Weights, config: ClapAudioConfig) {
+  /** `prefix`: where the tower's names begin. The projection stands beside the model that holds it. */
+  constructor(at: Weights, config: ClapAudioConfig, prefix = TOWER) {
     super();
     this.config = config;
     this.dtype = at.dtype;
     this.width = stageWidth(config, config.depths.length - 1);
-    this.embedDim = config.projectionDim;
-    this.audioEncoder = new Htsat(at.at(this.stateName("audioEncoder")), config);
-    this.audioProjection = new Projection(at.at("audio_projection"), this.width, config);
-    at.finish((name) => IGNORED.test(name));
+    this.embedDim = config.projectionDim ?? this.width;
+    this.audioEncoder = new Htsat(at.at(prefix), config);
+    const beside = projectionOf(prefix);
+    const { projectionDim } = config;
+    this.audioProjection = projectionDim === undefined ? undefined : new Projection(at.at(beside), this.width, projectionDim, config);
+    const parts: [Module, string][] = [[this.audioEncoder, prefix]];
+    if (this.audioProjection) parts.push([this.audioProjection, beside]);
+    this.leftover = leftover(at.checkpoint, parts, join(prefix, "layers"), BUFFERS);
   }
 
-  /** From a folder in Hugging Face layout. Frozen, in the dtype of the checkpoint, unless told otherwise. */
-  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ClapAudioModel {
-    const json = readConfig(folder);
-    using checkpoint = Checkpoint.open(folder);
-    return new ClapAudioModel(
-      Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable }),
-      parseClapAudioConfig(json),
-    );
+  /** From a folder of this tower, of a whole CLAP, or of a larger model around it. Frozen, in the dtype of the checkpoint, unless told otherwise. */
+  static fromPretrained(folder: string, loading: EncoderLoading): ClapAudioModel {
+    return fromFolder(folder, loading, (at, json, checkpoint) => {
+      const config = parseClapAudioConfig(json);
+      const prefix = prefixOf(checkpoint, ANCHOR) ?? TOWER;
+      const said = json.model_type === "clap" || [json.architectures].flat().includes("ClapAudioModelWithProjection");
+      if (!said && !checkpoint.has(join(projectionOf(prefix), "linear1.weight"))) config.projectionDim = undefined;
+      return new ClapAudioModel(at, config, prefix);
+    });
   }
 
   protected override stateName(field: string): string {
-    return field === "audioEncoder" ? "audio_model.audio_encoder" : super.stateName(field);
+    return field === "audioEncoder" ? TOWER : super.stateName(field);
   }
   get device(): Device {
     return this.audioEncoder.norm.weight.device;
@@ -110,7 +117,7 @@ export class ClapAudioModel extends Module implements Encoder {
       const pooled = meanPool(last, 1);
       const output: ClapAudioOutput = {
         hidden: meanPool(layer < 0 ? grid : this.#grouped(states[layer] as Tensor, layer), 1),
-        embeds: this.audioProjection.forward(pooled),
+        embeds: this.audioProjection?.forward(pooled) ?? pooled.alias(),
         pooled,
       };
       if (map) output.map = mapOf(grid);
@@ -177,6 +184,14 @@ export class ClapAudioModel extends Module implements Encoder {
       yield [`${name}.self.relative_position_index`, { dtype: "I64", shape: [area, area], data }];
     }
   }
+}
+
+/** What transformers keeps beside the parameters, and this model computes. */
+const BUFFERS = /\.(num_batches_tracked|relative_position_index)$/;
+
+/** "audio_projection" beside the "audio_model" that holds the tower. */
+function projectionOf(prefix: string): string {
+  return join(outside(prefix, TOWER) ?? "", "audio_projection");
 }
 
 /** (N,height,width,C) → (N,C,height,width) */

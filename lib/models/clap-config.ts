@@ -1,6 +1,7 @@
 // config.json of LAION-CLAP's audio tower: whole (ClapModel, whose text tower is left alone) or alone (ClapAudioModelWithProjection).
 import type { ActivationKind } from "../ops/index.js";
-import { activationKind, ConfigError, flag, type Json, activationName as name, number, section, size } from "./config.js";
+import { activationKind, ConfigError, flag, type Json, activationName as name, number, size } from "./config.js";
+import { towerConfig, widthOf } from "./tower.js";
 
 export interface ClapAudioConfig {
   /** Side of the square that the spectrogram is folded into. */
@@ -26,28 +27,33 @@ export interface ClapAudioConfig {
   /** Clips longer than the window come with three crops beside the whole. */
   fusion: boolean;
   affRatio: number;
-  projectionDim: number;
+  /** Of embeds; undefined: there is no projection, and embeds are the pooled state. */
+  projectionDim: number | undefined;
   projectionActivation: ActivationKind;
 }
+/** The grid of windows is computed, not stored: a config alone decides how large it is. */
+const MOST_SPEC = 4096;
+const MOST_PAIRS = 2 ** 25;
+const MOST_STAGES = 8;
+const MOST_BLOCKS = 1024;
+
 export type Pair = [height: number, width: number];
 
 export function parseClapAudioConfig(json: Json): ClapAudioConfig {
-  const type = json.model_type;
-  if (type !== "clap" && type !== "clap_audio_model") throw new ConfigError("model_type", '"clap" or "clap_audio_model"', type);
-  const whole = type === "clap";
-  const audio = whole ? section(json, "audio_config") : json;
-  const projection = whole ? { projection_dim: audio.projection_dim, ...json } : json; // ClapModel's own key rules its towers
+  const { own: audio, larger } = towerConfig(json, { alone: ["clap_audio_model"], whole: "clap", section: "audio_config" });
+  const whole = json.model_type === "clap";
+  const projection = whole ? { projection_dim: audio.projection_dim, ...json } : larger ? audio : json; // ClapModel's own key rules its towers
   const depths = sizes(audio, "depths", [2, 2, 6, 2]);
   const config: ClapAudioConfig = {
-    specSize: size(audio, "spec_size", 256),
+    specSize: size(audio, "spec_size", 256, MOST_SPEC),
     melBins: size(audio, "num_mel_bins", 64),
     patchSize: pair(audio, "patch_size", 4),
     patchStride: pair(audio, "patch_stride", 4),
-    patchWidth: size(audio, "patch_embeds_hidden_size", 96),
+    patchWidth: widthOf(audio, "patch_embeds_hidden_size", 96),
     depths,
     heads: sizes(audio, "num_attention_heads", [4, 8, 16, 32]),
     windowSize: size(audio, "window_size", 8),
-    mlpRatio: number(audio, "mlp_ratio", 4),
+    mlpRatio: ratio(audio, "mlp_ratio", 4),
     activation: activationKind(audio, "hidden_act", "gelu"),
     qkvBias: flag(audio, "qkv_bias", true),
     patchNorm: flag(audio, "enable_patch_layer_norm", true),
@@ -94,6 +100,9 @@ export function checkGeometry(c: ClapAudioConfig, given: Json = clapAudioJson(c)
     throw new ConfigError("spec_size", `patch_stride · a multiple of ${halvings}, for ${depths.length} stages`, specSize);
   if (Math.min(...grid) < c.windowSize)
     throw new ConfigError("window_size", `at most ${Math.min(...grid)}, a side of the last stage's grid`, c.windowSize);
+  const [high, wide] = stageGrid(c, 0);
+  if (high * wide * c.windowSize ** 2 > MOST_PAIRS)
+    throw new ConfigError("window_size", `one in which ${high} × ${wide} tokens make at most ${MOST_PAIRS} pairs`, c.windowSize);
   if (grid[0] % foldRatio(c))
     throw new ConfigError("spec_size", `one whose last grid has a multiple of spec_size / num_mel_bins = ${foldRatio(c)} rows`, specSize);
 }
@@ -105,10 +114,10 @@ export const stageGrid = (c: ClapAudioConfig, stage: number): Pair =>
   c.patchStride.map((stride) => Math.floor(Math.floor(c.specSize / stride) / 2 ** stage)) as Pair;
 export const patchPadding = (c: ClapAudioConfig): Pair => c.patchSize.map((side, i) => (side - (c.patchStride[i] as number)) >> 1) as Pair;
 
-/** config.json of a ClapAudioModelWithProjection. */
+/** config.json of a ClapAudioModelWithProjection, or of a ClapAudioModel. */
 export function clapAudioJson(c: ClapAudioConfig): Json {
   return {
-    architectures: ["ClapAudioModelWithProjection"],
+    architectures: [c.projectionDim === undefined ? "ClapAudioModel" : "ClapAudioModelWithProjection"],
     model_type: "clap_audio_model",
     spec_size: c.specSize,
     num_mel_bins: c.melBins,
@@ -133,15 +142,20 @@ export function clapAudioJson(c: ClapAudioConfig): Json {
     enable_fusion: c.fusion,
     fusion_type: c.fusion ? "aff_2d" : null,
     aff_block_r: c.affRatio,
-    projection_dim: c.projectionDim,
-    projection_hidden_act: name(c.projectionActivation),
+    ...(c.projectionDim !== undefined && { projection_dim: c.projectionDim, projection_hidden_act: name(c.projectionActivation) }),
   };
 }
 
 function sizes(json: Json, key: string, fallback: number[]): number[] {
   const value = json[key] ?? fallback;
-  if (Array.isArray(value) && value.length && value.every((n) => Number.isInteger(n) && n >= 1)) return value;
-  throw new ConfigError(key, "a list of integers >= 1", value);
+  const fits = Array.isArray(value) && value.length && value.length <= MOST_STAGES;
+  if (fits && value.every((n) => Number.isInteger(n) && n >= 1 && n <= MOST_BLOCKS)) return value;
+  throw new ConfigError(key, `a list of up to ${MOST_STAGES} integers from 1 to ${MOST_BLOCKS}`, value);
+}
+function ratio(json: Json, key: string, fallback: number): number {
+  const value = number(json, key, fallback);
+  if (!(value > 0 && value <= 64)) throw new ConfigError(key, "above 0 and at most 64", value);
+  return value;
 }
 function pair(json: Json, key: string, fallback: number): Pair {
   const value = json[key] ?? fallback;

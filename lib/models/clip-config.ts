@@ -2,6 +2,7 @@
 import type { VitBlockConfig } from "../nn/vit-block.js";
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, id, type Json, number, section, size } from "./config.js";
+import { channelsOf, layersOf, pictureOf, towerConfig as towerSection, widthOf } from "./tower.js";
 
 interface ClipTowerConfig {
   hiddenSize: number;
@@ -35,18 +36,17 @@ export interface ClipConfig {
   logitScaleInit: number;
 }
 
-/** Of a CLIPVisionModel(WithProjection), or of a whole CLIPModel. */
+/**
+ * Of a CLIPVisionModel(WithProjection), of a whole CLIPModel, or of a larger model that sees through one, such as LLaVA. Without `architectures`
+ * it is not said whether there is a projection.
+ */
 export function parseClipVisionConfig(json: Json): ClipVisionConfig {
-  const c = tower(json, "clip_vision_model", "vision_config");
-  const imageSize = size(c, "image_size", 224);
-  const patchSize = size(c, "patch_size", 32);
-  if (patchSize > imageSize) throw new ConfigError("patch_size", `at most image_size ${imageSize}`, patchSize);
-  const plain = [json.architectures].flat().includes("CLIPVisionModel");
+  const { own: c, larger } = towerSection(json, { alone: ["clip_vision_model"], whole: "clip", section: "vision_config" });
+  const plain = larger || [json.architectures].flat().includes("CLIPVisionModel");
   return {
     ...towerConfig(c, { hiddenSize: 768, intermediateSize: 3072, heads: 12 }),
-    imageSize,
-    patchSize,
-    channels: size(c, "num_channels", 3),
+    ...pictureOf(c, 224, 32),
+    channels: channelsOf(c, "num_channels", 3),
     projectionDim: plain ? undefined : size(json, "projection_dim", 512),
   };
 }
@@ -112,11 +112,11 @@ function tower(json: Json, alone: string, inside: string): Json {
 }
 
 function towerConfig(c: Json, fallback: { hiddenSize: number; intermediateSize: number; heads: number }): ClipTowerConfig {
-  const hiddenSize = size(c, "hidden_size", fallback.hiddenSize);
+  const hiddenSize = widthOf(c, "hidden_size", fallback.hiddenSize);
   return {
     hiddenSize,
-    intermediateSize: size(c, "intermediate_size", fallback.intermediateSize),
-    layers: size(c, "num_hidden_layers", 12),
+    intermediateSize: widthOf(c, "intermediate_size", fallback.intermediateSize),
+    layers: layersOf(c, "num_hidden_layers", 12),
     heads: headsOf(c, "num_attention_heads", hiddenSize, fallback.heads),
     activation: activationKind(c, "hidden_act", "quick_gelu"),
     layerNormEps: number(c, "layer_norm_eps", 1e-5),

@@ -1,19 +1,19 @@
 // CLIP's image tower (arXiv 2103.00020) under the names of Hugging Face: from openai/clip-vit-* to ViT-bigG, with its projection or without.
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { Checkpoint } from "../io/checkpoint.js";
 import { Conv2d } from "../nn/conv.js";
 import { Embedding } from "../nn/embedding.js";
 import { Linear } from "../nn/linear.js";
-import { Module, matching } from "../nn/module.js";
+import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
 import { VitStack } from "../nn/vit-block.js";
-import { Weights } from "../nn/weights.js";
+import type { Weights } from "../nn/weights.js";
 import { add } from "../ops/index.js";
 import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
-import { type Json, readConfig, storedDType } from "./config.js";
+import type { Json } from "./config.js";
 import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
+import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 
 class ClipVisionEmbeddings extends Module {
   classEmbedding: Tensor; // (C)
@@ -55,8 +55,8 @@ class ClipVisionTransformer extends Module {
   }
 }
 
-/** Weights of a CLIPModel that are not the image tower's; old checkpoints keep the position ids too. */
-const OTHERS = /(^|\.)(text_model|text_projection|logit_scale|position_ids)(\.|$)/;
+const TOWER = "vision_model";
+const ANCHOR = "embeddings.class_embedding";
 
 export class ClipVisionModel extends Module implements Encoder {
   visionModel: ClipVisionTransformer;
@@ -65,27 +65,34 @@ export class ClipVisionModel extends Module implements Encoder {
   readonly kind = "clip-vision";
   readonly modality = "image";
   readonly classTokens = 1;
+  readonly leftover: readonly string[];
   readonly #dtype: "f32" | "bf16";
 
-  constructor(at: Weights, config: ClipVisionConfig) {
+  /** `prefix`: where the tower's names begin. The projection stands beside it. */
+  constructor(at: Weights, config: ClipVisionConfig, prefix = TOWER) {
     super();
     const { hiddenSize, projectionDim } = config;
     this.config = config;
     this.#dtype = at.dtype;
-    this.visionModel = new ClipVisionTransformer(at.at("vision_model"), config);
+    this.visionModel = new ClipVisionTransformer(at.at(prefix), config);
     const init = { normal: hiddenSize ** -0.5 };
+    const beside = projectionOf(prefix);
     this.visualProjection =
-      projectionDim === undefined ? undefined : new Linear(at.at("visual_projection"), hiddenSize, projectionDim, { bias: false, init });
-    at.finish((name) => OTHERS.test(name));
+      projectionDim === undefined ? undefined : new Linear(at.at(beside), hiddenSize, projectionDim, { bias: false, init });
+    const parts: [Module, string][] = [[this.visionModel, prefix]];
+    if (this.visualProjection) parts.push([this.visualProjection, beside]);
+    this.leftover = leftover(at.checkpoint, parts, join(prefix, "encoder"));
   }
 
-  /** From a folder in Hugging Face layout, of this tower or of both. Frozen, in the dtype of the checkpoint, unless told otherwise. */
-  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ClipVisionModel {
-    const json = readConfig(folder);
-    using checkpoint = Checkpoint.open(folder);
-    const config = parseClipVisionConfig(json);
-    if (json.architectures === undefined && !checkpoint.has("visual_projection.weight")) config.projectionDim = undefined;
-    return new ClipVisionModel(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable }), config);
+  /** From a folder of this tower, of both, or of a larger model around it. Frozen, in the dtype of the checkpoint, unless told otherwise. */
+  static fromPretrained(folder: string, loading: EncoderLoading): ClipVisionModel {
+    return fromFolder(folder, loading, (at, json, checkpoint) => {
+      const config = parseClipVisionConfig(json);
+      const prefix = prefixOf(checkpoint, ANCHOR) ?? TOWER;
+      const said = json.architectures !== undefined;
+      if (!said && !checkpoint.has(join(projectionOf(prefix), "weight"))) config.projectionDim = undefined;
+      return new ClipVisionModel(at, config, prefix);
+    });
   }
 
   get device() {
@@ -117,4 +124,9 @@ export class ClipVisionModel extends Module implements Encoder {
     const name = this.visualProjection ? "CLIPVisionModelWithProjection" : "CLIPVisionModel";
     return { architectures: [name], ...clipVisionJson(this.config) };
   }
+}
+
+/** Beside the tower's own prefix, wherever that is. */
+function projectionOf(prefix: string): string {
+  return join(outside(prefix, TOWER) ?? "", "visual_projection");
 }

@@ -5,7 +5,10 @@ import type { Modality } from "../media/part.js";
 import type { Module } from "../nn/module.js";
 
 export interface EncoderOutput {
-  /** (N,S,d): hidden state number `layer` (as Hugging Face counts: 0 the embedding, -1 the last), class token first where there is one. */
+  /**
+   * (N,S,d): hidden state number `layer`, as Hugging Face counts: 0 the embedding, -2 what the last block reads. -1 is what it calls
+   * last_hidden_state: after the final norm where the model has one over all tokens (SigLIP, DINOv2, VideoMAE, CLAP). Class token first where there is one.
+   */
   hidden: Tensor;
   /** (N,e): the embedding that is compared with text, after the projection, not normalised. */
   embeds: Tensor;
@@ -28,7 +31,7 @@ export interface EncoderLoading {
 }
 
 export interface Encoder extends Module {
-  readonly kind: "clip-vision" | "vi-clip" | "clap-audio" | "imu2clip";
+  readonly kind: "clip-vision" | "siglip-vision" | "dinov2" | "video-mae" | "vi-clip" | "clap-audio" | "imu2clip";
   readonly modality: Modality;
   /** d: of hidden and pooled. */
   readonly width: number;
@@ -38,6 +41,8 @@ export interface Encoder extends Module {
   readonly classTokens: number;
   readonly device: Device;
   readonly dtype: "f32" | "bf16";
+  /** Names of the checkpoint that this encoder has no place for: a text tower, the language model around it. Empty for fresh weights. */
+  readonly leftover: readonly string[];
   /** x as the modality's processor makes it. */
   forward(x: Tensor, options?: EncoderOptions): EncoderOutput;
   /** config.json of a folder that holds this encoder alone. */

@@ -2,17 +2,17 @@
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { Checkpoint } from "../io/checkpoint.js";
 import { Conv1d } from "../nn/conv.js";
 import { GRU } from "../nn/gru.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
 import { GroupNorm } from "../nn/norm.js";
-import { Weights } from "../nn/weights.js";
+import type { Weights } from "../nn/weights.js";
 import { maxPool1d, sliceCopy, transposeCopy } from "../ops/index.js";
-import { ConfigError, flag, type Json, number, readConfig, size } from "./config.js";
+import { ConfigError, flag, type Json, number, size } from "./config.js";
 import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
 import { encoderInput } from "./patches.js";
+import { fromFolder, widthOf } from "./tower.js";
 
 const KERNELS = [10, 5, 5];
 const DILATION = 2;
@@ -20,6 +20,8 @@ const POOL = 3;
 /** Accelerometer and gyroscope are normalised apart; then groups of the convolutions' channels. */
 const SENSORS = 2;
 const GROUPS = 4;
+/** More than an hour at 1 kHz. */
+const MOST_SAMPLES = 2 ** 22;
 
 export interface Imu2ClipConfig {
   channels: number;
@@ -41,8 +43,8 @@ export interface Imu2ClipConfig {
 export function parseImu2ClipConfig(json: Json): Imu2ClipConfig {
   if (json.model_type !== "imu2clip") throw new ConfigError("model_type", "imu2clip", json.model_type);
   const channels = size(json, "channels", 6);
-  const width = size(json, "width", 32);
-  const windowSamples = size(json, "window_samples", 1000);
+  const width = widthOf(json, "width", 32);
+  const windowSamples = size(json, "window_samples", 1000, MOST_SAMPLES);
   if (channels % SENSORS) throw new ConfigError("channels", `a multiple of ${SENSORS}`, channels);
   if (width % GROUPS) throw new ConfigError("width", `a multiple of ${GROUPS}`, width);
   if (steps(windowSamples) < 1)
@@ -50,7 +52,7 @@ export function parseImu2ClipConfig(json: Json): Imu2ClipConfig {
   return {
     channels,
     width,
-    hidden: size(json, "hidden", 512),
+    hidden: widthOf(json, "hidden", 512),
     windowSamples,
     samplingRate: number(json, "sampling_rate", 200),
     batchFirstQuirk: flag(json, "batch_first_quirk", true),
@@ -87,6 +89,7 @@ export class Imu2ClipModel extends Module implements Encoder {
   readonly kind = "imu2clip";
   readonly modality = "imu";
   readonly classTokens = 0;
+  readonly leftover: readonly string[] = [];
   /** A GRU computes in nothing else here. */
   readonly dtype = "f32";
 
@@ -102,9 +105,8 @@ export class Imu2ClipModel extends Module implements Encoder {
     at.finish();
   }
 
-  static fromPretrained(folder: string, { device, trainable = false }: EncoderLoading): Imu2ClipModel {
-    using checkpoint = Checkpoint.open(folder);
-    return new Imu2ClipModel(Weights.from(checkpoint, { device, dtype: "f32", trainable }), parseImu2ClipConfig(readConfig(folder)));
+  static fromPretrained(folder: string, loading: EncoderLoading): Imu2ClipModel {
+    return fromFolder(folder, { ...loading, dtype: "f32" }, (at, json) => new Imu2ClipModel(at, parseImu2ClipConfig(json)));
   }
 
   get device() {

@@ -2,15 +2,15 @@
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { Checkpoint } from "../io/checkpoint.js";
-import { Module, matching } from "../nn/module.js";
+import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
 import { VitStack } from "../nn/vit-block.js";
-import { fanIn, Weights, zeros } from "../nn/weights.js";
+import { fanIn, type Weights, zeros } from "../nn/weights.js";
 import { type ActivationKind, add, conv2d, gatherRows, linear, meanPool, transposeCopy } from "../ops/index.js";
-import { activationKind, activationName, ConfigError, headsOf, type Json, number, readConfig, size, storedDType } from "./config.js";
+import { activationKind, activationName, ConfigError, headsOf, type Json, number, size } from "./config.js";
 import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
+import { fromFolder, layersOf, leftover, pictureOf, prefixOf, widthOf } from "./tower.js";
 
 export interface ViClipConfig {
   imageSize: number;
@@ -28,23 +28,21 @@ export interface ViClipConfig {
 
 export function parseViClipConfig(json: Json): ViClipConfig {
   if (json.model_type !== "viclip") throw new ConfigError("model_type", "viclip", json.model_type);
-  const width = size(json, "width");
-  const imageSize = size(json, "image_size");
-  const patchSize = size(json, "patch_size");
-  if (patchSize > imageSize) throw new ConfigError("patch_size", `at most image_size ${imageSize}`, patchSize);
+  const width = widthOf(json, "width");
   return {
-    imageSize,
-    patchSize,
+    ...pictureOf(json),
     width,
-    layers: size(json, "layers"),
+    layers: layersOf(json, "layers"),
     heads: headsOf(json, "heads", width),
-    intermediateSize: size(json, "intermediate_size", 4 * width),
+    intermediateSize: widthOf(json, "intermediate_size", 4 * width),
     activation: activationKind(json, "hidden_act", "quick_gelu"),
     layerNormEps: number(json, "layer_norm_eps", 1e-5),
     outputDim: size(json, "output_dim"),
-    frames: size(json, "num_frames", 8),
+    frames: widthOf(json, "num_frames", 8),
   };
 }
+
+const ANCHOR = "temporal_positional_embedding";
 
 /** The names are the original checkpoint's; the convolution over (1,p,p) is one over each frame. */
 export class ViClipModel extends Module implements Encoder {
@@ -60,6 +58,7 @@ export class ViClipModel extends Module implements Encoder {
   readonly kind = "vi-clip";
   readonly modality = "video";
   readonly classTokens = 1;
+  readonly leftover: readonly string[];
   readonly #dtype: "f32" | "bf16";
 
   constructor(at: Weights, config: ViClipConfig) {
@@ -77,18 +76,20 @@ export class ViClipModel extends Module implements Encoder {
     this.transformer = new VitStack(at.at("transformer"), "openai", { width, heads, hidden, activation, eps, layers });
     this.lnPost = new LayerNorm(at.at("ln_post"), width, eps);
     this.proj = at.parameter("proj", [width, config.outputDim], normal);
-    at.finish();
+    this.leftover = leftover(at.checkpoint, [[this, at.prefix]], join(at.prefix, "transformer"));
   }
 
   protected override stateName(field: string): string {
     return field === "conv" ? "conv1.weight" : super.stateName(field);
   }
 
-  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ViClipModel {
-    const json = readConfig(folder);
-    using checkpoint = Checkpoint.open(folder);
-    const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });
-    return new ViClipModel(at, parseViClipConfig(json));
+  /** From a folder of this tower, or of both. Frozen, in the dtype of the checkpoint, unless told otherwise. */
+  static fromPretrained(folder: string, loading: EncoderLoading): ViClipModel {
+    return fromFolder(
+      folder,
+      loading,
+      (at, json, checkpoint) => new ViClipModel(at.at(prefixOf(checkpoint, ANCHOR) ?? ""), parseViClipConfig(json)),
+    );
   }
 
   get device() {

@@ -28,10 +28,18 @@ class Windows {
   /** Undefined where the tokens stand right already. */
   readonly into: BatchIndex | undefined;
   readonly back: BatchIndex | undefined;
-  readonly #relative: Tensor; // (area²) i32
-  readonly #mask: Tensor | undefined; // (count,H,area,area) f32
+  /** On the device once they are needed: a model that fails to load leaves nothing there. */
+  #relative: Tensor | undefined; // (area²) i32
+  #mask: Tensor | undefined; // (count,H,area,area) f32
+  readonly #hidden: Float32Array | undefined; // (count,area,area)
+  readonly #window: number;
 
-  constructor(device: Device, [height, width]: Grid, window: number, shift: number, heads: number) {
+  constructor(
+    private readonly device: Device,
+    [height, width]: Grid,
+    window: number,
+    shift: number,
+  ) {
     const { count, into, back, mask, identity } = windowPlan(height, width, window, shift);
     const area = window * window;
     this.count = count;
@@ -40,22 +48,26 @@ class Windows {
       this.into = new BatchIndex(device, into, height * width);
       this.back = new BatchIndex(device, back, count * area);
     }
-    this.#relative = keep(Tensor.from(relativePositions(window), [area * area], { device }));
-    this.#mask = mask && keep(Tensor.from(overHeads(mask, count, heads), [count, heads, area, area], { device }));
+    this.#window = window;
+    this.#hidden = mask;
   }
 
   /** (count or 1,H,area,area) f32 from the table (rows,H). */
   bias(table: Tensor): Tensor {
+    const { area, count, device } = this;
     const heads = table.shape[1] as number;
+    this.#relative ??= keep(Tensor.from(relativePositions(this.#window), [area * area], { device }));
+    if (this.#hidden) this.#mask ??= keep(Tensor.from(overHeads(this.#hidden, count, heads), [count, heads, area, area], { device }));
     const rows = gatherRows(table.dtype === "f32" ? table : cast(table, "f32"), this.#relative);
-    const bias = transposeCopy(rows, 0, 1).reshape([heads, this.area, this.area]);
-    return this.#mask ? add(this.#mask, bias) : bias.reshape([1, heads, this.area, this.area]);
+    const bias = transposeCopy(rows, 0, 1).reshape([heads, area, area]);
+    return this.#mask ? add(this.#mask, bias) : bias.reshape([1, heads, area, area]);
   }
   dispose(): void {
     this.into?.dispose();
     this.back?.dispose();
-    this.#relative.dispose();
+    this.#relative?.dispose();
     this.#mask?.dispose();
+    this.#relative = this.#mask = undefined;
   }
 }
 
@@ -190,10 +202,10 @@ export class SwinStage extends Module {
     const { width, depth, heads, grid, window } = options;
     this.blocks = Array.from({ length: depth }, (_, i) => new SwinBlock(at.at("blocks").at(i), width, heads, options));
     this.downsample = options.downsample ? new PatchMerging(at.at("downsample"), width, grid) : undefined;
-    this.#plain = new Windows(at.device, grid, window, 0, heads);
+    this.#plain = new Windows(at.device, grid, window, 0);
     // One window over the whole grid has nothing to be shifted against.
     const shifts = depth > 1 && Math.min(...grid) > window && window > 1;
-    this.#shifted = shifts ? new Windows(at.device, grid, window, window >> 1, heads) : undefined;
+    this.#shifted = shifts ? new Windows(at.device, grid, window, window >> 1) : undefined;
   }
 
   /** x (N,L,C) → (N,L,C), or (N,L/4,2C) with patch merging. `run` may recompute a block in backward instead of keeping what it made. */

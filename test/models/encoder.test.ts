@@ -7,13 +7,18 @@ import * as assert from "uvu/assert";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { saveModel } from "../../lib/io/model-folder.js";
+import { saveSafetensors } from "../../lib/io/safetensors.js";
 import { AutoEncoder } from "../../lib/models/auto-encoder.js";
 import { ConfigError, readConfig } from "../../lib/models/config.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { StateError } from "../../lib/nn/module.js";
 import { Case, caseNames, cpu, largest } from "../case.js";
 
 const KINDS = [
   ["clip-vision", "image", /^clip-vision/],
+  ["siglip-vision", "image", /^siglip/],
+  ["dinov2", "image", /^dinov2/],
+  ["video-mae", "video", /^videomae/],
   ["vi-clip", "video", /^viclip/],
   ["clap-audio", "audio", /^clap/],
   ["imu2clip", "imu", /^imu2clip/],
@@ -32,14 +37,14 @@ for (const [kind, modality, pattern] of KINDS)
   for (const name of caseNames(pattern))
     test(`${name} is a ${kind}, and stays one when saved`, async () => {
       const { folder } = new Case(name);
-      using encoder = AutoEncoder.fromPretrained(folder, { device: cpu });
+      using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
       assert.equal([encoder.kind, encoder.modality, encoder.dtype], [kind, modality, "f32"]);
       assert.is(encoder.device, cpu);
       assert.equal(encoder.trainable(), []);
       await withFolder(async (to) => {
         await saveModel(to, encoder, encoder.configJson());
         assert.equal((await readdir(to)).sort(), ["config.json", "model.safetensors"]);
-        using again = AutoEncoder.fromPretrained(to, { device: cpu });
+        using again = await AutoEncoder.fromPretrained(to, { device: cpu });
         assert.equal(
           [again.kind, again.width, again.embedDim, again.classTokens],
           [kind, encoder.width, encoder.embedDim, encoder.classTokens],
@@ -53,11 +58,11 @@ for (const [kind, modality, pattern] of KINDS)
 
 test("saved in bf16 it takes half the room, says so, and is off by a bf16 rounding", async () => {
   const { folder } = new Case(caseNames(/^clip-vision/)[0] as string);
-  using encoder = AutoEncoder.fromPretrained(folder, { device: cpu });
+  using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
   await withFolder(async (to) => {
     await saveModel(to, encoder, encoder.configJson(), { dtype: "bf16" });
     assert.is(readConfig(to).dtype, "bfloat16");
-    using again = AutoEncoder.fromPretrained(to, { device: cpu });
+    using again = await AutoEncoder.fromPretrained(to, { device: cpu });
     assert.is(again.dtype, "bf16");
     const read = new Map(again.namedParameters());
     for (const [key, tensor] of encoder.namedParameters()) {
@@ -72,18 +77,18 @@ test("saved in bf16 it takes half the room, says so, and is off by a bf16 roundi
 
 test("saving over a sharded model leaves no index that would lead readers to the old weights", async () => {
   const { folder } = new Case(caseNames(/^imu2clip/)[0] as string);
-  using encoder = AutoEncoder.fromPretrained(folder, { device: cpu });
+  using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
   await withFolder(async (to) => {
     await writeFile(join(to, "model.safetensors.index.json"), '{"weight_map":{}}');
     await saveModel(to, encoder, encoder.configJson());
-    using again = AutoEncoder.fromPretrained(to, { device: cpu });
+    using again = await AutoEncoder.fromPretrained(to, { device: cpu });
     assert.is(again.kind, "imu2clip");
   });
 });
 
 test("a folder that cannot be written stays as it was, without temporary files", async () => {
   const { folder } = new Case(caseNames(/^imu2clip/)[0] as string);
-  using encoder = AutoEncoder.fromPretrained(folder, { device: cpu });
+  using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
   await withFolder(async (to) => {
     await mkdir(join(to, "model.safetensors")); // a folder stands where the file is to go
     await writeFile(join(to, "config.json"), "as before");
@@ -111,26 +116,141 @@ test("a quantised model is not saved without its weights", async () => {
   });
 });
 
+/** What the promise is rejected with; undefined when it is not. */
+async function rejection(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(
+    () => undefined,
+    (e: unknown) => e,
+  );
+}
+
 test("a folder of something else is refused by name", async () => {
   const { folder } = new Case(caseNames(/^llama2$/)[0] as string);
-  assert.throws(
-    () => AutoEncoder.fromPretrained(folder, { device: cpu }),
-    (e: unknown) => e instanceof ConfigError && e.key === "model_type" && e.message.includes("imu2clip"),
-  );
+  const error = await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }));
+  assert.ok(error instanceof ConfigError && error.key === "model_type" && error.message.includes("imu2clip"), String(error));
   await withFolder(async (to) => {
-    for (const text of ['{"model_type":"toString"}', '{"model_type":null}', "{}", "[]", "null", "{", ""]) {
+    for (const text of ['{"model_type":"toString"}', '{"model_type":null}', '{"vision_config":null}', "{}", "[]", "null", "{", ""]) {
       await writeFile(join(to, "config.json"), text);
-      assert.throws(
-        () => AutoEncoder.fromPretrained(to, { device: cpu }),
-        (e: unknown) => e instanceof ConfigError,
-        text,
-      );
+      assert.instance(await rejection(AutoEncoder.fromPretrained(to, { device: cpu })), ConfigError, text);
     }
-    assert.throws(
-      () => AutoEncoder.fromPretrained(join(to, "nowhere"), { device: cpu }),
-      (e: unknown) => e instanceof ConfigError && e.message.includes("nowhere"),
-    );
   });
+});
+
+test("LLaVA's own checkpoints, which leave their tower out, say where it is", async () => {
+  await withFolder(async (to) => {
+    await writeFile(join(to, "config.json"), '{"model_type":"llava_llama","mm_vision_tower":"openai/clip-vit-large-patch14-336"}');
+    const error = await rejection(AutoEncoder.fromPretrained(to, { device: cpu }));
+    assert.ok(error instanceof ConfigError && /openai\/clip-vit-large-patch14-336/.test(error.message), String(error));
+  });
+});
+
+test("an aborted load rejects with its reason and leaves nothing", async () => {
+  const { folder } = new Case(caseNames(/^clip-vision/)[0] as string);
+  const reason = new Error("enough");
+  assert.is(await rejection(AutoEncoder.fromPretrained(folder, { device: cpu, signal: AbortSignal.abort(reason) })), reason);
+  const controller = new AbortController();
+  const loading = AutoEncoder.fromPretrained(folder, { device: cpu, signal: controller.signal });
+  controller.abort(reason);
+  assert.is(await rejection(loading), reason);
+});
+
+test("devices by name; a device or a dtype that there is not is refused", async () => {
+  const { folder } = new Case(caseNames(/^imu2clip/)[0] as string);
+  using encoder = await AutoEncoder.fromPretrained(folder, { device: "cpu" });
+  assert.is(encoder.kind, "imu2clip");
+  const refused = async (options: object) => ((await rejection(AutoEncoder.fromPretrained(folder, options))) as { code?: string }).code;
+  assert.is(await refused({ device: "abacus" }), "E_DEVICE");
+  assert.is(await refused({ device: cpu, dtype: "f16" }), "E_DTYPE");
+});
+
+/** One encoder's folder with its weights under other names, beside others' weights. */
+async function inside(
+  name: string,
+  config: (own: Record<string, unknown>) => Record<string, unknown>,
+  rename: (name: string) => string,
+  use: (folder: string) => Promise<void>,
+): Promise<void> {
+  const c = new Case(name);
+  using checkpoint = Checkpoint.open(c.folder);
+  using stranger = Tensor.zeros([2], { device: cpu });
+  const tensors = [...checkpoint.names()].map((key) => [rename(key), checkpoint.load(key, cpu)] as const);
+  await withFolder(async (folder) => {
+    await saveSafetensors(join(folder, "model.safetensors"), [...tensors, ["language_model.norm.weight", stranger]]);
+    await writeFile(join(folder, "config.json"), JSON.stringify(config(c.json())));
+    await use(folder);
+  });
+  for (const [, tensor] of tensors) tensor.dispose();
+}
+
+const LLAVA = (own: Record<string, unknown>) => ({
+  architectures: ["LlavaForConditionalGeneration"],
+  model_type: "llava",
+  vision_config: own.vision_config ?? own,
+});
+const INSIDE = [
+  [/^clip-vision/, "model.vision_tower.vision_tower."],
+  [/^clip-vision/, "vision_tower."],
+  [/^siglip/, "model.vision_tower."],
+  [/^dinov2/, "model.vision_tower."],
+  [/^videomae/, "video_tower.videomae."],
+] as const;
+for (const [pattern, prefix] of INSIDE)
+  for (const name of caseNames(pattern))
+    test(`${name} is found at ${prefix}, and what is left over is told`, async () => {
+      const { folder } = new Case(name);
+      using alone = await AutoEncoder.fromPretrained(folder, { device: cpu });
+      await inside(
+        name,
+        LLAVA,
+        (key) => prefix + key,
+        async (larger) => {
+          using tower = await AutoEncoder.fromPretrained(larger, { device: cpu });
+          assert.is(tower.kind, alone.kind);
+          const left = [...alone.leftover.map((key) => prefix + key), "language_model.norm.weight"];
+          assert.equal(tower.leftover.filter((key) => !/visual_projection/.test(key)).sort(), left.sort());
+          const own = new Map(alone.namedParameters());
+          for (const [key, tensor] of tower.namedParameters()) assert.equal(await tensor.bytes(), await own.get(key)!.bytes(), key);
+        },
+      );
+    });
+
+test("two towers in one checkpoint are refused, by name", async () => {
+  const name = caseNames(/^dinov2$/)[0] as string;
+  const c = new Case(name);
+  using checkpoint = Checkpoint.open(c.folder);
+  const tensors = [...checkpoint.names()].map((key) => [key, checkpoint.load(key, cpu)] as const);
+  await withFolder(async (folder) => {
+    await saveSafetensors(join(folder, "model.safetensors"), [...tensors, ...tensors.map(([key, t]) => [`teacher.${key}`, t] as const)]);
+    await writeFile(join(folder, "config.json"), JSON.stringify(c.json()));
+    const error = await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }));
+    assert.ok(error instanceof StateError && error.message.includes("teacher.embeddings.cls_token"), String(error));
+  });
+  for (const [, tensor] of tensors) tensor.dispose();
+});
+
+test("a missing tensor is named; one too many among the blocks is refused", async () => {
+  for (const [, , pattern] of KINDS) {
+    const c = new Case(caseNames(pattern)[0] as string);
+    using encoder = await AutoEncoder.fromPretrained(c.folder, { device: cpu });
+    const tensors = [...encoder.namedParameters()];
+    const [gone] = tensors[Math.floor(tensors.length / 2)]!;
+    const block = tensors.findLast(([key]) => /(layers?|resblocks)\.\d+\./.test(key))?.[0];
+    await withFolder(async (folder) => {
+      const file = join(folder, "model.safetensors");
+      await writeFile(join(folder, "config.json"), JSON.stringify(encoder.configJson()));
+      await saveSafetensors(
+        file,
+        tensors.filter(([key]) => key !== gone),
+      );
+      const missing = (await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }))) as Error;
+      assert.match(missing?.message ?? "loaded", gone);
+      if (!block) return;
+      const extra = block.replace(/\.\d+\./, ".77.");
+      await saveSafetensors(file, [...tensors, [extra, tensors[0]![1]]]);
+      const error = await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }));
+      assert.ok(error instanceof StateError && error.message.includes(extra), String(error));
+    });
+  }
 });
 
 test("after all that no tensor is left", async () => {

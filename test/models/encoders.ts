@@ -3,11 +3,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
+import { backward } from "../../lib/core/autograd.js";
+import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { saveModel } from "../../lib/io/model-folder.js";
+import type { Encoder } from "../../lib/models/encoder.js";
 import type { Module } from "../../lib/nn/module.js";
-import { add, concat, linear } from "../../lib/ops/index.js";
-import { cpu, near } from "../case.js";
+import { add, concat, linear, mul, sum } from "../../lib/ops/index.js";
+import { type Case, cpu, near } from "../case.js";
 import { checkGradients, random } from "../harness.js";
 
 /** Uniform in [-1, 1) on the device. */
@@ -111,6 +114,44 @@ export async function parameterGradients(
     seed,
   );
   for (const place of places.values()) disposeAll(place);
+}
+
+/** The case's hidden states, its last one, and what was pooled, where it has them, from `prefix`.pixel_values. */
+export async function everyState(c: Case, model: Encoder, prefix: string): Promise<void> {
+  using x = c.tensor(`${prefix}.pixel_values`);
+  const keys = c.names(`${prefix}.hidden_states.`);
+  assert.ok(keys.length, `${c.name} has no hidden states`);
+  for (const key of keys) {
+    const out = model.forward(x, { layer: Number(key.split(".").at(-1)) });
+    await c.close(key, out.hidden);
+    disposeAll(out);
+  }
+  const out = model.forward(x);
+  await c.close(`${prefix}.last_hidden_state`, out.hidden);
+  if (c.has(`${prefix}.pooler_output`)) await c.close(`${prefix}.pooler_output`, out.pooled);
+  if (c.has(`${prefix}.image_embeds`)) await c.close(`${prefix}.image_embeds`, out.embeds);
+  assert.equal([out.hidden.shape[2], out.pooled.shape], [model.width, [x.shape[0], model.width]]);
+  assert.equal(out.embeds.shape, [x.shape[0], model.embedDim]);
+  assert.not(out.hidden.requiresGrad && !model.trainable().length);
+  disposeAll(out);
+}
+
+/** Backward from the case's scalar, Σ in.probe · last_hidden_state; each gradient that the case has. */
+export async function trainedOnce(c: Case, model: Encoder): Promise<void> {
+  using x = c.tensor("out.pixel_values");
+  using probe = c.tensor("in.probe");
+  const out = model.forward(x);
+  const loss = scope(() => sum(mul(out.hidden, probe)));
+  backward(loss);
+  const own = new Map(model.namedParameters());
+  const keys = c.names("grad.");
+  assert.equal(
+    keys.map((key) => key.slice("grad.".length)),
+    [...own.keys()].filter((name) => own.get(name)!.grad).sort(),
+  );
+  for (const key of keys) await c.close(key, own.get(key.slice("grad.".length))!.grad!);
+  for (const p of own.values()) p.grad?.dispose();
+  disposeAll(out, { loss });
 }
 
 /** Runs it twice: the first run may leave what every later one finds, such as thread buffers. */

@@ -43,10 +43,10 @@ for (const recipe of ENCODERS) {
     towers.dispose();
   });
 
-  test(`${recipe.name} is a folder like any other`, () => {
+  test(`${recipe.name} is a folder like any other`, async () => {
     const folder = join(tiny, recipe.name);
-    AutoEncoder.fromPretrained(folder, { device: cpu }).dispose();
-    assert.ok(AutoProcessor.fromPretrained(folder));
+    (await AutoEncoder.fromPretrained(folder, { device: cpu })).dispose();
+    assert.ok(await AutoProcessor.fromPretrained(folder));
   });
 }
 

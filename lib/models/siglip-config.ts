@@ -1,0 +1,60 @@
+// config.json of SigLIP's and SigLIP 2's image tower at a fixed resolution. Missing keys have transformers' defaults.
+import type { ActivationKind } from "../ops/index.js";
+import { activationKind, activationName, ConfigError, flag, headsOf, type Json, number } from "./config.js";
+import { channelsOf, layersOf, pictureOf, towerConfig, widthOf } from "./tower.js";
+
+export interface SiglipVisionConfig {
+  hiddenSize: number;
+  intermediateSize: number;
+  layers: number;
+  heads: number;
+  activation: ActivationKind;
+  layerNormEps: number;
+  imageSize: number;
+  patchSize: number;
+  channels: number;
+  /** The head that pools by attention. Language models' towers (PaliGemma, Gemma 3) come without. */
+  head: boolean;
+}
+
+/** Of a SiglipVisionModel, of a whole SiglipModel, or of a larger model that sees through one. */
+export function parseSiglipVisionConfig(json: Json): SiglipVisionConfig {
+  for (const type of [json.model_type, (json.vision_config as Json | undefined)?.model_type])
+    if (typeof type === "string" && type.startsWith("siglip2"))
+      throw new ConfigError(
+        "model_type",
+        "siglip or siglip_vision_model",
+        type,
+        "NaFlex towers, which take pictures of any shape, are not read here: take a SigLIP 2 of one resolution, such as siglip2-base-patch16-256",
+      );
+  const { own: c, larger } = towerConfig(json, { alone: ["siglip_vision_model"], whole: "siglip", section: "vision_config" });
+  const hiddenSize = widthOf(c, "hidden_size", 768);
+  return {
+    hiddenSize,
+    intermediateSize: widthOf(c, "intermediate_size", 3072),
+    layers: layersOf(c, "num_hidden_layers", 12),
+    heads: headsOf(c, "num_attention_heads", hiddenSize, 12),
+    activation: activationKind(c, "hidden_act", "gelu_pytorch_tanh"),
+    layerNormEps: number(c, "layer_norm_eps", 1e-6),
+    ...pictureOf(c, 224, 16),
+    channels: channelsOf(c, "num_channels", 3),
+    head: flag(c, "vision_use_head", !larger),
+  };
+}
+
+export function siglipVisionJson(c: SiglipVisionConfig): Json {
+  return {
+    architectures: ["SiglipVisionModel"],
+    model_type: "siglip_vision_model",
+    hidden_size: c.hiddenSize,
+    intermediate_size: c.intermediateSize,
+    num_hidden_layers: c.layers,
+    num_attention_heads: c.heads,
+    hidden_act: activationName(c.activation),
+    layer_norm_eps: c.layerNormEps,
+    image_size: c.imageSize,
+    patch_size: c.patchSize,
+    num_channels: c.channels,
+    ...(!c.head && { vision_use_head: false }),
+  };
+}

@@ -1,0 +1,128 @@
+// A tower inside of a checkpoint that holds more: where its names begin, which part of config.json is its own, and what it leaves over.
+import type { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import { describe, type Module, StateError } from "../nn/module.js";
+import { QuantizedLinear } from "../nn/quantized-linear.js";
+import { Weights } from "../nn/weights.js";
+import { ConfigError, type Json, readConfig, size, storedDType } from "./config.js";
+import type { EncoderLoading } from "./encoder.js";
+
+/** More than any encoder has; what is larger is a mistake or an attack, and is refused before anything is made of it. */
+const MOST = { layers: 1024, width: 2 ** 16, side: 2 ** 14, channels: 64 };
+
+export const layersOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.layers);
+export const widthOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.width);
+export const channelsOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.channels);
+
+/** Side of the square pictures and of their patches. */
+export function pictureOf(json: Json, imageSize?: number, patchSize?: number): { imageSize: number; patchSize: number } {
+  const image = sideOf(json, "image_size", imageSize);
+  const patch = sideOf(json, "patch_size", patchSize);
+  if (patch > image) throw new ConfigError("patch_size", `at most image_size ${image}`, patch);
+  return { imageSize: image, patchSize: patch };
+}
+
+/** A number, or a pair of equal ones: towers are square here, as their position tables are. */
+export function sideOf(json: Json, key: string, fallback?: number): number {
+  const value = json[key];
+  if (!Array.isArray(value)) return size(json, key, fallback, MOST.side);
+  if (value.length !== 2 || value[0] !== value[1]) throw new ConfigError(key, "one number, or two that are equal", value);
+  return size({ [key]: value[0] }, key, undefined, MOST.side);
+}
+
+export interface TowerKind {
+  /** model_type of the tower by itself, such as clip_vision_model. */
+  alone: readonly string[];
+  /** … of the model that pairs it with a text tower, such as clip. */
+  whole?: string;
+  /** Where that one, and larger models such as LLaVA, keep the tower's configuration. */
+  section: "vision_config" | "audio_config";
+}
+
+/** The tower's own configuration: json itself, or the section of a larger model's. */
+export function towerConfig(json: Json, { alone, whole, section }: TowerKind): { own: Json; larger: boolean } {
+  const type = json.model_type;
+  if (alone.includes(String(type))) return { own: json, larger: false };
+  const inside = json[section];
+  const object = typeof inside === "object" && inside !== null && !Array.isArray(inside);
+  if (type === whole && whole !== undefined) {
+    if (!object) throw new ConfigError(section, "an object", inside);
+    return { own: inside as Json, larger: false };
+  }
+  if (object && alone.includes(String((inside as Json).model_type))) return { own: inside as Json, larger: true };
+  throw new ConfigError("model_type", [whole, ...alone].filter(Boolean).join(" or "), type);
+}
+
+/**
+ * What comes before `anchor` in the one name of the checkpoint that ends so ("" where nothing does): a tower's names begin there. Undefined
+ * without such a name. Two of them are two towers, and which is meant nobody can tell.
+ */
+export function prefixOf(checkpoint: Checkpoint, anchor: string): string | undefined {
+  const found = [...checkpoint.names()].filter((name) => name === anchor || name.endsWith(`.${anchor}`));
+  if (found.length > 1) throw new StateError(`one tower with "${anchor}" in ${checkpoint.path}`, describe([], found));
+  return found[0]?.slice(0, -anchor.length - 1);
+}
+
+/**
+ * The names of a checkpoint that no `part` (a module, and where its names begin) has taken. Buffers that follow from the configuration, such as
+ * position ids, are nobody's loss. Throws where one is left among `blocks`.
+ */
+export function leftover(
+  checkpoint: Checkpoint | undefined,
+  parts: readonly (readonly [Module, string])[],
+  blocks: string,
+  buffers = /(^|\.)position_ids$/,
+): string[] {
+  if (!checkpoint) return [];
+  const taken = new Set<string>();
+  const packed: string[] = []; // a quantised layer has names of its own below its place
+  for (const [module, prefix] of parts) {
+    for (const [name] of module.namedParameters(prefix)) taken.add(name);
+    for (const [name, part] of module.namedModules(prefix)) if (part instanceof QuantizedLinear) packed.push(`${name}.`);
+  }
+  const left = [...checkpoint.names()].filter(
+    (name) => !taken.has(name) && !buffers.test(name) && !packed.some((place) => name.startsWith(place)),
+  );
+  // Beside the blocks a stranger is another part of the model. Among them it would have made other numbers.
+  const strangers = left.filter((name) => name.startsWith(`${blocks}.`));
+  if (strangers.length) throw new StateError(`a place for every weight below "${blocks}" of ${checkpoint.path}`, describe([], strangers));
+  return left;
+}
+
+/** Opens a folder for as long as `build` runs. What was read before it failed is disposed. */
+export function fromFolder<T>(
+  folder: string,
+  loading: EncoderLoading,
+  build: (weights: Weights, json: Json, checkpoint: Checkpoint) => T,
+): T {
+  const json = readConfig(folder);
+  using checkpoint = Checkpoint.open(folder);
+  return fromCheckpoint(checkpoint, loading, json, (weights) => build(weights, json, checkpoint));
+}
+
+export function fromCheckpoint<T>(
+  checkpoint: Checkpoint,
+  { device, dtype, trainable = false }: EncoderLoading,
+  json: Json,
+  build: (weights: Weights) => T,
+): T {
+  const read: Tensor[] = []; // parameters are out of the care of scopes, and half a model has no dispose()
+  const load = checkpoint.load.bind(checkpoint);
+  checkpoint.load = (...args) => {
+    const tensor = load(...args);
+    read.push(tensor);
+    return tensor;
+  };
+  try {
+    return build(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable }));
+  } catch (error) {
+    for (const tensor of read) tensor.dispose();
+    throw error;
+  }
+}
+
+/** "a.b" of "a.b.vision_model" with `last` "vision_model"; undefined where the prefix does not end so. */
+export function outside(prefix: string, last: string): string | undefined {
+  if (prefix === last) return "";
+  return prefix.endsWith(`.${last}`) ? prefix.slice(0, -last.length - 1) : undefined;
+}
