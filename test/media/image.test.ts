@@ -21,8 +21,13 @@ function differences(got: Float32Array, want: ArrayLike<number>): { part: number
   return { part: count / got.length, worst };
 }
 
-for (const name of caseNames(/^(clip-vision|siglip-vision|dinov2)/)) {
-  const c = new Case(name);
+const withPictures = caseNames(/^(clip-vision|siglip-vision|dinov2)/)
+  .map((name) => new Case(name))
+  .filter((c) => c.info.images);
+assert.ok(withPictures.length, "no case has pictures");
+
+for (const c of withPictures) {
+  const { name } = c;
   const files: string[] = c.info.images;
   const decoded = (i: number): Pixels => {
     const [height, width] = c.shape(`ref.decoded.${i}`) as [number, number, number];

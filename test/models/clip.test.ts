@@ -16,7 +16,7 @@ import { StateError } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { contrastiveLoss, l2Normalize, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, cpu, near } from "../case.js";
-import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne, settles } from "./encoders.js";
+import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne, settles, trainedOnce } from "./encoders.js";
 
 const tiny: ClipConfig = {
   vision: {
@@ -83,6 +83,12 @@ for (const name of caseNames(/^clip-vision/)) {
       await c.close("out.other.last_hidden_state", out.hidden);
       await c.close("out.other.image_embeds", out.embeds);
       disposeAll(out);
+    });
+
+  if (c.names("grad.").length)
+    test(`${name}: gradients of the stated scalar`, async () => {
+      using model = ClipVisionModel.fromPretrained(c.folder, { device: cpu, trainable: true });
+      await trainedOnce(c, model);
     });
 
   test(`${name}: bf16 stays near f32`, async () => {

@@ -16,6 +16,7 @@ import { Case, caseNames, cpu, largest } from "../case.js";
 
 const KINDS = [
   ["clip-vision", "image", /^clip-vision/],
+  ["clip-vision", "image", /^open-clip/],
   ["siglip-vision", "image", /^siglip/],
   ["dinov2", "image", /^dinov2/],
   ["video-mae", "video", /^videomae/],

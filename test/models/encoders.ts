@@ -136,20 +136,20 @@ export async function everyState(c: Case, model: Encoder, prefix: string): Promi
   disposeAll(out);
 }
 
-/** Backward from the case's scalar, Σ in.probe · last_hidden_state; each gradient that the case has. */
-export async function trainedOnce(c: Case, model: Encoder): Promise<void> {
+/** Backward from the case's scalar, Σ in.probe · last_hidden_state + Σ in.probe_embeds · embeds; every gradient, by the name that the case's file has for it. */
+export async function trainedOnce(c: Case, model: Encoder, stored = (name: string) => name): Promise<void> {
   using x = c.tensor("out.pixel_values");
   using probe = c.tensor("in.probe");
   const out = model.forward(x);
-  const loss = scope(() => sum(mul(out.hidden, probe)));
+  using embedded = c.has("in.probe_embeds") ? c.tensor("in.probe_embeds") : undefined;
+  const loss = scope(() => {
+    const total = sum(mul(out.hidden, probe));
+    return embedded ? add(total, sum(mul(out.embeds, embedded))) : total;
+  });
   backward(loss);
-  const own = new Map(model.namedParameters());
-  const keys = c.names("grad.");
-  assert.equal(
-    keys.map((key) => key.slice("grad.".length)),
-    [...own.keys()].filter((name) => own.get(name)!.grad).sort(),
-  );
-  for (const key of keys) await c.close(key, own.get(key.slice("grad.".length))!.grad!);
+  const own = new Map(Array.from(model.namedParameters(), ([name, p]) => [`grad.${stored(name)}`, p]));
+  assert.equal(c.names("grad."), [...own.keys()].filter((key) => own.get(key)!.grad).sort());
+  for (const key of c.names("grad.")) await c.close(key, own.get(key)!.grad!);
   for (const p of own.values()) p.grad?.dispose();
   disposeAll(out, { loss });
 }
