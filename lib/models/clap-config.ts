@@ -1,7 +1,7 @@
 // config.json of LAION-CLAP's audio tower: whole (ClapModel, whose text tower is left alone) or alone (ClapAudioModelWithProjection).
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, ConfigError, flag, type Json, activationName as name, number, size } from "./config.js";
-import { towerConfig, widthOf } from "./tower.js";
+import { epsOf, ratioOf, towerConfig, widthOf } from "./tower.js";
 
 export interface ClapAudioConfig {
   /** Side of the square that the spectrogram is folded into. */
@@ -53,11 +53,11 @@ export function parseClapAudioConfig(json: Json): ClapAudioConfig {
     depths,
     heads: sizes(audio, "num_attention_heads", [4, 8, 16, 32]),
     windowSize: size(audio, "window_size", 8),
-    mlpRatio: ratio(audio, "mlp_ratio", 4),
+    mlpRatio: ratioOf(audio, "mlp_ratio", 4),
     activation: activationKind(audio, "hidden_act", "gelu"),
     qkvBias: flag(audio, "qkv_bias", true),
     patchNorm: flag(audio, "enable_patch_layer_norm", true),
-    layerNormEps: number(audio, "layer_norm_eps", 1e-5),
+    layerNormEps: epsOf(audio, "layer_norm_eps", 1e-5),
     dropout: number(audio, "hidden_dropout_prob", 0.1),
     attentionDropout: number(audio, "attention_probs_dropout_prob", 0),
     dropPath: number(audio, "drop_path_rate", 0),
@@ -151,11 +151,6 @@ function sizes(json: Json, key: string, fallback: number[]): number[] {
   const fits = Array.isArray(value) && value.length && value.length <= MOST_STAGES;
   if (fits && value.every((n) => Number.isInteger(n) && n >= 1 && n <= MOST_BLOCKS)) return value;
   throw new ConfigError(key, `a list of up to ${MOST_STAGES} integers from 1 to ${MOST_BLOCKS}`, value);
-}
-function ratio(json: Json, key: string, fallback: number): number {
-  const value = number(json, key, fallback);
-  if (!(value > 0 && value <= 64)) throw new ConfigError(key, "above 0 and at most 64", value);
-  return value;
 }
 function pair(json: Json, key: string, fallback: number): Pair {
   const value = json[key] ?? fallback;

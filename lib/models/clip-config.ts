@@ -2,7 +2,7 @@
 import type { VitBlockConfig } from "../nn/vit-block.js";
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, id, type Json, number, section, size } from "./config.js";
-import { channelsOf, layersOf, pictureOf, towerConfig as towerSection, widthOf } from "./tower.js";
+import { channelsOf, epsOf, layersOf, pictureOf, towerConfig as towerSection, widthOf } from "./tower.js";
 
 interface ClipTowerConfig {
   hiddenSize: number;
@@ -119,7 +119,7 @@ function towerConfig(c: Json, fallback: { hiddenSize: number; intermediateSize: 
     layers: layersOf(c, "num_hidden_layers", 12),
     heads: headsOf(c, "num_attention_heads", hiddenSize, fallback.heads),
     activation: activationKind(c, "hidden_act", "quick_gelu"),
-    layerNormEps: number(c, "layer_norm_eps", 1e-5),
+    layerNormEps: epsOf(c, "layer_norm_eps", 1e-5),
   };
 }
 

@@ -1,7 +1,7 @@
 // config.json of DINOv2, with registers or without. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
-import { activationKind, activationName, ConfigError, flag, headsOf, type Json, number } from "./config.js";
-import { channelsOf, layersOf, pictureOf, towerConfig, widthOf } from "./tower.js";
+import { activationKind, activationName, flag, headsOf, type Json } from "./config.js";
+import { channelsOf, epsOf, layersOf, pictureOf, ratioOf, towerConfig, widthOf } from "./tower.js";
 
 export interface Dinov2Config {
   hiddenSize: number;
@@ -26,15 +26,13 @@ const REGISTERS = "dinov2_with_registers";
 export function parseDinov2Config(json: Json): Dinov2Config {
   const { own: c } = towerConfig(json, { alone: [PLAIN, REGISTERS], section: "vision_config" });
   const hiddenSize = widthOf(c, "hidden_size", 768);
-  const mlpRatio = number(c, "mlp_ratio", 4);
-  if (!(mlpRatio > 0 && mlpRatio <= 64)) throw new ConfigError("mlp_ratio", "above 0 and at most 64", mlpRatio);
   return {
     hiddenSize,
     layers: layersOf(c, "num_hidden_layers", 12),
     heads: headsOf(c, "num_attention_heads", hiddenSize, 12),
-    mlpRatio,
+    mlpRatio: ratioOf(c, "mlp_ratio", 4),
     activation: activationKind(c, "hidden_act", "gelu"),
-    layerNormEps: number(c, "layer_norm_eps", 1e-6),
+    layerNormEps: epsOf(c, "layer_norm_eps", 1e-6),
     ...pictureOf(c, 224, c.model_type === REGISTERS ? 16 : 14),
     channels: channelsOf(c, "num_channels", 3),
     qkvBias: flag(c, "qkv_bias", true),

@@ -3,8 +3,8 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { ActivationKind } from "../ops/index.js";
 import type { ClipVisionConfig } from "./clip-config.js";
-import { ConfigError, flag, type Json, number, readJson, section, size } from "./config.js";
-import { layersOf, pictureOf, widthOf } from "./tower.js";
+import { ConfigError, flag, type Json, readJson, section, size } from "./config.js";
+import { layersOf, pictureOf, ratioOf, widthOf } from "./tower.js";
 
 const CONFIG = "open_clip_config.json";
 
@@ -43,12 +43,10 @@ export function parseOpenClipConfig(json: Json): ClipVisionConfig {
   const hiddenSize = widthOf(c, "width", 768);
   const headWidth = widthOf(c, "head_width", 64);
   if (hiddenSize % headWidth) throw new ConfigError("vision_cfg.head_width", `a divisor of the width ${hiddenSize}`, headWidth);
-  const ratio = number(c, "mlp_ratio", 4);
-  if (!(ratio > 0 && ratio <= 64)) throw new ConfigError("vision_cfg.mlp_ratio", "above 0 and at most 64", ratio);
   const activation: ActivationKind = flag(model, "quick_gelu", false) ? "quick_gelu" : "gelu";
   return {
     hiddenSize,
-    intermediateSize: Math.trunc(hiddenSize * ratio),
+    intermediateSize: Math.trunc(hiddenSize * ratioOf(c, "mlp_ratio", 4)),
     layers: layersOf(c, "layers", 12),
     heads: hiddenSize / headWidth,
     activation,

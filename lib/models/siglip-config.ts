@@ -1,7 +1,7 @@
 // config.json of SigLIP's and SigLIP 2's image tower at a fixed resolution. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
-import { activationKind, activationName, ConfigError, flag, headsOf, type Json, number } from "./config.js";
-import { channelsOf, layersOf, pictureOf, towerConfig, widthOf } from "./tower.js";
+import { activationKind, activationName, ConfigError, flag, headsOf, type Json } from "./config.js";
+import { channelsOf, epsOf, layersOf, pictureOf, towerConfig, widthOf } from "./tower.js";
 
 export interface SiglipVisionConfig {
   hiddenSize: number;
@@ -35,7 +35,7 @@ export function parseSiglipVisionConfig(json: Json): SiglipVisionConfig {
     layers: layersOf(c, "num_hidden_layers", 12),
     heads: headsOf(c, "num_attention_heads", hiddenSize, 12),
     activation: activationKind(c, "hidden_act", "gelu_pytorch_tanh"),
-    layerNormEps: number(c, "layer_norm_eps", 1e-6),
+    layerNormEps: epsOf(c, "layer_norm_eps", 1e-6),
     ...pictureOf(c, 224, 16),
     channels: channelsOf(c, "num_channels", 3),
     head: flag(c, "vision_use_head", !larger),

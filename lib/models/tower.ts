@@ -4,15 +4,28 @@ import { Checkpoint } from "../io/checkpoint.js";
 import { describe, type Module, StateError } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { Weights } from "../nn/weights.js";
-import { ConfigError, type Json, readConfig, size, storedDType } from "./config.js";
+import { ConfigError, type Json, number, readConfig, size, storedDType } from "./config.js";
 import type { EncoderLoading } from "./encoder.js";
 
 /** More than any encoder has; what is larger is a mistake or an attack, and is refused before anything is made of it. */
-const MOST = { layers: 1024, width: 2 ** 16, side: 2 ** 14, channels: 64 };
+const MOST = { layers: 1024, width: 2 ** 16, side: 2 ** 14, channels: 64, ratio: 64 };
 
 export const layersOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.layers);
 export const widthOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.width);
 export const channelsOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.channels);
+
+/** What a norm adds to a variance. */
+export function epsOf(json: Json, key: string, fallback: number): number {
+  const eps = number(json, key, fallback);
+  if (!(eps > 0 && eps <= 1)) throw new ConfigError(key, "above 0 and at most 1", eps);
+  return eps;
+}
+/** Width of the feed-forward over the tower's own. */
+export function ratioOf(json: Json, key: string, fallback: number): number {
+  const ratio = number(json, key, fallback);
+  if (!(ratio > 0 && ratio <= MOST.ratio)) throw new ConfigError(key, `above 0 and at most ${MOST.ratio}`, ratio);
+  return ratio;
+}
 
 /** Side of the square pictures and of their patches. */
 export function pictureOf(json: Json, imageSize?: number, patchSize?: number): { imageSize: number; patchSize: number } {

@@ -7,10 +7,10 @@ import { LayerNorm } from "../nn/norm.js";
 import { VitStack } from "../nn/vit-block.js";
 import { fanIn, type Weights, zeros } from "../nn/weights.js";
 import { type ActivationKind, add, conv2d, gatherRows, linear, meanPool, transposeCopy } from "../ops/index.js";
-import { activationKind, activationName, ConfigError, headsOf, type Json, number, size } from "./config.js";
+import { activationKind, activationName, ConfigError, headsOf, type Json, size } from "./config.js";
 import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
-import { fromFolder, layersOf, leftover, pictureOf, prefixOf, widthOf } from "./tower.js";
+import { epsOf, fromFolder, layersOf, leftover, pictureOf, prefixOf, widthOf } from "./tower.js";
 
 export interface ViClipConfig {
   imageSize: number;
@@ -36,7 +36,7 @@ export function parseViClipConfig(json: Json): ViClipConfig {
     heads: headsOf(json, "heads", width),
     intermediateSize: widthOf(json, "intermediate_size", 4 * width),
     activation: activationKind(json, "hidden_act", "quick_gelu"),
-    layerNormEps: number(json, "layer_norm_eps", 1e-5),
+    layerNormEps: epsOf(json, "layer_norm_eps", 1e-5),
     outputDim: size(json, "output_dim"),
     frames: widthOf(json, "num_frames", 8),
   };

@@ -1,7 +1,7 @@
 // config.json of VideoMAE. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
-import { activationKind, activationName, ConfigError, flag, headsOf, type Json, number } from "./config.js";
-import { channelsOf, layersOf, pictureOf, towerConfig, widthOf } from "./tower.js";
+import { activationKind, activationName, ConfigError, flag, headsOf, type Json } from "./config.js";
+import { channelsOf, epsOf, layersOf, pictureOf, towerConfig, widthOf } from "./tower.js";
 
 export interface VideoMaeConfig {
   hiddenSize: number;
@@ -34,7 +34,7 @@ export function parseVideoMaeConfig(json: Json): VideoMaeConfig {
     layers: layersOf(c, "num_hidden_layers", 12),
     heads: headsOf(c, "num_attention_heads", hiddenSize, 12),
     activation: activationKind(c, "hidden_act", "gelu"),
-    layerNormEps: number(c, "layer_norm_eps", 1e-12),
+    layerNormEps: epsOf(c, "layer_norm_eps", 1e-12),
     ...pictureOf(c, 224, 16),
     channels: channelsOf(c, "num_channels", 3),
     frames: widthOf(c, "num_frames", 16),

@@ -56,6 +56,42 @@ for (const name of caseNames(/^clap/)) {
   });
 }
 
+interface Run {
+  config: Record<string, unknown>;
+  sounds: string[];
+  crops: number[][];
+  out: string;
+}
+
+for (const name of caseNames(/^mel-clap/)) {
+  const c = new Case(name);
+  for (const { config, sounds, crops, out } of c.info.runs as Run[])
+    test(`${name}, ${config.truncation} and ${config.padding}: ${sounds.length} lengths around the window`, async () => {
+      const processor = new AudioProcessor(config);
+      const given = sounds.map((key): Sound => ({ samples: c.values(key) as Float32Array, sampleRate: processor.sampleRate }));
+      const { data, shape, isLonger, crops: used } = await processor.features(given, { crops });
+      assert.equal(used, crops);
+      assert.equal(
+        isLonger,
+        crops.map(({ length }) => length > 0),
+      );
+      const [N, rows, T, bins] = c.shape(out) as [number, number, number, number];
+      assert.equal(shape, [N, config.truncation === "fusion" ? 4 : 1, T, bins]);
+      const want = c.values(out) as Float32Array;
+      const size = T * bins;
+      for (let n = 0; n < N; ++n)
+        for (let r = 0; r < shape[1]; ++r) {
+          const at = (n * rows + (r % rows)) * size;
+          near(
+            data.subarray((n * shape[1] + r) * size).subarray(0, size),
+            want.subarray(at, at + size),
+            c.atol(out),
+            `${out}, sound ${n}, row ${r}`,
+          );
+        }
+    });
+}
+
 /** One second is 1000 samples; a window is 40 of them, 11 frames. */
 const SMALL = { sampling_rate: 1000, max_length_s: 0.04, hop_length: 4, fft_window_size: 8, feature_size: 3, frequency_max: 400 };
 const noise = (length: number, seed = 1): Sound => ({

@@ -157,13 +157,14 @@ test("bad pictures say what is wrong", async () => {
   await rejects(loadImage(image({ data: new Uint8Array(11), width: 2, height: 2 })), "E_MEDIA_FORMAT", /2 × 2/);
 });
 
-test("a header that lies about its size is refused before anything is decoded", async () => {
-  const png = Buffer.from(await made().png().toBuffer());
-  png.writeUInt32BE(1_000_000, 16); // IHDR width and height; the checksum follows
-  png.writeUInt32BE(1_000_000, 20);
-  png.writeUInt32BE(crc32(png.subarray(12, 29)), 29);
-  await rejects(loadImage(image(png)), "E_MEDIA_LIMIT", /1000000 × 1000000/);
-});
+for (const side of [100_000, 1_000_000])
+  test(`a header that claims ${side} × ${side} is refused before anything is decoded`, async () => {
+    const png = Buffer.from(await made().png().toBuffer());
+    png.writeUInt32BE(side, 16); // IHDR width and height; the checksum follows
+    png.writeUInt32BE(side, 20);
+    png.writeUInt32BE(crc32(png.subarray(12, 29)), 29);
+    await rejects(loadImage(image(png)), "E_MEDIA_LIMIT", new RegExp(`${side} × ${side}`));
+  });
 
 function crc32(bytes: Uint8Array): number {
   let crc = ~0;

@@ -254,6 +254,46 @@ test("a missing tensor is named; one too many among the blocks is refused", asyn
   }
 });
 
+/** Every place in the config that holds a number or a flag, as a way to set it. */
+function* places(json: Record<string, unknown>, path: string[] = []): Generator<string[]> {
+  for (const [key, value] of Object.entries(json)) {
+    if (typeof value === "number" || typeof value === "boolean" || Array.isArray(value)) yield [...path, key];
+    else if (typeof value === "object" && value !== null && !key.startsWith("text"))
+      yield* places(value as Record<string, unknown>, [...path, key]);
+  }
+}
+function changed(json: Record<string, unknown>, [key, ...rest]: string[], value: unknown): Record<string, unknown> {
+  const inner = json[key as string] as Record<string, unknown>;
+  return { ...json, [key as string]: rest.length ? changed(inner, rest, value) : value };
+}
+const ABSURD = [0, -1, 1.5, 1e9, 2 ** 53, "8", true, [], [1e9, 1e9], {}, null];
+
+for (const [kind, , pattern] of KINDS)
+  test(`${kind}, ${pattern}: whatever number its config.json claims, it loads or says what is wrong, at once`, async () => {
+    const c = new Case(caseNames(pattern)[0] as string);
+    using source = await AutoEncoder.fromPretrained(c.folder, { device: cpu });
+    await withFolder(async (folder) => {
+      await saveModel(folder, source, source.configJson());
+      const json = readConfig(folder);
+      const tried = [...places(json)];
+      assert.ok(tried.length > 3);
+      for (const path of tried)
+        for (const value of ABSURD) {
+          await writeFile(join(folder, "config.json"), JSON.stringify(changed(json, path, value)));
+          const start = performance.now();
+          const outcome = await AutoEncoder.fromPretrained(folder, { device: cpu }).catch((e: unknown) => e);
+          const what = `${path.join(".")} = ${JSON.stringify(value)}`;
+          assert.ok(performance.now() - start < 5000, `${what} took ${performance.now() - start} ms`);
+          if (outcome instanceof Error) {
+            const { code } = outcome as { code?: string };
+            assert.ok(["E_CONFIG", "E_STATE", "E_SAFETENSORS"].includes(code ?? ""), `${what}: ${code} ${outcome.stack}`);
+          } else {
+            (outcome as { dispose(): void }).dispose();
+          }
+        }
+    });
+  });
+
 test("after all that no tensor is left", async () => {
   await cpu.synchronize();
   assert.is(cpu.memory().tensors, 0);

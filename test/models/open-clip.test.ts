@@ -121,7 +121,7 @@ test("towers that are not CLIP's, and sizes that do not fit, are refused in word
     [{ width: -1664 }, "width"],
     [{ head_width: 100 }, "vision_cfg.head_width"],
     [{ head_width: 0 }, "head_width"],
-    [{ mlp_ratio: 0 }, "vision_cfg.mlp_ratio"],
+    [{ mlp_ratio: 0 }, "mlp_ratio"],
     [{ patch_size: 225 }, "patch_size"],
     [{ image_size: [224, 112] }, "image_size"],
   ];
