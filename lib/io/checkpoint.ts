@@ -9,7 +9,21 @@ import { type Entry, SafetensorsError } from "./safetensors-header.js";
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 
-export class Checkpoint {
+/** What a model reads its weights from: tensors by the names that Hugging Face gives them, whatever kind of file they are in. */
+export interface WeightSource {
+  readonly path: string;
+  names(): Iterable<string>;
+  has(name: string): boolean;
+  /** Shape and stored dtype, before anything is loaded. */
+  entry(name: string): { readonly dtype: string; readonly shape: readonly number[] };
+  /** Onto the device, converted to `dtype` when it is given and the tensor holds floats. */
+  load(name: string, device: Device, options?: { dtype?: DType | undefined; shape?: readonly number[] | undefined }): Tensor;
+  /** The stored bytes: packed codes as u8, small ones on the host. */
+  loadBytes(name: string, device: Device): Tensor;
+  bytes(name: string): ArrayBuffer;
+}
+
+export class Checkpoint implements WeightSource {
   readonly #files: SafetensorsFile[];
   readonly #where: ReadonlyMap<string, SafetensorsFile>;
 

@@ -1,12 +1,12 @@
 // Does a checkpoint hold the model that its config.json claims? Asked before anything is built, so that a wrong claim costs neither time nor
 // memory, and is named by its key.
-import type { Checkpoint } from "../io/checkpoint.js";
+import type { WeightSource } from "../io/checkpoint.js";
 import { describe, StateError } from "../nn/module.js";
 import { ConfigError } from "./config.js";
 import type { LlamaConfig } from "./llama-config.js";
 
 /** Throws E_CONFIG where a size differs, E_STATE where weights are missing. */
-export function checkAgainst(config: LlamaConfig, checkpoint: Pick<Checkpoint, "names" | "has" | "entry" | "path">): void {
+export function checkAgainst(config: LlamaConfig, checkpoint: WeightSource): void {
   const layers = layersIn(checkpoint.names());
   if (!layers)
     throw new StateError(`a decoder's weights, such as model.layers.0.input_layernorm.weight, in ${checkpoint.path}`, first(checkpoint));
@@ -66,7 +66,7 @@ function linears({ qkvBias, outputBias, mlpBias }: LlamaConfig): [string, boolea
   ];
 }
 
-function first(checkpoint: Pick<Checkpoint, "names">): string {
+function first(checkpoint: WeightSource): string {
   const some = [...checkpoint.names()].slice(0, 3);
   return some.length ? `${some.join(", ")} …` : "no weights";
 }

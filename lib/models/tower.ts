@@ -1,6 +1,6 @@
 // A tower inside of a checkpoint that holds more: where its names begin, which part of config.json is its own, and what it leaves over.
 import type { Tensor } from "../core/tensor.js";
-import { Checkpoint } from "../io/checkpoint.js";
+import { Checkpoint, type WeightSource } from "../io/checkpoint.js";
 import { describe, type Module, StateError } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { Weights } from "../nn/weights.js";
@@ -81,7 +81,7 @@ export function prefixOf(checkpoint: Checkpoint, anchor: string): string | undef
  * position ids, are nobody's loss. Throws where one is left among `blocks`.
  */
 export function leftover(
-  checkpoint: Checkpoint | undefined,
+  checkpoint: WeightSource | undefined,
   parts: readonly (readonly [Module, string])[],
   blocks: string,
   buffers = /(^|\.)position_ids$/,

@@ -2,7 +2,7 @@
 import type { Device } from "../core/device.js";
 import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import type { Checkpoint } from "../io/checkpoint.js";
+import type { WeightSource } from "../io/checkpoint.js";
 import {
   dequantize4bit,
   dequantizeAbsmax,
@@ -122,7 +122,7 @@ interface QuantState {
 
 function stored4bit(
   at: Weights,
-  checkpoint: Checkpoint,
+  checkpoint: WeightSource,
   device: Device,
   format: "nf4" | "fp4",
   outFeatures: number,
@@ -145,7 +145,7 @@ function stored4bit(
   return QuantizedWeight.fromCodes({ codes, absmax, nestedAbsmax, nestedOffset }, form);
 }
 
-function storedInt8(at: Weights, checkpoint: Checkpoint, device: Device, outFeatures: number, inFeatures: number): QuantizedWeight {
+function storedInt8(at: Weights, checkpoint: WeightSource, device: Device, outFeatures: number, inFeatures: number): QuantizedWeight {
   const name = at.take("weight");
   const { shape } = checkpoint.entry(name);
   if (String(shape) !== String([outFeatures, inFeatures]))

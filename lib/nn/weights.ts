@@ -3,7 +3,7 @@
 import type { Device } from "../core/device.js";
 import { keep } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
-import type { Checkpoint } from "../io/checkpoint.js";
+import type { WeightSource } from "../io/checkpoint.js";
 import { randomNormal, randomUniform } from "../ops/index.js";
 import { describe, join, StateError } from "./module.js";
 
@@ -26,7 +26,7 @@ interface Source {
   device: Device;
   dtype: "f32" | "bf16";
   trainable: boolean;
-  checkpoint?: Checkpoint;
+  checkpoint?: WeightSource;
   quantization?: Quantization | undefined;
   int8Threshold?: number | undefined;
   used: Set<string>;
@@ -57,7 +57,7 @@ export class Weights {
     return new Weights({ device, dtype, trainable, used: new Set(), seed, drawn: 0, quantization }, "");
   }
   static from(
-    checkpoint: Checkpoint,
+    checkpoint: WeightSource,
     { device, dtype = "f32", trainable = false, quantization, int8Threshold }: CheckpointOptions,
   ): Weights {
     return new Weights({ device, dtype, trainable, checkpoint, used: new Set(), seed: 0, drawn: 0, quantization, int8Threshold }, "");
@@ -69,7 +69,7 @@ export class Weights {
   get dtype(): "f32" | "bf16" {
     return this.source.dtype;
   }
-  get checkpoint(): Checkpoint | undefined {
+  get checkpoint(): WeightSource | undefined {
     return this.source.checkpoint;
   }
   get quantization(): Quantization | undefined {
@@ -108,7 +108,7 @@ export class Weights {
     return keep(checkpoint ? this.#read(checkpoint, name, shape, "f32") : this.#draw(shape, init, device, "f32"));
   }
 
-  #read(checkpoint: Checkpoint, name: string, shape: readonly number[], dtype: DType): Tensor {
+  #read(checkpoint: WeightSource, name: string, shape: readonly number[], dtype: DType): Tensor {
     const full = this.take(name);
     const stored = checkpoint.entry(full);
     if (String(stored.shape) !== String(shape))
