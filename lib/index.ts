@@ -37,11 +37,21 @@ export { type ChoiceAnswer, type ChoiceScore, choiceIndex, parseChoice, scoreCho
 export { normalizeTextVqa, normalizeVqa, scoreVqa, textVqaAccuracy, type VqaQuestion, type VqaScores, vqaAccuracy } from "./eval/vqa.js";
 export type { YesNo, YesNoScore } from "./eval/yes-no.js";
 export { Checkpoint } from "./io/checkpoint.js";
+export {
+  type DownloadProgress,
+  type FileSet,
+  type HubCode,
+  HubError,
+  type HubSettings,
+  hubSettings,
+  type ResolveOptions,
+  resolveModel,
+} from "./io/hub.js";
 export { saveModel } from "./io/model-folder.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
 export { type AudioOptions, type AudioPart, audio, loadAudio, resampled, type Sound } from "./media/audio.js";
 export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
-export { AutoProcessor } from "./media/auto-processor.js";
+export { AutoProcessor, type AutoProcessorOptions } from "./media/auto-processor.js";
 export { type MediaCode, MediaError } from "./media/error.js";
 export { type ImageOptions, type ImagePart, image, loadImage, type Pixels } from "./media/image.js";
 export { ImageProcessor, type PixelValues } from "./media/image-processor.js";

@@ -1,0 +1,171 @@
+// One question to the hub: redirects that never carry the token to another host, silence that ends, failures that may pass tried again.
+import { setTimeout as sleep } from "node:timers/promises";
+import { HubError } from "./error.js";
+import type { HubSettings } from "./settings.js";
+
+export interface Question {
+  settings: HubSettings;
+  /** The model, and perhaps a file: for messages. */
+  what: string;
+  url: string;
+  method?: "GET" | "HEAD";
+  headers?: Readonly<Record<string, string>>;
+  signal?: AbortSignal | undefined;
+  /** Default: those of the settings. */
+  attempts?: number;
+}
+
+/** An answer whose body is still to come. */
+export interface Answer {
+  response: Response;
+  /** Aborts when nothing was heard for settings.timeoutMs: to be told of each piece of the body, and of the end. */
+  silence: Silence;
+}
+
+const HOPS = 8;
+const MAX_WAIT_MS = 60_000;
+
+/** Ends a request over which nothing comes any more, and follows the caller's signal. */
+export class Silence {
+  readonly #controller = new AbortController();
+  readonly #follow = () => this.#controller.abort(this.caller?.reason);
+  #timer: NodeJS.Timeout | undefined;
+  constructor(
+    private readonly ms: number,
+    private readonly caller: AbortSignal | undefined,
+  ) {
+    if (caller?.aborted) this.#follow();
+    caller?.addEventListener("abort", this.#follow, { once: true });
+    this.heard();
+  }
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+  heard(): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#controller.abort(new Error(`nothing heard for ${this.ms / 1000} s`)), this.ms);
+  }
+  end(): void {
+    clearTimeout(this.#timer);
+    this.caller?.removeEventListener("abort", this.#follow);
+  }
+}
+
+/** The first answer that is no failure which may pass; refusals of the hub come as HubError. */
+export async function ask(question: Question): Promise<Answer> {
+  const { settings, what, signal, attempts = settings.attempts } = question;
+  for (let attempt = 1; ; ++attempt) {
+    signal?.throwIfAborted();
+    const result = await once(question).catch((error: Error) => error);
+    signal?.throwIfAborted();
+    const failed = result instanceof Error ? reason(result) : passing(result.response);
+    if (failed === undefined) return result as Answer;
+    const wait = result instanceof Error ? 0 : retryAfter(result.response);
+    if (!(result instanceof Error)) await drop(result);
+    if (attempt >= attempts) throw unreachable(what, failed, attempt, result instanceof Error ? result : undefined);
+    await pause(settings, attempt, wait, signal);
+  }
+}
+
+/** Between two attempts: longer each time, never the same for two who failed together. */
+export async function pause(settings: HubSettings, attempt: number, atLeast: number, signal: AbortSignal | undefined): Promise<void> {
+  const wait = Math.max(atLeast, settings.backoffMs * 2 ** (attempt - 1) * (0.75 + Math.random() / 2));
+  await sleep(Math.min(wait, MAX_WAIT_MS), undefined, { signal }).catch(() => signal?.throwIfAborted());
+}
+
+export function unreachable(what: string, failed: string, attempts: number, cause?: unknown): HubError {
+  return new HubError(
+    "E_HUB_NETWORK",
+    what,
+    "an answer of the hub",
+    `${failed}${attempts > 1 ? ` (${attempts} attempts)` : ""}`,
+    "try again later: what has arrived is kept; check the network, the proxy and HF_ENDPOINT",
+    { cause },
+  );
+}
+
+export async function drop({ response, silence }: Answer): Promise<void> {
+  silence.end();
+  await response.body?.cancel().catch(() => undefined);
+}
+
+async function once({ settings, what, url, method = "GET", headers = {}, signal }: Question): Promise<Answer> {
+  const home = new URL(settings.endpoint).origin;
+  const silence = new Silence(settings.timeoutMs, signal);
+  try {
+    let at = new URL(url);
+    for (let hop = 0; hop <= HOPS; ++hop) {
+      const asks: Record<string, string> = { "accept-encoding": "identity", "user-agent": "anymal", ...headers };
+      if (settings.token && at.origin === home) asks.authorization = `Bearer ${settings.token}`;
+      const response = await fetch(at.href, { method, headers: asks, redirect: "manual", signal: silence.signal });
+      silence.heard();
+      const location = response.status >= 300 && response.status < 400 ? response.headers.get("location") : null;
+      if (location === null) {
+        if (response.status >= 400 && passing(response) === undefined) throw await refusal(settings, what, { response, silence });
+        return { response, silence };
+      }
+      const next = URL.canParse(location, at.href) ? new URL(location, at) : undefined;
+      if (!next || !/^https?:$/.test(next.protocol) || (at.protocol === "https:" && next.protocol === "http:"))
+        throw new HubError("E_HUB_HOSTILE", what, "a redirect to https", location.slice(0, 200), "check HF_ENDPOINT");
+      // Asked about a file, the hub tells all in its own answer; the storage behind knows less.
+      if (method === "HEAD" && (next.origin !== home || response.headers.has("x-linked-etag"))) return { response, silence };
+      await response.body?.cancel();
+      at = next;
+    }
+    throw new HubError("E_HUB_NETWORK", what, `at most ${HOPS} redirects`, "more", "check HF_ENDPOINT");
+  } catch (error) {
+    silence.end();
+    throw error;
+  }
+}
+
+/** Why an answer is worth another attempt. */
+function passing({ status, statusText }: Response): string | undefined {
+  return status === 408 || status === 429 || status >= 500 ? `status ${status} ${statusText}`.trim() : undefined;
+}
+
+function reason(error: Error): string | undefined {
+  if (error instanceof HubError) throw error;
+  const cause = error.cause as NodeJS.ErrnoException | undefined;
+  return cause?.code ?? cause?.message ?? error.message;
+}
+
+/** In ms. */
+function retryAfter(response: Response): number {
+  const value = response.headers.get("retry-after");
+  if (value === null) return 0;
+  const ms = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  return Math.max(0, ms || 0);
+}
+
+async function refusal(settings: HubSettings, what: string, answer: Answer): Promise<HubError> {
+  const { status, headers } = answer.response;
+  const code = headers.get("x-error-code") ?? "";
+  const said = (headers.get("x-error-message") ?? "").slice(0, 200);
+  await drop(answer);
+  const got = `status ${status}${said && `: ${said}`}`;
+  const id = what.split(" ")[0];
+  const login = settings.token ? "check that the token of HF_TOKEN may read it" : "set HF_TOKEN, or log in with `hf auth login`";
+  if (code === "GatedRepo" || (status === 403 && code !== "RepoNotFound"))
+    return new HubError(
+      "E_HUB_ACCESS",
+      what,
+      "a model that may be read",
+      got,
+      `accept its conditions at ${settings.endpoint}/${id}, then ${login}`,
+    );
+  if (code === "RevisionNotFound")
+    return new HubError("E_HUB_REVISION", what, "a revision of the model", got, `see ${settings.endpoint}/${id}/tree/main`);
+  if (code === "EntryNotFound") return new HubError("E_HUB_FILES", what, "a file of the model", got, "try another revision");
+  if (status === 401)
+    return new HubError("E_HUB_ACCESS", what, "a model that anyone may read", got, `check the id; if it is private, ${login}`);
+  if (status === 404)
+    return new HubError(
+      "E_HUB_NOT_FOUND",
+      what,
+      "a local folder, or a model of the hub",
+      got,
+      `check the spelling; if it is private, ${login}`,
+    );
+  return new HubError("E_HUB_NETWORK", what, "an answer of a hub", got, "check HF_ENDPOINT");
+}
