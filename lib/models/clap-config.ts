@@ -1,7 +1,8 @@
 // config.json of LAION-CLAP's audio tower: whole (ClapModel, whose text tower is left alone) or alone (ClapAudioModelWithProjection).
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, ConfigError, flag, type Json, activationName as name, number, size } from "./config.js";
-import { epsOf, ratioOf, towerConfig, widthOf } from "./tower.js";
+import { epsOf, ratioOf, widthOf } from "./encoder-config.js";
+import { towerConfig } from "./tower.js";
 
 export interface ClapAudioConfig {
   /** Side of the square that the spectrogram is folded into. */

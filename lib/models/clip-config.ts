@@ -2,7 +2,8 @@
 import type { VitBlockConfig } from "../nn/vit-block.js";
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, id, type Json, number, section, size } from "./config.js";
-import { channelsOf, epsOf, layersOf, pictureOf, towerConfig as towerSection, widthOf } from "./tower.js";
+import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
+import { towerConfig as towerSection } from "./tower.js";
 
 interface ClipTowerConfig {
   hiddenSize: number;

@@ -1,7 +1,8 @@
 // config.json of DINOv2, with registers or without. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, flag, headsOf, type Json } from "./config.js";
-import { channelsOf, epsOf, layersOf, pictureOf, ratioOf, towerConfig, widthOf } from "./tower.js";
+import { channelsOf, epsOf, layersOf, pictureOf, ratioOf, widthOf } from "./encoder-config.js";
+import { towerConfig } from "./tower.js";
 
 export interface Dinov2Config {
   hiddenSize: number;

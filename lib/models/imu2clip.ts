@@ -11,8 +11,9 @@ import type { Weights } from "../nn/weights.js";
 import { maxPool1d, sliceCopy, transposeCopy } from "../ops/index.js";
 import { ConfigError, flag, type Json, number, size } from "./config.js";
 import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { widthOf } from "./encoder-config.js";
 import { encoderInput } from "./patches.js";
-import { fromFolder, widthOf } from "./tower.js";
+import { fromFolder } from "./tower.js";
 
 const KERNELS = [10, 5, 5];
 const DILATION = 2;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { ActivationKind } from "../ops/index.js";
 import type { ClipVisionConfig } from "./clip-config.js";
 import { ConfigError, flag, type Json, readJson, section, size } from "./config.js";
-import { layersOf, pictureOf, ratioOf, widthOf } from "./tower.js";
+import { layersOf, pictureOf, ratioOf, widthOf } from "./encoder-config.js";
 
 const CONFIG = "open_clip_config.json";
 

@@ -4,44 +4,8 @@ import { Checkpoint, type WeightSource } from "../io/checkpoint.js";
 import { describe, type Module, StateError } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { Weights } from "../nn/weights.js";
-import { ConfigError, type Json, number, readConfig, size, storedDType } from "./config.js";
+import { ConfigError, type Json, readConfig, storedDType } from "./config.js";
 import type { EncoderLoading } from "./encoder.js";
-
-/** More than any encoder has; what is larger is a mistake or an attack, and is refused before anything is made of it. */
-const MOST = { layers: 1024, width: 2 ** 16, side: 2 ** 14, channels: 64, ratio: 64 };
-
-export const layersOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.layers);
-export const widthOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.width);
-export const channelsOf = (json: Json, key: string, fallback?: number): number => size(json, key, fallback, MOST.channels);
-
-/** What a norm adds to a variance. */
-export function epsOf(json: Json, key: string, fallback: number): number {
-  const eps = number(json, key, fallback);
-  if (!(eps > 0 && eps <= 1)) throw new ConfigError(key, "above 0 and at most 1", eps);
-  return eps;
-}
-/** Width of the feed-forward over the tower's own. */
-export function ratioOf(json: Json, key: string, fallback: number): number {
-  const ratio = number(json, key, fallback);
-  if (!(ratio > 0 && ratio <= MOST.ratio)) throw new ConfigError(key, `above 0 and at most ${MOST.ratio}`, ratio);
-  return ratio;
-}
-
-/** Side of the square pictures and of their patches. */
-export function pictureOf(json: Json, imageSize?: number, patchSize?: number): { imageSize: number; patchSize: number } {
-  const image = sideOf(json, "image_size", imageSize);
-  const patch = sideOf(json, "patch_size", patchSize);
-  if (patch > image) throw new ConfigError("patch_size", `at most image_size ${image}`, patch);
-  return { imageSize: image, patchSize: patch };
-}
-
-/** A number, or a pair of equal ones: towers are square here, as their position tables are. */
-export function sideOf(json: Json, key: string, fallback?: number): number {
-  const value = json[key];
-  if (!Array.isArray(value)) return size(json, key, fallback, MOST.side);
-  if (value.length !== 2 || value[0] !== value[1]) throw new ConfigError(key, "one number, or two that are equal", value);
-  return size({ [key]: value[0] }, key, undefined, MOST.side);
-}
 
 export interface TowerKind {
   /** model_type of the tower by itself, such as clip_vision_model. */
@@ -67,7 +31,7 @@ export function towerConfig(json: Json, { alone, whole, section }: TowerKind): {
 }
 
 /**
- * What comes before `anchor` in the one name of the checkpoint that ends so ("" where nothing does): a tower's names begin there. Undefined
+ * Where a tower's names begin: what comes before `anchor` in the one name of the checkpoint that ends so, which may be nothing (""). Undefined
  * without such a name. Two of them are two towers, and which is meant nobody can tell.
  */
 export function prefixOf(checkpoint: Checkpoint, anchor: string): string | undefined {

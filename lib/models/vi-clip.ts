@@ -9,8 +9,9 @@ import { fanIn, type Weights, zeros } from "../nn/weights.js";
 import { type ActivationKind, add, conv2d, gatherRows, linear, meanPool, transposeCopy } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, type Json, size } from "./config.js";
 import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
-import { epsOf, fromFolder, layersOf, leftover, pictureOf, prefixOf, widthOf } from "./tower.js";
+import { fromFolder, leftover, prefixOf } from "./tower.js";
 
 export interface ViClipConfig {
   imageSize: number;

@@ -1,7 +1,8 @@
 // config.json of VideoMAE. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, flag, headsOf, type Json } from "./config.js";
-import { channelsOf, epsOf, layersOf, pictureOf, towerConfig, widthOf } from "./tower.js";
+import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
+import { towerConfig } from "./tower.js";
 
 export interface VideoMaeConfig {
   hiddenSize: number;

@@ -6,7 +6,7 @@ import { Dinov2Model } from "../../lib/models/dinov2.js";
 import { type Dinov2Config, feedForwardWidth, parseDinov2Config } from "../../lib/models/dinov2-config.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { Case, caseNames, cpu } from "../case.js";
-import { disposeAll, everyState, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
+import { disposeAll, everyState, nearInBf16, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
 
 const tiny: Dinov2Config = {
   imageSize: 12,
@@ -52,6 +52,11 @@ for (const name of caseNames(/^dinov2/)) {
       await c.close("out.other.pooler_output", out.pooled);
       disposeAll(out);
     });
+
+  test(`${name}: bf16 stays near f32`, async () => {
+    using model = Dinov2Model.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+    await nearInBf16(c, model);
+  });
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {

@@ -136,6 +136,18 @@ export async function everyState(c: Case, model: Encoder, prefix: string): Promi
   disposeAll(out);
 }
 
+/** A model that computes in bf16 is off from the case's f32 by a small part of it. */
+export async function nearInBf16(c: Case, model: Encoder): Promise<void> {
+  using x = c.tensor("out.pixel_values");
+  const out = model.forward(x);
+  assert.equal([model.dtype, out.hidden.dtype, out.embeds.dtype], ["bf16", "bf16", "bf16"]);
+  const [want, got] = [c.values("out.last_hidden_state"), await out.hidden.data()];
+  const rms = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((sum, v) => sum + v * v, 0) / values.length);
+  const error = rms(Float32Array.from(want, (v, i) => v - got[i]!)) / rms(want);
+  assert.ok(error > 0 && error < 0.05, `bf16 is off by ${error} of the last state`);
+  disposeAll(out);
+}
+
 /** Backward from the case's scalar, Σ in.probe · last_hidden_state + Σ in.probe_embeds · embeds; every gradient, by the name that the case's file has for it. */
 export async function trainedOnce(c: Case, model: Encoder, stored = (name: string) => name): Promise<void> {
   using x = c.tensor("out.pixel_values");

@@ -9,7 +9,7 @@ import { parseSiglipVisionConfig, type SiglipVisionConfig } from "../../lib/mode
 import { SiglipVisionModel } from "../../lib/models/siglip-vision.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { Case, caseNames, cpu } from "../case.js";
-import { disposeAll, everyState, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
+import { disposeAll, everyState, nearInBf16, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
 
 const tiny: SiglipVisionConfig = {
   imageSize: 8,
@@ -50,6 +50,11 @@ for (const name of caseNames(/^siglip/)) {
       await c.close("out.other.pooler_output", out.pooled);
       disposeAll(out);
     });
+
+  test(`${name}: bf16 stays near f32`, async () => {
+    using model = SiglipVisionModel.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+    await nearInBf16(c, model);
+  });
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {

@@ -6,7 +6,7 @@ import { VideoMaeModel } from "../../lib/models/video-mae.js";
 import { parseVideoMaeConfig, type VideoMaeConfig } from "../../lib/models/video-mae-config.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { Case, caseNames, cpu } from "../case.js";
-import { code, disposeAll, everyState, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
+import { code, disposeAll, everyState, nearInBf16, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
 
 const tiny: VideoMaeConfig = {
   imageSize: 8,
@@ -42,6 +42,11 @@ for (const name of caseNames(/^videomae/)) {
       await c.close("out.masked.last_hidden_state", out.hidden);
       disposeAll(out);
     });
+
+  test(`${name}: bf16 stays near f32`, async () => {
+    using model = VideoMaeModel.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+    await nearInBf16(c, model);
+  });
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {
