@@ -1,7 +1,7 @@
 // A model's encoders. Modalities that name one folder share one encoder: images and videos through one CLIP.
 import { resolve } from "node:path";
 import type { Device } from "../core/device.js";
-import { AutoProcessor } from "../media/auto-processor.js";
+import { processorOf } from "../media/auto-processor.js";
 import { ImageProcessor } from "../media/image-processor.js";
 import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import { VideoProcessor } from "../media/video-processor.js";
@@ -74,5 +74,5 @@ async function build(
 
 function processorFor(folder: string, { frames }: ModalitySetup): MediaProcessor<MediaPart> {
   if (frames !== undefined) return new VideoProcessor(ImageProcessor.fromPretrained(folder), { frames });
-  return AutoProcessor.fromPretrained(folder);
+  return processorOf(folder);
 }

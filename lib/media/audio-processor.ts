@@ -1,10 +1,9 @@
 // Sounds as CLAP's input, as its preprocessor_config.json says: the log-mel spectrograms of transformers' ClapFeatureExtractor.
-import { join } from "node:path";
 import { native } from "../core/native.js";
 import { type AudioPart, loadAudio, resampled, type Sound } from "./audio.js";
 import { MediaError } from "./error.js";
-import { readPreprocessorConfig } from "./image-processor.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
+import { preprocessorConfig } from "./preprocessor-config.js";
 import type { Loading } from "./source.js";
 
 export interface AudioProcessorOptions {
@@ -69,7 +68,8 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
 
   /** Reads preprocessor_config.json of a model folder. */
   static fromPretrained(folder: string, options?: AudioProcessorOptions): AudioProcessor {
-    return new AudioProcessor(readPreprocessorConfig(folder), join(folder, "preprocessor_config.json"), options);
+    const { config, where } = preprocessorConfig(folder);
+    return new AudioProcessor(config, where, options);
   }
 
   async process(parts: readonly AudioPart[], loading: Loading = {}): Promise<AudioFeatures> {

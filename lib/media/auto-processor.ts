@@ -1,11 +1,19 @@
 // The processor an encoder's folder asks for.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { resolveModel } from "../io/hub.js";
 import { AudioProcessor } from "./audio-processor.js";
 import { MediaError } from "./error.js";
-import { ImageProcessor, readJsonFile, readPreprocessorConfig } from "./image-processor.js";
+import { ImageProcessor } from "./image-processor.js";
 import { ImuProcessor } from "./imu-processor.js";
+import { PROCESSOR_FILES, preprocessorConfig, readJsonFile, typeOf } from "./preprocessor-config.js";
 import { VideoProcessor } from "./video-processor.js";
+
+export interface AutoProcessorOptions {
+  /** Branch, tag or commit of a model on the hub. */
+  revision?: string;
+  signal?: AbortSignal;
+}
 
 const VIDEO_MODELS = ["viclip", "videomae"];
 
@@ -13,26 +21,35 @@ export class AutoProcessor {
   private constructor() {}
 
   /**
-   * By preprocessor_config.json, and where that names none by config.json's model_type. A CLIP makes pictures: for its frames as a video
-   * take VideoProcessor.fromPretrained(folder, { frames }).
+   * From a folder, or by a model's id on the hub, of which only the processor's files are fetched. By preprocessor_config.json or what stands in its
+   * place (processor_config.json, open_clip_config.json), and where that names none by config.json's model_type. A CLIP makes pictures: for its
+   * frames as a video take VideoProcessor.fromPretrained(folder, { frames }). Throws E_MEDIA_OPTION on a processor that is not known.
    */
-  static fromPretrained(folder: string): ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor {
-    const path = join(folder, "config.json");
-    const model = existsSync(path) ? String(readJsonFile(path).model_type) : "";
-    // IMU2CLIP came without a processor; its rate and window may stand in config.json.
-    if (model === "imu2clip") return ImuProcessor.fromPretrained(folder);
-    const config = readPreprocessorConfig(folder);
-    const type = String(config.feature_extractor_type ?? config.image_processor_type ?? config.video_processor_type ?? "");
-    if (type === "ImuProcessor") return ImuProcessor.fromPretrained(folder);
-    if (type === "ClapFeatureExtractor") return AudioProcessor.fromPretrained(folder);
-    if (/video/i.test(type) || VIDEO_MODELS.includes(model)) return VideoProcessor.fromPretrained(folder);
-    if (/ImageProcessor(Fast|Pil)?$|^(CLIP|Siglip|ViT|Bit)FeatureExtractor$|^$/.test(type)) return ImageProcessor.fromPretrained(folder);
-    throw new MediaError(
-      "E_MEDIA_OPTION",
-      join(folder, "preprocessor_config.json"),
-      "a processor of pictures, videos, CLAP's sounds or IMU2CLIP's recordings",
-      type,
-      "use an encoder of one of these kinds",
-    );
+  static async fromPretrained(
+    folderOrId: string,
+    { revision, signal }: AutoProcessorOptions = {},
+  ): Promise<ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor> {
+    return processorOf(await resolveModel(folderOrId, { revision, signal, files: (name) => PROCESSOR_FILES.includes(name) }));
   }
+}
+
+/** The same for a folder that is there. */
+export function processorOf(folder: string): ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor {
+  const path = join(folder, "config.json");
+  const model = existsSync(path) ? String(readJsonFile(path).model_type) : "";
+  // IMU2CLIP came without a processor; its rate and window may stand in config.json.
+  if (model === "imu2clip") return ImuProcessor.fromPretrained(folder);
+  const { config, where } = preprocessorConfig(folder);
+  const type = typeOf(config);
+  if (type === "ImuProcessor") return ImuProcessor.fromPretrained(folder);
+  if (type === "ClapFeatureExtractor") return AudioProcessor.fromPretrained(folder);
+  if (/video/i.test(type) || VIDEO_MODELS.includes(model)) return VideoProcessor.fromPretrained(folder);
+  if (/ImageProcessor(Fast|Pil)?$|^(CLIP|Siglip|ViT|Bit)FeatureExtractor$|^$/.test(type)) return ImageProcessor.fromPretrained(folder);
+  throw new MediaError(
+    "E_MEDIA_OPTION",
+    where,
+    "a processor of pictures, videos, CLAP's sounds or IMU2CLIP's recordings",
+    type,
+    "use an encoder of one of these kinds",
+  );
 }

@@ -1,9 +1,9 @@
 // Pictures as an encoder's input, as its preprocessor_config.json says: the numbers of the processors in transformers (Pillow backend).
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { native } from "../core/native.js";
-import { MediaError, reasonOf } from "./error.js";
+import { MediaError } from "./error.js";
 import { type ImagePart, loadImage, type Pixels } from "./image.js";
+import { nearest } from "./nearest.js";
+import { type PreprocessorConfig, preprocessorConfig, typeOf } from "./preprocessor-config.js";
 import type { Loading } from "./source.js";
 
 export interface PixelValues {
@@ -28,7 +28,7 @@ interface Defaults {
 const CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STD = [0.26862954, 0.26130258, 0.27577711];
 const HALF = [0.5, 0.5, 0.5];
-const [BILINEAR, BICUBIC] = [2, 3];
+const [NEAREST, BILINEAR, BICUBIC] = [0, 2, 3];
 const square = (side: number): Size => ({ height: side, width: side });
 const CLIP: Defaults = { resize: { shortestEdge: 224 }, crop: square(224), resample: BICUBIC, mean: CLIP_MEAN, std: CLIP_STD };
 /** What each kind of processor does where its file is silent. */
@@ -36,39 +36,50 @@ const KINDS: Readonly<Record<string, Defaults>> = {
   CLIP,
   Bit: CLIP,
   Siglip: { resize: square(224), resample: BICUBIC, mean: HALF, std: HALF },
+  DeiT: { resize: square(256), crop: square(224), resample: BICUBIC, mean: HALF, std: HALF },
   ViT: { resize: square(224), resample: BILINEAR, mean: HALF, std: HALF },
   VideoMAE: { resize: { shortestEdge: 224 }, crop: square(224), resample: BILINEAR, mean: HALF, std: HALF },
 };
 
+/**
+ * Under every name (…Fast, …Pil, …FeatureExtractor) the numbers of Pillow. torchvision's, which Fast stands for, differ from them by one or two of
+ * 255 levels in 0.4 % of the values.
+ */
 export class ImageProcessor {
   readonly kind: string;
   readonly #resize: Resize | undefined;
   readonly #crop: Size | undefined;
+  /** Where a crop cannot be in the middle: half a pixel to the even side, instead of down. */
+  readonly #halfEven: boolean;
   readonly #resample: number;
   readonly #rescale: number;
   readonly #mean: number[];
   readonly #std: number[];
 
   constructor(config: Readonly<Record<string, unknown>> = {}, where = "preprocessor_config.json") {
-    const type = String(config.image_processor_type ?? config.feature_extractor_type ?? "CLIPImageProcessor");
-    this.kind = type.replace(/(ImageProcessor(Fast|Pil)?|FeatureExtractor)$/, "");
-    const defaults = KINDS[this.kind];
-    if (!defaults)
-      fail(where, `an image_processor_type among ${Object.keys(KINDS).join(", ")}`, type, "use an encoder of one of these kinds");
-    const on = (key: string) => config[key] === undefined || config[key] === true;
-    const cropped = config.do_center_crop === undefined ? defaults.crop !== undefined : config.do_center_crop === true;
-    this.#resize = on("do_resize") ? readResize(config.size, defaults.resize, where) : undefined;
-    this.#crop = cropped ? readCrop(config.crop_size, defaults.crop ?? square(224), where) : undefined;
-    this.#resample = typeof config.resample === "number" ? config.resample : defaults.resample;
+    const type = typeOf(config) || "CLIPImageProcessor";
+    this.kind = type.replace(/(ImageProcessor|VideoProcessor)(Fast|Pil)?$|FeatureExtractor$/, "");
+    const defaults = (Object.hasOwn(KINDS, this.kind) ? KINDS[this.kind] : undefined) ?? refuse(where, type);
+    const on = (key: string, fallback = true) => readFlag(config[key], fallback, where, key);
+    if (config.pad_size && on("do_pad", false)) fail(where, "do_pad false", "padding to pad_size", HINT);
+    this.#resize = on("do_resize") ? readResize(config.size ?? undefined, defaults.resize, where) : undefined;
+    const cropped = on("do_center_crop", defaults.crop !== undefined);
+    this.#crop = cropped ? readCrop(config.crop_size ?? undefined, defaults.crop ?? square(224), where) : undefined;
+    this.#halfEven = config.crop_rounding === "half_even";
+    this.#resample = readNumber(config.resample, defaults.resample, where, "resample");
     if (![0, 1, 2, 3, 4, 5].includes(this.#resample)) fail(where, "resample from 0 to 5", String(config.resample), "3 is bicubic");
-    this.#rescale = on("do_rescale") ? ((config.rescale_factor as number | undefined) ?? 1 / 255) : 1;
+    this.#rescale = on("do_rescale") ? readNumber(config.rescale_factor, 1 / 255, where, "rescale_factor") : 1;
     this.#mean = on("do_normalize") ? readTriple(config.image_mean, defaults.mean, where, "image_mean") : [0, 0, 0];
     this.#std = on("do_normalize") ? readTriple(config.image_std, defaults.std, where, "image_std") : [1, 1, 1];
+    if (this.#std.some((v) => v <= 0)) fail(where, "image_std above 0", JSON.stringify(config.image_std), HINT);
   }
 
-  /** Reads preprocessor_config.json of a model folder. */
+  /** Reads preprocessor_config.json of a model folder, or what stands in its place (processor_config.json, open_clip_config.json). */
   static fromPretrained(folder: string): ImageProcessor {
-    return new ImageProcessor(readPreprocessorConfig(folder), join(folder, "preprocessor_config.json"));
+    return ImageProcessor.from(preprocessorConfig(folder));
+  }
+  static from({ config, where }: PreprocessorConfig): ImageProcessor {
+    return new ImageProcessor(config, where);
   }
 
   /** Height and width of what comes out, where they do not depend on the picture. */
@@ -100,17 +111,39 @@ export class ImageProcessor {
     return { data, shape: [made.length, 3, height, width] };
   }
 
-  async #one({ data, height, width }: Pixels): Promise<Size & { values: Float32Array }> {
-    const resized = resizedSize({ height, width }, this.#resize);
+  async #one(picture: Pixels): Promise<Size & { values: Float32Array }> {
+    const resized = resizedSize(picture, this.#resize);
     const out = this.#crop ?? resized;
-    const sizes = [height, width, resized.height, resized.width, out.height, out.width] as const;
+    const extra = { height: this.#shift(resized.height, out.height), width: this.#shift(resized.width, out.width) };
+    const made = { height: out.height + extra.height, width: out.width + extra.width };
+    const near = this.#resample === NEAREST ? nearest(picture, resized, made) : undefined;
+    const { data, height, width } = near ?? picture;
+    const to = near ?? resized;
+    const sizes = [height, width, to.height, to.width, made.height, made.width] as const;
     const values = await native().media_image(data, ...sizes, this.#resample, this.#rescale, ...this.#mean, ...this.#std);
-    return { ...out, values: new Float32Array(values) };
+    return { ...out, values: withoutFirst(new Float32Array(values), made, extra) };
+  }
+
+  /** 1 where the middle lies between two pixels and the even one is the later: a crop one larger begins at the same pixel, and its first row goes. */
+  #shift(resized: number, crop: number): number {
+    return this.#halfEven && resized > crop && (resized - crop) % 4 === 3 ? 1 : 0;
   }
 }
 
+/** (3,H,W) without the first `extra` rows and columns. */
+function withoutFirst(values: Float32Array, { height, width }: Size, extra: Size): Float32Array {
+  if (!extra.height && !extra.width) return values;
+  const [H, W] = [height - extra.height, width - extra.width];
+  const kept = new Float32Array(3 * H * W);
+  for (let row = 0; row < 3 * H; ++row) {
+    const at = (Math.floor(row / H) * height + extra.height + (row % H)) * width + extra.width;
+    kept.set(values.subarray(at, at + W), row * W);
+  }
+  return kept;
+}
+
 function resizedSize(from: Size, resize: Resize | undefined): Size {
-  if (!resize) return from;
+  if (!resize) return { height: from.height, width: from.width };
   if ("height" in resize) return resize;
   const [short, long] = from.width <= from.height ? [from.width, from.height] : [from.height, from.width];
   const edge = resize.shortestEdge;
@@ -118,24 +151,34 @@ function resizedSize(from: Size, resize: Resize | undefined): Size {
   return from.width <= from.height ? { height: other, width: edge } : { height: edge, width: other };
 }
 
-export function readPreprocessorConfig(folder: string): Record<string, unknown> {
-  const path = join(folder, "preprocessor_config.json");
-  if (!existsSync(path)) fail(folder, "preprocessor_config.json in the folder", "no such file", "copy it from the model's repository");
-  return readJsonFile(path);
-}
+const HINT = "see the model's repository";
 
-export function readJsonFile(path: string): Record<string, unknown> {
-  try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    return fail(path, "JSON", reasonOf(cause), "copy it again from the model's repository");
-  }
+function refuse(where: string, type: string): never {
+  const naflex = type.startsWith("Siglip2");
+  return fail(
+    where,
+    `an image_processor_type among ${Object.keys(KINDS).join(", ")}`,
+    type,
+    naflex
+      ? "NaFlex takes pictures of any shape, which is not read here: take a SigLIP 2 of one resolution"
+      : "use an encoder of one of these kinds",
+  );
 }
 
 function fail(where: string, expected: string, got: string, remedy: string): never {
   throw new MediaError("E_MEDIA_OPTION", where, expected, got, remedy);
 }
-const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0;
+/** Side of a picture; what is larger would not fit in memory. */
+const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0 && (value as number) <= 2 ** 14;
+
+function readFlag(value: unknown, fallback: boolean, where: string, key: string): boolean {
+  const flag = value ?? fallback;
+  return typeof flag === "boolean" ? flag : fail(where, `${key} to be true or false`, JSON.stringify(value), HINT);
+}
+function readNumber(value: unknown, fallback: number, where: string, key: string): number {
+  const number = value ?? fallback;
+  return typeof number === "number" && Number.isFinite(number) ? number : fail(where, `${key} to be a number`, JSON.stringify(value), HINT);
+}
 
 // Older files give one number: the shorter side for a resize, a square for a crop.
 function readResize(size: unknown, fallback: Resize, where: string): Resize {
@@ -144,18 +187,18 @@ function readResize(size: unknown, fallback: Resize, where: string): Resize {
   const { height, width, shortest_edge: shortestEdge, longest_edge: longestEdge } = (size ?? {}) as Record<string, unknown>;
   if (isSide(height) && isSide(width)) return { height, width };
   if (isSide(shortestEdge) && longestEdge === undefined) return { shortestEdge };
-  return fail(where, "size with height and width or with shortest_edge", JSON.stringify(size), "see the model's repository");
+  return fail(where, "size with height and width or with shortest_edge", JSON.stringify(size), HINT);
 }
 function readCrop(size: unknown, fallback: Size, where: string): Size {
   if (size === undefined) return fallback;
   if (isSide(size)) return square(size);
   const { height, width } = (size ?? {}) as Record<string, unknown>;
   if (isSide(height) && isSide(width)) return { height, width };
-  return fail(where, "crop_size with height and width", JSON.stringify(size), "see the model's repository");
+  return fail(where, "crop_size with height and width", JSON.stringify(size), HINT);
 }
 function readTriple(value: unknown, fallback: number[], where: string, key: string): number[] {
-  if (value === undefined) return fallback;
+  if (value === undefined || value === null) return fallback;
   const triple = typeof value === "number" ? [value, value, value] : value;
   if (Array.isArray(triple) && triple.length === 3 && triple.every((v) => Number.isFinite(v))) return triple;
-  return fail(where, `three numbers in ${key}`, JSON.stringify(value), "see the model's repository");
+  return fail(where, `three numbers in ${key}`, JSON.stringify(value), HINT);
 }

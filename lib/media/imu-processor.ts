@@ -2,9 +2,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { MediaError } from "./error.js";
-import { readJsonFile, readPreprocessorConfig } from "./image-processor.js";
 import { type ImuPart, type ImuRecording, loadImuAt } from "./imu.js";
 import type { MediaProcessor } from "./part.js";
+import { preprocessorConfig, readJsonFile } from "./preprocessor-config.js";
 import type { Loading } from "./source.js";
 
 export interface ImuValues {
@@ -31,7 +31,7 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
     const own = join(folder, "preprocessor_config.json");
     const config = join(folder, "config.json");
     return existsSync(own) || !existsSync(config)
-      ? new ImuProcessor(readPreprocessorConfig(folder), own)
+      ? new ImuProcessor(preprocessorConfig(folder).config, own)
       : new ImuProcessor(readJsonFile(config), config);
   }
 

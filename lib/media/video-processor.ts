@@ -1,10 +1,11 @@
 // Videos as an encoder's input: frames picked evenly, each made into pixel values as preprocessor_config.json says for one picture.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { MediaError, reasonOf } from "./error.js";
+import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
-import { ImageProcessor, readPreprocessorConfig } from "./image-processor.js";
+import { ImageProcessor } from "./image-processor.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
+import { preprocessorConfig, readJsonFile } from "./preprocessor-config.js";
 import type { Loading } from "./source.js";
 import { loadVideo, type VideoPart } from "./video.js";
 
@@ -26,11 +27,11 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
 
   /** Reads preprocessor_config.json of a model folder; the number of frames (num_frames) may also stand in its config.json. */
   static fromPretrained(folder: string, options: Partial<VideoProcessorOptions> = {}): VideoProcessor {
-    const config = readPreprocessorConfig(folder);
+    const { config, where } = preprocessorConfig(folder);
     const frames = options.frames ?? framesOf(config) ?? framesOf(modelConfig(folder));
     if (frames === undefined)
       fail(folder, "num_frames in preprocessor_config.json or config.json", "none", "pass the option frames, for instance 8");
-    return new VideoProcessor(new ImageProcessor(imageConfig(config), join(folder, "preprocessor_config.json")), { frames });
+    return new VideoProcessor(new ImageProcessor(config, where), { frames });
   }
 
   /** (N, frames, 3, H, W) */
@@ -76,20 +77,9 @@ function framesOf(config: Record<string, unknown>): number | undefined {
   return frames === undefined ? undefined : Number(frames);
 }
 
-/** A video processor's file says the same things of each frame as an image processor's. */
-function imageConfig(config: Record<string, unknown>): Record<string, unknown> {
-  const type = config.image_processor_type ?? config.feature_extractor_type ?? config.video_processor_type;
-  return type === undefined ? config : { ...config, image_processor_type: String(type).replace(/VideoProcessor$/, "ImageProcessor") };
-}
-
 function modelConfig(folder: string): Record<string, unknown> {
   const path = join(folder, "config.json");
-  if (!existsSync(path)) return {};
-  try {
-    return JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    return fail(path, "JSON", reasonOf(cause), "copy it again from the model's repository");
-  }
+  return existsSync(path) ? readJsonFile(path) : {};
 }
 
 function fail(where: string, expected: string, got: string, remedy: string): never {

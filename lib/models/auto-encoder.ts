@@ -1,7 +1,6 @@
 // The encoder that a folder holds, alone or inside of a larger model.
-import { existsSync } from "node:fs";
 import type { Device } from "../core/device.js";
-import { expected } from "../core/errors.js";
+import { resolveModel } from "../io/hub.js";
 import { ClapAudioModel } from "./clap-audio.js";
 import { ClipVisionModel } from "./clip-vision.js";
 import { ConfigError, type Json, readConfig } from "./config.js";
@@ -69,7 +68,7 @@ export const AutoEncoder = {
     signal?.throwIfAborted();
     const computed = dtypeOf(dtype);
     const loading: EncoderLoading = { device: deviceOf(device), trainable, ...(computed && { dtype: computed }) };
-    const folder = await located(folderOrId, { revision, signal });
+    const folder = await resolveModel(folderOrId, { revision, signal });
     const encoder = kindOf(folder).fromPretrained(folder, loading);
     try {
       await encoder.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
@@ -96,9 +95,4 @@ function kindOf(folder: string): Kind {
       ? `its encoder is another checkpoint: take ${JSON.stringify(elsewhere)}`
       : "take an encoder of one of these kinds",
   );
-}
-
-async function located(folderOrId: string, _options: { revision: string | undefined; signal: AbortSignal | undefined }): Promise<string> {
-  if (typeof folderOrId === "string" && existsSync(folderOrId)) return folderOrId;
-  throw expected("E_FILE", "AutoEncoder", "a folder in Hugging Face layout", JSON.stringify(folderOrId), "no such folder: check the path");
 }

@@ -1,5 +1,5 @@
 // What holds for every encoder: AutoEncoder finds it, and its folder, written whole, gives it back.
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -8,6 +8,8 @@ import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { saveModel } from "../../lib/io/model-folder.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
+import { AutoProcessor } from "../../lib/media/auto-processor.js";
+import { ImageProcessor } from "../../lib/media/image-processor.js";
 import { AutoEncoder } from "../../lib/models/auto-encoder.js";
 import { ConfigError, readConfig } from "../../lib/models/config.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
@@ -142,6 +144,35 @@ test("LLaVA's own checkpoints, which leave their tower out, say where it is", as
     await writeFile(join(to, "config.json"), '{"model_type":"llava_llama","mm_vision_tower":"openai/clip-vit-large-patch14-336"}');
     const error = await rejection(AutoEncoder.fromPretrained(to, { device: cpu }));
     assert.ok(error instanceof ConfigError && /openai\/clip-vit-large-patch14-336/.test(error.message), String(error));
+  });
+});
+
+test("by its id on the hub, from the cache, without a request", async () => {
+  const { folder } = new Case(caseNames(/^clip-vision/)[0] as string);
+  const before = { ...process.env };
+  await withFolder(async (cache) => {
+    const commit = "0123456789abcdef0123456789abcdef01234567";
+    const model = join(cache, "models--someone--tiny-clip");
+    await mkdir(join(model, "refs"), { recursive: true });
+    await writeFile(join(model, "refs", "main"), commit);
+    await cp(folder, join(model, "snapshots", commit), { recursive: true });
+    Object.assign(process.env, { HF_HUB_CACHE: cache, HF_HUB_OFFLINE: "1" });
+    try {
+      using encoder = await AutoEncoder.fromPretrained("someone/tiny-clip", { device: cpu });
+      using own = await AutoEncoder.fromPretrained(folder, { device: cpu });
+      assert.equal(encoder.configJson(), own.configJson());
+      assert.instance(await AutoProcessor.fromPretrained("someone/tiny-clip", { revision: commit }), ImageProcessor);
+      for (const from of [AutoEncoder, AutoProcessor]) {
+        const error = await rejection(from.fromPretrained("someone/else", { signal: new AbortController().signal }));
+        assert.is((error as { code?: string }).code, "E_HUB_OFFLINE");
+        assert.match(((await rejection(from.fromPretrained("/nowhere"))) as Error).message, /nowhere/);
+      }
+    } finally {
+      for (const key of ["HF_HUB_CACHE", "HF_HUB_OFFLINE"]) {
+        if (before[key] === undefined) delete process.env[key];
+        else process.env[key] = before[key];
+      }
+    }
   });
 });
 
