@@ -1,7 +1,7 @@
 // The language model that a folder's config.json names.
-import { existsSync } from "node:fs";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { type ResolveOptions, resolveModel } from "../io/hub.js";
 import type { Quantization } from "../nn/weights.js";
 import { ConfigError, readConfig } from "./config.js";
 import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
@@ -20,24 +20,29 @@ export interface AutoModelOptions {
   /** f32 masters that take gradients. Default false. */
   trainable?: boolean;
   signal?: AbortSignal;
+  /** Told of what arrives from the hub. */
+  onProgress?: ResolveOptions["onProgress"];
 }
 
 export const AutoModelForCausalLM = {
   /**
-   * From a folder in Hugging Face layout: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their classes. Resolves when the weights are on the
-   * device. Throws E_CONFIG, E_STATE or E_SAFETENSORS where the folder does not hold the model that it claims to, E_DEVICE, E_DTYPE or
-   * E_VALUE on an option that does not fit.
+   * From a folder in Hugging Face layout, or by its id on the hub: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their classes. Resolves
+   * when the weights are on the device. Rejects with HubError where there is no such model; with E_CONFIG, E_STATE or E_SAFETENSORS where the
+   * folder does not hold the model that it claims to; with E_DEVICE, E_DTYPE or E_VALUE on an option that does not fit.
    */
   async fromPretrained(
     folderOrId: string,
-    { device, dtype, quantization, trainable = false, signal, revision }: AutoModelOptions = {},
+    { device, dtype, quantization, trainable = false, ...where }: AutoModelOptions = {},
   ): Promise<LlamaForCausalLM> {
+    const { signal } = where;
     signal?.throwIfAborted();
+    if (typeof folderOrId !== "string")
+      throw expected("E_ARGUMENT", "AutoModelForCausalLM", "a folder, or a model of the hub as org/name", typeof folderOrId);
     const loading: PretrainedOptions = { device: deviceOf(device), trainable };
     const [computed, held] = [dtypeOf(dtype), quantizationOf(quantization)];
     if (computed) loading.dtype = computed;
     if (held) loading.quantization = held;
-    const model = open(await located(folderOrId, { revision, signal }), loading);
+    const model = open(await resolveModel(folderOrId, where), loading);
     try {
       await model.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
       signal?.throwIfAborted();
@@ -54,15 +59,4 @@ function open(path: string, loading: PretrainedOptions): LlamaForCausalLM {
   const kind = readConfig(path).model_type;
   if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);
   return LlamaForCausalLM.fromPretrained(path, loading);
-}
-
-async function located(folderOrId: string, _options: { revision: string | undefined; signal: AbortSignal | undefined }): Promise<string> {
-  if (typeof folderOrId === "string" && existsSync(folderOrId)) return folderOrId;
-  throw expected(
-    "E_FILE",
-    "AutoModelForCausalLM",
-    "a folder in Hugging Face layout",
-    JSON.stringify(folderOrId),
-    "no such folder: check the path",
-  );
 }

@@ -1,5 +1,5 @@
 // AutoModelForCausalLM: every family from its folder, the face that users of transformers know, and folders that lie about what they hold.
-import { copyFileSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -96,9 +96,35 @@ test("options that do not fit, and a folder that is not there", async () => {
   assert.is((await of({ dtype: "f16" })).code, "E_DTYPE");
   assert.is((await of({ device: "tpu" })).code, "E_DEVICE");
   assert.is((await of({ device: 7 })).code, "E_ARGUMENT");
-  assert.match((await of({}, "/nowhere/at/all")).code, /^E_/);
+  assert.is((await of({}, "/nowhere/at/all")).code, "E_HUB_ID");
+  assert.is((await refusal(AutoModelForCausalLM.fromPretrained(7 as unknown as string))).code, "E_ARGUMENT");
   const reason = new Error("enough");
   assert.is(await of({ signal: AbortSignal.abort(reason) }), reason);
+});
+
+test("a model of the hub by its id, from the cache that Python uses too", async () => {
+  const cache = mkdtempSync(join(tmpdir(), "anymal-hub-"));
+  const kept = { HF_HUB_CACHE: process.env.HF_HUB_CACHE, HF_HUB_OFFLINE: process.env.HF_HUB_OFFLINE };
+  try {
+    Object.assign(process.env, { HF_HUB_CACHE: cache, HF_HUB_OFFLINE: "1" });
+    const [id, commit] = ["somebody/tiny-llama", "0123456789abcdef0123456789abcdef01234567"];
+    const model = join(cache, "models--somebody--tiny-llama");
+    mkdirSync(join(model, "refs"), { recursive: true });
+    mkdirSync(join(model, "snapshots", commit), { recursive: true });
+    writeFileSync(join(model, "refs", "main"), commit);
+    copyModel(plain.folder, join(model, "snapshots", commit));
+    using llm = await AutoModelForCausalLM.fromPretrained(id, f32);
+    assert.is(llm.config.layers, plain.json().num_hidden_layers);
+    (await AutoModelForCausalLM.fromPretrained(id, { ...f32, revision: commit })).dispose();
+    assert.is((await refusal(AutoModelForCausalLM.fromPretrained(id, { revision: "other" }))).code, "E_HUB_OFFLINE");
+    assert.is((await refusal(AutoModelForCausalLM.fromPretrained("somebody/else"))).code, "E_HUB_OFFLINE");
+  } finally {
+    for (const [name, value] of Object.entries(kept)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+    rmSync(cache, { recursive: true });
+  }
 });
 
 test("input that does not fit is refused at the call", async () => {
