@@ -19,7 +19,7 @@ export async function calibrate(model: AnyMAL, modality: Modality, features: rea
   const projector = model.projector(modality);
   const { input, output } = projector;
   if (isStandardize(input)) {
-    const { mean, std } = channelStatistics(features, model.encoder(modality).encoder.width);
+    const { mean, std } = channelStatistics(features, model.encoder(modality).width);
     input.shift.write(mean.map((v) => -v));
     input.scale.write(std.map((v) => 1 / Math.max(v, MIN_STD)));
   }

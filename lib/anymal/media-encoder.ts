@@ -6,11 +6,11 @@ import { Tensor } from "../core/tensor.js";
 import type { EncoderInput, MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import type { Encoder } from "../models/encoder.js";
-import { sliceCopy } from "../ops/index.js";
+import { l2Normalize, sliceCopy } from "../ops/index.js";
 import type { Source } from "./manifest.js";
-import type { ModalitySetup } from "./options.js";
+import { featureWidth, isOneRow, type ModalitySetup } from "./options.js";
 
-/** Of one medium: (S,d), (frames,S,d), or (d) where one pooled row is projected. */
+/** Of one medium: (S,d), (frames,S,d), or (d) where one row is projected by itself. */
 export interface Features {
   modality: Modality;
   data: Float32Array;
@@ -26,6 +26,11 @@ export class MediaEncoder {
     /** The folder it came from. */
     readonly source: Source,
   ) {}
+
+  /** d of the features. */
+  get width(): number {
+    return featureWidth(this.setup.select, this.encoder);
+  }
 
   /** Names the features that this encoder would give of whatever medium. */
   get key(): string {
@@ -53,12 +58,13 @@ export class MediaEncoder {
     const { layer, select, frames, projector } = this.setup;
     const [N = 0, ...rest] = shape;
     const x = Tensor.from(data, frames === undefined ? shape : [N * frames, ...rest.slice(1)], { device: this.encoder.device });
-    const { hidden, pooled } = this.encoder.forward(x, { layer, ...(isLonger && { isLonger }) });
-    const d = this.encoder.width;
+    const { hidden, pooled, embeds } = this.encoder.forward(x, { layer, ...(isLonger && { isLonger }) });
+    const d = this.width;
     const head = frames === undefined ? [N] : [N, frames];
-    if (select === "pooled") {
+    if (isOneRow(select)) {
       const vector = projector.type === "linear" && projector.mode === "pooled";
-      return pooled.reshape(vector ? [N, d] : [...head, 1, d]);
+      const row = select === "embeds" ? l2Normalize(embeds) : pooled;
+      return row.reshape(vector ? [N, d] : [...head, 1, d]);
     }
     const skip = select === "patch" ? this.encoder.classTokens : 0;
     const rows = hidden.shape[1] as number;

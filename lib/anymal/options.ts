@@ -11,8 +11,18 @@ export type { QuantizationName } from "../models/loading.js";
 
 export const MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
 
-/** patch: the rows of places. all: the class token too. pooled: one row for the whole medium. */
-export type Select = "patch" | "all" | "pooled";
+/**
+ * patch: the rows of places. all: the class token too. pooled: one row for the whole medium, before the encoder's projection. embeds: the row that
+ * is compared with text, after it, of length 1: what contrastive training has shaped, so attributes that came together can be told apart in it.
+ */
+export const SELECTS = ["patch", "all", "pooled", "embeds"] as const;
+export type Select = (typeof SELECTS)[number];
+
+/** Does one row stand for the whole medium? */
+export const isOneRow = (select: Select): boolean => select === "pooled" || select === "embeds";
+
+/** d of the features that a projection reads. */
+export const featureWidth = (select: Select, { width, embedDim }: EncoderShape): number => (select === "embeds" ? embedDim : width);
 
 export interface ResamplerOptions {
   type: "resampler";
@@ -102,6 +112,7 @@ export type CompleteProjector =
 /** Of an encoder, what a setup depends on. */
 export interface EncoderShape {
   width: number;
+  embedDim: number;
   modality: Modality;
 }
 
@@ -118,16 +129,17 @@ export function completeSetup(modality: Modality, options: ModalityOptions, enco
   if (options.frames !== undefined && !framewise)
     throw expected("E_MODALITY", `modalities.${modality}.frames`, "frames only for video through an image encoder", options.frames);
   const frames = framewise ? (options.frames ?? 4) : undefined;
-  const projector = completeProjector(options.projector ?? PROJECTORS[modality], encoder.width, frames ?? 0);
-  const pooled = projector.type === "linear" && projector.mode === "pooled";
+  const wanted = options.projector ?? PROJECTORS[modality];
+  const pooled = wanted.type === "linear" && wanted.mode === "pooled";
   const select = options.select ?? (pooled ? "pooled" : "patch");
-  if (pooled && (select !== "pooled" || framewise))
+  const projector = completeProjector(wanted, featureWidth(select, encoder), frames ?? 0);
+  if (pooled && (!isOneRow(select) || framewise))
     throw expected(
       "E_MODALITY",
       `modalities.${modality}`,
-      "one pooled row for a linear projection in pooled mode",
+      "one row for a linear projection in pooled mode",
       framewise ? `${frames} frames` : `select "${select}"`,
-      'set mode to "per_token", or take a resampler',
+      'set select to "pooled" or "embeds", mode to "per_token", or take a resampler',
     );
   return { projector, layer: options.layer ?? -1, select, frames };
 }
@@ -140,7 +152,7 @@ function completeProjector(options: ProjectorOptions, dim: number, frames: numbe
     throw expected(
       "E_MODALITY",
       "projector.heads",
-      `a divisor of the encoder's width ${dim}`,
+      `a divisor of the features' width ${dim}`,
       heads,
       `try ${headsFor(dim)} or leave it out`,
     );

@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { parse, stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
-import { type AssembleOptions, MODALITIES, type ModalityOptions } from "../anymal/options.js";
+import { type AssembleOptions, MODALITIES, type ModalityOptions, SELECTS } from "../anymal/options.js";
 import type { Modality } from "../media/part.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 
@@ -152,7 +152,7 @@ const MODALITY_KEYS: Schema = {
   encoder: is.text,
   projector: is.object,
   layer: { wanted: "an integer", fits: Number.isInteger },
-  select: is.oneOf("patch", "all", "pooled"),
+  select: is.oneOf(...SELECTS),
   frames: is.integer(1),
 };
 const MODEL_KEYS: Schema = {

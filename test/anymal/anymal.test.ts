@@ -56,6 +56,27 @@ test("images and videos share one encoder, and a video's features have its frame
   assert.equal(features[0]!.data, Float32Array.from([...features[1]!.data, ...features[3]!.data]));
 });
 
+test("the embedding that is compared with text can be what is projected: a row of length 1, as wide as the embedding", async () => {
+  const imu = { encoder: world.imu, select: "embeds" as const };
+  for (const [projector, shape] of [
+    [{ type: "linear", mode: "pooled", tokens: 2 }, [48]],
+    [{ type: "linear", mode: "per_token" }, [1, 48]],
+    [{ type: "resampler", layers: 1, tokens: 3 }, [1, 48]],
+  ] as const) {
+    using model = await AnyMAL.assemble(world.options({ modalities: { imu: { ...imu, projector } } }));
+    const [one, other] = await model.features([shake(1), shake(3)]);
+    assert.equal(one!.shape, shape);
+    for (const { data } of [one!, other!]) assert.ok(Math.abs(Math.hypot(...data) - 1) < 1e-5);
+    assert.not.equal(one!.data, other!.data);
+    assert.ok((await answer(model, ["what? ", shake(2)])).length > 0);
+    if (projector.type === "resampler") {
+      await model.save(world.path("embeds"));
+      using again = await AnyMAL.fromPretrained(world.path("embeds"), { device: cpu });
+      assert.equal((await again.features([shake(1)]))[0]!.data, one!.data);
+    }
+  }
+});
+
 test("a saved model gives the same answers in another process", async () => {
   const folder = world.path("saved");
   using model = await AnyMAL.assemble(world.options());
@@ -157,7 +178,7 @@ test("what does not fit is told: the context, a modality, a projection", async (
           }),
         ),
       "E_MODALITY",
-      /divisor of the encoder's width 16, got 3; try 8/,
+      /divisor of the features' width 16, got 3; try 8/,
     ],
   ] as const) {
     try {

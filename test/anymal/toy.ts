@@ -25,7 +25,16 @@ const CLIP = {
   patch_size: 8,
   projection_dim: 16,
 };
-const IMU = { model_type: "imu2clip", window_samples: 150, sampling_rate: 50, channels: 6, width: 8, hidden: 12, batch_first_quirk: false };
+const IMU = {
+  model_type: "imu2clip",
+  window_samples: 150,
+  sampling_rate: 50,
+  channels: 6,
+  width: 8,
+  hidden: 12,
+  projection_dim: 48,
+  batch_first_quirk: false,
+};
 const SQUARES = { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 16 }, crop_size: 16 };
 
 export interface Toy {
