@@ -40,6 +40,8 @@ const DISK: Readonly<Record<string, string>> = {
   EDQUOT: "free some of your quota, or point HF_HUB_CACHE to another disk",
   EACCES: "make it writable, or point HF_HUB_CACHE elsewhere",
   EPERM: "make it writable, or point HF_HUB_CACHE elsewhere",
+  ENOTDIR: "point HF_HUB_CACHE to a folder",
+  EEXIST: "point HF_HUB_CACHE to a folder",
   EROFS: "point HF_HUB_CACHE to a disk that can be written to",
 };
 
