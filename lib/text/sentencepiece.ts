@@ -66,7 +66,10 @@ function* fieldsOf(message: Uint8Array): Generator<Field> {
 }
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true }); // U+FEFF is a character like any other
-const float = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, 4).getFloat32(0, true);
+const float = (bytes: Uint8Array) => {
+  if (bytes.length !== 4) throw new SentencePieceError("a score of four bytes", `${bytes.length}`);
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getFloat32(0, true);
+};
 
 function pieceOf(message: Uint8Array): Piece {
   const piece: Piece = { text: "", score: 0, type: Type.Normal };
@@ -75,7 +78,21 @@ function pieceOf(message: Uint8Array): Piece {
     else if (number === 2) piece.score = float(bytes);
     else if (number === 3) piece.type = value;
   }
+  if (piece.type === Type.Byte && !/^<0x[0-9A-Fa-f]{2}>$/.test(piece.text))
+    throw new SentencePieceError('byte pieces such as "<0x0A>"', JSON.stringify(piece.text.slice(0, 20)));
   return piece;
+}
+
+/** Models with a thousand such pieces exist, and each character of a text asks for those that begin with it. */
+function byFirst(pieces: readonly string[]): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const piece of [...pieces].sort((a, b) => b.length - a.length)) {
+    const first = String.fromCodePoint(piece.codePointAt(0) as number);
+    const group = groups.get(first);
+    if (group) group.push(piece);
+    else groups.set(first, [piece]);
+  }
+  return groups;
 }
 
 /** A stretch of text that may still merge with its neighbours. */
@@ -96,7 +113,7 @@ interface Merge {
 export class SentencePiece {
   readonly #pieces: readonly Piece[];
   readonly #ids: ReadonlyMap<string, number>;
-  readonly #userDefined: readonly string[];
+  readonly #userDefined: ReadonlyMap<string, readonly string[]>; // by the first character, the longest first
   readonly #bytes: readonly number[]; // ids of <0x00> to <0xFF>
   readonly #dummyPrefix: boolean;
   readonly #collapseSpaces: boolean;
@@ -128,7 +145,7 @@ export class SentencePiece {
     if (charsmap) throw new SentencePieceError("a model without a normalisation table", `one of ${charsmap} bytes`);
     this.#pieces = pieces;
     this.#ids = new Map(pieces.map(({ text }, id) => [text, id]));
-    this.#userDefined = pieces.filter(({ type }) => type === Type.UserDefined).map(({ text }) => text);
+    this.#userDefined = byFirst(pieces.filter(({ type, text }) => type === Type.UserDefined && text).map(({ text }) => text));
     this.#dummyPrefix = dummyPrefix;
     this.#collapseSpaces = collapse;
     this.unknownId = pieces.findIndex(({ type }) => type === Type.Unknown);
@@ -189,8 +206,9 @@ export class SentencePiece {
   #symbolsOf(text: string): Symbol[] {
     const symbols: Symbol[] = [];
     for (let at = 0; at < text.length; ) {
-      const whole = this.#userDefined.filter((piece) => text.startsWith(piece, at)).sort((a, b) => b.length - a.length)[0];
-      const part = whole ?? String.fromCodePoint(text.codePointAt(at) as number);
+      const first = String.fromCodePoint(text.codePointAt(at) as number);
+      const whole = this.#userDefined.get(first)?.find((piece) => text.startsWith(piece, at));
+      const part = whole ?? first;
       symbols.push({ text: part, before: symbols.length - 1, after: symbols.length + 1, frozen: whole !== undefined });
       at += part.length;
     }
