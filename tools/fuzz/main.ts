@@ -1,0 +1,112 @@
+// `npm run fuzz -- NAME`: hostile files against one reader, as long as asked. The reader runs in a process of its own, so that a crash and a hang are
+// findings too. The input that fails is written down with the seed that makes it again.
+//   npm run fuzz -- gguf --seconds 600     for ten minutes (default: 60 s)
+//   npm run fuzz -- wav --inputs 5000      a number of inputs
+//   npm run fuzz -- csv --seed 7 --at 123 --inputs 1     one input again
+import { type ChildProcess, fork } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { inputOf } from "./input.js";
+import type { Target } from "./target.js";
+import { TARGETS } from "./targets/index.js";
+
+/** How long the reader may be silent. */
+const HANG_MS = 30_000;
+
+/** What the reader's process tells: inputs done so far, or what is wrong with one. */
+export type Report = { done: number; accepted: number } | { begun: number } | { failed: number; problem: string };
+
+interface Asked {
+  target: Target;
+  seed: number;
+  from: number;
+  inputs: number;
+  seconds: number;
+  output: string;
+}
+
+function asked(): Asked {
+  const number = (name: string, text: string | undefined, otherwise: number) => {
+    const value = text === undefined ? otherwise : Number(text);
+    if (!Number.isInteger(value) || value < 0) usage(`--${name}: expected an integer >= 0, got ${text}`);
+    return value;
+  };
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        seconds: { type: "string" },
+        inputs: { type: "string" },
+        seed: { type: "string" },
+        at: { type: "string" },
+        output: { type: "string" },
+      },
+    });
+    const target = TARGETS.find(({ name }) => name === positionals[0]);
+    if (!target || positionals.length > 1) return usage(`expected one of ${TARGETS.map(({ name }) => name).join(", ")}`);
+    const inputs = number("inputs", values.inputs, Number.MAX_SAFE_INTEGER);
+    const seconds = number("seconds", values.seconds, values.inputs === undefined ? 60 : 7 * 86400);
+    const seed = number("seed", values.seed, 1);
+    return { target, seed, from: number("at", values.at, 0), inputs, seconds, output: values.output ?? join("build", "fuzz") };
+  } catch (error) {
+    return usage((error as Error).message);
+  }
+}
+
+function usage(problem: string): never {
+  console.error(`${problem}\nusage: npm run fuzz -- NAME [--seconds N | --inputs N] [--seed S] [--at INDEX] [--output FOLDER]`);
+  process.exit(2);
+}
+
+/** Resolves with the inputs that were tried, or rejects with the one that failed. */
+function watch(child: ChildProcess, { target, seed, from, inputs, seconds }: Asked): Promise<{ done: number; accepted: number }> {
+  return new Promise((resolve, reject) => {
+    let [at, tried, accepted, ending] = [from, 0, 0, false];
+    let last = Date.now();
+    const fail = (index: number, problem: string) => {
+      ending = true;
+      clearInterval(clock);
+      child.kill("SIGKILL");
+      reject(Object.assign(new Error(problem), { index }));
+    };
+    const begun = Date.now();
+    const clock = setInterval(() => {
+      if (!ending && Date.now() - last > HANG_MS) fail(at, `no answer for ${HANG_MS / 1000} s`);
+    }, 500);
+    child.on("message", (report: Report) => {
+      last = Date.now();
+      if ("failed" in report) return fail(report.failed, report.problem);
+      if ("begun" in report) {
+        at = report.begun;
+        return undefined;
+      }
+      [tried, accepted] = [report.done, report.accepted];
+      return undefined;
+    });
+    child.on("exit", (code, signal) => {
+      clearInterval(clock);
+      if (ending) return;
+      if (code === 0) resolve({ done: tried, accepted });
+      else fail(at, `the process ended with ${signal ?? `code ${code}`}`);
+    });
+    child.send({ name: target.name, seed, from, inputs, until: begun + 1000 * seconds });
+  });
+}
+
+const options = asked();
+const { target, seed, output } = options;
+const child = fork(fileURLToPath(new URL("./child.ts", import.meta.url)), { execArgv: ["--import", "tsx"] });
+try {
+  const { done, accepted } = await watch(child, options);
+  console.log(`${target.name}: ${done} inputs with seed ${seed}, ${accepted} of them taken, nothing found`);
+} catch (error) {
+  const { index, message } = error as Error & { index: number };
+  mkdirSync(output, { recursive: true });
+  const path = join(output, `${target.name}-${seed}-${index}`);
+  writeFileSync(path, inputOf(target, seed, index));
+  console.error(`${target.name}: input ${index} of seed ${seed} ${message}`);
+  console.error(`written to ${path}; again: npm run fuzz -- ${target.name} --seed ${seed} --at ${index} --inputs 1`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,9 @@
+// Every reader that is fuzzed, by its name.
+import type { Target } from "../target.js";
+import { csv } from "./csv.js";
+import { npyTarget } from "./npy.js";
+import { safetensors } from "./safetensors.js";
+import { sentencepiece } from "./sentencepiece.js";
+import { wav } from "./wav.js";
+
+export const TARGETS: readonly Target[] = [safetensors, sentencepiece, wav, csv, npyTarget];
