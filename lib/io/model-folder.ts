@@ -1,64 +1,159 @@
-// A model as a folder in Hugging Face layout: config.json and model.safetensors.
-import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+// A model as a folder in Hugging Face layout: config.json and model.safetensors, or shards of it with their index.
+import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
-import { type HostTensor, saveSafetensors } from "./safetensors.js";
+import { type LateTensor, saveSafetensors, type Writable, writtenBytes, writtenDType } from "./safetensors.js";
 
 /** What saveModel needs of a Module. */
 export interface Saveable {
   namedParameters(): Iterable<[string, Tensor]>;
-  modules(): readonly object[];
+  namedModules(): Iterable<[string, object]>;
   /** What the folder holds beside the parameters: buffers that other libraries look for. */
-  hostState?(): Iterable<[string, HostTensor]>;
+  hostState?(): Iterable<[string, Writable]>;
+}
+
+/** A layer's weight that is no tensor but several, such as codes and their scales. */
+export interface PackedWeight {
+  /** By name below the layer. */
+  stored(): Promise<[string, Writable][]>;
+  /** quantization_config of config.json; `dtype` is torch's name of the dense weights' dtype. */
+  quantizationConfig(dtype: string): Record<string, unknown>;
+}
+
+export interface SaveOptions {
+  /** Of the dense floats; without it they stay as they are. */
+  dtype?: "f32" | "bf16";
+  /** Bytes of one file at most, save where a single weight is larger. Default 5 GB, as Hugging Face has it. */
+  maxShardBytes?: number;
 }
 
 const WEIGHTS = "model.safetensors";
-const INDEX = "model.safetensors.index.json"; // of an older, sharded model in the same folder: readers would prefer it
+const INDEX = "model.safetensors.index.json";
 const CONFIG = "config.json";
+const ANY_WEIGHTS = /^model(-\d{5}-of-\d{5})?\.safetensors$/;
+const SHARD_BYTES = 5e9;
 
-/** Both files are whole on disk under temporary names before the first takes its place. Without `dtype` floats stay as they are. */
+/** Tensors that one layer needs together stay in one shard. */
+type Group = [string, Writable][];
+
+/**
+ * Writes the module's weights and its config.json. Quantised weights are stored in the layout of bitsandbytes, which transformers loads. All files are
+ * whole on disk under temporary names before the first takes its place. Rejects with E_STATE where the module holds a weight that no file has a form
+ * for, E_VALUE on a shard size below 1.
+ */
 export async function saveModel(
   folder: string,
   module: Saveable,
   configJson: Readonly<Record<string, unknown>>,
-  { dtype }: { dtype?: "f32" | "bf16" } = {},
+  { dtype, maxShardBytes = SHARD_BYTES }: SaveOptions = {},
 ): Promise<void> {
-  refuseQuantized(module);
+  if (!(maxShardBytes >= 1)) throw expected("E_VALUE", "saveModel", "maxShardBytes of at least 1", maxShardBytes);
+  const packed = [...packedWeights(module)];
+  const dense = Array.from(module.namedParameters(), ([name, tensor]): Group => [[name, dtype ? inDType(tensor, dtype) : tensor]]);
+  const groups = [...dense, ...(await packedGroups(packed)), ...Array.from(module.hostState?.() ?? [], (one): Group => [one])];
+  const config = configOf(configJson, groups, packed[0]?.[1]);
+
   await mkdir(folder, { recursive: true });
   const mark = `${process.pid}.${Math.random().toString(36).slice(2)}.tmp`;
   const temporary = (name: string) => join(folder, `.${name}.${mark}`);
-  const casts: Tensor[] = [];
-  const stored = Array.from(module.namedParameters(), ([name, tensor]): [string, Tensor] => {
-    if (!dtype || tensor.dtype === dtype || !["f32", "bf16"].includes(tensor.dtype)) return [name, tensor];
-    const converted = noGrad(() => cast(tensor, dtype));
-    casts.push(converted);
-    return [name, converted];
-  });
-  const half = stored.some(([, tensor]) => tensor.dtype === "bf16") && !stored.some(([, tensor]) => tensor.dtype === "f32");
-  const config = { ...configJson, dtype: half ? "bfloat16" : "float32" };
+  const shards = shardsOf(groups, maxShardBytes);
+  const single = shards.length === 1;
+  const nameOf = (i: number) => (single ? WEIGHTS : `model-${five(i + 1)}-of-${five(shards.length)}.safetensors`);
+  const files = shards.map((_, i) => nameOf(i));
+  const written = [...files, ...(single ? [] : [INDEX]), CONFIG];
   try {
-    await saveSafetensors(temporary(WEIGHTS), [...stored, ...(module.hostState?.() ?? [])], { format: "pt" });
+    for (const [i, shard] of shards.entries()) await saveSafetensors(temporary(nameOf(i)), shard, { format: "pt" });
+    if (!single) await writeFile(temporary(INDEX), indexOf(shards, files));
     await writeFile(temporary(CONFIG), `${JSON.stringify(config, null, 2)}\n`);
-    await rename(temporary(WEIGHTS), join(folder, WEIGHTS));
-    await rename(temporary(CONFIG), join(folder, CONFIG));
-    await rm(join(folder, INDEX), { force: true });
+    for (const name of written) await rename(temporary(name), join(folder, name));
+    // Of an older model in the same folder: readers would prefer its index, or find weights twice.
+    if (single) await rm(join(folder, INDEX), { force: true });
+    for (const name of await readdir(folder)) if (ANY_WEIGHTS.test(name) && !files.includes(name)) await rm(join(folder, name));
   } finally {
-    for (const tensor of casts) tensor.dispose();
-    for (const name of [WEIGHTS, CONFIG]) await rm(temporary(name), { force: true });
+    for (const name of written) await rm(temporary(name), { force: true });
   }
 }
 
-function refuseQuantized(module: Saveable): void {
-  for (const part of module.modules())
-    if ("weight" in part && part.weight !== undefined && !(part.weight instanceof Tensor))
-      throw expected(
-        "E_STATE",
-        "saveModel",
-        "a model in full precision",
-        "one with quantised weights",
-        "save the checkpoint it was loaded from, and its adapter",
-      );
+const five = (n: number): string => String(n).padStart(5, "0");
+
+function* packedWeights(module: Saveable): Generator<[string, PackedWeight]> {
+  for (const [path, part] of module.namedModules()) {
+    if (!("weight" in part) || part.weight === undefined || part.weight instanceof Tensor) continue;
+    const weight = part.weight as Partial<PackedWeight>;
+    if (!weight.stored || !weight.quantizationConfig)
+      throw expected("E_STATE", "saveModel", `a weight of "${path}" that a file has a form for`, "one of another kind");
+    yield [path, weight as PackedWeight];
+  }
+}
+
+async function packedGroups(packed: readonly [string, PackedWeight][]): Promise<Group[]> {
+  const groups: Group[] = [];
+  for (const [path, weight] of packed) {
+    const parts = await weight.stored();
+    groups.push(parts.map(([name, value]) => [path ? `${path}.${name}` : name, value]));
+  }
+  return groups;
+}
+
+/** Cast when its turn comes: a second copy of the whole model might not fit. */
+function inDType(tensor: Tensor, dtype: "f32" | "bf16"): Writable {
+  if (tensor.dtype === dtype || !["f32", "bf16"].includes(tensor.dtype)) return tensor;
+  return late(dtype, tensor.shape, () => noGrad(() => cast(tensor, dtype)));
+}
+
+/** A tensor that is made for being written, and gone then. */
+export function late(dtype: "f32" | "bf16", shape: readonly number[], make: () => Tensor): LateTensor {
+  const read = async () => {
+    const tensor = make();
+    return new Uint8Array(await tensor.bytes().finally(() => tensor.dispose()));
+  };
+  return { dtype: dtype === "f32" ? "F32" : "BF16", shape, read };
+}
+
+function configOf(json: Readonly<Record<string, unknown>>, groups: readonly Group[], packed: PackedWeight | undefined) {
+  const dense = new Set(groups.filter((group) => group.length === 1).flatMap((group) => group.map(([, value]) => writtenDType(value))));
+  const dtype = dense.has("BF16") && !dense.has("F32") ? "bfloat16" : "float32";
+  const { quantization_config: before, ...rest } = json;
+  const config: Record<string, unknown> = { ...rest };
+  if (packed) {
+    const own = packed.quantizationConfig(dtype);
+    const kept = isObject(before) && before.quant_method === own.quant_method && before.load_in_4bit === own.load_in_4bit ? before : {};
+    config.quantization_config = { ...own, ...kept, ...essential(own) };
+  }
+  // The hub's older spelling stays what it is: its readers know no other.
+  return { ...config, [config.torch_dtype !== undefined && config.dtype === undefined ? "torch_dtype" : "dtype"]: dtype };
+}
+
+/** What must fit the weights, whatever an older config says. */
+const essential = ({ bnb_4bit_quant_type, bnb_4bit_use_double_quant }: Record<string, unknown>) => ({
+  bnb_4bit_quant_type,
+  bnb_4bit_use_double_quant,
+});
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
+
+/** In order, each as full as it gets. */
+function shardsOf(groups: readonly Group[], most: number): Group[] {
+  const shards: Group[] = [[]];
+  let bytes = 0;
+  for (const group of groups) {
+    const size = bytesOf(group);
+    if (bytes + size > most && bytes > 0) {
+      shards.push([]);
+      bytes = 0;
+    }
+    (shards.at(-1) as Group).push(...group);
+    bytes += size;
+  }
+  return shards;
+}
+const bytesOf = (group: Group): number => group.reduce((sum, [, value]) => sum + writtenBytes(value), 0);
+
+function indexOf(shards: readonly Group[], files: readonly string[]): string {
+  const where = shards.flatMap((shard, i) => shard.map(([name]): [string, string] => [name, files[i] as string]));
+  const total_size = shards.reduce((sum, shard) => sum + bytesOf(shard), 0);
+  const weight_map = Object.fromEntries(where.sort(([a], [b]) => (a < b ? -1 : 1)));
+  return `${JSON.stringify({ metadata: { total_size }, weight_map }, null, 2)}\n`;
 }

@@ -21,6 +21,9 @@ const DTYPE_BYTES = {
 } as const;
 export type FileDType = keyof typeof DTYPE_BYTES;
 export const fileDTypeBytes = (dtype: FileDType): number => DTYPE_BYTES[dtype];
+/** Where it stands in the order of the reference implementation, which files have backwards: wide ones first keep each aligned without padding. */
+export const fileDTypeRank = (dtype: FileDType): number => RANKS.indexOf(dtype);
+const RANKS = Object.keys(DTYPE_BYTES);
 
 export interface Entry {
   dtype: FileDType;

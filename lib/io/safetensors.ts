@@ -1,5 +1,5 @@
 // Reading and writing safetensors files. Reading maps the file: a tensor goes from its pages to the device on the queue's thread and
-// never passes through JavaScript, except F16, F64 and I64, which no device has and which are converted here.
+// never passes through JavaScript, except F64 and I64, which no device has and which are converted here.
 import { open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Device } from "../core/device.js";
@@ -12,11 +12,13 @@ import {
   encodeHeader,
   type FileDType,
   fileDTypeBytes,
+  fileDTypeRank,
   headerLength,
   type Planned,
   PREFIX,
   parseHeader,
   SafetensorsError,
+  shapeSize,
 } from "./safetensors-header.js";
 
 /** Stored bytes that a device holds as they are. I8 and BOOL are bytes to it. */
@@ -53,6 +55,8 @@ export class SafetensorsFile {
   load(name: string, device: Device, { dtype, shape }: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
     const entry = this.entry(name);
     const stored = DIRECT[entry.dtype];
+    // Rounded once, from f16 to what is asked for, and read piece by piece: a model of billions of weights is often stored so.
+    if (entry.dtype === "F16") return this.#file.half(device, dtype === "bf16" ? "bf16" : "f32", shape ?? entry.shape, entry.offset);
     const tensor = stored
       ? this.#file.tensor(device, stored, shape ?? entry.shape, entry.offset)
       : Tensor.from(this.values(name), shape ?? entry.shape, { device, dtype: entry.dtype === "I64" ? "i32" : "f32" });
@@ -122,7 +126,15 @@ export class SafetensorsFile {
 export interface HostTensor extends Planned {
   data: ArrayBufferView;
 }
-export type Writable = Tensor | HostTensor;
+/** Made when its turn comes, so that one at a time takes memory. */
+export interface LateTensor extends Planned {
+  read(): Promise<ArrayBufferView>;
+}
+export type Writable = Tensor | HostTensor | LateTensor;
+
+export const writtenDType = (value: Writable): FileDType => (value instanceof Tensor ? FILE_DTYPE[value.dtype] : value.dtype);
+/** On disk. */
+export const writtenBytes = (value: Writable): number => shapeSize(value.shape) * fileDTypeBytes(writtenDType(value));
 
 /**
  * Writes one file. It appears whole or not at all: the bytes go to a temporary name beside it, reach the disk, and are renamed.
@@ -136,8 +148,7 @@ export async function saveSafetensors(
   const planned = [...tensors].map(([name, value]) => ({ name, value, plan: planOf(path, name, value) }));
   const names = new Set(planned.map(({ name }) => name));
   if (names.size !== planned.length) throw new SafetensorsError(path, "every name once", "a name twice", "rename one of them");
-  // Wide dtypes first keeps every tensor aligned to its own dtype without padding.
-  planned.sort((a, b) => fileDTypeBytes(b.plan.dtype) - fileDTypeBytes(a.plan.dtype) || (a.name < b.name ? -1 : 1));
+  planned.sort((a, b) => fileDTypeRank(b.plan.dtype) - fileDTypeRank(a.plan.dtype) || (a.name < b.name ? -1 : 1));
   const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`);
   const file = await open(temporary, "wx");
   try {
@@ -147,12 +158,7 @@ export async function saveSafetensors(
         metadata,
       ),
     );
-    for (const { value } of planned)
-      await file.writeFile(
-        value instanceof Tensor
-          ? new Uint8Array(await value.bytes())
-          : new Uint8Array(value.data.buffer, value.data.byteOffset, value.data.byteLength),
-      );
+    for (const { name, value, plan } of planned) await file.writeFile(await bytesOf(path, name, value, plan));
     await file.sync();
     await file.close();
     await rename(temporary, path);
@@ -168,15 +174,21 @@ function planOf(path: string, name: string, value: Writable): Planned {
   if (name === "__metadata__")
     throw new SafetensorsError(path, "tensor names other than __metadata__", name, "the format keeps that name for itself");
   if (value instanceof Tensor) return { dtype: FILE_DTYPE[value.dtype], shape: value.shape };
-  const bytes = value.shape.reduce((a, b) => a * b, 1) * fileDTypeBytes(value.dtype);
-  if (bytes !== value.data.byteLength)
-    throw new SafetensorsError(
-      path,
-      `"${name}" to have ${bytes} bytes for ${value.dtype} [${value.shape}]`,
-      `${value.data.byteLength}`,
-      "check its shape",
-    );
+  if ("data" in value) checkSize(path, name, value, value.data.byteLength);
   return value;
+}
+
+function checkSize(path: string, name: string, { dtype, shape }: Planned, got: number): void {
+  const bytes = shapeSize(shape) * fileDTypeBytes(dtype);
+  if (bytes !== got)
+    throw new SafetensorsError(path, `"${name}" to have ${bytes} bytes for ${dtype} [${shape}]`, `${got}`, "check its shape");
+}
+
+async function bytesOf(path: string, name: string, value: Writable, plan: Planned): Promise<Uint8Array> {
+  if (value instanceof Tensor) return new Uint8Array(await value.bytes());
+  const data = "read" in value ? await value.read() : value.data;
+  checkSize(path, name, plan, data.byteLength);
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 // The rename itself is on disk only once its folder is. Some systems cannot open a folder; there the rename stays as safe as it is.

@@ -3,6 +3,8 @@ import type { Device } from "../core/device.js";
 import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { WeightSource } from "../io/checkpoint.js";
+import type { Writable } from "../io/safetensors.js";
+import type { FileDType } from "../io/safetensors-header.js";
 import {
   dequantize4bit,
   dequantizeAbsmax,
@@ -15,13 +17,14 @@ import {
   quantizeRowsInt8,
   unpackCodes,
 } from "../ops/index.js";
+import { quantizationConfig, readQuantState, storedParts } from "./bitsandbytes.js";
 import { StateError } from "./module.js";
 import type { Quantization, Weights } from "./weights.js";
 
 /** LLM.int8's outlier threshold (arXiv 2208.07339, section 3.2). */
 const LLM_INT8_THRESHOLD = 6;
-/** bitsandbytes quantises block maxima in blocks of this many. */
-const NESTED_BLOCK = 256;
+/** torch's names. */
+const TORCH = { f32: "float32", bf16: "bfloat16" } as const;
 
 interface Parts {
   codes: Tensor;
@@ -35,6 +38,8 @@ interface Form {
   threshold: number;
   outFeatures: number;
   inFeatures: number;
+  madeFrom?: string;
+  storage?: FileDType;
 }
 
 export class QuantizedWeight implements QuantizedOperand {
@@ -48,6 +53,10 @@ export class QuantizedWeight implements QuantizedOperand {
   readonly threshold: number;
   readonly outFeatures: number;
   readonly inFeatures: number;
+  /** torch's name of the dtype that it was quantised from. */
+  readonly madeFrom: string;
+  /** The dtype that 4-bit codes are filed under: bitsandbytes' quant_storage. */
+  readonly storage: FileDType;
 
   private constructor(parts: Parts, form: Form) {
     this.codes = parts.codes;
@@ -59,6 +68,8 @@ export class QuantizedWeight implements QuantizedOperand {
     this.threshold = form.threshold;
     this.outFeatures = form.outFeatures;
     this.inFeatures = form.inFeatures;
+    this.madeFrom = form.madeFrom ?? "float32";
+    this.storage = form.storage ?? "U8";
     for (const tensor of this.tensors()) keep(tensor);
   }
 
@@ -72,7 +83,14 @@ export class QuantizedWeight implements QuantizedOperand {
   /** From a dense weight (O,I), which is left alone. */
   static quantize(w: Tensor, { format, block = 64, doubleQuant = false, threshold = LLM_INT8_THRESHOLD }: Quantization): QuantizedWeight {
     const [outFeatures, inFeatures] = w.shape as [number, number];
-    const form = { format, block: format === "int8" ? 0 : block, threshold: format === "int8" ? threshold : 0, outFeatures, inFeatures };
+    const form: Form = {
+      format,
+      block: format === "int8" ? 0 : block,
+      threshold: format === "int8" ? threshold : 0,
+      outFeatures,
+      inFeatures,
+      madeFrom: TORCH[w.dtype as "f32" | "bf16"],
+    };
     const { codes, absmax } = format === "int8" ? quantizeRowsInt8(w) : quantize4bit(w, format, block);
     if (!doubleQuant || format === "int8") return QuantizedWeight.fromCodes({ codes, absmax }, form);
     const { codes: nested, nestedAbsmax, offset: nestedOffset } = quantizeAbsmax(absmax);
@@ -103,21 +121,21 @@ export class QuantizedWeight implements QuantizedOperand {
     return w;
   }
 
+  /** What a folder holds of it, by name below the layer, in the layout of bitsandbytes. */
+  stored(): Promise<[string, Writable][]> {
+    return storedParts(this);
+  }
+  /** What config.json says of a model of such weights; `dtype` is torch's name of the dense ones' dtype. */
+  quantizationConfig(dtype: string): Record<string, unknown> {
+    return quantizationConfig(this, dtype);
+  }
+
   tensors(): Tensor[] {
     return [this.codes, this.absmax, this.nestedAbsmax, this.nestedOffset].filter((t) => t !== undefined);
   }
   dispose(): void {
     for (const tensor of this.tensors()) if (!tensor.disposed) tensor.dispose();
   }
-}
-
-/** What bitsandbytes writes into `quant_state`. */
-interface QuantState {
-  quant_type: string;
-  blocksize: number;
-  shape: number[];
-  nested_blocksize?: number;
-  nested_offset?: number;
 }
 
 function stored4bit(
@@ -129,16 +147,13 @@ function stored4bit(
   inFeatures: number,
 ): QuantizedWeight {
   const name = at.take("weight");
-  const state = JSON.parse(new TextDecoder().decode(checkpoint.bytes(at.take(`weight.quant_state.bitsandbytes__${format}`)))) as QuantState;
-  if (String(state.shape) !== String([outFeatures, inFeatures]))
-    throw new StateError(`"${name}" of shape [${outFeatures},${inFeatures}]`, `[${state.shape}]`);
+  const state = readQuantState(checkpoint.bytes(at.take(`weight.quant_state.bitsandbytes__${format}`)), name, outFeatures, inFeatures);
   at.take("weight.quant_map"); // the code table, which the format's name already says
-  const form = { format, block: state.blocksize, threshold: 0, outFeatures, inFeatures };
+  const storage = checkpoint.entry(name).dtype as FileDType;
+  const form = { format, block: state.blocksize, threshold: 0, outFeatures, inFeatures, madeFrom: state.dtype, storage };
   const codes = checkpoint.loadBytes(name, device);
   const absmax = checkpoint.load(at.take("weight.absmax"), device);
   if (state.nested_offset === undefined) return QuantizedWeight.fromCodes({ codes, absmax }, form);
-  if (state.nested_blocksize !== NESTED_BLOCK)
-    throw new StateError(`"${name}" with a nested block of ${NESTED_BLOCK}`, `${state.nested_blocksize}`);
   at.take("weight.nested_quant_map");
   const nestedAbsmax = checkpoint.load(at.take("weight.nested_absmax"), device);
   const nestedOffset = Tensor.from(new Float32Array([state.nested_offset]), [1], { device });
@@ -157,5 +172,8 @@ function storedInt8(at: Weights, checkpoint: WeightSource, device: Device, outFe
   const threshold = at.int8Threshold ?? LLM_INT8_THRESHOLD;
   const codes = checkpoint.load(name, device);
   const absmax = checkpoint.load(at.take("SCB"), device, { dtype: "f32", shape: [outFeatures] });
-  return QuantizedWeight.fromCodes({ codes, absmax }, { format: "int8", block: 0, threshold, outFeatures, inFeatures });
+  return QuantizedWeight.fromCodes(
+    { codes, absmax },
+    { format: "int8", block: 0, threshold, outFeatures, inFeatures, madeFrom: TORCH[at.dtype] },
+  );
 }

@@ -12,7 +12,6 @@ import { AutoProcessor } from "../../lib/media/auto-processor.js";
 import { ImageProcessor } from "../../lib/media/image-processor.js";
 import { AutoEncoder } from "../../lib/models/auto-encoder.js";
 import { ConfigError, readConfig } from "../../lib/models/config.js";
-import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { StateError } from "../../lib/nn/module.js";
 import { Case, caseNames, cpu, largest } from "../case.js";
 
@@ -102,20 +101,6 @@ test("a folder that cannot be written stays as it was, without temporary files",
     assert.ok(failed);
     assert.equal((await readdir(to)).sort(), ["config.json", "model.safetensors"]);
     assert.is(await readFile(join(to, "config.json"), "utf8"), "as before");
-  });
-});
-
-test("a quantised model is not saved without its weights", async () => {
-  const { folder } = new Case(caseNames(/^llama2$/)[0] as string);
-  using llm = LlamaForCausalLM.fromPretrained(folder, { device: cpu, quantization: { format: "nf4", block: 64 } });
-  await withFolder(async (to) => {
-    try {
-      await saveModel(to, llm, {});
-      assert.unreachable();
-    } catch (error) {
-      assert.is((error as { code?: string }).code, "E_STATE");
-    }
-    assert.equal(await readdir(to), []);
   });
 });
 
