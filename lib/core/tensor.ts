@@ -207,8 +207,14 @@ function toBytes(data: TensorData | readonly number[], dtype: DType): ArrayBuffe
     case "u8":
       return data instanceof Uint8Array ? data : Uint8Array.from(data);
     case "bf16": {
-      const bits = new Uint32Array(Float32Array.from(data).buffer);
-      return Uint16Array.from(bits, (u) => ((u & 0x7fffffff) > 0x7f800000 ? (u >>> 16) | 0x40 : (u + 0x7fff + ((u >>> 16) & 1)) >>> 16));
+      const floats = data instanceof Float32Array ? data : Float32Array.from(data);
+      const bits = new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
+      const rounded = new Uint16Array(bits.length);
+      for (let i = 0; i < bits.length; ++i) {
+        const u = bits[i]!;
+        rounded[i] = (u & 0x7fffffff) > 0x7f800000 ? (u >>> 16) | 0x40 : (u + 0x7fff + ((u >>> 16) & 1)) >>> 16;
+      }
+      return rounded;
     }
   }
 }

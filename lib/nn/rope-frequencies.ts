@@ -9,6 +9,8 @@ export type RopeScaling =
   | { type: "dynamic"; factor: number; maxPositions: number }
   /** Llama 3.1: long wavelengths are stretched, short ones kept, those between blended. */
   | { type: "llama3"; factor: number; lowFreqFactor: number; highFreqFactor: number; originalMaxPositions: number }
+  /** Llama 3.1 as GGUF has it: what each pair's frequency is divided by, (D/2). */
+  | { type: "factors"; factors: readonly number[] }
   /** arXiv 2309.00071. */
   | {
       type: "yarn";
@@ -53,6 +55,8 @@ export function inverseFrequencies({ headDim, theta, scaling }: RopeOptions, len
         return ((1 - smooth) * w) / factor + smooth * w;
       });
     }
+    case "factors":
+      return plain(headDim, theta).map((w, i) => w / (scaling.factors[i] as number));
     case "yarn":
       return yarn(headDim, theta, scaling);
   }
