@@ -1,4 +1,5 @@
-// A file mapped read-only; tensors are read from its pages on the device's queue, without passing through JavaScript.
+// A file opened read-only; tensors are read from it on the device's queue, without passing through JavaScript.
+import { statSync } from "node:fs";
 import type { Device } from "./device.js";
 import { expected } from "./errors.js";
 import { native } from "./native.js";
@@ -7,6 +8,10 @@ import { type DType, dtypeCode, Tensor } from "./tensor.js";
 export class MappedFile {
   #id: number | undefined;
   constructor(readonly path: string) {
+    // Opening a pipe would wait for its other end.
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found && !found.isFile())
+      throw expected("E_FILE", path, "a regular file", found.isDirectory() ? "a folder" : "a device or pipe", "check the path");
     this.#id = native().file_map(path);
   }
   get #open(): number {
@@ -24,6 +29,10 @@ export class MappedFile {
   /** The bytes from `offset` on as a tensor of that dtype and shape. */
   tensor(device: Device, dtype: DType, shape: readonly number[], offset: number): Tensor {
     return new Tensor(native().tensor_from_file(device.id, dtypeCode(dtype), shape, this.#open, offset), device);
+  }
+  /** Numbers stored in half precision, widened to f32 or rounded to bf16 while they are read. */
+  half(device: Device, dtype: "f32" | "bf16", shape: readonly number[], offset: number): Tensor {
+    return new Tensor(native().tensor_from_half(device.id, dtypeCode(dtype), shape, this.#open, offset), device);
   }
   /** Reads that are enqueued still complete. */
   close(): void {

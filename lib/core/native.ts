@@ -29,6 +29,7 @@ export interface Native {
   tensor_create(device: number, dtype: number, shape: readonly number[]): Handle;
   tensor_from(device: number, dtype: number, shape: readonly number[], data: ArrayBufferView | ArrayBuffer): Handle;
   tensor_from_file(device: number, dtype: number, shape: readonly number[], file: number, offset: number): Handle;
+  tensor_from_half(device: number, dtype: number, shape: readonly number[], file: number, offset: number): Handle;
   tensor_spec(tensor: Handle): { dtype: number; shape: number[]; device: number };
   tensor_alias(tensor: Handle): Handle;
   tensor_reshape(tensor: Handle, shape: readonly number[]): Handle;

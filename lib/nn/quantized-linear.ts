@@ -47,8 +47,7 @@ export class QuantizedLinear extends Module implements LinearLayer {
 
 function quantizedNow(at: Weights, outFeatures: number, inFeatures: number): QuantizedWeight | undefined {
   if (!at.quantization) return undefined;
-  const dense = at.parameter("weight", [outFeatures, inFeatures], fanIn(inFeatures));
-  dense.requiresGrad = false;
+  const dense = at.dense("weight", [outFeatures, inFeatures], fanIn(inFeatures));
   const weight = QuantizedWeight.quantize(dense, at.quantization);
   dense.dispose();
   return weight;

@@ -102,6 +102,15 @@ export class Weights {
     return keep(tensor);
   }
 
+  /** What is about to be quantised. Stored in bf16 it stays so: f32 would be the same numbers in twice the memory. */
+  dense(name: string, shape: readonly number[], init: Init): Tensor {
+    const { checkpoint } = this.source;
+    const narrow = checkpoint && this.has(name) && checkpoint.entry(join(this.prefix, name)).dtype === "BF16";
+    const tensor = narrow ? keep(this.#read(checkpoint, name, shape, "bf16")) : this.parameter(name, shape, init);
+    tensor.requiresGrad = false;
+    return tensor;
+  }
+
   /** Part of the state that never trains, such as running statistics: f32 whatever the compute dtype. */
   buffer(name: string, shape: readonly number[], init: Init): Tensor {
     const { checkpoint, device } = this.source;

@@ -103,24 +103,31 @@ Napi::Value tensor_from(const Napi::CallbackInfo& info) {
   });
 }
 
-// The file's pages are read on the queue's thread, straight into the device's memory.
-Napi::Value tensor_from_file(const Napi::CallbackInfo& info) {
+// The file is read on the queue's thread, straight into the device's memory. `half`: it holds numbers in half precision there, which no device has.
+Napi::Value from_file(const Napi::CallbackInfo& info, const char* op, bool half) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    Arguments a(info, "tensor_from_file");
+    Arguments a(info, op);
     Device& device = a.addon().device(a.integer(), a.op());
     no_capture(device, a.op());
     const Spec spec = spec_of(a);
     const int64_t id = a.integer(), offset = a.integer();
     const auto file = a.addon().files.find(id);
-    if (file == a.addon().files.end()) throw Error("E_DISPOSED", "tensor_from_file: this file was unmapped before this call");
-    if (offset < 0) throw Error("E_VALUE", "tensor_from_file: expected an offset >= 0, got " + std::to_string(offset));
-    file->second->at(static_cast<uint64_t>(offset), spec.bytes());
+    if (file == a.addon().files.end()) throw Error("E_DISPOSED", std::string(op) + ": this file was unmapped before this call");
+    if (offset < 0) throw Error("E_VALUE", std::string(op) + ": expected an offset >= 0, got " + std::to_string(offset));
+    if (half && spec.dtype != DType::f32 && spec.dtype != DType::bf16)
+      throw Error("E_DTYPE", std::string(op) + ": expected f32 or bf16, got " + spec.text());
+    const auto count = static_cast<uint64_t>(spec.size());
+    file->second->at(static_cast<uint64_t>(offset), half ? 2 * count : spec.bytes());
     Tensor t = make(device, spec);
     auto command = std::make_unique<Transfer>(
         a.op(),
-        [f = file->second, offset, n = spec.bytes()](Device& d, void* to) {
-          if (std::strcmp(d.backend().name, "cpu") == 0) return f->read(static_cast<uint64_t>(offset), n, to);
-          d.backend().copy_from_host(d.stream(), to, f->at(static_cast<uint64_t>(offset), n), n);
+        [f = file->second, from = static_cast<uint64_t>(offset), n = spec.bytes(), half, count, dtype = spec.dtype](Device& d, void* to) {
+          const bool direct = std::strcmp(d.backend().name, "cpu") == 0;
+          if (!half) return direct ? f->read(from, n, to) : d.backend().copy_from_host(d.stream(), to, f->at(from, n), n);
+          if (direct) return f->read_half(from, count, dtype, to);
+          std::vector<uint8_t> host(n);
+          f->read_half(from, count, dtype, host.data());
+          d.backend().copy_from_host(d.stream(), to, host.data(), n);
         },
         0);
     command->refs = {t.storage};
@@ -130,6 +137,8 @@ Napi::Value tensor_from_file(const Napi::CallbackInfo& info) {
     return number(info.Env(), a.addon().tensors.add(std::move(t)));
   });
 }
+Napi::Value tensor_from_file(const Napi::CallbackInfo& info) { return from_file(info, "tensor_from_file", false); }
+Napi::Value tensor_from_half(const Napi::CallbackInfo& info) { return from_file(info, "tensor_from_half", true); }
 
 Napi::Value tensor_spec(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -283,6 +292,7 @@ void init_tensor(Napi::Env env, Napi::Object exports) {
   set("tensor_create", tensor_create);
   set("tensor_from", tensor_from);
   set("tensor_from_file", tensor_from_file);
+  set("tensor_from_half", tensor_from_half);
   set("tensor_spec", tensor_spec);
   set("tensor_alias", tensor_alias);
   set("tensor_reshape", tensor_reshape);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -312,6 +313,37 @@ void files_are_read_within_bounds() {
   CHECK(code_of([&] { MappedFile folder("."); }) == "E_FILE");
 }
 
+// Every one of the 65536, against scalbn of its parts.
+void half_precision_is_widened_exactly() {
+  char path[] = "anymal_half_XXXXXX";
+  const int descriptor = mkstemp(path);
+  CHECK(descriptor >= 0);
+  std::vector<uint16_t> all(1 << 16);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
+  FILE* f = fdopen(descriptor, "wb");
+  std::fwrite(all.data(), 2, all.size(), f);
+  std::fclose(f);
+  MappedFile file(path);
+  std::vector<float> wide(all.size());
+  std::vector<uint16_t> narrow(all.size());
+  file.read_half(0, all.size(), DType::f32, wide.data());
+  file.read_half(0, all.size(), DType::bf16, narrow.data());
+  for (uint32_t i = 0; i < all.size(); ++i) {
+    const int exponent = static_cast<int>(i >> 10 & 31), fraction = static_cast<int>(i & 1023);
+    float want = exponent ? std::ldexp(static_cast<float>(1024 + fraction), exponent - 25) : std::ldexp(static_cast<float>(fraction), -24);
+    if (exponent == 31) want = fraction ? NAN : INFINITY;
+    if (i >> 15) want = -want;
+    CHECK(std::isnan(want) ? std::isnan(wide[i]) : std::memcmp(&wide[i], &want, 4) == 0);
+    uint32_t back = static_cast<uint32_t>(narrow[i]) << 16;
+    float rounded;
+    std::memcpy(&rounded, &back, 4);
+    CHECK(std::isnan(want) ? std::isnan(rounded) : rounded == want || std::fabs(rounded - want) <= std::ldexp(std::fabs(want), -8));
+  }
+  CHECK(code_of([&] { file.read_half(2, all.size(), DType::f32, wide.data()); }) == "E_FILE");
+  CHECK(code_of([&] { file.read_half(0, UINT64_MAX / 2 + 2, DType::f32, wide.data()); }) == "E_FILE");
+  std::remove(path);
+}
+
 }  // namespace
 
 int main() {
@@ -324,5 +356,6 @@ int main() {
   handles_know_when_they_are_stale();
   size_classes_waste_little();
   files_are_read_within_bounds();
+  half_precision_is_widened_exactly();
   return check::finish();
 }
