@@ -1,13 +1,16 @@
 // The weights of one model: a single safetensors file, or the shards that model.safetensors.index.json lists.
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { basename, join } from "node:path";
+import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, sep } from "node:path";
 import type { Device } from "../core/device.js";
 import type { DType, Tensor } from "../core/tensor.js";
 import { SafetensorsFile } from "./safetensors.js";
-import { type Entry, SafetensorsError } from "./safetensors-header.js";
+import { type Entry, NO_PICKLES, SafetensorsError, show } from "./safetensors-header.js";
 
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
+/** Of a file, on the usual file systems. */
+const LONGEST_NAME = 255;
+const PICKLE = /\.(bin|pt|pth|ckpt)$/;
 
 /** What a model reads its weights from: tensors by the names that Hugging Face gives them, whatever kind of file they are in. */
 export interface WeightSource {
@@ -41,6 +44,8 @@ export class Checkpoint implements WeightSource {
     if (existsSync(path) && statSync(path).isFile()) return Checkpoint.#single(path);
     if (existsSync(join(path, INDEX))) return Checkpoint.#sharded(path);
     if (existsSync(join(path, SINGLE))) return Checkpoint.#single(join(path, SINGLE));
+    const pickle = existsSync(path) ? readdirSync(path).find((name) => PICKLE.test(name)) : undefined;
+    if (pickle) throw new SafetensorsError(path, `${SINGLE} or ${INDEX}`, `${pickle}, which is a pickle`, NO_PICKLES);
     throw new SafetensorsError(path, `${SINGLE} or ${INDEX}`, "neither", "check that the folder holds a model in safetensors format");
   }
 
@@ -58,6 +63,7 @@ export class Checkpoint implements WeightSource {
         const path = join(folder, shard);
         if (!existsSync(path))
           throw new SafetensorsError(path, "the shard that the index lists", "no such file", "fetch the missing shard");
+        stayInside(folder, path);
         files.set(shard, new SafetensorsFile(path));
       }
       const where = new Map<string, SafetensorsFile>();
@@ -114,6 +120,18 @@ export class Checkpoint implements WeightSource {
   }
 }
 
+/**
+ * A link may lead to another file of the model, or into the hub's cache, whose snapshots are links to models--org--name/blobs. Any other could make us
+ * read a file that is not part of the model.
+ */
+function stayInside(folder: string, path: string): void {
+  const real = realpathSync(path);
+  const blobs = dirname(real);
+  const cached = basename(blobs) === "blobs" && basename(dirname(blobs)).startsWith("models--");
+  if (!cached && !real.startsWith(realpathSync(folder) + sep))
+    throw new SafetensorsError(path, "a shard in the model's own folder", `a link to ${real}`, "put the file itself there if you trust it");
+}
+
 function readIndex(path: string): Map<string, string> {
   const fail = (expected: string, got: string): never => {
     throw new SafetensorsError(path, expected, got, "fetch the index again");
@@ -122,16 +140,20 @@ function readIndex(path: string): Map<string, string> {
   try {
     root = JSON.parse(readFileSync(path, "utf8"));
   } catch (error) {
-    fail("an index in JSON", (error as Error).message);
+    fail("an index in JSON", (error as Error).message.slice(0, 80));
   }
   const map = typeof root === "object" && root !== null ? (root as Record<string, unknown>).weight_map : undefined;
-  if (typeof map !== "object" || map === null || Array.isArray(map))
-    return fail("weight_map to be an object of name → shard", JSON.stringify(map) ?? "nothing");
+  if (typeof map !== "object" || map === null || Array.isArray(map)) return fail("weight_map to be an object of name → shard", show(map));
   const checked = new Map<string, string>();
   for (const [name, shard] of Object.entries(map)) {
     // A shard lies in the model's own folder. Anything else in its name could make us read a file that is not part of the model.
-    const plain = typeof shard === "string" && shard === basename(shard) && !/[\\\0:]/.test(shard) && ![".", "..", ""].includes(shard);
-    if (!plain) fail(`"${name}" to name a file of this folder`, JSON.stringify(shard));
+    const plain =
+      typeof shard === "string" &&
+      shard.length <= LONGEST_NAME &&
+      shard === basename(shard) &&
+      !/[\\\0:]/.test(shard) &&
+      ![".", "..", ""].includes(shard);
+    if (!plain) fail(`"${name.slice(0, 80)}" to name a file of this folder`, show(shard));
     checked.set(name, shard as string);
   }
   return checked;

@@ -40,11 +40,25 @@ export interface Header {
 /** The same cap as the reference implementation: a longer header is an attack or a mistake. */
 const MAX_HEADER = 100_000_000;
 export const PREFIX = 8;
+/** As NumPy and PyTorch have it. */
+const MAX_RANK = 64;
+
+/** What to do about torch.save's format, which is a program that runs when it is read. */
+export const NO_PICKLES =
+  "pickles run code when they are read, so they are not: load the model with transformers and save_pretrained() it again, which writes safetensors";
+
+/** Of torch.save: a zip archive, or before torch 1.6 a pickle of protocol 2 or later. */
+function isPickle(prefix: ArrayBuffer): boolean {
+  const [a, b, c, d] = new Uint8Array(prefix) as unknown as [number, number, number, number];
+  return (a === 0x50 && b === 0x4b && c === 3 && d === 4) || (a === 0x80 && b >= 2 && b <= 5 && c !== 0);
+}
 
 /** Length of the JSON part, from the file's first 8 bytes. */
 export function headerLength(prefix: ArrayBuffer, file: string, fileSize: number): number {
   if (fileSize < PREFIX || prefix.byteLength < PREFIX) throw new SafetensorsError(file, "at least 8 bytes", `a file of ${fileSize} bytes`);
   const length = new DataView(prefix).getBigUint64(0, true);
+  if (length > MAX_HEADER && isPickle(prefix))
+    throw new SafetensorsError(file, "a file in safetensors format", "a pickle of PyTorch", NO_PICKLES);
   if (length > MAX_HEADER) throw new SafetensorsError(file, `a header of at most ${MAX_HEADER} bytes`, `a length of ${length}`);
   if (Number(length) > fileSize - PREFIX)
     throw new SafetensorsError(file, `a header of ${length} bytes`, `a file that ends after ${fileSize}`);
@@ -62,13 +76,13 @@ export function parseHeader(json: Uint8Array, file: string, fileSize: number): H
   let metadata = new Map<string, string>();
   for (const [name, value] of Object.entries(root)) {
     if (name === "__metadata__") metadata = readMetadata(value, fail);
-    else entries.set(name, readEntry(name, value, dataStart, dataLength, fail));
+    else entries.set(name, readEntry(short(name), value, dataStart, dataLength, fail));
   }
   // Without gaps and overlaps nothing can hide in the file and no two tensors can share bytes.
   let end = dataStart;
   for (const [name, entry] of [...entries].sort(([, a], [, b]) => a.offset - b.offset || a.bytes - b.bytes)) {
     if (entry.offset !== end)
-      fail(`"${name}" to start at data offset ${end - dataStart}, where the one before it ends`, `${entry.offset - dataStart}`);
+      fail(`"${short(name)}" to start at data offset ${end - dataStart}, where the one before it ends`, `${entry.offset - dataStart}`);
     end += entry.bytes;
   }
   if (end !== fileSize) fail(`${end} bytes in all`, `a file of ${fileSize}`);
@@ -78,9 +92,14 @@ export function parseHeader(json: Uint8Array, file: string, fileSize: number): H
 type Fail = (expected: string, got: string) => never;
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const show = (value: unknown): string => {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+const short = (text: string): string => (text.length > 80 ? `${text.slice(0, 80)}…` : text);
+/** A value of foreign JSON as messages show it. */
+export const show = (value: unknown): string => {
+  try {
+    return short(JSON.stringify(value) ?? "nothing");
+  } catch {
+    return typeof value; // nested deeper than the stack
+  }
 };
 
 function parseObject(json: Uint8Array, fail: Fail): Record<string, unknown> {
@@ -91,17 +110,18 @@ function parseObject(json: Uint8Array, fail: Fail): Record<string, unknown> {
     text = new TextDecoder("utf-8", { fatal: true }).decode(json);
     root = JSON.parse(text);
   } catch (error) {
-    fail("a header in JSON", (error as Error).message);
+    fail("a header in JSON", short((error as Error).message));
   }
   if (!isObject(root)) return fail("a JSON object", show(root));
   const twice = duplicateKey(text);
-  if (twice !== undefined) fail("every name once", `"${twice}" twice`);
+  if (twice !== undefined) fail("every name once", `"${short(twice)}" twice`);
   return root;
 }
 
 function readMetadata(value: unknown, fail: Fail): Map<string, string> {
   if (!isObject(value)) return fail("__metadata__ to be an object of strings", show(value));
-  for (const [key, text] of Object.entries(value)) if (typeof text !== "string") fail(`__metadata__ "${key}" to be a string`, show(text));
+  for (const [key, text] of Object.entries(value))
+    if (typeof text !== "string") fail(`__metadata__ "${short(key)}" to be a string`, show(text));
   return new Map(Object.entries(value as Record<string, string>));
 }
 
@@ -111,6 +131,7 @@ function readEntry(name: string, value: unknown, dataStart: number, dataLength: 
   if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype))
     return fail(`"${name}" to have one of the dtypes ${Object.keys(DTYPE_BYTES).join(", ")}`, show(dtype));
   if (!Array.isArray(shape) || !shape.every(isSize)) return fail(`"${name}" to have a shape of integers >= 0`, show(shape));
+  if (shape.length > MAX_RANK) return fail(`"${name}" to have at most ${MAX_RANK} sizes`, `${shape.length}`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
     return fail(`"${name}" to have two data_offsets`, show(offsets));
   const [begin, end] = offsets as [number, number];

@@ -33,6 +33,8 @@ export function readNpy(bytes: Uint8Array, what: string): Matrix {
   if (shape.length !== 2) throw bad("a shape of two sizes, (N, 6) or (6, N)", `(${shape.join(", ")})`, "reshape it, then save");
   const [rows, columns] = shape as [number, number];
   const [size, read] = reader;
+  // Rows without columns would be walked one by one, however many are claimed.
+  if (!rows || !columns) throw bad("at least one number", `a shape of (${rows}, ${columns})`, "record it again, or leave it out");
   if (bytes.length - dataAt < rows * columns * size)
     throw bad(`${rows * columns * size} bytes of numbers for (${rows}, ${columns})`, `${Math.max(0, bytes.length - dataAt)}`);
   const fortran = /'fortran_order':\s*True/.test(header);
