@@ -1,4 +1,5 @@
 // Public names.
+export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
 export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
@@ -36,7 +37,9 @@ export { averagePrecision, rocAuc } from "./eval/roc-auc.js";
 export { type ChoiceAnswer, type ChoiceScore, choiceIndex, parseChoice, scoreChoices } from "./eval/science-qa.js";
 export { normalizeTextVqa, normalizeVqa, scoreVqa, textVqaAccuracy, type VqaQuestion, type VqaScores, vqaAccuracy } from "./eval/vqa.js";
 export type { YesNo, YesNoScore } from "./eval/yes-no.js";
-export { Checkpoint } from "./io/checkpoint.js";
+export { Checkpoint, type WeightSource } from "./io/checkpoint.js";
+export { GgufFile, type GgufTensor, type GgufValue } from "./io/gguf.js";
+export { GgufCheckpoint } from "./io/gguf-checkpoint.js";
 export {
   type DownloadProgress,
   type FileSet,
@@ -47,7 +50,7 @@ export {
   type ResolveOptions,
   resolveModel,
 } from "./io/hub.js";
-export { saveModel } from "./io/model-folder.js";
+export { type SaveOptions, saveModel } from "./io/model-folder.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
 export { type AudioOptions, type AudioPart, audio, loadAudio, resampled, type Sound } from "./media/audio.js";
 export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
@@ -94,6 +97,7 @@ export type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./m
 export { type Imu2ClipConfig, Imu2ClipModel, parseImu2ClipConfig } from "./models/imu2clip.js";
 export { LlamaForCausalLM, type LlamaInput, type LlamaOptions, type LlamaOutput, type PretrainedOptions } from "./models/llama.js";
 export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";
+export { llamaFromGguf } from "./models/llama-gguf.js";
 export { parseOpenClipConfig } from "./models/open-clip-config.js";
 export { OpenClipVisionModel } from "./models/open-clip-vision.js";
 export { LinearProjector, type LinearProjectorConfig, type Projector, ResamplerProjector } from "./models/projector.js";
@@ -107,8 +111,17 @@ export { KVCache } from "./nn/kv-cache.js";
 export { Module } from "./nn/module.js";
 export { type Quantization, Weights } from "./nn/weights.js";
 export * from "./ops/index.js";
+export { AutoTokenizer, type AutoTokenizerOptions } from "./text/auto-tokenizer.js";
+export { type ChatOptions, ChatTemplate, type Message } from "./text/chat-template.js";
 export { fitParts, promptLength } from "./text/fit-parts.js";
 export { type PromptOptions, type PromptPart, promptParts } from "./text/prompt.js";
+export {
+  type BatchOptions as TokenBatchOptions,
+  type DecodeOptions,
+  type EncodeOptions,
+  type TokenBatch,
+  Tokenizer,
+} from "./text/tokenizer.js";
 export { accumulate } from "./train/accumulation.js";
 export { type AlignOptions, align, type StageOptions } from "./train/align.js";
 export { type InstructOptions, instruct } from "./train/instruct.js";

@@ -1,4 +1,5 @@
 // The language model that a folder's config.json names.
+import { statSync } from "node:fs";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { type ResolveOptions, resolveModel } from "../io/hub.js";
@@ -6,6 +7,7 @@ import type { Quantization } from "../nn/weights.js";
 import { ConfigError, readConfig } from "./config.js";
 import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
 import { LLAMA_FAMILIES } from "./llama-config.js";
+import { llamaFromGguf } from "./llama-gguf.js";
 import { deviceOf, dtypeOf, type QuantizationName, quantizationOf } from "./loading.js";
 
 export interface AutoModelOptions {
@@ -26,9 +28,10 @@ export interface AutoModelOptions {
 
 export const AutoModelForCausalLM = {
   /**
-   * From a folder in Hugging Face layout, or by its id on the hub: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their classes. Resolves
-   * when the weights are on the device. Rejects with HubError where there is no such model; with E_CONFIG, E_STATE or E_SAFETENSORS where the
-   * folder does not hold the model that it claims to; with E_DEVICE, E_DTYPE or E_VALUE on an option that does not fit.
+   * From a folder in Hugging Face layout, a GGUF file, or by its id on the hub: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their
+   * classes. Resolves when the weights are on the device. Rejects with HubError where there is no such model; with E_CONFIG, E_STATE,
+   * E_SAFETENSORS or E_GGUF where the files do not hold the model that they claim to; with E_DEVICE, E_DTYPE or E_VALUE on an option that does not
+   * fit.
    */
   async fromPretrained(
     folderOrId: string,
@@ -56,6 +59,7 @@ export const AutoModelForCausalLM = {
 
 /** One line for each kind of file that a language model comes as. */
 function open(path: string, loading: PretrainedOptions): LlamaForCausalLM {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return llamaFromGguf(path, loading);
   const kind = readConfig(path).model_type;
   if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);
   return LlamaForCausalLM.fromPretrained(path, loading);

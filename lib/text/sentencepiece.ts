@@ -1,87 +1,10 @@
-// sentencepiece's tokenizer.model, read without protobuf or native code: BPE with byte fallback, the form of LLaMA 1 and 2
-// (google/sentencepiece, src/sentencepiece_model.proto and bpe_model.cc).
-import { AnymalError } from "../core/errors.js";
+// sentencepiece's BPE with byte fallback: text to ids and back (google/sentencepiece, src/bpe_model.cc).
+import { type Piece, PieceType, readSentencePiece, SentencePieceError, type SentencePieceModel } from "./sentencepiece-model.js";
 
-export class SentencePieceError extends AnymalError {
-  override readonly name = "SentencePieceError";
-  constructor(expected: string, got: string) {
-    super(
-      "E_TOKENIZER",
-      `tokenizer.model: expected ${expected}, got ${got}; convert it to tokenizer.json with transformers, or fetch it again`,
-    );
-  }
-}
-
-enum Type {
-  Normal = 1,
-  Unknown = 2,
-  Control = 3,
-  UserDefined = 4,
-  Unused = 5,
-  Byte = 6,
-}
-interface Piece {
-  text: string;
-  score: number;
-  type: Type;
-}
+export { type Piece, PieceType, SentencePieceError, type SentencePieceModel } from "./sentencepiece-model.js";
 
 const SPACE = "\u2581";
-const BPE = 2;
-
-/** One field of a protobuf message: varints as numbers, everything else as bytes. */
-interface Field {
-  number: number;
-  value: number;
-  bytes: Uint8Array;
-}
-
-function* fieldsOf(message: Uint8Array): Generator<Field> {
-  let at = 0;
-  const varint = () => {
-    let value = 0;
-    for (let factor = 1; ; factor *= 128) {
-      const byte = message[at++];
-      if (byte === undefined || factor > 2 ** 63) throw new SentencePieceError("a whole protobuf message", `one cut off at byte ${at}`);
-      value += (byte & 127) * factor;
-      if (byte < 128) return value;
-    }
-  };
-  const take = (length: number) => {
-    if (at + length > message.length) throw new SentencePieceError(`${length} bytes at byte ${at}`, `${message.length - at}`);
-    at += length;
-    return message.subarray(at - length, at);
-  };
-  while (at < message.length) {
-    const tag = varint();
-    const [number, wire] = [Math.floor(tag / 8), tag % 8];
-    const field: Field = { number, value: 0, bytes: new Uint8Array() };
-    if (wire === 0) field.value = varint();
-    else if (wire === 1) field.bytes = take(8);
-    else if (wire === 2) field.bytes = take(varint());
-    else if (wire === 5) field.bytes = take(4);
-    else throw new SentencePieceError("a protobuf wire type 0, 1, 2 or 5", String(wire));
-    yield field;
-  }
-}
-
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true }); // U+FEFF is a character like any other
-const float = (bytes: Uint8Array) => {
-  if (bytes.length !== 4) throw new SentencePieceError("a score of four bytes", `${bytes.length}`);
-  return new DataView(bytes.buffer, bytes.byteOffset, 4).getFloat32(0, true);
-};
-
-function pieceOf(message: Uint8Array): Piece {
-  const piece: Piece = { text: "", score: 0, type: Type.Normal };
-  for (const { number, value, bytes } of fieldsOf(message)) {
-    if (number === 1) piece.text = utf8.decode(bytes);
-    else if (number === 2) piece.score = float(bytes);
-    else if (number === 3) piece.type = value;
-  }
-  if (piece.type === Type.Byte && !/^<0x[0-9A-Fa-f]{2}>$/.test(piece.text))
-    throw new SentencePieceError('byte pieces such as "<0x0A>"', JSON.stringify(piece.text.slice(0, 20)));
-  return piece;
-}
 
 /** Models with a thousand such pieces exist, and each character of a text asks for those that begin with it. */
 function byFirst(pieces: readonly string[]): Map<string, string[]> {
@@ -119,36 +42,15 @@ export class SentencePiece {
   readonly #collapseSpaces: boolean;
   readonly unknownId: number;
 
-  constructor(file: Uint8Array) {
-    const pieces: Piece[] = [];
-    let modelType = 1;
-    let byteFallback = false;
-    let [dummyPrefix, collapse, charsmap] = [true, true, 0];
-    for (const { number, bytes } of fieldsOf(file)) {
-      if (number === 1) pieces.push(pieceOf(bytes));
-      if (number === 2) {
-        for (const field of fieldsOf(bytes)) {
-          if (field.number === 3) modelType = field.value;
-          if (field.number === 35) byteFallback = field.value === 1;
-        }
-      }
-      if (number === 3) {
-        for (const field of fieldsOf(bytes)) {
-          if (field.number === 2) charsmap = field.bytes.length;
-          if (field.number === 3) dummyPrefix = field.value === 1;
-          if (field.number === 4) collapse = field.value === 1;
-        }
-      }
-    }
-    if (!pieces.length) throw new SentencePieceError("pieces", "none");
-    if (modelType !== BPE) throw new SentencePieceError("a BPE model (type 2)", `type ${modelType}`);
-    if (charsmap) throw new SentencePieceError("a model without a normalisation table", `one of ${charsmap} bytes`);
+  /** From the bytes of a tokenizer.model, or from what another kind of file says of one. Throws E_TOKENIZER. */
+  constructor(model: Uint8Array | SentencePieceModel) {
+    const { pieces, byteFallback, dummyPrefix, collapseSpaces } = model instanceof Uint8Array ? readSentencePiece(model) : model;
     this.#pieces = pieces;
     this.#ids = new Map(pieces.map(({ text }, id) => [text, id]));
-    this.#userDefined = byFirst(pieces.filter(({ type, text }) => type === Type.UserDefined && text).map(({ text }) => text));
+    this.#userDefined = byFirst(pieces.filter(({ type, text }) => type === PieceType.UserDefined && text).map(({ text }) => text));
     this.#dummyPrefix = dummyPrefix;
-    this.#collapseSpaces = collapse;
-    this.unknownId = pieces.findIndex(({ type }) => type === Type.Unknown);
+    this.#collapseSpaces = collapseSpaces;
+    this.unknownId = pieces.findIndex(({ type }) => type === PieceType.Unknown);
     const byteId = (byte: number) => this.#ids.get(`<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`) ?? -1;
     this.#bytes = byteFallback ? Array.from({ length: 256 }, (_, byte) => byteId(byte)) : [];
     if (this.#bytes.includes(-1)) throw new SentencePieceError("a piece for every byte", "a model with byte fallback that lacks some");
@@ -165,7 +67,7 @@ export class SentencePiece {
   }
   isControl(id: number): boolean {
     const type = this.#pieces[id]?.type;
-    return type === Type.Control || type === Type.Unknown;
+    return type === PieceType.Control || type === PieceType.Unknown;
   }
 
   /** Ids of plain text: control pieces such as <s> are not recognised in it. */
@@ -185,13 +87,13 @@ export class SentencePiece {
     for (const id of ids) {
       const piece = this.#pieces[id];
       if (!piece) throw new SentencePieceError(`ids below ${this.size}`, String(id));
-      if (piece.type === Type.Byte) {
+      if (piece.type === PieceType.Byte) {
         bytes.push(Number.parseInt(piece.text.slice(3, 5), 16));
         continue;
       }
       flush();
-      if (piece.type === Type.Control) continue;
-      text += piece.type === Type.Unknown ? " \u2047 " : piece.text.replaceAll(SPACE, " ");
+      if (piece.type === PieceType.Control) continue;
+      text += piece.type === PieceType.Unknown ? " \u2047 " : piece.text.replaceAll(SPACE, " ");
     }
     flush();
     return this.#dummyPrefix && text.startsWith(" ") ? text.slice(1) : text;
@@ -225,7 +127,7 @@ export class SentencePiece {
       if (!a || !b || a.frozen || b.frozen) return;
       const id = this.#ids.get(a.text + b.text);
       const piece = id === undefined ? undefined : this.#pieces[id];
-      if (piece && (piece.type === Type.Normal || piece.type === Type.UserDefined))
+      if (piece && (piece.type === PieceType.Normal || piece.type === PieceType.UserDefined))
         heap.push({ score: piece.score, left, right, length: a.text.length + b.text.length });
     };
     for (let i = 0; i + 1 < symbols.length; ++i) consider(i, i + 1);
@@ -246,7 +148,7 @@ export class SentencePiece {
 
   #idsOf(piece: string): number[] {
     const id = this.#ids.get(piece);
-    const known = id !== undefined && !this.isControl(id) && this.#pieces[id]?.type !== Type.Byte;
+    const known = id !== undefined && !this.isControl(id) && this.#pieces[id]?.type !== PieceType.Byte;
     if (known) return [id];
     if (!this.#bytes.length) return [this.unknownId];
     return Array.from(new TextEncoder().encode(piece), (byte) => this.#bytes[byte] as number);

@@ -1,9 +1,10 @@
-// Text to ids and back, as transformers does it: tokenizer.json through @huggingface/tokenizers, or sentencepiece's tokenizer.model.
-import { existsSync, readFileSync } from "node:fs";
+// Text to ids and back, as transformers does it: tokenizer.json through @huggingface/tokenizers, sentencepiece's tokenizer.model, or a GGUF file.
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { AnymalError } from "../core/errors.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
+import { readGgufTokenizer } from "./gguf-tokenizer.js";
 import { SentencePiece } from "./sentencepiece.js";
 
 export class TokenizerError extends AnymalError {
@@ -58,15 +59,29 @@ export class Tokenizer {
     this.#chat = chatSource === undefined ? undefined : new ChatTemplate(chatSource, known);
   }
 
-  /** From a folder with tokenizer.json or tokenizer.model, and tokenizer_config.json beside it. */
-  static fromPretrained(folder: string): Tokenizer {
-    const config = { ...readJson(folder, "special_tokens_map.json"), ...readJson(folder, "tokenizer_config.json") };
+  /** From a folder with tokenizer.json or tokenizer.model and tokenizer_config.json beside it, or from a GGUF file. */
+  static fromPretrained(path: string): Tokenizer {
+    if (statSync(path, { throwIfNoEntry: false })?.isFile()) return Tokenizer.#fromGguf(path);
+    const folder = path;
+    const config: Json = { ...readJson(folder, "special_tokens_map.json"), ...readJson(folder, "tokenizer_config.json") };
     const chat = ChatTemplate.sourceIn(folder, config);
     const model = join(folder, "tokenizer.model");
     const json = readJson(folder, "tokenizer.json");
-    if (json) return new Tokenizer(hubEngine(json, config, folder), config, chat);
-    if (existsSync(model)) return new Tokenizer(sentencePieceEngine(new SentencePiece(readFileSync(model)), config), config, chat);
+    if (json) return new Tokenizer(hubEngine(json, config, join(folder, "tokenizer.json")), config, chat);
+    if (existsSync(model)) {
+      const added = addedTokens(config, readJson(folder, "added_tokens.json"));
+      return new Tokenizer(sentencePieceEngine(new SentencePiece(readFileSync(model)), config, added), config, chat);
+    }
     throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
+  }
+
+  static #fromGguf(path: string): Tokenizer {
+    const { pieces, tokenizerJson, config, chatTemplate } = readGgufTokenizer(path);
+    return new Tokenizer(
+      pieces ? sentencePieceEngine(pieces, config, []) : hubEngine(tokenizerJson as Json, config, path),
+      config,
+      chatTemplate,
+    );
   }
 
   get vocabSize(): number {
@@ -152,17 +167,16 @@ function readJson(folder: string, name: string): Json | undefined {
   }
 }
 
-function hubEngine(json: Json, config: Json, folder: string): Engine {
+function hubEngine(json: Json, config: Json, file: string): Engine {
   let hub: HubTokenizer;
   try {
     // The package cleans up spaces before punctuation unless told otherwise; transformers does not for BPE.
     hub = new HubTokenizer(json, { ...config, clean_up_tokenization_spaces: false });
     exactByteFallback(hub.decoder);
   } catch (cause) {
-    throw new TokenizerError(
-      `expected ${join(folder, "tokenizer.json")} of a known kind, got one that fails (${(cause as Error).message})`,
-      { cause },
-    );
+    throw new TokenizerError(`expected a tokenizer of a known kind in ${file}, got one that fails (${(cause as Error).message})`, {
+      cause,
+    });
   }
   const special = [...hub.get_added_tokens_decoder()].filter(([, token]) => token.special);
   return {
@@ -194,21 +208,48 @@ function exactByteFallback(decoder: unknown): void {
   }
 }
 
+interface Added {
+  id: number;
+  content: string;
+  special: boolean;
+}
+
+/** Tokens beside the pieces, such as <image>: of tokenizer_config.json, or of added_tokens.json as older folders have them. */
+function addedTokens(config: Json, older: Json = {}): Added[] {
+  const { added_tokens_decoder: decoder, additional_special_tokens: more } = config;
+  const named = ["bos_token", "eos_token", "unk_token", "pad_token"].map((key) => config[key]);
+  const specials = new Set([...named, ...(Array.isArray(more) ? more : [])].map(tokenText));
+  const added = new Map<number, Added>();
+  const add = (id: number, content: unknown, special: boolean) => {
+    if (Number.isInteger(id) && id >= 0 && typeof content === "string" && content) added.set(id, { id, content, special });
+  };
+  for (const [content, id] of Object.entries(older)) add(Number(id), content, specials.has(content));
+  for (const [id, token] of Object.entries((decoder ?? {}) as Record<string, Partial<Added> | null>))
+    add(Number(id), token?.content, token?.special === true);
+  return [...added.values()];
+}
+
 /** As LLaMA's tokenizer without a tokenizer.json: control tokens written in the text count as themselves, the text between is sentencepiece's. */
-function sentencePieceEngine(model: SentencePiece, config: Json): Engine {
+function sentencePieceEngine(model: SentencePiece, config: Json, added: readonly Added[]): Engine {
   const { add_bos_token: addBos = true, add_eos_token: addEos = false } = config;
   const ids = Array.from({ length: model.size }, (_, id) => id);
-  const controls = new Map(ids.filter((id) => model.isControl(id)).map((id) => [model.pieceOf(id) as string, id]));
-  const pattern = new RegExp(`(${[...controls.keys()].map((token) => token.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|")})`);
-  const id = (token: unknown) => model.idOf(tokenText(token) ?? "");
+  const whole = ids
+    .filter((id) => model.isControl(id) && model.pieceOf(id))
+    .map((id) => ({ id, content: model.pieceOf(id) as string, special: true }));
+  const tokens = new Map([...whole, ...added].map((token) => [token.content, token]));
+  const byId = new Map([...tokens.values()].map((token) => [token.id, token]));
+  const longestFirst = [...tokens.keys()].sort((a, b) => b.length - a.length);
+  const pattern = new RegExp(`(${longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|")})`);
+  const idOf = (token: string) => tokens.get(token)?.id ?? model.idOf(token);
+  const id = (token: unknown) => idOf(tokenText(token) ?? "");
   const [bos, eos] = [id(config.bos_token) ?? id("<s>"), id(config.eos_token) ?? id("</s>")];
   return {
-    size: model.size,
-    specialTokens: controls,
+    size: Math.max(model.size, ...added.map((token) => token.id + 1)),
+    specialTokens: new Map([...tokens.values()].filter(({ special }) => special).map((token) => [token.content, token.id])),
     encode: (text, addSpecialTokens) => {
-      const inner = text.split(pattern).flatMap((part) => {
-        const control = controls.get(part);
-        return control === undefined ? model.encode(part) : [control];
+      const inner = (tokens.size ? text.split(pattern) : [text]).flatMap((part) => {
+        const token = tokens.get(part);
+        return token === undefined ? model.encode(part) : [token.id];
       });
       if (!addSpecialTokens) return inner;
       return [...(addBos && bos !== undefined ? [bos] : []), ...inner, ...(addEos && eos !== undefined ? [eos] : [])];
@@ -220,17 +261,18 @@ function sentencePieceEngine(model: SentencePiece, config: Json): Engine {
         if (plain.length) parts.push(model.decode(plain));
         plain = [];
       };
-      for (const token of row) {
-        if (!model.isControl(token)) {
-          plain.push(token);
+      for (const id of row) {
+        const token = byId.get(id);
+        if (!token) {
+          plain.push(id);
           continue;
         }
         flush();
-        if (!skipSpecialTokens) parts.push(model.pieceOf(token) as string);
+        if (!token.special || !skipSpecialTokens) parts.push(token.content);
       }
       flush();
       return parts.join("");
     },
-    idOf: (token) => model.idOf(token),
+    idOf,
   };
 }

@@ -1,0 +1,20 @@
+// The tokenizer of a model, wherever the model is.
+import { expected } from "../core/errors.js";
+import { type ResolveOptions, resolveModel } from "../io/hub.js";
+import { Tokenizer } from "./tokenizer.js";
+
+/** revision: branch, tag or commit of a model on the hub. onProgress is told of what arrives from there. */
+export type AutoTokenizerOptions = Pick<ResolveOptions, "revision" | "signal" | "onProgress">;
+
+export const AutoTokenizer = {
+  /**
+   * From a folder with tokenizer.json or tokenizer.model, from a GGUF file, or by a model's id on the hub, of which only the tokenizer's files are fetched.
+   * Rejects with HubError where there is no such model, with E_TOKENIZER, E_CHAT_TEMPLATE or E_GGUF where the files hold no tokenizer that is read here.
+   */
+  async fromPretrained(folderOrId: string, { revision, signal, onProgress }: AutoTokenizerOptions = {}): Promise<Tokenizer> {
+    signal?.throwIfAborted();
+    if (typeof folderOrId !== "string")
+      throw expected("E_ARGUMENT", "AutoTokenizer", "a folder, a GGUF file, or a model of the hub as org/name", typeof folderOrId);
+    return Tokenizer.fromPretrained(await resolveModel(folderOrId, { revision, signal, onProgress, files: "tokenizer" }));
+  },
+};
