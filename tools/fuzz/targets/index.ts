@@ -1,9 +1,10 @@
 // Every reader that is fuzzed, by its name.
 import type { Target } from "../target.js";
 import { csv } from "./csv.js";
+import { gguf } from "./gguf.js";
 import { npyTarget } from "./npy.js";
 import { safetensors } from "./safetensors.js";
 import { sentencepiece } from "./sentencepiece.js";
 import { wav } from "./wav.js";
 
-export const TARGETS: readonly Target[] = [safetensors, sentencepiece, wav, csv, npyTarget];
+export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget];
