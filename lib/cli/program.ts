@@ -6,9 +6,12 @@ import type { Command } from "commander";
 import { alignCommand } from "./align.js";
 import { chatCommand } from "./chat.js";
 import { demoCommand } from "./demo.js";
+import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
+import { inspectCommand } from "./inspect.js";
 import { instructCommand } from "./instruct.js";
 import { command } from "./output.js";
+import { quantizeCommand } from "./quantize.js";
 
 const EXAMPLE = `
 anymal demo
@@ -22,7 +25,10 @@ export function program(): Command {
     .addCommand(alignCommand())
     .addCommand(instructCommand())
     .addCommand(generateCommand())
-    .addCommand(chatCommand());
+    .addCommand(chatCommand())
+    .addCommand(inspectCommand())
+    .addCommand(quantizeCommand())
+    .addCommand(exportCommand());
 }
 
 /** Of the package that this file lies in, as source or built. */

@@ -1,0 +1,125 @@
+// A model with its LoRA branches added in, as a folder that any reader of Hugging Face's layout loads. The sum is taken in f32 onto the numbers that the
+// branches were trained against, which for a quantised base are the dequantised ones, and written dense: quantising the sum again would round away
+// much of what was learned. What was written is then read back and asked, since rounding it to bf16 moves it too.
+import { noGrad } from "../core/autograd.js";
+import type { Tensor } from "../core/tensor.js";
+import { late, type SaveOptions, saveModel } from "../io/model-folder.js";
+import type { Writable } from "../io/safetensors.js";
+import { LlamaForCausalLM } from "../models/llama.js";
+import { Linear } from "../nn/linear.js";
+import { LoraLinear } from "../nn/lora.js";
+import type { Module } from "../nn/module.js";
+import { QuantizedLinear } from "../nn/quantized-linear.js";
+import { cast } from "../ops/index.js";
+
+/** How far logits moved, over the positions of the probe. */
+export interface Drift {
+  /** Largest and mean difference of a logit, in either direction. */
+  largest: number;
+  mean: number;
+  /** Mean Kullback–Leibler divergence of the next token's distribution, in nats. */
+  divergence: number;
+  /** Share of positions with the same best token. */
+  sameBest: number;
+  positions: number;
+}
+
+export interface ExportOptions extends SaveOptions {
+  /** What both are asked: rows of equal length. Default: two rows of 32 tokens from all over the vocabulary. */
+  inputIds?: readonly (readonly number[])[];
+  /** Called between writing and reading back, where the model is no longer needed: disposing it there halves the memory. */
+  onWritten?: () => void;
+}
+
+/**
+ * Writes `model`, which may carry a LoraAdapter and a quantised base, dense and merged, reads it back and says how far its logits are from the model's.
+ * `configJson` is the config.json of the base. `dtype` default: the model's. Throws as saveModel and LlamaForCausalLM.fromPretrained do.
+ */
+export async function exportMerged(
+  model: LlamaForCausalLM,
+  folder: string,
+  configJson: Readonly<Record<string, unknown>>,
+  { inputIds, onWritten, ...options }: ExportOptions = {},
+): Promise<Drift> {
+  const { device, dtype } = model;
+  const probe = inputIds ?? probeIds(model.config.vocabSize);
+  const before = await logitsOf(model, probe);
+  const stored = [...mergedWeights(model, options.dtype ?? dtype)];
+  await saveModel(folder, { namedParameters: () => [], namedModules: () => [], hostState: () => stored }, configJson, options);
+  onWritten?.();
+  using again = LlamaForCausalLM.fromPretrained(folder, { device, dtype });
+  return drift(before, await logitsOf(again, probe), model.config.vocabSize);
+}
+
+/** Dense weights by their names in a plain checkpoint; each made when it is written. */
+function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<[string, Writable]> {
+  const done = new Set<Tensor>(); // written in another form
+  const layers = new Set<string>();
+  for (const [path, layer] of model.namedModules()) {
+    const weight = denseWeight(layer, dtype);
+    if (!weight || layers.has(path)) continue;
+    layers.add(path); // what LoRA wraps has its path
+    if (layer instanceof LoraLinear) {
+      for (const tensor of [layer.loraA, layer.loraB]) done.add(tensor);
+      if (layer.base instanceof Linear) done.add(layer.base.weight);
+    }
+    const { outFeatures, inFeatures } = layer as LoraLinear | QuantizedLinear;
+    yield [`${path}.weight`, late(dtype, [outFeatures, inFeatures], weight)];
+  }
+  for (const [name, tensor] of model.namedParameters()) {
+    if (done.has(tensor)) continue;
+    yield [name, tensor.dtype === dtype ? tensor : late(dtype, tensor.shape, () => noGrad(() => cast(tensor, dtype)))];
+  }
+}
+
+function denseWeight(layer: Module, dtype: "f32" | "bf16"): (() => Tensor) | undefined {
+  if (layer instanceof QuantizedLinear) return () => layer.weight.dequantize(dtype);
+  if (!(layer instanceof LoraLinear)) return undefined;
+  return () => {
+    const merged = layer.merged();
+    if (merged.dtype === dtype) return merged;
+    const converted = noGrad(() => cast(merged, dtype));
+    merged.dispose();
+    return converted;
+  };
+}
+
+/** All over the vocabulary, the same every time; a prime step visits every token before it repeats one. */
+function probeIds(vocabulary: number): number[][] {
+  return [0, 1].map((row) => Array.from({ length: 32 }, (_, i) => (7919 * (i + 32 * row) + 1) % vocabulary));
+}
+
+async function logitsOf(model: LlamaForCausalLM, inputIds: readonly (readonly number[])[]): Promise<Float32Array> {
+  const training = model.training;
+  model.train(false); // dropout would be taken for drift
+  const { logits } = noGrad(() => model.forward({ inputIds: inputIds.map((row) => [...row]) }));
+  model.train(training);
+  const all = logits as Tensor;
+  return Float32Array.from((await all.data().finally(() => all.dispose())) as Float32Array);
+}
+
+/** Of two (positions, V) tables of logits. */
+export function drift(before: Float32Array, after: Float32Array, vocabulary: number): Drift {
+  const positions = before.length / vocabulary;
+  let [largest, total, divergence, same] = [0, 0, 0, 0];
+  for (let at = 0; at < positions; ++at) {
+    const [p, q] = [before, after].map((all) => all.subarray(at * vocabulary, (at + 1) * vocabulary)) as [Float32Array, Float32Array];
+    const [logP, logQ] = [logSum(p), logSum(q)];
+    for (let i = 0; i < vocabulary; ++i) {
+      const [a, b] = [p[i] as number, q[i] as number];
+      const moved = Number.isNaN(a - b) ? Infinity : Math.abs(a - b);
+      largest = Math.max(largest, moved);
+      total += moved;
+      divergence += Math.exp(a - logP) * (a - logP - (b - logQ));
+    }
+    if (best(p) === best(q)) ++same;
+  }
+  return { largest, mean: total / before.length, divergence: Math.max(0, divergence / positions), sameBest: same / positions, positions };
+}
+
+function logSum(row: Float32Array): number {
+  const most = row.reduce((a, b) => Math.max(a, b), -Infinity);
+  return most + Math.log(row.reduce((sum, value) => sum + Math.exp(value - most), 0));
+}
+
+const best = (row: Float32Array): number => row.reduce((at, value, i) => (value > (row[at] as number) ? i : at), 0);

@@ -1,0 +1,140 @@
+// `anymal export`: what stage 2 made of the language model, for others to load: merged as a folder of its own, or as a PEFT adapter.
+import { copyFileSync, existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Quantization } from "../nn/weights.js";
+import { checkFresh, copyBeside, makeFolder } from "./folders.js";
+import { command, Interrupt, print, printJson, UsageError } from "./output.js";
+
+interface ExportFlags {
+  adapter?: boolean;
+  llm?: string;
+  dtype?: "f32" | "bf16";
+  maxShard?: number;
+  device?: string;
+  json?: boolean;
+}
+
+/** An adapter's folder and the language model that it was trained on. */
+interface Trained {
+  folder: string;
+  llm: string;
+  quantization: Quantization | undefined;
+  dtype: "f32" | "bf16" | undefined;
+  projectors: boolean;
+}
+
+const EXAMPLE = `
+anymal export runs/instruct models/my-llama
+anymal export runs/instruct models/my-adapter --adapter
+anymal export models/peft-adapter models/merged --llm models/llama-2-7b`;
+
+export function exportCommand(): Command {
+  const about =
+    "Writes a trained run's language model with its LoRA merged, as a folder in Hugging Face layout, reads it back and says how far its logits moved; or the adapter alone, in PEFT's layout.";
+  return command("export", about, EXAMPLE)
+    .argument("<run>", "a folder of anymal instruct, a saved model, or a PEFT adapter")
+    .argument("<out>", "the folder to write; new or empty")
+    .option("--adapter", "the adapter alone; nothing is merged")
+    .option("--llm <folder>", "where the language model is now, if it moved")
+    .addOption(new Option("--dtype <type>", "of the merged weights (default: that of the run)").choices(["f32", "bf16"]))
+    .option("--max-shard <GB>", "size of one file at most (default: 5)", gigabytes)
+    .option("--device <name>", "cpu, cuda or auto (default: $ANYMAL_DEVICE, or cpu)")
+    .option("--json", "JSON on standard output, for machines")
+    .action(run);
+}
+
+function gigabytes(text: string): number {
+  const value = Number(text);
+  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError("Expected a number of gigabytes above 0");
+  return value * 1e9;
+}
+
+async function run(from: string, to: string, flags: ExportFlags): Promise<void> {
+  const { adapter = false, dtype, maxShard } = flags;
+  if (adapter && (dtype || maxShard)) throw new UsageError("anymal export", "--dtype and --max-shard are for merged weights");
+  checkFresh("anymal export", to);
+  const trained = await find(from, flags.llm);
+  return adapter ? copyAdapter(trained, to, flags) : merge(trained, to, flags);
+}
+
+async function find(from: string, moved: string | undefined): Promise<Trained> {
+  const { checkpointFolder, CheckpointError, locate, MANIFEST, readManifest } = await import("../anymal/manifest.js");
+  const { parseLoraConfig } = await import("../adapters/lora-config.js");
+  const { readJson } = await import("../models/config.js");
+  if (existsSync(join(from, "adapter_config.json")) && !existsSync(join(from, MANIFEST))) {
+    const named = parseLoraConfig(readJson(join(from, "adapter_config.json"))).baseModel;
+    const base = moved ?? [named, named && join(from, named)].find((path) => path && existsSync(path));
+    if (base === undefined || !existsSync(base))
+      throw new UsageError(
+        "anymal export",
+        `--llm is needed: the model that ${from} was trained on; ${moved ?? named ?? "its name"} is no folder here`,
+      );
+    return { folder: from, llm: resolve(base), quantization: undefined, dtype: undefined, projectors: false };
+  }
+  const folder = checkpointFolder(from);
+  const manifest = await readManifest(folder);
+  if (!manifest.adapter)
+    throw new CheckpointError(
+      folder,
+      "a model with LoRA on its language model",
+      "one whose language model is as it was",
+      "stage 1 trains projections only, which the folder itself holds; export what anymal instruct made",
+    );
+  const source = await locate(folder, "the language model", manifest.llm, moved, { mayDiffer: true });
+  const projectors = Object.keys(manifest.modalities).length > 0;
+  return { folder, llm: source.folder, quantization: manifest.llm.quantization ?? undefined, dtype: manifest.llm.dtype, projectors };
+}
+
+async function copyAdapter({ folder, llm }: Trained, to: string, { json }: ExportFlags): Promise<void> {
+  const { parseLoraConfig } = await import("../adapters/lora-config.js");
+  const { readJson } = await import("../models/config.js");
+  const config = readJson(join(folder, "adapter_config.json"));
+  const { r, alpha } = parseLoraConfig(config);
+  await makeFolder(to);
+  copyFileSync(join(folder, "adapter_model.safetensors"), join(to, "adapter_model.safetensors"));
+  // Readers of PEFT look here for the model that the adapter belongs to.
+  await writeFile(join(to, "adapter_config.json"), `${JSON.stringify({ ...config, base_model_name_or_path: llm }, null, 2)}\n`);
+  if (json) return printJson({ output: to, kind: "adapter", llm, r, alpha });
+  print(`${to}: adapter of rank ${r}, alpha ${alpha}, for ${llm}`);
+}
+
+async function merge(trained: Trained, to: string, flags: ExportFlags): Promise<void> {
+  const { folder, llm, quantization, projectors } = trained;
+  using interrupt = new Interrupt();
+  const { exportMerged } = await import("../adapters/export.js");
+  const { LoraAdapter } = await import("../adapters/lora.js");
+  const { AutoModelForCausalLM } = await import("../models/auto-causal-lm.js");
+  const { readConfig } = await import("../models/config.js");
+  const { signal } = interrupt;
+  const start = performance.now();
+  const loading = { signal, ...(quantization && { quantization }), ...(trained.dtype && { dtype: trained.dtype }) };
+  const model = await AutoModelForCausalLM.fromPretrained(llm, { ...loading, ...(flags.device && { device: flags.device }) });
+  let open = true;
+  const close = () => {
+    if (open) model.dispose();
+    open = false;
+  };
+  try {
+    const { layers } = await LoraAdapter.load(model, folder);
+    signal.throwIfAborted();
+    const drift = await exportMerged(model, to, readConfig(llm), {
+      ...(flags.dtype && { dtype: flags.dtype }),
+      ...(flags.maxShard && { maxShardBytes: flags.maxShard }),
+      onWritten: close,
+    });
+    copyBeside(llm, to);
+    const seconds = (performance.now() - start) / 1000;
+    if (flags.json) return printJson({ output: to, kind: "merged", llm, layers: layers.size, drift, seconds });
+    const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+    print(`${to}: ${layers.size} layers merged in ${seconds.toFixed(1)} s`);
+    print(
+      `read back, logits moved by ${drift.largest.toPrecision(3)} at most and ${drift.mean.toPrecision(3)} on average; divergence ${drift.divergence.toPrecision(3)} nats; ` +
+        `the same best token at ${percent(drift.sameBest)} of ${drift.positions} positions`,
+    );
+    if (projectors) print(`the projections stay in ${join(folder, "projectors")}: anymal generate --model ${folder} uses all of it`);
+  } finally {
+    close();
+  }
+}

@@ -1,0 +1,50 @@
+// What commands do that make one model folder out of another.
+import { copyFileSync, existsSync, readdirSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { UsageError } from "./output.js";
+
+/** Tokenizer and generation settings: a folder is of no use without them, and no weight depends on them. */
+const BESIDE = [
+  "tokenizer.json",
+  "tokenizer.model",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "chat_template.jinja",
+  "vocab.json",
+  "merges.txt",
+  "generation_config.json",
+];
+
+export function copyBeside(from: string, to: string): string[] {
+  const there = BESIDE.filter((name) => existsSync(join(from, name)));
+  for (const name of there) copyFileSync(join(from, name), join(to, name));
+  return there;
+}
+
+/** Refused before anything is loaded: nothing that is there already is written over. */
+export function checkFresh(command: string, folder: string): void {
+  if (!existsSync(folder)) return;
+  let held: string[];
+  try {
+    held = readdirSync(folder);
+  } catch {
+    throw new UsageError(command, `${folder} is no folder: name another one to write to`);
+  }
+  if (held.length) throw new UsageError(command, `${resolve(folder)} holds ${held[0]} already: name a new or an empty folder`);
+}
+
+export const makeFolder = (folder: string) => mkdir(folder, { recursive: true });
+
+/** 1000 to the step, as disks and Hugging Face count. */
+export function sizeText(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    ++unit;
+  }
+  return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toPrecision(value >= 9.95 ? 3 : 2)} ${units[unit]}`;
+}

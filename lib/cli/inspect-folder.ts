@@ -1,0 +1,224 @@
+// What a folder is: a language model, an encoder, a trained model of anymal, a PEFT adapter; and the facts of each that a user asks for.
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { parseLoraConfig } from "../adapters/lora-config.js";
+import { checkpointFolder, MANIFEST, type Manifest, readManifest } from "../anymal/manifest.js";
+import { expected } from "../core/errors.js";
+import { type Json, readConfig, readJson } from "../models/config.js";
+import { LLAMA_FAMILIES, readLlamaConfig } from "../models/llama-config.js";
+import { readOpenClipConfig } from "../models/open-clip-config.js";
+import { type StorageName, sizes, type WeightFacts, weightFacts } from "./inspect-weights.js";
+
+/** Label and value, in the order in which they are shown. */
+type Facts = [string, string | number][];
+
+export interface Inspected {
+  kind: "language model" | "encoder" | "trained model" | "adapter" | "weights";
+  path: string;
+  /** One line. */
+  about: string;
+  facts: Facts;
+  weights?: WeightFacts;
+  /** Bytes in memory by storage. */
+  sizes?: Partial<Record<StorageName, number>>;
+}
+
+/** model_type → what it is called, and what it takes in. */
+const ENCODERS: Readonly<Record<string, readonly [string, string]>> = {
+  clip: ["CLIP", "image"],
+  clip_vision_model: ["CLIP", "image"],
+  siglip: ["SigLIP", "image"],
+  siglip_vision_model: ["SigLIP", "image"],
+  siglip2_vision_model: ["SigLIP 2", "image"],
+  dinov2: ["DINOv2", "image"],
+  dinov2_with_registers: ["DINOv2 with registers", "image"],
+  videomae: ["VideoMAE", "video"],
+  viclip: ["ViCLIP", "video"],
+  clap: ["CLAP", "audio"],
+  clap_audio_model: ["CLAP", "audio"],
+  imu2clip: ["IMU2CLIP", "imu"],
+};
+
+/** Reads headers and configurations, never weights. Throws E_FILE where there is nothing that anymal reads, with what would be. */
+export async function inspectFolder(path: string): Promise<Inspected> {
+  if (!existsSync(path)) throw expected("E_FILE", path, "a folder of a model", "no such file or folder", "check the path");
+  if (!statSync(path).isDirectory()) return oneFile(path);
+  const has = (name: string) => existsSync(join(path, name));
+  if ([MANIFEST, join("checkpoint", MANIFEST), join("checkpoint.old", MANIFEST)].some(has)) return trained(path);
+  if (has("adapter_config.json")) return adapter(path);
+  if (!has("config.json") && readOpenClipConfig(path)) return encoder(path, "OpenCLIP", "image", {});
+  if (!has("config.json")) throw nothing(path);
+  const config = readConfig(path);
+  const type = config.model_type;
+  if (typeof type === "string" && LLAMA_FAMILIES.includes(type)) return languageModel(path, type, config);
+  for (const part of [config, config.vision_config, config.audio_config] as (Json | undefined)[]) {
+    const found = typeof part?.model_type === "string" && Object.hasOwn(ENCODERS, part.model_type) ? ENCODERS[part.model_type] : undefined;
+    if (found) return encoder(path, found[0], found[1], part === config ? (towerOf(config) ?? config) : (part as Json));
+  }
+  throw expected(
+    "E_FILE",
+    path,
+    `a model_type of a language model (${LLAMA_FAMILIES.join(", ")}) or of an encoder (${Object.keys(ENCODERS).join(", ")})`,
+    JSON.stringify(type) ?? "none in config.json",
+    "anymal does not know this architecture",
+  );
+}
+
+function nothing(path: string) {
+  const names = readdirSync(path).filter((name) => !name.startsWith("."));
+  const held = names.length ? names.slice(0, 6).join(", ") + (names.length > 6 ? `, … (${names.length})` : "") : "nothing";
+  return expected(
+    "E_FILE",
+    path,
+    `a model's config.json, a trained model's ${MANIFEST}, or adapter_config.json of PEFT`,
+    `a folder with ${held}`,
+    "fetch the whole folder; of a training run, name the run's folder",
+  );
+}
+
+function oneFile(path: string): Inspected {
+  if (!path.endsWith(".safetensors"))
+    throw expected(
+      "E_FILE",
+      path,
+      "a folder of a model, or a file in safetensors format",
+      "another file",
+      `inspect its folder: ${dirname(path)}`,
+    );
+  const weights = weightFacts(path);
+  return { kind: "weights", path, about: "tensors in safetensors format", facts: [], weights };
+}
+
+const LINEAR = /^model\.layers\.\*\.(self_attn|mlp)\.\w+_proj\.weight$/;
+
+function languageModel(path: string, type: string, json: Json): Inspected {
+  const c = readLlamaConfig(path);
+  const weights = weightFacts(path);
+  const quantization = json.quantization_config as Json | undefined;
+  const heads = c.kvHeads === c.heads ? `${c.heads}` : `${c.heads}, ${c.kvHeads} of keys and values`;
+  const { type: scaling } = c.ropeScaling;
+  const facts: Facts = [
+    ["architecture", [json.architectures].flat()[0] === undefined ? type : `${[json.architectures].flat()[0]} (${type})`],
+    ["layers", c.layers],
+    ["width", `${c.hiddenSize}, feed-forward ${c.intermediateSize}`],
+    ["heads", `${heads}, of ${c.headDim}`],
+    ["vocabulary", c.vocabSize],
+    ["context", `${c.maxPositions} tokens${c.slidingWindow ? `, window ${c.slidingWindow}` : ""}`],
+    ["positions", `RoPE, theta ${c.ropeTheta}${scaling === "default" ? "" : `, scaling ${scaling}`}`],
+    ["head", c.tieWordEmbeddings ? "tied to the embedding" : "its own"],
+    ["tokenizer", tokenizerOf(path)],
+  ];
+  if (quantization) facts.push(["quantised", quantisedAs(quantization)]);
+  const about = `language model of ${count(weights.parameters)} parameters${quantization ? `, stored in ${quantisedAs(quantization)}` : ""}`;
+  return { kind: "language model", path, about, facts, weights, sizes: sizes(weights.groups, (name) => LINEAR.test(name)) };
+}
+
+function tokenizerOf(path: string): string {
+  const file = ["tokenizer.json", "tokenizer.model"].find((name) => existsSync(join(path, name)));
+  return file ?? "none: the folder cannot be asked in words";
+}
+
+function quantisedAs(config: Json): string {
+  if (config.quant_method !== "bitsandbytes") return `${config.quant_method}, which anymal does not read`;
+  if (config.load_in_8bit) return `int8, outliers from ${config.llm_int8_threshold ?? 6}`;
+  return `${config.bnb_4bit_quant_type ?? "fp4"}${config.bnb_4bit_use_double_quant ? " with double quantisation" : ""}`;
+}
+
+/** Of a model of two towers, the part that describes the encoder. */
+const towerOf = (config: Json): Json | undefined => (config.vision_config ?? config.audio_config) as Json | undefined;
+
+function encoder(path: string, name: string, modality: string, config: Json): Inspected {
+  const own = join(path, "open_clip_model.safetensors");
+  const file = existsSync(own) && !existsSync(join(path, "model.safetensors")) ? own : path;
+  const weights = weightFacts(file, (tensor) => !OTHER_TOWER.test(tensor));
+  const facts: Facts = [
+    ["architecture", name],
+    ["takes", modality],
+  ];
+  for (const [label, key] of KEYS) if (config[key] !== undefined) facts.push([label, String(config[key])]);
+  const processor = ["preprocessor_config.json", "processor_config.json"].find((file) => existsSync(join(path, file)));
+  facts.push(["processor", processor ?? "none: defaults of its kind"]);
+  const about = `encoder of ${modality} (${name}), ${count(weights.parameters)} parameters`;
+  return { kind: "encoder", path, about, facts, weights, sizes: sizes(weights.groups) };
+}
+/** Of a text tower beside it, in the spellings of transformers and OpenCLIP. */
+const OTHER_TOWER =
+  /^(text_model|text_projection|text|transformer|token_embedding|positional_embedding|ln_final|logit_scale|logit_bias)(\.|$)/;
+const KEYS: readonly [string, string][] = [
+  ["layers", "num_hidden_layers"],
+  ["depths", "depths"],
+  ["width", "hidden_size"],
+  ["heads", "num_attention_heads"],
+  ["image", "image_size"],
+  ["patch", "patch_size"],
+  ["frames", "num_frames"],
+];
+
+function adapter(path: string): Inspected {
+  const config = parseLoraConfig(readJson(join(path, "adapter_config.json")));
+  const file = join(path, "adapter_model.safetensors");
+  const weights = weightFacts(existsSync(file) ? file : path);
+  const targets = typeof config.targetModules === "string" ? config.targetModules : config.targetModules.join(", ");
+  const facts: Facts = [
+    ["rank", `${config.r}${patterns(config.rankPattern)}`],
+    ["alpha", `${config.alpha}${patterns(config.alphaPattern)}${config.rsLora ? ", rank-stabilised" : ""}`],
+    ["dropout", config.dropout],
+    ["on", targets],
+    ["base model", config.baseModel ?? "not said"],
+  ];
+  if (config.modulesToSave.length) facts.push(["whole modules", config.modulesToSave.join(", ")]);
+  if (config.bias !== "none") facts.push(["biases", config.bias]);
+  const about = `LoRA adapter in PEFT's format, rank ${config.r}, ${count(weights.parameters)} parameters`;
+  return { kind: "adapter", path, about, facts, weights, sizes: sizes(weights.groups) };
+}
+const patterns = (by: Readonly<Record<string, number>>): string =>
+  Object.entries(by)
+    .map(([pattern, value]) => `; ${pattern}: ${value}`)
+    .join("");
+
+async function trained(given: string): Promise<Inspected> {
+  const path = checkpointFolder(given);
+  const manifest = await readManifest(path);
+  const facts: Facts = [["language model", `${whereIs(path, manifest.llm)}, ${heldIn(manifest)}`]];
+  let parameters = 0;
+  for (const [modality, { encoder: from, projector, calibrated }] of Object.entries(manifest.modalities)) {
+    const weights = weightFacts(join(path, "projectors", `${modality}.safetensors`));
+    parameters += weights.parameters;
+    const shape =
+      projector.type === "resampler"
+        ? `resampler of ${projector.layers} layers to ${projector.tokens} tokens`
+        : `linear${projector.mode === "pooled" ? ` to ${projector.tokens} tokens` : ""}`;
+    facts.push([modality, `${shape}, ${count(weights.parameters)} parameters${calibrated ? "" : ", never calibrated"}`]);
+    facts.push([`${modality} encoder`, whereIs(path, from)]);
+  }
+  if (manifest.adapter) {
+    const { about, weights } = adapter(path);
+    parameters += weights?.parameters ?? 0;
+    facts.push(["adapter", about]);
+  }
+  facts.push(["prompts", manifest.prompt.template === "chat" ? "the tokenizer's chat template" : "plain"]);
+  const stage = manifest.adapter ? "projections and LoRA" : "projections";
+  const about = `trained model of anymal (${stage}) for ${Object.keys(manifest.modalities).join(", ")}, ${count(parameters)} trained parameters`;
+  return { kind: "trained model", path, about, facts };
+}
+
+function whereIs(checkpoint: string, reference: Manifest["llm"] | { path?: string; id?: string }): string {
+  if ("id" in reference && typeof reference.id === "string") return reference.id;
+  const folder = resolve(checkpoint, (reference as { path: string }).path);
+  return existsSync(folder) ? folder : `${folder}, which is not there now`;
+}
+
+function heldIn({ llm: { quantization, dtype } }: Manifest): string {
+  return quantization ? `${quantization.format}${quantization.doubleQuant ? " with double quantisation" : ""}, ${dtype}` : dtype;
+}
+
+/** 6.74 G, 125 M, 4321 */
+export function count(n: number): string {
+  for (const [unit, size] of [
+    ["G", 1e9],
+    ["M", 1e6],
+    ["k", 1e4],
+  ] as const)
+    if (n >= size) return `${(n / (unit === "k" ? 1e3 : size)).toPrecision(3)} ${unit}`;
+  return String(n);
+}
