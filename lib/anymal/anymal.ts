@@ -1,5 +1,4 @@
 // AnyMAL as one uses it: a frozen language model with its tokenizer, frozen encoders with their processors, and a trained projection for each.
-import { resolve } from "node:path";
 import { LoraAdapter } from "../adapters/lora.js";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { noGrad } from "../core/autograd.js";
@@ -19,8 +18,7 @@ import { Tokenizer } from "../text/tokenizer.js";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.js";
 import { loadEncoders } from "./encoders.js";
 import { endTokens } from "./end-tokens.js";
-import { fingerprint } from "./fingerprint.js";
-import type { Source } from "./manifest.js";
+import { openSource, type Source } from "./manifest.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
 import type { AssembleOptions, LoadOptions, PromptFormat } from "./options.js";
 import { makeProjector, tokensOf } from "./projectors.js";
@@ -29,7 +27,7 @@ import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptI
 export interface FromPretrainedOptions extends LoadOptions {
   /** How the LLM is held; default: as it was in training. "none" answers in full precision. */
   quantization?: AssembleOptions["quantization"];
-  /** Where the LLM is now, if it moved. Another one of the same shape may stand in. */
+  /** Where the LLM is now, if it moved: a folder or an id of the hub. Another one of the same shape may stand in. */
   llm?: string;
   /** Where the encoders are now, if they moved. */
   encoders?: Partial<Record<Modality, string>>;
@@ -81,14 +79,14 @@ export class AnyMAL {
   /** A language model and encoders with fresh projections between them: where training begins. */
   static async assemble({ modalities, quantization = "nf4", seed = 0, prompt = {}, ...options }: AssembleOptions): Promise<AnyMAL> {
     const on = deviceOf(options.device);
-    const folder = resolve(options.llm);
-    const llmSource = { folder, fingerprint: await fingerprint(folder) };
     const form = quantizationOf(quantization);
-    const encoders = await loadEncoders(modalities, on, options.dtype);
+    const llmSource = await openSource(options.llm, options);
+    const encoders = await loadEncoders(modalities, on, options.dtype, options);
     const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
     try {
-      const tokenizer = Tokenizer.fromPretrained(folder);
-      const llm = LlamaForCausalLM.fromPretrained(folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      options.signal?.throwIfAborted();
+      const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
+      const llm = LlamaForCausalLM.fromPretrained(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {

@@ -87,7 +87,7 @@ export async function readCheckpoint(
   const folder = checkpointFolder(given);
   const manifest = await readManifest(folder);
   await checkFiles(folder, manifest);
-  const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { mayDiffer: true });
+  const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
   const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
   if (templateOf(tokenizer) !== manifest.prompt.template)
     throw new CheckpointError(

@@ -1,5 +1,4 @@
 // A model's encoders. Modalities that name one folder share one encoder: images and videos through one CLIP.
-import { resolve } from "node:path";
 import type { Device } from "../core/device.js";
 import { processorOf } from "../media/auto-processor.js";
 import { ImageProcessor } from "../media/image-processor.js";
@@ -7,8 +6,7 @@ import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import { VideoProcessor } from "../media/video-processor.js";
 import { AutoEncoder } from "../models/auto-encoder.js";
 import type { Encoder } from "../models/encoder.js";
-import { fingerprint } from "./fingerprint.js";
-import { locate, type Manifest, type Source } from "./manifest.js";
+import { type Fetching, locate, type Manifest, openSource, type Source } from "./manifest.js";
 import { MediaEncoder } from "./media-encoder.js";
 import { completeSetup, MODALITIES, type ModalityOptions, type ModalitySetup } from "./options.js";
 
@@ -22,14 +20,14 @@ export async function loadEncoders(
   modalities: Partial<Record<Modality, ModalityOptions>>,
   device: Device,
   dtype?: "f32" | "bf16",
+  fetching: Fetching = {},
 ): Promise<Map<Modality, MediaEncoder>> {
   const wanted = new Map<Modality, Wanted>();
   for (const modality of MODALITIES) {
     const options = modalities[modality];
     if (!options) continue;
-    const folder = resolve(options.encoder);
     const setupFor = (encoder: Encoder) => completeSetup(modality, options, encoder);
-    wanted.set(modality, { source: { folder, fingerprint: await fingerprint(folder) }, setupFor });
+    wanted.set(modality, { source: await openSource(options.encoder, fetching), setupFor });
   }
   return build(wanted, device, dtype);
 }
@@ -38,13 +36,18 @@ export async function loadEncoders(
 export async function readEncoders(
   folder: string,
   { modalities }: Manifest,
-  { device, dtype, encoders }: { device: Device; dtype?: "f32" | "bf16"; encoders?: Partial<Record<Modality, string>> },
+  {
+    device,
+    dtype,
+    encoders,
+    ...fetching
+  }: Fetching & { device: Device; dtype?: "f32" | "bf16"; encoders?: Partial<Record<Modality, string>> },
 ): Promise<Map<Modality, MediaEncoder>> {
   const wanted = new Map<Modality, Wanted>();
   for (const modality of MODALITIES) {
     const entry = modalities[modality];
     if (!entry) continue;
-    const source = await locate(folder, `the encoder of ${modality}`, entry.encoder, encoders?.[modality]);
+    const source = await locate(folder, `the encoder of ${modality}`, entry.encoder, encoders?.[modality], fetching);
     const { projector, layer, select, frames } = entry;
     wanted.set(modality, { source, setupFor: () => ({ projector, layer, select, frames }) });
   }

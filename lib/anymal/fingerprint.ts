@@ -7,7 +7,7 @@ import { expected } from "../core/errors.js";
 
 /** Whatever changes what the model computes from a text or a medium. */
 const RELEVANT =
-  /^(config|preprocessor_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^tokenizer\.model$|^chat_template\.jinja$|\.safetensors(\.index\.json)?$/;
+  /^(config|open_clip_config|preprocessor_config|processor_config|video_preprocessor_config|tokenizer|tokenizer_config|special_tokens_map)\.json$|^tokenizer\.model$|^chat_template\.jinja$|\.safetensors(\.index\.json)?$/;
 const WHOLE = 4 << 20;
 const [BLOCKS, BLOCK] = [64, 16 << 10];
 

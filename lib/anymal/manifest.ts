@@ -1,8 +1,11 @@
-// anymal.json: what a checkpoint folder stands on (the language model and the encoders, by path and content) and how its projections are shaped.
+// anymal.json: what a checkpoint folder stands on (the language model and the encoders, by path and content, or by hub id and commit) and how its
+// projections are shaped.
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
 import { AnymalError } from "../core/errors.js";
+import { isHubId } from "../io/hub/names.js";
+import { locateModel, type ResolveOptions } from "../io/hub.js";
 import type { Modality } from "../media/part.js";
 import type { Quantization } from "../nn/weights.js";
 import { fingerprint } from "./fingerprint.js";
@@ -15,10 +18,28 @@ const VERSION = 1;
 export interface Source {
   folder: string;
   fingerprint: string;
+  /** Where it came from, if it is a snapshot of the hub's cache. */
+  hub?: { id: string; revision: string } | undefined;
 }
-interface Reference {
+interface FolderReference {
   path: string;
   fingerprint: string;
+}
+interface HubReference {
+  id: string;
+  /** The commit. */
+  revision: string;
+  fingerprint: string;
+}
+type Reference = FolderReference | HubReference;
+
+export type Fetching = Pick<ResolveOptions, "signal" | "onProgress">;
+
+/** A folder, or a model of the hub by its id. Throws HubError where there is neither. */
+export async function openSource(folderOrId: string, { signal, onProgress }: Fetching = {}): Promise<Source> {
+  const { folder, hub } = await locateModel(folderOrId, { signal, onProgress });
+  const source = { folder: resolve(folder), fingerprint: await fingerprint(folder) };
+  return hub ? { ...source, hub: { id: hub.id, revision: hub.commit } } : source;
 }
 
 export interface ModalityEntry extends ModalitySetup {
@@ -51,8 +72,9 @@ export class CheckpointError extends AnymalError {
   }
 }
 
-/** Relative where the model lies near the checkpoint, so that both can be moved together: few steps up, and not by way of the root. */
-export function reference({ folder, fingerprint }: Source, checkpoint: string): Reference {
+/** By id and commit where the model is the hub's. A path is relative where the model lies near the checkpoint, so that both can be moved together: few steps up, and not by way of the root. */
+export function reference({ folder, fingerprint, hub }: Source, checkpoint: string): Reference {
+  if (hub) return { ...hub, fingerprint };
   const from = resolve(checkpoint);
   const near = relative(from, folder);
   const up = near.split(sep).filter((part) => part === "..").length;
@@ -90,8 +112,9 @@ export async function readManifest(folder: string): Promise<Manifest> {
   }
   if (json?.format !== "anymal" || json.version !== VERSION)
     fail(`format "anymal", version ${VERSION}`, `${JSON.stringify(json?.format)}, version ${json?.version}`);
-  const isReference = (value?: Partial<Reference>) => typeof value?.path === "string" && typeof value.fingerprint === "string";
-  if (!isReference(json.llm)) fail("llm with path and fingerprint", JSON.stringify(json.llm));
+  const isReference = (value?: Partial<FolderReference & HubReference>) =>
+    [value?.path ?? value?.id, value?.path ?? value?.revision, value?.fingerprint].every((part) => typeof part === "string");
+  if (!isReference(json.llm)) fail("llm with path (or id and revision) and fingerprint", JSON.stringify(json.llm));
   if (typeof json.modalities !== "object" || json.modalities === null) fail("modalities", JSON.stringify(json.modalities));
   for (const [modality, entry] of Object.entries(json.modalities)) {
     if (!(MODALITIES as readonly string[]).includes(modality)) fail(`modalities among ${MODALITIES.join(", ")}`, modality);
@@ -106,31 +129,41 @@ export function makeManifest(parts: Omit<Manifest, "format" | "version">): Manif
 }
 
 /**
- * Where a referred-to model lies now. Another content is refused; only the language model may be swapped knowingly (`moved`): trained against 4 bits,
+ * Where a referred-to model lies now, fetched if it is the hub's. Another content is refused; only the language model may be swapped knowingly (`moved`): trained against 4 bits,
  * the full-precision one answers.
  */
 export async function locate(
   checkpoint: string,
   what: string,
-  { path, fingerprint: wanted }: Reference,
+  reference: Reference,
   moved: string | undefined,
-  { mayDiffer = false } = {},
+  { mayDiffer = false, ...fetching }: Fetching & { mayDiffer?: boolean } = {},
 ): Promise<Source> {
-  const folder = moved === undefined ? resolve(checkpoint, path) : resolve(moved);
-  if (!existsSync(folder))
+  const wanted = reference.fingerprint;
+  const folder = "id" in reference || moved !== undefined ? undefined : resolve(checkpoint, reference.path);
+  if (folder !== undefined && !existsSync(folder))
     throw new CheckpointError(
       checkpoint,
       `${what} in ${folder}`,
       "no such folder",
       "put it there, or pass where it is now to fromPretrained()",
     );
-  const found = await fingerprint(folder);
-  if (found !== wanted && !(mayDiffer && moved !== undefined))
+  const source = await openSource(folder ?? moved ?? hubName(checkpoint, reference as HubReference), fetching);
+  // Python may have put more files into the same snapshot; a commit is what it is.
+  const same = "id" in reference && source.hub?.id === reference.id && source.hub.revision === reference.revision;
+  if (same) return { ...source, fingerprint: wanted };
+  if (source.fingerprint !== wanted && !(mayDiffer && moved !== undefined))
     throw new CheckpointError(
       checkpoint,
       `${what} as it was trained on (${wanted})`,
-      `${folder} with other contents (${found})`,
+      `${source.folder} with other contents (${source.fingerprint})`,
       "use the model it was trained on, or train again",
     );
-  return { folder, fingerprint: found };
+  return source;
+}
+
+/** A local folder of the same name is not what the checkpoint means, but what the fingerprint lets pass. */
+function hubName(checkpoint: string, { id, revision }: HubReference): string {
+  if (isHubId(id)) return `${id}@${revision}`;
+  throw new CheckpointError(join(checkpoint, MANIFEST), "an id of the hub as org/name", JSON.stringify(id), "save the model again");
 }

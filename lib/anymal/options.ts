@@ -1,6 +1,7 @@
 // What a model is put together from, and the defaults of AnyMAL's Table 12.
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import type { ResolveOptions } from "../io/hub.js";
 import type { Modality } from "../media/part.js";
 import type { QuantizationName } from "../models/loading.js";
 import type { FeatureNormKind } from "../models/projector.js";
@@ -45,7 +46,7 @@ export interface LinearOptions {
 export type ProjectorOptions = ResamplerOptions | LinearOptions;
 
 export interface ModalityOptions {
-  /** A folder in Hugging Face layout: config.json, model.safetensors, preprocessor_config.json. */
+  /** A folder in Hugging Face layout (config.json, model.safetensors, preprocessor_config.json), or org/name or org/name@revision of the hub. */
   encoder: string;
   /** Default: Table 12's for the modality. */
   projector?: ProjectorOptions;
@@ -62,10 +63,14 @@ export interface LoadOptions {
   device?: Device | string;
   /** Of activations and frozen weights. Default: what the LLM's checkpoint suggests. */
   dtype?: "f32" | "bf16";
+  /** Ends loading, downloads included; what has arrived is kept. */
+  signal?: AbortSignal | undefined;
+  /** Told of what arrives from the hub. */
+  onProgress?: ResolveOptions["onProgress"];
 }
 
 export interface AssembleOptions extends LoadOptions {
-  /** A folder in Hugging Face layout. */
+  /** A folder in Hugging Face layout, or org/name or org/name@revision of the hub. */
   llm: string;
   /** How the frozen LLM is held. Default nf4. */
   quantization?: QuantizationName | Quantization;

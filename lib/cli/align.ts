@@ -44,7 +44,7 @@ async function run(flags: AlignFlags): Promise<void> {
     return data;
   };
   for (const modality of modalities) checkPaths(dataOf(modality), { output: folderOf(modality), resume });
-  await using model = await openModel(job, modalities, flags);
+  await using model = await openModel(job, modalities, flags, interrupt.signal);
   const cache = cacheOf(flags);
   interrupt.notice = STOPPING;
   for (const modality of modalities) {

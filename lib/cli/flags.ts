@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { FromPretrainedOptions } from "../anymal/anymal.js";
 import { MODALITIES, type QuantizationName } from "../anymal/options.js";
 import type { Modality } from "../media/part.js";
+import { Downloads } from "./downloads.js";
 
 export type PerModality<T> = Partial<Record<Modality, T>>;
 
@@ -20,8 +21,8 @@ export interface ModelFlags {
 export function modelFlags(command: Command, model: string): Command {
   return command
     .option("--model <folder>", model)
-    .option("--llm <folder>", "the language model; with --model: where it is now")
-    .option("--encoder <modality=folder>", "an encoder, once for each modality; with --model: where it is now", perModality)
+    .option("--llm <folder or id>", "the language model, a folder or org/name[@revision] of the hub; with --model: where it is now")
+    .option("--encoder <modality=folder or id>", "an encoder, once for each modality; with --model: where it is now", perModality)
     .addOption(new Option("--quantization <form>", "how the language model is held").choices(["nf4", "fp4", "int8", "none"]))
     .option("--device <name>", "cpu, cuda or auto (default: $ANYMAL_DEVICE, or cpu)")
     .addOption(new Option("--dtype <type>", "of activations and frozen weights").choices(["f32", "bf16"]))
@@ -29,8 +30,10 @@ export function modelFlags(command: Command, model: string): Command {
 }
 
 /** What the flags say to AnyMAL.fromPretrained. */
-export function loadOptions({ llm, encoder, quantization, device, dtype }: ModelFlags): FromPretrainedOptions {
+export function loadOptions({ llm, encoder, quantization, device, dtype }: ModelFlags, signal?: AbortSignal): FromPretrainedOptions {
   return {
+    signal,
+    onProgress: new Downloads().onProgress,
     ...(llm && { llm }),
     ...(encoder && { encoders: encoder }),
     ...(quantization && { quantization }),

@@ -48,7 +48,7 @@ async function run(prompt: string | undefined, media: readonly MediaPart[], flag
   using interrupt = new Interrupt();
   const { AnyMAL } = await import("../anymal/anymal.js");
   const count = new TokenCount();
-  await using model = await AnyMAL.fromPretrained(flags.model, loadOptions(flags));
+  await using model = await AnyMAL.fromPretrained(flags.model, loadOptions(flags, interrupt.signal));
   const start = performance.now();
   let answer = "";
   try {

@@ -56,7 +56,7 @@ async function run(flags: InstructFlags): Promise<void> {
   const { output } = job;
   const resume = flags.resume ?? false;
   checkPaths(data, { output, resume });
-  await using model = await openModel(job, options.modalities ?? [], flags);
+  await using model = await openModel(job, options.modalities ?? [], flags, interrupt.signal);
   interrupt.notice = STOPPING;
   const steps = instruct(model, {
     ...options,

@@ -38,7 +38,7 @@ export async function answerFile(path: string, folder: string, flags: AnswerFlag
   const count = new TokenCount();
   const start = performance.now();
   if (asked.length) {
-    await using model = await AnyMAL.fromPretrained(folder, loadOptions(flags));
+    await using model = await AnyMAL.fromPretrained(folder, loadOptions(flags, signal));
     const options = { ...answerOptions(flags), onTokens: count.onTokens, signal };
     for (let from = 0; from < asked.length; from += flags.batch) {
       const some = asked.slice(from, from + flags.batch);

@@ -87,11 +87,16 @@ export async function openModel(
   { recipe: { model }, model: checkpoint }: Job,
   modalities: readonly Modality[],
   flags: TrainingFlags,
+  signal: AbortSignal,
 ): Promise<AnyMAL> {
-  if (checkpoint) return AnyMAL.fromPretrained(checkpoint, loadOptions(flags));
+  if (checkpoint) return AnyMAL.fromPretrained(checkpoint, loadOptions(flags, signal));
   const options = model as Omit<AssembleOptions, "device">;
   for (const modality of modalities)
     if (!options.modalities?.[modality])
-      throw new AnymalError("E_MODALITY", `expected an encoder of ${modality}, got none; add --encoder ${modality}=FOLDER`);
-  return AnyMAL.assemble({ ...options, ...(flags.device && { device: flags.device }) });
+      throw new AnymalError(
+        "E_MODALITY",
+        `expected an encoder of ${modality}, got none; add --encoder ${modality}=FOLDER, or an id of the hub`,
+      );
+  const { onProgress } = loadOptions(flags);
+  return AnyMAL.assemble({ ...options, signal, onProgress, ...(flags.device && { device: flags.device }) });
 }

@@ -26,7 +26,8 @@ export async function listFiles(
 ): Promise<Listing> {
   const what = revision === "main" ? id : `${id} at ${revision}`;
   const url = `${settings.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?blobs=true`;
-  const question = { settings, what, url, signal, ...(attempts !== undefined && { attempts }) };
+  const wanted = "a local folder, or an answer of the hub";
+  const question = { settings, what, wanted, url, signal, ...(attempts !== undefined && { attempts }) };
   const answer = await ask(question);
   const decoder = new TextDecoder();
   let text = "";
@@ -38,7 +39,7 @@ export async function listFiles(
     }
   } catch (error) {
     signal?.throwIfAborted();
-    throw error instanceof HubError ? error : unreachable(what, (error as Error).message, 1, error);
+    throw error instanceof HubError ? error : unreachable(what, (error as Error).message, 1, { cause: error });
   } finally {
     await drop(answer);
   }
@@ -50,7 +51,7 @@ function parse(what: string, text: string): Listing {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw unreachable(what, `something other than JSON (${text.slice(0, 60)})`, 1, cause);
+    throw unreachable(what, `something other than JSON (${text.slice(0, 60)})`, 1, { cause });
   }
   if (!isCommit(json?.sha) || !Array.isArray(json.siblings))
     throw unreachable(what, "an answer without sha and siblings, which is not a hub's", 1);

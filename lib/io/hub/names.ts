@@ -11,14 +11,14 @@ export interface HubId {
 const ID = /^(?:[\w.-]{1,96}\/)?[\w.-]{1,96}$/;
 const COMMIT = /^[0-9a-f]{40}$/;
 
-const isId = (text: string): boolean =>
+export const isHubId = (text: string): boolean =>
   ID.test(text) && !/--|\.\.|\.git$/.test(text) && text.split("/").every((part) => /^\w/.test(part) && /\w$/.test(part));
 
 /** `org/name` or `org/name@revision`; undefined for what can only be a path. */
 export function parseId(text: string, revision?: string): HubId | undefined {
   const at = text.indexOf("@");
   const id = at < 0 ? text : text.slice(0, at);
-  if (!isId(id)) return undefined;
+  if (!isHubId(id)) return undefined;
   return { id, revision: checkRevision(id, revision ?? (at < 0 ? "main" : text.slice(at + 1))) };
 }
 

@@ -7,6 +7,8 @@ export interface Question {
   settings: HubSettings;
   /** The model, and perhaps a file: for messages. */
   what: string;
+  /** What else could have been meant. Default: nothing. */
+  wanted?: string;
   url: string;
   method?: "GET" | "HEAD";
   headers?: Readonly<Record<string, string>>;
@@ -53,7 +55,7 @@ export class Silence {
 
 /** The first answer that is no failure which may pass; refusals of the hub come as HubError. */
 export async function ask(question: Question): Promise<Answer> {
-  const { settings, what, signal, attempts = settings.attempts } = question;
+  const { settings, what, wanted, signal, attempts = settings.attempts } = question;
   for (let attempt = 1; ; ++attempt) {
     signal?.throwIfAborted();
     const result = await once(question).catch((error: Error) => error);
@@ -62,7 +64,7 @@ export async function ask(question: Question): Promise<Answer> {
     if (failed === undefined) return result as Answer;
     const wait = result instanceof Error ? 0 : retryAfter(result.response);
     if (!(result instanceof Error)) await drop(result);
-    if (attempt >= attempts) throw unreachable(what, failed, attempt, result instanceof Error ? result : undefined);
+    if (attempt >= attempts) throw unreachable(what, failed, attempt, { cause: result, ...(wanted && { wanted }) });
     await pause(settings, attempt, wait, signal);
   }
 }
@@ -73,14 +75,19 @@ export async function pause(settings: HubSettings, attempt: number, atLeast: num
   await sleep(Math.min(wait, MAX_WAIT_MS), undefined, { signal }).catch(() => signal?.throwIfAborted());
 }
 
-export function unreachable(what: string, failed: string, attempts: number, cause?: unknown): HubError {
+export function unreachable(
+  what: string,
+  failed: string,
+  attempts: number,
+  { cause, wanted = "an answer of the hub" }: { cause?: unknown; wanted?: string } = {},
+): HubError {
   return new HubError(
     "E_HUB_NETWORK",
     what,
-    "an answer of the hub",
+    wanted,
     `${failed}${attempts > 1 ? ` (${attempts} attempts)` : ""}`,
     "try again later: what has arrived is kept; check the network, the proxy and HF_ENDPOINT",
-    { cause },
+    cause instanceof Error ? { cause } : {},
   );
 }
 

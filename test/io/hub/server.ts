@@ -1,8 +1,10 @@
 // A hub on this machine for tests: the answers of huggingface.co to the requests of lib/io/hub, with every trouble one asks for. A second server
 // plays the storage on another host to which large files are redirected.
 import { createHash } from "node:crypto";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 
 export interface FakeModel {
   commit: string;
@@ -142,4 +144,10 @@ export function send({ method, range }: Seen, response: ServerResponse, content:
   });
   response.end(method === "HEAD" ? undefined : content.subarray(from));
   return true;
+}
+
+/** A local folder as a model of the hub, its weights on the other host. */
+export function modelOf(folder: string, commit: string): FakeModel {
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(folder, name)).isFile());
+  return { commit, large: /\.safetensors$/, files: Object.fromEntries(names.map((name) => [name, readFileSync(join(folder, name))])) };
 }
