@@ -69,22 +69,72 @@ const REFUSED = [
 export function parseLoraConfig(json: Json): LoraConfig {
   if (json.peft_type !== "LORA") throw new LoraConfigError('peft_type "LORA"', JSON.stringify(json.peft_type) ?? "nothing");
   for (const key of REFUSED) if (json[key]) throw new LoraConfigError(`no ${key}, which is not supported`, JSON.stringify(json[key]));
+  const bias = json.bias ?? "none";
+  if (bias !== "none" && bias !== "all" && bias !== "lora_only") throw new LoraConfigError('bias "none", "all" or "lora_only"', show(bias));
   const layers = json.layers_to_transform;
-  return loraConfig({
-    r: Number(json.r),
-    alpha: Number(json.lora_alpha),
-    dropout: Number(json.lora_dropout ?? 0),
-    targetModules: (json.target_modules ?? []) as string[] | string,
-    excludeModules: (json.exclude_modules ?? []) as string[] | string,
-    layersToTransform: layers == null ? undefined : ([layers].flat() as number[]),
-    layersPattern: [json.layers_pattern ?? []].flat() as string[],
-    rankPattern: (json.rank_pattern ?? {}) as Record<string, number>,
-    alphaPattern: (json.alpha_pattern ?? {}) as Record<string, number>,
+  const config = loraConfig({
+    r: rank("r", json.r),
+    alpha: number("lora_alpha", json.lora_alpha),
+    dropout: number("lora_dropout", json.lora_dropout ?? 0),
+    targetModules: names("target_modules", json.target_modules ?? []),
+    excludeModules: names("exclude_modules", json.exclude_modules ?? []),
+    layersToTransform: layers == null ? undefined : [layers].flat().map((layer) => number("layers_to_transform", layer)),
+    layersPattern: [names("layers_pattern", json.layers_pattern ?? [])].flat(),
+    rankPattern: byPattern("rank_pattern", json.rank_pattern, rank),
+    alphaPattern: byPattern("alpha_pattern", json.alpha_pattern, number),
     rsLora: json.use_rslora === true,
-    bias: (json.bias ?? "none") as LoraConfig["bias"],
-    modulesToSave: (json.modules_to_save ?? []) as string[],
+    bias,
+    modulesToSave: [names("modules_to_save", json.modules_to_save ?? [])].flat(),
     baseModel: typeof json.base_model_name_or_path === "string" ? json.base_model_name_or_path : undefined,
   });
+  checkExpressions(config);
+  return config;
+}
+
+function show(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+function number(key: string, value: unknown): number {
+  if (typeof value !== "number" || !Number.isFinite(value)) throw new LoraConfigError(`${key} to be a number`, show(value));
+  return value;
+}
+/** Wider than any model is; what is above must not cost memory. */
+const MOST_RANK = 2 ** 16;
+function rank(key: string, value: unknown): number {
+  if (!(Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MOST_RANK))
+    throw new LoraConfigError(`${key} to be an integer from 1 to ${MOST_RANK}`, show(value));
+  return value as number;
+}
+function names(key: string, value: unknown): string | string[] {
+  if (typeof value === "string") return value;
+  if (Array.isArray(value) && value.every((name): name is string => typeof name === "string")) return value;
+  throw new LoraConfigError(`${key} to be a list of names or one expression`, show(value));
+}
+function byPattern(key: string, value: unknown, read: (key: string, value: unknown) => number): Record<string, number> {
+  if (value == null) return {};
+  if (typeof value !== "object" || Array.isArray(value)) throw new LoraConfigError(`${key} to be an object`, show(value));
+  return Object.fromEntries(Object.entries(value).map(([pattern, one]) => [pattern, read(`${key} ${show(pattern)}`, one)]));
+}
+
+/** Compiled once here, so that a wrong one is named by its key and not met in the middle of a model. */
+function checkExpressions({ targetModules, excludeModules, layersPattern, rankPattern, alphaPattern, modulesToSave }: LoraConfig): void {
+  const expressions: [string, readonly string[]][] = [
+    ["target_modules", typeof targetModules === "string" ? [targetModules] : []],
+    ["exclude_modules", typeof excludeModules === "string" ? [excludeModules] : []],
+    ["layers_pattern", layersPattern],
+    ["rank_pattern", Object.keys(rankPattern)],
+    ["alpha_pattern", Object.keys(alphaPattern)],
+    ["modules_to_save", modulesToSave],
+  ];
+  for (const [key, all] of expressions)
+    for (const one of all) {
+      try {
+        whole(one);
+      } catch {
+        throw new LoraConfigError(`${key} to be a regular expression`, show(one));
+      }
+    }
 }
 
 export function writeLoraConfig(config: LoraConfig): Json {

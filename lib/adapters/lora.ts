@@ -1,4 +1,5 @@
 // LoRA over a built model: which layers get a branch, their PEFT files, merging and taking it off again.
+import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Tensor } from "../core/tensor.js";
@@ -25,6 +26,7 @@ import {
 const ROOT = "base_model.model";
 const WEIGHTS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
+const PICKLE = "adapter_model.bin";
 
 /** A parameter of the base model that the adapter trains whole (a bias, or part of modulesToSave). */
 interface Overlay {
@@ -50,7 +52,7 @@ export class LoraAdapter {
 
   /** From a folder that PEFT or save() wrote. */
   static async load(model: Module, folder: string, { trainable = false } = {}): Promise<LoraAdapter> {
-    const config = parseLoraConfig(JSON.parse(await readFile(join(folder, CONFIG), "utf8")));
+    const config = await readConfigOf(folder);
     using checkpoint = Checkpoint.open(join(folder, WEIGHTS));
     const at = Weights.from(checkpoint, { device: deviceOf(model), dtype: "f32", trainable });
     return LoraAdapter.#attach(model, config, at.at(ROOT));
@@ -111,6 +113,25 @@ export class LoraAdapter {
     layer.loraA.dispose();
     layer.loraB.dispose();
   }
+}
+
+async function readConfigOf(folder: string): Promise<LoraConfig> {
+  const missing = [CONFIG, WEIGHTS].find((name) => !existsSync(join(folder, name)));
+  if (missing) {
+    const pickle = existsSync(join(folder, PICKLE));
+    const remedy = pickle
+      ? "; pickles run code when they are read: load it with PEFT and save_pretrained() it again, which writes safetensors"
+      : "";
+    throw new LoraConfigError(`${missing} in ${folder}`, `${pickle ? `${PICKLE}, a pickle` : "no such file"}${remedy}`);
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(join(folder, CONFIG), "utf8"));
+  } catch (error) {
+    throw new LoraConfigError(`${join(folder, CONFIG)} in JSON`, (error as Error).message.slice(0, 80));
+  }
+  if (typeof json !== "object" || json === null) throw new LoraConfigError(`an object in ${join(folder, CONFIG)}`, typeof json);
+  return parseLoraConfig(json as Record<string, unknown>);
 }
 
 function mergedBase(layer: LoraLinear): LinearLayer {

@@ -1,9 +1,10 @@
 // PEFT adapters: logits with, without and merged; gradients of A and B; the files; the rules for which modules are meant.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { exportMerged, drift as logitDrift } from "../../lib/adapters/export.js";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { isTarget, loraConfig, parseLoraConfig, rankOf } from "../../lib/adapters/lora-config.js";
 import { backward, noGrad } from "../../lib/core/autograd.js";
@@ -109,6 +110,100 @@ test("rank and alpha patterns, rank-stabilised scaling", () => {
   assert.equal(rankOf(config, "model.layers.11.self_attn.q_proj"), { r: 8, scaling: 2 });
   assert.equal(rankOf(config, "model.layers.0.mlp.down_proj"), { r: 8, scaling: 0.25 });
   assert.is(rankOf(loraConfig({ r: 16, alpha: 8, rsLora: true }), "x").scaling, 2);
+});
+
+test("ranks and alphas by layer, rank-stabilised, with a head trained whole: saved as PEFT names it, loaded, merged and exported", async () => {
+  const [name] = caseNames(/^lora/) as [string];
+  const c = new Case(name);
+  const input = { inputIds: c.rows("in.input_ids") };
+  const options = {
+    r: 4,
+    alpha: 6,
+    targetModules: ["q_proj", "down_proj"],
+    rankPattern: { "layers.1.self_attn.q_proj": 2 },
+    alphaPattern: { "layers\\.0\\..*": 12 },
+    rsLora: true,
+    modulesToSave: ["lm_head"],
+  };
+  const folder = mkdtempSync(join(tmpdir(), "anymal-lora-"));
+  try {
+    using model = load(c.info.base, { quantization: { format: "nf4" } });
+    const adapter = LoraAdapter.apply(model, options, { seed: 5 });
+    for (const [key, tensor] of adapter.namedParameters())
+      if (!key.includes("lora_A")) tensor.write(Float32Array.from({ length: tensor.size }, (_, i) => 0.1 * Math.sin(i + 1)));
+    const before = await noGrad(() => model.forward(input)).logits!.data();
+    await adapter.save(join(folder, "adapter"));
+    using stored = new SafetensorsFile(join(folder, "adapter", "adapter_model.safetensors"));
+    assert.ok(stored.entries.has("base_model.model.lm_head.weight"));
+    assert.is(stored.entry("base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight").shape[0], 2);
+    assert.is(stored.entry("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight").shape[0], 4);
+    const json = JSON.parse(readFileSync(join(folder, "adapter", "adapter_config.json"), "utf8"));
+    assert.equal([json.use_rslora, json.rank_pattern, json.modules_to_save], [true, options.rankPattern, ["lm_head"]]);
+    assert.is(adapter.layers.get("model.layers.0.mlp.down_proj")!.scaling, 6); // 12 / sqrt(4)
+    assert.is(adapter.layers.get("model.layers.1.self_attn.q_proj")!.scaling, 6 / Math.SQRT2);
+
+    using again = load(c.info.base, { quantization: { format: "nf4" } });
+    await LoraAdapter.load(again, join(folder, "adapter"));
+    assert.equal(await noGrad(() => again.forward(input)).logits!.data(), before);
+    const base = JSON.parse(readFileSync(join(caseFolder(c.info.base), "config.json"), "utf8"));
+    const drift = await exportMerged(again, join(folder, "merged"), base, { inputIds: input.inputIds });
+    assert.ok(drift.largest < 1e-4 && drift.sameBest === 1, JSON.stringify(drift));
+    using merged = LlamaForCausalLM.fromPretrained(join(folder, "merged"), { device: cpu });
+    near(await noGrad(() => merged.forward(input)).logits!.data(), before, 1e-4, "merged");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("drift: none of a model with itself, all of it of another", () => {
+  const one = Float32Array.from([0, 1, 2, 3, 2, 1]);
+  assert.equal(logitDrift(one, one, 3), { largest: 0, mean: 0, divergence: 0, sameBest: 1, positions: 2 });
+  const moved = logitDrift(one, Float32Array.from([2, 1, 0, 3, 2, 1]), 3);
+  assert.equal([moved.largest, moved.sameBest], [2, 0.5]);
+  // KL of softmax(0,1,2) from softmax(2,1,0) is Σ p (a - b), halved by the second position, which stayed.
+  const z = 1 + Math.E + Math.E ** 2;
+  assert.ok(Math.abs(moved.divergence - (2 * Math.E ** 2 - 2) / z / 2) < 1e-12);
+  assert.is(logitDrift(one, Float32Array.from([Number.NaN, 1, 2, 3, 2, 1]), 3).largest, Infinity);
+});
+
+test("a folder that is no adapter, a pickle, and numbers that are none are refused by name", async () => {
+  const [name] = caseNames(/^lora/) as [string];
+  using model = load(new Case(name).info.base);
+  const folder = mkdtempSync(join(tmpdir(), "anymal-lora-"));
+  const refusal = async () =>
+    LoraAdapter.load(model, folder).then(
+      () => assert.unreachable(),
+      (error) => error,
+    );
+  try {
+    assert.match((await refusal()).message, /adapter_config\.json/);
+    writeFileSync(join(folder, "adapter_config.json"), "{");
+    writeFileSync(join(folder, "adapter_model.bin"), "");
+    const pickle = await refusal();
+    assert.is(pickle.code, "E_LORA");
+    assert.match(pickle.message, /adapter_model\.bin, a pickle.*save_pretrained/);
+    writeFileSync(join(folder, "adapter_model.safetensors"), "");
+    assert.match((await refusal()).message, /in JSON/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  const good = { peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["q_proj"] };
+  parseLoraConfig(good);
+  const wrong = {
+    r: -1,
+    lora_alpha: "8",
+    rank_pattern: { q_proj: 0 },
+    alpha_pattern: [1],
+    target_modules: "(",
+    modules_to_save: [3],
+    bias: "some",
+  };
+  for (const [key, value] of [...Object.entries(wrong), ["r", 2 ** 40], ["r", null]] as const)
+    assert.throws(
+      () => parseLoraConfig({ ...good, [key]: value }),
+      (e: { code?: string; message: string }) => e.code === "E_LORA" && e.message.includes(key),
+      key,
+    );
 });
 
 test("an adapter of another kind, or one that fits nothing, is refused", () => {
