@@ -1,5 +1,5 @@
-// Reading GGUF files. F32 and BF16 go from the mapped pages to the device; F16 and the quantised types are widened here on the way, a few rows at a
-// time, so that a tensor costs its own size on the device and little beside it.
+// Reading GGUF files. Plain floats go from the file to the device on its queue; quantised types are widened here on the way, a part at a time, so that
+// a tensor costs its own size on the device and little beside it.
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
 import { type DType, Tensor } from "../core/tensor.js";
@@ -21,8 +21,8 @@ const DEQUANTIZERS: Partial<Record<GgufTypeName, Dequantizer>> = {
 /** Types that a device holds as they are stored. */
 const DIRECT: Partial<Record<GgufTypeName, "f32" | "bf16">> = { F32: "f32", BF16: "bf16" };
 
-/** Weights that are widened at a time. */
-const CHUNK = 2 ** 20;
+/** Weights that are widened at a time: a multiple of every block, and few enough to stay in the processor's cache. */
+const CHUNK = 2 ** 18;
 
 /** Begins this file as a GGUF file does? Looks at the bytes, whatever its name. */
 export function isGguf(path: string): boolean {
@@ -70,6 +70,7 @@ export class GgufFile {
       throw new GgufError(this.path, `"${name}" of shape [${wanted}]`, `[${stored.shape}]`, "the model is of another size");
     const direct = DIRECT[stored.type];
     const target = dtype === "bf16" || dtype === "f32" ? dtype : (direct ?? "f32");
+    if (stored.type === "F16") return this.#file.half(device, target, wanted, stored.offset);
     if (!direct) return this.#widened(name, device, target, wanted);
     const tensor = this.#file.tensor(device, direct, wanted, stored.offset);
     if (target === direct) return tensor;
@@ -102,8 +103,9 @@ export class GgufFile {
     const size = shapeSize(shape);
     const flat = tensor.reshape([size]);
     const { block } = typeOf(type);
+    const buffer = new Float32Array(Math.min(CHUNK, size)); // write() copies
     for (let at = 0; at < size; at += CHUNK) {
-      const numbers = new Float32Array(Math.min(CHUNK, size - at)); // CHUNK is a multiple of every block
+      const numbers = buffer.subarray(0, Math.min(CHUNK, size - at));
       this.#widen(name, at / block, numbers);
       using part = flat.slice(at, numbers.length);
       part.write(numbers);
