@@ -93,8 +93,8 @@ export class GgufCheckpoint implements WeightSource {
   }
 
   /**
-   * llama.cpp turns neighbours (2i, 2i + 1) of a LLaMA's head by RoPE, Hugging Face's classes turn (i, i + D/2): its converter puts the rows of q and k in
-   * the former order. Qwen's stay.
+   * llama.cpp turns neighbours (2i, 2i + 1) of a LLaMA's head by RoPE, Hugging Face's classes turn (i, i + D/2): its converter puts the rows of q
+   * and k in the former order. Qwen's stay.
    */
   #interleavedHeads(name: string): number | undefined {
     const part = /\.self_attn\.([qk])_proj\.(weight|bias)$/.exec(name)?.[1];

@@ -1,8 +1,8 @@
 // ggml's "K" blocks: 256 weights under one pair of half floats, in groups with small integer scales of their own (ggml-quants.c).
 import { type Dequantizer, halfTable } from "./gguf-blocks.js";
 
-// Twelve bytes hold eight scales and eight minima of six bits: the first four of each in the low bits of bytes 0 to 7, the last four in halves of bytes
-// 8 to 11 with their upper two bits on top of bytes 0 to 7.
+// Twelve bytes hold eight scales and eight minima of six bits: the first four of each in the low bits of bytes 0 to 7, the last four in halves
+// of bytes 8 to 11 with their upper two bits on top of bytes 0 to 7.
 const scaleOf = (from: Uint8Array, at: number, j: number): number =>
   j < 4 ? from[at + j]! & 63 : (from[at + j + 4]! & 15) | ((from[at + j - 4]! >> 6) << 4);
 const minimumOf = (from: Uint8Array, at: number, j: number): number =>

@@ -1,5 +1,5 @@
-// Reading GGUF files. Plain floats go from the file to the device on its queue; quantised types are widened here on the way, a part at a time, so that
-// a tensor costs its own size on the device and little beside it.
+// Reading GGUF files. Plain floats go from the file to the device on its queue; quantised types are widened here on the way, a part at a time,
+// so that a tensor costs its own size on the device and little beside it.
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
 import { type DType, Tensor } from "../core/tensor.js";
@@ -23,12 +23,6 @@ const DIRECT: Partial<Record<GgufTypeName, "f32" | "bf16">> = { F32: "f32", BF16
 
 /** Weights that are widened at a time: a multiple of every block, and few enough to stay in the processor's cache. */
 const CHUNK = 2 ** 18;
-
-/** Begins this file as a GGUF file does? Looks at the bytes, whatever its name. */
-export function isGguf(path: string): boolean {
-  using file = new MappedFile(path);
-  return file.size >= 4 && new TextDecoder().decode(file.read(0, 4)) === "GGUF";
-}
 
 export class GgufFile {
   readonly version: number;

@@ -13,8 +13,8 @@ import { type LlamaConfig, parseLlamaConfig } from "./llama-config.js";
 const FAMILIES: readonly string[] = ["llama", "qwen2", "qwen3"];
 
 /**
- * From a GGUF file. Without `dtype` a file of F32 weights computes in f32, every other in bf16. Throws E_FILE, E_GGUF, or E_STATE where weights are missing
- * or left over.
+ * From a GGUF file. Without `dtype` a file of F32 weights computes in f32, every other in bf16. Throws E_FILE, E_GGUF, or E_STATE where weights are
+ * missing or left over.
  */
 export function llamaFromGguf(path: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): LlamaForCausalLM {
   using checkpoint = new GgufCheckpoint(path);

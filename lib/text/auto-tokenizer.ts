@@ -8,8 +8,9 @@ export type AutoTokenizerOptions = Pick<ResolveOptions, "revision" | "signal" | 
 
 export const AutoTokenizer = {
   /**
-   * From a folder with tokenizer.json or tokenizer.model, from a GGUF file, or by a model's id on the hub, of which only the tokenizer's files are fetched.
-   * Rejects with HubError where there is no such model, with E_TOKENIZER, E_CHAT_TEMPLATE or E_GGUF where the files hold no tokenizer that is read here.
+   * From a folder with tokenizer.json or tokenizer.model, from a GGUF file, or by a model's id on the hub, of which only the tokenizer's files are
+   * fetched. Rejects with HubError where there is no such model, with E_TOKENIZER, E_CHAT_TEMPLATE or E_GGUF where the files hold no tokenizer
+   * that is read here.
    */
   async fromPretrained(folderOrId: string, { revision, signal, onProgress }: AutoTokenizerOptions = {}): Promise<Tokenizer> {
     signal?.throwIfAborted();

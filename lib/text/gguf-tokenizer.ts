@@ -1,5 +1,5 @@
-// The tokenizer inside of a GGUF file: its keys turned into what the two engines read, sentencepiece's pieces ("llama") or a byte-level BPE in the words
-// of tokenizer.json ("gpt2").
+// The tokenizer inside of a GGUF file: its keys turned into what the two engines read, sentencepiece's pieces ("llama") or a byte-level BPE in
+// the words of tokenizer.json ("gpt2").
 import { GgufError, GgufFile, type GgufValue } from "../io/gguf.js";
 import { type Piece, PieceType, SentencePiece } from "./sentencepiece.js";
 
