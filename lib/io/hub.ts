@@ -119,6 +119,7 @@ async function fill(
       name,
       signal: stop,
       onBytes(bytes, size) {
+        if (there.get(name) === bytes) return;
         there.set(name, bytes);
         let sum = 0;
         for (const some of there.values()) sum += some;
