@@ -5,9 +5,11 @@ import type { Tensor } from "./tensor.js";
 
 // Synchronous code only, so a plain stack per thread is enough.
 const stack: Tensor[][] = [];
+const builders: Tensor[][] = [];
 
 /** Called by every new tensor. False when no scope is open. */
 export function enroll(tensor: Tensor): boolean {
+  builders[builders.length - 1]?.push(tensor);
   const top = stack[stack.length - 1];
   top?.push(tensor);
   return top !== undefined;
@@ -17,6 +19,21 @@ export function enroll(tensor: Tensor): boolean {
 export function keep<T extends Tensor>(tensor: T): T {
   tensor.kept = true;
   return tensor;
+}
+
+/** Runs `build`, synchronously. When it throws, all that it made is disposed, what it kept too: half a model has no owner. */
+export function built<T>(build: () => T): T {
+  const made: Tensor[] = [];
+  builders.push(made);
+  try {
+    return build();
+  } catch (error) {
+    for (const tensor of made) if (!tensor.disposed) tensor.dispose();
+    throw error;
+  } finally {
+    builders.pop();
+    builders[builders.length - 1]?.push(...made);
+  }
 }
 
 /** Every Tensor in a returned value: itself, or inside arrays, maps, plain objects and disposable results. */

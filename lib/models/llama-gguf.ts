@@ -1,5 +1,6 @@
 // LLaMA and its relatives from one GGUF file of llama.cpp: its keys read as the config.json that they came from, its weights widened and, when asked,
 // quantised anew while they are loaded.
+import { built } from "../core/scope.js";
 import type { GgufValue } from "../io/gguf.js";
 import { GgufError } from "../io/gguf.js";
 import { GgufCheckpoint, ROPE_FACTORS } from "../io/gguf-checkpoint.js";
@@ -21,7 +22,7 @@ export function llamaFromGguf(path: string, { device, dtype, trainable = false, 
   const config = ggufConfig(checkpoint);
   inItsWords(path, () => checkAgainst(config, checkpoint));
   const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(checkpoint), trainable, quantization });
-  return new LlamaForCausalLM(at, config);
+  return built(() => new LlamaForCausalLM(at, config));
 }
 
 /** What the file's keys say of the model. Throws E_GGUF. */

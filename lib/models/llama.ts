@@ -2,7 +2,7 @@
 // rotary positions, grouped key/value heads. The names of the fields give the names of a Hugging Face checkpoint.
 import { checkpoint as recompute } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
-import { scope } from "../core/scope.js";
+import { built, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
 import { type GenerationOptions, generate } from "../generate/generate.js";
@@ -175,7 +175,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
       quantization,
       int8Threshold: int8Threshold(json),
     });
-    return new LlamaForCausalLM(at, config);
+    return built(() => new LlamaForCausalLM(at, config));
   }
 
   createCache(batch: number, length: number): KVCache {

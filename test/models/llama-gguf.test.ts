@@ -102,6 +102,16 @@ test("keys that do not fit the weights, and models of other kinds", () => {
       llamaFromGguf(path, { device: cpu }).dispose();
     };
     open({});
+    // A last layer of another size is found when the others are built.
+    const changed = tensors.map((tensor) =>
+      tensor.name === "blk.1.ffn_down.weight" ? { ...tensor, sizes: [...tensor.sizes].reverse() } : tensor,
+    );
+    writeFileSync(path, ggufFile({ values: keys, tensors: changed }).bytes);
+    const before = cpu.memory().tensors;
+    for (const options of [{}, { trainable: true }, { quantization: { format: "nf4", doubleQuant: true } }, { dtype: "bf16" }] as const) {
+      assert.throws(() => llamaFromGguf(path, { device: cpu, ...options }), refused("E_STATE", /layers\.1\.mlp\.down_proj/));
+      assert.is(cpu.memory().tensors, before, "what was built before the failure is gone");
+    }
     const wrong: [Record<string, GgufField | undefined>, string, RegExp][] = [
       [{ "general.architecture": text("gpt2") }, "E_GGUF", /gpt2/],
       [{ "general.architecture": u32(1) }, "E_GGUF", /general.architecture/],
