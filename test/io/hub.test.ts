@@ -165,6 +165,7 @@ test("a server that ignores ranges, or does not know that one, begins anew", asy
     place.hub.trouble = (seen, response, content) => isDownload(seen) && send({ ...seen, range: undefined }, response, content!);
     const folder = await get(place);
     assert.equal(readFileSync(join(folder, "model.safetensors")), weights);
+    assert.is(place.hub.seen.filter(isDownload).length, 1);
   }
 });
 

@@ -84,9 +84,9 @@ export class FakeHub {
   }
 
   #find(path: string): { model: FakeModel; name: string; content: Buffer | undefined } | undefined {
-    const match = /^\/(.+)\/resolve\/([0-9a-f]{40})\/(.+)$/.exec(path);
+    const match = /^\/(.+)\/resolve\/([^/]+)\/(.+)$/.exec(path);
     const model = match && this.models[match[1]!];
-    if (!model || match[2] !== model.commit) return undefined;
+    if (!model || !isOf(model, match[2]!)) return undefined;
     const file = model.files[match[3]!];
     return { model, name: match[3]!, content: file === undefined ? undefined : Buffer.from(file) };
   }
@@ -115,7 +115,7 @@ export class FakeHub {
   #list(id: string, revision: string, response: ServerResponse): boolean {
     const model = this.models[id];
     if (!model) return refuse(response, 404, "RepoNotFound");
-    if (revision !== model.commit && !(model.revisions ?? ["main"]).includes(revision)) return refuse(response, 404, "RevisionNotFound");
+    if (!isOf(model, revision)) return refuse(response, 404, "RevisionNotFound");
     const siblings = Object.entries(model.files).map(([rfilename, file]) => ({ rfilename, size: Buffer.from(file).length }));
     response.writeHead(200, { "content-type": "application/json" });
     response.end(JSON.stringify({ id, sha: model.commit, siblings }));
@@ -128,6 +128,9 @@ export class FakeHub {
     return send(seen, response, content);
   }
 }
+
+const isOf = ({ commit, revisions = ["main"] }: FakeModel, revision: string): boolean =>
+  revision === commit || revisions.includes(revision);
 
 export function refuse(response: ServerResponse, status: number, code: string): true {
   response.writeHead(status, { ...(code && { "x-error-code": code, "x-error-message": `told by the test: ${code}` }) });
