@@ -64,11 +64,24 @@ const REFUSED = [
   "layer_replication",
   "target_parameters",
   "trainable_token_indices",
+  "alora_invocation_tokens",
+  "arrow_config",
+  "kasa_config",
+  "monteclora_config",
+  "use_bdlora",
+  "velora_config",
 ];
+/** Beginnings that change the base model's weights as well, which the adapter does not hold: PEFT computes them anew when it loads. */
+const CHANGES_BASE = /^(pissa|corda|olora|mica|loftq|lora_ga)/i;
 
 export function parseLoraConfig(json: Json): LoraConfig {
   if (json.peft_type !== "LORA") throw new LoraConfigError('peft_type "LORA"', JSON.stringify(json.peft_type) ?? "nothing");
   for (const key of REFUSED) if (json[key]) throw new LoraConfigError(`no ${key}, which is not supported`, JSON.stringify(json[key]));
+  if (CHANGES_BASE.test(String(json.init_lora_weights)))
+    throw new LoraConfigError(
+      "init_lora_weights that leaves the base model as it is",
+      `${show(json.init_lora_weights)}; save it from PEFT once more with path_initial_model_for_weight_conversion`,
+    );
   const bias = json.bias ?? "none";
   if (bias !== "none" && bias !== "all" && bias !== "lora_only") throw new LoraConfigError('bias "none", "all" or "lora_only"', show(bias));
   const layers = json.layers_to_transform;
@@ -175,8 +188,23 @@ export function isTarget(config: LoraConfig, path: string, linear: boolean): boo
   return endsWith(path, targets) && isChosenLayer(config, path);
 }
 
-export function isSaved({ modulesToSave }: LoraConfig, path: string): boolean {
-  return modulesToSave.some((name) => new RegExp(`(^|.*\\.)${name}($|\\..*)`).test(path));
+const isSaved = ({ modulesToSave }: LoraConfig, path: string): boolean =>
+  modulesToSave.some((name) => new RegExp(`(^|.*\\.)${name}($|\\..*)`).test(path));
+
+/**
+ * Is the module at `path` trained whole, or one that it lies in? PEFT goes by how the path ends, in the middle of a name too ("norm" means
+ * input_layernorm as well), where it keeps LoRA off by whole names.
+ */
+export function isTrainedWhole({ modulesToSave }: LoraConfig, path: string): boolean {
+  const parts = path.split(".");
+  return parts.some((_, i) =>
+    modulesToSave.some((name) =>
+      parts
+        .slice(0, i + 1)
+        .join(".")
+        .endsWith(name),
+    ),
+  );
 }
 
 function isChosenLayer({ layersToTransform, layersPattern }: LoraConfig, path: string): boolean {

@@ -13,8 +13,8 @@ import { QuantizedWeight } from "../nn/quantized-weight.js";
 import { Weights } from "../nn/weights.js";
 import { cast, copy } from "../ops/index.js";
 import {
-  isSaved,
   isTarget,
+  isTrainedWhole,
   type LoraConfig,
   LoraConfigError,
   loraConfig,
@@ -62,16 +62,27 @@ export class LoraAdapter {
     const modules = [...model.namedModules()];
     const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
     const layers = new Map<string, LoraLinear>();
-    for (const [path, module] of modules) {
-      const linear = module instanceof Linear || module instanceof QuantizedLinear;
-      if (!isTarget(config, path, linear && !path.endsWith("lm_head"))) continue;
-      if (!linear) throw new LoraConfigError(`targetModules to name linear layers`, `"${path}", a ${module.constructor.name}`);
-      layers.set(path, new LoraLinear(at.at(path), module, { ...rankOf(config, path), dropout: config.dropout, adapterName }));
+    const overlays: Overlay[] = [];
+    try {
+      for (const [path, module] of modules) {
+        const linear = module instanceof Linear || module instanceof QuantizedLinear;
+        if (!isTarget(config, path, linear && !path.endsWith("lm_head"))) continue;
+        if (path.endsWith("lm_head"))
+          throw new LoraConfigError("targetModules without the head", `"${path}"; train it whole: modulesToSave: ["lm_head"]`);
+        if (!linear) throw new LoraConfigError(`targetModules to name linear layers`, `"${path}", a ${module.constructor.name}`);
+        layers.set(path, new LoraLinear(at.at(path), module, { ...rankOf(config, path), dropout: config.dropout, adapterName }));
+      }
+      if (!layers.size)
+        throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
+      for (const overlay of overlaysOf(model, config, layers, at)) overlays.push(overlay);
+      at.finish();
+    } catch (error) {
+      for (const { loraA, loraB } of layers.values()) for (const tensor of [loraA, loraB]) tensor.dispose();
+      for (const { tensor } of overlays) tensor.dispose();
+      throw error;
     }
-    if (!layers.size)
-      throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
-    const overlays = overlaysOf(model, config, layers, at);
-    at.finish();
+    // Nothing can fail any more: a model that an adapter does not fit stays as it was.
+    for (const { path, tensor } of overlays) model.replace(path, tensor);
     for (const [path, layer] of layers) model.replace<Module>(path, layer);
     return new LoraAdapter(model, config, layers, overlays);
   }
@@ -152,19 +163,16 @@ function mergedBase(layer: LoraLinear): LinearLayer {
   return new QuantizedLinear(requantized, bias);
 }
 
-function overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyMap<string, LoraLinear>, at: Weights): Overlay[] {
-  const overlays: Overlay[] = [];
-  for (const [path, original] of [...model.namedParameters()]) {
+function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyMap<string, LoraLinear>, at: Weights): Generator<Overlay> {
+  for (const [path, original] of model.namedParameters()) {
     const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
     const name = path.slice(module.length + 1);
     const isBias = name === "bias" && (config.bias === "all" || (config.bias === "lora_only" && layers.has(module)));
-    if (!isBias && !isSaved(config, module)) continue;
+    if (!isBias && !isTrainedWhole(config, module)) continue;
     const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
     const tensor = at.checkpoint ? at.parameter(key, original.shape, { fill: 0 }) : master(original);
-    model.replace(path, tensor);
-    overlays.push({ path, key: `${ROOT}.${key}`, original, tensor });
+    yield { path, key: `${ROOT}.${key}`, original, tensor };
   }
-  return overlays;
 }
 
 /** A trainable f32 copy. */

@@ -206,6 +206,26 @@ test("a folder that is no adapter, a pickle, and numbers that are none are refus
     );
 });
 
+test("a model that an adapter does not fit stays as it was", async () => {
+  const [name] = caseNames(/^lora-patterns$/) as [string];
+  const c = new Case(name);
+  await cpu.synchronize();
+  using model = load("llama2"); // of other sizes than the adapter's base
+  await cpu.synchronize();
+  const [before, names] = [cpu.memory().bytesInUse, [...model.namedModules()].map(([path, part]) => `${path} ${part.constructor.name}`)];
+  let code: unknown;
+  await LoraAdapter.load(model, join(c.folder, "adapter")).catch((error) => {
+    code = error.code;
+  });
+  assert.is(code, "E_STATE");
+  await cpu.synchronize();
+  assert.is(cpu.memory().bytesInUse, before);
+  assert.equal(
+    [...model.namedModules()].map(([path, part]) => `${path} ${part.constructor.name}`),
+    names,
+  );
+});
+
 test("an adapter of another kind, or one that fits nothing, is refused", () => {
   const refused = (e: { code?: string }) => e.code === "E_LORA";
   assert.throws(() => parseLoraConfig({ peft_type: "LORA", use_dora: true, r: 4, lora_alpha: 4 }), refused);
@@ -214,6 +234,12 @@ test("an adapter of another kind, or one that fits nothing, is refused", () => {
   using model = load(new Case(name).info.base);
   assert.throws(() => LoraAdapter.apply(model, { targetModules: ["query"] }), refused);
   assert.throws(() => LoraAdapter.apply(model, { targetModules: ["embed_tokens"] }), refused);
+  assert.throws(() => LoraAdapter.apply(model, { targetModules: ["q_proj", "lm_head"] }), refused);
+  assert.ok(![...model.namedParameters()].some(([name]) => name.includes("lora")), "a refused adapter leaves nothing behind");
+  const plain = { peft_type: "LORA", r: 4, lora_alpha: 4, target_modules: ["q_proj"] };
+  for (const change of [{ kasa_config: {} }, { alora_invocation_tokens: [1] }, { init_lora_weights: "pissa_niter_4" }])
+    assert.throws(() => parseLoraConfig({ ...plain, ...change }), refused, JSON.stringify(change));
+  assert.is(parseLoraConfig({ ...plain, init_lora_weights: "gaussian" }).r, 4);
 });
 
 test.run();
