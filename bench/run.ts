@@ -14,13 +14,14 @@ const { values, positionals } = parseArgs({
     threads: { type: "string" },
     filter: { type: "string" },
     size: { type: "string" },
+    folder: { type: "string" },
     json: { type: "string" },
     help: { type: "boolean" },
   },
 });
 
-const USAGE = `npm run bench -- SUITE [--level LEVEL] [--threads N] [--filter WORD] [--size SIZE] [--json FILE]
---size: the language model of train-step and decode, ${SIZE_NAMES.join(", ")}
+const USAGE = `npm run bench -- SUITE [--level LEVEL] [--threads N] [--filter WORD] [--size SIZE] [--folder FOLDER] [--json FILE]
+--size: the language model of train-step and decode, ${SIZE_NAMES.join(", ")}; --folder: the checkpoint that load takes
 suites: ${suites.join(", ")}`;
 
 function machine(): Record<string, unknown> {
@@ -56,6 +57,7 @@ if (values.help || !suites.includes(name)) {
     threads: values.threads ? Number(values.threads) : undefined,
     filter: values.filter ?? "",
     size: values.size ?? "small",
+    folder: values.folder,
   });
   if (values.json) writeFileSync(values.json, `${JSON.stringify({ ...where, command, rows }, null, 1)}\n`);
 }

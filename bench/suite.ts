@@ -7,6 +7,8 @@ export interface SuiteOptions {
   filter: string;
   /** Of the language model, where there is one. */
   size: string;
+  /** load: a checkpoint to take in place of a small random one. */
+  folder?: string | undefined;
 }
 export const SIZE_NAMES = ["tiny", "small", "1b", "7b"];
 export type Row = Record<string, string | number>;

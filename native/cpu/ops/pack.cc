@@ -1,4 +1,6 @@
 // Row-major codes, as on disk, to and from the CPU's panels (packed_weight.h).
+#include <algorithm>
+
 #include "cpu/ops.h"
 #include "cpu/packed_weight.h"
 
@@ -7,7 +9,32 @@ namespace {
 
 constexpr int64_t kRows = PackedWeight::kRows;
 
-uint8_t nibble(const uint8_t* codes, int64_t i) { return i % 2 ? codes[i / 2] & 15 : codes[i / 2] >> 4; }
+uint8_t nibble(const uint8_t* codes, int64_t i) { return static_cast<uint8_t>(codes[i / 2] >> (i % 2 ? 0 : 4) & 15); }
+
+// A panel takes a column of 32 rows at a time, rows lie far apart: so many columns of all rows that what is written stays near.
+constexpr int64_t kColumns = 256;
+
+// Rows [0, rows) of `from`, the first of which begins with code `first`.
+void pack_nibbles(uint8_t* to, const uint8_t* from, int64_t first, int64_t rows, int64_t columns) {
+  for (int64_t start = 0; start < columns; start += kColumns) {
+    const int64_t end = start + kColumns < columns ? start + kColumns : columns;
+    for (int64_t j = 0; j < 16 && j < rows; ++j) {
+      const int64_t low = first + j * columns, high = low + 16 * columns;
+      if (j + 16 < rows)
+        for (int64_t k = start; k < end; ++k) to[k * 16 + j] = static_cast<uint8_t>(nibble(from, low + k) | nibble(from, high + k) << 4);
+      else
+        for (int64_t k = start; k < end; ++k) to[k * 16 + j] = nibble(from, low + k);
+    }
+  }
+}
+
+void pack_bytes(uint8_t* to, const uint8_t* from, int64_t rows, int64_t columns) {
+  for (int64_t start = 0; start < columns; start += kColumns) {
+    const int64_t end = start + kColumns < columns ? start + kColumns : columns;
+    for (int64_t j = 0; j < rows; ++j)
+      for (int64_t k = start; k < end; ++k) to[k / 4 * 4 * kRows + j * 4 + k % 4] = from[j * columns + k];
+  }
+}
 
 }  // namespace
 
@@ -22,13 +49,9 @@ void pack_codes(Stream& s, Out packed, In codes, QuantFormat format, int64_t out
     for (int64_t p = begin; p < end; ++p) {
       uint8_t* to = packed.as<uint8_t>() + p * bytes;
       std::memset(to, 0, static_cast<size_t>(bytes));
-      for (int64_t j = 0; j < kRows && p * kRows + j < out_features; ++j) {
-        const int64_t row = (p * kRows + j) * in_features;
-        if (format == QuantFormat::int8)
-          for (int64_t k = 0; k < in_features; ++k) to[k / 4 * 4 * kRows + j * 4 + k % 4] = from[row + k];
-        else
-          for (int64_t k = 0; k < in_features; ++k) to[k * 16 + j % 16] |= static_cast<uint8_t>(nibble(from, row + k) << (j < 16 ? 0 : 4));
-      }
+      const int64_t first = p * kRows, rows = std::min(kRows, out_features - first);
+      if (format == QuantFormat::int8) pack_bytes(to, from + first * in_features, rows, in_features);
+      else pack_nibbles(to, from, first * in_features, rows, in_features);
     }
   });
 }

@@ -7,25 +7,51 @@
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
 
+// NaN counts as the largest. Sizes are compared by their bits, which order them as the numbers do: integers have a maximum that loops can be
+// vectorised with.
 template <class T>
 float absolute_maximum(const T* x, int64_t n) {
-  float most = 0;
+  int32_t most = 0;
   for (int64_t i = 0; i < n; ++i) {
     const float a = std::fabs(to_float(x[i]));
-    most = a > most || a != a ? a : most;
+    int32_t bits;
+    std::memcpy(&bits, &a, 4);
+    most = bits > most ? bits : most;
   }
-  return most;
+  float result;
+  std::memcpy(&result, &most, 4);
+  return result;
 }
 
-uint8_t code_nf4(float x) {
-  int code = 0;
+int32_t code_nf4(float x) {
+  int32_t code = 0;
   for (float t : quant::kNf4Thresholds) code += x > t;
-  return static_cast<uint8_t>(code);
+  return code;
 }
-uint8_t code_fp4(float x) {
-  int rank = 0;
+// By rising magnitude; kFp4Order makes the code of it.
+int32_t rank_fp4(float x) {
+  int32_t rank = 0;
   for (float t : quant::kFp4Thresholds) rank += std::fabs(x) > t;
-  return static_cast<uint8_t>(quant::kFp4Order[rank] | (x < 0 ? 8 : 0));
+  return rank | (x < 0 ? 8 : 0);
+}
+
+// Codes first, each in a lane of its own, then two to a byte: so the comparisons are vectorised.
+constexpr int64_t kAtOnce = 64;
+
+template <class T>
+void encode_4bit(uint8_t* to, const T* from, int64_t count, float inverse, QuantFormat format) {
+  int32_t codes[kAtOnce + 1];
+  for (int64_t first = 0; first < count; first += kAtOnce) {
+    const int64_t n = count - first < kAtOnce ? count - first : kAtOnce;
+    if (format == QuantFormat::nf4) {
+      for (int64_t i = 0; i < n; ++i) codes[i] = code_nf4(to_float(from[first + i]) * inverse);
+    } else {
+      for (int64_t i = 0; i < n; ++i) codes[i] = rank_fp4(to_float(from[first + i]) * inverse);
+      for (int64_t i = 0; i < n; ++i) codes[i] = quant::kFp4Order[codes[i] & 7] | (codes[i] & 8);
+    }
+    codes[n] = 0;
+    for (int64_t i = 0; i < n; i += 2) to[(first + i) / 2] = static_cast<uint8_t>(codes[i] << 4 | codes[i + 1]);
+  }
 }
 
 int64_t block_count(int64_t n, int64_t block) { return (n + block - 1) / block; }
@@ -42,12 +68,7 @@ void quantize_4bit(Stream& s, Out codes, Out absmax, In w, QuantFormat format, i
         const int64_t first = b * block, count = first + block < n ? block : n - first;
         const float most = absolute_maximum(from + first, count), inverse = 1.0f / most;
         absmax.as<float>()[b] = most;
-        uint8_t* to = codes.as<uint8_t>() + first / 2;
-        const auto code = [&](int64_t i) {
-          const float x = to_float(from[first + i]) * inverse;
-          return format == QuantFormat::nf4 ? code_nf4(x) : code_fp4(x);
-        };
-        for (int64_t i = 0; i < count; i += 2) to[i / 2] = static_cast<uint8_t>(code(i) << 4 | (i + 1 < count ? code(i + 1) : 0));
+        encode_4bit(codes.as<uint8_t>() + first / 2, from + first, count, inverse, format);
       }
     });
   });
@@ -80,8 +101,7 @@ void quantize_rows_int8(Stream& s, Out codes, Out scale, In w) {
       for (int64_t r = begin; r < end; ++r) {
         const float most = absolute_maximum(from + r * cols, cols), factor = most > 0 ? 127.0f / most : 0.0f;
         scale.as<float>()[r] = most;
-        for (int64_t j = 0; j < cols; ++j)
-          codes.as<int8_t>()[r * cols + j] = static_cast<int8_t>(std::nearbyintf(to_float(from[r * cols + j]) * factor));
+        for (int64_t j = 0; j < cols; ++j) codes.as<int8_t>()[r * cols + j] = static_cast<int8_t>(std::rintf(to_float(from[r * cols + j]) * factor));
       }
     });
   });
