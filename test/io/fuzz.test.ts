@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Tensor } from "../../lib/core/tensor.js";
 import { Attempts } from "../../tools/fuzz/attempt.js";
 import { inputOf } from "../../tools/fuzz/input.js";
 import type { Target } from "../../tools/fuzz/target.js";
@@ -55,10 +56,17 @@ for (const target of TARGETS) {
   });
 }
 
-test("a reader that throws what is no error of the library, or leaves a tensor behind, is found", async () => {
+test("a reader that throws what is no error of the library, leaves a tensor behind or takes too much memory is found", async () => {
   const seeds = [{ bytes: new Uint8Array(8), fields: [] }];
   const foreign = await fuzzed({ name: "foreign", seeds, run: (bytes) => void new Array(bytes.length && -1) }, 40);
   assert.match(foreign.problem ?? "", /not an error of this library: RangeError/);
+  const kept: Tensor[] = [];
+  const leaky = await fuzzed({ name: "leaky", seeds, run: () => void kept.push(Tensor.zeros([4])) }, 40);
+  assert.match(leaky.problem ?? "", /left 1 tensors/);
+  for (const tensor of kept) tensor.dispose();
+  const held: Uint8Array[] = [];
+  const greedy = await fuzzed({ name: "greedy", seeds, run: () => void held.push(new Uint8Array(100 << 20).fill(1)) }, 40);
+  assert.match(greedy.problem ?? "", /took \d+ MiB of memory for a file of \d+ bytes/);
 });
 
 test.run();

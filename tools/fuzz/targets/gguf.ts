@@ -1,6 +1,10 @@
-// lib/io/gguf*.ts: header, keys and tensors of every type.
+// lib/io/gguf*.ts: header, keys and tensors of every type; what the keys say of a model and of its tokenizer.
 import { defaultDevice } from "../../../lib/core/device.js";
-import { GgufError, GgufFile } from "../../../lib/io/gguf.js";
+import { AnymalError } from "../../../lib/core/errors.js";
+import { GgufFile } from "../../../lib/io/gguf.js";
+import { GgufCheckpoint } from "../../../lib/io/gguf-checkpoint.js";
+import { ggufConfig } from "../../../lib/models/llama-gguf.js";
+import { Tokenizer } from "../../../lib/text/tokenizer.js";
 import { f32, flag, type GgufEntry, type GgufField, ggufFile, list, text, u32 } from "../gguf-file.js";
 import type { Random } from "../random.js";
 import { HOSTILE, type Target } from "../target.js";
@@ -21,6 +25,24 @@ function entry(name: string, [type, block, bytes]: (typeof TYPES)[number], block
   return { name, type, sizes: [block * blocks, rows], data: new Uint8Array(bytes * blocks * rows).fill(fill) };
 }
 
+const bytePieces = Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`);
+const pieces: [string, GgufField][] = [
+  ["tokenizer.ggml.model", text("llama")],
+  ["tokenizer.ggml.tokens", list(8, ["<unk>", "<s>", "</s>", ...bytePieces, "\u2581", "a", "b", "ab", "\u2581ab", ""])],
+  ["tokenizer.ggml.scores", list(6, [0, 0, 0, ...bytePieces.map(() => 0), -1, -2, -3, -4, -5, -6])],
+  ["tokenizer.ggml.token_type", list(5, [2, 3, 3, ...bytePieces.map(() => 6), 1, 1, 1, 1, 1, 4])],
+  ["tokenizer.ggml.bos_token_id", u32(1)],
+  ["tokenizer.ggml.add_bos_token", flag(true)],
+];
+const merges: [string, GgufField][] = [
+  ["tokenizer.ggml.model", text("gpt2")],
+  ["tokenizer.ggml.pre", text("llama-bpe")],
+  ["tokenizer.ggml.tokens", list(8, ["a", "b", "ab", "\u0120", "\u0120ab", "<|end|>"])],
+  ["tokenizer.ggml.token_type", list(5, [1, 1, 1, 1, 1, 3])],
+  ["tokenizer.ggml.merges", list(8, ["a b", "\u0120 ab"])],
+  ["tokenizer.ggml.eos_token_id", u32(5)],
+  ["tokenizer.chat_template", text("{% for m in messages %}{{ m.content }}{% endfor %}")],
+];
 const keys: [string, GgufField][] = [
   ["general.architecture", text("llama")],
   ["llama.block_count", u32(1)],
@@ -28,11 +50,6 @@ const keys: [string, GgufField][] = [
   ["llama.attention.head_count", u32(2)],
   ["llama.rope.freq_base", f32(1e4)],
   ["general.file_type", { type: 10, value: 1 }],
-  ["tokenizer.ggml.model", text("llama")],
-  ["tokenizer.ggml.tokens", list(8, ["<unk>", "<s>", "</s>", "<0x00>", "\u2581a", "a", ""])],
-  ["tokenizer.ggml.scores", list(6, [0, 0, 0, 0, -1, -2, -3])],
-  ["tokenizer.ggml.token_type", list(5, [2, 3, 3, 6, 1, 1, 1])],
-  ["tokenizer.ggml.add_bos_token", flag(true)],
 ];
 
 function value(random: Random): GgufField {
@@ -54,7 +71,7 @@ function value(random: Random): GgufField {
 /** Keys and tensors that are right but for some. */
 function build(random: Random): Uint8Array {
   const values = random
-    .pick([keys, keys.slice(0, 2), []])
+    .pick([[...keys, ...pieces], [...keys, ...merges], keys.slice(0, 2), []])
     .map(([key, field]): [string, GgufField] => [key, random.chance(0.1) ? value(random) : field]);
   for (let n = random.below(3); n > 0; --n)
     values.push([random.pick(["general.alignment", "k", "general.architecture", ""]), value(random)]);
@@ -78,8 +95,11 @@ function build(random: Random): Uint8Array {
 export const gguf: Target = {
   name: "gguf",
   seeds: [
-    ggufFile({ values: keys, tensors: TYPES.slice(0, 7).map((type, i) => entry(`blk.0.t${i}.weight`, type, 1, 2, 17 * i)) }),
-    ggufFile({ values: keys.slice(0, 6), tensors: [entry("token_embd.weight", TYPES[0], 8, 7, 1)] }),
+    ggufFile({
+      values: [...keys, ...pieces],
+      tensors: TYPES.slice(0, 7).map((type, i) => entry(`blk.0.t${i}.weight`, type, 1, 2, 17 * i)),
+    }),
+    ggufFile({ values: [...keys, ...merges], tensors: [entry("token_embd.weight", TYPES[0], 8, 7, 1)] }),
     ggufFile({ version: 2, values: [], tensors: [] }),
   ],
   build,
@@ -88,13 +108,29 @@ export const gguf: Target = {
     using opened = new GgufFile(path);
     for (const name of opened.tensors.keys()) {
       opened.bytes(name);
-      try {
+      mayRefuse(() => {
         opened.load(name, device, { dtype: "bf16" }).dispose();
         opened.load(name, device).dispose();
-      } catch (error) {
-        if (!(error instanceof GgufError)) throw error; // a type that is not widened here; the other tensors may be
-      }
+      });
     }
+    mayRefuse(() => {
+      using checkpoint = new GgufCheckpoint(path);
+      ggufConfig(checkpoint);
+    });
+    mayRefuse(() => {
+      const tokenizer = Tokenizer.fromPretrained(path);
+      for (const words of ["", "ab  ab\u00e9\ud83d\ude00", "<s>ab<|end|>"]) tokenizer.decode(tokenizer.encode(words));
+      if (tokenizer.hasChatTemplate) tokenizer.applyChatTemplate([{ role: "user", content: "ab" }]);
+    });
     if (opened.tensors.size) await device.synchronize(); // the next input takes the file's place
   },
 };
+
+/** A part that cannot be used; the others may be. */
+function mayRefuse(use: () => void): void {
+  try {
+    use();
+  } catch (error) {
+    if (!(error instanceof AnymalError)) throw error;
+  }
+}
