@@ -64,7 +64,7 @@ function usage(problem: string): never {
 function watch(child: ChildProcess, { target, seed, from, inputs, seconds }: Asked): Promise<{ done: number; accepted: number }> {
   return new Promise((resolve, reject) => {
     let [at, tried, accepted, ending] = [from, 0, 0, false];
-    let last = Date.now();
+    let last: number | undefined; // starting the process is no part of an input
     const fail = (index: number, problem: string) => {
       ending = true;
       clearInterval(clock);
@@ -73,7 +73,7 @@ function watch(child: ChildProcess, { target, seed, from, inputs, seconds }: Ask
     };
     const begun = Date.now();
     const clock = setInterval(() => {
-      if (!ending && Date.now() - last > HANG_MS) fail(at, `no answer for ${HANG_MS / 1000} s`);
+      if (!ending && last !== undefined && Date.now() - last > HANG_MS) fail(at, `no answer for ${HANG_MS / 1000} s`);
     }, 500);
     child.on("message", (report: Report) => {
       last = Date.now();
