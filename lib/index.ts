@@ -1,6 +1,5 @@
 // Public names.
 export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
-export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
 export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
