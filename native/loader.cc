@@ -41,9 +41,10 @@ std::string folder_of_this_binary() {
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
-Loaded open_cuda_module() {
-  const char* override_path = std::getenv("ANYMAL_CUDA_MODULE");
-  const std::string path = override_path ? override_path : folder_of_this_binary() + "/libanymal_cuda.so";
+// `environment` names a variable with another path.
+Loaded open_module(const char* environment, const char* file) {
+  const char* override_path = std::getenv(environment);
+  const std::string path = override_path ? override_path : folder_of_this_binary() + "/" + file;
   void* module = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!module) {
     const char* reason = dlerror();
@@ -59,7 +60,7 @@ Loaded open_cuda_module() {
   return {backend, ""};
 }
 #else
-Loaded open_cuda_module() { return {nullptr, "the CUDA module is built for Linux only"}; }
+Loaded open_module(const char*, const char*) { return {nullptr, "the CUDA module is built for Linux only"}; }
 #endif
 
 }  // namespace
@@ -74,9 +75,14 @@ const Backend& backend_open(const std::string& name, const std::string& options)
     }
   }
   if (name == "cuda") {
-    static const Loaded cuda = open_cuda_module();
+    static const Loaded cuda = open_module("ANYMAL_CUDA_MODULE", "libanymal_cuda.so");
     if (cuda.backend) return *cuda.backend;
     throw Error("E_DEVICE", "device \"cuda\": " + cuda.why_not + "; use device(\"cpu\"), or device(\"auto\") to fall back by itself");
+  }
+  if (name == "emulated") {  // for tests: the CUDA sources, run on the CPU
+    static const Loaded emulated = open_module("ANYMAL_EMULATED_MODULE", "libanymal_emulated.so");
+    if (emulated.backend) return *emulated.backend;
+    throw Error("E_DEVICE", "device \"emulated\": " + emulated.why_not + "; it is built by npm run test:emulated");
   }
   throw Error("E_DEVICE", "expected device \"cpu\" or \"cuda\", got \"" + name + "\"");
 }

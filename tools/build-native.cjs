@@ -98,3 +98,4 @@ checkTools();
 dropStaleCache();
 cmakeJs();
 if (process.argv.includes("--tests")) cmakeJs("native_tests");
+if (process.argv.includes("--backend-ops")) cmakeJs("backend_ops");

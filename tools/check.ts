@@ -25,7 +25,11 @@ function sources(...folders: string[]): string[] {
 
 const format = process.argv.includes("--format");
 const clangFormat = () =>
-  tool(bin("clang-format"), ...(format ? ["-i"] : ["--dry-run", "--Werror"]), ...sources("native", "cuda", "test/native"));
+  tool(
+    bin("clang-format"),
+    ...(format ? ["-i"] : ["--dry-run", "--Werror"]),
+    ...sources("native", "cuda", "test/native", "test/cuda-emulator"),
+  );
 
 const checks: Record<string, () => string[]> = {
   "C++ format": clangFormat,

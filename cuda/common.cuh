@@ -1,0 +1,125 @@
+// What every op file includes: element types, packs of 16 bytes, reductions, launches that throw.
+#pragma once
+#include <cmath>
+
+#include "device.cuh"
+#include "ops.h"
+#include "ptx.cuh"
+#include "stream.h"
+
+namespace anymal::cuda {
+
+struct bf16 {
+  uint16_t bits;
+};
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(bf16 x) { return __uint_as_float(static_cast<uint32_t>(x.bits) << 16); }
+template <class T>
+__device__ __forceinline__ T from_float(float x);
+template <>
+__device__ __forceinline__ float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ bf16 from_float<bf16>(float x) {
+  return {static_cast<uint16_t>(ptx::cvt_bf16x2(x, 0.0f))};
+}
+
+// Sixteen bytes, loaded and stored at once where the address is a multiple of sixteen.
+template <class T>
+struct alignas(16) Pack {
+  static constexpr int kSize = 16 / sizeof(T);
+  T v[kSize];
+};
+template <class T>
+__device__ __forceinline__ Pack<T> load_pack(const T* p) {
+  Pack<T> r;
+  *reinterpret_cast<uint4*>(&r) = *reinterpret_cast<const uint4*>(p);
+  return r;
+}
+template <class T>
+__device__ __forceinline__ void store_pack(T* p, const Pack<T>& x) {
+  *reinterpret_cast<uint4*>(p) = *reinterpret_cast<const uint4*>(&x);
+}
+inline bool aligned16(std::initializer_list<const void*> pointers) {
+  for (const void* p : pointers)
+    if (reinterpret_cast<uintptr_t>(p) % 16) return false;
+  return true;
+}
+
+// Calls f with a value of the element type: f(float{}) or f(bf16{}).
+template <class F>
+void by_dtype(DType t, const F& f) {
+  if (t == DType::bf16) f(bf16{});
+  else f(float{});
+}
+
+__device__ __forceinline__ float warp_sum(float v) {
+  for (int o = 16; o; o >>= 1) v += __shfl_xor_sync(~0u, v, o);
+  return v;
+}
+__device__ __forceinline__ float warp_max(float v) {
+  for (int o = 16; o; o >>= 1) v = fmaxf(v, __shfl_xor_sync(~0u, v, o));
+  return v;
+}
+// The same value for all threads of the block; every thread takes part. Order of additions: fixed.
+template <int Threads>
+__device__ __forceinline__ float block_sum(float v) {
+  static_assert(Threads % 32 == 0);
+  SHARED_ARRAY(float, partial, [Threads / 32]);
+  v = warp_sum(v);
+  __syncthreads();  // an earlier sum has been read
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
+  __syncthreads();
+  float total = 0;
+  for (int w = 0; w < Threads / 32; ++w) total += partial[w];
+  return total;
+}
+template <int Threads>
+__device__ __forceinline__ float block_max(float v) {
+  static_assert(Threads % 32 == 0);
+  SHARED_ARRAY(float, partial, [Threads / 32]);
+  v = warp_max(v);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
+  __syncthreads();
+  float most = partial[0];
+  for (int w = 1; w < Threads / 32; ++w) most = fmaxf(most, partial[w]);
+  return most;
+}
+
+// Is `got` in [low, high)? If not, the first such index is kept for the host.
+__device__ __forceinline__ bool index_holds(Fault* fault, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
+  if (got >= low && got < high) return true;
+  if (atomicCAS(&fault->taken, 0, 1) == 0) {
+    fault->at = at;
+    fault->got = got;
+    fault->low = low;
+    fault->high = high;
+    fault->kind = kind;
+  }
+  return false;
+}
+
+// Launches on the op's stream; a launch that fails throws. Kernels of one block per item take `grid`; an empty grid is no launch.
+template <auto Kernel, class... A>
+void launch(Stream& s, dim3 grid, dim3 block, size_t shared, A&&... args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  check(Launch<Kernel>::run(grid, block, shared, s.stream, static_cast<A&&>(args)...), "launching a kernel");
+}
+
+// Grid-stride loops: for (int64_t i = first_index(); i < n; i += index_stride()).
+constexpr int kThreads = 256;
+__device__ __forceinline__ int64_t first_index() { return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ int64_t index_stride() { return static_cast<int64_t>(gridDim.x) * blockDim.x; }
+inline unsigned blocks_for(const Stream& s, int64_t n) {
+  const int64_t needed = (n + kThreads - 1) / kThreads, most = static_cast<int64_t>(s.multiprocessors) * 8;
+  return static_cast<unsigned>(needed < most ? needed : most);
+}
+// kernel(n, args...) with enough threads for n items.
+template <auto Kernel, class... A>
+void launch_items(Stream& s, int64_t n, A&&... args) {
+  launch<Kernel>(s, blocks_for(s, n), kThreads, 0, n, static_cast<A&&>(args)...);
+}
+
+}  // namespace anymal::cuda

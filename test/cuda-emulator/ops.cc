@@ -1,0 +1,120 @@
+// Every op of a backend module (the CUDA sources, emulated or on a card) against the CPU's on the same cases: numbers within the tolerance, outputs
+// written whole, nothing written beside them, the same bits when run again, data that is not aligned.
+//   backend_ops MODULE [--op TEXT] [--seed N] [--list]
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <set>
+#include <string>
+
+#include "check.h"
+#include "cpu/stream.h"
+#include "op_cases/cases.h"
+
+namespace anymal {
+const Backend* anymal_backend_cpu(const char* level_or_null);
+}
+using namespace anymal;
+using namespace anymal::op_cases;
+
+namespace {
+
+struct Options {
+  const char* module = nullptr;
+  std::string op;
+  uint32_t seed = 1;
+  bool list = false;
+};
+
+Options parse(int argc, char** argv) {
+  Options o;
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    if (arg == "--op" && i + 1 < argc) o.op = argv[++i];
+    else if (arg == "--seed" && i + 1 < argc) o.seed = static_cast<uint32_t>(std::atoi(argv[++i]));
+    else if (arg == "--list") o.list = true;
+    else o.module = argv[i];
+  }
+  return o;
+}
+
+const Backend* open_module(const char* path) {
+  void* module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!module) {
+    std::printf("%s\n", dlerror());
+    std::exit(2);
+  }
+  using Entry = const Backend* (*)(uint32_t);
+  const auto entry = reinterpret_cast<Entry>(dlsym(module, "anymal_backend_cuda"));
+  return entry ? entry(kBackendVersion) : nullptr;
+}
+
+void check_case(const Case& c, DType x, const Backend& b, Stream& s, Stream& cpu_stream, uint32_t seed) {
+  const Backend& cpu = *anymal_backend_cpu("generic");
+  const std::string name = c.name + (x == DType::f32 ? " f32" : " bf16");
+  Bench want(cpu, cpu_stream, x, {64, 0, seed});
+  c.run(cpu, cpu_stream, want);
+  want.download();
+  std::unique_ptr<Bench> first;
+  for (int64_t shift : {0, 0, 1}) {
+    // Red zones of the emulator lie right beside an allocation; on a card the fences do the same for writes.
+    auto got = std::make_unique<Bench>(b, s, x, Bench::Layout{std::string(b.name) == "emulated" ? size_t{0} : size_t{256}, shift, seed});
+    try {
+      c.run(b, s, *got);
+      got->download();
+    } catch (const std::exception& e) {
+      CHECK_SAY(false, name + " threw " + e.what());
+      return;
+    }
+    CHECK_SAY(got->fences_hold(), name + ": wrote outside of a tensor");
+    for (size_t o = 0; o < got->outputs().size(); ++o) {
+      const View& v = got->outputs()[o];
+      const std::string which = name + ": output " + std::to_string(o) + (shift ? " of unaligned data" : "");
+      const Difference d = compare(v, want.outputs()[o]);
+      CHECK_SAY(!d.nan, which + " is not written whole (or NaN)");
+      CHECK_SAY(d.worst <= c.tolerance * unit_of(v.dtype) * d.most,
+                which + " differs from the CPU's by " + std::to_string(d.worst) + " of " + std::to_string(d.most));
+      if (first && !shift)
+        CHECK_SAY(std::memcmp(v.data, first->outputs()[o].data, static_cast<size_t>(v.size()) * dtype_bytes(v.dtype)) == 0,
+                  which + " has other bits when run again");
+    }
+    if (!first) first = std::move(got);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Options options = parse(argc, argv);
+  if (!options.module) {
+    std::printf("usage: backend_ops MODULE [--op TEXT] [--seed N] [--list]\n");
+    return 2;
+  }
+  const Backend* b = open_module(options.module);
+  if (!b || b->version != kBackendVersion) {
+    std::printf("%s is no module of this version\n", options.module);
+    return 2;
+  }
+  std::set<std::string> missing;
+#define OP(name) \
+  if (!b->name) missing.insert(#name);
+#include "ops.def"
+  for (const std::string& name : missing)
+    if (name.find(options.op) != std::string::npos) CHECK_SAY(false, "the table has no " + name);
+  for (const std::string& op : ops_without_case()) CHECK_SAY(false, op + " has no case");
+  Stream* s = b->stream_create("");
+  Stream cpu_stream(1, cpu::Level::generic);
+  for (const Case& c : cases()) {
+    if (c.layout_of_cpu || c.name.find(options.op) == std::string::npos || missing.count(c.name)) continue;
+    if (options.list) std::printf("%s\n", c.name.c_str());
+    try {
+      check_case(c, DType::f32, *b, *s, cpu_stream, options.seed);
+      if (c.bf16) check_case(c, DType::bf16, *b, *s, cpu_stream, options.seed);
+    } catch (const std::exception& e) {
+      CHECK_SAY(false, c.name + " threw " + e.what());
+    }
+  }
+  b->stream_destroy(s);
+  return check::finish();
+}

@@ -1,0 +1,30 @@
+// Losses, reductions, sampling.
+#include "op_cases/cases.h"
+
+namespace anymal::op_cases {
+
+void losses() {
+  add_case("softmax_cross_entropy", CASE(b.softmax_cross_entropy(s, _(t.out({5}, DType::f32)), _(t.out({5}, DType::f32)), _(t.in({5, 130}, 3)),
+                                                                 _(t.these({5}, {3, -100, 129, 0, 7})), -100)));
+  add_case("softmax_cross_entropy_backward",
+           CASE(b.softmax_cross_entropy_backward(s, _(t.out({5, 130})), _(t.floats({5})), _(t.in({5, 130}, 3)), _(t.floats({5}, 0.1, 6)),
+                                                 _(t.these({5}, {3, -100, 129, 0, 7})), -100)));
+  add_case("head_cross_entropy",
+           CASE(b.head_cross_entropy(s, _(t.out({5}, DType::f32)), _(t.out({5, 33})), _(t.acc({130, 33})), _(t.in({5, 33})), _(t.in({130, 33}, 0.3)),
+                                     _(t.these({5}, {3, -100, 129, 0, 7})), _(t.floats({5})), -100)),
+           true, 6);
+  for (auto form : {TemperatureForm::exp, TemperatureForm::reciprocal}) {
+    add_case("contrastive_loss",
+             CASE(b.contrastive_loss(s, _(t.out({1})), _(t.out({7, 7})), _(t.in({7, 9})), _(t.in({7, 9})), _(t.floats({1}, 0.1, 0.7)), form)), false);
+    add_case("contrastive_loss_backward",
+             CASE(b.contrastive_loss_backward(s, _(t.out({7, 9})), _(t.out({7, 9})), _(t.acc({1})), _(t.floats({1})), _(t.in({7, 9})),
+                                              _(t.in({7, 9})), _(t.floats({1}, 0.1, 0.7)), _(t.in({7, 7})), form)),
+             false, 4);
+  }
+  add_case("sum", CASE(b.sum(s, _(t.out({1}, DType::f32)), _(t.in({50001})), 0.5)));
+  add_case("argmax", CASE(b.argmax(s, _(t.out({7}, DType::i32)), _(t.in({7, 65})))), true, 0);
+  add_case("sample_categorical", CASE(b.sample_categorical(s, _(t.out({700}, DType::i32)), _(t.in({700, 13})), _(t.these({1}, {3})), 11)), true, 0);
+  add_case("increment", CASE(View x = t.compared(t.ints({7}, 0, 9)); b.increment(s, _(x), 3)), false, 0);
+}
+
+}  // namespace anymal::op_cases

@@ -1,0 +1,43 @@
+// Matrix products, dense and quantised.
+#include "op_cases/cases.h"
+
+namespace anymal::op_cases {
+
+void matmuls() {
+  for (int64_t n : {int64_t{3}, int64_t{65}}) {
+    add_case("linear", CASE(b.linear(s, _(t.out({n, 33})), _(t.in({n, 63})), _(t.in({33, 63})), _(t.in({33})))));
+    add_case("linear_dx", CASE(b.linear_dx(s, _(t.out({n, 63})), _(t.in({n, 33})), _(t.in({33, 63})))));
+    add_case("linear_dw", CASE(b.linear_dw(s, _(t.acc({33, 63})), _(t.acc({33})), _(t.in({n, 33})), _(t.in({n, 63})))));
+    for (auto format : {QuantFormat::nf4, QuantFormat::fp4, QuantFormat::int8})
+      for (int64_t I : {int64_t{64}, int64_t{70}}) {
+        const bool eight = format == QuantFormat::int8;
+        const int64_t O = 37, block = eight ? 0 : 64, blocks = eight ? O : (O * I + 63) / 64;
+        add_case("linear_quantized",
+                 CASE(b.linear_quantized(s, _(t.out({n, O})), _(t.in({n, I}, 4)), _(t.packed(format, O, I)), _(t.floats({blocks}, 0.1, 0.3)), none,
+                                         none, _(t.in({O})), format, block, O, eight ? 6.0 : 0.0)),
+                 true, 4);
+        add_case("linear_quantized_dx",
+                 CASE(b.linear_quantized_dx(s, _(t.out({n, I})), _(t.in({n, O})), _(t.packed(format, O, I)), _(t.floats({blocks}, 0.1, 0.3)), none,
+                                            none, format, block, I)),
+                 true, 4);
+        for (double p : {0.0, 0.25}) {
+          add_case("linear_quantized_lora",
+                   CASE(b.linear_quantized_lora(s, _(t.out({n, O})), _(t.out({n, 5})), _(t.in({n, I})), _(t.packed(format, O, I)),
+                                                _(t.floats({blocks}, 0.1, 0.3)), none, none, none, _(t.in({5, I})), _(t.in({O, 5})), format, block, O,
+                                                0.0, 0.5, p, 3, 4)),
+                   true, 8);
+          add_case("linear_quantized_lora_backward",
+                   CASE(b.linear_quantized_lora_backward(s, _(t.out({n, I})), _(t.acc({5, I})), _(t.acc({O, 5})), _(t.in({n, O})), _(t.in({n, I})),
+                                                         _(t.in({n, 5})), _(t.packed(format, O, I)), _(t.floats({blocks}, 0.1, 0.3)), none, none,
+                                                         _(t.in({5, I})), _(t.in({O, 5})), format, block, 0.5, p, 3, 4)),
+                   true, 8);
+        }
+      }
+    add_case("linear_quantized",
+             CASE(b.linear_quantized(s, _(t.out({n, 37})), _(t.in({n, 70})), _(t.packed(QuantFormat::nf4, 37, 70)), _(t.bytes(41)),
+                                     _(t.floats({1}, 0.01, 0.1)), _(t.floats({1}, 0.01, 0.2)), none, QuantFormat::nf4, 64, 37, 0.0)),
+             true, 4);
+  }
+}
+
+}  // namespace anymal::op_cases
