@@ -4,14 +4,15 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
-import { device } from "../lib/core/device.js";
+import { defaultDevice } from "../lib/core/device.js";
 import type { DType, Tensor } from "../lib/core/tensor.js";
 import { SafetensorsFile } from "../lib/io/safetensors.js";
 
 const own = fileURLToPath(new URL("./fixtures", import.meta.url));
 /** Another set of the same cases, with other sizes, comes before this repository's; what it lacks is taken from here. */
 const sets = process.env.ANYMAL_FIXTURES ? [process.env.ANYMAL_FIXTURES, own] : [own];
-export const cpu = device("cpu");
+/** The device that the tests run on: `npm test -- --device NAME`. */
+export const here = defaultDevice();
 
 /** Names of the cases that fit, in order. A pattern that fits none is a mistake in the test. */
 export function caseNames(pattern: RegExp): string[] {
@@ -63,7 +64,7 @@ export class Case {
     return this.file.values(name);
   }
   tensor(name: string, { dtype, requiresGrad = false }: { dtype?: DType; requiresGrad?: boolean } = {}): Tensor {
-    const tensor = this.file.load(name, cpu, { dtype });
+    const tensor = this.file.load(name, here, { dtype });
     tensor.requiresGrad = requiresGrad;
     return tensor;
   }

@@ -2,12 +2,14 @@
 // `N passed, N failed`. A file that crashes, hangs or tests nothing counts as a failure.
 //   npm test -- models core/lifecycle     only files whose path contains one of the words
 //   npm test -- --native                  only the C++ tests
+//   npm test -- --device cuda             only what runs ops, on that device: cpu, cuda, or emulated (npm run test:emulated builds it)
 //   npm test -- --ci                      also `npm run check` and the packed tarball, as .ci/run does
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const LIMIT_MS = 20 * 60_000;
@@ -25,8 +27,13 @@ interface Outcome {
   skipped: number;
 }
 
-const words = process.argv.slice(2).filter((arg) => !arg.startsWith("--"));
-const has = (flag: string) => process.argv.includes(flag);
+const { positionals: words, values } = parseArgs({
+  allowPositionals: true,
+  options: { native: { type: "boolean" }, ci: { type: "boolean" }, device: { type: "string" } },
+});
+const device = values.device ?? "cpu";
+/** Folders whose tests run on any device; what tests the CPU itself, the host or the command line is not among them. */
+const ON_DEVICES = /^test\/(ops|nn|models|adapters|generate|train|anymal)\//;
 
 const node = (...args: string[]) => ({ command: process.execPath, args });
 const tsx = (...args: string[]) => node("--import", "tsx", ...args);
@@ -73,6 +80,7 @@ function run(suite: Suite): Promise<Outcome> {
     const start = performance.now();
     const child = spawn(suite.command, suite.args, {
       cwd: root,
+      env: { ...process.env, ANYMAL_DEVICE: device },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: LIMIT_MS,
       killSignal: "SIGKILL",
@@ -100,7 +108,8 @@ function run(suite: Suite): Promise<Outcome> {
 
 async function main(): Promise<number> {
   build();
-  const suites = [...nativeSuites(), ...(has("--native") ? [] : typescriptSuites())].filter((suite) => chosen(suite.name));
+  const all = [...(device === "cpu" ? nativeSuites() : []), ...(values.native ? [] : typescriptSuites())];
+  const suites = all.filter(({ name }) => chosen(name) && (device === "cpu" || ON_DEVICES.test(name)));
   if (!suites.length) {
     console.error(`no test file's path contains ${words.join(" or ")}`);
     return 1;
@@ -115,7 +124,7 @@ async function main(): Promise<number> {
     }
   };
   await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, () => drain(suites)));
-  if (has("--ci")) await drain([...wholeSuites]);
+  if (values.ci) await drain([...wholeSuites]);
   if (total.skipped) console.log(`${total.skipped} skipped (the lines above say why)`);
   console.log(`${total.passed} passed, ${total.failed} failed`);
   return total.failed ? 1 : 0;

@@ -10,9 +10,9 @@ import { isTarget, loraConfig, parseLoraConfig, rankOf } from "../../lib/adapter
 import { backward, noGrad } from "../../lib/core/autograd.js";
 import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
-import { Case, caseFolder, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseFolder, caseNames, here, largest, near } from "../case.js";
 
-const load = (name: string, options = {}) => LlamaForCausalLM.fromPretrained(caseFolder(name), { device: cpu, ...options });
+const load = (name: string, options = {}) => LlamaForCausalLM.fromPretrained(caseFolder(name), { device: here, ...options });
 
 for (const name of caseNames(/^lora/)) {
   const c = new Case(name);
@@ -148,7 +148,7 @@ test("ranks and alphas by layer, rank-stabilised, with a head trained whole: sav
     const base = JSON.parse(readFileSync(join(caseFolder(c.info.base), "config.json"), "utf8"));
     const drift = await exportMerged(again, join(folder, "merged"), base, { inputIds: input.inputIds });
     assert.ok(drift.largest < 1e-4 && drift.sameBest === 1, JSON.stringify(drift));
-    using merged = LlamaForCausalLM.fromPretrained(join(folder, "merged"), { device: cpu });
+    using merged = LlamaForCausalLM.fromPretrained(join(folder, "merged"), { device: here });
     near(await noGrad(() => merged.forward(input)).logits!.data(), before, 1e-4, "merged");
   } finally {
     rmSync(folder, { recursive: true });
@@ -209,17 +209,17 @@ test("a folder that is no adapter, a pickle, and numbers that are none are refus
 test("a model that an adapter does not fit stays as it was", async () => {
   const [name] = caseNames(/^lora-patterns$/) as [string];
   const c = new Case(name);
-  await cpu.synchronize();
+  await here.synchronize();
   using model = load("llama2"); // of other sizes than the adapter's base
-  await cpu.synchronize();
-  const [before, names] = [cpu.memory().bytesInUse, [...model.namedModules()].map(([path, part]) => `${path} ${part.constructor.name}`)];
+  await here.synchronize();
+  const [before, names] = [here.memory().bytesInUse, [...model.namedModules()].map(([path, part]) => `${path} ${part.constructor.name}`)];
   let code: unknown;
   await LoraAdapter.load(model, join(c.folder, "adapter")).catch((error) => {
     code = error.code;
   });
   assert.is(code, "E_STATE");
-  await cpu.synchronize();
-  assert.is(cpu.memory().bytesInUse, before);
+  await here.synchronize();
+  assert.is(here.memory().bytesInUse, before);
   assert.equal(
     [...model.namedModules()].map(([path, part]) => `${path} ${part.constructor.name}`),
     names,

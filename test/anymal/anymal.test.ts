@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { PromptInput } from "../../lib/anymal/prompt.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 import { blink, shake, square, type Toy, toy } from "./toy.js";
 
 const test = suite("AnyMAL");
@@ -71,7 +71,7 @@ test("the embedding that is compared with text can be what is projected: a row o
     assert.ok((await answer(model, ["what? ", shake(2)])).length > 0);
     if (projector.type === "resampler") {
       await model.save(world.path("embeds"));
-      using again = await AnyMAL.fromPretrained(world.path("embeds"), { device: cpu });
+      using again = await AnyMAL.fromPretrained(world.path("embeds"), { device: here });
       assert.equal((await again.features([shake(1)]))[0]!.data, one!.data);
     }
   }
@@ -106,14 +106,14 @@ test("saving anew replaces what was there, and leaves other files alone", async 
   await other.save(folder);
   assert.equal(readdirSync(folder).sort(), ["README.md", "anymal.json", "projectors"]);
   assert.equal(readdirSync(join(folder, "projectors")), ["imu.safetensors"]);
-  using back = await AnyMAL.fromPretrained(folder, { device: cpu });
+  using back = await AnyMAL.fromPretrained(folder, { device: here });
   assert.equal(back.modalities, ["imu"]);
   assert.equal(back.encoder("imu").setup, other.encoder("imu").setup);
 });
 
 async function refused(folder: string, pattern: RegExp, code = "E_CHECKPOINT"): Promise<void> {
   try {
-    (await AnyMAL.fromPretrained(folder, { device: cpu })).dispose();
+    (await AnyMAL.fromPretrained(folder, { device: here })).dispose();
   } catch (error) {
     assert.is((error as { code: string }).code, code, String(error));
     assert.match((error as Error).message, pattern);
@@ -138,7 +138,7 @@ test("a checkpoint is refused when a weight is missing or left over, or an encod
   writeFileSync(join(folder, "adapter_config.json"), "{}");
   await refused(folder, /no adapter/);
   rmSync(join(folder, "adapter_config.json"));
-  (await AnyMAL.fromPretrained(folder, { device: cpu })).dispose();
+  (await AnyMAL.fromPretrained(folder, { device: here })).dispose();
 
   const config = join(world.imu, "config.json");
   const before = readFileSync(config);
@@ -157,7 +157,7 @@ test("the language model may be swapped knowingly, and held in another precision
   cpSync(world.llm, moved, { recursive: true });
   writeFileSync(join(moved, "generation_config.json"), "{}");
   writeFileSync(join(moved, "config.json"), `${readFileSync(join(moved, "config.json"))}\n`);
-  using back = await AnyMAL.fromPretrained(folder, { device: cpu, llm: moved, quantization: "none" });
+  using back = await AnyMAL.fromPretrained(folder, { device: here, llm: moved, quantization: "none" });
   assert.is(back.quantization, undefined);
   using reference = await AnyMAL.assemble(world.options({ quantization: "none" }));
   assert.equal(await back.generateAll(PROMPTS, { maxNewTokens: 6 }), await reference.generateAll(PROMPTS, { maxNewTokens: 6 }));
@@ -194,8 +194,8 @@ test("what does not fit is told: the context, a modality, a projection", async (
 test("aborting ends generation with the signal's reason, and nothing stays allocated", async () => {
   using model = await AnyMAL.assemble(world.options());
   await model.generateAll(PROMPTS, { maxNewTokens: 50 }); // rope's table grows with the longest row and stays
-  await cpu.synchronize();
-  const before = cpu.memory().bytesInUse;
+  await here.synchronize();
+  const before = here.memory().bytesInUse;
   const controller = new AbortController();
   try {
     for await (const _ of model.generate(PROMPTS[3]!, { maxNewTokens: 50, signal: controller.signal }))
@@ -205,8 +205,8 @@ test("aborting ends generation with the signal's reason, and nothing stays alloc
     assert.is((error as Error).message, "enough");
   }
   for await (const _ of model.generate(PROMPTS[1]!, { maxNewTokens: 50 })) break;
-  await cpu.synchronize();
-  assert.is(cpu.memory().bytesInUse, before);
+  await here.synchronize();
+  assert.is(here.memory().bytesInUse, before);
 });
 
 test.run();

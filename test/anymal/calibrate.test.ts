@@ -7,7 +7,7 @@ import type { Features } from "../../lib/anymal/media-encoder.js";
 import { stacked } from "../../lib/anymal/prompt.js";
 import { noGrad } from "../../lib/core/autograd.js";
 import { scope } from "../../lib/core/scope.js";
-import { cpu, near } from "../case.js";
+import { here, near } from "../case.js";
 import { colors, square, type Toy, toy } from "./toy.js";
 
 const test = suite("calibrate");
@@ -20,7 +20,7 @@ test.after(() => world.remove());
 const rms = (values: ArrayLike<number>) => Math.sqrt(Array.from(values).reduce((n, v) => n + v * v, 0) / values.length);
 
 async function rows(model: AnyMAL, features: readonly Features[]): Promise<Float32Array> {
-  const projected = noGrad(() => scope(() => model.projector("image").forward(stacked(features, cpu))));
+  const projected = noGrad(() => scope(() => model.projector("image").forward(stacked(features, here))));
   const data = (await projected.data()) as Float32Array;
   projected.dispose();
   return data;
@@ -46,7 +46,7 @@ for (const normalize of ["standardize", "layernorm", false] as const) {
     const { input } = model.projector("image");
     assert.is(input === undefined, normalize === false);
     if (normalize !== "standardize") return;
-    const normal = noGrad(() => scope(() => input!.forward(stacked(features, cpu))));
+    const normal = noGrad(() => scope(() => input!.forward(stacked(features, here))));
     const values = (await normal.data()) as Float32Array;
     normal.dispose();
     const { mean, std } = channelStatistics([{ modality: "image", data: values, shape: [values.length / 16, 16] }], 16);

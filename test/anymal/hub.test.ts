@@ -7,7 +7,7 @@ import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { AssembleOptions } from "../../lib/anymal/options.js";
 import { Downloads } from "../../lib/cli/downloads.js";
 import { AnymalError } from "../../lib/core/errors.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 import { run, writeData } from "../cli/program.js";
 import { Place } from "../io/hub/place.js";
 import { modelOf } from "../io/hub/server.js";
@@ -27,7 +27,7 @@ const place = () => Place.make({ "org/llm": modelOf(world.llm, LLM), "org/clip":
 const projector = { type: "resampler", layers: 1, tokens: 4 } as const;
 const options = (llm: string, clip: string): AssembleOptions => ({
   llm,
-  device: cpu,
+  device: here,
   modalities: { image: { encoder: clip, projector }, video: { encoder: clip, frames: 2, projector: { ...projector, tokens: 3 } } },
 });
 const answers = (model: AnyMAL) => model.generateAll([[square("red"), "color?"], [blink("red", "blue")]] as never, { maxNewTokens: 4 });
@@ -60,7 +60,7 @@ test("assembled by ids, saved with ids and commits, loaded where only the cache 
   renameSync(folder, moved);
   process.env.HF_HUB_OFFLINE = "1";
   hub.hub.seen.length = 0;
-  using back = await AnyMAL.fromPretrained(moved, { device: cpu });
+  using back = await AnyMAL.fromPretrained(moved, { device: here });
   assert.equal(await answers(back), wanted);
   assert.equal(hub.hub.log, []);
   await back.save(world.path("again"));
@@ -68,17 +68,17 @@ test("assembled by ids, saved with ids and commits, loaded where only the cache 
 
   // Python may add files to a snapshot, which the commit has too.
   writeFileSync(join(hub.snapshot(CLIP, "org/clip"), "other.safetensors"), "x");
-  using more = await AnyMAL.fromPretrained(moved, { device: cpu });
+  using more = await AnyMAL.fromPretrained(moved, { device: here });
   assert.equal(await answers(more), wanted);
 
   // Without the hub, a folder with the same content does.
   rmSync(hub.cache, { recursive: true });
-  const refused = await AnyMAL.fromPretrained(moved, { device: cpu }).catch((error) => error);
+  const refused = await AnyMAL.fromPretrained(moved, { device: here }).catch((error) => error);
   assert.is(refused.code, "E_HUB_OFFLINE");
-  using folders = await AnyMAL.fromPretrained(moved, { device: cpu, llm: world.llm, encoders: { image: world.clip, video: world.clip } });
+  using folders = await AnyMAL.fromPretrained(moved, { device: here, llm: world.llm, encoders: { image: world.clip, video: world.clip } });
   assert.equal(await answers(folders), wanted);
   const other = await AnyMAL.fromPretrained(moved, {
-    device: cpu,
+    device: here,
     llm: world.llm,
     encoders: { image: world.imu, video: world.clip },
   }).catch((e) => e);
@@ -100,7 +100,7 @@ test("an id in a checkpoint that is none is refused", async () => {
     Object.assign(changed.modalities.image.encoder, { id, revision });
     writeFileSync(join(folder, "anymal.json"), JSON.stringify(changed));
     hub.hub.seen.length = 0;
-    const error = await AnyMAL.fromPretrained(folder, { device: cpu }).catch((thrown) => thrown);
+    const error = await AnyMAL.fromPretrained(folder, { device: here }).catch((thrown) => thrown);
     assert.instance(error, AnymalError);
     assert.match(error.code, /E_CHECKPOINT|E_HUB_REVISION/);
     assert.equal(hub.hub.log, []);
@@ -110,14 +110,14 @@ test("an id in a checkpoint that is none is refused", async () => {
 test("an abort ends assembling", async () => {
   await using _ = await place();
   const stop = new AbortController();
-  const before = cpu.memory().tensors;
+  const before = here.memory().tensors;
   const reason = await AnyMAL.assemble({
     ...options("org/llm", "org/clip"),
     signal: stop.signal,
     onProgress: ({ model }) => model === "org/clip" && stop.abort(new Error("enough")),
   }).catch((error) => error);
   assert.is(reason.message, "enough");
-  assert.is(cpu.memory().tensors, before);
+  assert.is(here.memory().tensors, before);
 });
 
 test("commands take ids, and tell of downloads in plain lines", async () => {

@@ -12,7 +12,7 @@ import { parseClipVisionConfig } from "../../lib/models/clip-config.js";
 import { ClipVisionModel } from "../../lib/models/clip-vision.js";
 import { Imu2ClipModel, parseImu2ClipConfig } from "../../lib/models/imu2clip.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { caseFolder, cpu } from "../case.js";
+import { caseFolder, here } from "../case.js";
 
 const CLIP = {
   model_type: "clip_vision_model",
@@ -51,10 +51,10 @@ export async function toy(): Promise<Toy> {
   const folder = mkdtempSync(join(tmpdir(), "anymal-toy-"));
   const path = (name: string) => join(folder, name);
   cpSync(caseFolder("llama2"), path("llm"), { recursive: true, filter: (file) => !/expected|bf16|sharded/.test(file) });
-  using clip = new ClipVisionModel(Weights.fresh({ device: cpu, trainable: false, seed: 1 }), parseClipVisionConfig(CLIP));
+  using clip = new ClipVisionModel(Weights.fresh({ device: here, trainable: false, seed: 1 }), parseClipVisionConfig(CLIP));
   await saveModel(path("clip"), clip, clip.configJson());
   writeFileSync(join(path("clip"), "preprocessor_config.json"), JSON.stringify(SQUARES));
-  using motion = new Imu2ClipModel(Weights.fresh({ device: cpu, trainable: false, seed: 2 }), parseImu2ClipConfig(IMU));
+  using motion = new Imu2ClipModel(Weights.fresh({ device: here, trainable: false, seed: 2 }), parseImu2ClipConfig(IMU));
   await saveModel(path("imu"), motion, motion.configJson());
   const [llm, clipFolder, imuFolder] = [path("llm"), path("clip"), path("imu")];
   return {
@@ -65,7 +65,7 @@ export async function toy(): Promise<Toy> {
     path,
     options: (more = {}) => ({
       llm,
-      device: cpu,
+      device: here,
       modalities: {
         image: { encoder: clipFolder, projector: { type: "resampler", layers: 1, tokens: 4 } },
         video: { encoder: clipFolder, frames: 2, projector: { type: "resampler", layers: 1, tokens: 3 } },

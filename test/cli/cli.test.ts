@@ -8,7 +8,7 @@ import type { PromptInput } from "../../lib/anymal/prompt.js";
 import { describeError, UsageError } from "../../lib/cli/output.js";
 import { image } from "../../lib/media/image.js";
 import { type Toy, toy } from "../anymal/toy.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 import { inProcess, run, start, writeData } from "./program.js";
 
 const test = suite("command line");
@@ -21,7 +21,7 @@ test.after(() => world.remove());
 
 const picture = (color: string) => world.path(`${color}.png`);
 async function answers(folder: string, prompts: readonly PromptInput[]): Promise<string[]> {
-  using model = await AnyMAL.fromPretrained(folder, { device: cpu });
+  using model = await AnyMAL.fromPretrained(folder, { device: here });
   const all: string[] = [];
   for (const prompt of prompts) all.push((await model.generateAll([prompt], { maxNewTokens: 5 }))[0] as string);
   return all;
@@ -177,7 +177,7 @@ test("one recipe holds the model, several modalities and both stages; flags over
   assert.is(instruct.error, undefined, String(instruct.error));
   const { output, stopped } = instruct.value.at(-1)!;
   assert.equal([output, stopped], [world.path("whole/instruct"), false]);
-  using model = await AnyMAL.fromPretrained(output as string, { device: cpu });
+  using model = await AnyMAL.fromPretrained(output as string, { device: here });
   assert.equal([model.adapter?.config.r, model.adapter?.config.alpha, model.modalities], [3, 4, ["image", "imu"]]);
   assert.is(model.quantization?.format, "nf4");
 });

@@ -11,7 +11,7 @@ import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import { type Toy, toy } from "../anymal/toy.js";
-import { Case, caseFolder, caseNames, cpu, near } from "../case.js";
+import { Case, caseFolder, caseNames, here, near } from "../case.js";
 import { inProcess, run } from "./program.js";
 
 const test = suite("folders on the command line");
@@ -45,7 +45,7 @@ async function trainedModel(folder: string, quantization: "nf4" | "none"): Promi
   await model.save(folder);
 }
 async function logits(folder: string, inputIds: number[][], change?: (model: LlamaForCausalLM) => Promise<unknown>, options = {}) {
-  using model = LlamaForCausalLM.fromPretrained(folder, { device: cpu, ...options });
+  using model = LlamaForCausalLM.fromPretrained(folder, { device: here, ...options });
   await change?.(model);
   return (await noGrad(() => model.forward({ inputIds })).logits!.data()) as Float32Array;
 }
@@ -54,7 +54,7 @@ for (const name of [...caseNames(/^llama[23]$/), ...caseNames(/^(mistral|qwen[23
   test(`inspect: ${name}`, async () => {
     const c = new Case(name);
     const found = await command("inspect", c.folder);
-    using model = LlamaForCausalLM.fromPretrained(c.folder, { device: cpu });
+    using model = LlamaForCausalLM.fromPretrained(c.folder, { device: here });
     const parameters = model.parameters().reduce((sum, { size }) => sum + size, 0);
     assert.is(found.kind, "language model");
     assert.is(found.facts.layers, model.config.layers);
@@ -77,7 +77,7 @@ test("inspect: sizes in each storage are what a loaded model takes", async () =>
   } as const;
   const { sizes } = await command("inspect", world.llm);
   for (const [storage, quantization] of Object.entries(forms)) {
-    using model = LlamaForCausalLM.fromPretrained(world.llm, { device: cpu, dtype: "bf16", quantization });
+    using model = LlamaForCausalLM.fromPretrained(world.llm, { device: here, dtype: "bf16", quantization });
     let bytes = model.parameters().reduce((sum, tensor) => sum + 2 * tensor.size, 0);
     for (const part of model.modules()) {
       if (!("weight" in part && part.weight instanceof QuantizedWeight)) continue;
@@ -93,7 +93,7 @@ test("inspect: sizes in each storage are what a loaded model takes", async () =>
 test("inspect: a quantised folder counts the weights that its codes stand for", async () => {
   for (const name of caseNames(/^quant_llama/)) {
     const found = await command("inspect", caseFolder(name));
-    using model = LlamaForCausalLM.fromPretrained(caseFolder(name), { device: cpu });
+    using model = LlamaForCausalLM.fromPretrained(caseFolder(name), { device: here });
     const quantised = model.modules().flatMap((part) => ("weight" in part && part.weight instanceof QuantizedWeight ? [part.weight] : []));
     const dense = model.parameters().reduce((sum, { size }) => sum + size, 0);
     assert.is(
@@ -212,7 +212,7 @@ test("export: the adapter alone; a PEFT adapter merged; what has no adapter is r
   await command("export", world.path("theirs"), world.path("merged-theirs"), "--llm", caseFolder(c.info.base), "--dtype", "f32");
   using ours = Checkpoint.open(world.path("merged-theirs"));
   for (const key of c.info.merged_keys as string[]) {
-    const tensor = ours.load(key, cpu);
+    const tensor = ours.load(key, here);
     near(await tensor.data(), c.values(`merged.${key}`), 1e-6 * 10, `merged ${key}`);
     tensor.dispose();
   }

@@ -5,9 +5,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { backward, checkpoint, device, linear, noGrad, scope, Tensor } from "../../lib/index.js";
 import * as ops from "../../lib/ops/index.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 
-const ones = (...shape: number[]) => Tensor.full(shape, 1, { device: cpu });
+const ones = (...shape: number[]) => Tensor.full(shape, 1, { device: here });
 function fails(code: string, words: RegExp, run: () => unknown): void {
   try {
     run();
@@ -48,10 +48,10 @@ test("a tensor that its scope has taken with it", () => {
 test("wrong shapes and dtypes say what was expected and what was got", () => {
   fails("E_SHAPE", /linear.*3.*4/, () => linear(ones(2, 3), ones(5, 4)));
   fails("E_SHAPE", /add/, () => ops.add(ones(2, 3), ones(3, 2)));
-  fails("E_DTYPE", /bf16/, () => ops.add(ones(2, 3), Tensor.full([2, 3], 1, { device: cpu, dtype: "bf16" })));
-  fails("E_DTYPE", /f64/, () => Tensor.full([2], 1, { device: cpu, dtype: "f64" as "f32" }));
+  fails("E_DTYPE", /bf16/, () => ops.add(ones(2, 3), Tensor.full([2, 3], 1, { device: here, dtype: "bf16" })));
+  fails("E_DTYPE", /f64/, () => Tensor.full([2], 1, { device: here, dtype: "f64" as "f32" }));
   fails("E_SHAPE", /6/, () => ones(2, 3).reshape([4]));
-  fails("E_SHAPE", /4/, () => Tensor.from([1, 2, 3], [4], { device: cpu }));
+  fails("E_SHAPE", /4/, () => Tensor.from([1, 2, 3], [4], { device: here }));
   fails("E_VALUE", /swish/, () => ops.activation(ones(2), "swish" as "silu"));
 });
 
@@ -61,7 +61,7 @@ test("tensors of two devices", () => {
 });
 
 test("an index out of range rejects at the next read, with the index, and the device goes on", async () => {
-  const ids = Tensor.from(Int32Array.of(0, 9), [2], { device: cpu, dtype: "i32" });
+  const ids = Tensor.from(Int32Array.of(0, 9), [2], { device: here, dtype: "i32" });
   await rejects("E_INDEX", /9/, ops.embedding(ids, ones(4, 3)).data());
   assert.equal([...(await ones(2).data())], [1, 1]);
 });
@@ -73,7 +73,7 @@ test("what is not there", () => {
 });
 
 test("backward: no graph, no scalar, the wrong gradient, twice", () => {
-  const w = Tensor.full([3, 2], 1, { device: cpu, requiresGrad: true });
+  const w = Tensor.full([3, 2], 1, { device: here, requiresGrad: true });
   fails("E_GRAD", /requiresGrad/, () => backward(ones(1)));
   fails("E_GRAD", /requiresGrad|noGrad/, () => backward(noGrad(() => ops.sum(w))));
   fails("E_GRAD", /leaf/, () => backward(w));
@@ -101,8 +101,8 @@ test("a capture that reads, nests or fails", async () => {
 });
 
 test("an exception inside scope() or checkpoint() leaves nothing allocated", async () => {
-  await cpu.synchronize();
-  const before = cpu.memory().tensors;
+  await here.synchronize();
+  const before = here.memory().tensors;
   const boom = () => {
     throw new Error("on purpose");
   };
@@ -114,7 +114,7 @@ test("an exception inside scope() or checkpoint() leaves nothing allocated", asy
       }),
     /on purpose/,
   );
-  const x = Tensor.full([4], 1, { device: cpu, requiresGrad: true });
+  const x = Tensor.full([4], 1, { device: here, requiresGrad: true });
   assert.throws(
     () =>
       scope(() =>
@@ -126,7 +126,7 @@ test("an exception inside scope() or checkpoint() leaves nothing allocated", asy
     /on purpose/,
   );
   x.dispose();
-  assert.is(cpu.memory().tensors, before);
+  assert.is(here.memory().tensors, before);
 });
 
 test("a closed device", async () => {

@@ -6,9 +6,9 @@ import { generateTexts, streamText, TextStream } from "../../lib/generate/text.j
 import { noGrad } from "../../lib/index.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
-import { Case, caseFolder, caseNames, cpu } from "../case.js";
+import { Case, caseFolder, caseNames, here } from "../case.js";
 
-const load = (c: Case) => LlamaForCausalLM.fromPretrained(c.folder, { device: cpu, dtype: "f32" });
+const load = (c: Case) => LlamaForCausalLM.fromPretrained(c.folder, { device: here, dtype: "f32" });
 const cases = caseNames(/^(llama|mistral|qwen)/).map((name) => new Case(name));
 
 for (const c of cases.filter(({ info }) => info.generate)) {
@@ -82,8 +82,8 @@ test("sampling: a seed repeats itself, a cold temperature is greedy, penalties k
 test("aborting stops at once with the signal's reason, and memory returns to where it was", async () => {
   using llm = load(c);
   await generate(llm, { inputIds: [prompt] }, { eosTokenId: [] }); // the table of positions grows to its final length
-  await cpu.synchronize();
-  const before = cpu.memory();
+  await here.synchronize();
+  const before = here.memory();
   const controller = new AbortController();
   const seen: number[] = [];
   try {
@@ -97,9 +97,9 @@ test("aborting stops at once with the signal's reason, and memory returns to whe
   }
   assert.equal(seen, new_ids.slice(0, 4));
   for await (const _ of generateTokens(llm, { inputIds: [prompt] }, { eosTokenId: [] })) break; // leaving the loop is an end as well
-  await cpu.synchronize();
-  assert.is(cpu.memory().bytesInUse, before.bytesInUse);
-  assert.is(cpu.memory().tensors, before.tensors);
+  await here.synchronize();
+  assert.is(here.memory().bytesInUse, before.bytesInUse);
+  assert.is(here.memory().tensors, before.tensors);
 });
 
 test("the context is the limit", async () => {

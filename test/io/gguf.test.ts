@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { GgufFile } from "../../lib/io/gguf.js";
 import { GgufCheckpoint, hubName } from "../../lib/io/gguf-checkpoint.js";
 import { f32, flag, type GgufEntry, type GgufField, type GgufPlan, ggufFile, list, text, u32 } from "../../tools/fuzz/gguf-file.js";
-import { Case, cpu } from "../case.js";
+import { Case, here } from "../case.js";
 
 const test = suite("gguf");
 const c = new Case("gguf-types");
@@ -34,10 +34,10 @@ for (const type of c.info.types as string[]) {
     const want = c.values(type) as Float32Array;
     assert.equal(gguf.tensor(type).shape, c.shape(type));
     assert.equal(gguf.numbers(type), want);
-    using tensor = gguf.load(type, cpu, { dtype: "f32" });
+    using tensor = gguf.load(type, here, { dtype: "f32" });
     assert.equal(tensor.shape, c.shape(type));
     assert.equal(await tensor.data(), want);
-    using narrow = gguf.load(type, cpu, { dtype: "bf16" });
+    using narrow = gguf.load(type, here, { dtype: "bf16" });
     using cast = c.tensor(type, { dtype: "bf16" });
     assert.equal(await narrow.data(), await cast.data());
   });
@@ -46,7 +46,7 @@ for (const type of c.info.types as string[]) {
 test("types that are not widened are refused by their name, with what to do", () => {
   using gguf = new GgufFile(types);
   for (const type of c.info.refused as string[])
-    assert.throws(() => gguf.load(`other.${type}`, cpu), code("E_GGUF", new RegExp(`"other.${type}".*got ${type}; .*llama-quantize`)));
+    assert.throws(() => gguf.load(`other.${type}`, here), code("E_GGUF", new RegExp(`"other.${type}".*got ${type}; .*llama-quantize`)));
   assert.throws(() => new GgufCheckpoint(types), code("E_GGUF", /other/));
 });
 
@@ -88,12 +88,12 @@ test("a tensor larger than one step of widening", async () => {
   const view = new DataView(data.buffer);
   for (let i = 0; i < rows * 512; ++i) view.setUint16(2 * i, (i * 7) % 31744, true); // all halves but infinities
   using gguf = new GgufFile(file(ggufFile({ values: [], tensors: [{ name: "a", type: 1, sizes: [512, rows], data }] }).bytes));
-  using tensor = gguf.load("a", cpu);
+  using tensor = gguf.load("a", here);
   assert.equal(tensor.shape, [rows, 512]);
   assert.equal(await tensor.data(), gguf.numbers("a"));
-  using regrouped = gguf.load("a", cpu, { shape: [rows * 512] });
+  using regrouped = gguf.load("a", here, { shape: [rows * 512] });
   assert.equal(regrouped.shape, [rows * 512]);
-  assert.throws(() => gguf.load("a", cpu, { shape: [5] }), code("E_GGUF"));
+  assert.throws(() => gguf.load("a", here, { shape: [5] }), code("E_GGUF"));
 });
 
 test("names of llama.cpp, as Hugging Face has them", () => {

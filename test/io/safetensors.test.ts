@@ -8,7 +8,7 @@ import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { halfToFloat } from "../../lib/io/half.js";
 import { SafetensorsFile, saveSafetensors } from "../../lib/io/safetensors.js";
 import { encodeHeader } from "../../lib/io/safetensors-header.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 
 const test = suite("safetensors");
 let folder = "";
@@ -116,45 +116,45 @@ test("every dtype that a device or this library has", async () => {
   );
   using f = new SafetensorsFile(path);
   for (const [name, , shape, , want] of parts) {
-    using tensor = f.load(name, cpu);
+    using tensor = f.load(name, here);
     assert.equal(tensor.shape, shape);
     assert.equal(Array.from(await tensor.data()), want, name);
     assert.equal(Array.from(f.values(name)), want, name);
   }
-  using narrow = f.load("f16", cpu, { dtype: "bf16" });
+  using narrow = f.load("f16", here, { dtype: "bf16" });
   assert.is(narrow.dtype, "bf16");
-  assert.is(f.load("i32", cpu, { dtype: "bf16" }).dtype, "i32", "integers stay what they are");
+  assert.is(f.load("i32", here, { dtype: "bf16" }).dtype, "i32", "integers stay what they are");
 });
 
 test("a 64-bit integer that does not fit is refused", async () => {
   const path = join(folder, "big.safetensors");
   await saveSafetensors(path, [["n", { dtype: "I64", shape: [1], data: new BigInt64Array([2n ** 40n]) }]]);
   assert.throws(
-    () => new SafetensorsFile(path).load("n", cpu),
+    () => new SafetensorsFile(path).load("n", here),
     (e: { code?: string }) => e.code === "E_SAFETENSORS",
   );
 });
 
 test("what is written is read back bit for bit, aligned, and leaves no other file behind", async () => {
   const path = join(folder, "w.safetensors");
-  const a = Tensor.from(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3], { device: cpu });
-  const b = Tensor.from(new Float32Array([0.5, -1, 3]), [3], { device: cpu, dtype: "bf16" });
-  const c = Tensor.from(new Uint8Array([9]), [1], { device: cpu, dtype: "u8" });
-  const d = Tensor.from(new Int32Array([-4]), [1], { device: cpu, dtype: "i32" });
+  const a = Tensor.from(new Float32Array([1, 2, 3, 4, 5, 6]), [2, 3], { device: here });
+  const b = Tensor.from(new Float32Array([0.5, -1, 3]), [3], { device: here, dtype: "bf16" });
+  const c = Tensor.from(new Uint8Array([9]), [1], { device: here, dtype: "u8" });
+  const d = Tensor.from(new Int32Array([-4]), [1], { device: here, dtype: "i32" });
   await saveSafetensors(path, Object.entries({ c, b, a, d }), { format: "pt" });
   assert.equal(readdirSync(folder), ["w.safetensors"]);
   using f = new SafetensorsFile(path);
   assert.is(f.metadata.get("format"), "pt");
   for (const [name, tensor] of Object.entries({ a, b, c, d })) {
-    assert.equal(await f.load(name, cpu).data(), await tensor.data());
-    assert.is(f.load(name, cpu).dtype, tensor.dtype);
+    assert.equal(await f.load(name, here).data(), await tensor.data());
+    assert.is(f.load(name, here).dtype, tensor.dtype);
   }
   for (const entry of f.entries.values()) assert.is(entry.offset % ({ F32: 4, I32: 4, BF16: 2 }[entry.dtype as string] ?? 1), 0);
 });
 
 test("a write that fails leaves the old file as it was", async () => {
   const path = join(folder, "w.safetensors");
-  const a = Tensor.from(new Float32Array([1]), [1], { device: cpu });
+  const a = Tensor.from(new Float32Array([1]), [1], { device: here });
   await saveSafetensors(path, [["a", a]]);
   const before = readFileSync(path);
   const writing = saveSafetensors(path, [
@@ -181,7 +181,7 @@ test("a write that fails leaves the old file as it was", async () => {
 });
 
 test("names that the format cannot hold are refused", async () => {
-  const a = Tensor.from(new Float32Array([1]), [1], { device: cpu });
+  const a = Tensor.from(new Float32Array([1]), [1], { device: here });
   for (const tensors of [
     [
       ["a", a],
@@ -210,7 +210,7 @@ test("shards: each tensor from the file that the index names", async () => {
   index({ one: "model-1.safetensors", seven77: "model-2.safetensors" });
   using checkpoint = Checkpoint.open(folder);
   assert.equal([...checkpoint.names()], ["one", "seven77"]);
-  assert.equal([...(await checkpoint.load("seven77", cpu).data())], [7]);
+  assert.equal([...(await checkpoint.load("seven77", here).data())], [7]);
 });
 
 test("shards: what is missing or points elsewhere is refused", () => {

@@ -6,11 +6,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type AnymalError, AutoModelForCausalLM, backward, noGrad, scope, Tensor } from "../../lib/index.js";
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 const names = caseNames(/^(llama|mistral|qwen)/);
 const [plain] = caseNames(/^llama2$/).map((name) => new Case(name)) as [Case];
-const f32 = { device: cpu, dtype: "f32" } as const;
+const f32 = { device: here, dtype: "f32" } as const;
 
 for (const name of names) {
   const c = new Case(name);
@@ -24,7 +24,7 @@ for (const name of names) {
     await c.close("out.right.loss", loss!);
     assert.is(hiddenStates!.length, model.config.layers + 1);
 
-    using ids = Tensor.from(Int32Array.from(inputIds.flat()), [inputIds.length, inputIds[0]!.length], { device: cpu });
+    using ids = Tensor.from(Int32Array.from(inputIds.flat()), [inputIds.length, inputIds[0]!.length], { device: here });
     const again = noGrad(() => model.forward({ inputIds: ids, attentionMask }));
     assert.equal(await again.logits!.data(), await logits!.data());
     assert.equal(Object.keys(again), ["logits"]);
@@ -40,7 +40,7 @@ for (const name of names) {
       assert.equal(await model.generate({ inputIds, attentionMask }, { maxNewTokens: new_ids[0].length }), want);
     }
     const { prompt, new_ids } = generate.single[0];
-    using inputIds = Tensor.from(Int32Array.from(prompt), [1, prompt.length], { device: cpu });
+    using inputIds = Tensor.from(Int32Array.from(prompt), [1, prompt.length], { device: here });
     const options = { maxNewTokens: new_ids.length, eosTokenId: [] };
     assert.equal(await model.generate({ inputIds }, options), [new_ids]);
     assert.equal(await model.generate({ inputIds: [prompt], ...options }), [new_ids], "all in one argument");
@@ -140,7 +140,7 @@ test("input that does not fit is refused at the call", async () => {
     }
     return "taken";
   };
-  using mask = Tensor.from(new Int32Array([1, 1]), [1, 2], { device: cpu });
+  using mask = Tensor.from(new Int32Array([1, 1]), [1, 2], { device: here });
   assert.is(code({}), "E_ARGUMENT");
   assert.is(code({ inputIds: [1, 2, 3] }), "E_ARGUMENT");
   assert.is(code({ inputIds: "hello" }), "E_ARGUMENT");
@@ -177,8 +177,8 @@ test("input that does not fit is refused at the call", async () => {
 
 test("nothing is left behind: models that were used, and models that were refused", async () => {
   const use = async () => {
-    await cpu.synchronize();
-    const { bytesInUse, tensors } = cpu.memory();
+    await here.synchronize();
+    const { bytesInUse, tensors } = here.memory();
     return [bytesInUse, tensors];
   };
   const folder = mkdtempSync(join(tmpdir(), "anymal-auto-"));

@@ -16,7 +16,7 @@ import { ConfigError } from "../../lib/models/config.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { windowPlan } from "../../lib/nn/window.js";
 import { add, concat, mul, sum } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 import { random } from "../harness.js";
 
 interface Run {
@@ -38,14 +38,14 @@ function features(c: Case, { clips }: Run): Tensor {
   for (const [n, { values }] of given.entries())
     for (let r = 0; r < rows; ++r)
       all.set(values.subarray((r * T * bins) % values.length).subarray(0, T * bins), (n * rows + r) * T * bins);
-  return Tensor.from(all, [given.length, rows, T, bins], { device: cpu });
+  return Tensor.from(all, [given.length, rows, T, bins], { device: here });
 }
 
 for (const name of caseNames(/^clap/)) {
   const c = new Case(name);
   for (const run of c.info.runs as Run[]) {
     test(`${name}, ${run.run}: maps, pooled, embeddings`, async () => {
-      using model = ClapAudioModel.fromPretrained(c.folder, { device: cpu });
+      using model = ClapAudioModel.fromPretrained(c.folder, { device: here });
       const x = features(c, run);
       const out = model.forward(x, { isLonger: run.is_longer, map: true, hiddenStates: true });
       assert.equal(out.map!.shape, c.shape(`out.${run.run}.last_hidden_state`));
@@ -89,10 +89,10 @@ const TINY = {
   projection_dim: 5,
 };
 const tiny = (changes: object = {}, seed = 1) =>
-  new ClapAudioModel(Weights.fresh({ device: cpu, seed }), parseClapAudioConfig({ ...TINY, ...changes }));
+  new ClapAudioModel(Weights.fresh({ device: here, seed }), parseClapAudioConfig({ ...TINY, ...changes }));
 const drawn = (shape: number[], seed: number) => {
   const draw = random(seed);
-  return Tensor.from(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, draw), shape, { device: cpu });
+  return Tensor.from(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, draw), shape, { device: here });
 };
 
 const GEOMETRIES: [string, object, readonly boolean[]][] = [
@@ -225,7 +225,7 @@ test("saved and loaded: the same bits, and every name that transformers has for 
   try {
     for (const name of caseNames(/^clap/)) {
       const c = new Case(name);
-      using model = ClapAudioModel.fromPretrained(c.folder, { device: cpu });
+      using model = ClapAudioModel.fromPretrained(c.folder, { device: here });
       await saveModel(folder, model, model.configJson());
       using theirs = Checkpoint.open(c.folder);
       using ours = Checkpoint.open(folder);
@@ -236,7 +236,7 @@ test("saved and loaded: the same bits, and every name that transformers has for 
         assert.is(ours.entry(n).dtype, theirs.entry(n).dtype, n);
         if (!n.endsWith("num_batches_tracked")) assert.equal(ours.bytes(n), theirs.bytes(n), n);
       }
-      using again = ClapAudioModel.fromPretrained(folder, { device: cpu });
+      using again = ClapAudioModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
     }
   } finally {
@@ -246,8 +246,8 @@ test("saved and loaded: the same bits, and every name that transformers has for 
 
 test("memory: back at the baseline after each step and after dispose", async () => {
   const use = async () => {
-    await cpu.synchronize();
-    const { bytesInUse, tensors } = cpu.memory();
+    await here.synchronize();
+    const { bytesInUse, tensors } = here.memory();
     return [bytesInUse, tensors];
   };
   const before = await use();
@@ -328,7 +328,7 @@ test("layer: transformers' hidden state, unfolded and averaged over frequency", 
 test("bf16 is near f32", async () => {
   const c = new Case("clap-fused");
   const run = c.info.runs[0] as Run;
-  using model = ClapAudioModel.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+  using model = ClapAudioModel.fromPretrained(c.folder, { device: here, dtype: "bf16" });
   const x = features(c, run);
   const out = model.forward(x, { isLonger: run.is_longer });
   assert.is(out.embeds.dtype, "bf16");

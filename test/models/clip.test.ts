@@ -15,7 +15,7 @@ import { ConfigError, readConfig } from "../../lib/models/config.js";
 import { StateError } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { contrastiveLoss, l2Normalize, sum } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, near } from "../case.js";
+import { Case, caseNames, here, near } from "../case.js";
 import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne, settles, trainedOnce } from "./encoders.js";
 
 const tiny: ClipConfig = {
@@ -50,11 +50,11 @@ const TEXTS = [
   [1, 7, 10, 3, 3, 9, 10],
   [5, 10],
 ];
-const fresh = (trainable = false) => Weights.fresh({ device: cpu, seed: 5, trainable });
+const fresh = (trainable = false) => Weights.fresh({ device: here, seed: 5, trainable });
 
 for (const name of caseNames(/^clip-vision/)) {
   const c = new Case(name);
-  const load = () => ClipVisionModel.fromPretrained(c.folder, { device: cpu });
+  const load = () => ClipVisionModel.fromPretrained(c.folder, { device: here });
 
   test(`${name}: every hidden state, and the embedding`, async () => {
     using model = load();
@@ -87,12 +87,12 @@ for (const name of caseNames(/^clip-vision/)) {
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {
-      using model = ClipVisionModel.fromPretrained(c.folder, { device: cpu, trainable: true });
+      using model = ClipVisionModel.fromPretrained(c.folder, { device: here, trainable: true });
       await trainedOnce(c, model);
     });
 
   test(`${name}: bf16 stays near f32`, async () => {
-    using model = ClipVisionModel.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+    using model = ClipVisionModel.fromPretrained(c.folder, { device: here, dtype: "bf16" });
     using x = c.tensor("out.pixel_values");
     const out = model.forward(x);
     assert.is(out.embeds.dtype, "bf16");
@@ -107,7 +107,7 @@ for (const name of caseNames(/^clip-vision/)) {
 for (const name of caseNames(/^clip-text/))
   test(`${name}: states, pooled state and embedding`, async () => {
     const c = new Case(name);
-    using model = ClipTextModel.fromPretrained(c.folder, { device: cpu });
+    using model = ClipTextModel.fromPretrained(c.folder, { device: here });
     using checkpoint = Checkpoint.open(c.folder);
     assert.equal([...model.namedParameters()].map(([n]) => n).sort(), [...checkpoint.names()].sort());
     const rows = c.info.rows as number[][];
@@ -125,7 +125,7 @@ for (const name of caseNames(/^clip-pair/)) {
   const c = new Case(name);
 
   test(`${name}: both towers trained against each other`, async () => {
-    using model = ClipModel.fromPretrained(c.folder, { device: cpu, trainable: true });
+    using model = ClipModel.fromPretrained(c.folder, { device: here, trainable: true });
     using x = c.tensor("in.pixel_values");
     const [image, text] = [model.vision.forward(x), model.text.forward(c.info.rows)];
     await c.close("out.image_embeds", image.embeds);
@@ -141,7 +141,7 @@ for (const name of caseNames(/^clip-pair/)) {
   });
 
   test(`${name}: the image tower saved alone, without a projection`, async () => {
-    using model = ClipVisionModel.fromPretrained(join(c.folder, "vision_only"), { device: cpu });
+    using model = ClipVisionModel.fromPretrained(join(c.folder, "vision_only"), { device: here });
     using x = c.tensor("in.pixel_values");
     const out = model.forward(x);
     await c.close("out.vision_only.last_hidden_state", out.hidden);
@@ -157,14 +157,14 @@ test("a whole CLIPModel is read, saved and read again, and its towers alone agre
     .filter((c) => c.json().model_type === "clip");
   assert.ok(whole.length, "no case holds both towers");
   for (const c of whole) {
-    using model = ClipModel.fromPretrained(c.folder, { device: cpu });
+    using model = ClipModel.fromPretrained(c.folder, { device: here });
     using checkpoint = Checkpoint.open(c.folder);
     assert.equal([...model.namedParameters()].map(([name]) => name).sort(), [...checkpoint.names()].sort());
     assert.equal(model.logitScale.shape, []);
     await reloaded(model, async (folder) => {
-      using again = ClipModel.fromPretrained(folder, { device: cpu });
-      using vision = ClipVisionModel.fromPretrained(folder, { device: cpu });
-      using text = ClipTextModel.fromPretrained(folder, { device: cpu });
+      using again = ClipModel.fromPretrained(folder, { device: here });
+      using vision = ClipVisionModel.fromPretrained(folder, { device: here });
+      using text = ClipTextModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
       assert.equal(await again.logitScale.data(), await model.logitScale.data());
       using x = c.tensor("out.pixel_values");
@@ -191,7 +191,7 @@ for (const [what, projectionDim] of [
   test(`an image tower ${what} is saved and read with the same bits`, async () => {
     using model = new ClipVisionModel(fresh(), { ...tiny.vision, projectionDim });
     await reloaded(model, async (folder) => {
-      using again = ClipVisionModel.fromPretrained(folder, { device: cpu });
+      using again = ClipVisionModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
       assert.is(again.embedDim, projectionDim ?? 8);
       using x = noise([2, 3, 8, 8], 1);
@@ -208,13 +208,13 @@ test("position ids, which old checkpoints keep, are no weights", async () => {
     const ids = { dtype: "I64", shape: [1, 5], data: BigInt64Array.from([0n, 1n, 2n, 3n, 4n]) } as const;
     const old = ["vision_model", "text_model"].map((tower) => [`${tower}.embeddings.position_ids`, ids] as const);
     await saveSafetensors(join(folder, "model.safetensors"), [...model.namedParameters(), ...old]);
-    for (const kind of [ClipModel, ClipVisionModel, ClipTextModel]) kind.fromPretrained(folder, { device: cpu }).dispose();
+    for (const kind of [ClipModel, ClipVisionModel, ClipTextModel]) kind.fromPretrained(folder, { device: here }).dispose();
     await saveSafetensors(join(folder, "model.safetensors"), [...model.namedParameters(), ["stranger", ids]]);
-    using vision = ClipVisionModel.fromPretrained(folder, { device: cpu });
+    using vision = ClipVisionModel.fromPretrained(folder, { device: here });
     assert.ok(vision.leftover.includes("stranger") && !vision.leftover.some((name) => name.endsWith("position_ids")), `${vision.leftover}`);
     for (const kind of [ClipModel, ClipTextModel])
       assert.throws(
-        () => kind.fromPretrained(folder, { device: cpu }),
+        () => kind.fromPretrained(folder, { device: here }),
         (e: unknown) => e instanceof StateError && e.message.includes("stranger"),
       );
   });
@@ -223,7 +223,7 @@ test("position ids, which old checkpoints keep, are no weights", async () => {
 test("a text tower alone is saved and read with the same bits", async () => {
   using model = new ClipTextModel(fresh(), tiny.text);
   await reloaded(model, async (folder) => {
-    using again = ClipTextModel.fromPretrained(folder, { device: cpu });
+    using again = ClipTextModel.fromPretrained(folder, { device: here });
     assert.equal(again.config, model.config);
     const [a, b] = [model.forward(TEXTS), again.forward(TEXTS)];
     assert.equal(await b.hidden.data(), await a.hidden.data());
@@ -293,12 +293,12 @@ test("memory is what it was after inference, training and disposal", async () =>
 
 test("a model read for training trains, a frozen one records nothing", () => {
   const c = new Case(caseNames(/^clip-vision/)[0] as string);
-  using model = ClipVisionModel.fromPretrained(c.folder, { device: cpu });
+  using model = ClipVisionModel.fromPretrained(c.folder, { device: here });
   using x = c.tensor("out.pixel_values");
   const out = model.forward(x);
   assert.not(out.embeds.requiresGrad);
   disposeAll(out);
-  using open = ClipVisionModel.fromPretrained(c.folder, { device: cpu, dtype: "bf16", trainable: true });
+  using open = ClipVisionModel.fromPretrained(c.folder, { device: here, dtype: "bf16", trainable: true });
   assert.is(open.trainable().length, open.parameters().length);
   const loss = scope(() => sum(open.forward(x).embeds));
   backward(loss);
@@ -360,22 +360,22 @@ test("configurations that do not fit name the key", () => {
   using checkpoint = Checkpoint.open(folder);
   const config = parseClipVisionConfig({ ...json, vision_config: { ...vision, intermediate_size: 1 } });
   assert.throws(
-    () => new ClipVisionModel(Weights.from(checkpoint, { device: cpu }), config),
+    () => new ClipVisionModel(Weights.from(checkpoint, { device: here }), config),
     (e: unknown) => e instanceof StateError,
   );
   const fewer = parseClipVisionConfig({ ...json, vision_config: { ...vision, num_hidden_layers: 1 } });
   assert.throws(
-    () => new ClipVisionModel(Weights.from(checkpoint, { device: cpu }), fewer),
+    () => new ClipVisionModel(Weights.from(checkpoint, { device: here }), fewer),
     (e: unknown) => e instanceof StateError,
   );
 });
 
 test("inputs that do not fit are refused in words", () => {
   using model = new ClipModel(fresh(), tiny);
-  using flat = Tensor.zeros([3, 8, 8], { device: cpu });
-  using gray = Tensor.zeros([1, 1, 8, 8], { device: cpu });
-  using small = Tensor.zeros([1, 3, 3, 8], { device: cpu });
-  using x = Tensor.zeros([1, 3, 8, 8], { device: cpu });
+  using flat = Tensor.zeros([3, 8, 8], { device: here });
+  using gray = Tensor.zeros([1, 1, 8, 8], { device: here });
+  using small = Tensor.zeros([1, 3, 3, 8], { device: here });
+  using x = Tensor.zeros([1, 3, 8, 8], { device: here });
   for (const bad of [flat, gray, small])
     assert.is(
       code(() => model.vision.forward(bad)),

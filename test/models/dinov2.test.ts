@@ -5,7 +5,7 @@ import { ConfigError } from "../../lib/models/config.js";
 import { Dinov2Model } from "../../lib/models/dinov2.js";
 import { type Dinov2Config, feedForwardWidth, parseDinov2Config } from "../../lib/models/dinov2-config.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { Case, caseNames, cpu } from "../case.js";
+import { Case, caseNames, here } from "../case.js";
 import { disposeAll, everyState, nearInBf16, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
 
 const tiny: Dinov2Config = {
@@ -28,13 +28,13 @@ const VARIANTS: [string, Partial<Dinov2Config>][] = [
   ["no biases of q, k and v", { qkvBias: false }],
 ];
 const fresh = (changes: Partial<Dinov2Config> = {}, trainable = false) =>
-  new Dinov2Model(Weights.fresh({ device: cpu, seed: 5, trainable }), { ...tiny, ...changes });
+  new Dinov2Model(Weights.fresh({ device: here, seed: 5, trainable }), { ...tiny, ...changes });
 
 for (const name of caseNames(/^dinov2/)) {
   const c = new Case(name);
 
   test(`${name}: every hidden state, and the class token`, async () => {
-    using model = Dinov2Model.fromPretrained(c.folder, { device: cpu });
+    using model = Dinov2Model.fromPretrained(c.folder, { device: here });
     assert.is(model.classTokens, 1 + (Number(c.json().num_register_tokens) || 0));
     assert.ok(
       model.leftover.every((left) => left.endsWith("mask_token")),
@@ -45,7 +45,7 @@ for (const name of caseNames(/^dinov2/)) {
 
   if (c.has("in.other.pixel_values"))
     test(`${name}: a picture of another size`, async () => {
-      using model = Dinov2Model.fromPretrained(c.folder, { device: cpu });
+      using model = Dinov2Model.fromPretrained(c.folder, { device: here });
       using x = c.tensor("in.other.pixel_values");
       const out = model.forward(x);
       await c.close("out.other.last_hidden_state", out.hidden);
@@ -54,13 +54,13 @@ for (const name of caseNames(/^dinov2/)) {
     });
 
   test(`${name}: bf16 stays near f32`, async () => {
-    using model = Dinov2Model.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+    using model = Dinov2Model.fromPretrained(c.folder, { device: here, dtype: "bf16" });
     await nearInBf16(c, model);
   });
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {
-      using model = Dinov2Model.fromPretrained(c.folder, { device: cpu, trainable: true });
+      using model = Dinov2Model.fromPretrained(c.folder, { device: here, trainable: true });
       await trainedOnce(c, model);
     });
 }
@@ -69,7 +69,7 @@ for (const [what, changes] of VARIANTS) {
   test(`${what}: saved and read with the same bits`, async () => {
     using model = fresh(changes);
     await reloaded(model, async (folder) => {
-      using again = Dinov2Model.fromPretrained(folder, { device: cpu });
+      using again = Dinov2Model.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
       assert.equal(again.leftover, []);
       using x = noise([2, 3, 8, 16], 1);

@@ -13,7 +13,7 @@ import { ImageProcessor } from "../../lib/media/image-processor.js";
 import { AutoEncoder } from "../../lib/models/auto-encoder.js";
 import { ConfigError, readConfig } from "../../lib/models/config.js";
 import { StateError } from "../../lib/nn/module.js";
-import { Case, caseNames, cpu, largest } from "../case.js";
+import { Case, caseNames, here, largest } from "../case.js";
 
 const KINDS = [
   ["clip-vision", "image", /^clip-vision/],
@@ -39,14 +39,14 @@ for (const [kind, modality, pattern] of KINDS)
   for (const name of caseNames(pattern))
     test(`${name} is a ${kind}, and stays one when saved`, async () => {
       const { folder } = new Case(name);
-      using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
+      using encoder = await AutoEncoder.fromPretrained(folder, { device: here });
       assert.equal([encoder.kind, encoder.modality, encoder.dtype], [kind, modality, "f32"]);
-      assert.is(encoder.device, cpu);
+      assert.is(encoder.device, here);
       assert.equal(encoder.trainable(), []);
       await withFolder(async (to) => {
         await saveModel(to, encoder, encoder.configJson());
         assert.equal((await readdir(to)).sort(), ["config.json", "model.safetensors"]);
-        using again = await AutoEncoder.fromPretrained(to, { device: cpu });
+        using again = await AutoEncoder.fromPretrained(to, { device: here });
         assert.equal(
           [again.kind, again.width, again.embedDim, again.classTokens],
           [kind, encoder.width, encoder.embedDim, encoder.classTokens],
@@ -60,11 +60,11 @@ for (const [kind, modality, pattern] of KINDS)
 
 test("saved in bf16 it takes half the room, says so, and is off by a bf16 rounding", async () => {
   const { folder } = new Case(caseNames(/^clip-vision/)[0] as string);
-  using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
+  using encoder = await AutoEncoder.fromPretrained(folder, { device: here });
   await withFolder(async (to) => {
     await saveModel(to, encoder, encoder.configJson(), { dtype: "bf16" });
     assert.is(readConfig(to).dtype, "bfloat16");
-    using again = await AutoEncoder.fromPretrained(to, { device: cpu });
+    using again = await AutoEncoder.fromPretrained(to, { device: here });
     assert.is(again.dtype, "bf16");
     const read = new Map(again.namedParameters());
     for (const [key, tensor] of encoder.namedParameters()) {
@@ -79,18 +79,18 @@ test("saved in bf16 it takes half the room, says so, and is off by a bf16 roundi
 
 test("saving over a sharded model leaves no index that would lead readers to the old weights", async () => {
   const { folder } = new Case(caseNames(/^imu2clip/)[0] as string);
-  using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
+  using encoder = await AutoEncoder.fromPretrained(folder, { device: here });
   await withFolder(async (to) => {
     await writeFile(join(to, "model.safetensors.index.json"), '{"weight_map":{}}');
     await saveModel(to, encoder, encoder.configJson());
-    using again = await AutoEncoder.fromPretrained(to, { device: cpu });
+    using again = await AutoEncoder.fromPretrained(to, { device: here });
     assert.is(again.kind, "imu2clip");
   });
 });
 
 test("a folder that cannot be written stays as it was, without temporary files", async () => {
   const { folder } = new Case(caseNames(/^imu2clip/)[0] as string);
-  using encoder = await AutoEncoder.fromPretrained(folder, { device: cpu });
+  using encoder = await AutoEncoder.fromPretrained(folder, { device: here });
   await withFolder(async (to) => {
     await mkdir(join(to, "model.safetensors")); // a folder stands where the file is to go
     await writeFile(join(to, "config.json"), "as before");
@@ -114,12 +114,12 @@ async function rejection(promise: Promise<unknown>): Promise<unknown> {
 
 test("a folder of something else is refused by name", async () => {
   const { folder } = new Case(caseNames(/^llama2$/)[0] as string);
-  const error = await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }));
+  const error = await rejection(AutoEncoder.fromPretrained(folder, { device: here }));
   assert.ok(error instanceof ConfigError && error.key === "model_type" && error.message.includes("imu2clip"), String(error));
   await withFolder(async (to) => {
     for (const text of ['{"model_type":"toString"}', '{"model_type":null}', '{"vision_config":null}', "{}", "[]", "null", "{", ""]) {
       await writeFile(join(to, "config.json"), text);
-      assert.instance(await rejection(AutoEncoder.fromPretrained(to, { device: cpu })), ConfigError, text);
+      assert.instance(await rejection(AutoEncoder.fromPretrained(to, { device: here })), ConfigError, text);
     }
   });
 });
@@ -127,7 +127,7 @@ test("a folder of something else is refused by name", async () => {
 test("LLaVA's own checkpoints, which leave their tower out, say where it is", async () => {
   await withFolder(async (to) => {
     await writeFile(join(to, "config.json"), '{"model_type":"llava_llama","mm_vision_tower":"openai/clip-vit-large-patch14-336"}');
-    const error = await rejection(AutoEncoder.fromPretrained(to, { device: cpu }));
+    const error = await rejection(AutoEncoder.fromPretrained(to, { device: here }));
     assert.ok(error instanceof ConfigError && /openai\/clip-vit-large-patch14-336/.test(error.message), String(error));
   });
 });
@@ -143,8 +143,8 @@ test("by its id on the hub, from the cache, without a request", async () => {
     await cp(folder, join(model, "snapshots", commit), { recursive: true });
     Object.assign(process.env, { HF_HUB_CACHE: cache, HF_HUB_OFFLINE: "1" });
     try {
-      using encoder = await AutoEncoder.fromPretrained("someone/tiny-clip", { device: cpu });
-      using own = await AutoEncoder.fromPretrained(folder, { device: cpu });
+      using encoder = await AutoEncoder.fromPretrained("someone/tiny-clip", { device: here });
+      using own = await AutoEncoder.fromPretrained(folder, { device: here });
       assert.equal(encoder.configJson(), own.configJson());
       assert.instance(await AutoProcessor.fromPretrained("someone/tiny-clip", { revision: commit }), ImageProcessor);
       for (const from of [AutoEncoder, AutoProcessor]) {
@@ -164,9 +164,9 @@ test("by its id on the hub, from the cache, without a request", async () => {
 test("an aborted load rejects with its reason and leaves nothing", async () => {
   const { folder } = new Case(caseNames(/^clip-vision/)[0] as string);
   const reason = new Error("enough");
-  assert.is(await rejection(AutoEncoder.fromPretrained(folder, { device: cpu, signal: AbortSignal.abort(reason) })), reason);
+  assert.is(await rejection(AutoEncoder.fromPretrained(folder, { device: here, signal: AbortSignal.abort(reason) })), reason);
   const controller = new AbortController();
-  const loading = AutoEncoder.fromPretrained(folder, { device: cpu, signal: controller.signal });
+  const loading = AutoEncoder.fromPretrained(folder, { device: here, signal: controller.signal });
   controller.abort(reason);
   assert.is(await rejection(loading), reason);
 });
@@ -177,7 +177,7 @@ test("devices by name; a device or a dtype that there is not is refused", async 
   assert.is(encoder.kind, "imu2clip");
   const refused = async (options: object) => ((await rejection(AutoEncoder.fromPretrained(folder, options))) as { code?: string }).code;
   assert.is(await refused({ device: "abacus" }), "E_DEVICE");
-  assert.is(await refused({ device: cpu, dtype: "f16" }), "E_DTYPE");
+  assert.is(await refused({ device: here, dtype: "f16" }), "E_DTYPE");
 });
 
 /** One encoder's folder with its weights under other names, beside others' weights. */
@@ -189,8 +189,8 @@ async function inside(
 ): Promise<void> {
   const c = new Case(name);
   using checkpoint = Checkpoint.open(c.folder);
-  using stranger = Tensor.zeros([2], { device: cpu });
-  const tensors = [...checkpoint.names()].map((key) => [rename(key), checkpoint.load(key, cpu)] as const);
+  using stranger = Tensor.zeros([2], { device: here });
+  const tensors = [...checkpoint.names()].map((key) => [rename(key), checkpoint.load(key, here)] as const);
   await withFolder(async (folder) => {
     await saveSafetensors(join(folder, "model.safetensors"), [...tensors, ["language_model.norm.weight", stranger]]);
     await writeFile(join(folder, "config.json"), JSON.stringify(config(c.json())));
@@ -215,13 +215,13 @@ for (const [pattern, prefix] of INSIDE)
   for (const name of caseNames(pattern))
     test(`${name} is found at ${prefix}, and what is left over is told`, async () => {
       const { folder } = new Case(name);
-      using alone = await AutoEncoder.fromPretrained(folder, { device: cpu });
+      using alone = await AutoEncoder.fromPretrained(folder, { device: here });
       await inside(
         name,
         LLAVA,
         (key) => prefix + key,
         async (larger) => {
-          using tower = await AutoEncoder.fromPretrained(larger, { device: cpu });
+          using tower = await AutoEncoder.fromPretrained(larger, { device: here });
           assert.is(tower.kind, alone.kind);
           const left = [...alone.leftover.map((key) => prefix + key), "language_model.norm.weight"];
           assert.equal(tower.leftover.filter((key) => !/visual_projection/.test(key)).sort(), left.sort());
@@ -235,11 +235,11 @@ test("two towers in one checkpoint are refused, by name", async () => {
   const name = caseNames(/^dinov2$/)[0] as string;
   const c = new Case(name);
   using checkpoint = Checkpoint.open(c.folder);
-  const tensors = [...checkpoint.names()].map((key) => [key, checkpoint.load(key, cpu)] as const);
+  const tensors = [...checkpoint.names()].map((key) => [key, checkpoint.load(key, here)] as const);
   await withFolder(async (folder) => {
     await saveSafetensors(join(folder, "model.safetensors"), [...tensors, ...tensors.map(([key, t]) => [`teacher.${key}`, t] as const)]);
     await writeFile(join(folder, "config.json"), JSON.stringify(c.json()));
-    const error = await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }));
+    const error = await rejection(AutoEncoder.fromPretrained(folder, { device: here }));
     assert.ok(error instanceof StateError && error.message.includes("teacher.embeddings.cls_token"), String(error));
   });
   for (const [, tensor] of tensors) tensor.dispose();
@@ -248,7 +248,7 @@ test("two towers in one checkpoint are refused, by name", async () => {
 test("a missing tensor is named; one too many among the blocks is refused", async () => {
   for (const [, , pattern] of KINDS) {
     const c = new Case(caseNames(pattern)[0] as string);
-    using encoder = await AutoEncoder.fromPretrained(c.folder, { device: cpu });
+    using encoder = await AutoEncoder.fromPretrained(c.folder, { device: here });
     const tensors = [...encoder.namedParameters()];
     const [gone] = tensors[Math.floor(tensors.length / 2)]!;
     const block = tensors.findLast(([key]) => /(layers?|resblocks)\.\d+\./.test(key))?.[0];
@@ -259,12 +259,12 @@ test("a missing tensor is named; one too many among the blocks is refused", asyn
         file,
         tensors.filter(([key]) => key !== gone),
       );
-      const missing = (await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }))) as Error;
+      const missing = (await rejection(AutoEncoder.fromPretrained(folder, { device: here }))) as Error;
       assert.match(missing?.message ?? "loaded", gone);
       if (!block) return;
       const extra = block.replace(/\.\d+\./, ".77.");
       await saveSafetensors(file, [...tensors, [extra, tensors[0]![1]]]);
-      const error = await rejection(AutoEncoder.fromPretrained(folder, { device: cpu }));
+      const error = await rejection(AutoEncoder.fromPretrained(folder, { device: here }));
       assert.ok(error instanceof StateError && error.message.includes(extra), String(error));
     });
   }
@@ -287,7 +287,7 @@ const ABSURD = [0, -1, 1.5, 1e9, 2 ** 53, "8", true, [], [1e9, 1e9], {}, null];
 for (const [kind, , pattern] of KINDS)
   test(`${kind}, ${pattern}: whatever number its config.json claims, it loads or says what is wrong, at once`, async () => {
     const c = new Case(caseNames(pattern)[0] as string);
-    using source = await AutoEncoder.fromPretrained(c.folder, { device: cpu });
+    using source = await AutoEncoder.fromPretrained(c.folder, { device: here });
     await withFolder(async (folder) => {
       await saveModel(folder, source, source.configJson());
       const json = readConfig(folder);
@@ -297,7 +297,7 @@ for (const [kind, , pattern] of KINDS)
         for (const value of ABSURD) {
           await writeFile(join(folder, "config.json"), JSON.stringify(changed(json, path, value)));
           const start = performance.now();
-          const outcome = await AutoEncoder.fromPretrained(folder, { device: cpu }).catch((e: unknown) => e);
+          const outcome = await AutoEncoder.fromPretrained(folder, { device: here }).catch((e: unknown) => e);
           const what = `${path.join(".")} = ${JSON.stringify(value)}`;
           assert.ok(performance.now() - start < 5000, `${what} took ${performance.now() - start} ms`);
           if (outcome instanceof Error) {
@@ -311,10 +311,10 @@ for (const [kind, , pattern] of KINDS)
   });
 
 test("after all that no tensor is left", async () => {
-  await cpu.synchronize();
-  assert.is(cpu.memory().tensors, 0);
-  const one = Tensor.zeros([1], { device: cpu });
-  assert.is(cpu.memory().tensors, 1);
+  await here.synchronize();
+  assert.is(here.memory().tensors, 0);
+  const one = Tensor.zeros([1], { device: here });
+  assert.is(here.memory().tensors, 1);
   one.dispose();
 });
 

@@ -10,12 +10,12 @@ import { saveModel } from "../../lib/io/model-folder.js";
 import type { Encoder } from "../../lib/models/encoder.js";
 import type { Module } from "../../lib/nn/module.js";
 import { add, concat, linear, mul, sum } from "../../lib/ops/index.js";
-import { type Case, cpu, near } from "../case.js";
+import { type Case, here, near } from "../case.js";
 import { checkGradients, random } from "../harness.js";
 
 /** Uniform in [-1, 1) on the device. */
 export function noise(shape: readonly number[], seed: number): Tensor {
-  return Tensor.from(numbers(shape, seed), shape, { device: cpu });
+  return Tensor.from(numbers(shape, seed), shape, { device: here });
 }
 function numbers(shape: readonly number[], seed: number): Float32Array {
   const draw = random(seed);
@@ -84,18 +84,18 @@ export async function parameterGradients(
     const shake = numbers(p.shape, seed + i);
     const shaken = ((await p.data()) as Float32Array).map((v, j) => v + 0.1 * shake[j]!);
     places.set(name, {
-      start: Tensor.from(shaken, p.shape, { device: cpu }),
+      start: Tensor.from(shaken, p.shape, { device: here }),
       direction: Tensor.from(
         numbers(p.shape, seed + 1000 + i).map((v) => v * reach(name)),
         [p.size, 1],
-        { device: cpu },
+        { device: here },
       ),
     });
     inputs[name] = { values: new Float32Array(1), shape: [1, 1] };
   }
   await checkGradients(
     model.constructor.name,
-    cpu,
+    here,
     inputs,
     (tensors) => {
       const own = parameters.map(([name]) => {
@@ -169,11 +169,11 @@ export async function trainedOnce(c: Case, model: Encoder, stored = (name: strin
 /** Runs it twice: the first run may leave what every later one finds, such as thread buffers. */
 export async function settles(run: () => Promise<void>): Promise<void> {
   await run();
-  await cpu.synchronize();
-  const before = cpu.memory();
+  await here.synchronize();
+  const before = here.memory();
   await run();
-  await cpu.synchronize();
-  const after = cpu.memory();
+  await here.synchronize();
+  const after = here.memory();
   assert.is(after.tensors, before.tensors, "tensors are left");
   assert.is(after.bytesInUse, before.bytesInUse, "bytes are left");
 }

@@ -8,7 +8,7 @@ import { ConfigError } from "../../lib/models/config.js";
 import { type Imu2ClipConfig, Imu2ClipModel, parseImu2ClipConfig } from "../../lib/models/imu2clip.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { sum } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu } from "../case.js";
+import { Case, caseNames, here } from "../case.js";
 import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne, settles } from "./encoders.js";
 
 const tiny: Imu2ClipConfig = {
@@ -21,7 +21,7 @@ const tiny: Imu2ClipConfig = {
   projectionDim: 4,
 };
 const build = (config: Partial<Imu2ClipConfig> = {}, trainable = false) =>
-  new Imu2ClipModel(Weights.fresh({ device: cpu, seed: 7, trainable }), { ...tiny, ...config });
+  new Imu2ClipModel(Weights.fresh({ device: here, seed: 7, trainable }), { ...tiny, ...config });
 const FORMS = [
   ["over channels", {}],
   ["over time, without a projection", { batchFirstQuirk: false, projectionDim: undefined }],
@@ -32,7 +32,7 @@ for (const name of caseNames(/^imu2clip/)) {
 
   for (const dtype of ["f32", "bf16"] as const)
     test(`${name}: all states and the embedding, asked for in ${dtype}`, async () => {
-      using model = Imu2ClipModel.fromPretrained(c.folder, { device: cpu, dtype });
+      using model = Imu2ClipModel.fromPretrained(c.folder, { device: here, dtype });
       using checkpoint = Checkpoint.open(c.folder);
       assert.equal([...model.namedParameters()].map(([n]) => n).sort(), [...checkpoint.names()].sort());
       using x = c.tensor("in.windows");
@@ -49,7 +49,7 @@ for (const [what, config] of FORMS) {
   test(`${what}: saved and read with the same bits`, async () => {
     using model = build(config);
     await reloaded(model, async (folder) => {
-      using again = Imu2ClipModel.fromPretrained(folder, { device: cpu });
+      using again = Imu2ClipModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
       using x = noise([2, 6, 260], 1);
       const [a, b] = [model.forward(x), again.forward(x)];

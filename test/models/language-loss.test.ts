@@ -5,7 +5,7 @@ import { backward } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { countTargets, languageLoss, shifted } from "../../lib/models/language-loss.js";
 import { softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 for (const name of caseNames(/^optim_cross_entropy/)) {
   const c = new Case(name);
@@ -22,7 +22,7 @@ for (const name of caseNames(/^optim_cross_entropy/)) {
     test(`${name}: ${id}, from logits`, async () => {
       assert.is(countTargets(labels), valid_tokens);
       const logits = c.tensor(`in.${id}.logits`, { dtype: "f32", requiresGrad: true });
-      const target = Tensor.from(shifted(labels, B, L, -100), [B * L], { device: cpu });
+      const target = Tensor.from(shifted(labels, B, L, -100), [B * L], { device: here });
       const each = softmaxCrossEntropy(logits.reshape([B * L, V]), target, -100);
       const per = c.values(`out.${id}.loss_per_position`);
       const got = (await each.data()).filter((_: number, i: number) => i % L < L - 1);
@@ -42,7 +42,7 @@ for (const name of caseNames(/^optim_cross_entropy/)) {
       const head = Tensor.from(
         Float32Array.from({ length: V * V }, (_, i) => (i % (V + 1) === 0 ? 1 : 0)),
         [V, V],
-        { device: cpu },
+        { device: here },
       );
       const loss = languageLoss(hidden, head, labels);
       backward(loss);

@@ -10,7 +10,7 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { ggufConfig, llamaFromGguf } from "../../lib/models/llama-gguf.js";
 import { AutoTokenizer } from "../../lib/text/auto-tokenizer.js";
 import { f32, type GgufField, ggufFile, list, text, u32 } from "../../tools/fuzz/gguf-file.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 const refused = (code: string, words: RegExp) => (e: { code?: string; message: string }) => e.code === code && words.test(e.message);
 
@@ -20,7 +20,7 @@ for (const name of caseNames(/^gguf-(?!types|tokenizer)/)) {
   const inputIds = c.rows("in.input_ids");
 
   test(`${name}: logits`, async () => {
-    using model = llamaFromGguf(path, { device: cpu, dtype: "f32" });
+    using model = llamaFromGguf(path, { device: here, dtype: "f32" });
     using logits = model.forward({ inputIds }).logits!;
     await c.close("out.logits", logits);
     assert.equal(model.config.eosTokenIds, c.info.eos_token_ids);
@@ -28,8 +28,8 @@ for (const name of caseNames(/^gguf-(?!types|tokenizer)/)) {
 
   if (c.info.folder)
     test(`${name}: the very weights of the folder that it was made from, and its logits`, async () => {
-      using own = llamaFromGguf(path, { device: cpu });
-      using theirs = LlamaForCausalLM.fromPretrained(c.folder, { device: cpu, dtype: "f32" });
+      using own = llamaFromGguf(path, { device: here });
+      using theirs = LlamaForCausalLM.fromPretrained(c.folder, { device: here, dtype: "f32" });
       assert.is(own.dtype, "f32");
       const weights = new Map(theirs.namedParameters());
       const held = [...own.namedParameters()];
@@ -44,7 +44,7 @@ for (const name of caseNames(/^gguf-(?!types|tokenizer)/)) {
 
   test(`${name}: quantised while it is loaded, as from dense weights`, async () => {
     for (const format of ["nf4", "int8"] as const) {
-      using model = llamaFromGguf(path, { device: cpu, dtype: "f32", quantization: { format } });
+      using model = llamaFromGguf(path, { device: here, dtype: "f32", quantization: { format } });
       using logits = model.forward({ inputIds }).logits!;
       const want = Array.from(c.values("out.logits"));
       const got = Array.from(await logits.data());
@@ -67,7 +67,7 @@ test("by its path, as a folder: model and tokenizer", async () => {
 
 test("a file with narrow weights computes in bf16 unless told otherwise", async () => {
   const c = new Case("gguf-mixed");
-  using model = llamaFromGguf(join(c.folder, "model.gguf"), { device: cpu });
+  using model = llamaFromGguf(join(c.folder, "model.gguf"), { device: here });
   assert.is(model.dtype, "bf16");
   using logits = model.forward({ inputIds: c.rows("in.input_ids") }).logits!;
   near(await logits.data(), c.values("out.logits"), 0.05 * largest(c.values("out.logits")), "bf16");
@@ -99,7 +99,7 @@ test("keys that do not fit the weights, and models of other kinds", () => {
       const values = new Map<string, GgufField | undefined>([...keys, ...Object.entries(changes)]);
       const held = [...values].filter((entry): entry is [string, GgufField] => entry[1] !== undefined);
       writeFileSync(path, ggufFile({ values: held, tensors: tensors.filter(({ name }) => !without.test(name)) }).bytes);
-      llamaFromGguf(path, { device: cpu }).dispose();
+      llamaFromGguf(path, { device: here }).dispose();
     };
     open({});
     // A last layer of another size is found when the others are built.
@@ -107,10 +107,10 @@ test("keys that do not fit the weights, and models of other kinds", () => {
       tensor.name === "blk.1.ffn_down.weight" ? { ...tensor, sizes: [...tensor.sizes].reverse() } : tensor,
     );
     writeFileSync(path, ggufFile({ values: keys, tensors: changed }).bytes);
-    const before = cpu.memory().tensors;
+    const before = here.memory().tensors;
     for (const options of [{}, { trainable: true }, { quantization: { format: "nf4", doubleQuant: true } }, { dtype: "bf16" }] as const) {
-      assert.throws(() => llamaFromGguf(path, { device: cpu, ...options }), refused("E_STATE", /layers\.1\.mlp\.down_proj/));
-      assert.is(cpu.memory().tensors, before, "what was built before the failure is gone");
+      assert.throws(() => llamaFromGguf(path, { device: here, ...options }), refused("E_STATE", /layers\.1\.mlp\.down_proj/));
+      assert.is(here.memory().tensors, before, "what was built before the failure is gone");
     }
     const wrong: [Record<string, GgufField | undefined>, string, RegExp][] = [
       [{ "general.architecture": text("gpt2") }, "E_GGUF", /gpt2/],
@@ -148,7 +148,7 @@ test("numbers of 32 bits are read as the decimals that they were rounded from", 
     }
     // A file of another kind under the name.
     writeFileSync(join(folder, "x.gguf"), readFileSync(new URL(import.meta.url)));
-    assert.throws(() => llamaFromGguf(join(folder, "x.gguf"), { device: cpu }), refused("E_GGUF", /GGUF/));
+    assert.throws(() => llamaFromGguf(join(folder, "x.gguf"), { device: here }), refused("E_GGUF", /GGUF/));
   } finally {
     rmSync(folder, { recursive: true });
   }

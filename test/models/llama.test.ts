@@ -9,12 +9,12 @@ import { Tensor } from "../../lib/core/tensor.js";
 import { countTargets, shifted } from "../../lib/models/language-loss.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 const MODELS = /^(llama|mistral|qwen)/;
 
 function load(folder: string, dtype: "f32" | "bf16" = "f32"): LlamaForCausalLM {
-  return LlamaForCausalLM.fromPretrained(folder, { device: cpu, dtype });
+  return LlamaForCausalLM.fromPretrained(folder, { device: here, dtype });
 }
 
 for (const name of caseNames(MODELS)) {
@@ -92,7 +92,7 @@ for (const name of caseNames(MODELS)) {
       const loss = scope(() => {
         if (!slow) return model.forward({ inputsEmbeds, attentionMask, labels, logits: false }).loss!;
         const logits = model.forward({ inputsEmbeds, attentionMask }).logits!;
-        const target = Tensor.from(shifted(labels, B, T, -100), [B * T], { device: cpu });
+        const target = Tensor.from(shifted(labels, B, T, -100), [B * T], { device: here });
         return sum(softmaxCrossEntropy(logits.reshape([B * T, -1]), target, -100), 1 / countTargets(labels));
       });
       backward(loss);

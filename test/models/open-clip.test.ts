@@ -10,32 +10,32 @@ import { ClipVisionModel } from "../../lib/models/clip-vision.js";
 import { ConfigError } from "../../lib/models/config.js";
 import { parseOpenClipConfig } from "../../lib/models/open-clip-config.js";
 import { OpenClipVisionModel } from "../../lib/models/open-clip-vision.js";
-import { Case, caseNames, cpu, near } from "../case.js";
+import { Case, caseNames, here, near } from "../case.js";
 import { disposeAll, everyState, noise, trainedOnce } from "./encoders.js";
 
 for (const name of caseNames(/^open-clip/)) {
   const c = new Case(name);
 
   test(`${name}: every hidden state, and the embedding`, async () => {
-    using model = OpenClipVisionModel.fromPretrained(c.folder, { device: cpu });
+    using model = OpenClipVisionModel.fromPretrained(c.folder, { device: here });
     await everyState(c, model, "out");
     assert.ok(model.leftover.length && model.leftover.every((left) => !left.startsWith("visual.")), `${model.leftover}`);
   });
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {
-      using model = OpenClipVisionModel.fromPretrained(c.folder, { device: cpu, trainable: true });
+      using model = OpenClipVisionModel.fromPretrained(c.folder, { device: here, trainable: true });
       await trainedOnce(c, model);
     });
 
   test(`${name}: the same weights under Hugging Face's names give the same numbers`, async () => {
-    using model = OpenClipVisionModel.fromPretrained(c.folder, { device: cpu });
+    using model = OpenClipVisionModel.fromPretrained(c.folder, { device: here });
     const folder = await mkdtemp(join(tmpdir(), "anymal-open-clip-"));
     const renamed = await asHuggingFace(model);
     try {
       await saveSafetensors(join(folder, "model.safetensors"), renamed);
       await writeFile(join(folder, "config.json"), JSON.stringify(model.configJson()));
-      using other = ClipVisionModel.fromPretrained(folder, { device: cpu });
+      using other = ClipVisionModel.fromPretrained(folder, { device: here });
       const side = model.config.imageSize + model.config.patchSize; // a stretched table too
       using x = noise([2, 3, side, model.config.imageSize], 3);
       const [a, b] = [model.forward(x), other.forward(x)];
@@ -54,7 +54,7 @@ async function asHuggingFace(model: OpenClipVisionModel): Promise<[string, Tenso
   const { hiddenSize: C } = model.config;
   const made: [string, Tensor][] = [];
   const put = (name: string, data: ArrayLike<number>, shape: readonly number[]) =>
-    made.push([name, Tensor.from(Float32Array.from(data), shape, { device: cpu })]);
+    made.push([name, Tensor.from(Float32Array.from(data), shape, { device: here })]);
   for (const [name, tensor] of model.namedParameters()) {
     const data = await tensor.data();
     const key = name

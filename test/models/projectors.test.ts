@@ -10,7 +10,7 @@ import { LinearProjector } from "../../lib/models/projector.js";
 import { interpolationWeights, Resampler, type ResamplerConfig } from "../../lib/models/resampler.js";
 import type { Module } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { Case, caseNames, cpu, near } from "../case.js";
+import { Case, caseNames, here, near } from "../case.js";
 
 function build(
   c: Case,
@@ -72,7 +72,7 @@ for (const name of caseNames(/^(perceiver-|linear-|gated-xattn)/)) {
   for (const tag of c.info.run_prefixes as string[]) {
     test(`${name}${tag && `, ${tag.slice(0, -1)}`}: output and gradients`, async () => {
       using checkpoint = Checkpoint.open(join(c.folder, "model.safetensors"));
-      const at = Weights.from(checkpoint, { device: cpu, trainable: true });
+      const at = Weights.from(checkpoint, { device: here, trainable: true });
       const { module, forward } = build(c, at);
       at.finish();
       assert.equal([...module.namedParameters()].map(([n]) => n).sort(), [...checkpoint.names()].sort());
@@ -97,7 +97,7 @@ test("time embeddings are stretched as torch's linear interpolation does it", as
   for (const name of caseNames(/^perceiver-flamingo/)) {
     const c = new Case(name);
     using checkpoint = Checkpoint.open(join(c.folder, "model.safetensors"));
-    const table = await checkpoint.load("time_embeddings", cpu).data();
+    const table = await checkpoint.load("time_embeddings", here).data();
     const [rows, , d] = checkpoint.entry("time_embeddings").shape as [number, number, number];
     for (const key of c.names("ref.time_embeddings_")) {
       const [length] = c.shape(key) as [number];
@@ -113,30 +113,30 @@ test("time embeddings are stretched as torch's linear interpolation does it", as
 });
 
 test("a clip longer than the table of time embeddings goes through, and its gradient reaches the table", async () => {
-  const at = Weights.fresh({ device: cpu, seed: 3 });
+  const at = Weights.fresh({ device: here, seed: 3 });
   const resampler = new Resampler(at, { form: "flamingo", dim: 8, depth: 1, heads: 2, dimHead: 4, latents: 3, frames: 2 });
   const y = resampler.forward(
     Tensor.from(
       Float32Array.from({ length: 5 * 2 * 8 }, (_, i) => Math.sin(i)),
       [1, 5, 2, 8],
-      { device: cpu },
+      { device: here },
     ),
   );
-  backward(y, Tensor.full([1, 3, 8], 1, { device: cpu }));
+  backward(y, Tensor.full([1, 3, 8], 1, { device: here }));
   assert.ok((await resampler.frameTable!.grad!.data()).some((g) => g !== 0));
 });
 
 test("gated cross-attention with gates at 0 changes nothing, bit for bit", async () => {
-  const module = new GatedCrossAttention(Weights.fresh({ device: cpu, seed: 5 }), { dim: 12, dimVisual: 6, heads: 2, dimHead: 4 });
+  const module = new GatedCrossAttention(Weights.fresh({ device: here, seed: 5 }), { dim: 12, dimVisual: 6, heads: 2, dimHead: 4 });
   const x = Tensor.from(
     Float32Array.from({ length: 2 * 4 * 12 }, (_, i) => Math.cos(3 * i)),
     [2, 4, 12],
-    { device: cpu },
+    { device: here },
   );
   const media = Tensor.from(
     Float32Array.from({ length: 2 * 1 * 3 * 6 }, (_, i) => Math.sin(i)),
     [2, 1, 3, 6],
-    { device: cpu },
+    { device: here },
   );
   const y = noGrad(() =>
     module.forward(x, media, [

@@ -7,14 +7,14 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { parseLlamaConfig, readConfig } from "../../lib/models/llama-config.js";
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 // With a threshold this low every column of x counts as an outlier and goes in full precision: int8 as mere storage.
 const EVERY_COLUMN = 1e-30;
 
 function load(c: Case, dtype: "f32" | "bf16", int8Threshold?: number): LlamaForCausalLM {
   using checkpoint = Checkpoint.open(c.folder);
-  return new LlamaForCausalLM(Weights.from(checkpoint, { device: cpu, dtype, int8Threshold }), parseLlamaConfig(readConfig(c.folder)));
+  return new LlamaForCausalLM(Weights.from(checkpoint, { device: here, dtype, int8Threshold }), parseLlamaConfig(readConfig(c.folder)));
 }
 
 for (const name of caseNames(/^quant_llama/)) {
@@ -52,7 +52,7 @@ for (const name of caseNames(/^quant_llama/)) {
 
   if (c.has("out.logits_llmint8_f16")) {
     test(`${name}: LLM.int8 with its own threshold`, async () => {
-      using model = LlamaForCausalLM.fromPretrained(c.folder, { device: cpu, dtype: "f32" });
+      using model = LlamaForCausalLM.fromPretrained(c.folder, { device: here, dtype: "f32" });
       const { logits } = noGrad(() => model.forward({ inputIds }));
       await c.close("out.logits_llmint8_f16", logits!, { atol: 0.1 * max_abs_logit });
     });
@@ -60,7 +60,7 @@ for (const name of caseNames(/^quant_llama/)) {
 
   test(`${name}: another format than the stored one is refused`, () => {
     const stored = c.info.case.includes("int8") ? "nf4" : "int8";
-    const asked = () => LlamaForCausalLM.fromPretrained(c.folder, { device: cpu, quantization: { format: stored } });
+    const asked = () => LlamaForCausalLM.fromPretrained(c.folder, { device: here, quantization: { format: stored } });
     assert.throws(asked, (e: { code?: string }) => e.code === "E_STATE");
   });
 }

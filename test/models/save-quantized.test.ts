@@ -11,7 +11,7 @@ import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { pythonFloat } from "../../lib/nn/bitsandbytes.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
-import { caseFolder, caseNames, cpu } from "../case.js";
+import { caseFolder, caseNames, here } from "../case.js";
 
 const test = suite("saving quantised models");
 let folder = "";
@@ -27,7 +27,7 @@ for (const name of caseNames(/^quant_llama/)) {
   const from = caseFolder(name);
 
   test(`${name}: the file that bitsandbytes wrote, byte for byte`, async () => {
-    using model = LlamaForCausalLM.fromPretrained(from, { device: cpu });
+    using model = LlamaForCausalLM.fromPretrained(from, { device: here });
     await saveModel(folder, model, json(from, "config.json"));
     using theirs = Checkpoint.open(from);
     using ours = Checkpoint.open(folder);
@@ -43,7 +43,7 @@ for (const name of caseNames(/^quant_llama/)) {
   });
 
   test(`${name}: quantization_config of a model that was none before is the one that transformers writes`, async () => {
-    using model = LlamaForCausalLM.fromPretrained(from, { device: cpu });
+    using model = LlamaForCausalLM.fromPretrained(from, { device: here });
     const { quantization_config: wanted, ...plain } = json(from, "config.json");
     await saveModel(folder, model, plain);
     const got = json(folder, "config.json").quantization_config;
@@ -63,7 +63,7 @@ for (const quantization of [
 ] as const) {
   test(`${JSON.stringify(quantization)}: saved in shards and loaded again, the logits are the same bits`, async () => {
     const from = caseFolder(base);
-    using model = LlamaForCausalLM.fromPretrained(from, { device: cpu, quantization });
+    using model = LlamaForCausalLM.fromPretrained(from, { device: here, quantization });
     const before = await noGrad(() => model.forward({ inputIds })).logits!.data();
     await saveModel(folder, model, json(from, "config.json"), { maxShardBytes: 20_000 });
     const files = readdirSync(folder).filter((file) => file.endsWith(".safetensors"));
@@ -86,7 +86,7 @@ for (const quantization of [
     // A layer's codes and scales lie together: some readers look no further than the shard.
     for (const key of names.filter((one) => /\.(weight\.absmax|SCB)$/.test(one)))
       assert.is(weight_map[key], weight_map[key.replace(/(\.weight)?\.(absmax|SCB)$/, ".weight")], key);
-    using again = LlamaForCausalLM.fromPretrained(folder, { device: cpu });
+    using again = LlamaForCausalLM.fromPretrained(folder, { device: here });
     const weights = again.modules().flatMap((part) => ("weight" in part && part.weight instanceof QuantizedWeight ? [part.weight] : []));
     assert.is(weights.length, 7 * again.config.layers);
     const { format, doubleQuant = false, block = 64 } = { block: 64, doubleQuant: false, ...quantization };
@@ -97,14 +97,14 @@ for (const quantization of [
     await saveModel(folder, again, json(folder, "config.json"));
     const left = readdirSync(folder).sort();
     assert.equal(left, ["config.json", "model.safetensors"], "shards and index of the older model are gone");
-    using single = LlamaForCausalLM.fromPretrained(folder, { device: cpu });
+    using single = LlamaForCausalLM.fromPretrained(folder, { device: here });
     assert.equal(await noGrad(() => single.forward({ inputIds })).logits!.data(), before);
   });
 }
 
 test("a stale quantization_config does not survive a model in full precision", async () => {
   const from = caseFolder(base);
-  using model = LlamaForCausalLM.fromPretrained(from, { device: cpu });
+  using model = LlamaForCausalLM.fromPretrained(from, { device: here });
   await saveModel(folder, model, {
     ...json(from, "config.json"),
     quantization_config: { quant_method: "bitsandbytes", load_in_4bit: true },
@@ -114,7 +114,7 @@ test("a stale quantization_config does not survive a model in full precision", a
 
 test("a save that fails leaves the older model as it was, and nothing else", async () => {
   const from = caseFolder(base);
-  using model = LlamaForCausalLM.fromPretrained(from, { device: cpu });
+  using model = LlamaForCausalLM.fromPretrained(from, { device: here });
   await saveModel(folder, model, json(from, "config.json"));
   const before = bytes(folder, "model.safetensors");
   const broken = {
@@ -150,7 +150,7 @@ test("a quant_state that lies is refused by name", async () => {
     writeFileSync(join(folder, "model.safetensors"), Buffer.from(text, "latin1"));
     writeFileSync(join(folder, "config.json"), bytes(from, "config.json"));
     assert.throws(
-      () => LlamaForCausalLM.fromPretrained(folder, { device: cpu }),
+      () => LlamaForCausalLM.fromPretrained(folder, { device: here }),
       (e: { code?: string }) => e.code === "E_STATE",
       lie,
     );

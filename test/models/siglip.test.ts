@@ -8,7 +8,7 @@ import { ConfigError } from "../../lib/models/config.js";
 import { parseSiglipVisionConfig, type SiglipVisionConfig } from "../../lib/models/siglip-config.js";
 import { SiglipVisionModel } from "../../lib/models/siglip-vision.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { Case, caseNames, cpu } from "../case.js";
+import { Case, caseNames, here } from "../case.js";
 import { disposeAll, everyState, nearInBf16, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
 
 const tiny: SiglipVisionConfig = {
@@ -24,7 +24,7 @@ const tiny: SiglipVisionConfig = {
   head: true,
 };
 const fresh = (changes: Partial<SiglipVisionConfig> = {}, trainable = false) =>
-  new SiglipVisionModel(Weights.fresh({ device: cpu, seed: 5, trainable }), { ...tiny, ...changes });
+  new SiglipVisionModel(Weights.fresh({ device: here, seed: 5, trainable }), { ...tiny, ...changes });
 
 for (const name of caseNames(/^siglip/)) {
   const c = new Case(name);
@@ -32,7 +32,7 @@ for (const name of caseNames(/^siglip/)) {
 
   for (const folder of folders)
     test(`${folder === c.folder ? name : `${name}, the tower alone`}: every hidden state, and the head`, async () => {
-      using model = SiglipVisionModel.fromPretrained(folder, { device: cpu });
+      using model = SiglipVisionModel.fromPretrained(folder, { device: here });
       await everyState(c, model, "out");
       assert.is(model.leftover.length > 0, c.json().model_type === "siglip" && folder === c.folder);
       assert.ok(
@@ -43,7 +43,7 @@ for (const name of caseNames(/^siglip/)) {
 
   if (c.has("in.other.pixel_values"))
     test(`${name}: a picture of another size`, async () => {
-      using model = SiglipVisionModel.fromPretrained(c.folder, { device: cpu });
+      using model = SiglipVisionModel.fromPretrained(c.folder, { device: here });
       using x = c.tensor("in.other.pixel_values");
       const out = model.forward(x);
       await c.close("out.other.last_hidden_state", out.hidden);
@@ -52,13 +52,13 @@ for (const name of caseNames(/^siglip/)) {
     });
 
   test(`${name}: bf16 stays near f32`, async () => {
-    using model = SiglipVisionModel.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+    using model = SiglipVisionModel.fromPretrained(c.folder, { device: here, dtype: "bf16" });
     await nearInBf16(c, model);
   });
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {
-      using model = SiglipVisionModel.fromPretrained(c.folder, { device: cpu, trainable: true });
+      using model = SiglipVisionModel.fromPretrained(c.folder, { device: here, trainable: true });
       const bare = !c.names("grad.vision_model.").length; // as a tower saved by itself has its names
       await trainedOnce(c, model, (key) => (bare ? key.replace("vision_model.", "") : key));
     });
@@ -68,7 +68,7 @@ for (const head of [true, false])
   test(`saved and read with the same bits, ${head ? "with" : "without"} a head`, async () => {
     using model = fresh({ head });
     await reloaded(model, async (folder) => {
-      using again = SiglipVisionModel.fromPretrained(folder, { device: cpu });
+      using again = SiglipVisionModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
       using x = noise([2, 3, 8, 12], 1);
       const [a, b] = [model.forward(x), again.forward(x)];

@@ -13,7 +13,7 @@ import { Weights } from "../../lib/nn/weights.js";
 import type { TextPart } from "../../lib/text/splice.js";
 import { AdamW } from "../../lib/train/optimizer.js";
 import { cosine } from "../../lib/train/schedule.js";
-import { Case, caseFolder, caseNames, cpu, largest } from "../case.js";
+import { Case, caseFolder, caseNames, here, largest } from "../case.js";
 
 type Named = Map<string, Tensor>;
 
@@ -47,7 +47,7 @@ interface Setup {
 
 function setup(name: string): Setup {
   const c = new Case(name);
-  const llm = LlamaForCausalLM.fromPretrained(caseFolder(c.info.base), { device: cpu });
+  const llm = LlamaForCausalLM.fromPretrained(caseFolder(c.info.base), { device: here });
   const {
     dim,
     depth,
@@ -69,7 +69,7 @@ function setup(name: string): Setup {
     media: max_num_media,
     ffMult: ff_mult,
   } as const;
-  const projector = new ResamplerProjector(Weights.fresh({ device: cpu }), config, llm.config.hiddenSize);
+  const projector = new ResamplerProjector(Weights.fresh({ device: here }), config, llm.config.hiddenSize);
   const model = new AnyMALNetwork(llm, { image: projector });
   restore(projector, c, "stage1.init.projection.");
   return { c, model, projector, adapter: undefined, named: new Map(projector.namedParameters("projection")) };
@@ -168,9 +168,9 @@ test("a hundred training steps leave no bytes behind, and the same seed gives th
       backward(loss);
       using _ = optimizer.step(1e-3);
       optimizer.zeroGrad();
-      await cpu.synchronize();
-      if (step === 1) baseline = cpu.memory().bytesInUse;
-      if (step > 1) assert.is(cpu.memory().bytesInUse, baseline, `bytes in use after step ${step}`);
+      await here.synchronize();
+      if (step === 1) baseline = here.memory().bytesInUse;
+      if (step > 1) assert.is(here.memory().bytesInUse, baseline, `bytes in use after step ${step}`);
     }
     const weights = await Promise.all([...named.values()].map((p) => p.data()));
     model.dispose();

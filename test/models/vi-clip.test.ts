@@ -8,7 +8,7 @@ import { ConfigError } from "../../lib/models/config.js";
 import { parseViClipConfig, type ViClipConfig, ViClipModel } from "../../lib/models/vi-clip.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { sum } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, near } from "../case.js";
+import { Case, caseNames, here, near } from "../case.js";
 import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne, settles } from "./encoders.js";
 
 const tiny: ViClipConfig = {
@@ -23,13 +23,13 @@ const tiny: ViClipConfig = {
   outputDim: 6,
   frames: 3,
 };
-const fresh = (trainable = false) => new ViClipModel(Weights.fresh({ device: cpu, seed: 6, trainable }), tiny);
+const fresh = (trainable = false) => new ViClipModel(Weights.fresh({ device: here, seed: 6, trainable }), tiny);
 
 for (const name of caseNames(/^viclip/)) {
   const c = new Case(name);
 
   test(`${name}: embeddings, last state and video embedding`, async () => {
-    using model = ViClipModel.fromPretrained(c.folder, { device: cpu });
+    using model = ViClipModel.fromPretrained(c.folder, { device: here });
     using checkpoint = Checkpoint.open(c.folder);
     assert.equal([...model.namedParameters()].map(([n]) => n).sort(), [...checkpoint.names()].sort());
     using x = c.tensor("out.pixel_values");
@@ -46,7 +46,7 @@ for (const name of caseNames(/^viclip/)) {
 test("saved and read with the same bits", async () => {
   using model = fresh();
   await reloaded(model, async (folder) => {
-    using again = ViClipModel.fromPretrained(folder, { device: cpu });
+    using again = ViClipModel.fromPretrained(folder, { device: here });
     assert.equal(again.config, model.config);
     using x = noise([2, 3, 3, 8, 8], 1);
     const [a, b] = [model.forward(x), again.forward(x)];

@@ -5,7 +5,7 @@ import { ConfigError } from "../../lib/models/config.js";
 import { VideoMaeModel } from "../../lib/models/video-mae.js";
 import { parseVideoMaeConfig, type VideoMaeConfig } from "../../lib/models/video-mae-config.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { Case, caseNames, cpu } from "../case.js";
+import { Case, caseNames, here } from "../case.js";
 import { code, disposeAll, everyState, nearInBf16, noise, parameterGradients, reloaded, sameOneByOne, trainedOnce } from "./encoders.js";
 
 const tiny: VideoMaeConfig = {
@@ -24,19 +24,19 @@ const tiny: VideoMaeConfig = {
   meanPooling: false,
 };
 const fresh = (changes: Partial<VideoMaeConfig> = {}, trainable = false) =>
-  new VideoMaeModel(Weights.fresh({ device: cpu, seed: 5, trainable }), { ...tiny, ...changes });
+  new VideoMaeModel(Weights.fresh({ device: here, seed: 5, trainable }), { ...tiny, ...changes });
 
 for (const name of caseNames(/^videomae/)) {
   const c = new Case(name);
 
   test(`${name}: every hidden state`, async () => {
-    using model = VideoMaeModel.fromPretrained(c.folder, { device: cpu });
+    using model = VideoMaeModel.fromPretrained(c.folder, { device: here });
     await everyState(c, model, "out");
   });
 
   if (c.has("in.bool_masked_pos"))
     test(`${name}: with tokens taken away`, async () => {
-      using model = VideoMaeModel.fromPretrained(c.folder, { device: cpu });
+      using model = VideoMaeModel.fromPretrained(c.folder, { device: here });
       using x = c.tensor("out.pixel_values");
       const out = model.forward(x, { masked: c.rows("in.bool_masked_pos") });
       await c.close("out.masked.last_hidden_state", out.hidden);
@@ -44,13 +44,13 @@ for (const name of caseNames(/^videomae/)) {
     });
 
   test(`${name}: bf16 stays near f32`, async () => {
-    using model = VideoMaeModel.fromPretrained(c.folder, { device: cpu, dtype: "bf16" });
+    using model = VideoMaeModel.fromPretrained(c.folder, { device: here, dtype: "bf16" });
     await nearInBf16(c, model);
   });
 
   if (c.names("grad.").length)
     test(`${name}: gradients of the stated scalar`, async () => {
-      using model = VideoMaeModel.fromPretrained(c.folder, { device: cpu, trainable: true });
+      using model = VideoMaeModel.fromPretrained(c.folder, { device: here, trainable: true });
       await trainedOnce(c, model);
     });
 }
@@ -59,7 +59,7 @@ for (const changes of [{}, { meanPooling: true, qvBias: false }])
   test(`saved and read with the same bits: ${JSON.stringify(changes)}`, async () => {
     using model = fresh(changes);
     await reloaded(model, async (folder) => {
-      using again = VideoMaeModel.fromPretrained(folder, { device: cpu });
+      using again = VideoMaeModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
       using x = noise([2, 4, 3, 8, 8], 1);
       const [a, b] = [model.forward(x), again.forward(x)];

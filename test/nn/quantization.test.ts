@@ -15,7 +15,7 @@ import {
   quantizeDynamic,
   quantizeRowsInt8,
 } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 type Kind = "nf4" | "fp4";
 
@@ -168,7 +168,7 @@ test("quantised without rounding where the weights are codes already", async () 
   const W = Tensor.from(
     Float32Array.from({ length: 2 * 64 }, (_, i) => (i % 5) - 2),
     [2, 64],
-    { device: cpu },
+    { device: here },
   );
   const weight = QuantizedWeight.quantize(W, { format: "int8" });
   near(await weight.dequantize().data(), await W.data(), 1e-2, "int8 of small integers");

@@ -8,7 +8,7 @@ import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import { Weights } from "../../lib/nn/weights.js";
 import type { QuantFormat } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 interface Subcase {
   id: string;
@@ -38,7 +38,7 @@ for (const name of caseNames(/^quant_linear4bit/)) {
   for (const s of c.info.subcases as Subcase[]) {
     for (const dtype of ["f32", "bf16"] as const) {
       test(`${name}: ${s.id}, ${dtype}`, async () => {
-        const at = Weights.fresh({ device: cpu, dtype, trainable: true });
+        const at = Weights.fresh({ device: here, dtype, trainable: true });
         const base = new QuantizedLinear(stored(c, s), s.bias ? c.tensor(`in.${s.id}.bias`, { dtype }) : undefined);
         const x = c.tensor(`in.${s.id}.X`, { dtype, requiresGrad: true });
         const layer = s.r ? new LoraLinear(at, base, { r: s.r, scaling: s.scale }) : undefined;
@@ -73,19 +73,19 @@ for (const name of caseNames(/^quant_linear4bit/)) {
 }
 
 test("dropout on the branch: off in evaluation, another mask with every call in training", async () => {
-  const at = Weights.fresh({ device: cpu, trainable: true, seed: 4 });
+  const at = Weights.fresh({ device: here, trainable: true, seed: 4 });
   using dense = Tensor.from(
     Float32Array.from({ length: 64 * 32 }, (_, i) => Math.sin(i)),
     [32, 64],
-    { device: cpu },
+    { device: here },
   );
   const layer = new LoraLinear(at, new QuantizedLinear(QuantizedWeight.quantize(dense, { format: "nf4" })), {
     r: 4,
     scaling: 2,
     dropout: 0.5,
   });
-  layer.loadState(new Map([["lora_B.weight", Tensor.full([32, 4], 0.5, { device: cpu })]]), { strict: false });
-  const x = Tensor.full([3, 64], 1, { device: cpu });
+  layer.loadState(new Map([["lora_B.weight", Tensor.full([32, 4], 0.5, { device: here })]]), { strict: false });
+  const x = Tensor.full([3, 64], 1, { device: here });
   assert.equal(await layer.forward(x).data(), await layer.forward(x).data());
   layer.train();
   assert.not.equal(await layer.forward(x).data(), await layer.forward(x).data());

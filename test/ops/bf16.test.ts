@@ -4,7 +4,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { backward, type DType, scope, Tensor } from "../../lib/index.js";
 import { cast } from "../../lib/ops/index.js";
-import { Case, caseNames, cpu, largest } from "../case.js";
+import { Case, caseNames, here, largest } from "../case.js";
 import { CALLS, type Subcase } from "./table.js";
 
 const ROUNDING = 2 ** -8;
@@ -20,20 +20,20 @@ async function run(c: Case, s: Subcase, dtype: DType): Promise<Map<string, Float
     const values = c.values(`in.${s.id}.${name}`);
     const shape = c.shape(`in.${s.id}.${name}`);
     if (values instanceof Int32Array) {
-      inputs[name] = Tensor.from(values, shape, { device: cpu, dtype: "i32" });
+      inputs[name] = Tensor.from(values, shape, { device: here, dtype: "i32" });
       continue;
     }
     // Both runs start from the same numbers: those that bf16 can hold.
-    const rounded = await Tensor.from(values, shape, { device: cpu, dtype: KEEP_F32.has(name) ? "f32" : "bf16" }).data();
+    const rounded = await Tensor.from(values, shape, { device: here, dtype: KEEP_F32.has(name) ? "f32" : "bf16" }).data();
     inputs[name] = Tensor.from(rounded, shape, {
-      device: cpu,
+      device: here,
       dtype: KEEP_F32.has(name) ? "f32" : dtype,
       requiresGrad: s.trainable.includes(name),
     });
   }
   const y = scope(() => CALLS[s.op]!(inputs, s.attrs));
-  const dy = await Tensor.from(c.values(`dy.${s.id}`), y.shape, { device: cpu, dtype: "bf16" }).data();
-  backward(y, Tensor.from(dy, y.shape, { device: cpu, dtype: y.dtype }));
+  const dy = await Tensor.from(c.values(`dy.${s.id}`), y.shape, { device: here, dtype: "bf16" }).data();
+  backward(y, Tensor.from(dy, y.shape, { device: here, dtype: y.dtype }));
   const results = new Map([["output", (await y.data()) as Float32Array]]);
   for (const name of s.trainable) results.set(`gradient of ${name}`, (await inputs[name]!.grad!.data()) as Float32Array);
   return results;
@@ -61,10 +61,10 @@ for (const name of caseNames(/^ops$/)) {
 }
 
 test("cast rounds to nearest even, and its gradient comes back in the dtype of the input", async () => {
-  const x = Tensor.from(Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8, -0.1, Infinity), [4], { device: cpu, requiresGrad: true });
+  const x = Tensor.from(Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8, -0.1, Infinity), [4], { device: here, requiresGrad: true });
   const y = cast(x, "bf16");
   assert.equal([...((await y.data()) as Float32Array)], [1, 1 + 2 ** -6, Math.fround(-0.10009765625), Infinity]);
-  backward(y, Tensor.full([4], 0.5, { device: cpu, dtype: "bf16" }));
+  backward(y, Tensor.full([4], 0.5, { device: here, dtype: "bf16" }));
   assert.is(x.grad!.dtype, "f32");
   assert.equal([...((await x.grad!.data()) as Float32Array)], [0.5, 0.5, 0.5, 0.5]);
 });

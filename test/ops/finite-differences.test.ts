@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { checkpoint, seed as seedRandom, Tensor } from "../../lib/index.js";
 import * as ops from "../../lib/ops/index.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 import { checkGradients, type Input, random } from "../harness.js";
 import { CALLS } from "./table.js";
 
@@ -94,26 +94,26 @@ for (const [i, c] of CASES.entries()) {
     const indices = Object.fromEntries(
       Object.entries(c.index ?? {}).map(([name, { shape, below = 1, values }]) => {
         const numbers = values ?? Array.from({ length: sizeOf(shape) }, () => Math.floor(((draw() + 1) / 2) * below));
-        return [name, Tensor.from(Int32Array.from(numbers), shape, { device: cpu, dtype: "i32" })];
+        return [name, Tensor.from(Int32Array.from(numbers), shape, { device: here, dtype: "i32" })];
       }),
     );
-    await checkGradients(c.op, cpu, inputs, (t) => CALLS[c.op]!({ ...t, ...indices }, c.attrs ?? {}), SEED + i);
+    await checkGradients(c.op, here, inputs, (t) => CALLS[c.op]!({ ...t, ...indices }, c.attrs ?? {}), SEED + i);
   });
 }
 
 test("rope", async () => {
   const table = Tensor.from(Float32Array.from([0, 1, 2, 3, 4].flatMap((angle) => [Math.cos(angle), Math.sin(angle)])), [5, 1, 2], {
-    device: cpu,
+    device: here,
   });
-  const positions = Tensor.from(Int32Array.of(0, 4, 2), [1, 3], { device: cpu, dtype: "i32" });
-  await checkGradients("rope", cpu, { x: drawn([1, 3, 2, 2]) }, ({ x }) => ops.rope(x!, table, positions), SEED);
+  const positions = Tensor.from(Int32Array.of(0, 4, 2), [1, 3], { device: here, dtype: "i32" });
+  await checkGradients("rope", here, { x: drawn([1, 3, 2, 2]) }, ({ x }) => ops.rope(x!, table, positions), SEED);
 });
 
 test("batchNormInference", async () => {
-  const mean = Tensor.from(Float32Array.of(0.1, -0.4, 0.2), [3], { device: cpu });
-  const variance = Tensor.from(Float32Array.of(0.5, 1.5, 1), [3], { device: cpu });
+  const mean = Tensor.from(Float32Array.of(0.1, -0.4, 0.2), [3], { device: here });
+  const variance = Tensor.from(Float32Array.of(0.5, 1.5, 1), [3], { device: here });
   const inputs = { x: drawn([2, 3, 4]), w: drawn([3]), b: drawn([3]) };
-  await checkGradients("batchNormInference", cpu, inputs, ({ x, w, b }) => ops.batchNormInference(x!, mean, variance, w!, b!, 1e-5), SEED);
+  await checkGradients("batchNormInference", here, inputs, ({ x, w, b }) => ops.batchNormInference(x!, mean, variance, w!, b!, 1e-5), SEED);
 });
 
 test("a value used twice, a view, and a checkpointed block", async () => {
@@ -122,7 +122,7 @@ test("a value used twice, a view, and a checkpointed block", async () => {
     const y = checkpoint((t) => ops.activation(ops.linear(t, w!), "gelu"), ops.add(h, ops.mul(h, h)));
     return ops.mul(y.reshape([6]).slice(1, 4), h.reshape([6]).slice(0, 4));
   };
-  await checkGradients("composition", cpu, { x: drawn([2, 3]), w: drawn([3, 3]) }, run, SEED);
+  await checkGradients("composition", here, { x: drawn([2, 3]), w: drawn([3, 3]) }, run, SEED);
 });
 
 test("dropout: the mask of the forward pass is the mask of the backward pass", async () => {
@@ -130,7 +130,7 @@ test("dropout: the mask of the forward pass is the mask of the backward pass", a
     seedRandom(SEED);
     return ops.dropout(x!, 0.4);
   };
-  await checkGradients("dropout", cpu, { x: drawn([5, 7]) }, run, SEED);
+  await checkGradients("dropout", here, { x: drawn([5, 7]) }, run, SEED);
 });
 
 test("every op of the table has a case here", () => {

@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { device, seed, Tensor } from "../../lib/index.js";
 import { argmax, dropout, increment, randomNormal, randomUniform, sampleCategorical } from "../../lib/ops/index.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 import { levels } from "../harness.js";
 
 const N = 100_000;
@@ -14,7 +14,7 @@ const moments = (x: Float32Array) => {
 };
 
 test("uniform draws: range, mean and variance within five standard errors", async () => {
-  const x = Tensor.empty([N], { device: cpu });
+  const x = Tensor.empty([N], { device: here });
   randomUniform(x, -1, 3, 7, 11);
   const values = await floats(x);
   const { mean, variance } = moments(values);
@@ -24,7 +24,7 @@ test("uniform draws: range, mean and variance within five standard errors", asyn
 });
 
 test("normal draws: mean, variance, and the share beyond two standard deviations", async () => {
-  const x = Tensor.empty([N], { device: cpu });
+  const x = Tensor.empty([N], { device: here });
   randomNormal(x, 0.5, 2, 7, 11);
   const values = await floats(x);
   const { mean, variance } = moments(values);
@@ -48,7 +48,7 @@ test("the same seed and offset give the same bits on one thread and on several; 
 test("dropout keeps its share, scales what it keeps, and follows seed()", async () => {
   const run = async () => {
     seed(21);
-    return floats(dropout(Tensor.full([N], 1, { device: cpu }), 0.3));
+    return floats(dropout(Tensor.full([N], 1, { device: here }), 0.3));
   };
   const values = await run();
   const kept = values.filter((v) => v !== 0);
@@ -78,9 +78,9 @@ test("sampling follows the softmax, never takes a removed token, and another cou
   const x = Tensor.from(
     Float32Array.from({ length: rows * 5 }, (_, i) => logits[i % 5]!),
     [rows, 5],
-    { device: cpu },
+    { device: here },
   );
-  const counter = Tensor.from(Int32Array.of(0), [1], { device: cpu, dtype: "i32" });
+  const counter = Tensor.from(Int32Array.of(0), [1], { device: here, dtype: "i32" });
   const first = await sampleCategorical(x, counter, 9).data();
   for (const [token, weight] of weights.entries()) {
     const share = first.filter((t) => t === token).length / rows;

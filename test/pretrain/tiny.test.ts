@@ -11,7 +11,7 @@ import { missedIn, type Scores } from "../../tools/pretrain/card.js";
 import { zeroShot } from "../../tools/pretrain/encoders.js";
 import { readingAccuracy, WordEncoder } from "../../tools/pretrain/language.js";
 import { ENCODERS } from "../../tools/pretrain/recipes.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 
 const tiny = fileURLToPath(new URL("../../models/tiny", import.meta.url));
 const words = new WordEncoder(Tokenizer.fromPretrained(join(tiny, "llama")));
@@ -29,7 +29,7 @@ test("all of it is under 12 MB", () => {
 });
 
 test("the language model reads: exact answers from text alone, in NF4, for every kind of question", async () => {
-  const llm = LlamaForCausalLM.fromPretrained(join(tiny, "llama"), { device: cpu, dtype: "f32", quantization: { format: "nf4" } });
+  const llm = LlamaForCausalLM.fromPretrained(join(tiny, "llama"), { device: here, dtype: "f32", quantization: { format: "nf4" } });
   for (const [kind, share] of await readingAccuracy(llm, words, new Draw(1234, "test"), 60))
     assert.ok(share >= first("llama")[kind]! - slack(first("llama")[kind]!, 60), `${kind}: ${share}`);
   llm.dispose();
@@ -37,7 +37,7 @@ test("the language model reads: exact answers from text alone, in NF4, for every
 
 for (const recipe of ENCODERS) {
   test(`${recipe.name} knows of combinations that it has never seen what its card says`, async () => {
-    const towers = recipe.load(join(tiny, recipe.name), cpu);
+    const towers = recipe.load(join(tiny, recipe.name), here);
     for (const [attribute, share] of await zeroShot(recipe.modality, 120, "only", towers, recipe.processor, words, 77))
       assert.ok(share >= first(recipe.name)[attribute]! - slack(first(recipe.name)[attribute]!, 120), `${attribute}: ${share}`);
     towers.dispose();
@@ -45,7 +45,7 @@ for (const recipe of ENCODERS) {
 
   test(`${recipe.name} is a folder like any other`, async () => {
     const folder = join(tiny, recipe.name);
-    (await AutoEncoder.fromPretrained(folder, { device: cpu })).dispose();
+    (await AutoEncoder.fromPretrained(folder, { device: here })).dispose();
     assert.ok(await AutoProcessor.fromPretrained(folder));
   });
 }

@@ -7,7 +7,7 @@ import { Tensor } from "../../lib/core/tensor.js";
 import { countTargets, languageLoss } from "../../lib/models/language-loss.js";
 import { activation, linear } from "../../lib/ops/index.js";
 import { accumulate } from "../../lib/train/accumulation.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 interface Subcase {
   id: string;
@@ -33,7 +33,7 @@ for (const name of caseNames(/^optim_accumulation/)) {
         const x = Tensor.from(
           Float32Array.from(batch.rows.flatMap((b) => Array.from(h.subarray(b * L * D, (b + 1) * L * D)))),
           [batch.rows.length, L, D],
-          { device: cpu },
+          { device: here },
         );
         const loss = scope(() =>
           languageLoss(

@@ -10,11 +10,11 @@ import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import { type ContrastiveBatch, contrastive } from "../../lib/train/contrastive.js";
 import { language, type TextRow } from "../../lib/train/language.js";
 import { optimize } from "../../lib/train/optimize.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 
 const llama = (seed = 1) =>
   new LlamaForCausalLM(
-    Weights.fresh({ device: cpu, trainable: true, seed }),
+    Weights.fresh({ device: here, trainable: true, seed }),
     parseLlamaConfig({
       vocab_size: 40,
       hidden_size: 32,
@@ -35,11 +35,11 @@ async function losses(model: LlamaForCausalLM, steps: number, rows = ROWS): Prom
 test("a language model learns two texts by heart, and memory returns to where it was", async () => {
   const model = llama();
   await losses(model, 2);
-  await cpu.synchronize();
-  const before = cpu.memory();
+  await here.synchronize();
+  const before = here.memory();
   const all = await losses(model, 60);
-  await cpu.synchronize();
-  const after = cpu.memory();
+  await here.synchronize();
+  const after = here.memory();
   assert.is(all.length, 60);
   // Of twelve targets the two behind <s> cost ln 2 each: nobody can know which text comes.
   assert.ok(all.at(-1)! < 0.2, `the last loss is ${all.at(-1)}`);
@@ -81,8 +81,8 @@ test("a row longer than the context is refused with its length", async () => {
 test("an abort ends the loop with its reason and leaves nothing behind", async () => {
   const model = llama();
   await losses(model, 1);
-  await cpu.synchronize();
-  const { tensors } = cpu.memory();
+  await here.synchronize();
+  const { tensors } = here.memory();
   const controller = new AbortController();
   const seen: number[] = [];
   const run = async () => {
@@ -94,13 +94,13 @@ test("an abort ends the loop with its reason and leaves nothing behind", async (
     (error) => assert.is(error.message, "enough"),
   );
   assert.equal(seen, [1, 2, 3]);
-  await cpu.synchronize();
-  assert.is(cpu.memory().tensors, tensors);
+  await here.synchronize();
+  assert.is(here.memory().tensors, tensors);
   model.dispose();
 });
 
 test("a loss beyond all numbers stops the run and names the step", async () => {
-  const w = Tensor.from([1], [1], { device: cpu, requiresGrad: true });
+  const w = Tensor.from([1], [1], { device: here, requiresGrad: true });
   const { scale } = await import("../../lib/ops/index.js");
   const run = async () => {
     for await (const _ of optimize([["w", w]], (step) => ({ loss: scale(scale(w, 3e38), step === 2 ? 3e38 : 1e-38), items: 1 }), {
@@ -134,7 +134,7 @@ function batch(draw: Draw): ContrastiveBatch {
 
 test("contrastive training tells colours by their names, and trains only what is open", async () => {
   const vision = new ClipVisionModel(
-    Weights.fresh({ device: cpu, trainable: true, seed: 1 }),
+    Weights.fresh({ device: here, trainable: true, seed: 1 }),
     parseClipVisionConfig({
       model_type: "clip_vision_model",
       hidden_size: 16,
@@ -147,7 +147,7 @@ test("contrastive training tells colours by their names, and trains only what is
     }),
   );
   const text = new ClipTextModel(
-    Weights.fresh({ device: cpu, trainable: true, seed: 2 }),
+    Weights.fresh({ device: here, trainable: true, seed: 2 }),
     parseClipTextConfig({
       model_type: "clip_text_model",
       hidden_size: 16,
@@ -162,7 +162,7 @@ test("contrastive training tells colours by their names, and trains only what is
   );
   text.requiresGrad(false);
   const frozen = await Promise.all(text.parameters().map((p) => p.data()));
-  const logitScale = Tensor.from([2.6592], [1], { device: cpu, requiresGrad: true });
+  const logitScale = Tensor.from([2.6592], [1], { device: here, requiresGrad: true });
   const all: number[] = [];
   const draw = new Draw(1, "squares");
   for await (const { loss } of contrastive({
@@ -182,7 +182,7 @@ test("contrastive training tells colours by their names, and trains only what is
 });
 
 test("a batch without a caption for each medium is refused", async () => {
-  const logitScale = Tensor.from([1], [1], { device: cpu, requiresGrad: true });
+  const logitScale = Tensor.from([1], [1], { device: here, requiresGrad: true });
   const none = { media: { data: new Float32Array(4), shape: [2, 2] }, captions: [[1]] };
   const run = async () => {
     const towers = { encoder: llama() as never, text: llama() as never };

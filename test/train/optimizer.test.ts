@@ -3,7 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Tensor } from "../../lib/core/tensor.js";
 import { AdamW, decayMatricesOnly } from "../../lib/train/optimizer.js";
-import { Case, caseNames, cpu, largest, near } from "../case.js";
+import { Case, caseNames, here, largest, near } from "../case.js";
 
 interface Subcase {
   id: string;
@@ -34,7 +34,7 @@ for (const name of caseNames(/^optim_adamw$/)) {
       using optimizer = new AdamW(groups, { betas: s.betas, eps: s.eps, maxGradNorm: s.max_norm ?? undefined });
       for (let step = 0; step < s.steps; ++step) {
         for (const [key, p] of named)
-          p.grad = Tensor.from(slice(c.values(`in.${s.id}.g${key.slice(1)}`), step, p.size), p.shape, { device: cpu });
+          p.grad = Tensor.from(slice(c.values(`in.${s.id}.g${key.slice(1)}`), step, p.size), p.shape, { device: here });
         const norm = await optimizer.step(s.lr_per_step[step]!).item();
         optimizer.zeroGrad();
         const wantNorm = s.norm_before_clipping[step];
@@ -78,12 +78,12 @@ for (const name of caseNames(/^optim_adamw8bit$/)) {
         Tensor.from(
           Uint8Array.from({ length: s.n }, (_, i) => values[step * s.n + i]!),
           [s.n],
-          { device: cpu, dtype: "u8" },
+          { device: here, dtype: "u8" },
         );
-      const maxima = (values: ArrayLike<number>, step: number) => Tensor.from(slice(values, step, blocks), [blocks], { device: cpu });
+      const maxima = (values: ArrayLike<number>, step: number) => Tensor.from(slice(values, step, blocks), [blocks], { device: here });
       for (let step = 0; step < s.steps; ++step) {
         const before = step ? slice(P, step - 1, s.n) : (c.values(`in.${s.id}.p`) as Float32Array);
-        const p = Tensor.from(before, [s.n], { device: cpu, requiresGrad: true });
+        const p = Tensor.from(before, [s.n], { device: here, requiresGrad: true });
         using optimizer = new AdamW([{ parameters: [["p", p]] }], {
           betas: s.betas,
           eps: s.eps,
@@ -102,7 +102,7 @@ for (const name of caseNames(/^optim_adamw8bit$/)) {
         p.grad = Tensor.from(
           slice(g, step, s.n).map((x) => Math.fround(x * s.gnorm_scale)),
           [s.n],
-          { device: cpu },
+          { device: here },
         );
         optimizer.step(s.lr);
         const after = await p.data();
@@ -144,9 +144,9 @@ test("a run resumed from saved moments equals an unbroken one, bit for bit", asy
       Tensor.from(
         Float32Array.from({ length: 5000 }, (_, i) => Math.sin(i * (step + 1))),
         shape,
-        { device: cpu },
+        { device: here },
       );
-    const start = () => Tensor.full(shape, 0.5, { device: cpu, requiresGrad: true });
+    const start = () => Tensor.full(shape, 0.5, { device: here, requiresGrad: true });
     const run = async (breakAt: number) => {
       let p = start();
       let optimizer = new AdamW([{ parameters: [["p", p]] }], { moments });
@@ -155,7 +155,7 @@ test("a run resumed from saved moments equals an unbroken one, bit for bit", asy
           const state = new Map([...optimizer.state()].map(([name, t]) => [name, t.alias()]));
           const values = await p.data();
           optimizer.dispose();
-          p = Tensor.from(values, shape, { device: cpu, requiresGrad: true });
+          p = Tensor.from(values, shape, { device: here, requiresGrad: true });
           optimizer = new AdamW([{ parameters: [["p", p]] }], { moments });
           optimizer.loadState(state, step);
         }
@@ -170,17 +170,17 @@ test("a run resumed from saved moments equals an unbroken one, bit for bit", asy
 });
 
 test("small tensors keep f32 moments under 8-bit; frozen or bf16 parameters are refused", () => {
-  const small = Tensor.zeros([10], { device: cpu, requiresGrad: true });
+  const small = Tensor.zeros([10], { device: here, requiresGrad: true });
   assert.equal(
     [...new AdamW([{ parameters: [["p", small]] }], { moments: "8bit" }).state().values()].map((t) => t.dtype),
     ["f32", "f32"],
   );
-  assert.throws(() => new AdamW([{ parameters: [["p", Tensor.zeros([2], { device: cpu })]] }]), /frozen/);
+  assert.throws(() => new AdamW([{ parameters: [["p", Tensor.zeros([2], { device: here })]] }]), /frozen/);
   assert.throws(() => new AdamW([{ parameters: [["p", small]] }, { parameters: [["p", small]] }]), /twice/);
 });
 
 test("decay groups: matrices decay, vectors do not", () => {
-  const [w, b] = [Tensor.zeros([2, 2], { device: cpu }), Tensor.zeros([2], { device: cpu })];
+  const [w, b] = [Tensor.zeros([2, 2], { device: here }), Tensor.zeros([2], { device: here })];
   const groups = decayMatricesOnly(
     [
       ["w", w],

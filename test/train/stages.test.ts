@@ -14,7 +14,7 @@ import { instruct } from "../../lib/train/instruct.js";
 import { readRecipe, recipe } from "../../lib/train/recipe.js";
 import type { TrainStep } from "../../lib/train/trainer.js";
 import { blink, captions, colors, shake, square, type Toy, toy } from "../anymal/toy.js";
-import { cpu } from "../case.js";
+import { here } from "../case.js";
 
 const test = suite("stages");
 let world: Toy;
@@ -172,7 +172,7 @@ test("stage 2 resumes too: dropout, LoRA and 8-bit moments", async () => {
   const rest = await all(instruct(model, { ...options, output, resume: true }));
   assert.is(rest[0]!.step, step + 1);
   assert.equal(await weights(model, true), await weights(whole, true));
-  using back = await AnyMAL.fromPretrained(output, { device: cpu });
+  using back = await AnyMAL.fromPretrained(output, { device: here });
   const asked = [["see ", square("blue")]];
   assert.equal(await back.generateAll(asked, { maxNewTokens: 5 }), await model.generateAll(asked, { maxNewTokens: 5 }));
 });
@@ -251,8 +251,8 @@ test("memory is back to the baseline after a step, a run, and a run that was lef
   const rows = captions();
   const run = async (leave: boolean) => {
     for await (const { step } of instruct(model, { data: rows, lora: { r: 2 }, steps: 6, batch: 4 })) if (leave && step === 3) break;
-    await cpu.synchronize();
-    return cpu.memory();
+    await here.synchronize();
+    return here.memory();
   };
   const first = await run(false);
   for (const leave of [false, true, false]) {
@@ -362,7 +362,7 @@ test("in bf16, in int8, and with features as they are: stage 1 learns all the sa
     const steps = await all(align(model, { ...ALIGN, data: captions(), steps: 25 }));
     assert.ok(steps.at(-1)!.loss < 0.7 * steps[1]!.loss, `case ${i}: loss went from ${steps[1]!.loss} to ${steps.at(-1)!.loss}`);
     await model.save(world.path(`case-${i}`));
-    using back = await AnyMAL.fromPretrained(world.path(`case-${i}`), { device: cpu });
+    using back = await AnyMAL.fromPretrained(world.path(`case-${i}`), { device: here });
     assert.equal(await weights(back), await weights(model));
     const asked = colors.map((color) => ["see ", square(color)]);
     assert.equal(await back.generateAll(asked, { maxNewTokens: 4 }), await model.generateAll(asked, { maxNewTokens: 4 }), `case ${i}`);
