@@ -43,8 +43,12 @@ struct Launch<Kernel> {
       const cudaError_t e = cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
       if (e != cudaSuccess) return e;
     }
-    Kernel<<<grid, block, shared, stream> > >(args...);
-    return cudaGetLastError();
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    return cudaLaunchKernelEx(&config, Kernel, args...);
 #endif
   }
 };

@@ -1,0 +1,100 @@
+// `npm run check:cuda`: compiles the kernels of matrix products and attention for sm_80 and holds what ptxas reports against the budget written
+// above each kernel, `// budget: R registers, S KiB shared, 0 spills`: no instance may use more registers or static shared memory, spill, or have
+// local memory. A file whose kernels have no budget is not looked at; a kernel of linear/ or attention/ without one fails.
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const nvcc = process.env.CUDACXX ?? "nvcc";
+
+interface Budget {
+  registers: number;
+  sharedBytes: number;
+}
+interface Usage {
+  kernel: string;
+  registers: number;
+  sharedBytes: number;
+  stack: number;
+  spills: number;
+}
+
+/** Name of each kernel of a source and its budget, if it has one. */
+function budgets(text: string): Map<string, Budget | undefined> {
+  const found = new Map<string, Budget | undefined>();
+  let budget: Budget | undefined;
+  let kernel = false;
+  for (const line of text.split("\n")) {
+    const written = /budget: (\d+) registers, (\d+) KiB shared, 0 spills/.exec(line);
+    if (written) budget = { registers: Number(written[1]), sharedBytes: Number(written[2]) * 1024 };
+    if (line.includes("__global__")) kernel = true;
+    const name = kernel && /\bvoid\b.*?\b(\w+)\(\s*(?!\w+\)\s*\w+\()/.exec(line.replace(/__launch_bounds__\([^)]*\)/, ""));
+    if (!name) continue;
+    found.set(name[1] as string, budget);
+    [budget, kernel] = [undefined, false];
+  }
+  return found;
+}
+
+/** What ptxas says of every kernel in a file; instances of a template each have a line. */
+function usages(file: string): Usage[] {
+  const args = ["-std=c++20", "-arch=sm_80", "-Inative", "-Icuda", "-Xptxas", "-v", "-c", file, "-o", "/dev/null"];
+  const r = spawnSync(nvcc, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
+  if (r.status !== 0) throw new Error(`${file} does not compile:\n${r.stderr}`);
+  const demangled = spawnSync("c++filt", [], { input: r.stderr, encoding: "utf8", maxBuffer: 1 << 28 }).stdout ?? r.stderr;
+  const list: Usage[] = [];
+  for (const [, kernel, text] of demangled.matchAll(
+    /Compiling entry function '(.+?)' for[^\n]*\n((?:(?!Compiling entry)[\s\S])*?Used \d+ registers[^\n]*)/g,
+  )) {
+    const number = (pattern: RegExp) => Number(pattern.exec(text as string)?.[1] ?? 0);
+    list.push({
+      kernel: kernel as string,
+      registers: number(/Used (\d+) registers/),
+      sharedBytes: number(/(\d+) bytes smem/),
+      stack: number(/(\d+) bytes stack frame/),
+      spills: number(/(\d+) bytes spill stores/) + number(/(\d+) bytes spill loads/),
+    });
+  }
+  return list;
+}
+
+function check(file: string): string[] {
+  const known = new Map<string, Budget | undefined>();
+  const folder = file.includes("/linear/") ? "linear" : file.includes("/attention/") ? "attention" : undefined;
+  const headers = folder ? readdirSync(join(root, "cuda", folder)).filter((name) => name.endsWith(".cuh")) : [];
+  for (const source of [...headers.map((name) => join(root, "cuda", folder as string, name)), join(root, file)])
+    for (const [name, budget] of budgets(readFileSync(source, "utf8"))) known.set(name, budget);
+  if (!folder && ![...known.values()].some(Boolean)) return [];
+  const problems: string[] = [];
+  let most = 0;
+  const list = usages(file);
+  for (const { kernel, registers, sharedBytes, stack, spills } of list) {
+    const name = [...known.keys()].find((k) => new RegExp(`\\b${k}[<(]`).test(kernel));
+    const budget = name && known.get(name);
+    most = Math.max(most, registers);
+    if (!budget) {
+      if (folder) problems.push(`${file}: ${kernel} has no budget`);
+      continue;
+    }
+    if (registers > budget.registers) problems.push(`${file}: ${kernel} uses ${registers} registers, more than ${budget.registers}`);
+    if (sharedBytes > budget.sharedBytes) problems.push(`${file}: ${kernel} uses ${sharedBytes} bytes of shared memory`);
+    if (spills || stack) problems.push(`${file}: ${kernel} spills ${spills} bytes and has ${stack} bytes of local memory`);
+  }
+  console.log(`${problems.length ? "FAIL" : "ok  "} ${file}: ${list.length} kernels, at most ${most} registers`);
+  return problems;
+}
+
+if (spawnSync(nvcc, ["--version"]).status !== 0) {
+  console.log("skipped: no nvcc; the kernels' budgets were not looked at");
+} else {
+  const words = process.argv.slice(2);
+  const files = readdirSync(join(root, "cuda"), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(".cu"))
+    .map((file) => `cuda/${file}`)
+    .filter((file) => !words.length || words.some((word) => file.includes(word)));
+  const problems = files.sort().flatMap(check);
+  for (const problem of problems) console.log(problem);
+  if (problems.length) process.exitCode = 1;
+}
