@@ -44,7 +44,8 @@ int64_t Addon::open(const std::string& name, const std::string& given) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& e) {
-    throw Error("E_DEVICE", "device \"" + name + "\": " + e.what());
+    const char* remedy = name == "cuda" ? "; use device(\"cpu\"), or device(\"auto\") to fall back by itself" : "";
+    throw Error("E_DEVICE", "device \"" + name + "\": " + e.what() + remedy);
   }
 }
 
