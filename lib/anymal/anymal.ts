@@ -10,7 +10,8 @@ import { generateTexts, streamText, type TextOptions } from "../generate/text.js
 import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import { AnyMALNetwork } from "../models/anymal.js";
-import { LlamaForCausalLM } from "../models/llama.js";
+import { openCausalLM } from "../models/auto-causal-lm.js";
+import type { LlamaForCausalLM } from "../models/llama.js";
 import { deviceOf, quantizationOf } from "../models/loading.js";
 import { openProjector, type Projector } from "../models/projector.js";
 import { type Quantization, Weights } from "../nn/weights.js";
@@ -86,7 +87,7 @@ export class AnyMAL {
     try {
       options.signal?.throwIfAborted();
       const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
-      const llm = LlamaForCausalLM.fromPretrained(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      const llm = openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {

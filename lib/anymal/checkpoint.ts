@@ -7,7 +7,7 @@ import type { Device } from "../core/device.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import type { Modality } from "../media/part.js";
-import { LlamaForCausalLM } from "../models/llama.js";
+import { openCausalLM } from "../models/auto-causal-lm.js";
 import { quantizationOf } from "../models/loading.js";
 import type { Projector } from "../models/projector.js";
 import { Weights } from "../nn/weights.js";
@@ -101,7 +101,7 @@ export async function readCheckpoint(
   const encoders = await readEncoders(folder, manifest, options);
   const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
   try {
-    const llm = LlamaForCausalLM.fromPretrained(llmSource.folder, { device: options.device, dtype, ...(quantization && { quantization }) });
+    const llm = openCausalLM(llmSource.folder, { device: options.device, dtype, ...(quantization && { quantization }) });
     built.push(llm);
     const projectors: Partial<Record<Modality, Projector>> = {};
     for (const [modality, { setup }] of encoders) {

@@ -1,8 +1,9 @@
-// What a model folder holds, as a short text: equal contents give equal texts. Of large files only the size, the head and blocks all over it are
+// What a model folder, or a GGUF file, holds, as a short text: equal contents give equal texts. Of large files only the size, the head and blocks all over it are
 // read, so that a folder of many gigabytes takes a blink; a file that was trained further differs everywhere.
 import { createHash, type Hash } from "node:crypto";
+import { statSync } from "node:fs";
 import { open, readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { expected } from "../core/errors.js";
 
 /** Whatever changes what the model computes from a text or a medium. */
@@ -11,13 +12,18 @@ const RELEVANT =
 const WHOLE = 4 << 20;
 const [BLOCKS, BLOCK] = [64, 16 << 10];
 
-export async function fingerprint(folder: string): Promise<string> {
-  const names = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
-    throw expected("E_FILE", folder, "a model's folder", cause.code === "ENOENT" ? "no such folder" : cause.message, "check the path");
-  });
+export async function fingerprint(path: string): Promise<string> {
   const hash = createHash("sha256");
-  for (const name of names.filter((name) => RELEVANT.test(name) && !name.startsWith(".")).sort()) await addFile(hash, folder, name);
-  return `sha256:${hash.digest("hex").slice(0, 32)}`;
+  const text = () => `sha256:${hash.digest("hex").slice(0, 32)}`;
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) {
+    await addFile(hash, dirname(path), basename(path));
+    return text();
+  }
+  const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
+    throw expected("E_FILE", path, "a model's folder", cause.code === "ENOENT" ? "no such folder" : cause.message, "check the path");
+  });
+  for (const name of names.filter((name) => RELEVANT.test(name) && !name.startsWith(".")).sort()) await addFile(hash, path, name);
+  return text();
 }
 
 async function addFile(hash: Hash, folder: string, name: string): Promise<void> {

@@ -70,7 +70,7 @@ export interface LoadOptions {
 }
 
 export interface AssembleOptions extends LoadOptions {
-  /** A folder in Hugging Face layout, or org/name or org/name@revision of the hub. */
+  /** A folder in Hugging Face layout, a GGUF file, or org/name or org/name@revision of the hub. */
   llm: string;
   /** How the frozen LLM is held. Default nf4. */
   quantization?: QuantizationName | Quantization;

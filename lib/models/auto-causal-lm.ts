@@ -45,7 +45,7 @@ export const AutoModelForCausalLM = {
     const [computed, held] = [dtypeOf(dtype), quantizationOf(quantization)];
     if (computed) loading.dtype = computed;
     if (held) loading.quantization = held;
-    const model = open(await resolveModel(folderOrId, where), loading);
+    const model = openCausalLM(await resolveModel(folderOrId, where), loading);
     try {
       await model.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
       signal?.throwIfAborted();
@@ -57,8 +57,8 @@ export const AutoModelForCausalLM = {
   },
 };
 
-/** One line for each kind of file that a language model comes as. */
-function open(path: string, loading: PretrainedOptions): LlamaForCausalLM {
+/** From what lies on the disk, a folder or a GGUF file: one line for each kind that a language model comes as. */
+export function openCausalLM(path: string, loading: PretrainedOptions): LlamaForCausalLM {
   if (statSync(path, { throwIfNoEntry: false })?.isFile()) return llamaFromGguf(path, loading);
   const kind = readConfig(path).model_type;
   if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);

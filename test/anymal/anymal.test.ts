@@ -7,7 +7,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { PromptInput } from "../../lib/anymal/prompt.js";
-import { here } from "../case.js";
+import { caseFolder, here } from "../case.js";
 import { blink, shake, square, type Toy, toy } from "./toy.js";
 
 const test = suite("AnyMAL");
@@ -75,6 +75,25 @@ test("the embedding that is compared with text can be what is projected: a row o
       assert.equal((await again.features([shake(1)]))[0]!.data, one!.data);
     }
   }
+});
+
+test("the language model may be a GGUF file: assembled, saved, read back", async () => {
+  const llm = world.path("model.gguf");
+  copyFileSync(join(caseFolder("gguf-llama"), "model.gguf"), llm);
+  using model = await AnyMAL.assemble(world.options({ llm, quantization: "none" }));
+  const want = await answer(model, ["what? ", square("red")]);
+  assert.ok(want.length > 0);
+  const folder = world.path("from-gguf");
+  await model.save(folder);
+  using again = await AnyMAL.fromPretrained(folder, { device: here });
+  assert.is(await answer(again, ["what? ", square("red")]), want);
+  const bytes = readFileSync(llm);
+  writeFileSync(llm, bytes.fill(1, bytes.length - 64)); // other weights under the same name
+  let error: unknown;
+  await AnyMAL.fromPretrained(folder, { device: here }).catch((e) => {
+    error = e;
+  });
+  assert.match((error as Error).message, /the language model as it was trained on/);
 });
 
 test("a saved model gives the same answers in another process", async () => {
