@@ -3,7 +3,26 @@
 
 namespace anymal::op_cases {
 
+namespace {
+
+// Several tiles each way, one row, sums so long that they are cut, nothing to sum, nothing to do; rows whose 16-byte packs hold and others.
+void dense() {
+  struct Size {
+    int64_t n, in, out;
+  };
+  for (const auto [n, I, O] :
+       {Size{1, 520, 70}, Size{5, 8, 3}, Size{129, 40, 136}, Size{17, 600, 64}, Size{70, 33, 65}, Size{3, 0, 5}, Size{0, 9, 5}}) {
+    add_case("linear", CASE(b.linear(s, _(t.out({n, O})), _(t.in({n, I})), _(t.in({O, I})), none)));
+    add_case("linear_dx", CASE(b.linear_dx(s, _(t.out({n, O})), _(t.in({n, I})), _(t.in({I, O})))));
+    add_case("linear_dw", CASE(b.linear_dw(s, _(t.acc({n, O})), none, _(t.in({I, n})), _(t.in({I, O})))));
+  }
+  add_case("linear_dw", CASE(b.linear_dw(s, none, _(t.acc({33})), _(t.in({70, 33})), _(t.in({70, 5})))));
+}
+
+}  // namespace
+
 void matmuls() {
+  dense();
   for (int64_t n : {int64_t{3}, int64_t{65}}) {
     add_case("linear", CASE(b.linear(s, _(t.out({n, 33})), _(t.in({n, 63})), _(t.in({33, 63})), _(t.in({33})))));
     add_case("linear_dx", CASE(b.linear_dx(s, _(t.out({n, 63})), _(t.in({n, 33})), _(t.in({33, 63})))));
