@@ -1,0 +1,267 @@
+// activation, gated_activation (SwiGLU, GeGLU) and tanh_gate, with their gradients. One struct per function holds value and slope.
+#include "elementwise.cuh"
+
+namespace anymal::cuda {
+namespace {
+
+// The fast forms cost a handful of instructions, which memory's pace hides; their errors are a few units of the last place of f32.
+__device__ __forceinline__ float sigmoid_of(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+// Absolute error 1e-7: for sums like 1 + tanh(x).
+__device__ __forceinline__ float tanh_of(float x) { return 1.0f - __fdividef(2.0f, 1.0f + __expf(2.0f * fminf(x, 40.0f))); }
+
+struct Relu {
+  static __device__ float value(float x) { return x > 0 ? x : 0.0f; }
+  static __device__ float slope(float x) { return x > 0 ? 1.0f : 0.0f; }
+};
+struct SquaredRelu {
+  static __device__ float value(float x) { return x > 0 ? x * x : 0.0f; }
+  static __device__ float slope(float x) { return x > 0 ? 2.0f * x : 0.0f; }
+};
+struct Gelu {
+  static __device__ float value(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
+  static __device__ float slope(float x) { return 0.5f * (1.0f + erff(x * 0.70710678f)) + x * 0.39894228f * __expf(-0.5f * x * x); }
+};
+struct GeluTanh {
+  static constexpr float k = 0.79788456f, c = 0.044715f;
+  static __device__ float value(float x) { return 0.5f * x * (1.0f + tanh_of(k * (x + c * x * x * x))); }
+  static __device__ float slope(float x) {
+    const float t = tanh_of(k * (x + c * x * x * x));
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * k * (1.0f + 3.0f * c * x * x);
+  }
+};
+struct QuickGelu {
+  static __device__ float value(float x) { return x * sigmoid_of(1.702f * x); }
+  static __device__ float slope(float x) {
+    const float g = sigmoid_of(1.702f * x);
+    return g + 1.702f * x * g * (1.0f - g);
+  }
+};
+struct Silu {
+  static __device__ float value(float x) { return x * sigmoid_of(x); }
+  static __device__ float slope(float x) {
+    const float g = sigmoid_of(x);
+    return g * (1.0f + x * (1.0f - g));
+  }
+};
+struct Tanh {
+  static __device__ float value(float x) { return tanhf(x); }
+  static __device__ float slope(float x) {
+    const float t = tanhf(x);
+    return 1.0f - t * t;
+  }
+};
+struct Sigmoid {
+  static __device__ float value(float x) { return sigmoid_of(x); }
+  static __device__ float slope(float x) {
+    const float g = sigmoid_of(x);
+    return g * (1.0f - g);
+  }
+};
+struct Identity {
+  static __device__ float value(float x) { return x; }
+  static __device__ float slope(float) { return 1.0f; }
+};
+
+template <class F>
+void by_kind(Activation kind, const F& f) {
+  switch (kind) {
+    case Activation::relu:
+      return f(Relu{});
+    case Activation::squared_relu:
+      return f(SquaredRelu{});
+    case Activation::gelu:
+      return f(Gelu{});
+    case Activation::gelu_tanh:
+      return f(GeluTanh{});
+    case Activation::quick_gelu:
+      return f(QuickGelu{});
+    case Activation::silu:
+      return f(Silu{});
+    case Activation::tanh:
+      return f(Tanh{});
+    case Activation::sigmoid:
+      return f(Sigmoid{});
+    case Activation::identity:
+      return f(Identity{});
+  }
+}
+
+template <class T, class Act>
+struct Apply {
+  T* y;
+  const T* x;
+  template <int W>
+  __device__ void at(int64_t i) const {
+    float v[W];
+    load<W>(v, x + i);
+    for (int k = 0; k < W; ++k) v[k] = Act::value(v[k]);
+    store<W>(y + i, v);
+  }
+};
+template <class T, class Act>
+struct ApplySlope {
+  T* dx;
+  const T *dy, *x;
+  template <int W>
+  __device__ void at(int64_t i) const {
+    float g[W], v[W];
+    load<W>(g, dy + i);
+    load<W>(v, x + i);
+    for (int k = 0; k < W; ++k) g[k] *= Act::slope(v[k]);
+    store<W>(dx + i, g);
+  }
+};
+template <class T, class Act>
+struct Gated {
+  T* y;
+  const T *gate, *up;
+  template <int W>
+  __device__ void at(int64_t i) const {
+    float a[W], b[W];
+    load<W>(a, gate + i);
+    load<W>(b, up + i);
+    for (int k = 0; k < W; ++k) a[k] = Act::value(a[k]) * b[k];
+    store<W>(y + i, a);
+  }
+};
+template <class T, class Act>
+struct GatedBackward {
+  T *dgate, *dup;
+  const T *dy, *gate, *up;
+  template <int W>
+  __device__ void at(int64_t i) const {
+    float d[W], a[W], b[W];
+    load<W>(d, dy + i);
+    load<W>(a, gate + i);
+    load<W>(b, up + i);
+    for (int k = 0; k < W; ++k) {
+      b[k] = d[k] * b[k] * Act::slope(a[k]);
+      a[k] = d[k] * Act::value(a[k]);
+    }
+    store<W>(dgate + i, b);
+    store<W>(dup + i, a);
+  }
+};
+
+// x as rows of one gate each: row i has gate g[i % gates].
+struct Gates {
+  int64_t count, width, rows;
+  Gates(const View& x, const View& g) : count(g.size()), width(x.cols()), rows(width ? x.size() / width : 0) {}
+};
+
+template <class T, int W, int Group>
+__global__ void tanh_gate_kernel(T* y, const T* x, const T* residual, const float* g, Gates n) {
+  const int64_t row = group_row<Group>();
+  if (row >= n.rows) return;
+  const float f = tanhf(g[row % n.count]);
+  for (int64_t j = threadIdx.x % Group * W; j < n.width; j += Group * W) {
+    float v[W], r[W] = {};
+    load<W>(v, x + row * n.width + j);
+    if (residual) load<W>(r, residual + row * n.width + j);
+    for (int k = 0; k < W; ++k) v[k] = r[k] + f * v[k];
+    store<W>(y + row * n.width + j, v);
+  }
+}
+
+// dx, and the sum of dy * x of each row.
+template <class T, int W, int Group>
+__global__ void tanh_gate_backward_kernel(T* dx, float* sums, const T* dy, const T* x, const float* g, Gates n) {
+  const int64_t row = group_row<Group>();
+  if (row >= n.rows) return;
+  const float f = tanhf(g[row % n.count]);
+  float sum = 0;
+  for (int64_t j = threadIdx.x % Group * W; j < n.width; j += Group * W) {
+    float d[W], v[W];
+    load<W>(d, dy + row * n.width + j);
+    load<W>(v, x + row * n.width + j);
+    for (int k = 0; k < W; ++k) {
+      sum += d[k] * v[k];
+      d[k] *= f;
+    }
+    store<W>(dx + row * n.width + j, d);
+  }
+  sum = group_sum<Group>(sum);
+  if (threadIdx.x % Group == 0) sums[row] = sum;
+}
+
+// A block per gate: its rows' sums in f64, for there may be many.
+__global__ void gate_gradient_kernel(float* dg, const float* sums, const float* g, Gates n) {
+  SHARED_ARRAY(double, part, [kThreads]);
+  const int64_t gate = blockIdx.x;
+  double sum = 0;
+  for (int64_t i = gate + threadIdx.x * n.count; i < n.rows; i += kThreads * n.count) sum += sums[i];
+  part[threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.x) return;
+  for (int t = 1; t < kThreads; ++t) sum += part[t];
+  const float f = tanhf(g[gate]);
+  dg[gate] += static_cast<float>(sum) * (1.0f - f * f);
+}
+
+}  // namespace
+
+void activation(Stream& s, Out y, In x, Activation kind) {
+  by_dtype(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    by_kind(kind, [&](auto act) {
+      for_each_element<kWidth<T>>(s, x.size(), aligned16({y.data, x.data}), Apply<T, decltype(act)>{y.as<T>(), x.as<T>()});
+    });
+  });
+}
+
+void activation_backward(Stream& s, Out dx, In dy, In x, Activation kind) {
+  by_dtype(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    by_kind(kind, [&](auto act) {
+      for_each_element<kWidth<T>>(s, x.size(), aligned16({dx.data, dy.data, x.data}),
+                                  ApplySlope<T, decltype(act)>{dx.as<T>(), dy.as<T>(), x.as<T>()});
+    });
+  });
+}
+
+void gated_activation(Stream& s, Out y, In gate, In up, Activation kind) {
+  by_dtype(gate.dtype, [&](auto t) {
+    using T = decltype(t);
+    by_kind(kind, [&](auto act) {
+      for_each_element<kWidth<T>>(s, gate.size(), aligned16({y.data, gate.data, up.data}),
+                                  Gated<T, decltype(act)>{y.as<T>(), gate.as<T>(), up.as<T>()});
+    });
+  });
+}
+
+void gated_activation_backward(Stream& s, Out dgate, Out dup, In dy, In gate, In up, Activation kind) {
+  by_dtype(gate.dtype, [&](auto t) {
+    using T = decltype(t);
+    by_kind(kind, [&](auto act) {
+      for_each_element<kWidth<T>>(s, gate.size(), aligned16({dgate.data, dup.data, dy.data, gate.data, up.data}),
+                                  GatedBackward<T, decltype(act)>{dgate.as<T>(), dup.as<T>(), dy.as<T>(), gate.as<T>(), up.as<T>()});
+    });
+  });
+}
+
+void tanh_gate(Stream& s, Out y, In x, InOpt residual, In g) {
+  const Gates n(x, g);
+  by_dtype(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    by_row_shape<T>(n.width % kWidth<T> == 0 && aligned16({y.data, x.data, residual.data}), n.width, [&](auto w, auto group) {
+      launch<tanh_gate_kernel<T, w(), group()>>(s, blocks_of_rows<group()>(n.rows), kThreads, 0, y.as<T>(), x.as<T>(), residual.as<T>(),
+                                                g.as<float>(), n);
+    });
+  });
+}
+
+void tanh_gate_backward(Stream& s, Out dx, Acc dg, In dy, In x, In g) {
+  const Gates n(x, g);
+  Scratch scratch(s);
+  float* sums = scratch.take<float>(n.rows);
+  by_dtype(x.dtype, [&](auto t) {
+    using T = decltype(t);
+    by_row_shape<T>(n.width % kWidth<T> == 0 && aligned16({dx.data, dy.data, x.data}), n.width, [&](auto w, auto group) {
+      launch<tanh_gate_backward_kernel<T, w(), group()>>(s, blocks_of_rows<group()>(n.rows), kThreads, 0, dx.as<T>(), sums, dy.as<T>(), x.as<T>(),
+                                                         g.as<float>(), n);
+    });
+  });
+  if (dg && n.rows) launch<gate_gradient_kernel>(s, static_cast<unsigned>(n.count), kThreads, 0, dg.as<float>(), sums, g.as<float>(), n);
+}
+
+}  // namespace anymal::cuda
