@@ -10,6 +10,8 @@ const suites = readdirSync(new URL("./suites", import.meta.url)).map((file) => f
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
+    device: { type: "string" },
+    rival: { type: "string" },
     level: { type: "string" },
     threads: { type: "string" },
     filter: { type: "string" },
@@ -20,8 +22,8 @@ const { values, positionals } = parseArgs({
   },
 });
 
-const USAGE = `npm run bench -- SUITE [--level LEVEL] [--threads N] [--filter WORD] [--size SIZE] [--folder FOLDER] [--json FILE]
---size: the language model of train-step and decode, ${SIZE_NAMES.join(", ")}; --folder: the checkpoint that load takes
+const USAGE = `npm run bench -- SUITE [--device cpu|cuda] [--rival PYTHON] [--level LEVEL] [--threads N] [--filter WORD] [--size SIZE] [--folder FOLDER] [--json FILE]
+--device, --rival (a Python that has PyTorch): of ops; --size: the language model of train-step and decode, ${SIZE_NAMES.join(", ")}; --folder: the checkpoint that load takes
 suites: ${suites.join(", ")}`;
 
 function machine(): Record<string, unknown> {
@@ -53,6 +55,8 @@ if (values.help || !suites.includes(name)) {
   console.log(command);
   const { default: suite } = (await import(`./suites/${name}.ts`)) as { default: Suite };
   const rows = await suite({
+    device: values.device ?? "cpu",
+    rival: values.rival,
     level: values.level,
     threads: values.threads ? Number(values.threads) : undefined,
     filter: values.filter ?? "",

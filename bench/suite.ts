@@ -2,6 +2,10 @@
 import type { Device } from "../lib/index.js";
 
 export interface SuiteOptions {
+  /** cpu, cuda or emulated; the suite `ops` runs on any, the others on the CPU. */
+  device: string;
+  /** ops: a Python that has PyTorch, to time the same beside ours. */
+  rival?: string | undefined;
   level: string | undefined;
   threads: number | undefined;
   filter: string;
