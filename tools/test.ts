@@ -80,7 +80,7 @@ function run(suite: Suite): Promise<Outcome> {
     const start = performance.now();
     const child = spawn(suite.command, suite.args, {
       cwd: root,
-      env: { ...process.env, ANYMAL_DEVICE: device },
+      env: { ...process.env, ANYMAL_DEVICE: device, ANYMAL_EMULATED_MODULE: join(root, "build/emulator/libanymal_emulated.so") },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: LIMIT_MS,
       killSignal: "SIGKILL",
