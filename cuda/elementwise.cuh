@@ -48,9 +48,7 @@ struct Weights {
     if (!data) {
       for (int k = 0; k < W; ++k) v[k] = otherwise;
     } else if (half) {
-      if constexpr (W == 4)  // beside f32, which cannot be: x is bf16 then
-        for (int k = 0; k < W; ++k) v[k] = to_float(static_cast<const bf16*>(data)[at + k]);
-      else cuda::load<W>(v, static_cast<const bf16*>(data) + at);
+      if constexpr (W != 4) cuda::load<W>(v, static_cast<const bf16*>(data) + at);  // 4 is the width of f32, whose weights are f32
     } else {
       cuda::load<W>(v, static_cast<const float*>(data) + at);
     }

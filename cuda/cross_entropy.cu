@@ -1,0 +1,110 @@
+// softmax_cross_entropy over logits and its gradient: a block per row, the logits read once.
+#include "elementwise.cuh"
+
+namespace anymal::cuda {
+namespace {
+
+// log(sum exp) of what was seen: the largest logit, and the sum relative to it.
+struct LogSum {
+  float most, sum;
+  __device__ __forceinline__ void add(float other_most, float other_sum) {
+    const float m = fmaxf(most, other_most);
+    // Both -inf: nothing yet on either side, but for NaNs.
+    sum = m == -INFINITY ? sum + other_sum : sum * __expf(most - m) + other_sum * __expf(other_most - m);
+    most = m;
+  }
+};
+
+template <class T, int W>
+__global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, const int32_t* target, int64_t cols, int64_t ignore, Fault* fault) {
+  SHARED_ARRAY(LogSum, parts, [kThreads / 32]);
+  const int64_t row = blockIdx.x;
+  const int32_t at = target[row];
+  if (at == ignore || (at < 0 || at >= cols)) {
+    if (threadIdx.x == 0) {
+      if (at != ignore) index_holds(fault, Fault::target, row, at, 0, cols);
+      loss[row] = lse[row] = 0;
+    }
+    return;
+  }
+  const T* from = logits + row * cols;
+  LogSum total{-INFINITY, 0};
+  bool nan = false;  // a NaN is no largest logit, but makes the sum one
+  for (int64_t j = threadIdx.x * W; j < cols; j += kThreads * W) {
+    float v[W];
+    load<W>(v, from + j);
+    float most = v[0], sum = 0;
+    for (int k = 0; k < W; ++k) {
+      most = fmaxf(most, v[k]);
+      nan |= v[k] != v[k];
+    }
+    if (most == -INFINITY) continue;
+    for (int k = 0; k < W; ++k) sum += __expf(v[k] - most);
+    total.add(most, sum);
+  }
+  if (nan) total.sum = NAN;
+  for (int o = 16; o; o >>= 1) {
+    const float most = __shfl_xor_sync(~0u, total.most, o), sum = __shfl_xor_sync(~0u, total.sum, o);
+    total.add(most, sum);
+  }
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = total;
+  __syncthreads();
+  if (threadIdx.x) return;
+  for (int w = 1; w < kThreads / 32; ++w) total.add(parts[w].most, parts[w].sum);
+  const float l = total.most + logf(total.sum);
+  lse[row] = l;
+  loss[row] = l - to_float(from[at]);
+}
+
+// dlogits may be the logits: a thread reads what it writes, and nothing else.
+template <class T, int W>
+__global__ void cross_entropy_backward_kernel(T* dlogits, const float* dloss, const T* logits, const float* lse, const int32_t* target, int64_t cols,
+                                              int64_t ignore) {
+  const int64_t row = blockIdx.x, start = row * cols;
+  const int32_t at = target[row];
+  const bool counts = at != ignore;
+  const float weight = dloss[row], l = lse[row];
+  for (int64_t j = threadIdx.x * W; j < cols; j += kThreads * W) {
+    float v[W];
+    load<W>(v, logits + start + j);
+    for (int k = 0; k < W; ++k) {
+      const float p = __expf(v[k] - l);
+      v[k] = counts ? weight * (j + k == at ? p - 1.0f : p) : 0.0f;
+    }
+    store<W>(dlogits + start + j, v);
+  }
+}
+
+}  // namespace
+
+void softmax_cross_entropy(Stream& s, Out loss, Out lse, In logits, In target, int64_t ignore) {
+  const int64_t cols = logits.cols();
+  const unsigned rows = static_cast<unsigned>(logits.rows());
+  by_dtype(logits.dtype, [&](auto t) {
+    using T = decltype(t);
+    constexpr int W = kWidth<T>;
+    const auto run = [&](auto width) {
+      launch<cross_entropy_kernel<T, width()>>(s, rows, kThreads, 0, loss.as<float>(), lse.as<float>(), logits.as<T>(), target.as<int32_t>(), cols,
+                                               ignore, s.fault);
+    };
+    if (cols % W == 0 && aligned16({logits.data})) run(std::integral_constant<int, W>{});
+    else run(std::integral_constant<int, 1>{});
+  });
+}
+
+void softmax_cross_entropy_backward(Stream& s, Out dlogits, In dloss, In logits, In lse, In target, int64_t ignore) {
+  const int64_t cols = logits.cols();
+  const unsigned rows = static_cast<unsigned>(logits.rows());
+  by_dtype(logits.dtype, [&](auto t) {
+    using T = decltype(t);
+    constexpr int W = kWidth<T>;
+    const auto run = [&](auto width) {
+      launch<cross_entropy_backward_kernel<T, width()>>(s, rows, kThreads, 0, dlogits.as<T>(), dloss.as<float>(), logits.as<T>(), lse.as<float>(),
+                                                        target.as<int32_t>(), cols, ignore);
+    };
+    if (cols % W == 0 && aligned16({dlogits.data, logits.data})) run(std::integral_constant<int, W>{});
+    else run(std::integral_constant<int, 1>{});
+  });
+}
+
+}  // namespace anymal::cuda
