@@ -58,13 +58,15 @@ struct Stream {
     size_t bytes, used;
   };
   std::vector<Block> scratch_;
+  int scratch_users_ = 0;
 };
 
-// Scratch of one op: taken in any number of pieces, given back together.
+// Scratch of one op: taken in any number of pieces, given back together when the outermost Scratch of the op ends.
 class Scratch {
  public:
-  explicit Scratch(Stream& s) : stream_(s) {}
+  explicit Scratch(Stream& s) : stream_(s) { ++s.scratch_users_; }
   ~Scratch() {
+    if (--stream_.scratch_users_ > 0) return;
     for (Stream::Block& b : stream_.scratch_) b.used = 0;
   }
   Scratch(const Scratch&) = delete;
