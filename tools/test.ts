@@ -34,6 +34,7 @@ const { positionals: words, values } = parseArgs({
 const device = values.device ?? "cpu";
 /** Folders whose tests run on any device; what tests the CPU itself, the host or the command line is not among them. */
 const ON_DEVICES = /^test\/(ops|nn|models|adapters|generate|train|anymal)\//;
+const ON_EMULATED = /^test\/cuda-emulator\//;
 
 const node = (...args: string[]) => ({ command: process.execPath, args });
 const tsx = (...args: string[]) => node("--import", "tsx", ...args);
@@ -109,7 +110,8 @@ function run(suite: Suite): Promise<Outcome> {
 async function main(): Promise<number> {
   build();
   const all = [...(device === "cpu" ? nativeSuites() : []), ...(values.native ? [] : typescriptSuites())];
-  const suites = all.filter(({ name }) => chosen(name) && (device === "cpu" || ON_DEVICES.test(name)));
+  const meant = (name: string) => (ON_EMULATED.test(name) ? device === "emulated" : device === "cpu" || ON_DEVICES.test(name));
+  const suites = all.filter(({ name }) => chosen(name) && meant(name));
   if (!suites.length) {
     console.error(`no test file's path contains ${words.join(" or ")}`);
     return 1;

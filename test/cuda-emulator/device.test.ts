@@ -1,0 +1,103 @@
+// The CUDA backend as a device of the library, emulated: transfers, errors of kernels and of memory, captures, several devices, options. Its ops are
+// under test in ops.cc and, with models around them, in every suite that takes --device.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { device, scope, Tensor } from "../../lib/index.js";
+import * as ops from "../../lib/ops/index.js";
+import { random } from "../harness.js";
+
+const d = device("emulated");
+const draw = random(1);
+const uniform = (n: number) => Float32Array.from({ length: n }, draw);
+
+async function rejection(promise: Promise<unknown>): Promise<{ code?: string; message: string }> {
+  try {
+    await promise;
+  } catch (error) {
+    return error as { code?: string; message: string };
+  }
+  throw new Error("nothing was rejected");
+}
+
+test("says what it is", () =>
+  assert.match(d.describe(), /^cuda: emulated GPU 0, \d+ MiB, compute capability 8\.0, driver for CUDA 13\.0$/));
+
+test("what goes to the card comes back, in pieces of the staging buffers too", async () => {
+  for (const n of [0, 1, 1000, (8 << 20) / 4, (8 << 20) / 4 + 1, 5_000_001]) {
+    const values = uniform(n);
+    using x = Tensor.from(values, [n], { device: d });
+    assert.equal(await x.data(), values, `${n} values`);
+  }
+});
+
+test("two cards in one process do not meet", async () => {
+  const other = device("emulated", { index: 1 });
+  assert.match(other.describe(), /emulated GPU 1/);
+  using a = Tensor.from([1, 2, 3], [3], { device: d });
+  using b = Tensor.from([10, 20, 30], [3], { device: other });
+  const sums = [a, b].map((x) => scope(() => ops.add(x, x)));
+  assert.equal(await Promise.all(sums.map(async (y) => Array.from(await y.data()))), [
+    [2, 4, 6],
+    [20, 40, 60],
+  ]);
+  assert.throws(
+    () => ops.add(a, b),
+    (e: { code?: string }) => e.code === "E_DEVICE",
+  );
+  for (const y of sums) y.dispose();
+  b.dispose();
+  await other.close();
+});
+
+test("a card that is not there", () => {
+  for (const index of [2, -1])
+    assert.throws(
+      () => device("emulated", { index }),
+      (e: { code?: string; message: string }) => e.code === "E_DEVICE" && /expected an index from 0 to 1, got/.test(e.message),
+    );
+});
+
+test("an index out of range is told by the next read, with the index; the device works on", async () => {
+  using table = Tensor.from(uniform(12), [4, 3], { device: d });
+  using ids = Tensor.from([0, 7, 2], [3], { device: d, dtype: "i32" });
+  using y = scope(() => ops.embedding(ids, table));
+  const error = await rejection(y.data());
+  assert.is(error.code, "E_INDEX");
+  assert.match(error.message, /7 at position 1 is outside \[0, 4\)/);
+  using fine = Tensor.from([3, 0], [2], { device: d, dtype: "i32" });
+  using z = scope(() => ops.embedding(fine, table));
+  const [rows, all] = [await z.data(), await table.data()];
+  assert.equal(Array.from(rows), [...all.subarray(9, 12), ...all.subarray(0, 3)]);
+});
+
+test("out of memory says how much, and the device works on", async () => {
+  const error = await rejection(Tensor.full([1 << 30, 8], 1, { device: d }).data());
+  assert.is(error.code, "E_OUT_OF_MEMORY");
+  assert.match(error.message, /needed 32768(\.\d)? MiB|needed 32(\.\d+)? GiB|needed/);
+  using x = Tensor.full([3], 2, { device: d });
+  assert.equal(Array.from(await x.data()), [2, 2, 2]);
+});
+
+test("a capture replays as often as asked, on what its inputs hold then", async () => {
+  using w = Tensor.from(uniform(32), [4, 8], { device: d });
+  using x = Tensor.from(uniform(16), [2, 8], { device: d });
+  using warm = scope(() => ops.linear(x, w));
+  await warm.data();
+  using capture = d.capture(() => scope(() => ops.activation(ops.linear(x, w), "gelu")));
+  for (let i = 0; i < 3; ++i) {
+    x.write(uniform(16));
+    capture.replay();
+    using want = scope(() => ops.activation(ops.linear(x, w), "gelu"));
+    assert.equal(await capture.result.data(), await want.data());
+  }
+  capture.result.dispose();
+});
+
+test("measured peaks are numbers", async () => {
+  for (const what of ["f32", "bf16", "bandwidth"] as const) {
+    const peak = await d.peak(what);
+    assert.ok(Number.isFinite(peak) && peak > 0, `${what}: ${peak}`);
+  }
+});
+
+test.run();
