@@ -28,7 +28,7 @@ struct Sums {
   float v[Tile::kRowsM][Tile::kRowsN][4] = {};
   // f(m, n, a, b) for each pair of neighbours (m, n), (m, n + 1) of this thread
   template <class F>
-  __device__ __forceinline__ void each_pair(int64_t m0, int64_t n0, const F& f) {
+  __device__ __forceinline__ void each_pair(int m0, int n0, const F& f) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     m0 += warp / Tile::kWarpsN * Tile::kWarpM + lane / 4;
     n0 += warp % Tile::kWarpsN * Tile::kWarpN + lane % 4 * 2;
@@ -55,12 +55,12 @@ struct Staged {
   static constexpr int kChunks = Rows * kDepth / 8, kAcross = Transposed ? Rows / 8 : kDepth / 8, kCount = (kChunks + Threads - 1) / Threads;
   typename Operand::Raw raw[kCount] = {};
 
-  __device__ __forceinline__ void fetch(const Operand& x, int64_t r0, int64_t k0) {
+  __device__ __forceinline__ void fetch(const Operand& x, int r0, int k0) {
 #pragma unroll
     for (int j = 0; j < kCount; ++j) {
       const int i = threadIdx.x + j * Threads;
       if (kChunks % Threads && i >= kChunks) break;
-      const int64_t row = (Transposed ? k0 : r0) + i / kAcross, column = (Transposed ? r0 : k0) + i % kAcross * 8;
+      const int row = (Transposed ? k0 : r0) + i / kAcross, column = (Transposed ? r0 : k0) + i % kAcross * 8;
       raw[j] = x.fetch(row, column);
     }
   }
@@ -142,7 +142,7 @@ __device__ __forceinline__ void multiply(Sums<Tile>& sums, uint4* shared, const 
   next_a.template store<PlanesA>(a, shared);
   next_b.template store<PlanesB>(b, shared + chunks_a);
   int stage = 0;
-  for (int64_t k = begin; k < end; k += kDepth) {
+  for (int k = begin; k < end; k += kDepth) {
     __syncthreads();  // the step's tile is complete
     const bool more = k + kDepth < end;
     if (more) {
@@ -162,16 +162,16 @@ __device__ __forceinline__ void multiply(Sums<Tile>& sums, uint4* shared, const 
 
 // Few tiles and a long sum: k is cut into splits whose partial sums lie in scratch and are added in order.
 struct Work {
-  int64_t M, N, K, depth;  // depth of a split, a multiple of kDepth
+  int M, N, K, depth;  // depth of a split, a multiple of kDepth
   unsigned tiles_m, tiles_n, splits;
-  float* partial;  // [splits][M][N], null when there is one split
+  float* partial = nullptr;  // [splits][M][N], null when there is one split
 
   dim3 grid() const { return dim3(tiles_m * tiles_n, splits); }
   // Neighbouring blocks share operands: eight tiles down, then one to the right.
-  __device__ __forceinline__ int64_t tile_m(int size) const { return static_cast<int64_t>(first() + within() % height()) * size; }
-  __device__ __forceinline__ int64_t tile_n(int size) const { return static_cast<int64_t>(within() / height()) * size; }
-  __device__ __forceinline__ int64_t begin() const { return blockIdx.y * depth; }
-  __device__ __forceinline__ int64_t end() const { return begin() + depth < K ? begin() + depth : K; }
+  __device__ __forceinline__ int tile_m(int size) const { return static_cast<int>(first() + within() % height()) * size; }
+  __device__ __forceinline__ int tile_n(int size) const { return static_cast<int>(within() / height()) * size; }
+  __device__ __forceinline__ int begin() const { return static_cast<int>(blockIdx.y) * depth; }
+  __device__ __forceinline__ int end() const { return K - begin() < depth ? K : begin() + depth; }
 
  private:
   __device__ __forceinline__ unsigned first() const { return blockIdx.x / (8 * tiles_n) * 8; }
@@ -181,20 +181,25 @@ struct Work {
 
 template <class Tile>
 Work plan(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K) {
-  Work w{M, N, K, 0, static_cast<unsigned>((M + Tile::kM - 1) / Tile::kM), static_cast<unsigned>((N + Tile::kN - 1) / Tile::kN), 1, nullptr};
+  constexpr int64_t most = INT32_MAX - 4 * 128;  // tiles may begin there and reach beyond
+  if (M > most || N > most || K > most) throw std::runtime_error("a matrix product with a side of more than 2^31 elements");
+  Work w{static_cast<int>(M), static_cast<int>(N), static_cast<int>(K)};
+  w.tiles_m = static_cast<unsigned>((M + Tile::kM - 1) / Tile::kM);
+  w.tiles_n = static_cast<unsigned>((N + Tile::kN - 1) / Tile::kN);
+  w.splits = 1;
   const int64_t tiles = static_cast<int64_t>(w.tiles_m) * w.tiles_n;
   int64_t splits = tiles > 0 && tiles < s.multiprocessors ? (2 * s.multiprocessors + tiles - 1) / tiles : 1;
   splits = splits < K / 256 ? splits : K / 256;
   if (splits < 1) splits = 1;
-  w.depth = ((K + splits - 1) / splits + kDepth - 1) / kDepth * kDepth;
-  if (splits == 1 || w.depth == 0) return w;
+  w.depth = static_cast<int>(((K + splits - 1) / splits + kDepth - 1) / kDepth * kDepth);
+  if (splits == 1) return w;
   w.splits = static_cast<unsigned>((K + w.depth - 1) / w.depth);
   if (w.splits > 1) w.partial = scratch.take<float>(w.splits * M * N);
   return w;
 }
 
-// f(Tile{}) with the tile for a product of T. A transposed A has no thin tile.
-template <class T, bool MayBeThin = true, class F>
+// f(Tile{}) with the tile for a product of T. A transposed A has no thin tile; a wide one has no registers for three operand pairs.
+template <class T, bool MayBeThin = true, bool MayBeWide = true, class F>
 void with_tile(const Stream& s, int64_t M, int64_t N, const F& f) {
   if constexpr (MayBeThin)
     if (M <= Thin::kM) return f(Thin{});
@@ -202,7 +207,8 @@ void with_tile(const Stream& s, int64_t M, int64_t N, const F& f) {
     f(Exact{});
   } else {
     const int64_t wide = (M + Wide::kM - 1) / Wide::kM * ((N + Wide::kN - 1) / Wide::kN);
-    if (M > Middle::kM && N > Middle::kN && wide >= s.multiprocessors) return f(Wide{});
+    if constexpr (MayBeWide)
+      if (M > Middle::kM && N > Middle::kN && wide >= s.multiprocessors) return f(Wide{});
     f(Middle{});
   }
 }
@@ -218,13 +224,13 @@ struct Matrix {
   bool accumulate = false;
   bool pairs = false;  // two neighbours of an even column at once
 
-  __device__ __forceinline__ float finished(int64_t n, float v) const {
+  __device__ __forceinline__ float finished(int n, float v) const {
     v *= alpha;
     if (alpha_at) v *= *alpha_at;
     if (bias) v += dtype == DType::bf16 ? to_float(static_cast<const bf16*>(bias)[n]) : static_cast<const float*>(bias)[n];
     return v;
   }
-  __device__ __forceinline__ void one(int64_t m, int64_t n, float v) const {
+  __device__ __forceinline__ void one(int m, int n, float v) const {
     v = finished(n, v);
     if (dtype == DType::bf16) {
       static_cast<bf16*>(data)[m * stride + n] = from_float<bf16>(v);
@@ -233,7 +239,7 @@ struct Matrix {
     float* to = static_cast<float*>(data) + m * stride + n;
     *to = accumulate ? *to + v : v;
   }
-  __device__ __forceinline__ void two(int64_t m, int64_t n, float v, float w) const {
+  __device__ __forceinline__ void two(int m, int n, float v, float w) const {
     v = finished(n, v);
     w = finished(n + 1, w);
     if (dtype == DType::bf16) {
@@ -259,12 +265,13 @@ inline Matrix matrix_of(const View& c, int64_t stride, const View& bias = View{}
 // The block's tile to its destination, or to its split's partial sums.
 template <class Tile, class Destination>
 __device__ __forceinline__ void store(Sums<Tile>& sums, const Work& w, const Destination& c) {
-  float* partial = w.partial ? w.partial + blockIdx.y * w.M * w.N : nullptr;
-  sums.each_pair(w.tile_m(Tile::kM), w.tile_n(Tile::kN), [&](int64_t m, int64_t n, float a, float b) {
+  float* partial = w.partial ? w.partial + static_cast<int64_t>(blockIdx.y) * w.M * w.N : nullptr;
+  sums.each_pair(w.tile_m(Tile::kM), w.tile_n(Tile::kN), [&](int m, int n, float a, float b) {
     if (m >= w.M || n >= w.N) return;
     if (partial) {
-      partial[m * w.N + n] = a;
-      if (n + 1 < w.N) partial[m * w.N + n + 1] = b;
+      float* to = partial + static_cast<int64_t>(m) * w.N + n;
+      to[0] = a;
+      if (n + 1 < w.N) to[1] = b;
     } else if (n + 1 < w.N && c.pairs) {
       c.two(m, n, a, b);
     } else {
@@ -280,12 +287,12 @@ __global__ void add_splits_kernel(int64_t items, Work w, Destination c) {
   for (int64_t i = first_index(); i < items; i += index_stride()) {
     float sum = 0;
     for (unsigned z = 0; z < w.splits; ++z) sum += w.partial[z * items + i];
-    c.one(i / w.N, i % w.N, sum);
+    c.one(static_cast<int>(i / w.N), static_cast<int>(i % w.N), sum);
   }
 }
 template <class Destination>
 void add_splits(Stream& s, const Work& w, const Destination& c) {
-  if (w.splits > 1) launch_items<add_splits_kernel<Destination>>(s, w.M * w.N, w, c);
+  if (w.splits > 1) launch_items<add_splits_kernel<Destination>>(s, static_cast<int64_t>(w.M) * w.N, w, c);
 }
 
 // ---- dense products, compiled once in linear.cu ----------------------------------------------------------------------------------------------

@@ -1,5 +1,4 @@
 // linear: y = x.w^T + b, and its two gradients; and the dense product that other ops use.
-#include "column_sums.cuh"
 #include "linear/gemm.cuh"
 
 namespace anymal::cuda {
@@ -38,34 +37,6 @@ void dense(Stream& s, Scratch& scratch, DType dtype, int64_t M, int64_t N, int64
     if (a.transposed) run<T, true, true>(s, scratch, M, N, K, a, b, c);
     else if (b.transposed) run<T, false, true>(s, scratch, M, N, K, a, b, c);
     else run<T, false, false>(s, scratch, M, N, K, a, b, c);
-  });
-}
-
-namespace {
-// Bias gradients: column sums of dy.
-template <class T>
-struct DyColumns {
-  const T* dy;
-  int64_t cols;
-  template <int W>
-  __device__ __forceinline__ void add(float (&sum)[1][W], int64_t r, int64_t c) const {
-    if constexpr (W == 1) {
-      sum[0][0] += to_float(dy[r * cols + c]);
-    } else {
-      const Pack<T> p = load_pack(dy + r * cols + c);
-#pragma unroll
-      for (int k = 0; k < W; ++k) sum[0][k] += to_float(p.v[k]);
-    }
-  }
-};
-}  // namespace
-
-void add_bias_gradient(Stream& s, float* db, const View& dy, int64_t rows, int64_t cols) {
-  by_dtype(dy.dtype, [&](auto t) {
-    using T = decltype(t);
-    constexpr int W = Pack<T>::kSize;
-    const bool packs = aligned16({dy.data}) && cols % W == 0;
-    cuda::add_column_sums<W, 1>(s, rows, cols, packs, DyColumns<T>{dy.as<T>(), cols}, ColumnTargets<1>{{db}});
   });
 }
 

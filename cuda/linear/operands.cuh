@@ -76,19 +76,18 @@ __device__ __forceinline__ void planes_of(const Eight<float>& e, uint4 (&planes)
 }
 
 // How many of the eight elements from (r, c) on are inside.
-__device__ __forceinline__ int present(int64_t r, int64_t rows, int64_t c, int64_t cols) {
-  return r < rows && c < cols ? (cols - c < 8 ? static_cast<int>(cols - c) : 8) : 0;
-}
+__device__ __forceinline__ int present(int r, int rows, int c, int cols) { return r < rows && c < cols ? (cols - c < 8 ? cols - c : 8) : 0; }
 
 // A matrix whose rows lie `stride` elements apart.
 template <class T>
 struct Rows {
   const T* data;
-  int64_t rows, cols, stride;
+  int rows, cols;
+  int64_t stride;
   bool packs;  // 16-byte loads hold: data is aligned and so is every row
 
   using Raw = Eight<T>;
-  __device__ __forceinline__ Raw fetch(int64_t r, int64_t c) const {
+  __device__ __forceinline__ Raw fetch(int r, int c) const {
     Raw raw;
     const T* p = data + r * stride + c;
     const int count = present(r, rows, c, cols);
@@ -103,7 +102,8 @@ struct Rows {
 };
 template <class T>
 Rows<T> rows_of(const void* data, int64_t rows, int64_t cols, int64_t stride) {
-  return {static_cast<const T*>(data), rows, cols, stride, aligned16({data}) && stride * static_cast<int64_t>(sizeof(T)) % 16 == 0};
+  return {static_cast<const T*>(data), static_cast<int>(rows), static_cast<int>(cols), stride,
+          aligned16({data}) && stride * static_cast<int64_t>(sizeof(T)) % 16 == 0};
 }
 
 // The same times a factor, rounded to T.
@@ -134,6 +134,13 @@ struct Dropout {
     }
     return mask >> shift;
   }
+  __device__ __forceinline__ uint32_t keeps_two(uint64_t position) const {
+    const RandomBlock r = random_block(seed, offset, position / 4);
+    const uint32_t lane = position % 4;
+    const uint32_t first = lane == 0 ? r.v[0] : lane == 1 ? r.v[1] : lane == 2 ? r.v[2] : r.v[3];
+    const uint32_t second = lane == 0 ? r.v[1] : lane == 1 ? r.v[2] : lane == 2 ? r.v[3] : random_block(seed, offset, position / 4 + 1).v[0];
+    return (unit_uniform(first) >= p ? 1u : 0u) | (unit_uniform(second) >= p ? 2u : 0u);
+  }
 };
 template <class T>
 struct DroppedRows : Rows<T> {
@@ -143,8 +150,8 @@ struct DroppedRows : Rows<T> {
     Eight<T> x;
     uint32_t mask;
   };
-  __device__ __forceinline__ Raw fetch(int64_t r, int64_t c) const {
-    return {Rows<T>::fetch(r, c), dropout.p > 0 ? dropout.keeps(static_cast<uint64_t>(r * this->cols + c)) : 255u};
+  __device__ __forceinline__ Raw fetch(int r, int c) const {
+    return {Rows<T>::fetch(r, c), dropout.p > 0 ? dropout.keeps(static_cast<uint64_t>(r) * this->cols + c) : 255u};
   }
   template <int Planes>
   __device__ __forceinline__ void unpack(const Raw& raw, uint4 (&planes)[Planes]) const {
@@ -170,8 +177,9 @@ inline Tables tables_of(QuantFormat format) {
 
 struct FourBitWeight {
   const uint8_t* codes;
-  int64_t rows, cols, stride;  // stride in bytes
-  const float* absmax;         // or null: absmax_codes through the map, times nested, plus offset
+  int rows, cols;
+  int64_t stride;       // bytes
+  const float* absmax;  // or null: absmax_codes through the map, times nested, plus offset
   const uint8_t* absmax_codes;
   const float *nested, *offset;
   int64_t blocks;
@@ -187,13 +195,13 @@ struct FourBitWeight {
   __device__ __forceinline__ float block_maximum(int64_t b) const {
     return absmax ? absmax[b] : tables->map[absmax_codes[b]] * nested[b / quant::kNestedBlock] + *offset;
   }
-  __device__ __forceinline__ Raw fetch(int64_t r, int64_t c) const {
+  __device__ __forceinline__ Raw fetch(int r, int c) const {
     if (r >= rows || c >= cols) return {0, {0, 0}, 8};
     const uint8_t* p = codes + r * stride + c / 2;
     uint32_t v;
     if (aligned) v = *reinterpret_cast<const uint32_t*>(p);
     else v = p[0] | p[1] << 8 | p[2] << 16 | static_cast<uint32_t>(p[3]) << 24;
-    const int64_t at = r * cols + c, b = at >> shift;
+    const int64_t at = static_cast<int64_t>(r) * cols + c, b = at >> shift;
     // A block holds 32 elements or more, so eight of them meet one border at most.
     const int64_t rest = ((b + 1) << shift) - at;
     const int turn = rest < 8 ? static_cast<int>(rest) : 8;
@@ -208,7 +216,8 @@ struct FourBitWeight {
 
 struct EightBitWeight {
   const uint8_t* codes;
-  int64_t rows, cols, stride;
+  int rows, cols;
+  int64_t stride;
   const float* absmax;  // per row; null: the codes themselves
   bool aligned;
 
@@ -216,7 +225,7 @@ struct EightBitWeight {
     uint2 codes;
     float scale;
   };
-  __device__ __forceinline__ Raw fetch(int64_t r, int64_t c) const {
+  __device__ __forceinline__ Raw fetch(int r, int c) const {
     if (r >= rows || c >= cols) return {{0, 0}, 0};
     const uint8_t* p = codes + r * stride + c;
     Raw raw;
@@ -234,39 +243,24 @@ struct EightBitWeight {
   }
 };
 
-// Some columns of x and of an int8 weight, by a list that the device made: element (r, c) is that of column list[c].
-template <class T>
-struct ListedColumns {
-  const T* data;
-  int64_t rows, stride;
-  const int32_t* list;
-  int64_t count;
-
-  using Raw = Eight<T>;
-  __device__ __forceinline__ Raw fetch(int64_t r, int64_t c) const {
-    Raw raw;
-    gather(raw, [&](int i) { return r < rows && c + i < count ? data[r * stride + list[c + i]] : T{}; });
-    return raw;
-  }
-  template <int Planes>
-  __device__ __forceinline__ void unpack(const Raw& raw, uint4 (&planes)[Planes]) const {
-    planes_of(raw, planes);
-  }
-};
+// Some columns of an int8 weight, by a list that the device made: element (r, c) is that of column list[c].
 struct ListedCodes {
   const uint8_t* codes;
-  int64_t rows, stride;
+  int rows;
+  int64_t stride;
   const int32_t* list;
-  int64_t count;
+  int count;
 
   struct Raw {
     uint32_t codes[2];
   };
-  __device__ __forceinline__ Raw fetch(int64_t r, int64_t c) const {
+  __device__ __forceinline__ Raw fetch(int r, int c) const {
     Raw raw{};
+    const int n = present(r, rows, c, count);
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      if (r < rows && c + i < count) raw.codes[i / 4] |= static_cast<uint32_t>(codes[r * stride + list[c + i]]) << (8 * (i % 4));
+    for (int h = 0; h < 2; ++h)
+#pragma unroll 1  // few columns are outliers: registers matter more
+      for (int i = 0; i < n - 4 * h && i < 4; ++i) raw.codes[h] |= static_cast<uint32_t>(codes[r * stride + list[c + 4 * h + i]]) << (8 * i);
     return raw;
   }
   __device__ __forceinline__ void unpack(const Raw& raw, uint4 (&planes)[1]) const {

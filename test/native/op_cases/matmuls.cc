@@ -19,10 +19,53 @@ void dense() {
   add_case("linear_dw", CASE(b.linear_dw(s, none, _(t.acc({33})), _(t.in({70, 33})), _(t.in({70, 5})))));
 }
 
+// Other blocks than 64, sums that are cut, several tiles, one row, double quantisation, outliers in many columns or none.
+void quantised() {
+  struct Size {
+    int64_t n, in, out;
+  };
+  for (const auto [n, I, O] : {Size{1, 520, 70}, Size{130, 64, 136}, Size{17, 600, 40}, Size{0, 64, 5}})
+    for (const int64_t block : {0, 32, 128}) {
+      const auto format = block == 0 ? QuantFormat::int8 : block == 32 ? QuantFormat::fp4 : QuantFormat::nf4;
+      const int64_t blocks = block ? (O * I + block - 1) / block : O;
+      const double threshold = block ? 0 : 3;
+      add_case("linear_quantized",
+               CASE(b.linear_quantized(s, _(t.out({n, O})), _(t.in({n, I}, 2)), _(t.packed(format, O, I)), _(t.floats({blocks}, 0.1, 0.3)), none,
+                                       none, _(t.in({O})), format, block, O, threshold)),
+               true, 4);
+      add_case("linear_quantized_dx",
+               CASE(b.linear_quantized_dx(s, _(t.out({n, I})), _(t.in({n, O})), _(t.packed(format, O, I)), _(t.floats({blocks}, 0.1, 0.3)), none,
+                                          none, format, block, I)),
+               true, 4);
+      add_case("linear_quantized_lora",
+               CASE(b.linear_quantized_lora(s, _(t.out({n, O})), _(t.out({n, 40})), _(t.in({n, I}, 2)), _(t.packed(format, O, I)),
+                                            _(t.floats({blocks}, 0.1, 0.3)), none, none, _(t.in({O})), _(t.in({40, I})), _(t.in({O, 40})), format,
+                                            block, O, threshold, 0.5, 0.1, 3, 4)),
+               true, 8);
+      add_case("linear_quantized_lora_backward",
+               CASE(b.linear_quantized_lora_backward(s, _(t.out({n, I})), _(t.acc({40, I})), none, _(t.in({n, O})), _(t.in({n, I})), _(t.in({n, 40})),
+                                                     _(t.packed(format, O, I)), _(t.floats({blocks}, 0.1, 0.3)), none, none, _(t.in({40, I})),
+                                                     _(t.in({O, 40})), format, block, 0.5, 0.1, 3, 4)),
+               true, 8);
+    }
+  // Gradients of the branch alone.
+  add_case("linear_quantized_lora_backward",
+           CASE(b.linear_quantized_lora_backward(s, none, none, _(t.acc({33, 5})), _(t.in({300, 33})), _(t.in({300, 64})), _(t.in({300, 5})),
+                                                 _(t.packed(QuantFormat::nf4, 33, 64)), _(t.floats({33}, 0.1, 0.3)), none, none, _(t.in({5, 64})),
+                                                 _(t.in({33, 5})), QuantFormat::nf4, 64, 0.5, 0.0, 3, 4)),
+           true, 8);
+  // 300 blocks: two of the nested quantisation.
+  add_case("linear_quantized_dx",
+           CASE(b.linear_quantized_dx(s, _(t.out({20, 240})), _(t.in({20, 80})), _(t.packed(QuantFormat::nf4, 80, 240)), _(t.bytes(300)),
+                                      _(t.floats({2}, 0.01, 0.1)), _(t.floats({1}, 0.01, 0.2)), QuantFormat::nf4, 64, 240)),
+           true, 4);
+}
+
 }  // namespace
 
 void matmuls() {
   dense();
+  quantised();
   for (int64_t n : {int64_t{3}, int64_t{65}}) {
     add_case("linear", CASE(b.linear(s, _(t.out({n, 33})), _(t.in({n, 63})), _(t.in({33, 63})), _(t.in({33})))));
     add_case("linear_dx", CASE(b.linear_dx(s, _(t.out({n, 63})), _(t.in({n, 33})), _(t.in({33, 63})))));
