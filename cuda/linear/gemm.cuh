@@ -179,8 +179,9 @@ struct Work {
   __device__ __forceinline__ unsigned height() const { return tiles_m - first() < 8 ? tiles_m - first() : 8; }
 };
 
+// `reuse`: where products of one shape, one after the other, share their partial sums.
 template <class Tile>
-Work plan(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K) {
+Work plan(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K, float** reuse = nullptr) {
   constexpr int64_t most = INT32_MAX - 4 * 128;  // tiles may begin there and reach beyond
   if (M > most || N > most || K > most) throw std::runtime_error("a matrix product with a side of more than 2^31 elements");
   Work w{static_cast<int>(M), static_cast<int>(N), static_cast<int>(K)};
@@ -194,7 +195,9 @@ Work plan(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K) {
   w.depth = static_cast<int>(((K + splits - 1) / splits + kDepth - 1) / kDepth * kDepth);
   if (splits == 1) return w;
   w.splits = static_cast<unsigned>((K + w.depth - 1) / w.depth);
-  if (w.splits > 1) w.partial = scratch.take<float>(w.splits * M * N);
+  if (w.splits == 1) return w;
+  w.partial = reuse && *reuse ? *reuse : scratch.take<float>(w.splits * M * N);
+  if (reuse) *reuse = w.partial;
   return w;
 }
 
@@ -304,7 +307,8 @@ struct Dense {
   bool transposed = false;
 };
 // C (M,N) = A (M,K) . B (N,K)^T, operands of one dtype. If A is transposed, B must be too.
-void dense(Stream& s, Scratch& scratch, DType dtype, int64_t M, int64_t N, int64_t K, const Dense& a, const Dense& b, const Matrix& c);
+void dense(Stream& s, Scratch& scratch, DType dtype, int64_t M, int64_t N, int64_t K, const Dense& a, const Dense& b, const Matrix& c,
+           float** reuse = nullptr);
 // db (cols) += column sums of dy (rows, cols). Takes scratch of its own, which frees the caller's: call it last.
 void add_bias_gradient(Stream& s, float* db, const View& dy, int64_t rows, int64_t cols);
 

@@ -15,12 +15,12 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) dense_kernel(Ro
 }
 
 template <class T, bool TransposedA, bool TransposedB>
-void run(Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K, const Dense& a, const Dense& b, const Matrix& c) {
+void run(Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K, const Dense& a, const Dense& b, const Matrix& c, float** reuse) {
   const Rows<T> from_a = TransposedA ? rows_of<T>(a.data, K, M, a.stride) : rows_of<T>(a.data, M, K, a.stride);
   const Rows<T> from_b = TransposedB ? rows_of<T>(b.data, K, N, b.stride) : rows_of<T>(b.data, N, K, b.stride);
   const auto with = [&](auto tile) {
     using Tile = decltype(tile);
-    const Work w = plan<Tile>(s, scratch, M, N, K);
+    const Work w = plan<Tile>(s, scratch, M, N, K, reuse);
     launch<dense_kernel<Tile, T, TransposedA, TransposedB>>(s, w.grid(), Tile::kThreads, 0, from_a, from_b, w, c);
     add_splits(s, w, c);
   };
@@ -30,13 +30,14 @@ void run(Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K, const Den
 }  // namespace
 
 // See gemm.cuh.
-void dense(Stream& s, Scratch& scratch, DType dtype, int64_t M, int64_t N, int64_t K, const Dense& a, const Dense& b, const Matrix& c) {
+void dense(Stream& s, Scratch& scratch, DType dtype, int64_t M, int64_t N, int64_t K, const Dense& a, const Dense& b, const Matrix& c,
+           float** reuse) {
   if (M == 0 || N == 0) return;
   by_dtype(dtype, [&](auto t) {
     using T = decltype(t);
-    if (a.transposed) run<T, true, true>(s, scratch, M, N, K, a, b, c);
-    else if (b.transposed) run<T, false, true>(s, scratch, M, N, K, a, b, c);
-    else run<T, false, false>(s, scratch, M, N, K, a, b, c);
+    if (a.transposed) run<T, true, true>(s, scratch, M, N, K, a, b, c, reuse);
+    else if (b.transposed) run<T, false, true>(s, scratch, M, N, K, a, b, c, reuse);
+    else run<T, false, false>(s, scratch, M, N, K, a, b, c, reuse);
   });
 }
 
