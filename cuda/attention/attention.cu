@@ -84,29 +84,7 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
     const Span everything{0, j.source[1].S};
     const Span now[2] = {second ? everything : seen[0], second ? everything : seen[1]};
     finish_scores(j, s, tiles.start(i), now, bias);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      float high = most[half];
-#pragma unroll
-      for (int n = 0; n < F::kKeys / 8; ++n) high = fmaxf(high, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
-      high = row_max(high);
-      const float shift = high == -INFINITY ? 0.0f : high;  // a row that has seen nothing stays all zeros
-      const float shrink = exponential<X>(most[half] - shift);
-      most[half] = high;
-      total[half] *= shrink;
-#pragma unroll
-      for (int n = 0; n < F::kKeys / 8; ++n)
-#pragma unroll
-        for (int e = 2 * half; e < 2 * half + 2; ++e) {
-          s[n][e] = exponential<X>(s[n][e] - shift);
-          total[half] += s[n][e];
-        }
-#pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n) {
-        o[n][2 * half] *= shrink;
-        o[n][2 * half + 1] *= shrink;
-      }
-    }
+    softmax_step<X>(s, o, most, total);
     ptx::cp_async_wait<0>();
     __syncthreads();  // these values have come, the keys have been read
     if (i + 1 < tiles.total) load_keys(k_tile, &Source<X>::k, i + 1);

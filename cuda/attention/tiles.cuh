@@ -190,4 +190,33 @@ __device__ __forceinline__ float exponential(float x) {
   else return expf(x);
 }
 
+// The softmax of two rows after more keys: s, their scores, become probabilities but for a factor that is the same for all keys of a row; what has
+// been summed so far, o and total, is brought to the new largest score.
+template <class X, int N, int P>
+__device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&o)[P][4], float (&most)[2], float (&total)[2]) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float high = most[half];
+#pragma unroll
+    for (int n = 0; n < N; ++n) high = fmaxf(high, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    high = row_max(high);
+    const float shift = high == -INFINITY ? 0.0f : high;  // a row that has seen nothing stays all zeros
+    const float shrink = exponential<X>(most[half] - shift);
+    most[half] = high;
+    total[half] *= shrink;
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int e = 2 * half; e < 2 * half + 2; ++e) {
+        s[n][e] = exponential<X>(s[n][e] - shift);
+        total[half] += s[n][e];
+      }
+#pragma unroll
+    for (int n = 0; n < P; ++n) {
+      o[n][2 * half] *= shrink;
+      o[n][2 * half + 1] *= shrink;
+    }
+  }
+}
+
 }  // namespace anymal::cuda::flash

@@ -2,47 +2,170 @@
 #include "op_cases/cases.h"
 
 namespace anymal::op_cases {
+namespace {
+
+struct Shape {
+  int64_t B, T, S, H, K, D;
+};
+struct Options {
+  bool causal = false;
+  int64_t window = 0;
+  std::vector<int32_t> range;    // (B,2), empty: none
+  int64_t Bb = 0, Hb = 0;        // 0: no bias
+  bool hides = false;            // the bias has -inf here and there, and hides all keys of its first query
+  bool given = false;            // backward: y and lse are numbers from outside, so that what differs is backward's alone
+  bool gradient_of_bias = true;  // backward, where there is a bias
+};
+
+View ranges(Bench& t, const Options& o) {
+  const int64_t B = static_cast<int64_t>(o.range.size() / 2);
+  return o.range.size() == 2   ? t.these({B, 2}, {o.range[0], o.range[1]})
+         : o.range.size() == 4 ? t.these({B, 2}, {o.range[0], o.range[1], o.range[2], o.range[3]})
+         : o.range.size() == 6 ? t.these({B, 2}, {o.range[0], o.range[1], o.range[2], o.range[3], o.range[4], o.range[5]})
+                               : View{};
+}
+
+View bias_of(const Backend& b, Stream& s, Bench& t, const Shape& n, const Options& o) {
+  if (!o.Bb) return {};
+  View bias = t.floats({o.Bb, o.Hb, n.T, n.S});
+  if (!o.hides) return bias;
+  std::vector<float> numbers(static_cast<size_t>(bias.size()));
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const bool first_query = i / static_cast<size_t>(n.S) % static_cast<size_t>(n.T) == 0;
+    numbers[i] = first_query || i % 7 == 3 ? -INFINITY : static_cast<float>(i * 37 % 101) / 50 - 1;
+  }
+  b.copy_from_host(s, bias.data, numbers.data(), numbers.size() * sizeof(float));
+  return bias;
+}
+
+double scale_of(const Shape& n) { return 1 / std::sqrt(static_cast<double>(n.D)); }
+
+void forward(const Shape& n, const Options& o = {}) {
+  add_case(
+      "attention",
+      [=](const Backend& b, Stream& s, Bench& t) {
+        View y = t.out({n.B, n.T, n.H, n.D}), lse = t.out({n.B, n.H, n.T}, DType::f32), q = t.in({n.B, n.T, n.H, n.D}),
+             k = t.in({n.B, n.S, n.K, n.D}), v = t.in({n.B, n.S, n.K, n.D}), range = ranges(t, o), bias = bias_of(b, s, t, n, o);
+        b.attention(s, _(y), _(lse), _(q), _(k), _(v), _(range), _(bias), scale_of(n), o.causal, o.window);
+      },
+      true, 4);
+}
+
+void backward(const Shape& n, const Options& o = {}) {
+  add_case(
+      "attention_backward",
+      [=](const Backend& b, Stream& s, Bench& t) {
+        View q = t.in({n.B, n.T, n.H, n.D}), k = t.in({n.B, n.S, n.K, n.D}), v = t.in({n.B, n.S, n.K, n.D}), range = ranges(t, o),
+             bias = bias_of(b, s, t, n, o), dy = t.in({n.B, n.T, n.H, n.D});
+        View dq = t.out({n.B, n.T, n.H, n.D}), dk = t.out({n.B, n.S, n.K, n.D}), dv = t.out({n.B, n.S, n.K, n.D}), y, lse, dbias;
+        if (o.given) {
+          y = t.in({n.B, n.T, n.H, n.D});
+          lse = t.floats({n.B, n.H, n.T}, 1, 4);
+        } else {
+          y = t.out({n.B, n.T, n.H, n.D});
+          lse = t.out({n.B, n.H, n.T}, DType::f32);
+          b.attention(s, _(y), _(lse), _(q), _(k), _(v), _(range), _(bias), scale_of(n), o.causal, o.window);
+        }
+        if (o.Bb && o.gradient_of_bias) {
+          dbias = t.floats({o.Bb, o.Hb, n.T, n.S});
+          // Through y, rounded to bf16 differently, it would differ by more than a float may.
+          if (o.given || t.x() == DType::f32) t.compared(dbias);
+        }
+        b.attention_backward(s, _(dq), _(dk), _(dv), _(dbias), _(dy), _(q), _(k), _(v), _(y), _(lse), _(range), _(bias), scale_of(n), o.causal,
+                             o.window);
+      },
+      true, 6);
+}
+
+void two_source(const Shape& n, int64_t S2, const Options& o = {}) {
+  add_case(
+      "attention_two_source",
+      [=](const Backend& b, Stream& s, Bench& t) {
+        View y = t.out({n.B, n.T, n.H, n.D}), lse = t.out({n.B, n.H, n.T}, DType::f32), q = t.in({n.B, n.T, n.H, n.D}),
+             k1 = t.in({n.B, n.S, n.K, n.D}), v1 = t.in({n.B, n.S, n.K, n.D}), k2 = t.in({n.B, S2, n.K, n.D}), v2 = t.in({n.B, S2, n.K, n.D}),
+             range = ranges(t, o);
+        b.attention_two_source(s, _(y), _(lse), _(q), _(k1), _(v1), _(k2), _(v2), _(range), scale_of(n));
+      },
+      true, 4);
+  add_case(
+      "attention_two_source_backward",
+      [=](const Backend& b, Stream& s, Bench& t) {
+        View q = t.in({n.B, n.T, n.H, n.D}), k1 = t.in({n.B, n.S, n.K, n.D}), v1 = t.in({n.B, n.S, n.K, n.D}), k2 = t.in({n.B, S2, n.K, n.D}),
+             v2 = t.in({n.B, S2, n.K, n.D}), range = ranges(t, o), dy = t.in({n.B, n.T, n.H, n.D});
+        View y = t.out({n.B, n.T, n.H, n.D}), lse = t.out({n.B, n.H, n.T}, DType::f32), dq = t.out({n.B, n.T, n.H, n.D}),
+             dk1 = t.out({n.B, n.S, n.K, n.D}), dv1 = t.out({n.B, n.S, n.K, n.D}), dk2 = t.out({n.B, S2, n.K, n.D}), dv2 = t.out({n.B, S2, n.K, n.D});
+        b.attention_two_source(s, _(y), _(lse), _(q), _(k1), _(v1), _(k2), _(v2), _(range), scale_of(n));
+        b.attention_two_source_backward(s, _(dq), _(dk1), _(dv1), _(dk2), _(dv2), _(dy), _(q), _(k1), _(v1), _(k2), _(v2), _(y), _(lse), _(range),
+                                        scale_of(n));
+      },
+      true, 6);
+}
+
+void decode(const Shape& n, const Options& o) {  // S is the cache's size
+  add_case(
+      "attention_decode",
+      [=](const Backend& b, Stream& s, Bench& t) {
+        View y = t.out({n.B, 1, n.H, n.D}), q = t.in({n.B, 1, n.H, n.D}), k = t.in({n.B, n.S, n.K, n.D}), v = t.in({n.B, n.S, n.K, n.D}),
+             range = ranges(t, o);
+        b.attention_decode(s, _(y), _(q), _(k), _(v), _(range), scale_of(n), o.window);
+      },
+      true, 4);
+}
+
+}  // namespace
 
 void attentions() {
   for (bool causal : {false, true})
     for (int64_t window : {int64_t{0}, int64_t{9}}) {
-      add_case("attention",
-               CASE(b.attention(s, _(t.out({2, 70, 4, 9})), _(t.out({2, 4, 70}, DType::f32)), _(t.in({2, 70, 4, 9})), _(t.in({2, 83, 2, 9})),
-                                _(t.in({2, 83, 2, 9})), _(t.these({2, 2}, {3, 80, 0, 83})), none, 0.4, causal, window)),
-               true, 4);
-      add_case(
-          "attention_backward",
-          [=](const Backend& b, Stream& s, Bench& t) {
-            View q = t.in({2, 70, 4, 9}), k = t.in({2, 83, 2, 9}), v = t.in({2, 83, 2, 9}), range = t.these({2, 2}, {3, 80, 0, 83}),
-                 bias = t.floats({2, 1, 70, 83});
-            View y = t.out({2, 70, 4, 9}), lse = t.out({2, 4, 70}, DType::f32);
-            b.attention(s, _(y), _(lse), _(q), _(k), _(v), _(range), _(bias), 0.4, causal, window);
-            b.attention_backward(s, _(t.out({2, 70, 4, 9})), _(t.out({2, 83, 2, 9})), _(t.out({2, 83, 2, 9})), _(t.acc({2, 1, 70, 83})),
-                                 _(t.in({2, 70, 4, 9})), _(q), _(k), _(v), _(y), _(lse), _(range), _(bias), 0.4, causal, window);
-          },
-          true, 6);
+      const Options o{.causal = causal, .window = window, .range = {3, 80, 0, 83}};
+      forward({2, 70, 83, 2, 1, 9}, o);
+      backward({2, 70, 83, 2, 1, 9}, o);
     }
-  add_case(
-      "attention_two_source",
-      CASE(b.attention_two_source(s, _(t.out({2, 7, 3, 8})), _(t.out({2, 3, 7}, DType::f32)), _(t.in({2, 7, 3, 8})), _(t.in({2, 65, 3, 8})),
-                                  _(t.in({2, 65, 3, 8})), _(t.in({2, 7, 3, 8})), _(t.in({2, 7, 3, 8})), _(t.these({2, 2}, {0, 65, 5, 5})), 0.35)),
-      true, 4);
-  add_case(
-      "attention_two_source_backward",
-      [](const Backend& b, Stream& s, Bench& t) {
-        View q = t.in({2, 7, 3, 8}), k1 = t.in({2, 65, 3, 8}), v1 = t.in({2, 65, 3, 8}), k2 = t.in({2, 7, 3, 8}), v2 = t.in({2, 7, 3, 8}),
-             range = t.these({2, 2}, {0, 65, 5, 5});
-        View y = t.out({2, 7, 3, 8}), lse = t.out({2, 3, 7}, DType::f32);
-        b.attention_two_source(s, _(y), _(lse), _(q), _(k1), _(v1), _(k2), _(v2), _(range), 0.35);
-        b.attention_two_source_backward(s, _(t.out({2, 7, 3, 8})), _(t.out({2, 65, 3, 8})), _(t.out({2, 65, 3, 8})), _(t.out({2, 7, 3, 8})),
-                                        _(t.out({2, 7, 3, 8})), _(t.in({2, 7, 3, 8})), _(q), _(k1), _(v1), _(k2), _(v2), _(y), _(lse), _(range),
-                                        0.35);
-      },
-      true, 6);
-  add_case("attention_decode",
-           CASE(b.attention_decode(s, _(t.out({2, 1, 4, 9})), _(t.in({2, 1, 4, 9})), _(t.in({2, 33, 2, 9})), _(t.in({2, 33, 2, 9})),
-                                   _(t.these({2, 2}, {3, 31, 0, 33})), 0.4, 20)),
-           true, 4);
+  // Every size that kernels are made for, and one between each two.
+  for (int64_t D : {32, 40, 64, 80, 128, 160, 256}) {
+    forward({1, 20, 35, 2, 1, D}, {.causal = D % 64 == 0});
+    backward({1, 20, 35, 2, 1, D}, {.causal = D % 64 != 0});
+  }
+  forward({1, 130, 150, 1, 1, 64}, {.causal = true});  // several tiles of both
+  forward({1, 130, 150, 1, 1, 64}, {.causal = true, .window = 40, .range = {70, 140}});
+  backward({1, 130, 150, 1, 1, 32}, {.causal = true, .window = 70, .range = {-3, 1000}});
+  backward({1, 40, 70, 1, 1, 128}, {.window = 30});
+  forward({1, 75, 20, 2, 2, 32}, {.causal = true});  // the first queries see no key
+  backward({1, 75, 20, 2, 2, 32}, {.causal = true});
+  backward({1, 12, 90, 2, 2, 20}, {.causal = true, .window = 3});  // keys that no query sees
+  forward({3, 5, 9, 4, 4, 16}, {.range = {0, 0, 7, 3, 2, 30}});
+  backward({3, 5, 9, 4, 4, 16}, {.range = {0, 0, 7, 3, 2, 30}});
+  for (int64_t Bb : {1, 2})
+    for (int64_t Hb : {1, 3}) {
+      const Options o{.causal = Hb == 3, .range = {0, 30, 5, 33}, .Bb = Bb, .Hb = Hb, .hides = true};
+      forward({2, 17, 33, 3, 1, 12}, o);
+      backward({2, 17, 33, 3, 1, 12}, o);
+    }
+  backward({4, 70, 40, 2, 2, 8}, {.Bb = 2, .Hb = 1, .given = true});
+  backward({1, 9, 20, 2, 1, 70}, {.Bb = 1, .Hb = 2, .given = true});
+  backward({1, 9, 20, 2, 1, 130}, {.Bb = 1, .Hb = 1, .given = true});
+  backward({2, 9, 20, 2, 1, 24}, {.Bb = 1, .Hb = 1, .gradient_of_bias = false});
+  for (const Shape& n : {Shape{2, 1, 1, 2, 1, 8}, Shape{1, 1, 66, 2, 2, 16}, Shape{1, 66, 1, 2, 2, 16}, Shape{1, 3, 0, 2, 1, 8},
+                         Shape{1, 0, 3, 2, 1, 8}, Shape{0, 3, 3, 2, 1, 8}}) {
+    forward(n);
+    backward(n, {.given = n.S == 1});  // with one key dq and dk are what rounding leaves of zero, unless y is another
+  }
+  two_source({2, 7, 65, 3, 3, 8}, 7, {.range = {0, 65, 5, 5}});
+  two_source({1, 66, 70, 2, 1, 32}, 66, {.range = {3, 68}});
+  two_source({1, 9, 20, 2, 1, 100}, 40);
+  two_source({1, 9, 20, 1, 1, 200}, 9);
+  two_source({1, 5, 0, 2, 2, 8}, 5);
+  two_source({1, 5, 6, 2, 2, 8}, 0, {.range = {2, 2}});
+
+  decode({2, 1, 33, 4, 2, 9}, {.window = 20, .range = {3, 31, 0, 33}});
+  decode({1, 1, 500, 4, 1, 64}, {.range = {3, 490}});  // several splits
+  decode({1, 1, 500, 2, 2, 128}, {.window = 100, .range = {0, 300}});
+  decode({2, 1, 300, 2, 1, 40}, {.range = {0, 1, 10, 10}});  // one key, none
+  decode({1, 1, 130, 20, 1, 32}, {.range = {0, 130}});       // more heads than a tile holds
+  decode({1, 1, 40, 2, 1, 90}, {.range = {1, 38}});
+  decode({1, 1, 150, 2, 1, 160}, {.range = {1, 149}});
+  decode({1, 1, 70, 3, 1, 256}, {.range = {40, 20}});
+  decode({1, 1, 70, 3, 1, 256}, {.range = {0, 70}});
   add_case("cache_write",
            CASE(View cache = t.compared(t.in({2, 9, 2, 5})); b.cache_write(s, _(cache), _(t.in({2, 3, 2, 5})), _(t.these({2}, {6, 0})))), true, 0);
   add_case("rope", CASE(b.rope(s, _(t.out({2, 7, 3, 10})), _(t.in({2, 7, 3, 10})), _(t.floats({12, 5, 2})), _(t.ints({2, 7}, 0, 12)), true)));
