@@ -135,12 +135,16 @@ struct BatchNorm {
     load<W>(v, x + i);
     // A pack may span channels where L is no multiple of it.
     int64_t line = i / L, left = (line + 1) * L - i;
-    for (int k = 0; k < W;) {
-      const int64_t c = line % C;
-      const float scale = weight[c] / sqrtf(var[c] + eps), shift = mean ? bias[c] - mean[c] * scale : 0.0f;
-      for (; k < W && left > 0; ++k, --left) v[k] = v[k] * scale + shift;
-      ++line;
-      left = L;
+    float scale = 0, shift = 0;
+#pragma unroll
+    for (int k = 0; k < W; ++k, --left) {
+      if (k == 0 || left == 0) {
+        if (k > 0) ++line, left = L;
+        const int64_t c = line % C;
+        scale = weight[c] / sqrtf(var[c] + eps);
+        shift = mean ? bias[c] - mean[c] * scale : 0.0f;
+      }
+      v[k] = v[k] * scale + shift;
     }
     store<W>(y + i, v);
   }

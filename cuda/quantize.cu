@@ -76,6 +76,7 @@ __global__ void quantize_4bit_kernel(int64_t blocks, uint8_t* codes, float* absm
       float v[W];
       read<W>(v, w + i, last - i);
       uint32_t packed = 0;  // W / 2 bytes
+#pragma unroll
       for (int k = 0; k < W; ++k) {
         const uint32_t code = i + k >= last ? 0u : Fp4 ? code_fp4(v[k] * inverse, thresholds) : code_nf4(v[k] * inverse, thresholds);
         packed |= code << (k / 2 * 8 + (k % 2 ? 0 : 4));
@@ -88,31 +89,24 @@ __global__ void quantize_4bit_kernel(int64_t blocks, uint8_t* codes, float* absm
   }
 }
 
-template <class T>
-struct Dequantize4Bit {
-  T* w;
-  const uint8_t* codes;
-  const float* absmax;
-  int shift;  // block = 1 << shift
-  CodeBook book;
-};
+// block = 1 << shift
 template <class T, int W>
-__global__ void dequantize_4bit_kernel(int64_t groups, int64_t n, Dequantize4Bit<T> d) {
+__global__ void dequantize_4bit_kernel(int64_t groups, int64_t n, T* w, const uint8_t* codes, const float* absmax, int shift, CodeBook table) {
   SHARED_ARRAY(float, book, [16]);
-  if (threadIdx.x < 16) book[threadIdx.x] = d.book.v[threadIdx.x];
+  if (threadIdx.x < 16) book[threadIdx.x] = table.v[threadIdx.x];
   __syncthreads();
   for (int64_t g = first_index(); g < groups; g += index_stride()) {
     const int64_t i = g * W;
-    const float scale = d.absmax[i >> d.shift];
+    const float scale = absmax[i >> shift];
     if (W > 2 && i + W <= n) {
-      const uint32_t packed = *reinterpret_cast<const uint32_t*>(d.codes + i / 2);
+      const uint32_t packed = *reinterpret_cast<const uint32_t*>(codes + i / 2);
       float v[W];
       for (int k = 0; k < W; ++k) v[k] = book[packed >> (k / 2 * 8 + (k % 2 ? 0 : 4)) & 15] * scale;
-      if constexpr (W > 2) store<W>(d.w + i, v);
+      if constexpr (W > 2) store<W>(w + i, v);
     } else {
       for (int64_t k = i; k < i + W && k < n; ++k) {
-        const uint32_t byte = d.codes[k / 2];
-        d.w[k] = from_float<T>(book[k % 2 ? byte & 15 : byte >> 4] * scale);
+        const uint32_t byte = codes[k / 2];
+        w[k] = from_float<T>(book[k % 2 ? byte & 15 : byte >> 4] * scale);
       }
     }
   }
@@ -230,9 +224,12 @@ void dequantize_4bit(Stream& s, Out w, In codes, In absmax, QuantFormat format, 
   by_dtype(w.dtype, [&](auto t) {
     using T = decltype(t);
     const int64_t n = w.size();
-    const Dequantize4Bit<T> d{w.as<T>(), codes.as<uint8_t>(), absmax.as<float>(), log2_of(block), CodeBook(format)};
-    if (aligned16({w.data, codes.data})) launch_items<dequantize_4bit_kernel<T, 8>>(s, (n + 7) / 8, n, d);
-    else launch_items<dequantize_4bit_kernel<T, 2>>(s, (n + 1) / 2, n, d);
+    const auto run = [&](auto width) {
+      launch_items<dequantize_4bit_kernel<T, width()>>(s, (n + width() - 1) / width(), n, w.as<T>(), codes.as<uint8_t>(), absmax.as<float>(),
+                                                       log2_of(block), CodeBook(format));
+    };
+    if (aligned16({w.data, codes.data})) run(std::integral_constant<int, 8>{});
+    else run(std::integral_constant<int, 2>{});
   });
 }
 

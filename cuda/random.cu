@@ -29,9 +29,10 @@ struct Normal {
   __device__ void operator()(float (&v)[4], const RandomBlock& r) const {
     for (int h = 0; h < 4; h += 2) {
       const float radius = sqrtf(-2.0f * logf(1.0f - unit_uniform(r.v[h])));  // 1 - u is in (0, 1]
-      const float angle = 6.283185307f * unit_uniform(r.v[h + 1]);
-      v[h] = static_cast<float>(mean + std * (radius * cosf(angle)));
-      v[h + 1] = static_cast<float>(mean + std * (radius * sinf(angle)));
+      float sine, cosine;
+      sincospif(2.0f * unit_uniform(r.v[h + 1]), &sine, &cosine);
+      v[h] = static_cast<float>(mean + std * (radius * cosine));
+      v[h + 1] = static_cast<float>(mean + std * (radius * sine));
     }
   }
 };

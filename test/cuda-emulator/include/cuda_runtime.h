@@ -266,6 +266,10 @@ inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float a, float b) { return a / b; }
 inline float __frcp_rn(float a) { return 1.0f / a; }
+inline void sincospif(float x, float* s, float* c) {  // of pi x
+  *s = static_cast<float>(std::sin(3.14159265358979323846 * x));
+  *c = static_cast<float>(std::cos(3.14159265358979323846 * x));
+}
 inline float rsqrtf(float a) { return 1.0f / std::sqrt(a); }
 template <class T>
 T __ldg(const T* p) {
