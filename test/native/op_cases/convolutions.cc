@@ -49,6 +49,14 @@ void convolutions() {
   add_case("max_pool1d", CASE(b.max_pool1d(s, _(t.out({2, 3, 10})), _(t.out({2, 3, 10}, DType::i32)), _(t.in({2, 3, 31})), 4, 3)), true, 0);
   add_case("max_pool1d_backward", CASE(b.max_pool1d_backward(s, _(t.out({2, 3, 31})), _(t.in({2, 3, 10})), _(t.ints({2, 3, 10}, 0, 31)), 31)), true,
            0);
+  // More windows than the threads of a block, of which many name one place.
+  add_case("max_pool1d_backward", CASE(b.max_pool1d_backward(s, _(t.out({2, 19})), _(t.in({2, 700})), _(t.ints({2, 700}, 0, 19)), 19)), true, 0);
+  add_case("max_pool1d", CASE(b.max_pool1d(s, _(t.out({2, 1})), _(t.out({2, 1}, DType::i32)), _(t.in({2, 5})), 5, 1)), true, 0);
+  for (int64_t dim : {0, 1, 2}) {
+    const Sizes all{3, 40, 5}, rest = dim == 0 ? Sizes{40, 5} : dim == 1 ? Sizes{3, 5} : Sizes{3, 40};
+    add_case("mean_pool", CASE(b.mean_pool(s, _(t.out(rest)), _(t.in(all)), dim)));
+    add_case("mean_pool_backward", CASE(b.mean_pool_backward(s, _(t.out(all)), _(t.in(rest)), dim, all[static_cast<size_t>(dim)])));
+  }
   add_case("mean_pool", CASE(b.mean_pool(s, _(t.out({3, 65})), _(t.in({3, 7, 65})), 1)));
   add_case("mean_pool_backward", CASE(b.mean_pool_backward(s, _(t.out({3, 7, 65})), _(t.in({3, 65})), 1, 7)));
   for (bool corners : {false, true})
