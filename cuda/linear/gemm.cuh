@@ -189,8 +189,10 @@ Work plan(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K, fl
   w.tiles_n = static_cast<unsigned>((N + Tile::kN - 1) / Tile::kN);
   w.splits = 1;
   const int64_t tiles = static_cast<int64_t>(w.tiles_m) * w.tiles_n;
-  int64_t splits = tiles > 0 && tiles < s.multiprocessors ? (2 * s.multiprocessors + tiles - 1) / tiles : 1;
-  splits = splits < K / 256 ? splits : K / 256;
+  // Few rows wait for memory, so many blocks shall ask for it at once.
+  constexpr int64_t blocks = Tile::kM == Thin::kM ? 8 : 2, least = Tile::kM == Thin::kM ? 128 : 256;
+  int64_t splits = tiles > 0 && 2 * tiles < blocks * s.multiprocessors ? (blocks * s.multiprocessors + tiles - 1) / tiles : 1;
+  splits = splits < K / least ? splits : K / least;
   if (splits < 1) splits = 1;
   w.depth = static_cast<int>(((K + splits - 1) / splits + kDepth - 1) / kDepth * kDepth);
   if (splits == 1) return w;

@@ -113,73 +113,100 @@ __device__ __forceinline__ void bring(Tables* to, const Tables& from) {
   __syncthreads();  // the tables are there
 }
 
+// A low-rank product on the same sums.
+template <class T, class A>
+struct Branch {
+  A a;
+  Rows<T> b;
+  int rank;
+};
+template <class T>
+struct FourBitProduct {
+  Rows<T> x;
+  FourBitWeight weight;
+  Branch<T, ScaledRows<T>> lora;
+};
+template <class T>
+struct EightBitProduct {
+  Rows<bf16> x;  // codes
+  EightBitWeight weight;
+  const float *maximum, *scale;  // of rows of x, of rows of W
+  Rows<T> outliers;              // columns of x and, beside them, of W: as many as *count
+  ListedCodes beside;
+  const int32_t* count;
+  Branch<T, ScaledRows<T>> lora;
+};
+template <class T, class Weight>
+struct DxProduct {
+  Rows<T> dy;
+  Weight weight;
+  Branch<T, Rows<T>> lora;
+  Dropout dropout;
+};
+
 // budget: 160 registers, 34 KiB shared, 0 spills
 template <class Tile, class T>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    four_bit_kernel(Rows<T> x, FourBitWeight weight, Tables tables, ScaledRows<T> u, Rows<T> lora_b, int rank, Work w, Matrix c) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) four_bit_kernel(FourBitProduct<T> p, Tables tables, Work w, Matrix c) {
   constexpr int P = kPlanes<T>;
   SHARED_ARRAY(Tables, decoding, [1]);
   SHARED_ARRAY(uint4, shared, [kSharedChunks<Tile, P, P>]);
   bring(decoding, tables);
-  weight.tables = decoding;
+  p.weight.tables = decoding;
   const int m0 = w.tile_m(Tile::kM), n0 = w.tile_n(Tile::kN);
   Sums<Tile> sums;
-  multiply<P, P, false, false>(sums, shared, x, weight, m0, n0, w.begin(), w.end());
-  if (blockIdx.y == 0) multiply<P, P, false, false>(sums, shared, u, lora_b, m0, n0, 0, rank);
+  multiply<P, P, false, false>(sums, shared, p.x, p.weight, m0, n0, w.begin(), w.end());
+  if (blockIdx.y == 0) multiply<P, P, false, false>(sums, shared, p.lora.a, p.lora.b, m0, n0, 0, p.lora.rank);
   store(sums, w, c);
 }
 
 // budget: 168 registers, 24 KiB shared, 0 spills
 template <class Tile, class T>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    eight_bit_kernel(Rows<bf16> x_codes, const float* maximum, EightBitWeight weight, const float* scale, Rows<T> outliers, ListedCodes beside,
-                     const int32_t* count, ScaledRows<T> u, Rows<T> lora_b, int rank, Work w, Matrix c) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) eight_bit_kernel(EightBitProduct<T> p, Work w, Matrix c) {
   constexpr int P = kPlanes<T>;
   SHARED_ARRAY(uint4, shared, [kSharedChunks<Tile, P, P>]);
   const int m0 = w.tile_m(Tile::kM), n0 = w.tile_n(Tile::kN);
   Sums<Tile> sums;
-  multiply<1, 1, false, false>(sums, shared, x_codes, weight, m0, n0, w.begin(), w.end());
+  multiply<1, 1, false, false>(sums, shared, p.x, p.weight, m0, n0, w.begin(), w.end());
   sums.each_pair(m0, n0, [&](int m, int, float& a, float& b) {
-    const float factor = m < w.M ? maximum[m] / 127.0f : 0.0f;
+    const float factor = m < w.M ? p.maximum[m] / 127.0f : 0.0f;
     a *= factor;
     b *= factor;
   });
-  if (blockIdx.y == 0 && count) {
-    outliers.cols = beside.count = *count;
-    multiply<P, 1, false, false>(sums, shared, outliers, beside, m0, n0, 0, outliers.cols);
+  if (blockIdx.y == 0 && p.count) {
+    p.outliers.cols = p.beside.count = *p.count;
+    multiply<P, 1, false, false>(sums, shared, p.outliers, p.beside, m0, n0, 0, p.outliers.cols);
   }
   sums.each_pair(m0, n0, [&](int, int n, float& a, float& b) {
-    a *= n < w.N ? scale[n] / 127.0f : 0.0f;
-    b *= n + 1 < w.N ? scale[n + 1] / 127.0f : 0.0f;
+    a *= n < w.N ? p.scale[n] / 127.0f : 0.0f;
+    b *= n + 1 < w.N ? p.scale[n + 1] / 127.0f : 0.0f;
   });
-  if (blockIdx.y == 0) multiply<P, P, false, false>(sums, shared, u, lora_b, m0, n0, 0, rank);
+  if (blockIdx.y == 0) multiply<P, P, false, false>(sums, shared, p.lora.a, p.lora.b, m0, n0, 0, p.lora.rank);
   store(sums, w, c);
 }
 
 // dx = dy.W + dropout'(t.A): the mask lies on the branch alone, so the branch comes first.
 // budget: 160 registers, 34 KiB shared, 0 spills
 template <class Tile, class T, class Weight>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    quantized_dx_kernel(Rows<T> dy, Weight weight, Tables tables, Rows<T> t, Rows<T> lora_a, int rank, Dropout dropout, Work w, Matrix c) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) quantized_dx_kernel(DxProduct<T, Weight> p, Tables tables, Work w, Matrix c) {
   constexpr int P = kPlanes<T>;
   SHARED_ARRAY(Tables, decoding, [1]);
   SHARED_ARRAY(uint4, shared, [kSharedChunks<Tile, P, P>]);
   if constexpr (std::is_same_v<Weight, FourBitWeight>) {
     bring(decoding, tables);
-    weight.tables = decoding;
+    p.weight.tables = decoding;
   }
   const int m0 = w.tile_m(Tile::kM), n0 = w.tile_n(Tile::kN);
   Sums<Tile> sums;
-  if (blockIdx.y == 0 && rank > 0) {
-    multiply<P, P, false, true>(sums, shared, t, lora_a, m0, n0, 0, rank);
-    if (dropout.p > 0)
+  if (blockIdx.y == 0 && p.lora.rank > 0) {
+    multiply<P, P, false, true>(sums, shared, p.lora.a, p.lora.b, m0, n0, 0, p.lora.rank);
+    if (p.dropout.p > 0)
       sums.each_pair(m0, n0, [&](int m, int n, float& a, float& b) {
-        const uint32_t kept = dropout.keeps_two(static_cast<uint64_t>(m) * w.N + n);
-        a = kept & 1 ? a * dropout.scale : 0.0f;
-        b = kept & 2 ? b * dropout.scale : 0.0f;
+        const uint32_t kept = p.dropout.keeps_two(static_cast<uint64_t>(m) * w.N + n);
+        a = kept & 1 ? a * p.dropout.scale : 0.0f;
+        b = kept & 2 ? b * p.dropout.scale : 0.0f;
       });
   }
-  multiply<P, P, false, true>(sums, shared, dy, weight, m0, n0, w.begin(), w.end());
+  multiply<P, P, false, true>(sums, shared, p.dy, p.weight, m0, n0, w.begin(), w.end());
   store(sums, w, c);
 }
 
@@ -218,27 +245,32 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
   const Matrix to = matrix_of(y, O, bias);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    const ScaledRows<T> u{rows_of<T>(lora.u, N, lora.rank, lora.rank), lora.scaling};
-    const Rows<T> lora_b = rows_of<T>(lora.b, O, lora.rank, lora.rank);
+    const Branch<T, ScaledRows<T>> branch{
+        {rows_of<T>(lora.u, N, lora.rank, lora.rank), lora.scaling}, rows_of<T>(lora.b, O, lora.rank, lora.rank), static_cast<int>(lora.rank)};
     if (w.format == QuantFormat::int8) {
       const QuantizedRows<T> q = quantize_rows<T>(s, scratch, x, threshold);
-      const float* scale = w.absmax.as<float>();
       const EightBitWeight codes = eight_bit(w, false);
+      const EightBitProduct<T> p{rows_of<bf16>(q.codes, N, I, I),
+                                 codes,
+                                 q.maximum,
+                                 w.absmax.as<float>(),
+                                 rows_of<T>(q.outliers, N, 0, I),
+                                 {codes.codes, codes.rows, codes.stride, q.list, 0},
+                                 q.count,
+                                 branch};
       with_tile<T, true, false>(s, N, O, [&](auto tile) {
         using Tile = decltype(tile);
         const Work work = plan<Tile>(s, scratch, N, O, I);
-        launch<eight_bit_kernel<Tile, T>>(s, work.grid(), Tile::kThreads, 0, rows_of<bf16>(q.codes, N, I, I), q.maximum, codes, scale,
-                                          rows_of<T>(q.outliers, N, 0, I), ListedCodes{codes.codes, codes.rows, codes.stride, q.list, 0}, q.count, u,
-                                          lora_b, static_cast<int>(lora.rank), work, to);
+        launch<eight_bit_kernel<Tile, T>>(s, work.grid(), Tile::kThreads, 0, p, work, to);
         add_splits(s, work, to);
       });
       return;
     }
+    const FourBitProduct<T> p{rows_of<T>(x.data, N, I, I), four_bit(w), branch};
     with_tile<T>(s, N, O, [&](auto tile) {
       using Tile = decltype(tile);
       const Work work = plan<Tile>(s, scratch, N, O, I);
-      launch<four_bit_kernel<Tile, T>>(s, work.grid(), Tile::kThreads, 0, rows_of<T>(x.data, N, I, I), four_bit(w), tables_of(w.format), u, lora_b,
-                                       static_cast<int>(lora.rank), work, to);
+      launch<four_bit_kernel<Tile, T>>(s, work.grid(), Tile::kThreads, 0, p, tables_of(w.format), work, to);
       add_splits(s, work, to);
     });
   });
@@ -254,9 +286,12 @@ void quantized_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, c
       using Tile = decltype(tile);
       const Work work = plan<Tile>(s, scratch, N, I, O);
       const auto with = [&](auto weight) {
-        launch<quantized_dx_kernel<Tile, T, decltype(weight)>>(
-            s, work.grid(), Tile::kThreads, 0, rows_of<T>(dy.data, N, O, O), weight, tables_of(w.format), rows_of<T>(lora.t, N, lora.rank, lora.rank),
-            rows_of<T>(lora.a, lora.rank, I, I), static_cast<int>(lora.rank), lora.dropout, work, to);
+        const DxProduct<T, decltype(weight)> p{
+            rows_of<T>(dy.data, N, O, O),
+            weight,
+            {rows_of<T>(lora.t, N, lora.rank, lora.rank), rows_of<T>(lora.a, lora.rank, I, I), static_cast<int>(lora.rank)},
+            lora.dropout};
+        launch<quantized_dx_kernel<Tile, T, decltype(weight)>>(s, work.grid(), Tile::kThreads, 0, p, tables_of(w.format), work, to);
       };
       if (w.format == QuantFormat::int8) with(eight_bit(w, true));
       else with(four_bit(w));

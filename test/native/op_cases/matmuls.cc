@@ -48,6 +48,11 @@ void quantised() {
                                                      _(t.in({O, 40})), format, block, 0.5, 0.1, 3, 4)),
                true, 8);
     }
+  // More columns than threads of a block.
+  add_case("linear_quantized",
+           CASE(b.linear_quantized(s, _(t.out({2, 8})), _(t.in({2, 2100}, 2)), _(t.packed(QuantFormat::int8, 8, 2100)), _(t.floats({8}, 0.1, 0.3)),
+                                   none, none, none, QuantFormat::int8, 0, 8, 5.0)),
+           true, 4);
   // Gradients of the branch alone.
   add_case("linear_quantized_lora_backward",
            CASE(b.linear_quantized_lora_backward(s, none, none, _(t.acc({33, 5})), _(t.in({300, 33})), _(t.in({300, 64})), _(t.in({300, 5})),
