@@ -39,6 +39,7 @@ __global__ void column_totals_kernel(int64_t cols, int64_t runs, const float* pa
     for (int i = 0; i < Sums; ++i) {
       if (!targets.to[i]) continue;
       float total = 0;
+#pragma unroll 8
       for (int64_t r = 0; r < runs; ++r) total += partial[(i * runs + r) * cols + c];
       targets.to[i][c] += total;
     }
@@ -49,7 +50,7 @@ template <int W, int Sums, class F>
 void add_column_sums(Stream& s, int64_t rows, int64_t cols, bool packs, const F& f, ColumnTargets<Sums> targets) {
   if (rows == 0 || cols == 0) return;
   const int64_t width = 32 * (packs ? W : 1), strips = (cols + width - 1) / width;
-  int64_t runs = 1024 / strips < 256 ? 1024 / strips : 256;
+  int64_t runs = 1024 / strips < 128 ? 1024 / strips : 128;
   runs = runs < 1 ? 1 : runs < (rows + 63) / 64 ? runs : (rows + 63) / 64;
   const int64_t run = (rows + runs - 1) / runs;
   Scratch scratch(s);
