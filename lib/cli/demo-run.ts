@@ -22,7 +22,7 @@ import type { TrainStep } from "../train/trainer.js";
 export const DEMO_MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
 
 /** Files to train on, and to ask about. */
-const TRAIN = { image: 3000, video: 2000, audio: 1600, imu: 1000 };
+const TRAIN = { image: 6000, video: 2000, audio: 6000, imu: 2000 };
 const HELD_OUT = 128;
 const MIXED = 600;
 
@@ -30,20 +30,21 @@ const MIXED = 600;
 const MODEL = (models: string): Pick<AssembleOptions, "llm" | "modalities"> => ({
   llm: join(models, "llama"),
   modalities: {
-    image: { encoder: join(models, "clip"), projector: { type: "resampler", layers: 2, tokens: 16, heads: 4 } },
+    image: { encoder: join(models, "clip"), projector: { type: "resampler", layers: 2, tokens: 8, heads: 4 } },
     // One row per frame: motion is in how the frames differ, and among all their patches it is hard to find.
     video: { encoder: join(models, "clip"), frames: 4, select: "pooled", projector: { type: "resampler", layers: 3, tokens: 8, heads: 4 } },
-    audio: { encoder: join(models, "clap"), projector: { type: "linear", mode: "per_token" } },
-    imu: { encoder: join(models, "imu2clip"), projector: { type: "linear", mode: "pooled", tokens: 8 } },
+    // What contrastive training has shaped tells attributes apart that were never met together; what lies before it does less.
+    audio: { encoder: join(models, "clap"), select: "embeds", projector: { type: "linear", mode: "pooled", tokens: 4 } },
+    imu: { encoder: join(models, "imu2clip"), select: "embeds", projector: { type: "linear", mode: "pooled", tokens: 2 } },
   },
 });
 const STAGE1: Readonly<Record<(typeof DEMO_MODALITIES)[number], Partial<AlignRecipe>>> = {
-  image: { steps: 400, batch: 32, learningRate: 1e-3 },
+  image: { steps: 500, batch: 32, learningRate: 2e-3 },
   video: { steps: 450, batch: 32, learningRate: 1e-3 },
-  audio: { steps: 200, batch: 32, learningRate: 3e-3 },
+  audio: { steps: 300, batch: 32, learningRate: 3e-3 },
   imu: { steps: 100, batch: 32, learningRate: 3e-3 },
 };
-const STAGE2: InstructInput = { steps: 800, batch: 64, learningRate: 1e-3, lora: { r: 8, alpha: 16, dropout: 0 } };
+const STAGE2: InstructInput = { steps: 1200, batch: 64, learningRate: 2e-3, lora: { r: 8, alpha: 16, dropout: 0 } };
 
 export interface DemoOptions {
   /** Folder with llama, clip, clap and imu2clip. */

@@ -18,14 +18,14 @@ const mean = (values: Float32Array): number => values.reduce((sum, v) => sum + v
 
 /** Which axis shows the cycle, and cycles of the activity a second. */
 const CYCLE: Record<ImuScene["activity"], [axis: number, hertz: number]> = {
-  walking: [2, 2],
-  running: [2, 2.6],
+  walking: [2, 1.8],
+  running: [2, 2.1],
   jumping: [2, 1.7],
   squatting: [2, 1.5],
-  nodding: [4, 2.2],
-  shaking: [5, 2.3],
+  nodding: [4, 1.8],
+  shaking: [5, 1.9],
   cycling: [3, 1.6],
-  rowing: [0, 1.4],
+  rowing: [0, 1.5],
 };
 
 const FLIES = new Set<ImuScene["activity"]>(["running", "jumping"]);
@@ -69,12 +69,15 @@ test("five seconds at 100 Hz, finite, at rest feeling gravity", () => {
 });
 
 for (const turn of TURNS) {
-  test(`turning ${turn} is the mean of the yaw rate, whatever is done`, () => {
+  test(`turning ${turn} is in the yaw rate, its mean and how it changes, whatever is done`, () => {
     for (let i = 0; i < 48; ++i) {
       const { scene, axis } = recording({ turn, activity: ACTIVITIES[i % 8]!, speed: SPEEDS[i % 3]! }, i);
       const yaw = axis(5);
-      const halves = [slow(yaw.subarray(0, 210)), slow(yaw.subarray(290))].map((v) => (Math.abs(v) < 0.15 ? 0 : Math.sign(v)));
-      assert.equal(halves, { left: [1, 1], right: [-1, -1], "both ways": [1, -1], nowhere: [0, 0] }[turn], JSON.stringify(scene));
+      const all = mean(yaw);
+      const change = slow(yaw.subarray(0, 210)) - slow(yaw.subarray(290));
+      // Nobody turns evenly or stands quite still: a rate wanders by up to 0.6 rad/s.
+      const read = change > 0.9 ? "both ways" : all > 0.4 ? "left" : all < -0.4 ? "right" : "nowhere";
+      assert.is(read, turn, JSON.stringify(scene));
     }
   });
 }

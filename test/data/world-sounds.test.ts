@@ -12,7 +12,7 @@ const sound = (scene: Partial<AudioScene>, seed = 1) => {
   return { scene: whole, ...renderAudio(whole, draw) };
 };
 
-/** Where the notes are, in samples: louder than a fifth of the loudest 4 ms; holes shorter than 24 ms are the buzzer's. */
+/** Where the notes are, in samples: louder than a fifth of the loudest 4 ms; holes shorter than 36 ms are the buzzer's. */
 function notes(samples: Float32Array): [number, number][] {
   const size = 64;
   const levels = Array.from({ length: samples.length / size }, (_, i) => {
@@ -25,7 +25,7 @@ function notes(samples: Float32Array): [number, number][] {
   for (const [i, level] of levels.entries()) {
     if (level < threshold) continue;
     const last = found.at(-1);
-    if (last && (i * size - last[1]) / RATE < 0.024) last[1] = (i + 1) * size;
+    if (last && (i * size - last[1]) / RATE < 0.036) last[1] = (i + 1) * size;
     else found.push([i * size, (i + 1) * size]);
   }
   return found;
@@ -87,8 +87,8 @@ for (const instrument of INSTRUMENTS) {
     for (const [i, note] of NOTES.entries()) {
       const { samples } = sound({ instrument, note, count: "three" }, i);
       const off = semitones(strongest(middle(samples, notes(samples)[0]!)), HERTZ[note]);
-      // Tuned by up to a semitone; a whistle swings by more than another.
-      assert.ok(Math.abs(off) < (instrument === "whistle" ? 2.4 : 1.5), `${note}: off by ${off} semitones`);
+      // Tuned by up to two semitones; a whistle swings by almost another.
+      assert.ok(Math.abs(off) < (instrument === "whistle" ? 3.1 : 2.6), `${note}: off by ${off} semitones`);
     }
   });
 }
@@ -109,7 +109,7 @@ for (const name of MELODIES) {
       assert.ok(pitches.length >= 3);
       const step = Math.abs(semitones(pitches[1]!, pitches[0]!));
       const told = `${JSON.stringify(scene)}: ${pitches.map(Math.round)}`;
-      assert.ok(name === "steady" ? step < 0.8 : step > 1.9 && step < 4.1, told);
+      assert.ok(name === "steady" ? step < 0.8 : step > 2.4 && step < 4.6, told);
       for (const [k, hertz] of pitches.entries()) assert.ok(Math.abs(semitones(hertz, pitches[0]!) - step * want[k]!) < 1.3, told);
     }
   });
@@ -135,7 +135,8 @@ test("what makes the timbres: partials that are there and that are not", () => {
   assert.ok(organ![3]! < 0.05 && organ![4]! > 0.5);
   near(horn![2]!, 0.55);
   assert.ok(horn![5]! < 0.03);
-  for (const k of [2, 3, 4]) assert.ok(whistle![k]! < 0.05, `whistle: partial ${k}`);
+  near(whistle![2]!, 0.25);
+  for (const k of [3, 4]) assert.ok(whistle![k]! < 0.05, `whistle: partial ${k}`);
 });
 
 test("partials above half the sample rate are left out, not folded back", () => {

@@ -20,7 +20,7 @@ const WHAT: Readonly<Record<string, string>> = {
   clip: "CLIPModel, both towers; contrastive, pictures of one and two shapes; no held-out pair of colour and shape",
   clap: "ClapAudioModelWithProjection (HTSAT), its captions' tower in `text/`; contrastive, melodies; no held-out pair of instrument and first note",
   imu2clip:
-    "IMU2CLIP with its GRU over channels, its captions' tower in `text/`; contrastive, head-mounted recordings; no held-out pair of activity and turn",
+    "IMU2CLIP with its GRU over channels, its captions' tower in `text/`; contrastive, head-mounted recordings; no held-out triple of activity, turn and speed",
 };
 
 /** Adds `results` to what is stored, writes the card, and returns a sentence per score below its gate. */
@@ -64,7 +64,7 @@ Everything \`npm run demo\` needs that a user would otherwise download: a LLaMA,
 Face's folder layout, trained by this project from nothing on synthetic scenes (\`lib/data/world\`) with \`npm run demo:pretrain\`: ${minutes.toFixed(0)} minutes in all. They
 know nothing but that world: eight colours, eight shapes, eight instruments, eight activities and a few dozen words. MIT licence, as the code.
 
-One pair of values in eight is held out: no encoder has seen one, neither as a medium nor as a caption. The language model has read of all, as a real one has.
+One combination of values in eight is held out: no encoder has seen one, neither as a medium nor as a caption. The language model has read of all, as a real one has.
 What the encoders know is measured with captions that differ in one attribute: how often the true one is the nearest. What the language model knows is measured
 by exact answers to one question behind one description, its linear layers in NF4. This page is written by the run that trained the models.
 

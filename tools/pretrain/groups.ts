@@ -30,9 +30,16 @@ const ATTRIBUTES: Readonly<Record<"image" | "audio" | "imu", Values>> = {
 export type Encodable = keyof typeof ATTRIBUTES;
 export const attributesOf = (modality: Encodable): string[] => Object.keys(ATTRIBUTES[modality]);
 
-/** A speed is told beside its activity: what is quick for one is slow for another. */
+/**
+ * What is held out together is told together: a caption that names one of them alone would be wrong for every scene with the others, and teach that
+ * they never meet.
+ */
+const TOGETHER: readonly (readonly string[])[] = [
+  ["activity", "turn", "speed"],
+  ["instrument", "note"],
+];
 const toldWith = (attributes: readonly string[]): Set<string> =>
-  new Set(attributes.includes("speed") ? [...attributes, "activity"] : attributes);
+  new Set(attributes.flatMap((name) => TOGETHER.find((all) => all.includes(name)) ?? name));
 
 const valueIn = (scene: Scene, attribute: string): string =>
   String((scene.modality === "image" ? scene.things[0]! : scene)[attribute as never]);
@@ -89,7 +96,7 @@ export function pairedScenes(
 export function groupedScenes(modality: Encodable, size: number, draw: Draw, things: readonly number[] = [1, 2, 2]): Scene[] {
   const scenes = new Map<string, Scene>();
   // What has few values makes few differences, and is learned last: it comes twice as often.
-  const attributes = [...attributesOf(modality), ...({ image: ["place"], audio: ["count"], imu: [] }[modality] ?? [])];
+  const attributes = [...attributesOf(modality), ...({ image: ["place"], audio: ["count", "melody"], imu: [] }[modality] ?? [])];
   for (let turn = draw.below(attributes.length); scenes.size < size; ++turn) {
     const scene = drawScene(modality, draw, { held: "never", things: draw.pick(things) });
     const group = [...variants(scene, attributes[turn % attributes.length]!), ...(scene.modality === "image" ? exchanged(scene) : [])];

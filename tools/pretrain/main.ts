@@ -89,20 +89,30 @@ async function readBack(folder: string, words: WordEncoder): Promise<Record<stri
 }
 
 async function pretrainEncoder(recipe: EncoderRecipe, folder: string, words: WordEncoder, to: Device): Promise<Scores> {
-  const { name, modality, batch, learningRate, weightDecay, schedule, things, preprocessor, processor } = recipe;
+  const { name, modality, batch, learningRate, weightDecay, schedule, temperature, things, preprocessor, processor } = recipe;
   const steps = stepsOf(recipe);
-  const seed = recipe.seed ?? wholeSeed;
+  const seed = wholeSeed;
   const towers = recipe.fresh(to, words.size, seed);
   if (towers.encoder.kind === "clap-audio") {
     const { media } = await encoderBatch(modality, 128, new Draw(seed, "statistics"), processor, words);
     const { mean, variance } = melStatistics([media.data], media.shape.at(-1) as number);
     (towers.encoder as ClapAudioModel).setInputStatistics(mean, variance);
   }
+  if (temperature !== undefined) {
+    towers.logitScale.write([Math.log(1 / temperature)]);
+    towers.logitScale.requiresGrad = false;
+  }
   const next = prefetched((step) => encoderBatch(modality, batch, new Draw(seed, `${name} ${step}`), processor, words, things?.(step)));
+  towers.encoder.train();
   const seconds = await report(
     name,
     contrastive({ ...towers, steps, learningRate, weightDecay, ...(schedule && { schedule }), batch: next }),
-    () => zeroShot(modality, 120, "only", towers, processor, words),
+    async () => {
+      towers.encoder.train(false);
+      const shares = await zeroShot(modality, 120, "only", towers, processor, words);
+      towers.encoder.train();
+      return shares;
+    },
   );
   await towers.save(folder);
   towers.dispose();

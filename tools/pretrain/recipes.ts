@@ -42,10 +42,10 @@ export interface EncoderRecipe {
   batch: number;
   learningRate: number;
   weightDecay: number;
-  /** Default: that of the whole run. */
-  seed?: number;
-  /** Default: cosine. A constant rate that ends early keeps an encoder from learning pairs of attributes by heart. */
+  /** Default: cosine. */
   schedule?: Schedule;
+  /** Where it is given, it stays. One that falls while training, as CLIP's does, ends in learning the few combinations of this world by heart. */
+  temperature?: number;
   /** Pictures: how many things, from which step on. */
   things?: (step: number) => readonly number[];
   preprocessor: Json;
@@ -175,10 +175,11 @@ export const ENCODERS: readonly EncoderRecipe[] = [
   {
     name: "clap",
     modality: "audio",
-    steps: 1800,
+    steps: 4500,
     batch: 64,
     learningRate: 1.5e-3,
     weightDecay: 0.05,
+    temperature: 0.07,
     preprocessor: CLAP_PREPROCESSOR,
     processor: new AudioProcessor(CLAP_PREPROCESSOR),
     fresh: (device, vocabSize, seed) => {
@@ -193,7 +194,7 @@ export const ENCODERS: readonly EncoderRecipe[] = [
         num_attention_heads: [4],
         window_size: 8,
         enable_fusion: false,
-        hidden_dropout_prob: 0,
+        hidden_dropout_prob: 0.1,
         projection_dim: WIDTH,
       };
       const encoder = new ClapAudioModel(Weights.fresh({ device, trainable: true, seed }), parseClapAudioConfig(config));
@@ -212,8 +213,8 @@ export const ENCODERS: readonly EncoderRecipe[] = [
     batch: 96,
     learningRate: 2e-3,
     weightDecay: 0.02,
-    seed: 3,
     schedule: constant({ warmupSteps: 100 }),
+    temperature: 0.1,
     preprocessor: IMU_PREPROCESSOR,
     processor: new ImuProcessor(IMU_PREPROCESSOR),
     fresh: (device, vocabSize, seed) => {

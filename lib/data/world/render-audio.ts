@@ -17,9 +17,11 @@ export const HERTZ: Record<AudioScene["note"], number> = {
   a6: 1760,
 };
 /** Semitones from one note to the next; drawn for each melody. */
-const STEP = [2.5, 3.5] as const;
+const STEP = [3, 4] as const;
+/** Seconds that a note sounds, however many there are: more notes are more sound, not only a quicker pace. */
+const NOTE = [0.17, 0.19] as const;
 /** How far off the whole may be tuned, in cents. With steps that vary it brings every instrument to every pitch, whatever note comes first. */
-const TUNING = 100;
+const TUNING = 200;
 
 interface Timbre {
   /** Strength of partial k = 1, 2, … */
@@ -42,10 +44,10 @@ const TIMBRES: Record<AudioScene["instrument"], Timbre> = {
   flute: { partial: listed(1, 0.18, 0.06), attack: 0.035, breath: 0.12 },
   clarinet: { partial: (k) => (k % 2 === 1 ? k ** -1.2 : 0), attack: 0.02 },
   trumpet: { partial: (k) => k ** -0.4 },
-  violin: { partial: (k) => 1 / k, attack: 0.03, vibrato: { depth: [0.02, 0.03], rate: [5.5, 6.5] } },
-  organ: { partial: listed(1, 0.8, 0, 0.65, 0, 0, 0, 0.5) },
+  violin: { partial: (k) => 1 / k, attack: 0.03, vibrato: { depth: [0.03, 0.04], rate: [5.5, 6.5] } },
+  organ: { partial: listed(1, 0.8, 0, 0.65, 0, 0, 0, 0.5), breath: 0.25 },
   horn: { partial: listed(1, 0.55, 0.3, 0.12), attack: 0.07 },
-  whistle: { partial: listed(1), vibrato: { depth: [0.05, 0.08], rate: [7, 9] } },
+  whistle: { partial: listed(1, 0.25), vibrato: { depth: [0.035, 0.05], rate: [7, 9] } },
   buzzer: { partial: (k) => (k % 2 === 1 ? k ** -0.7 : 0), attack: 0.005, tremolo: { depth: 0.9, rate: [15, 18] } },
 };
 
@@ -86,8 +88,8 @@ export function renderAudio(scene: AudioScene, draw: Draw): Sound {
   const level = 0.12 * 10 ** (draw.between(-6, 6) / 20);
   const tuning = 2 ** (draw.between(-TUNING, TUNING) / 1200);
   const start = draw.between(0.03, 0.15);
-  const pace = ((SECONDS - start - 0.03) / steps.length) * draw.between(0.75, 1);
-  const sounding = draw.between(0.58, 0.7) * pace;
+  const pace = ((SECONDS - start - 0.03) / steps.length) * draw.between(0.85, 1);
+  const sounding = draw.between(...NOTE);
   for (const [i, step] of steps.entries()) {
     const onset = start + i * pace + draw.between(0, pace - sounding) * 0.2;
     addNote(samples, scene.instrument, HERTZ[scene.note] * tuning * 2 ** (step / 12), onset, sounding, level, draw);

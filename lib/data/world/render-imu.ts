@@ -34,7 +34,7 @@ const push = (phase: number, from: number, to: number): number => {
 const ACTIVITY: Record<ImuScene["activity"], Activity> = {
   // A bounce a step; the weight goes from one foot to the other.
   walking: {
-    hertz: 2,
+    hertz: 1.8,
     move(m, phase) {
       m.upward = 2.4 * sin(phase) + 0.8 * sin(2 * phase + 0.15);
       m.forward = 0.9 * sin(phase + 0.3);
@@ -44,7 +44,7 @@ const ACTIVITY: Record<ImuScene["activity"], Activity> = {
   },
   // Between the steps both feet are off the ground and nothing is felt.
   running: {
-    hertz: 2.6,
+    hertz: 2.1,
     move(m, phase) {
       const stance = push(phase, 0, 0.55);
       m.upward = 2.86 * GRAVITY * stance - GRAVITY;
@@ -67,18 +67,18 @@ const ACTIVITY: Record<ImuScene["activity"], Activity> = {
     hertz: 1.5,
     move(m, phase) {
       m.upward = 3.4 * sin(phase + 0.25);
-      m.pitch = 0.07 * sin(phase);
+      m.pitch = 0.03 * sin(phase);
     },
   },
   nodding: {
-    hertz: 2.2,
+    hertz: 1.8,
     move(m, phase) {
       m.pitch = 0.2 * sin(phase);
       m.upward = 0.3 * sin(2 * phase);
     },
   },
   shaking: {
-    hertz: 2.3,
+    hertz: 1.9,
     move(m, phase) {
       m.yaw = 0.22 * sin(phase);
       m.sideways = 1 * sin(phase + 0.5);
@@ -95,10 +95,10 @@ const ACTIVITY: Record<ImuScene["activity"], Activity> = {
   },
   // A hard stroke and a slow return; the back swings along.
   rowing: {
-    hertz: 1.4,
+    hertz: 1.5,
     move(m, phase) {
       m.forward = 7 * push(phase, 0, 0.4) - 4.7 * push(phase, 0.4, 1);
-      m.pitch = 0.06 * sin(phase + 0.5);
+      m.pitch = 0.03 * sin(phase + 0.5);
       m.upward = 1.1 * sin(phase + 0.75);
     },
   },
@@ -141,15 +141,23 @@ function bouts({ times, speed, activity }: ImuScene, draw: Draw): { gain: Float3
 const factor = (low: number, high: number, draw: Draw): number => low * (high / low) ** draw.uniform();
 
 /**
- * The slow turn of the whole body, in rad/s: to the left is positive. Its rate and the movement's strength vary freely against each other: an
- * encoder that normalises all axes of a sensor together must not learn the one from the other.
+ * The slow turn of the whole body, in rad/s: to the left is positive. Nobody turns evenly, or stands quite still: the rate swells and wanders, so that it takes every value
+ * between those of the turns. Rate and the movement's strength vary freely against each other: an encoder that normalises all axes of a sensor
+ * together must not learn the one from the other.
  */
 function turning(turn: ImuScene["turn"], draw: Draw): (seconds: number) => number {
-  const rate = factor(0.3, 1.2, draw);
+  const rate = factor(0.7, 1.8, draw);
   const middle = SECONDS / 2 + draw.between(-0.3, 0.3);
-  if (turn === "both ways") return (s) => rate * Math.tanh((middle - s) / 0.2);
-  const constant = { left: rate, right: -rate, nowhere: 0 }[turn];
-  return () => constant;
+  const swell = wave(draw, 0, 0.3);
+  const wander = wave(draw, 0.2, 0.6);
+  const side = { left: () => 1, right: () => -1, nowhere: () => 0, "both ways": (s: number) => Math.tanh((middle - s) / 0.2) }[turn];
+  return (s) => rate * side(s) * (1 + swell(s)) + wander(s);
+}
+
+/** A slow swing about zero, of an amplitude from `least` to `most`. */
+function wave(draw: Draw, least: number, most: number): (seconds: number) => number {
+  const [amplitude, hertz, phase] = [draw.between(least, most), draw.between(0.25, 0.5), draw.uniform()];
+  return (s) => amplitude * sin(hertz * s + phase);
 }
 
 /** Five seconds at 100 Hz, in m/s² and rad/s; strength, phases, rests, tilt, bias and noise vary with the draws. */

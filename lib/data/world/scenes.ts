@@ -1,4 +1,4 @@
-// What can be seen, heard and felt in the tiny world. Every value has one word, which is also its name here. Some pairs of values never occur in
+// What can be seen, heard and felt in the tiny world. Every value has one word, which is also its name here. Some combinations of values never occur in
 // training, in no medium and no stage: the held-out combinations that the demo asks about.
 import type { Draw } from "./draw.js";
 
@@ -55,8 +55,12 @@ export type Scene = ImageScene | VideoScene | AudioScene | ImuScene;
 const held = (a: number, b: number): boolean => (3 * a + b) % 8 === 3;
 export const isHeldThing = ({ color, shape }: Thing): boolean => held(SHAPES.indexOf(shape), COLORS.indexOf(color));
 const isHeldSound = ({ instrument, note }: AudioScene): boolean => held(INSTRUMENTS.indexOf(instrument), NOTES.indexOf(note));
-/** Eight activities, four turns: one activity in two has a turn that is held out, each turn with one activity. */
-const isHeldMotion = ({ activity, turn }: ImuScene): boolean => ACTIVITIES.indexOf(activity) === (2 * TURNS.indexOf(turn) + 1) % 8;
+/**
+ * An activity done in a way it was never met in: of the twelve ways, four turns at three speeds, each lacks one activity of eight. With turns alone an
+ * activity would lack one in four, so that a turn said what is not done, and the data taught that.
+ */
+const isHeldMotion = ({ activity, turn, speed }: ImuScene): boolean =>
+  ACTIVITIES.indexOf(activity) === (5 * (SPEEDS.length * TURNS.indexOf(turn) + SPEEDS.indexOf(speed)) + 3) % 8;
 
 /** Does the scene hold a combination that training must not meet? */
 export function isHeldOut(scene: Scene): boolean {
