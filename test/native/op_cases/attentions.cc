@@ -169,6 +169,15 @@ void attentions() {
   add_case("cache_write",
            CASE(View cache = t.compared(t.in({2, 9, 2, 5})); b.cache_write(s, _(cache), _(t.in({2, 3, 2, 5})), _(t.these({2}, {6, 0})))), true, 0);
   add_case("rope", CASE(b.rope(s, _(t.out({2, 7, 3, 10})), _(t.in({2, 7, 3, 10})), _(t.floats({12, 5, 2})), _(t.ints({2, 7}, 0, 12)), true)));
+  // Whole packs: halves and rows of a multiple of sixteen bytes; more pairs than the threads of a block; no rows.
+  for (int64_t D : {int64_t{2}, int64_t{16}, int64_t{128}})
+    add_case("rope", CASE(b.rope(s, _(t.out({1, 3, 9, D})), _(t.in({1, 3, 9, D})), _(t.floats({5, D / 2, 2})), _(t.ints({1, 3}, 0, 5)), false)));
+  add_case("rope", CASE(b.rope(s, _(t.out({1, 0, 2, 8})), _(t.in({1, 0, 2, 8})), _(t.floats({5, 4, 2})), _(t.ints({1, 0}, 0, 5)), false)));
+  for (int64_t T : {int64_t{0}, int64_t{1}, int64_t{9}})
+    add_case("cache_write",
+             CASE(View cache = t.compared(t.in({2, 9, 2, 64}));
+                  b.cache_write(s, _(cache), _(t.in({2, T, 2, 64})), _(t.ints({2}, 0, static_cast<int32_t>(10 - T))))),
+             true, 0);
 }
 
 }  // namespace anymal::op_cases

@@ -66,6 +66,14 @@ void convolutions() {
       add_case("interpolate_bicubic_backward",
                CASE(b.interpolate_bicubic_backward(s, _(t.out({1, 3, 13, 9})), _(t.in({1, 3, 5, 17})), 13, 9, corners, antialias)));
     }
+  // A position table made smaller and larger, one point, many planes.
+  for (bool antialias : {false, true})
+    for (auto [in, out] : {std::pair{17, 5}, std::pair{4, 15}, std::pair{9, 1}, std::pair{1, 6}}) {
+      add_case("interpolate_bicubic",
+               CASE(b.interpolate_bicubic(s, _(t.out({2, 2, out, out})), _(t.in({2, 2, in, in})), out, out, false, antialias)));
+      add_case("interpolate_bicubic_backward",
+               CASE(b.interpolate_bicubic_backward(s, _(t.out({2, 2, in, in})), _(t.in({2, 2, out, out})), in, in, false, antialias)));
+    }
   add_case(
       "gru",
       CASE(b.gru(s, _(t.out({2, 5, 7})), _(t.out({2, 5, 28})), _(t.in({2, 5, 3})), _(t.in({21, 3})), _(t.in({21, 7})), _(t.in({21})), _(t.in({21})))),
