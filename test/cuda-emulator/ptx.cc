@@ -1,5 +1,9 @@
-#include "emulator.h"
+// PTX instructions of a whole warp. Which lane and register holds which element follows the figures of the PTX ISA.
+//
+// Hopper's (mbarrier, TMA, wgmma) are not here: they come with the first kernel that uses them.
 #include "ptx_emu.h"
+#include "reports.h"
+#include "running.h"
 
 namespace emu {
 template <class A>

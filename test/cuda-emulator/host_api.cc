@@ -1,0 +1,341 @@
+// The part of CUDA's host API that cuda/ calls. Work runs on the host thread that issues it or, with a seed, at times only when someone waits: the
+// latest moment that a stream allows, so that a host that reads too early reads too little. One lock for all: devices take turns.
+#include <chrono>
+#include <cstdio>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "checker.h"
+#include "device_memory.h"
+#include "reports.h"
+#include "scheduler.h"
+#include "shared_memory.h"
+
+namespace {
+
+using Work = std::function<cudaError_t()>;
+using Graph = std::vector<Work>;
+constexpr int kDevices = 2;
+constexpr size_t kMostHeldBack = 64;
+
+struct Moment {
+  CUstream_st* stream = nullptr;
+  bool reached = false;
+  std::chrono::steady_clock::time_point at;
+};
+
+}  // namespace
+
+struct CUstream_st {
+  std::deque<Work> held_back;
+  std::unique_ptr<Graph> recording;
+  bool capture_broken = false;
+  cudaError_t error = cudaSuccess;  // of work held back, told when someone waits
+};
+struct CUgraph_st {
+  std::shared_ptr<const Graph> work;
+};
+struct CUgraphExec_st {
+  std::shared_ptr<const Graph> work;
+};
+struct CUevent_st {
+  std::shared_ptr<Moment> moment;  // of the last record
+  bool captured = false;
+};
+
+namespace {
+
+using emu::Space;
+std::recursive_mutex mutex;
+std::set<CUstream_st*> streams;
+thread_local cudaError_t last_error = cudaSuccess;
+
+cudaError_t told(cudaError_t e) {
+  if (e != cudaSuccess) last_error = e;
+  return e;
+}
+
+cudaError_t drain(cudaStream_t s) {
+  while (!s->held_back.empty()) {
+    const Work work = std::move(s->held_back.front());
+    s->held_back.pop_front();
+    const cudaError_t e = work();
+    if (s->error == cudaSuccess) s->error = e;
+  }
+  return std::exchange(s->error, cudaSuccess);
+}
+cudaError_t drain_all() {
+  cudaError_t first = cudaSuccess;
+  for (cudaStream_t s : streams)
+    if (const cudaError_t e = drain(s); first == cudaSuccess) first = e;
+  return first;
+}
+
+cudaError_t issue(cudaStream_t s, Work work) {
+  if (!s) {  // the stream that waits for all others
+    const cudaError_t e = drain_all();
+    return e == cudaSuccess ? work() : e;
+  }
+  if (s->recording) {
+    s->recording->push_back(std::move(work));
+    return cudaSuccess;
+  }
+  if (emu::settings.seed == 0) return work();
+  static emu::Random holds_back(emu::settings.seed);
+  s->held_back.push_back(std::move(work));
+  return s->held_back.size() > kMostHeldBack || (holds_back() & 1) ? drain(s) : cudaSuccess;
+}
+
+bool may_copy(void* d, const void* s, size_t n, cudaMemcpyKind kind) {
+  const Space to = emu::space_of(d, n), from = emu::space_of(s, n);
+  if (to == Space::none || from == Space::none) return false;
+  const bool to_host = kind == cudaMemcpyHostToHost || kind == cudaMemcpyDeviceToHost;
+  const bool from_host = kind == cudaMemcpyHostToHost || kind == cudaMemcpyHostToDevice;
+  if (kind == cudaMemcpyDefault) return true;  // pinned memory is either
+  return to != (to_host ? Space::device : Space::host) && from != (from_host ? Space::device : Space::host);
+}
+
+}  // namespace
+
+namespace emu {
+
+// The text is __PRETTY_FUNCTION__ of Launch<Kernel>::run. A kernel's name in it ends with the entry or the list.
+static const std::string& kernel_name(const char* text) {
+  static std::map<const char*, std::string> names;
+  const auto [it, fresh] = names.try_emplace(text, text);
+  if (!fresh) return it->second;
+  std::string& name = it->second;
+  for (const char* key : {"Kernel = ", "(P ...) = "})
+    if (const size_t at = name.rfind(key); at != std::string::npos) {
+      const size_t begin = at + strlen(key), end = std::min(name.find(';', begin), name.rfind(']'));
+      return name = name.substr(begin, end - begin);
+    }
+  return name;
+}
+
+cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body, const char* text) {
+  std::lock_guard lock(mutex);
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z, blocks = uint64_t{grid.x} * grid.y * grid.z;
+  if (threads < 1 || threads > 1024 || block.z > 64 || !blocks || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
+    return told(cudaErrorInvalidConfiguration);
+  if (shared > kSharedLimit) return told(cudaErrorInvalidValue);
+  const std::string& name = kernel_name(text);
+  return told(issue(stream, [=, &name, body = std::move(body)] {
+    run(grid, block, shared, body, name);
+    return cudaSuccess;
+  }));
+}
+
+}  // namespace emu
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = kDevices;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int index) { return told(index >= 0 && index < kDevices ? cudaSuccess : cudaErrorInvalidDevice); }
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int index) {
+  if (index < 0 || index >= kDevices) return told(cudaErrorInvalidDevice);
+  *p = {};
+  snprintf(p->name, sizeof p->name, "emulated GPU %d", index);
+  p->major = 8;
+  p->multiProcessorCount = 4;
+  p->totalGlobalMem = emu::heap_bytes();
+  p->sharedMemPerBlockOptin = emu::kSharedLimit;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** p, size_t bytes) {
+  std::lock_guard lock(mutex);
+  *p = bytes ? emu::heap_take(bytes, false) : nullptr;
+  return told(*p || !bytes ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+cudaError_t cudaFree(void* p) {
+  std::lock_guard lock(mutex);
+  if (!p) return cudaSuccess;
+  const cudaError_t e = drain_all();  // it waits for the device
+  if (emu::space_of(p, 1) == Space::pinned || !emu::heap_give(p)) return told(cudaErrorInvalidValue);
+  return told(e);
+}
+cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {  // in the arena, for kernels may read and write it
+  std::lock_guard lock(mutex);
+  *p = bytes ? emu::heap_take(bytes, true) : nullptr;
+  return told(*p || !bytes ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+cudaError_t cudaFreeHost(void* p) {
+  std::lock_guard lock(mutex);
+  if (!p) return cudaSuccess;
+  const cudaError_t e = drain_all();
+  if (emu::space_of(p, 1) != Space::pinned || !emu::heap_give(p)) return told(cudaErrorInvalidValue);
+  return told(e);
+}
+
+cudaError_t cudaMemcpyAsync(void* d, const void* s, size_t n, cudaMemcpyKind kind, cudaStream_t stream) {
+  std::lock_guard lock(mutex);
+  if (!n) return cudaSuccess;
+  if (!may_copy(d, s, n, kind)) return told(cudaErrorInvalidValue);
+  const Work copy = [=] {
+    if (!may_copy(d, s, n, kind)) return cudaErrorIllegalAddress;  // freed since: a graph that outlived its memory
+    if (static_cast<const char*>(s) < static_cast<char*>(d) + n && static_cast<char*>(d) < static_cast<const char*>(s) + n)
+      emu::fail("cudaMemcpyAsync of %zu bytes between ranges that overlap: %p <- %p", n, d, s);
+    std::memcpy(d, s, n);
+    if (emu::checker) emu::checker->copy(d, s, n, emu::space_of(d, n) == Space::device, emu::space_of(s, n) == Space::device);
+    return cudaSuccess;
+  };
+  // From pageable memory the call returns when the bytes have been taken, to pageable memory when they are there.
+  const bool pageable = emu::space_of(d, n) == Space::host || emu::space_of(s, n) == Space::host;
+  const cudaError_t e = issue(stream, copy);
+  return told(e == cudaSuccess && pageable && stream && !stream->recording ? drain(stream) : e);
+}
+cudaError_t cudaMemsetAsync(void* d, int value, size_t n, cudaStream_t stream) {
+  std::lock_guard lock(mutex);
+  if (!n) return cudaSuccess;
+  const auto may_set = [=] {
+    const Space space = emu::space_of(d, n);
+    return space == Space::device || space == Space::pinned;
+  };
+  if (!may_set()) return told(cudaErrorInvalidValue);
+  return told(issue(stream, [=] {
+    if (!may_set()) return cudaErrorIllegalAddress;
+    std::memset(d, value, n);
+    if (emu::checker) emu::checker->initialise(d, n);
+    return cudaSuccess;
+  }));
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  std::lock_guard lock(mutex);
+  *stream = new CUstream_st;
+  streams.insert(*stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t s) {
+  std::lock_guard lock(mutex);
+  if (!streams.count(s)) return told(cudaErrorInvalidResourceHandle);
+  const cudaError_t e = drain(s);
+  streams.erase(s);
+  delete s;
+  return told(e);
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t s) {
+  std::lock_guard lock(mutex);
+  if (!s) return told(drain_all());
+  if (!s->recording) return told(drain(s));
+  s->capture_broken = true;
+  return told(cudaErrorStreamCaptureUnsupported);
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode) {
+  std::lock_guard lock(mutex);
+  if (!s || s->recording) return told(cudaErrorStreamCaptureUnsupported);
+  s->recording = std::make_unique<Graph>();
+  s->capture_broken = false;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph) {
+  std::lock_guard lock(mutex);
+  *graph = nullptr;
+  if (!s || !s->recording) return told(cudaErrorIllegalState);
+  const std::shared_ptr<const Graph> work = std::move(s->recording);
+  if (s->capture_broken) return told(cudaErrorStreamCaptureInvalidated);
+  *graph = new CUgraph_st{work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = nullptr;
+  if (!graph) return told(cudaErrorInvalidValue);
+  *exec = new CUgraphExec_st{graph->work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  std::lock_guard lock(mutex);
+  if (!exec) return told(cudaErrorInvalidValue);
+  return told(issue(stream, [graph = exec->work] {
+    for (const Work& work : *graph)
+      if (const cudaError_t e = work()) return e;
+    return cudaSuccess;
+  }));
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  std::lock_guard lock(mutex);
+  delete exec;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;  // a record that is still to come keeps its moment
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  std::lock_guard lock(mutex);
+  event->captured = stream && stream->recording;
+  const auto moment = std::make_shared<Moment>();
+  moment->stream = stream;
+  event->moment = moment;
+  return told(issue(stream, [moment] {
+    moment->reached = true;
+    moment->at = std::chrono::steady_clock::now();
+    return cudaSuccess;
+  }));
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  std::lock_guard lock(mutex);
+  if (event->captured) return told(cudaErrorCapturedEvent);
+  if (!event->moment || event->moment->reached) return cudaSuccess;
+  return told(streams.count(event->moment->stream) ? drain(event->moment->stream) : cudaSuccess);
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  std::lock_guard lock(mutex);
+  if (!from->moment || !to->moment) return told(cudaErrorInvalidResourceHandle);
+  if (!from->moment->reached || !to->moment->reached) return told(cudaErrorNotReady);
+  *milliseconds = std::chrono::duration<float, std::milli>(to->moment->at - from->moment->at).count();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }
+const char* cudaGetErrorString(cudaError_t e) {
+  switch (e) {
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidValue:
+      return "invalid argument";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorInvalidDevice:
+      return "invalid device ordinal";
+    case cudaErrorInvalidResourceHandle:
+      return "invalid resource handle";
+    case cudaErrorNotReady:
+      return "device not ready";
+    case cudaErrorIllegalAddress:
+      return "an illegal memory access was encountered";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
+    default:
+      return "emulated CUDA error";
+  }
+}
