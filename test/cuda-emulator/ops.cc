@@ -1,6 +1,7 @@
 // Every op of a backend module (the CUDA sources, emulated or on a card) against the CPU's on the same cases: numbers within the tolerance, outputs
 // written whole, nothing written beside them, the same bits when run again, data that is not aligned.
-//   backend_ops MODULE [--op TEXT] [--seed N] [--list]
+//   backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--list]
+// --op takes every op whose name contains the text, --ops those of exactly these names.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -22,7 +23,7 @@ namespace {
 
 struct Options {
   const char* module = nullptr;
-  std::string op;
+  std::string op, ops;
   uint32_t seed = 1;
   bool list = false;
 };
@@ -32,11 +33,16 @@ Options parse(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     if (arg == "--op" && i + 1 < argc) o.op = argv[++i];
+    else if (arg == "--ops" && i + 1 < argc) o.ops = "," + std::string(argv[++i]) + ",";
     else if (arg == "--seed" && i + 1 < argc) o.seed = static_cast<uint32_t>(std::atoi(argv[++i]));
     else if (arg == "--list") o.list = true;
     else o.module = argv[i];
   }
   return o;
+}
+
+bool chosen(const Options& o, const std::string& name) {
+  return name.find(o.op) != std::string::npos && (o.ops.empty() || o.ops.find("," + name + ",") != std::string::npos);
 }
 
 const Backend* open_module(const char* path) {
@@ -88,7 +94,7 @@ void check_case(const Case& c, DType x, const Backend& b, Stream& s, Stream& cpu
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   if (!options.module) {
-    std::printf("usage: backend_ops MODULE [--op TEXT] [--seed N] [--list]\n");
+    std::printf("usage: backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--list]\n");
     return 2;
   }
   const Backend* b = open_module(options.module);
@@ -101,12 +107,12 @@ int main(int argc, char** argv) {
   if (!b->name) missing.insert(#name);
 #include "ops.def"
   for (const std::string& name : missing)
-    if (name.find(options.op) != std::string::npos) CHECK_SAY(false, "the table has no " + name);
+    if (chosen(options, name)) CHECK_SAY(false, "the table has no " + name);
   for (const std::string& op : ops_without_case()) CHECK_SAY(false, op + " has no case");
   Stream* s = b->stream_create("");
   Stream cpu_stream(1, cpu::Level::generic);
   for (const Case& c : cases()) {
-    if (c.layout_of_cpu || c.name.find(options.op) == std::string::npos || missing.count(c.name)) continue;
+    if (c.layout_of_cpu || !chosen(options, c.name) || missing.count(c.name)) continue;
     if (options.list) std::printf("%s\n", c.name.c_str());
     try {
       check_case(c, DType::f32, *b, *s, cpu_stream, options.seed);

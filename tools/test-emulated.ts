@@ -1,0 +1,147 @@
+// `npm run test:emulated`: the CUDA sources on the CPU. Builds the emulator's three variants, then runs its own tests, and every op against the CPU's:
+// plain under several schedules and data, checked for races and bounds, and under the sanitizers. Every kernel of cuda/ must have been launched.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const build = join(root, "build/emulator");
+const stats = join(build, "stats");
+const LIMIT_MS = 10 * 60_000;
+const AT_ONCE = 2;
+
+function must(command: string, args: string[]): void {
+  const r = spawnSync(command, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
+  if (r.status === 0) return;
+  console.error(`${r.stdout ?? ""}${r.stderr ?? ""}`);
+  console.error(`${command} ${args.join(" ")} failed${r.error ? `: ${r.error.message}; is it installed?` : ""}`);
+  process.exit(1);
+}
+
+function buildAll(): void {
+  const ninja = spawnSync("ninja", ["--version"]).status === 0 && !existsSync(join(build, "Makefile")) ? ["-G", "Ninja"] : [];
+  must("cmake", ["-S", "test/cuda-emulator", "-B", build, ...ninja, "-DONLY="]);
+  const targets = ["anymal_emulated", "anymal_emulated_checked", "anymal_emulated_asan", "emulator_tests"];
+  must("cmake", ["--build", build, "--parallel", String(AT_ONCE), "--target", ...targets]);
+  must(process.execPath, [join(root, "tools/build-native.cjs"), "--quiet", "--backend-ops"]);
+}
+
+interface Run {
+  name: string;
+  command: string;
+  args: string[];
+  env: Record<string, string>;
+}
+interface Outcome {
+  passed: number;
+  failed: number;
+}
+
+/** A program that was not built with the address sanitizer opens a library that was. */
+function sanitizerEnvironment(): Record<string, string> {
+  const library = spawnSync("c++", ["-print-file-name=libasan.so"], { encoding: "utf8" }).stdout.trim();
+  return { LD_PRELOAD: library, ASAN_OPTIONS: "detect_leaks=0", UBSAN_OPTIONS: "print_stacktrace=1" };
+}
+
+function runs(): Run[] {
+  const own = (variant: string, seed: number) =>
+    ["host", "ptx", "faults"].map((test) => ({
+      name: `emulator: ${test}, ${variant}, schedule ${seed}`,
+      command: join(build, "emulator_test"),
+      args: [join(build, `lib${test}_test_${variant}.so`)],
+      env: { EMU_SEED: String(seed), ...(variant === "asan" ? sanitizerEnvironment() : {}) },
+    }));
+  const ops = (variant: string, seed: number, data: number, env: Record<string, string> = {}) => ({
+    name: `ops: ${variant}, schedule ${seed}, data ${data}${env.EMU_RESIDENT ? ", one block at a time" : ""}`,
+    command: join(root, "build/cmake/backend_ops"),
+    args: [join(build, `libanymal_emulated${variant === "plain" ? "" : `_${variant}`}.so`), "--seed", String(data)],
+    env: { EMU_SEED: String(seed), ...env },
+  });
+  return [
+    ops("checked", 0, 1), // the longest first
+    ops("checked", 1, 2),
+    ops("asan", 2, 3, sanitizerEnvironment()),
+    ...[0, 1, 2, 3].map((seed) => ops("plain", seed, seed + 1)),
+    ops("plain", 5, 6, { EMU_RESIDENT: "1" }),
+    ...["plain", "checked", "asan"].flatMap((variant) => [0, 1].flatMap((seed) => own(variant, seed))),
+  ];
+}
+
+function run({ name, command, args, env }: Run, index: number): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const start = performance.now();
+    // The emulator's own tests launch no kernel of cuda/.
+    const all = { ...process.env, ...env, ...(name.startsWith("ops") ? { EMU_STATS: join(stats, String(index)) } : {}) };
+    const child = spawn(command, args, {
+      cwd: root,
+      env: all,
+      stdio: ["ignore", "pipe", "pipe"],
+      timeout: LIMIT_MS,
+      killSignal: "SIGKILL",
+    });
+    let output = "";
+    const take = (chunk: Buffer) => {
+      output += chunk;
+    };
+    child.stdout.on("data", take);
+    child.stderr.on("data", take);
+    child.on("error", (error) => take(Buffer.from(String(error))));
+    child.on("close", (code, signal) => {
+      const counts = /(\d+) passed, (\d+) failed\n$/.exec(output);
+      const passed = Number(counts?.[1] ?? 0);
+      let failed = Number(counts?.[2] ?? 0);
+      if (!counts || (code !== 0 && failed === 0)) ++failed;
+      console.log(
+        `${failed ? "FAIL" : "ok  "} ${name}: ${passed} passed, ${failed} failed (${((performance.now() - start) / 1000).toFixed(1)} s)`,
+      );
+      if (failed) console.log(signal ? `${output}\nended by ${signal}` : output);
+      resolve({ passed, failed });
+    });
+  });
+}
+
+/** Names of `__global__` functions that no run launched, with their files. */
+function neverLaunched(): string[] {
+  const launched = new Set<string>();
+  for (const file of readdirSync(stats))
+    for (const line of readFileSync(join(stats, file), "utf8").split("\n"))
+      if (line) launched.add((line.split("\t")[0] as string).replace(/<.*/, "").replace(/^.*::/, ""));
+  const missing: string[] = [];
+  for (const file of readdirSync(join(root, "cuda"), { recursive: true, encoding: "utf8" })) {
+    if (!/\.cuh?$/.test(file)) continue;
+    const source = readFileSync(join(root, "cuda", file), "utf8").replace(/\/\/.*/g, "");
+    for (const [, name] of source.matchAll(
+      /__global__\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?void\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(\w+)\(/g,
+    ))
+      if (!launched.has(name as string)) missing.push(`cuda/${file}: ${name}`);
+  }
+  return missing;
+}
+
+async function main(): Promise<number> {
+  buildAll();
+  rmSync(stats, { recursive: true, force: true });
+  mkdirSync(stats, { recursive: true });
+  const total: Outcome = { passed: 0, failed: 0 };
+  const queue = runs().map((r, index) => () => run(r, index));
+  const drain = async () => {
+    for (let next = queue.shift(); next; next = queue.shift()) {
+      const { passed, failed } = await next();
+      total.passed += passed;
+      total.failed += failed;
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, drain));
+  const missing = neverLaunched();
+  for (const kernel of missing) console.log(`FAIL ${kernel} was never launched`);
+  total.failed += missing.length;
+  if (!missing.length) ++total.passed;
+
+  // HERE: the suites of models on this device, node --import tsx tools/test.ts --device emulated
+
+  console.log(`${total.passed} passed, ${total.failed} failed`);
+  return total.failed ? 1 : 0;
+}
+
+process.exitCode = await main();
