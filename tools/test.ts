@@ -81,7 +81,11 @@ function run(suite: Suite): Promise<Outcome> {
     const start = performance.now();
     const child = spawn(suite.command, suite.args, {
       cwd: root,
-      env: { ...process.env, ANYMAL_DEVICE: device, ANYMAL_EMULATED_MODULE: join(root, "build/emulator/libanymal_emulated.so") },
+      env: {
+        ...process.env,
+        ANYMAL_DEVICE: device,
+        ANYMAL_EMULATED_MODULE: process.env.ANYMAL_EMULATED_MODULE ?? join(root, "build/emulator/libanymal_emulated.so"),
+      },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: LIMIT_MS,
       killSignal: "SIGKILL",

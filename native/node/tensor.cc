@@ -1,4 +1,6 @@
 // tensor_*: making, viewing, reading, writing and disposing tensors; packed_bytes.
+#include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "node/addon.h"
@@ -121,13 +123,19 @@ Napi::Value from_file(const Napi::CallbackInfo& info, const char* op, bool half)
     Tensor t = make(device, spec);
     auto command = std::make_unique<Transfer>(
         a.op(),
-        [f = file->second, from = static_cast<uint64_t>(offset), n = spec.bytes(), half, count, dtype = spec.dtype](Device& d, void* to) {
-          const bool direct = std::strcmp(d.backend().name, "cpu") == 0;
-          if (!half) return direct ? f->read(from, n, to) : d.backend().copy_from_host(d.stream(), to, f->at(from, n), n);
-          if (direct) return f->read_half(from, count, dtype, to);
-          std::vector<uint8_t> host(n);
-          f->read_half(from, count, dtype, host.data());
-          d.backend().copy_from_host(d.stream(), to, host.data(), n);
+        [f = file->second, from = static_cast<uint64_t>(offset), half, count, dtype = spec.dtype](Device& d, void* to) {
+          const auto read = [&](uint64_t first, uint64_t n, void* into) {
+            half ? f->read_half(from + 2 * first, n, dtype, into) : f->read(from + first * dtype_bytes(dtype), n * dtype_bytes(dtype), into);
+          };
+          if (std::strcmp(d.backend().name, "cpu") == 0) return read(0, count, to);
+          // In pieces, not through the map: a file that is cut meanwhile would kill the process there.
+          constexpr uint64_t kPiece = uint64_t{4} << 20;
+          std::vector<uint8_t> host(std::min(count, kPiece) * dtype_bytes(dtype));
+          for (uint64_t first = 0; first < count; first += kPiece) {
+            const uint64_t n = std::min(kPiece, count - first);
+            read(first, n, host.data());
+            d.backend().copy_from_host(d.stream(), static_cast<char*>(to) + first * dtype_bytes(dtype), host.data(), n * dtype_bytes(dtype));
+          }
         },
         0);
     command->refs = {t.storage};
@@ -244,6 +252,13 @@ Napi::Value tensor_read(const Napi::CallbackInfo& info) {
     Device& device = t.storage->device;
     no_capture(device, a.op());
     const size_t bytes = t.spec.bytes(), offset = t.offset;
+    // V8 ends the process when an ArrayBuffer cannot be had: what would not fit is asked of the system first.
+    constexpr size_t kMost = size_t{4} << 30, kSmall = size_t{64} << 20;
+    void* probe = bytes > kSmall && bytes <= kMost ? std::malloc(bytes) : nullptr;
+    if (bytes > kSmall && !probe)
+      throw Error("E_OUT_OF_MEMORY", "tensor_read: no room on the host for " + t.spec.text() + ", " + std::to_string(bytes >> 20) +
+                                         " MiB; read it in slices, of 4096 MiB at most");
+    std::free(probe);
     Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), bytes);
     void* to = buffer.Data();
     auto pending = a.addon().completions.open(info.Env(), nullptr);

@@ -150,4 +150,16 @@ test("ten thousand forged calls to every native entry: a coded error or a result
   assert.match(r.stdout, /^calls \d{5,}, errors \d+/m);
 });
 
+test("a tensor that no host could hold is not read, and the process goes on", async () => {
+  using x = Tensor.empty([1 << 30, 8]);
+  let error: { code?: string; message: string } | undefined;
+  try {
+    await x.data();
+  } catch (e) {
+    error = e as typeof error;
+  }
+  assert.is(error?.code, "E_OUT_OF_MEMORY");
+  assert.match(error!.message, /32768 MiB; read it in slices/);
+});
+
 test.run();
