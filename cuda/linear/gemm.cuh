@@ -311,7 +311,7 @@ struct Dense {
 // C (M,N) = A (M,K) . B (N,K)^T, operands of one dtype. If A is transposed, B must be too.
 void dense(Stream& s, Scratch& scratch, DType dtype, int64_t M, int64_t N, int64_t K, const Dense& a, const Dense& b, const Matrix& c,
            float** reuse = nullptr);
-// db (cols) += column sums of dy (rows, cols). Takes scratch of its own, which frees the caller's: call it last.
+// db (cols) += column sums of dy (rows, cols).
 void add_bias_gradient(Stream& s, float* db, const View& dy, int64_t rows, int64_t cols);
 
 }  // namespace anymal::cuda::gemm
