@@ -3,7 +3,7 @@
 //   npm test -- models core/lifecycle     only files whose path contains one of the words
 //   npm test -- --native                  only the C++ tests
 //   npm test -- --device cuda             only what runs ops, on that device: cpu, cuda, or emulated (npm run test:emulated builds it)
-//   npm test -- --ci                      also `npm run check` and the packed tarball, as .ci/run does
+//   npm test -- --ci                      also `npm run check`, the CUDA sources emulated, and the packed tarball, as .ci/run does
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const LIMIT_MS = 20 * 60_000;
+const LIMIT_MS = 25 * 60_000;
 
 interface Suite {
   name: string;
@@ -61,6 +61,7 @@ function typescriptSuites(): Suite[] {
 
 const wholeSuites: Suite[] = [
   { name: "npm run check", ...tsx(join(root, "tools/check.ts")), whole: true },
+  { name: "npm run test:emulated", ...tsx(join(root, "tools/test-emulated.ts")) },
   { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
 ];
 
@@ -68,7 +69,7 @@ const wholeSuites: Suite[] = [
 function count(output: string, suite: Suite, ok: boolean): Outcome {
   if (suite.whole) return { passed: Number(ok), failed: Number(!ok), skipped: 0 };
   const number = (pattern: RegExp) => Number(output.match(pattern)?.[1] ?? 0);
-  const native = output.match(/(\d+) passed, (\d+) failed/);
+  const native = [...output.matchAll(/^(\d+) passed, (\d+) failed$/gm)].at(-1);
   const skipped = number(/Skipped:\s+(\d+)/);
   const passed = native ? Number(native[1]) : number(/Passed:\s+(\d+)/);
   const failed = native ? Number(native[2]) : number(/Total:\s+(\d+)/) - number(/Passed:\s+(\d+)/); // uvu's total leaves skipped tests out
