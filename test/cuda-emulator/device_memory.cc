@@ -42,9 +42,10 @@ namespace {
 constexpr size_t kShared = kSharedSlot * kMaxResident;
 constexpr size_t kZone = 512;  // bytes of a red zone at least, and the alignment of allocations
 constexpr unsigned char kZoneByte = 0xA7;
-constexpr size_t kPoison = size_t{64} << 20;  // beyond it an allocation reads as zeros, and costs no memory until it is used
+constexpr size_t kPoison = size_t{4} << 20;  // beyond it an allocation reads as zeros, and costs no memory until it is used
 constexpr size_t kQuarantine = size_t{256} << 20;
 constexpr size_t kStep = size_t{2} << 20;
+constexpr size_t kReturned = size_t{8} << 20;  // smaller pieces stay with the process: their pages would be faulted in again and again
 
 struct Allocation {
   size_t bytes, span;
@@ -84,10 +85,10 @@ void make_accessible(char* end) {
   return true;
 }();
 
-// The pages wholly inside go back to the system; they read as zeros when they come again.
+// The pages wholly inside of a large piece go back to the system; they read as zeros when they come again.
 void return_pages(char* p, size_t n) {
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(p) + 4095) & ~uintptr_t{4095}, end = (reinterpret_cast<uintptr_t>(p) + n) & ~uintptr_t{4095};
-  if (end > begin && end - begin >= size_t{64} << 10) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (end > begin && end - begin >= kReturned) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 void add_gap(char* p, size_t n) {

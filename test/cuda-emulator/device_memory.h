@@ -13,7 +13,7 @@ bool in_shared(const void* p);
 void arena_open(char* p, size_t n);
 void arena_close(char* p, size_t n);
 
-// Memory that is all 0xFF, NaN in every float type (its first 64 MiB), with red zones on both sides; null when there is none.
+// Memory that is all 0xFF, NaN in every float type (its first 4 MiB), with red zones on both sides; null when there is none.
 char* heap_take(size_t bytes, bool pinned);
 bool heap_give(void* p);  // false: no such allocation
 size_t heap_bytes();      // of the card

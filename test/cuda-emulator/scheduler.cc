@@ -32,7 +32,7 @@ Checker* checker = nullptr;
 namespace {
 
 constexpr int kResidentThreads = 16384;  // two mappings a stack, and a process may have 65530
-constexpr uint64_t kMostPolls = 4'000'000;
+constexpr uint64_t kMostPolls = 1'000'000;
 
 std::vector<Block*> resident;
 std::vector<std::unique_ptr<Block>> idle_blocks;  // kept: their vectors are warm
