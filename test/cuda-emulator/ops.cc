@@ -121,6 +121,11 @@ int main(int argc, char** argv) {
       CHECK_SAY(false, c.name + " threw " + e.what());
     }
   }
+  if (options.op.empty() && options.ops.empty())
+    for (const Peak what : {Peak::f32, Peak::bf16, Peak::bandwidth}) {
+      const double peak = b->measure_peak(*s, what);
+      CHECK_SAY(std::isfinite(peak) && peak > 0, "a measured peak of " + std::to_string(peak));
+    }
   b->stream_destroy(s);
   return check::finish();
 }
