@@ -119,24 +119,16 @@ interface Compilation {
   command: string;
   output: string;
 }
-/** How the checked variant compiles each .cu file: mutants go the same way, from a copy of cuda/. */
+/** How the checked variant compiles each of its files: mutants go the same way, from a copy of cuda/. */
 function compilations(): Compilation[] {
   const all = JSON.parse(readFileSync(join(build, "compile_commands.json"), "utf8")) as { command: string; file: string }[];
   return all
-    .filter(({ command }) => command.includes("anymal_emulated_checked_kernels.dir"))
+    .filter(({ command }) => /CMakeFiles\/(anymal_emulated_checked_kernels|anymal_emulated_checked|runtime_checked)\.dir/.test(command))
     .map(({ command, file }) => ({
       file: relative(join(root, "cuda"), file),
       command,
       output: /-o (\S+\.o)/.exec(command)?.[1] as string,
     }));
-}
-function objects(): string[] {
-  const folders = ["anymal_emulated_checked_kernels.dir", "anymal_emulated_checked.dir", "runtime_checked.dir"].map((d) =>
-    join(build, "CMakeFiles", d),
-  );
-  return folders
-    .flatMap((d) => readdirSync(d, { recursive: true, encoding: "utf8" }).map((f) => join(d, f)))
-    .filter((f) => f.endsWith(".o"));
 }
 
 /** undefined: survived. */
@@ -151,14 +143,13 @@ async function tryDeletion(d: Deletion, worker: number, all: Compilation[]): Pro
     if (!c) continue;
     const object = join(place, `${basename(user)}.o`);
     const command = c.command
-      .replaceAll(join(root, "cuda"), join(place, "cuda"))
-      .replaceAll(join(root, "test/cuda-emulator/../../cuda"), join(place, "cuda")) // as CMake's cache writes it
       .replaceAll(`${root}/test/cuda-emulator/../../cuda`, join(place, "cuda"))
+      .replaceAll(`${root}/cuda`, join(place, "cuda"))
       .replace(/-o \S+\.o/, `-o ${object}`);
     const compiled = await ends("sh", ["-c", command]);
     if (!compiled.ok) return "it does not compile without it";
     const module = join(place, "mutant.so");
-    const others = objects().filter((o) => !o.endsWith(c.output.replace(/^.*anymal_emulated_checked_kernels\.dir/, "")));
+    const others = all.filter((other) => other !== c).map(({ output }) => output);
     const linked = await ends("c++", ["-shared", "-Wl,--exclude-libs,ALL", "-o", module, object, ...others, "-pthread"]);
     if (!linked.ok) throw new Error(linked.output);
     const how = await noticed(module, opsOf(user));
