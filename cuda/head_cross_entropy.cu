@@ -14,14 +14,15 @@ __global__ void __launch_bounds__(kThreads) loss_row_kernel(float* loss, T* grad
   const int64_t id = target[row];
   const bool counts = id != ignore && id >= 0 && id < vocabulary;
   if (threadIdx.x == 0 && id != ignore) index_holds(fault, Fault::target, row, id, 0, vocabulary);
-  float lse = 0, at_target = 0;
+  float lse = 0, at_target = 0, most = -INFINITY, inverse = 0;
   if (counts) {  // the same for the whole block
-    float most = -INFINITY;
     for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads) most = fmaxf(most, x[j]);
     most = block_max<kThreads>(most);
     float sum = 0;
     for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads) sum += expf(x[j] - most);
-    lse = most + logf(block_sum<kThreads>(sum));
+    const float total = block_sum<kThreads>(sum);
+    lse = most + logf(total);
+    inverse = 1.0f / total;
     at_target = x[id];
   }
   if (threadIdx.x == 0) loss[row] = counts ? lse - at_target : 0.0f;
@@ -30,7 +31,8 @@ __global__ void __launch_bounds__(kThreads) loss_row_kernel(float* loss, T* grad
   T* to = gradient + blockIdx.x * vocabulary;
   const float weight = row_scale ? row_scale[row] : 1.0f;
   for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads)
-    to[j] = from_float<T>(counts ? weight * (expf(x[j] - lse) - (j == id ? 1.0f : 0.0f)) : 0.0f);
+    // By the largest and the sum, not by lse: that is rounded to the last place of a large number.
+    to[j] = from_float<T>(counts ? weight * (expf(x[j] - most) * inverse - (j == id ? 1.0f : 0.0f)) : 0.0f);
 }
 
 }  // namespace
