@@ -1,5 +1,6 @@
 // `npm run test:emulated`: the CUDA sources on the CPU. Builds the emulator's three variants, then runs its own tests, and every op against the CPU's:
 // plain under several schedules and data, checked for races and bounds, and under the sanitizers. Every kernel of cuda/ must have been launched.
+//   --brief   one schedule, no sanitizers, fewer tests of models: what CI has time for
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ const build = join(root, "build/emulator");
 const stats = join(build, `stats-${process.pid}`);
 const LIMIT_MS = 10 * 60_000;
 const AT_ONCE = 2;
+const brief = process.argv.includes("--brief");
 
 function must(command: string, args: string[]): void {
   const r = spawnSync(command, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
@@ -22,7 +24,9 @@ function must(command: string, args: string[]): void {
 function buildAll(): void {
   const ninja = spawnSync("ninja", ["--version"]).status === 0 && !existsSync(join(build, "Makefile")) ? ["-G", "Ninja"] : [];
   must("cmake", ["-S", "test/cuda-emulator", "-B", build, ...ninja, "-DONLY="]);
-  const targets = ["anymal_emulated", "anymal_emulated_checked", "anymal_emulated_asan", "emulator_tests"];
+  const targets = brief
+    ? ["anymal_emulated", "anymal_emulated_checked"]
+    : ["anymal_emulated", "anymal_emulated_checked", "anymal_emulated_asan", "emulator_tests"];
   must("cmake", ["--build", build, "--parallel", String(AT_ONCE), "--target", ...targets]);
   must(process.execPath, [join(root, "tools/build-native.cjs"), "--quiet", "--backend-ops"]);
 }
@@ -58,6 +62,7 @@ function runs(): Run[] {
     args: [join(build, `libanymal_emulated${variant === "plain" ? "" : `_${variant}`}.so`), "--seed", String(data)],
     env: { EMU_SEED: String(seed), ...env },
   });
+  if (brief) return [ops("checked", 1, 2), ops("plain", 2, 3)];
   return [
     ops("asan", 2, 3, sanitizerEnvironment()), // the longest first
     ops("checked", 1, 2), // what it finds does not hang on the schedule
@@ -112,9 +117,10 @@ const SUITES = [
   "models/imu2clip",
   "models/projectors",
 ];
+const BRIEF = ["cuda-emulator", "ops/golden", "ops/bf16", "nn/", "models/imu2clip", "models/projectors"];
 
 function suites(): Promise<Outcome> {
-  const args = ["--import", "tsx", "tools/test.ts", "--device", "emulated", ...SUITES];
+  const args = ["--import", "tsx", "tools/test.ts", "--device", "emulated", ...(brief ? BRIEF : SUITES)];
   const child = spawn(process.execPath, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   let output = "";
   child.stdout.on("data", (chunk: Buffer) => {

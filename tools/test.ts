@@ -61,7 +61,7 @@ function typescriptSuites(): Suite[] {
 
 const wholeSuites: Suite[] = [
   { name: "npm run check", ...tsx(join(root, "tools/check.ts")), whole: true },
-  { name: "npm run test:emulated", ...tsx(join(root, "tools/test-emulated.ts")) },
+  { name: "npm run test:emulated -- --brief", ...tsx(join(root, "tools/test-emulated.ts"), "--brief") },
   { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
 ];
 

@@ -110,21 +110,35 @@ __device__ __forceinline__ void multiply_step(Sums<Tile>& sums, const uint4* a, 
           ptx::ldmatrix_x4_trans(fb[p][j], ptx::shared_address(from + place<Tile::kN, true>(kk + lane / 8 % 2 * 8 + lane % 8, n / 8 + lane / 16)));
         else ptx::ldmatrix_x4(fb[p][j], ptx::shared_address(from + place<Tile::kN, false>(n + lane / 16 * 8 + lane % 8, kk / 8 + lane / 8 % 2)));
       }
-      // Small products first.
+    if constexpr (PlanesA * PlanesB == 1) {
 #pragma unroll
-    for (int order = PlanesA + PlanesB - 2 < 2 ? PlanesA + PlanesB - 2 : 2; order >= 0; --order)
+      for (int i = 0; i < Tile::kRowsM; ++i)
 #pragma unroll
-      for (int p = 0; p <= order; ++p) {
-        const int q = order - p;
-        if (p >= PlanesA || q >= PlanesB) continue;
+        for (int j = 0; j < Tile::kRowsN; ++j) {
+          const uint32_t pair[2] = {fb[0][j / 2][j % 2 * 2], fb[0][j / 2][j % 2 * 2 + 1]};
+          ptx::mma_m16n8k16(sums.v[i][j], fa[0][i], pair);
+        }
+    } else {
+      // Tensor cores cut off what does not fit beside the sum they add to. So a step's products, small ones first, make a sum of their own, which
+      // is added with rounding: the large sum is not touched six times.
 #pragma unroll
-        for (int i = 0; i < Tile::kRowsM; ++i)
+      for (int i = 0; i < Tile::kRowsM; ++i)
 #pragma unroll
-          for (int j = 0; j < Tile::kRowsN; ++j) {
-            const uint32_t pair[2] = {fb[q][j / 2][j % 2 * 2], fb[q][j / 2][j % 2 * 2 + 1]};
-            ptx::mma_m16n8k16(sums.v[i][j], fa[p][i], pair);
-          }
-      }
+        for (int j = 0; j < Tile::kRowsN; ++j) {
+          float step[4] = {};
+#pragma unroll
+          for (int order = PlanesA + PlanesB - 2 < 2 ? PlanesA + PlanesB - 2 : 2; order >= 0; --order)
+#pragma unroll
+            for (int p = 0; p <= order; ++p) {
+              const int q = order - p;
+              if (p >= PlanesA || q >= PlanesB) continue;
+              const uint32_t pair[2] = {fb[q][j / 2][j % 2 * 2], fb[q][j / 2][j % 2 * 2 + 1]};
+              ptx::mma_m16n8k16(step, fa[p][i], pair);
+            }
+#pragma unroll
+          for (int e = 0; e < 4; ++e) sums.v[i][j][e] += step[e];
+        }
+    }
   }
 }
 
