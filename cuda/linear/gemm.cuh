@@ -20,7 +20,7 @@ struct Tile {
 };
 using Wide = Tile<128, 128, 64, 32, 2>;
 using Middle = Tile<64, 64, 32, 32, 4>;
-using Exact = Tile<64, 64, 32, 32, 3>;  // three planes
+using Exact = Tile<64, 64, 32, 32, 2>;  // three planes
 using Thin = Tile<16, 64, 16, 16, 4>;   // few rows
 
 template <class Tile>
