@@ -1,13 +1,17 @@
 // `npm run check:cuda`: compiles the kernels of matrix products and attention for sm_80 and holds what ptxas reports against the budget written
 // above each kernel, `// budget: R registers, S KiB shared, 0 spills`: no instance may use more registers or static shared memory, spill, or have
 // local memory. A file whose kernels have no budget is not looked at; a kernel of linear/ or attention/ without one fails.
+//   npm run check:cuda -- --arch 90a    another card's: ptxas gives registers out anew for each
+//   npm run check:cuda -- attention     only files whose path contains the word
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const nvcc = process.env.CUDACXX ?? "nvcc";
+const { values, positionals: words } = parseArgs({ options: { arch: { type: "string", default: "80" } }, allowPositionals: true });
 
 interface Budget {
   registers: number;
@@ -40,7 +44,7 @@ function budgets(text: string): Map<string, Budget | undefined> {
 
 /** What ptxas says of every kernel in a file; instances of a template each have a line. */
 function usages(file: string): Usage[] {
-  const args = ["-std=c++20", "-arch=sm_80", "-Inative", "-Icuda", "-Xptxas", "-v", "-c", file, "-o", "/dev/null"];
+  const args = ["-std=c++20", `-arch=sm_${values.arch}`, "-Inative", "-Icuda", "-Xptxas", "-v", "-c", file, "-o", "/dev/null"];
   const r = spawnSync(nvcc, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
   if (r.status !== 0) throw new Error(`${file} does not compile:\n${r.stderr}`);
   const demangled = spawnSync("c++filt", [], { input: r.stderr, encoding: "utf8", maxBuffer: 1 << 28 }).stdout ?? r.stderr;
@@ -89,7 +93,6 @@ function check(file: string): string[] {
 if (spawnSync(nvcc, ["--version"]).status !== 0) {
   console.log("skipped: no nvcc; the kernels' budgets were not looked at");
 } else {
-  const words = process.argv.slice(2);
   const files = readdirSync(join(root, "cuda"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".cu"))
     .map((file) => `cuda/${file}`)

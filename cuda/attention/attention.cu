@@ -12,9 +12,9 @@ template <class X, int D>
 struct Forward {
   static constexpr int kPlanes = kPlanesOf<X>;
   static constexpr int kQueries = kPlanes == 3 && D == 256 ? 32 : 64;
-  static constexpr int kKeys = kPlanes == 1 ? (D <= 128 ? 64 : 32) : (D <= 32 ? 64 : D <= 96 ? 32 : 16);
-  static constexpr int kThreads = 2 * kQueries;                                   // a warp per sixteen queries
-  static constexpr int kBlocks = D <= 64 ? 4 : kPlanes == 1 && D <= 128 ? 3 : 1;  // of one multiprocessor: as many as shared memory lets in
+  static constexpr int kKeys = kPlanes == 1 ? (D <= 128 ? 64 : 32) : (D <= 32 ? 64 : D <= 64 ? 32 : 16);
+  static constexpr int kThreads = 2 * kQueries;  // a warp per sixteen queries
+  static constexpr int kBlocks = D <= 64 ? (kPlanes == 1 ? 3 : 2) : kPlanes == 1 && D <= 128 ? 2 : 1;  // of one multiprocessor
   using Queries = Tile<kQueries, D, kPlanes>;
   using Keys = Tile<kKeys, D, kPlanes>;
   static constexpr int kShared = Queries::kBytes + 2 * Keys::kBytes;

@@ -15,13 +15,14 @@ constexpr int kHeads = 16, kKeys = 16;
 template <class X, int D>
 struct Decode {
   static constexpr int kPlanes = kPlanesOf<X>;
-  static constexpr int kStages = kPlanes == 1 ? 2 : 1;  // keys and values of the next tile come while this one is used
+  // Keys and values of the next tile come while this one is used. Planes are written when they are split, so that nothing is to be waited for.
+  static constexpr int kStages = kPlanes == 1 ? 2 : 1;
   static constexpr int kWarps = kPlanes == 1 ? (D <= 128 ? 4 : 2) : D <= 96 ? 4 : D <= 128 ? 2 : 1;
   static constexpr int kThreads = 32 * kWarps;
   using Queries = Tile<kHeads, D, kPlanes>;
   using Keys = Tile<kKeys, D, kPlanes>;
   static constexpr int kWarpSize = 2 * kStages * Keys::kSize;
-  static constexpr int kColumns = kColumnsOf<X, D>;
+  static constexpr int kColumns = kPlanes > 1 && D >= 128 ? 64 : D;  // of y, that one block computes: more would fill all registers
   static constexpr int kSumStride = kColumns + 8;  // floats; the eight rows of a store lie in different banks
   static constexpr int kShared = Queries::kBytes + kWarps * 2 * kWarpSize;
   static_assert(kHeads * kSumStride * 4 <= 2 * kWarpSize && kShared + kWarps * kHeads * 8 <= kSharedLimit);
@@ -86,8 +87,6 @@ __global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X
     if constexpr (C::kStages == 2) {
       load(i + C::kWarps, 1 - stage);
       ptx::cp_async_wait<1>();
-    } else {
-      ptx::cp_async_wait<0>();
     }
     __syncwarp();  // this tile has come
     const bf16* k_tile = mine + stage * 2 * Keys::kSize;
@@ -104,7 +103,6 @@ __global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X
     if constexpr (C::kStages == 1) load(i + C::kWarps, 0);
   }
 
-  ptx::cp_async_wait<0>();
   float* sums = reinterpret_cast<float*>(mine);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {

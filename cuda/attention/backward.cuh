@@ -21,7 +21,7 @@ template <class X, int D>
 struct Backward {
   static constexpr int kPlanes = kPlanesOf<X>;
   static constexpr int kRows = kPlanes == 1 || D <= 64 ? 64 : D <= 128 ? 32 : 16;
-  static constexpr int kSteps = kPlanes == 1 ? (D <= 64 ? 64 : 32) : D <= 96 ? 32 : 16;
+  static constexpr int kSteps = kPlanes == 1 ? (D <= 64 ? 64 : 32) : D <= 64 ? 32 : 16;
   static constexpr int kStages = kPlanes == 1 && D <= 128 ? 2 : 1;
   static constexpr int kThreads = 2 * kRows;  // a warp per sixteen rows
   using Rows = Tile<kRows, D, kPlanes>;

@@ -81,17 +81,30 @@ __device__ __forceinline__ void load_tile(bf16* tile, const float* from, int64_t
   }
 }
 
-// d0, d1 (16,8) += a (16,16) . b (16,16), small products first.
+// d0, d1 (16,8) += a (16,16) . b (16,16), small products first. Three planes make a sum of their own, which is added with rounding: tensor cores cut
+// off what does not fit beside the sum they add to.
 template <int Planes>
 __device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], const uint32_t (&a)[Planes][4], const uint32_t (&b)[Planes][4]) {
+  if constexpr (Planes == 1) {
+    const uint32_t b0[2] = {b[0][0], b[0][1]}, b1[2] = {b[0][2], b[0][3]};
+    ptx::mma_m16n8k16(d0, a[0], b0);
+    ptx::mma_m16n8k16(d1, a[0], b1);
+    return;
+  }
+  float e0[4] = {}, e1[4] = {};
 #pragma unroll
   for (int sum = Planes - 1; sum >= 0; --sum)
 #pragma unroll
     for (int p = 0; p <= sum; ++p) {
       const uint32_t b0[2] = {b[sum - p][0], b[sum - p][1]}, b1[2] = {b[sum - p][2], b[sum - p][3]};
-      ptx::mma_m16n8k16(d0, a[p], b0);
-      ptx::mma_m16n8k16(d1, a[p], b1);
+      ptx::mma_m16n8k16(e0, a[p], b0);
+      ptx::mma_m16n8k16(e1, a[p], b1);
     }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    d0[i] += e0[i];
+    d1[i] += e1[i];
+  }
 }
 
 // s (16,N) = a . b^T over the head: sixteen rows of tile A, beginning at `a`, against the N rows of tile B.
@@ -103,7 +116,7 @@ __device__ __forceinline__ void multiply_rows(float (&s)[B::kRows / 8][4], const
   const uint32_t b_at = ptx::shared_address(b + (lane % 8 + lane / 16 * 8) * B::kStride + lane / 8 % 2 * 8);
 #pragma unroll
   for (int j = 0; j < B::kRows / 8; ++j) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
-#pragma unroll kPlanes == 1 ? A::kColumns / 16 : 1  // the six products of planes are work enough to hide the loads
+#pragma unroll kPlanes > 1 ? 1 : A::kColumns % 64 == 0 ? 4 : 2  // what is loaded ahead takes registers; six products hide the loads by themselves
   for (int k = 0; k < A::kColumns; k += 16) {
     uint32_t fa[kPlanes][4];
 #pragma unroll

@@ -182,7 +182,7 @@ struct FourBitWeight {
   const float* absmax;  // or null: absmax_codes through the map, times nested, plus offset
   const uint8_t* absmax_codes;
   const float *nested, *offset;
-  int64_t blocks;
+  int blocks;
   int shift;  // block = 1 << shift
   bool aligned;
   const Tables* tables;  // in shared memory, once the kernel runs
@@ -192,7 +192,7 @@ struct FourBitWeight {
     float scale[2];  // of the elements before and from `turn`
     int turn;
   };
-  __device__ __forceinline__ float block_maximum(int64_t b) const {
+  __device__ __forceinline__ float block_maximum(int b) const {
     return absmax ? absmax[b] : tables->map[absmax_codes[b]] * nested[b / quant::kNestedBlock] + *offset;
   }
   __device__ __forceinline__ Raw fetch(int r, int c) const {
@@ -201,10 +201,10 @@ struct FourBitWeight {
     uint32_t v;
     if (aligned) v = *reinterpret_cast<const uint32_t*>(p);
     else v = p[0] | p[1] << 8 | p[2] << 16 | static_cast<uint32_t>(p[3]) << 24;
-    const int64_t at = static_cast<int64_t>(r) * cols + c, b = at >> shift;
+    const int64_t at = static_cast<int64_t>(r) * cols + c;
+    const int b = static_cast<int>(at >> shift), size = 1 << shift;
     // A block holds 32 elements or more, so eight of them meet one border at most.
-    const int64_t rest = ((b + 1) << shift) - at;
-    const int turn = rest < 8 ? static_cast<int>(rest) : 8;
+    const int rest = size - (static_cast<int>(at) & (size - 1)), turn = rest < 8 ? rest : 8;
     const float first = block_maximum(b);
     return {v, {first, turn < 8 && b + 1 < blocks ? block_maximum(b + 1) : first}, turn};
   }
