@@ -13,7 +13,7 @@ struct Forward {
   static constexpr int kPlanes = kPlanesOf<X>;
   static constexpr int kQueries = kPlanes == 3 && D == 256 ? 32 : 64;
   static constexpr int kKeys = kPlanes == 1 ? (D <= 128 ? 64 : 32) : (D <= 32 ? 64 : D <= 64 ? 32 : 16);
-  static constexpr int kThreads = 2 * kQueries;  // a warp per sixteen queries
+  static constexpr int kThreads = 2 * kQueries;                                                        // a warp per sixteen queries
   static constexpr int kBlocks = D <= 64 ? (kPlanes == 1 ? 3 : 2) : kPlanes == 1 && D <= 128 ? 2 : 1;  // of one multiprocessor
   using Queries = Tile<kQueries, D, kPlanes>;
   using Keys = Tile<kKeys, D, kPlanes>;

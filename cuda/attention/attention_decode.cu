@@ -23,7 +23,7 @@ struct Decode {
   using Keys = Tile<kKeys, D, kPlanes>;
   static constexpr int kWarpSize = 2 * kStages * Keys::kSize;
   static constexpr int kColumns = kPlanes > 1 && D >= 128 ? 64 : D;  // of y, that one block computes: more would fill all registers
-  static constexpr int kSumStride = kColumns + 8;  // floats; the eight rows of a store lie in different banks
+  static constexpr int kSumStride = kColumns + 8;                    // floats; the eight rows of a store lie in different banks
   static constexpr int kShared = Queries::kBytes + kWarps * 2 * kWarpSize;
   static_assert(kHeads * kSumStride * 4 <= 2 * kWarpSize && kShared + kWarps * kHeads * 8 <= kSharedLimit);
 };

@@ -116,7 +116,9 @@ __device__ __forceinline__ void multiply_rows(float (&s)[B::kRows / 8][4], const
   const uint32_t b_at = ptx::shared_address(b + (lane % 8 + lane / 16 * 8) * B::kStride + lane / 8 % 2 * 8);
 #pragma unroll
   for (int j = 0; j < B::kRows / 8; ++j) s[j][0] = s[j][1] = s[j][2] = s[j][3] = 0.0f;
-#pragma unroll kPlanes > 1 ? 1 : A::kColumns % 64 == 0 ? 4 : 2  // what is loaded ahead takes registers; six products hide the loads by themselves
+  // What is loaded ahead takes registers; six products hide the loads by themselves.
+  constexpr int kAhead = kPlanes == 3 ? 1 : A::kColumns % 64 == 0 ? 4 : 2;
+#pragma unroll kAhead
   for (int k = 0; k < A::kColumns; k += 16) {
     uint32_t fa[kPlanes][4];
 #pragma unroll

@@ -87,7 +87,8 @@ constexpr int kSharedChunks = kStages<PlanesA, PlanesB> * (PlanesA * Tile::kM + 
 template <class Tile, int PlanesA, int PlanesB, bool TransposedA, bool TransposedB>
 __device__ __forceinline__ void multiply_step(Sums<Tile>& sums, const uint4* a, const uint4* b) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, wm = warp / Tile::kWarpsN * Tile::kWarpM, wn = warp % Tile::kWarpsN * Tile::kWarpN;
-#pragma unroll Tile::kM == Wide::kM && TransposedB ? 1 : 2  // registers hold one half's fragments where addresses take many
+  constexpr int kHalves = Tile::kM == Wide::kM && TransposedB ? 1 : 2;  // that are unrolled: there, addresses leave registers for one
+#pragma unroll kHalves
   for (int kk = 0; kk < kDepth; kk += 16) {
     uint32_t fa[PlanesA][Tile::kRowsM][4], fb[PlanesB][Tile::kRowsN / 2][4];
 #pragma unroll
