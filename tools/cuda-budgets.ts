@@ -3,11 +3,12 @@
 // local memory. A file whose kernels have no budget is not looked at; a kernel of linear/ or attention/ without one fails.
 //   npm run check:cuda -- --arch 90a    another card's: ptxas gives registers out anew for each
 //   npm run check:cuda -- attention     only files whose path contains the word
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
+import { parseArgs, promisify } from "node:util";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const nvcc = process.env.CUDACXX ?? "nvcc";
@@ -43,11 +44,10 @@ function budgets(text: string): Map<string, Budget | undefined> {
 }
 
 /** What ptxas says of every kernel in a file; instances of a template each have a line. */
-function usages(file: string): Usage[] {
+async function usages(file: string): Promise<Usage[]> {
   const args = ["-std=c++20", `-arch=sm_${values.arch}`, "-Inative", "-Icuda", "-Xptxas", "-v", "-c", file, "-o", "/dev/null"];
-  const r = spawnSync(nvcc, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
-  if (r.status !== 0) throw new Error(`${file} does not compile:\n${r.stderr}`);
-  const demangled = spawnSync("c++filt", [], { input: r.stderr, encoding: "utf8", maxBuffer: 1 << 28 }).stdout ?? r.stderr;
+  const { stderr } = await promisify(execFile)(nvcc, args, { cwd: root, maxBuffer: 1 << 28 });
+  const demangled = spawnSync("c++filt", [], { input: stderr, encoding: "utf8", maxBuffer: 1 << 28 }).stdout ?? stderr;
   const list: Usage[] = [];
   for (const [, kernel, text] of demangled.matchAll(
     /Compiling entry function '(.+?)' for[^\n]*\n((?:(?!Compiling entry)[\s\S])*?Used \d+ registers[^\n]*)/g,
@@ -64,22 +64,30 @@ function usages(file: string): Usage[] {
   return list;
 }
 
-function check(file: string): string[] {
+/** Where every kernel must have a budget. */
+const folderOf = (file: string) => /\/(linear|attention)\//.exec(file)?.[1];
+
+/** The kernels that a file compiles, its headers' among them, by name. */
+function knownBudgets(file: string): Map<string, Budget | undefined> {
   const known = new Map<string, Budget | undefined>();
-  const folder = file.includes("/linear/") ? "linear" : file.includes("/attention/") ? "attention" : undefined;
+  const folder = folderOf(file);
   const headers = folder ? readdirSync(join(root, "cuda", folder)).filter((name) => name.endsWith(".cuh")) : [];
   for (const source of [...headers.map((name) => join(root, "cuda", folder as string, name)), join(root, file)])
     for (const [name, budget] of budgets(readFileSync(source, "utf8"))) known.set(name, budget);
-  if (!folder && ![...known.values()].some(Boolean)) return [];
+  return known;
+}
+
+async function check(file: string): Promise<string[]> {
+  const known = knownBudgets(file);
   const problems: string[] = [];
   let most = 0;
-  const list = usages(file);
+  const list = await usages(file);
   for (const { kernel, registers, sharedBytes, stack, spills } of list) {
     const name = [...known.keys()].find((k) => new RegExp(`\\b${k}[<(]`).test(kernel));
     const budget = name && known.get(name);
     most = Math.max(most, registers);
     if (!budget) {
-      if (folder) problems.push(`${file}: ${kernel} has no budget`);
+      if (folderOf(file)) problems.push(`${file}: ${kernel} has no budget`);
       continue;
     }
     if (registers > budget.registers) problems.push(`${file}: ${kernel} uses ${registers} registers, more than ${budget.registers}`);
@@ -90,14 +98,21 @@ function check(file: string): string[] {
   return problems;
 }
 
-if (spawnSync(nvcc, ["--version"]).status !== 0) {
-  console.log("skipped: no nvcc; the kernels' budgets were not looked at");
+const release = Number(/release (\d+)\./.exec(spawnSync(nvcc, ["--version"], { encoding: "utf8" }).stdout ?? "")?.[1] ?? 0);
+if (release < 13) {
+  console.log(`skipped: ${nvcc} of CUDA 13 was not found; the kernels' budgets were not looked at`);
 } else {
-  const files = readdirSync(join(root, "cuda"), { recursive: true, encoding: "utf8" })
+  const queue = readdirSync(join(root, "cuda"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".cu"))
     .map((file) => `cuda/${file}`)
-    .filter((file) => !words.length || words.some((word) => file.includes(word)));
-  const problems = files.sort().flatMap(check);
+    .filter((file) => !words.length || words.some((word) => file.includes(word)))
+    .filter((file) => folderOf(file) || [...knownBudgets(file).values()].some(Boolean))
+    .sort((a, b) => Number(b.includes("/linear/")) - Number(a.includes("/linear/"))); // the slow ones first
+  const problems: string[] = [];
+  const drain = async () => {
+    for (let file = queue.shift(); file; file = queue.shift()) problems.push(...(await check(file)));
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, drain));
   for (const problem of problems) console.log(problem);
   if (problems.length) process.exitCode = 1;
 }

@@ -3,7 +3,7 @@
 //   npm test -- models core/lifecycle     only files whose path contains one of the words
 //   npm test -- --native                  only the C++ tests
 //   npm test -- --device cuda             only what runs ops, on that device: cpu, cuda, or emulated (npm run test:emulated builds it)
-//   npm test -- --ci                      also `npm run check`, the CUDA sources emulated, and the packed tarball, as .ci/run does
+//   npm test -- --ci                      also `npm run check`, the CUDA sources emulated, the kernels' budgets and the packed tarball, as .ci/run does
 import { spawn, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -62,12 +62,16 @@ function typescriptSuites(): Suite[] {
 const wholeSuites: Suite[] = [
   { name: "npm run check", ...tsx(join(root, "tools/check.ts")), whole: true },
   { name: "npm run test:emulated -- --brief", ...tsx(join(root, "tools/test-emulated.ts"), "--brief") },
+  { name: "npm run check:cuda", ...tsx(join(root, "tools/cuda-budgets.ts")), whole: true },
   { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
 ];
 
 /** uvu closes with "Passed: N", the C++ tests with "N passed, N failed". */
 function count(output: string, suite: Suite, ok: boolean): Outcome {
-  if (suite.whole) return { passed: Number(ok), failed: Number(!ok), skipped: 0 };
+  if (suite.whole) {
+    const skipped = ok && output.startsWith("skipped: ");
+    return { passed: Number(ok && !skipped), failed: Number(!ok), skipped: Number(skipped) };
+  }
   const number = (pattern: RegExp) => Number(output.match(pattern)?.[1] ?? 0);
   const native = [...output.matchAll(/^(\d+) passed, (\d+) failed$/gm)].at(-1);
   const skipped = number(/Skipped:\s+(\d+)/);
