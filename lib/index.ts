@@ -2,7 +2,7 @@
 export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
-export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
+export { type AnswerOptions, AnyMAL, type FeatureMemory, type FromPretrainedOptions } from "./anymal/anymal.js";
 export type {
   AssembleOptions,
   LinearOptions,

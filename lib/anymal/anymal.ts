@@ -37,6 +37,18 @@ export interface FromPretrainedOptions extends LoadOptions {
 export interface AnswerOptions extends TextOptions {
   /** generateAll: how many prompts run together. Default 32. */
   batch?: number;
+  /**
+   * What the encoders made of media, by the media's objects: what is in it is not encoded again, and what is encoded is put there. Pass one map
+   * through a conversation and its first picture is not looked at again on every turn. A file that changes meanwhile is not read anew.
+   */
+  features?: FeatureMemory;
+}
+
+/** `new WeakMap()` */
+export type FeatureMemory = WeakMap<MediaPart, Features>;
+
+interface Reading extends Loading {
+  memory?: FeatureMemory | undefined;
 }
 
 /** Media of one kind that an encoder takes at once. */
@@ -145,12 +157,14 @@ export class AnyMAL {
   }
 
   /** What the encoders make of media, in the order given. */
-  async features(parts: readonly MediaPart[], { signal }: Loading = {}): Promise<Features[]> {
+  async features(parts: readonly MediaPart[], { signal, memory }: Reading = {}): Promise<Features[]> {
     const result = new Array<Features>(parts.length);
     const places = new Map<MediaEncoder, number[]>();
-    for (const [i, { modality }] of parts.entries()) {
-      const encoder = this.encoder(modality);
-      places.set(encoder, [...(places.get(encoder) ?? []), i]);
+    for (const [i, part] of parts.entries()) {
+      const encoder = this.encoder(part.modality);
+      const known = memory?.get(part);
+      if (known) result[i] = known;
+      else places.set(encoder, [...(places.get(encoder) ?? []), i]);
     }
     for (const [encoder, all] of places) {
       for (let from = 0; from < all.length; from += ENCODER_BATCH) {
@@ -160,15 +174,18 @@ export class AnyMAL {
           some.map((i) => parts[i] as MediaPart),
           { signal },
         );
-        for (const [k, i] of some.entries()) result[i] = made[k] as Features;
+        for (const [k, i] of some.entries()) {
+          result[i] = made[k] as Features;
+          memory?.set(parts[i] as MediaPart, made[k] as Features);
+        }
       }
     }
     return result;
   }
 
   /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
-  async *generate(prompt: PromptInput, { batch: _, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
-    const ready = await this.#prepare([prompt], options.signal);
+  async *generate(prompt: PromptInput, { batch: _, features, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+    const ready = await this.#prepare([prompt], { signal: options.signal, memory: features });
     try {
       yield* streamText(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options });
     } finally {
@@ -177,11 +194,11 @@ export class AnyMAL {
   }
 
   /** The answers to many prompts, `batch` of them together. */
-  async generateAll(prompts: readonly PromptInput[], { batch = 32, ...options }: AnswerOptions = {}): Promise<string[]> {
+  async generateAll(prompts: readonly PromptInput[], { batch = 32, features, ...options }: AnswerOptions = {}): Promise<string[]> {
     if (!(Number.isInteger(batch) && batch >= 1)) throw expected("E_VALUE", "generateAll", "a batch of at least 1", batch);
     const answers: string[] = [];
     for (let from = 0; from < prompts.length; from += batch) {
-      const ready = await this.#prepare(prompts.slice(from, from + batch), options.signal, from);
+      const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory: features }, from);
       try {
         answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options })));
       } finally {
@@ -195,14 +212,14 @@ export class AnyMAL {
     return { eosTokenId: endTokens(this.llmSource.folder, this.llm.config.eosTokenIds, this.tokenizer) };
   }
 
-  async #prepare(prompts: readonly PromptInput[], signal: AbortSignal | undefined, first = 0): Promise<Prompt> {
-    signal?.throwIfAborted();
+  async #prepare(prompts: readonly PromptInput[], reading: Reading, first = 0): Promise<Prompt> {
+    reading.signal?.throwIfAborted();
     const encoded = prompts.map((prompt, i) =>
       encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }),
     );
     const all = await this.features(
       encoded.flatMap(({ media }) => media),
-      { signal },
+      reading,
     );
     const features = regrouped(
       all,

@@ -1,7 +1,7 @@
 // `anymal chat`: a conversation over turns, in a terminal or through a pipe, one line a turn.
 import { createInterface, type Interface } from "node:readline";
 import type { Command } from "commander";
-import type { AnyMAL } from "../anymal/anymal.js";
+import type { AnyMAL, FeatureMemory } from "../anymal/anymal.js";
 import { AnymalError } from "../core/errors.js";
 import type { Turn } from "../data/row.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
@@ -37,6 +37,8 @@ async function run(flags: AnswerFlags): Promise<void> {
 
 class Chat {
   readonly #turns: Turn[] = [];
+  /** Of the media in it. */
+  readonly #features: FeatureMemory = new WeakMap();
 
   constructor(
     private readonly model: AnyMAL,
@@ -94,7 +96,7 @@ class Chat {
       const content = inline(text);
       checkFiles(content);
       const turns: Turn[] = [...this.#turns, { role: "user", content }];
-      const options = { ...answerOptions(this.flags), onTokens: count.onTokens, signal: interrupt.signal };
+      const options = { ...answerOptions(this.flags), onTokens: count.onTokens, signal: interrupt.signal, features: this.#features };
       try {
         for await (const piece of this.model.generate(turns, options)) {
           answer += piece;

@@ -3,9 +3,10 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import sharp from "sharp";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { AnyMAL, type FeatureMemory } from "../../lib/anymal/anymal.js";
 import type { PromptInput } from "../../lib/anymal/prompt.js";
 import { caseFolder, here } from "../case.js";
 import { blink, shake, square, type Toy, toy } from "./toy.js";
@@ -42,6 +43,22 @@ test("a batch with left padding answers as each prompt does alone", async () => 
   assert.equal(await model.generateAll(PROMPTS, { maxNewTokens: 6 }), alone);
   assert.equal(await model.generateAll(PROMPTS, { maxNewTokens: 6, batch: 2 }), alone);
   assert.ok(new Set(alone).size > 3, `the prompts differ and the answers do not: ${alone}`);
+});
+
+test("media of a conversation are encoded once, where it keeps what was made of them", async () => {
+  using model = await AnyMAL.assemble(world.options());
+  const file = world.path("seen.png");
+  await sharp({ create: { width: 16, height: 16, channels: 3, background: "red" } }).toFile(file);
+  const seen = { modality: "image" as const, source: file, options: {} };
+  const turn: PromptInput = ["what is it? ", seen];
+  const features: FeatureMemory = new WeakMap();
+  const ask = (more = {}) => model.generateAll([turn], { maxNewTokens: 6, ...more });
+  const first = await ask({ features });
+  assert.ok(features.has(seen));
+  rmSync(file);
+  assert.equal(await ask({ features }), first);
+  const again = await ask().catch((error) => error.code);
+  assert.is(again, "E_MEDIA_SOURCE");
 });
 
 test("images and videos share one encoder, and a video's features have its frames", async () => {
