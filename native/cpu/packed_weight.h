@@ -8,6 +8,8 @@
 #include <immintrin.h>
 #endif
 
+#include <limits>
+
 #include "cpu/kernel.h"
 #include "quant/tables.h"
 
@@ -43,66 +45,78 @@ struct PackedWeight {
     return absmax ? absmax[b] : quant::dynamic_map(true)[absmax_codes[b]] * nested_absmax[b / quant::kNestedBlock] + offset;
   }
 
-  // tile [count][32] <- W[32 panel + j, k] for k in [k0, k0 + count).
-  void decode(int64_t panel, int64_t k0, int64_t count, float* tile) const {
+  // tile [count][rows] <- W[32 panel + lane + j, k] for k in [k0, k0 + count): `rows` of the panel's rows from `lane` on, both multiples of 8, or of
+  // 16 with AVX-512. A NaN of the maxima gives the NaN whose payload is empty.
+  void decode(int64_t panel, int64_t lane, int64_t rows, int64_t k0, int64_t count, float* tile) const {
     const uint8_t* from = codes + panel * panel_bytes(format, I);
+    const int64_t row0 = panel * kRows + lane, there = O - row0 < 0 ? 0 : O - row0 < rows ? O - row0 : rows;
     float scale[kRows];
+    for (int64_t j = there; j < rows; ++j) scale[j] = 0.0f;
     if (format == QuantFormat::int8) {
-      for (int64_t j = 0; j < kRows; ++j) {
-        const int64_t row = panel * kRows + j;
-        scale[j] = row >= O ? 0.0f : raw ? 1.0f : absmax[row] / 127.0f;
+      for (int64_t j = 0; j < there; ++j) scale[j] = raw ? 1.0f : quiet(absmax[row0 + j] / 127.0f);
+      for (int64_t k = k0; k < k0 + count; ++k, tile += rows) {
+        uint32_t fours[kRows];
+        std::memcpy(fours, from + k / 4 * 4 * kRows + lane * 4, static_cast<size_t>(rows) * 4);
+        const uint32_t up = static_cast<uint32_t>(24 - k % 4 * 8);
+        for (int64_t j = 0; j < rows; ++j) tile[j] = static_cast<float>(static_cast<int32_t>(fours[j] << up) >> 24) * scale[j];
       }
-      for (int64_t k = k0; k < k0 + count; ++k, tile += kRows)
-        for (int64_t j = 0; j < kRows; ++j) tile[j] = static_cast<float>(static_cast<int8_t>(from[k / 4 * 4 * kRows + j * 4 + k % 4])) * scale[j];
       return;
     }
-    const float* book = quant::code_book(format);
+    const auto columns = [&](int64_t k, int64_t end) {
+      decode_columns(from + k * (kRows / 2), end - k, lane, rows, quant::code_book(format), scale, tile);
+      tile += (end - k) * rows;
+    };
+    const int64_t last = k0 + count;
     if (I % block == 0) {  // a block lies within one row: the scales of a column hold for all columns of its block
-      for (int64_t k = k0; k < k0 + count;) {
-        const int64_t end = (k / block + 1) * block < k0 + count ? (k / block + 1) * block : k0 + count;
-        for (int64_t j = 0; j < kRows; ++j) {
-          const int64_t row = panel * kRows + j;
-          scale[j] = row < O ? block_maximum((row * I + k) / block) : 0.0f;
-        }
-        for (; k < end; ++k, tile += kRows) decode_column(from + k * (kRows / 2), book, scale, tile);
+      const int64_t per_row = I / block;
+      for (int64_t b = k0 / block, k = k0; k < last; ++b) {
+        for (int64_t j = 0; j < there; ++j) scale[j] = quiet(block_maximum((row0 + j) * per_row + b));
+        const int64_t end = (b + 1) * block < last ? (b + 1) * block : last;
+        columns(k, end);
+        k = end;
       }
       return;
     }
-    for (int64_t k = k0; k < k0 + count; ++k, tile += kRows) {
-      for (int64_t j = 0; j < kRows; ++j) {
-        const int64_t row = panel * kRows + j;
-        scale[j] = row < O ? block_maximum((row * I + k) / block) : 0.0f;
-      }
-      decode_column(from + k * (kRows / 2), book, scale, tile);
+    for (int64_t k = k0; k < last; ++k) {
+      for (int64_t j = 0; j < there; ++j) scale[j] = quiet(block_maximum(((row0 + j) * I + k) / block));
+      columns(k, k + 1);
     }
   }
 
  private:
-  static void decode_column(const uint8_t* from, const float* book, const float* scale, float* to) {
+  static float quiet(float x) { return x == x ? x : std::numeric_limits<float>::quiet_NaN(); }
+
+  // to [count][rows]: rows g .. g + 15 of a panel are the low nibbles of a column's bytes, or the high ones.
+  static void decode_columns(const uint8_t* from, int64_t count, int64_t lane, int64_t rows, const float* book, const float* scale, float* to) {
 #if defined(__AVX512F__)
     const __m512 table = _mm512_loadu_ps(book);
-    const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-    // vpermps reads the low four bits of each lane only.
-    _mm512_storeu_ps(to, _mm512_mul_ps(_mm512_permutexvar_ps(bytes, table), _mm512_loadu_ps(scale)));
-    _mm512_storeu_ps(to + 16, _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table), _mm512_loadu_ps(scale + 16)));
+    for (int64_t g = 0; g < rows; g += 16) {
+      const __m512 factor = _mm512_loadu_ps(scale + g);
+      const __m128i shift = _mm_cvtsi32_si128(static_cast<int>((lane + g) / 16 * 4));
+      for (int64_t k = 0; k < count; ++k) {
+        const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + k * (kRows / 2))));
+        // vpermps reads the low four bits of each lane only.
+        _mm512_storeu_ps(to + k * rows + g, _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srl_epi32(bytes, shift), table), factor));
+      }
+    }
 #elif defined(__AVX2__)
     const __m256 low = _mm256_loadu_ps(book), high = _mm256_loadu_ps(book + 8);
-    for (int64_t h = 0; h < 2; ++h) {
-      const __m256i bytes = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * h)));
-      const auto pick = [&](__m256i code, const float* s, float* t) {
+    for (int64_t g = 0; g < rows; g += 8) {
+      const __m256 factor = _mm256_loadu_ps(scale + g);
+      const __m128i shift = _mm_cvtsi32_si128(static_cast<int>((lane + g) / 16 * 4));
+      const uint8_t* bytes = from + (lane + g) % 16;
+      for (int64_t k = 0; k < count; ++k) {
+        const __m256i code =
+            _mm256_srl_epi32(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes + k * (kRows / 2)))), shift);
         // vpermps reads three bits; bit 3 chooses between the halves of the table.
-        const __m256 eighths = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code),
-                                                _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
-        _mm256_storeu_ps(t, _mm256_mul_ps(eighths, _mm256_loadu_ps(s)));
-      };
-      pick(bytes, scale + 8 * h, to + 8 * h);
-      pick(_mm256_srli_epi32(bytes, 4), scale + 16 + 8 * h, to + 16 + 8 * h);
+        const __m256 value = _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code),
+                                              _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)));
+        _mm256_storeu_ps(to + k * rows + g, _mm256_mul_ps(value, factor));
+      }
     }
 #else
-    for (int64_t j = 0; j < 16; ++j) {
-      to[j] = book[from[j] & 15] * scale[j];
-      to[j + 16] = book[from[j] >> 4] * scale[j + 16];
-    }
+    for (int64_t k = 0; k < count; ++k)
+      for (int64_t j = 0; j < rows; ++j) to[k * rows + j] = book[from[k * (kRows / 2) + (lane + j) % 16] >> ((lane + j) / 16 * 4) & 15] * scale[j];
 #endif
   }
 };

@@ -1,18 +1,21 @@
 // The blocked product around a level's micro-kernels, compiled once per level (kernels/<level>.cc defines the micro-kernels and includes it).
 //
-//   B is packed into panels of NR columns over the whole depth K, [K][NR], once per call: shared by all threads.
-//   C is cut into tasks of MC x NT. A task walks K in blocks of KC = kPanelDepth: packs its MC x KC of A, and lets the micro-kernel add
-//   MR x NR tiles into an f32 block of its own. The epilogue (alpha, bias, old C, rounding) runs once, at the end.
+//   A is cut into slabs of rows, each packed once, in blocks of KC = kPanelDepth steps of K: shared by all threads, as large as stays in their cache.
+//   A task is some rows of a slab against one panel of NR columns of B. It walks K in blocks of KC: packs KC x NR of B, which lie in L1 from then on,
+//   and lets the micro-kernel add MR x NR tiles of all its rows into f32 sums. The epilogue (alpha, bias, old C, rounding) runs once, at the end.
+//   So B is read once per slab, and never written anywhere but to L1: quantised weights are decoded where they are used.
 //
 // A micro-kernel: struct { using Element (float or bf16); MR, NR, KB (k-group of A's panel), PB (k-pair of B's panel);
 //   optional static void begin(), end() around a task;
 //   static void run(int64_t kc, const Element* a /*[kc/KB][MR][KB]*/, const Element* b /*[kc/PB][NR][PB]*/, float* c, int64_t ldc); }  C += A.B
+//   optional run<Rows> of the first rows only.
 #pragma once
 #include <algorithm>
 #include <cstring>
 
 #include "cpu/kernel.h"
 #include "cpu/linear/kernels.h"
+#include "cpu/linear/transpose.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL::driver {
 
@@ -45,20 +48,31 @@ inline void pack_strip(To* dst, int64_t width, int64_t depth, const From* src, i
       for (int64_t i = 0; i < count; ++i) dst[j * width + i] = convert<To>(src[j * step + i]);
     return;
   }
+  if constexpr (std::is_same_v<To, From> && sizeof(To) * G == 4) {
+    if (G == 2 && line == 1) {
+      uint32_t* pairs = reinterpret_cast<uint32_t*>(dst);
+      for (int64_t j = 0; j < k; j += 2, pairs += width) {
+        const uint16_t* first = reinterpret_cast<const uint16_t*>(src + j * step);
+        const uint16_t* second = reinterpret_cast<const uint16_t*>(src + (j + 1) * step);
+        if (j + 1 < k)
+          for (int64_t i = 0; i < count; ++i) pairs[i] = first[i] | static_cast<uint32_t>(second[i]) << 16;
+        else
+          for (int64_t i = 0; i < count; ++i) pairs[i] = first[i];
+      }
+      return;
+    }
+    if (step == 1) {
+      Transpose::run(reinterpret_cast<uint32_t*>(dst), width, src, line * static_cast<int64_t>(sizeof(From)), count, k / G);
+      if (k % G)
+        for (int64_t i = 0; i < count; ++i) dst[k / G * width * G + i * G] = src[i * line + k - 1];
+      return;
+    }
+  }
   for (int64_t k0 = 0; k0 < k; k0 += 64) {
     const int64_t k1 = at_most(k0 + 64, k);
     for (int64_t i = 0; i < count; ++i) {
       const From* from = src + i * line;
-      if (G == 2 && step == 1) {  // pairs lie side by side already
-        int64_t j = k0;
-        for (; j + 1 < k1; j += 2) {
-          dst[(j / 2) * width * 2 + i * 2] = convert<To>(from[j]);
-          dst[(j / 2) * width * 2 + i * 2 + 1] = convert<To>(from[j + 1]);
-        }
-        if (j < k1) dst[(j / 2) * width * 2 + i * 2] = convert<To>(from[j]);
-      } else {
-        for (int64_t j = k0; j < k1; ++j) dst[(j / G) * width * G + i * G + j % G] = convert<To>(from[j * step]);
-      }
+      for (int64_t j = k0; j < k1; ++j) dst[(j / G) * width * G + i * G + j % G] = convert<To>(from[j * step]);
     }
   }
 }
@@ -67,55 +81,62 @@ template <class Micro>
 struct Driver {
   using T = typename Micro::Element;
   static constexpr int64_t MR = Micro::MR, NR = Micro::NR, KB = Micro::KB, PB = Micro::PB;
-  static constexpr int64_t MC = round_up(96, MR), NT = 256;  // a task's block of C: MC x NT f32 stays in L2
+  static constexpr int64_t MC = round_up(96, MR);  // rows that are always worth a task
+  static constexpr int64_t kMostRows = 1024;       // of a slab: their sums of one panel stay in L2
   static constexpr DType dtype = sizeof(T) == 4 ? DType::f32 : DType::bf16;
 
   static int64_t depth(int64_t K) { return round_up(K, KB > PB ? KB : PB); }
-  static size_t panel_elements(int64_t K) { return static_cast<size_t>(depth(K) * NR); }
-  static size_t task_bytes(int64_t K) {
-    const int64_t kc = at_most(depth(K), kPanelDepth);
-    return static_cast<size_t>(MC * NT) * 4 + static_cast<size_t>(MC * kc) * sizeof(T) + 64;
+  static int64_t slab_rows(const Problem& p, int64_t bytes) {
+    const int64_t fit = bytes / (depth(p.K) * static_cast<int64_t>(sizeof(T)) + 1);  // K may be 0
+    return round_up(at_most(p.M, fit < MC ? MC : at_most(fit, kMostRows)), MR);
   }
 
-  // Packs the panel that starts at column n0.
-  static void pack_b(const Problem& p, int64_t n0, T* panel) {
-    const int64_t count = at_most(NR, p.N - n0);
-    if (p.panels) {
-      for (int64_t k0 = 0; k0 < depth(p.K); k0 += kPanelDepth) {
-        const int64_t kc = at_most(kPanelDepth, depth(p.K) - k0);
-        p.panels->fill(p.panels->context, k0, kc, n0, NR, dtype, panel + k0 * NR);
-      }
-      return;
-    }
+  // Rows [k0, k0 + kc) of the panel that starts at column n0; k0 is a multiple of kPanelDepth.
+  static void pack_b(const Problem& p, int64_t n0, int64_t k0, int64_t kc, T* panel) {
+    if (p.panels) return p.panels->fill(p.panels->context, k0, kc, n0, NR, dtype, panel);
     const auto pack = [&](auto* source) {
       using From = std::remove_cv_t<std::remove_reference_t<decltype(*source)>>;
-      pack_strip<T, From, static_cast<int>(PB)>(panel, NR, depth(p.K), source + n0 * p.b.col, p.b.col, p.b.row, count, p.K);
+      pack_strip<T, From, static_cast<int>(PB)>(panel, NR, kc, source + n0 * p.b.col + k0 * p.b.row, p.b.col, p.b.row, at_most(NR, p.N - n0),
+                                                at_most(kc, p.K - k0));
     };
     if (p.b.dtype == DType::f32) pack(static_cast<const float*>(p.b.data));
     else pack(static_cast<const bf16*>(p.b.data));
   }
 
-  static void pack_a(const Problem& p, int64_t m0, int64_t rows, int64_t k0, int64_t kc, T* block) {
+  // A slab: [K / KC][rows / MR][KC][MR]. Its rows [i0, i0 + rows), which are those from m0 + i0 on of A, in the block from k0 on.
+  static void pack_a(const Problem& p, int64_t m0, int64_t i0, int64_t rows, int64_t k0, int64_t kc, T* block) {
     const int64_t k = at_most(kc, p.K - k0);
-    for (int64_t i = 0; i < rows; i += MR) {
-      const int64_t count = at_most(MR, rows - i);
-      T* strip = block + i * kc;
+    for (int64_t i = i0; i < i0 + rows; i += MR) {
+      const int64_t count = at_most(MR, p.M - m0 - i);
       const auto pack = [&](auto* source) {
         using From = std::remove_cv_t<std::remove_reference_t<decltype(*source)>>;
-        pack_strip<T, From, static_cast<int>(KB)>(strip, MR, kc, source + (m0 + i) * p.a.row + k0 * p.a.col, p.a.row, p.a.col, count, k);
+        pack_strip<T, From, static_cast<int>(KB)>(block + i * kc, MR, kc, source + (m0 + i) * p.a.row + k0 * p.a.col, p.a.row, p.a.col, count, k);
       };
       if (p.a.dtype == DType::f32) pack(static_cast<const float*>(p.a.data));
       else pack(static_cast<const bf16*>(p.a.data));
     }
   }
 
+  // C += A.B for a strip of which `count` rows are there.
+  static void run_strip(int64_t count, int64_t kc, const T* a, const T* b, float* c, int64_t ldc) {
+    if constexpr (requires { Micro::template run<1>(kc, a, b, c, ldc); }) {
+      if (count == 1) return Micro::template run<1>(kc, a, b, c, ldc);
+      if (MR > 2 && count == 2) return Micro::template run<2>(kc, a, b, c, ldc);
+      if (MR > 4 && count <= 4) return Micro::template run<4>(kc, a, b, c, ldc);
+      if constexpr (MR > 8)
+        if (count <= 8) return Micro::template run<8>(kc, a, b, c, ldc);
+    }
+    Micro::run(kc, a, b, c, ldc);
+  }
+
+  // Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are NR apart.
   template <class Out>
-  static void store(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* block) {
+  static void store(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums) {
     const Epilogue& e = p.e;
     const Out* bias = static_cast<const Out*>(e.bias);
     for (int64_t i = 0; i < rows; ++i) {
       Out* to = static_cast<Out*>(p.c.data) + (m0 + i) * p.c.row + n0;
-      const float* from = block + i * NT;
+      const float* from = sums + i * NR;
       for (int64_t j = 0; j < cols; ++j) {
         float v = e.alpha * from[j];
         if (bias) v += to_float(bias[n0 + j]);
@@ -125,64 +146,67 @@ struct Driver {
     }
   }
 
-  // Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C; `panels` holds the packed panels from column n0 on.
-  static void task(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const T* panels, void* scratch) {
-    float* block = static_cast<float*>(scratch);
-    T* a = reinterpret_cast<T*>(block + MC * NT);
-    const int64_t mr_rows = round_up(rows, MR);
-    if constexpr (requires { Micro::begin(); }) Micro::begin();
-    std::memset(block, 0, static_cast<size_t>(mr_rows * NT) * 4);
+  static size_t room_bytes(int64_t rows) { return static_cast<size_t>(kPanelDepth * NR) * sizeof(T) + static_cast<size_t>(rows * NR) * 4; }
+
+  // Rows [i0, i0 + rows) of a packed slab of `padded` rows, which begins at row m0 of A, against the panel from column n0 on.
+  static void task(const Problem& p, const T* slab, int64_t padded, int64_t m0, int64_t i0, int64_t rows, int64_t n0, void* room) {
+    T* panel = static_cast<T*>(room);
+    float* sums = reinterpret_cast<float*>(panel + kPanelDepth * NR);
+    std::memset(sums, 0, static_cast<size_t>(round_up(rows, MR) * NR) * 4);
     for (int64_t k0 = 0; k0 < depth(p.K); k0 += kPanelDepth) {
       const int64_t kc = at_most(kPanelDepth, depth(p.K) - k0);
-      pack_a(p, m0, rows, k0, kc, a);
-      for (int64_t j = 0; j < cols; j += NR) {
-        const T* panel = panels + (j / NR) * static_cast<int64_t>(panel_elements(p.K)) + k0 * NR;
-        for (int64_t i = 0; i < rows; i += MR) Micro::run(kc, a + i * kc, panel, block + i * NT + j, NT);
-      }
+      pack_b(p, n0, k0, kc, panel);
+      const T* a = slab + padded * k0 + i0 * kc;
+      for (int64_t i = 0; i < rows; i += MR) run_strip(rows - i, kc, a + i * kc, panel, sums + i * NR, NR);
     }
-    if constexpr (requires { Micro::end(); }) Micro::end();
-    if (p.c.dtype == DType::f32) store<float>(p, m0, rows, n0, cols, block);
-    else store<bf16>(p, m0, rows, n0, cols, block);
-  }
-
-  // Columns of B packed at a time: bounded, so that scratch does not grow with N.
-  static int64_t strip_columns(int64_t K) {
-    constexpr int64_t budget = 24 << 20;
-    const int64_t panel_bytes = static_cast<int64_t>(panel_elements(K) * sizeof(T)) + 1;  // K may be 0
-    const int64_t columns = budget / panel_bytes * NR / NT * NT;
-    return columns > NT ? columns : NT;
+    const int64_t cols = at_most(NR, p.N - n0);
+    if (p.c.dtype == DType::f32) store<float>(p, m0 + i0, rows, n0, cols, sums);
+    else store<bf16>(p, m0 + i0, rows, n0, cols, sums);
   }
 
   static void parallel_gemm(Stream& s, const Problem& p) {
-    const int64_t strip = strip_columns(p.K), row_tasks = (p.M + MC - 1) / MC;
-    for (int64_t s0 = 0; s0 < p.N; s0 += strip) {
-      const int64_t columns = at_most(strip, p.N - s0), panels = (columns + NR - 1) / NR;
-      T* packed = static_cast<T*>(s.packed.get(static_cast<size_t>(panels) * panel_elements(p.K) * sizeof(T)));
-      parallel(s, panels, [&](int64_t i, int) { pack_b(p, s0 + i * NR, packed + i * static_cast<int64_t>(panel_elements(p.K))); });
-      const int64_t col_tasks = (columns + NT - 1) / NT;
-      parallel(s, row_tasks * col_tasks, [&](int64_t t, int thread) {
-        const int64_t m0 = t % row_tasks * MC, j0 = t / row_tasks * NT;
-        void* scratch = s.scratch[static_cast<size_t>(thread)].get(task_bytes(p.K));
-        task(p, m0, at_most(MC, p.M - m0), s0 + j0, at_most(NT, columns - j0), packed + j0 / NR * static_cast<int64_t>(panel_elements(p.K)), scratch);
+    const int64_t K = depth(p.K), slab = slab_rows(p, 4 << 20), panels = (p.N + NR - 1) / NR, blocks = (K + kPanelDepth - 1) / kPanelDepth;
+    T* packed = static_cast<T*>(s.packed.get(static_cast<size_t>(slab * K) * sizeof(T) + 64));
+    for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
+      const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR), groups = (padded + MC - 1) / MC;
+      parallel_range(s, blocks * groups, MC * kPanelDepth / 4, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t i0 = t % groups * MC, k0 = t / groups * kPanelDepth;
+          pack_a(p, m0, i0, at_most(MC, padded - i0), k0, at_most(kPanelDepth, K - k0), packed + padded * k0);
+        }
+      });
+      // Few panels: rows are shared out too, and each task packs its panel for itself.
+      const int64_t wanted = (64 + panels - 1) / panels, parts = at_most(wanted, groups), part = round_up((padded + parts - 1) / parts, MR);
+      const int64_t tasks_down = (rows + part - 1) / part;
+      parallel_range(s, panels * tasks_down, NR * (K + 1) * (1 + part / 8), [&](int64_t begin, int64_t end, int thread) {
+        void* room = s.scratch[static_cast<size_t>(thread)].get(room_bytes(part));
+        if constexpr (requires { Micro::begin(); }) Micro::begin();
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t i0 = t % tasks_down * part;
+          task(p, packed, padded, m0, i0, at_most(part, rows - i0), t / tasks_down * NR, room);
+        }
+        if constexpr (requires { Micro::end(); }) Micro::end();
       });
     }
   }
 
   static void serial_gemm(Scratch& scratch, const Problem& p) {
-    const size_t panels_bytes = static_cast<size_t>(NT / NR) * panel_elements(p.K) * sizeof(T);
-    const size_t task_offset = static_cast<size_t>(round_up(static_cast<int64_t>(panels_bytes), 64));
-    char* base = static_cast<char*>(scratch.get(task_offset + task_bytes(p.K)));
-    T* packed = reinterpret_cast<T*>(base);
-    for (int64_t n0 = 0; n0 < p.N; n0 += NT) {
-      const int64_t cols = at_most(NT, p.N - n0);
-      for (int64_t j = 0; j < cols; j += NR) pack_b(p, n0 + j, packed + j / NR * static_cast<int64_t>(panel_elements(p.K)));
-      for (int64_t m0 = 0; m0 < p.M; m0 += MC) task(p, m0, at_most(MC, p.M - m0), n0, cols, packed, base + task_offset);
+    const int64_t K = depth(p.K), slab = slab_rows(p, 512 << 10);
+    const size_t room_size = (room_bytes(slab) + 63) / 64 * 64;
+    char* room = static_cast<char*>(scratch.get(room_size + static_cast<size_t>(slab * K) * sizeof(T) + 64));
+    T* packed = reinterpret_cast<T*>(room + room_size);
+    if constexpr (requires { Micro::begin(); }) Micro::begin();
+    for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
+      const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR);
+      for (int64_t k0 = 0; k0 < K; k0 += kPanelDepth) pack_a(p, m0, 0, padded, k0, at_most(kPanelDepth, K - k0), packed + padded * k0);
+      for (int64_t n0 = 0; n0 < p.N; n0 += NR) task(p, packed, padded, m0, 0, rows, n0, room);
     }
+    if constexpr (requires { Micro::end(); }) Micro::end();
   }
 };
 
-// Few rows against a row-major weight (O,I): a dot product per output streams the weight once, without packing.
-constexpr int64_t kDotRows = 4;
+// One row against a row-major weight (O,I): a dot product per output needs no packing.
+constexpr int64_t kDotRows = 1;
 
 template <class T>
 inline float dot(const T* a, const T* b, int64_t n) {

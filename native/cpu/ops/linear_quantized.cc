@@ -1,11 +1,12 @@
 // Products with a quantised weight, with and without LoRA. Weights are decoded straight into the packed panels of the matrix product
-// (linear/gemm.h, PanelSource), so nothing is ever dequantised whole; few rows go through a matrix-vector loop that reads the codes once.
+// (linear/gemm.h, PanelSource), so nothing is ever dequantised whole.
 //
 //   y  = x.W^T + b                                W is (O,I); B(k,n) = W[n,k]: a column of a packed panel is a row of B
 //   dx = dy.W                                     B(k,n) = W[k,n]: tiles are transposed in cache
 //   LoRA (QLoRA, arXiv 2305.14314): x' = dropout(x), u = x'.A^T, y += s u.B^T: B is [W | lora_B] and A is [x | s u], r more steps of one sum.
 //   Backward with t = s dy.B:  dx = dy.W + dropout'(t.A), dA += t^T.x', dB += s dy^T.u.
 #include "cpu/linear/gemm.h"
+#include "cpu/linear/transpose.h"
 #include "cpu/ops.h"
 #include "cpu/packed_weight.h"
 #include "cpu/random.h"
@@ -19,7 +20,6 @@ using linear::Matrix;
 using linear::PanelSource;
 
 constexpr int64_t kRows = PackedWeight::kRows;
-constexpr int64_t kVectorRows = 4;  // up to here a product is a matrix-vector loop
 
 // W, and behind its last row of B more rows from a plain matrix (lora_B or lora_A).
 struct Weight {
@@ -48,17 +48,42 @@ void put_more(const Weight& w, int64_t base, int64_t columns, int64_t k0, int64_
     }
 }
 
+// Two decoded weights as a panel's pairs of bf16 lie, `a` first: rounded as to_bf16 does, but for NaNs, of which decoding makes only one.
+inline uint32_t pair_of(float a, float b) {
+  uint32_t u, v;
+  std::memcpy(&u, &a, 4);
+  std::memcpy(&v, &b, 4);
+  u += 0x7fffu + (u >> 16 & 1u);
+  v += 0x7fffu + (v >> 16 & 1u);
+  return u >> 16 | (v & 0xffff0000u);
+}
+
+// Rows 2i and 2i + 1 of the tile side by side, for 2i < count.
+template <int64_t Width>
+void pair_rows(uint32_t* pairs, const float* tile, int64_t count, int64_t width) {
+  if (Width) width = Width;
+  for (int64_t i = 0; i < count; i += 2, pairs += width)
+    for (int64_t n = 0; n < width; ++n) pairs[n] = pair_of(tile[i * width + n], tile[(i + 1) * width + n]);
+}
+
 // B(k,n) = W[n,k]
 template <class T>
 void fill_forward(const Weight& w, int64_t k0, int64_t kc, int64_t n0, int64_t width, T* panel) {
   const PackedWeight& packed = *w.packed;
   const int64_t lane = n0 % kRows, end = k0 + kc < packed.I ? k0 + kc : packed.I;
-  alignas(64) float tile[16 * kRows];
-  for (int64_t k = k0; k < end; k += 16) {
-    const int64_t count = end - k < 16 ? end - k : 16;
-    packed.decode(n0 / kRows, k, count, tile);
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t n = 0; n < width; ++n) put(panel, width, k - k0 + i, n, tile[i * kRows + lane + n]);
+  constexpr int64_t depth = 64;
+  alignas(64) float tile[(depth + 1) * kRows];
+  for (int64_t k = k0; k < end; k += depth) {
+    const int64_t count = end - k < depth ? end - k : depth;
+    if constexpr (sizeof(T) == 4) {
+      packed.decode(n0 / kRows, lane, width, k, count, panel + (k - k0) * width);
+    } else {
+      packed.decode(n0 / kRows, lane, width, k, count, tile);
+      std::memset(tile + count * width, 0, static_cast<size_t>(width) * 4);  // what an odd last step is paired with
+      uint32_t* pairs = reinterpret_cast<uint32_t*>(panel) + (k - k0) / 2 * width;
+      if (width == kRows) pair_rows<kRows>(pairs, tile, count, kRows);  // its length known, the loop is much faster
+      else pair_rows<0>(pairs, tile, count, width);
+    }
   }
   put_more(w, packed.I, packed.O, k0, kc, n0, width, panel);
 }
@@ -68,11 +93,18 @@ template <class T>
 void fill_backward(const Weight& w, int64_t k0, int64_t kc, int64_t n0, int64_t width, T* panel) {
   const PackedWeight& packed = *w.packed;
   const int64_t end = k0 + kc < packed.O ? k0 + kc : packed.O, columns = packed.I - n0 < width ? packed.I - n0 : width;
-  alignas(64) float tile[32 * kRows];                   // the widest panel
+  alignas(64) float tile[kRows * kRows];  // the widest panel
+  alignas(64) uint32_t pairs[kRows * kRows / 2];
   for (int64_t p = k0 / kRows; p * kRows < end; ++p) {  // k0 is a multiple of kPanelDepth, so of kRows
-    packed.decode(p, n0, columns, tile);
-    for (int64_t j = 0; j < kRows && p * kRows + j < k0 + kc; ++j)
-      for (int64_t n = 0; n < width; ++n) put(panel, width, p * kRows + j - k0, n, n < columns ? tile[n * kRows + j] : 0.0f);
+    packed.decode(p, 0, kRows, n0, columns, tile);
+    const int64_t steps = k0 + kc - p * kRows < kRows ? k0 + kc - p * kRows : kRows;
+    T* to = panel + (p * kRows - k0) * width;
+    if constexpr (sizeof(T) == 4) {
+      Transpose::run(reinterpret_cast<uint32_t*>(to), width, tile, kRows * 4, columns, steps);
+    } else {
+      for (int64_t i = 0; i < columns * kRows / 2; ++i) pairs[i] = pair_of(tile[2 * i], tile[2 * i + 1]);
+      Transpose::run(reinterpret_cast<uint32_t*>(to), width, pairs, kRows / 2 * 4, columns, steps / 2);
+    }
   }
   put_more(w, packed.O, packed.I, k0, kc, n0, width, panel);
 }
@@ -84,35 +116,6 @@ void fill(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width
   if (dtype == DType::f32)
     forward ? fill_forward(w, k0, kc, n0, width, static_cast<float*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<float*>(panel));
   else forward ? fill_forward(w, k0, kc, n0, width, static_cast<bf16*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<bf16*>(panel));
-}
-
-// y (M,O) f32 = x.W^T for few rows: panel by panel, 32 outputs of each row at a time. bf16 products use the weight rounded to bf16, as the
-// packed path does.
-template <class T, class Y>
-void few_rows(Stream& s, const PackedWeight& w, const T* x, int64_t M, const View& bias, Y* y) {
-  constexpr int64_t depth = 64;
-  parallel_range(s, PackedWeight::panels(w.O), w.I * kRows * (M + 2) / 8, [&](int64_t begin, int64_t end, int) {
-    alignas(64) float tile[depth * kRows];
-    for (int64_t p = begin; p < end; ++p) {
-      alignas(64) float sum[kVectorRows][kRows] = {};
-      for (int64_t k0 = 0; k0 < w.I; k0 += depth) {
-        const int64_t count = w.I - k0 < depth ? w.I - k0 : depth;
-        w.decode(p, k0, count, tile);
-        if constexpr (sizeof(T) != 4)
-          for (int64_t i = 0; i < count * kRows; ++i) tile[i] = to_float(to_bf16(tile[i]));
-        for (int64_t m = 0; m < M; ++m)
-          for (int64_t k = 0; k < count; ++k) {
-            const float v = to_float(x[m * w.I + k0 + k]);
-            for (int64_t j = 0; j < kRows; ++j) sum[m][j] += v * tile[k * kRows + j];
-          }
-      }
-      for (int64_t m = 0; m < M; ++m)
-        for (int64_t j = 0; j < kRows && p * kRows + j < w.O; ++j) {
-          const int64_t o = p * kRows + j;
-          y[m * w.O + o] = from_float<Y>(sum[m][j] + (bias ? to_float(bias.as<T>()[o]) : 0.0f));
-        }
-    }
-  });
 }
 
 // ---- LLM.int8 (arXiv 2208.07339): rows of x in 8 bit, outlier columns in full precision ------------------------------------------------
@@ -157,13 +160,9 @@ void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, do
   });
   const float* row_scale = w.absmax;
   w.raw = true;
-  if (N <= kVectorRows) {
-    few_rows<bf16, float>(s, w, codes, N, View{}, sums);
-  } else {
-    const Weight weight{&w, {}};
-    const PanelSource source{fill<true>, &weight};
-    gemm_panels(s, N, O, I, {codes, DType::bf16, I, 1}, source, {sums, DType::f32, O});
-  }
+  const Weight weight{&w, {}};
+  const PanelSource source{fill<true>, &weight};
+  gemm_panels(s, N, O, I, {codes, DType::bf16, I, 1}, source, {sums, DType::f32, O});
   parallel_range(s, N, 3 * O, [&](int64_t begin, int64_t end, int) {
     for (int64_t n = begin; n < end; ++n)
       for (int64_t o = 0; o < O; ++o)
@@ -208,7 +207,6 @@ void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     if (format == QuantFormat::int8) return int8_forward<T>(s, w, x, b, threshold, y.as<T>());
-    if (x.rows() <= kVectorRows) return few_rows<T, T>(s, w, x.as<T>(), x.rows(), b, y.as<T>());
     const Weight weight{&w, {}};
     const PanelSource source{fill<true>, &weight};
     gemm_panels(s, x.rows(), w.O, w.I, {x.data, x.dtype, w.I, 1}, source, {y.data, y.dtype, w.O}, {.bias = b.data});

@@ -12,20 +12,21 @@ namespace {
 struct MicroF32 {
   using Element = float;
   static constexpr int64_t MR = 6, NR = 16, KB = 1, PB = 1;
+  template <int64_t Rows = MR>
   static void run(int64_t kc, const float* a, const float* b, float* c, int64_t ldc) {
-    __m256 sum[MR][2];
+    __m256 sum[Rows][2];
     for (auto& row : sum) row[0] = row[1] = _mm256_setzero_ps();
     for (int64_t k = 0; k < kc; ++k, a += MR, b += NR) {
       const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
 #pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i) {
+      for (int i = 0; i < Rows; ++i) {
         const __m256 x = _mm256_set1_ps(a[i]);
         sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
         sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
       }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
+    for (int i = 0; i < Rows; ++i) {
       float* to = c + i * ldc;
       _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), sum[i][0]));
       _mm256_storeu_ps(to + 8, _mm256_add_ps(_mm256_loadu_ps(to + 8), sum[i][1]));

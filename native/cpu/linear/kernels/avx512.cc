@@ -12,20 +12,21 @@ namespace {
 struct MicroF32 {
   using Element = float;
   static constexpr int64_t MR = 14, NR = 32, KB = 1, PB = 1;
+  template <int64_t Rows = MR>
   static void run(int64_t kc, const float* a, const float* b, float* c, int64_t ldc) {
-    __m512 sum[MR][2];
+    __m512 sum[Rows][2];
     for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
     for (int64_t k = 0; k < kc; ++k, a += MR, b += NR) {
       const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
 #pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i) {
+      for (int i = 0; i < Rows; ++i) {
         const __m512 x = _mm512_set1_ps(a[i]);
         sum[i][0] = _mm512_fmadd_ps(x, b0, sum[i][0]);
         sum[i][1] = _mm512_fmadd_ps(x, b1, sum[i][1]);
       }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
+    for (int i = 0; i < Rows; ++i) {
       float* to = c + i * ldc;
       _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
       _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));

@@ -12,20 +12,21 @@ namespace {
 struct MicroF32 {
   using Element = float;
   static constexpr int64_t MR = 14, NR = 32, KB = 1, PB = 1;
+  template <int64_t Rows = MR>
   static void run(int64_t kc, const float* a, const float* b, float* c, int64_t ldc) {
-    __m512 sum[MR][2];
+    __m512 sum[Rows][2];
     for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
     for (int64_t k = 0; k < kc; ++k, a += MR, b += NR) {
       const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
 #pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i) {
+      for (int i = 0; i < Rows; ++i) {
         const __m512 x = _mm512_set1_ps(a[i]);
         sum[i][0] = _mm512_fmadd_ps(x, b0, sum[i][0]);
         sum[i][1] = _mm512_fmadd_ps(x, b1, sum[i][1]);
       }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
+    for (int i = 0; i < Rows; ++i) {
       float* to = c + i * ldc;
       _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
       _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));
@@ -52,13 +53,14 @@ double peak_f32(int64_t iterations) {
 struct MicroBf16 {
   using Element = bf16;
   static constexpr int64_t MR = 14, NR = 32, KB = 2, PB = 2;
+  template <int64_t Rows = MR>
   static void run(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc) {
-    __m512 sum[MR][2];
+    __m512 sum[Rows][2];
     for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
     for (int64_t k = 0; k < kc; k += 2, a += MR * 2, b += NR * 2) {
       const __m512bh b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b)), b1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b + 32));
 #pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i) {
+      for (int i = 0; i < Rows; ++i) {
         int32_t pair;
         std::memcpy(&pair, a + i * 2, 4);
         const __m512bh x = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
@@ -67,7 +69,7 @@ struct MicroBf16 {
       }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
+    for (int i = 0; i < Rows; ++i) {
       float* to = c + i * ldc;
       _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
       _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));

@@ -9,12 +9,13 @@ namespace {
 struct MicroF32 {
   using Element = float;
   static constexpr int64_t MR = 4, NR = 8, KB = 1, PB = 1;
+  template <int64_t Rows = MR>
   static void run(int64_t kc, const float* a, const float* b, float* c, int64_t ldc) {
-    float sum[MR][NR] = {};
+    float sum[Rows][NR] = {};
     for (int64_t k = 0; k < kc; ++k)
-      for (int64_t i = 0; i < MR; ++i)
+      for (int64_t i = 0; i < Rows; ++i)
         for (int64_t j = 0; j < NR; ++j) sum[i][j] += a[k * MR + i] * b[k * NR + j];
-    for (int64_t i = 0; i < MR; ++i)
+    for (int64_t i = 0; i < Rows; ++i)
       for (int64_t j = 0; j < NR; ++j) c[i * ldc + j] += sum[i][j];
   }
 };
