@@ -23,7 +23,7 @@ struct PackedWeight {
   int64_t O, I, block;
   const float* absmax = nullptr;          // nf4, fp4: per block; int8: per row
   const uint8_t* absmax_codes = nullptr;  // double quantisation
-  const float* nested_absmax = nullptr;
+  const float *nested_absmax = nullptr, *map = nullptr;
   float offset = 0;
   bool raw = false;  // int8: the codes themselves, without their row's scale
 
@@ -32,6 +32,7 @@ struct PackedWeight {
     if (a.dtype == DType::u8) {
       absmax_codes = a.as<uint8_t>();
       nested_absmax = nested.as<float>();
+      map = quant::dynamic_map(true);
       offset = *o.as<float>();
     } else {
       absmax = a.as<float>();
@@ -41,9 +42,7 @@ struct PackedWeight {
   static int64_t panels(int64_t O) { return (O + kRows - 1) / kRows; }
   static int64_t panel_bytes(QuantFormat f, int64_t I) { return f == QuantFormat::int8 ? (I + 3) / 4 * 4 * kRows : I * kRows / 2; }
 
-  float block_maximum(int64_t b) const {
-    return absmax ? absmax[b] : quant::dynamic_map(true)[absmax_codes[b]] * nested_absmax[b / quant::kNestedBlock] + offset;
-  }
+  float block_maximum(int64_t b) const { return absmax ? absmax[b] : map[absmax_codes[b]] * nested_absmax[b / quant::kNestedBlock] + offset; }
 
   // tile [count][rows] <- W[32 panel + lane + j, k] for k in [k0, k0 + count): `rows` of the panel's rows from `lane` on, both multiples of 8, or of
   // 16 with AVX-512. A NaN of the maxima gives the NaN whose payload is empty.
