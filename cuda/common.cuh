@@ -80,7 +80,7 @@ __device__ __forceinline__ float block_max(float v) {
   static_assert(Threads % 32 == 0);
   SHARED_ARRAY(float, partial, [Threads / 32]);
   v = warp_max(v);
-  __syncthreads();
+  __syncthreads();  // kept: an earlier maximum has been read, though no kernel takes two yet
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
   __syncthreads();
   float most = partial[0];

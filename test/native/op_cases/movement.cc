@@ -39,6 +39,8 @@ void movement() {
   }
   add_case("transpose_copy", CASE(b.transpose_copy(s, _(t.out({2, 9, 3, 16})), _(t.in({2, 3, 9, 16})), 1, 2)), true, 0);
   add_case("transpose_copy", CASE(b.transpose_copy(s, _(t.out({70, 3, 33})), _(t.in({33, 3, 70})), 0, 2)), true, 0);
+  // More tiles than a card of few multiprocessors has blocks for.
+  add_case("transpose_copy", CASE(b.transpose_copy(s, _(t.out({3, 40, 5, 70})), _(t.in({3, 70, 5, 40})), 1, 3)), true, 0);
   add_case("transpose_copy", CASE(b.transpose_copy(s, _(t.out({3, 0, 5})), _(t.in({0, 3, 5})), 1, 0)), true, 0);
   add_case("transpose_copy", CASE(b.transpose_copy(s, _(t.out({3, 5})), _(t.in({3, 5})), 1, 1)), true, 0);
   add_case(
