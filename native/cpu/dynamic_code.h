@@ -1,22 +1,16 @@
 // Nearest entry of an 8-bit dynamic map.
 #pragma once
 #include "cpu/kernel.h"
+#include "quant/tables.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
-// The reference's bisection: it ends on a pivot next to x, and on an exact tie the pivot wins. NaN compares false throughout and gives 0.
-inline uint8_t dynamic_code(float x, const float* map) {
-  int pivot = 127, lower = 0, upper = 255;
-  for (int step = 64; step > 0; step >>= 1) {
-    const bool right = x > map[pivot];
-    lower = right ? pivot : lower;
-    upper = right ? upper : pivot;
-    pivot += right ? step : -step;
-  }
-  const bool right = x > map[pivot];
-  const int other = right ? upper : lower;
-  const float middle = (map[other] + map[pivot]) * 0.5f;
-  return static_cast<uint8_t>((right ? x > middle : x < middle) ? other : pivot);
+// NaN gives 0, as it does in the reference.
+inline uint8_t dynamic_code(float x, const quant::DynamicCodes& codes) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  const int least = codes.least[bits >> 15];
+  return static_cast<uint8_t>(x != x ? 0 : least + (x >= codes.first[least + 1] && least < 255));
 }
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL

@@ -43,4 +43,11 @@ inline constexpr int64_t kNestedBlock = 256;
 // The 256 entries of the 8-bit dynamic map (Dettmers, arXiv 2110.02861), ascending; bit for bit as the reference evaluates them.
 const float* dynamic_map(bool is_signed);
 
+// Nearest entry of a dynamic map without a search. Floats that agree in sign, exponent and eight bits more differ by one code at most.
+struct DynamicCodes {
+  uint8_t least[1 << 17];  // by the highest 17 bits of a float, the lower of their codes
+  float first[257];        // of each code the lowest float that has it; beyond the last, infinity
+};
+const DynamicCodes& dynamic_codes(bool is_signed);
+
 }  // namespace anymal::quant

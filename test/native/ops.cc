@@ -1,7 +1,10 @@
 // Every op of the CPU backend on odd shapes: the same bits on 1, 2 and 3 threads, the same numbers at every dispatch level (generic, whose loops
 // the compiler does not vectorise beyond the baseline, is the yardstick), outputs written whole, nothing written beside them. Under the
 // sanitizers this is the run that touches every kernel. Numbers against PyTorch: test/ops.
+#include <cmath>
+
 #include "check.h"
+#include "cpu/dynamic_code.h"
 #include "cpu/stream.h"
 #include "op_cases/cases.h"
 
@@ -56,9 +59,30 @@ void check_case(const Case& c, DType x) {
   }
 }
 
+// But for rounding, no entry of the map lies nearer than the one that the table names: between entries, halfway, next to halfway, and far outside.
+void dynamic_codes_name_the_nearest_entry() {
+  for (bool is_signed : {true, false}) {
+    const float* map = quant::dynamic_map(is_signed);
+    const quant::DynamicCodes& codes = quant::dynamic_codes(is_signed);
+    std::vector<float> all = {-1e30f, -1.5f, -1e-30f, -0.0f, 0.0f, 1e-30f, 1.0000001f, 3e38f, INFINITY};
+    for (int c = 0; c < 255; ++c) {
+      const float halfway = (map[c] + map[c + 1]) / 2;
+      for (float x : {map[c], halfway, std::nextafter(halfway, -2.0f), std::nextafter(halfway, 2.0f), map[c] + (map[c + 1] - map[c]) * 0.3f})
+        all.push_back(x);
+    }
+    for (float x : all) {
+      const int code = cpu::generic::dynamic_code(x, codes);
+      const double distance = std::fabs(static_cast<double>(map[code]) - x);
+      for (int c = 0; c < 256; ++c) CHECK(distance <= std::fabs(static_cast<double>(map[c]) - x) + 2e-7 * std::fabs(x));
+    }
+    CHECK(cpu::generic::dynamic_code(NAN, codes) == 0);
+  }
+}
+
 }  // namespace
 
 int main() {
+  dynamic_codes_name_the_nearest_entry();
   for (const std::string& op : ops_without_case()) CHECK_SAY(false, op + " has no case");
   for (const Case& c : cases()) {
     check_case(c, DType::f32);

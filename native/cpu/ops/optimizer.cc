@@ -31,6 +31,7 @@ void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt sca
 void adamw_8bit(Stream& s, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
                 double beta1, double beta2, double eps, double weight_decay, int64_t step) {
   const float *map1 = quant::dynamic_map(true), *map2 = quant::dynamic_map(false);
+  const quant::DynamicCodes &codes1 = quant::dynamic_codes(true), &codes2 = quant::dynamic_codes(false);
   const float b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2), least = static_cast<float>(eps), rate = static_cast<float>(lr);
   const float correction1 = 1.0f - std::pow(b1, static_cast<float>(step)), correction2 = std::sqrt(1.0f - std::pow(b2, static_cast<float>(step)));
   const float step_size = -rate * correction2 / correction1, floor = correction2 * least, decay = 1.0f - rate * static_cast<float>(weight_decay);
@@ -61,10 +62,10 @@ void adamw_8bit(Stream& s, InOutList p, InList g, InOutList m, InOutList m_absma
         am[b] = most_m;
         av[b] = most_v;
         for (int64_t j = 0; j < count; ++j) {
-          uint8_t code = dynamic_code(nm[j] / most_m, map1);
+          uint8_t code = dynamic_code(nm[j] / most_m, codes1);
           if (std::signbit(map1[code]) != std::signbit(nm[j])) code = static_cast<uint8_t>(nm[j] > 0 ? code + 1 : code - 1);
           cm[first + j] = code;
-          cv[first + j] = dynamic_code(nv[j] / most_v, map2);
+          cv[first + j] = dynamic_code(nv[j] / most_v, codes2);
         }
       }
     });

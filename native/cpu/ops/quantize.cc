@@ -122,7 +122,7 @@ void dequantize_rows_int8(Stream& s, Out w, In codes, In scale) {
 
 void quantize_dynamic(Stream& s, Out codes, Out absmax, In x, int64_t block, bool is_signed) {
   const int64_t n = x.size();
-  const float* map = quant::dynamic_map(is_signed);
+  const quant::DynamicCodes& nearest = quant::dynamic_codes(is_signed);
   by_dtype(x.dtype, [&](auto t) {
     const auto* from = x.as<decltype(t)>();
     parallel_range(s, block_count(n, block), 40 * block, [&](int64_t begin, int64_t end, int) {
@@ -130,7 +130,7 @@ void quantize_dynamic(Stream& s, Out codes, Out absmax, In x, int64_t block, boo
         const int64_t first = b * block, count = first + block < n ? block : n - first;
         const float most = absolute_maximum(from + first, count), inverse = 1.0f / most;
         absmax.as<float>()[b] = most;
-        for (int64_t i = first; i < first + count; ++i) codes.as<uint8_t>()[i] = dynamic_code(to_float(from[i]) * inverse, map);
+        for (int64_t i = first; i < first + count; ++i) codes.as<uint8_t>()[i] = dynamic_code(to_float(from[i]) * inverse, nearest);
       }
     });
   });
@@ -150,14 +150,14 @@ void quantize_absmax(Stream&, Out codes, Out nested_absmax, Out offset, In absma
   for (int64_t i = 0; i < n; ++i) sum += from[i];
   const float mean = n > 0 ? static_cast<float>(sum / static_cast<double>(n)) : 0.0f;
   *offset.as<float>() = mean;
-  const float* map = quant::dynamic_map(true);
+  const quant::DynamicCodes& nearest = quant::dynamic_codes(true);
   for (int64_t b = 0; b < block_count(n, quant::kNestedBlock); ++b) {
     const int64_t first = b * quant::kNestedBlock, last = first + quant::kNestedBlock < n ? first + quant::kNestedBlock : n;
     float most = 0;
     for (int64_t i = first; i < last; ++i) most = std::fabs(from[i] - mean) > most ? std::fabs(from[i] - mean) : most;
     nested_absmax.as<float>()[b] = most;
     const float inverse = 1.0f / most;
-    for (int64_t i = first; i < last; ++i) codes.as<uint8_t>()[i] = dynamic_code((from[i] - mean) * inverse, map);
+    for (int64_t i = first; i < last; ++i) codes.as<uint8_t>()[i] = dynamic_code((from[i] - mean) * inverse, nearest);
   }
 }
 
