@@ -8,7 +8,7 @@
 // A micro-kernel: struct { using Element (float or bf16); MR, NR, KB (k-group of A's panel), PB (k-pair of B's panel);
 //   optional static void begin(), end() around a task;
 //   static void run(int64_t kc, const Element* a /*[kc/KB][MR][KB]*/, const Element* b /*[kc/PB][NR][PB]*/, float* c, int64_t ldc); }  C += A.B
-//   optional run<Rows> of the first rows only.
+//   optional run<Rows> for the last strip of A, packed [kc/KB][Rows][KB].
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -103,30 +103,42 @@ struct Driver {
     else pack(static_cast<const bf16*>(p.b.data));
   }
 
-  // A slab: [K / KC][rows / MR][KC][MR]. Its rows [i0, i0 + rows), which are those from m0 + i0 on of A, in the block from k0 on.
+  // f(width) with the number of rows that a strip of which `count` are there is packed for.
+  template <class F>
+  static void by_width(int64_t count, const F& f) {
+    if constexpr (requires { Micro::template run<1>(0, nullptr, nullptr, nullptr, 0); }) {
+      if (count == 1) return f(std::integral_constant<int64_t, 1>{});
+      if (MR > 2 && count == 2) return f(std::integral_constant<int64_t, 2>{});
+      if (MR > 4 && count <= 4) return f(std::integral_constant<int64_t, 4>{});
+      if constexpr (MR > 8)
+        if (count <= 8) return f(std::integral_constant<int64_t, 8>{});
+    }
+    f(std::integral_constant<int64_t, MR>{});
+  }
+  // C += A.B for a strip.
+  static void run_strip(int64_t count, int64_t kc, const T* a, const T* b, float* c, int64_t ldc) {
+    by_width(count, [&](auto width) {
+      if constexpr (width() == MR) Micro::run(kc, a, b, c, ldc);
+      else Micro::template run<width()>(kc, a, b, c, ldc);
+    });
+  }
+
+  // A slab: [K / KC][rows / MR][KC][MR], the last strip narrower. Its rows [i0, i0 + rows), which are those from m0 + i0 on of A, in the block from
+  // k0 on.
   static void pack_a(const Problem& p, int64_t m0, int64_t i0, int64_t rows, int64_t k0, int64_t kc, T* block) {
     const int64_t k = at_most(kc, p.K - k0);
     for (int64_t i = i0; i < i0 + rows; i += MR) {
       const int64_t count = at_most(MR, p.M - m0 - i);
       const auto pack = [&](auto* source) {
         using From = std::remove_cv_t<std::remove_reference_t<decltype(*source)>>;
-        pack_strip<T, From, static_cast<int>(KB)>(block + i * kc, MR, kc, source + (m0 + i) * p.a.row + k0 * p.a.col, p.a.row, p.a.col, count, k);
+        by_width(count, [&](auto width) {
+          pack_strip<T, From, static_cast<int>(KB)>(block + i * kc, width(), kc, source + (m0 + i) * p.a.row + k0 * p.a.col, p.a.row, p.a.col, count,
+                                                    k);
+        });
       };
       if (p.a.dtype == DType::f32) pack(static_cast<const float*>(p.a.data));
       else pack(static_cast<const bf16*>(p.a.data));
     }
-  }
-
-  // C += A.B for a strip of which `count` rows are there.
-  static void run_strip(int64_t count, int64_t kc, const T* a, const T* b, float* c, int64_t ldc) {
-    if constexpr (requires { Micro::template run<1>(kc, a, b, c, ldc); }) {
-      if (count == 1) return Micro::template run<1>(kc, a, b, c, ldc);
-      if (MR > 2 && count == 2) return Micro::template run<2>(kc, a, b, c, ldc);
-      if (MR > 4 && count <= 4) return Micro::template run<4>(kc, a, b, c, ldc);
-      if constexpr (MR > 8)
-        if (count <= 8) return Micro::template run<8>(kc, a, b, c, ldc);
-    }
-    Micro::run(kc, a, b, c, ldc);
   }
 
   // Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are NR apart.

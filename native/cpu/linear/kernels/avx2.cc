@@ -16,7 +16,7 @@ struct MicroF32 {
   static void run(int64_t kc, const float* a, const float* b, float* c, int64_t ldc) {
     __m256 sum[Rows][2];
     for (auto& row : sum) row[0] = row[1] = _mm256_setzero_ps();
-    for (int64_t k = 0; k < kc; ++k, a += MR, b += NR) {
+    for (int64_t k = 0; k < kc; ++k, a += Rows, b += NR) {
       const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
 #pragma GCC unroll 16
       for (int i = 0; i < Rows; ++i) {

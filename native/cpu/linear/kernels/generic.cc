@@ -14,7 +14,7 @@ struct MicroF32 {
     float sum[Rows][NR] = {};
     for (int64_t k = 0; k < kc; ++k)
       for (int64_t i = 0; i < Rows; ++i)
-        for (int64_t j = 0; j < NR; ++j) sum[i][j] += a[k * MR + i] * b[k * NR + j];
+        for (int64_t j = 0; j < NR; ++j) sum[i][j] += a[k * Rows + i] * b[k * NR + j];
     for (int64_t i = 0; i < Rows; ++i)
       for (int64_t j = 0; j < NR; ++j) c[i * ldc + j] += sum[i][j];
   }
