@@ -4,10 +4,12 @@ import { dirname, join, resolve } from "node:path";
 import { parseLoraConfig } from "../adapters/lora-config.js";
 import { checkpointFolder, MANIFEST, type Manifest, readManifest } from "../anymal/manifest.js";
 import { expected } from "../core/errors.js";
+import { GgufCheckpoint } from "../io/gguf-checkpoint.js";
 import { type Json, readConfig, readJson } from "../models/config.js";
-import { LLAMA_FAMILIES, readLlamaConfig } from "../models/llama-config.js";
+import { LLAMA_FAMILIES, type LlamaConfig, readLlamaConfig } from "../models/llama-config.js";
+import { ggufConfig } from "../models/llama-gguf.js";
 import { readOpenClipConfig } from "../models/open-clip-config.js";
-import { type StorageName, sizes, type WeightFacts, weightFacts } from "./inspect-weights.js";
+import { factsOf, type StorageName, sizes, type WeightFacts, weightFacts } from "./inspect-weights.js";
 
 /** Label and value, in the order in which they are shown. */
 type Facts = [string, string | number][];
@@ -77,16 +79,34 @@ function nothing(path: string) {
 }
 
 function oneFile(path: string): Inspected {
+  if (path.endsWith(".gguf")) return gguf(path);
   if (!path.endsWith(".safetensors"))
     throw expected(
       "E_FILE",
       path,
-      "a folder of a model, or a file in safetensors format",
+      "a folder of a model, or a file in safetensors or GGUF format",
       "another file",
       `inspect its folder: ${dirname(path)}`,
     );
   const weights = weightFacts(path);
   return { kind: "weights", path, about: "tensors in safetensors format", facts: [], weights };
+}
+
+function gguf(path: string): Inspected {
+  using checkpoint = new GgufCheckpoint(path);
+  const weights = factsOf(checkpoint, [path]);
+  const { values } = checkpoint.file;
+  const name = values.get("general.name");
+  const facts: Facts = [
+    ["architecture", checkpoint.architecture],
+    ...(typeof name === "string" ? ([["name", name]] as Facts) : []),
+    ...shapesOf(ggufConfig(checkpoint)),
+    ["tokenizer", values.has("tokenizer.ggml.model") ? "in the file" : NO_TOKENIZER],
+    ["chat template", values.has("tokenizer.chat_template") ? "in the file" : "none"],
+  ];
+  const stored = [...new Set(weights.groups.filter(({ name }) => LINEAR.test(name)).map(({ dtype }) => dtype))].join(", ");
+  const about = `language model of ${count(weights.parameters)} parameters, GGUF, linear layers in ${stored}`;
+  return { kind: "language model", path, about, facts, weights, sizes: sizes(weights.groups, (name) => LINEAR.test(name)) };
 }
 
 const LINEAR = /^model\.layers\.\*\.(self_attn|mlp)\.\w+_proj\.weight$/;
@@ -95,17 +115,9 @@ function languageModel(path: string, type: string, json: Json): Inspected {
   const c = readLlamaConfig(path);
   const weights = weightFacts(path);
   const quantization = json.quantization_config as Json | undefined;
-  const heads = c.kvHeads === c.heads ? `${c.heads}` : `${c.heads}, ${c.kvHeads} of keys and values`;
-  const { type: scaling } = c.ropeScaling;
   const facts: Facts = [
     ["architecture", [json.architectures].flat()[0] === undefined ? type : `${[json.architectures].flat()[0]} (${type})`],
-    ["layers", c.layers],
-    ["width", `${c.hiddenSize}, feed-forward ${c.intermediateSize}`],
-    ["heads", `${heads}, of ${c.headDim}`],
-    ["vocabulary", c.vocabSize],
-    ["context", `${c.maxPositions} tokens${c.slidingWindow ? `, window ${c.slidingWindow}` : ""}`],
-    ["positions", `RoPE, theta ${c.ropeTheta}${scaling === "default" ? "" : `, scaling ${scaling}`}`],
-    ["head", c.tieWordEmbeddings ? "tied to the embedding" : "its own"],
+    ...shapesOf(c),
     ["tokenizer", tokenizerOf(path)],
   ];
   if (quantization) facts.push(["quantised", quantisedAs(quantization)]);
@@ -113,9 +125,24 @@ function languageModel(path: string, type: string, json: Json): Inspected {
   return { kind: "language model", path, about, facts, weights, sizes: sizes(weights.groups, (name) => LINEAR.test(name)) };
 }
 
+function shapesOf(c: LlamaConfig): Facts {
+  const heads = c.kvHeads === c.heads ? `${c.heads}` : `${c.heads}, ${c.kvHeads} of keys and values`;
+  const { type: scaling } = c.ropeScaling;
+  return [
+    ["layers", c.layers],
+    ["width", `${c.hiddenSize}, feed-forward ${c.intermediateSize}`],
+    ["heads", `${heads}, of ${c.headDim}`],
+    ["vocabulary", c.vocabSize],
+    ["context", `${c.maxPositions} tokens${c.slidingWindow ? `, window ${c.slidingWindow}` : ""}`],
+    ["positions", `RoPE, theta ${c.ropeTheta}${scaling === "default" ? "" : `, scaling ${scaling}`}`],
+    ["head", c.tieWordEmbeddings ? "tied to the embedding" : "its own"],
+  ];
+}
+
+const NO_TOKENIZER = "none: it cannot be asked in words";
 function tokenizerOf(path: string): string {
   const file = ["tokenizer.json", "tokenizer.model"].find((name) => existsSync(join(path, name)));
-  return file ?? "none: the folder cannot be asked in words";
+  return file ?? NO_TOKENIZER;
 }
 
 function quantisedAs(config: Json): string {

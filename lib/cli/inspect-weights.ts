@@ -2,7 +2,7 @@
 // model takes in each storage.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { Checkpoint } from "../io/checkpoint.js";
+import { Checkpoint, type WeightSource } from "../io/checkpoint.js";
 
 /** Tensors that differ by the number of their layer only. */
 export interface TensorGroup {
@@ -28,6 +28,11 @@ const BESIDE_CODES =
 
 export function weightFacts(path: string, keep: (name: string) => boolean = () => true): WeightFacts {
   using checkpoint = Checkpoint.open(path);
+  return factsOf(checkpoint, weightFiles(path), keep);
+}
+
+/** Of weights in the files named. */
+export function factsOf(checkpoint: WeightSource, files: readonly string[], keep: (name: string) => boolean = () => true): WeightFacts {
   const groups = new Map<string, TensorGroup>();
   let [tensors, parameters] = [0, 0];
   for (const name of checkpoint.names()) {
@@ -40,11 +45,11 @@ export function weightFacts(path: string, keep: (name: string) => boolean = () =
     tensors += 1;
     if (isNumber(dtype)) parameters += size(shape);
   }
-  return { groups: [...groups.values()], tensors, parameters, files: weightFiles(path).length, storedBytes: storedBytes(path) };
+  return { groups: [...groups.values()], tensors, parameters, files: files.length, storedBytes: bytesOf(files) };
 }
 
 /** The weight itself where codes are stored. */
-function meant(checkpoint: Checkpoint, name: string): { shape: readonly number[]; dtype: string } {
+function meant(checkpoint: WeightSource, name: string): { shape: readonly number[]; dtype: string } {
   const { shape, dtype } = checkpoint.entry(name);
   for (const format of ["nf4", "fp4"]) {
     const state = `${name}.quant_state.bitsandbytes__${format}`;
@@ -92,4 +97,5 @@ function weightFiles(path: string): string[] {
 }
 
 /** Of the files that hold the weights. */
-export const storedBytes = (path: string): number => weightFiles(path).reduce((sum, file) => sum + statSync(file).size, 0);
+export const storedBytes = (path: string): number => bytesOf(weightFiles(path));
+const bytesOf = (files: readonly string[]): number => files.reduce((sum, file) => sum + statSync(file).size, 0);

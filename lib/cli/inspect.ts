@@ -15,7 +15,7 @@ export function inspectCommand(): Command {
   const about =
     "Says what a folder is: a language model, an encoder, a trained model, an adapter; its shapes, and its size in each storage.";
   return command("inspect", about, EXAMPLE)
-    .argument("<folder>", "in Hugging Face layout, of a training run, or of PEFT; or one safetensors file")
+    .argument("<folder>", "in Hugging Face layout, of a training run, or of PEFT; or one file, safetensors or GGUF")
     .option("--json", "JSON on standard output, for machines")
     .action(run);
 }

@@ -1,5 +1,5 @@
 // The commands about folders: inspect, quantize, export.
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -8,6 +8,7 @@ import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
+import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import { type Toy, toy } from "../anymal/toy.js";
@@ -68,6 +69,20 @@ for (const name of [...caseNames(/^llama[23]$/), ...caseNames(/^(mistral|qwen[23
     assert.is(found.sizes.f32, 4 * found.weights.parameters);
   });
 }
+
+for (const name of ["gguf-llama", "gguf-llama-bias", "gguf-qwen2", "gguf-qwen3"])
+  test(`inspect: ${name}, one file`, async () => {
+    const path = join(caseFolder(name), "model.gguf");
+    const found = await command("inspect", path);
+    using model = await AutoModelForCausalLM.fromPretrained(path, { device: here });
+    assert.is(found.kind, "language model");
+    assert.is(found.facts.layers, model.config.layers);
+    assert.is(found.weights.storedBytes, statSync(path).size);
+    assert.is(
+      found.weights.parameters,
+      model.parameters().reduce((sum, { size }) => sum + size, 0),
+    );
+  });
 
 test("inspect: sizes in each storage are what a loaded model takes", async () => {
   const forms = {
