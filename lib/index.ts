@@ -2,7 +2,8 @@
 export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
-export { type AnswerOptions, AnyMAL, type FeatureMemory, type FromPretrainedOptions } from "./anymal/anymal.js";
+export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
+export { ConversationMemory } from "./anymal/conversation-memory.js";
 export type {
   AssembleOptions,
   LinearOptions,
@@ -37,6 +38,7 @@ export { averagePrecision, rocAuc } from "./eval/roc-auc.js";
 export { type ChoiceAnswer, type ChoiceScore, choiceIndex, parseChoice, scoreChoices } from "./eval/science-qa.js";
 export { normalizeTextVqa, normalizeVqa, scoreVqa, textVqaAccuracy, type VqaQuestion, type VqaScores, vqaAccuracy } from "./eval/vqa.js";
 export type { YesNo, YesNoScore } from "./eval/yes-no.js";
+export { PrefixCache } from "./generate/prefix-cache.js";
 export { Checkpoint, type WeightSource } from "./io/checkpoint.js";
 export { GgufFile, type GgufTensor, type GgufValue } from "./io/gguf.js";
 export { GgufCheckpoint } from "./io/gguf-checkpoint.js";

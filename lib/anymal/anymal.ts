@@ -17,6 +17,7 @@ import { openProjector, type Projector } from "../models/projector.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.js";
+import type { ConversationMemory } from "./conversation-memory.js";
 import { loadEncoders } from "./encoders.js";
 import { endTokens } from "./end-tokens.js";
 import { openSource, type Source } from "./manifest.js";
@@ -37,18 +38,12 @@ export interface FromPretrainedOptions extends LoadOptions {
 export interface AnswerOptions extends TextOptions {
   /** generateAll: how many prompts run together. Default 32. */
   batch?: number;
-  /**
-   * What the encoders made of media, by the media's objects: what is in it is not encoded again, and what is encoded is put there. Pass one map
-   * through a conversation and its first picture is not looked at again on every turn. A file that changes meanwhile is not read anew.
-   */
-  features?: FeatureMemory;
+  /** Passed from turn to turn of a conversation, spares reading its beginning again. */
+  memory?: ConversationMemory | undefined;
 }
 
-/** `new WeakMap()` */
-export type FeatureMemory = WeakMap<MediaPart, Features>;
-
 interface Reading extends Loading {
-  memory?: FeatureMemory | undefined;
+  memory?: ConversationMemory | undefined;
 }
 
 /** Media of one kind that an encoder takes at once. */
@@ -159,10 +154,11 @@ export class AnyMAL {
   /** What the encoders make of media, in the order given. */
   async features(parts: readonly MediaPart[], { signal, memory }: Reading = {}): Promise<Features[]> {
     const result = new Array<Features>(parts.length);
+    const kept = memory?.featuresOf(this);
     const places = new Map<MediaEncoder, number[]>();
     for (const [i, part] of parts.entries()) {
       const encoder = this.encoder(part.modality);
-      const known = memory?.get(part);
+      const known = kept?.get(part);
       if (known) result[i] = known;
       else places.set(encoder, [...(places.get(encoder) ?? []), i]);
     }
@@ -176,7 +172,7 @@ export class AnyMAL {
         );
         for (const [k, i] of some.entries()) {
           result[i] = made[k] as Features;
-          memory?.set(parts[i] as MediaPart, made[k] as Features);
+          kept?.set(parts[i] as MediaPart, made[k] as Features);
         }
       }
     }
@@ -184,21 +180,21 @@ export class AnyMAL {
   }
 
   /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
-  async *generate(prompt: PromptInput, { batch: _, features, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
-    const ready = await this.#prepare([prompt], { signal: options.signal, memory: features });
+  async *generate(prompt: PromptInput, { batch: _, memory, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+    const ready = await this.#prepare([prompt], { signal: options.signal, memory });
     try {
-      yield* streamText(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options });
+      yield* streamText(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options, past: memory?.prefix });
     } finally {
       ready.inputsEmbeds?.dispose();
     }
   }
 
   /** The answers to many prompts, `batch` of them together. */
-  async generateAll(prompts: readonly PromptInput[], { batch = 32, features, ...options }: AnswerOptions = {}): Promise<string[]> {
+  async generateAll(prompts: readonly PromptInput[], { batch = 32, memory, ...options }: AnswerOptions = {}): Promise<string[]> {
     if (!(Number.isInteger(batch) && batch >= 1)) throw expected("E_VALUE", "generateAll", "a batch of at least 1", batch);
     const answers: string[] = [];
     for (let from = 0; from < prompts.length; from += batch) {
-      const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory: features }, from);
+      const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory }, from);
       try {
         answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options })));
       } finally {
@@ -230,9 +226,19 @@ export class AnyMAL {
       scope(() => {
         const batch = batchOf(encoded, features, this.device);
         const { inputsEmbeds, spliced } = this.network.embed(batch, { side: "left" });
-        return encoded.length > 1 ? { inputsEmbeds, attentionMask: spliced.attentionMask } : { inputsEmbeds };
+        if (encoded.length > 1) return { inputsEmbeds, attentionMask: spliced.attentionMask };
+        return { inputsEmbeds, positions: this.#positions(encoded[0] as EncodedPrompt, features[0] as Features[]) };
       }),
     );
+  }
+
+  /** Of a row that is not padded: ids, and for each row of a medium its features. */
+  #positions({ parts }: EncodedPrompt, features: readonly Features[]): unknown[] {
+    return parts.flatMap((part): unknown[] => {
+      if ("ids" in part) return Array.from(part.ids);
+      const own = features[part.media] as Features;
+      return new Array(tokensOf(this.encoder(own.modality).setup.projector, own.shape)).fill(own);
+    });
   }
 
   #checkContext(row: EncodedPrompt, features: readonly Features[]): void {

@@ -1,7 +1,8 @@
 // `anymal chat`: a conversation over turns, in a terminal or through a pipe, one line a turn.
 import { createInterface, type Interface } from "node:readline";
 import type { Command } from "commander";
-import type { AnyMAL, FeatureMemory } from "../anymal/anymal.js";
+import type { AnyMAL } from "../anymal/anymal.js";
+import { ConversationMemory } from "../anymal/conversation-memory.js";
 import { AnymalError } from "../core/errors.js";
 import type { Turn } from "../data/row.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
@@ -37,8 +38,7 @@ async function run(flags: AnswerFlags): Promise<void> {
 
 class Chat {
   readonly #turns: Turn[] = [];
-  /** Of the media in it. */
-  readonly #features: FeatureMemory = new WeakMap();
+  readonly #memory = new ConversationMemory();
 
   constructor(
     private readonly model: AnyMAL,
@@ -57,7 +57,7 @@ class Chat {
         idle = undefined;
         const text = line.trim();
         if (text === "/exit" || text === "/quit") return;
-        if (text === "/reset") this.#turns.length = 0;
+        if (text === "/reset") this.#reset();
         else if (text === "/help") tell(HELP);
         else if (text.startsWith("/") && /^\/\w+$/.test(text)) tell(`no such command: ${text}\n${HELP}`);
         else if (text) await this.#turn(text);
@@ -66,7 +66,13 @@ class Chat {
       }
     } finally {
       idle?.[Symbol.dispose]();
+      this.#memory.dispose();
     }
+  }
+
+  #reset(): void {
+    this.#turns.length = 0;
+    this.#memory.dispose();
   }
 
   /** While nothing is answered, Ctrl-C asks for another one, which leaves. In a pipe there is nobody to press it twice. */
@@ -96,7 +102,7 @@ class Chat {
       const content = inline(text);
       checkFiles(content);
       const turns: Turn[] = [...this.#turns, { role: "user", content }];
-      const options = { ...answerOptions(this.flags), onTokens: count.onTokens, signal: interrupt.signal, features: this.#features };
+      const options = { ...answerOptions(this.flags), onTokens: count.onTokens, signal: interrupt.signal, memory: this.#memory };
       try {
         for await (const piece of this.model.generate(turns, options)) {
           answer += piece;

@@ -10,6 +10,8 @@ export interface Prompt {
   /** (B,T,C) in place of ids: text and media rows spliced. */
   inputsEmbeds?: Tensor;
   attentionMask?: readonly ArrayLike<number>[];
+  /** Of a prompt of one row that continues a conversation: what stands at each position, compared by identity. Default: the ids. */
+  positions?: readonly unknown[];
 }
 
 export interface CausalLM {

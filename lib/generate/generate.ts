@@ -5,9 +5,10 @@ import type { Capture } from "../core/device.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { KVCache } from "../nn/kv-cache.js";
-import { argmax } from "../ops/index.js";
+import { argmax, sliceCopy } from "../ops/index.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
+import type { PrefixCache } from "./prefix-cache.js";
 import { Sampler, type SamplerOptions } from "./sampler.js";
 
 export interface GenerationOptions extends SamplerOptions {
@@ -18,6 +19,8 @@ export interface GenerationOptions extends SamplerOptions {
   /** Told of every step's tokens as generateTokens yields them, the ending ones too. */
   onTokens?: ((tokens: readonly (number | undefined)[]) => void) | undefined;
   signal?: AbortSignal | undefined;
+  /** Of a conversation, one row: what of the prompt was read before with the same cache is not read again. */
+  past?: PrefixCache | undefined;
 }
 
 export type { CausalLM, Prompt } from "./causal-lm.js";
@@ -37,7 +40,7 @@ interface State {
 export async function* generateTokens(
   llm: CausalLM,
   prompt: Prompt,
-  { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, onTokens, signal, ...sampling }: GenerationOptions = {},
+  { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, onTokens, signal, past, ...sampling }: GenerationOptions = {},
 ): AsyncGenerator<(number | undefined)[]> {
   if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 1))
     throw new GenerationError("maxNewTokens", "an integer of at least 1", maxNewTokens);
@@ -49,14 +52,17 @@ export async function* generateTokens(
   if (room < 1)
     throw new GenerationError("the prompt", `shorter than the model's context of ${llm.config.maxPositions} tokens`, `${length} tokens`);
   signal?.throwIfAborted();
-  using cache = llm.createCache(batch, Math.min(total, llm.config.maxPositions));
-  using current = Tensor.from(new Int32Array(batch), [batch, 1], { device: llm.device, dtype: "i32" });
   const ids = (await promptIds(prompt)).map((row, b) => unpadded(row, prompt.attentionMask?.[b]));
-  const state: State = { cache, current, ids, running: new Array<boolean>(batch).fill(true) };
-
-  let output = prefill(llm, prompt, cache, sampler.plain);
+  const positions = past ? positionsOf(prompt, ids) : [];
+  const size = Math.min(total, llm.config.maxPositions);
+  const cache = past ? past.take(llm, positions, size) : llm.createCache(batch, size);
+  const fed: (number | undefined)[] = [];
+  let output: Tensor | undefined;
   let step: Capture<Tensor> | undefined;
   try {
+    using current = Tensor.from(new Int32Array(batch), [batch, 1], { device: llm.device, dtype: "i32" });
+    const state: State = { cache, current, ids, running: new Array<boolean>(batch).fill(true) };
+    output = prefill(llm, prompt, cache, sampler.plain);
     for (let made = 0; made < Math.min(maxNewTokens, room); ++made) {
       const tokens = await choose(output, sampler, state, made);
       signal?.throwIfAborted();
@@ -65,6 +71,7 @@ export async function* generateTokens(
       yield tokens;
       if (!state.running.some(Boolean) || made + 1 === Math.min(maxNewTokens, room)) return;
       current.write(tokens.map((token) => token ?? 0));
+      fed.push(tokens[0]);
       if (made === 0) {
         output.dispose();
         step = record(llm, state, sampler.plain);
@@ -72,9 +79,14 @@ export async function* generateTokens(
       } else cache.replayed(1);
       (step as Capture<Tensor>).replay();
     }
+  } catch (error) {
+    if (!signal?.aborted) past?.dispose(); // who knows what the cache holds now
+    throw error;
   } finally {
-    if (!output.disposed) output.dispose();
+    if (output && !output.disposed) output.dispose();
     step?.dispose();
+    if (past) past.keep([...positions, ...fed]);
+    else cache.dispose();
   }
 }
 
@@ -89,8 +101,28 @@ export async function generate(llm: CausalLM, prompt: Prompt, options: Generatio
   return rows;
 }
 
+/** Reads the prompt, or what the cache does not hold of it. */
 function prefill(llm: CausalLM, prompt: Prompt, cache: KVCache, plain: boolean): Tensor {
-  return noGrad(() => scope(() => picked(llm.forward(prompt, { cache, logits: "last" }).logits as Tensor, plain)));
+  return noGrad(() => scope(() => picked(llm.forward(behind(prompt, cache.filled), { cache, logits: "last" }).logits as Tensor, plain)));
+}
+function behind({ inputIds, inputsEmbeds, ...rest }: Prompt, held: number): Prompt {
+  if (!held) return { ...rest, ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }) };
+  if (inputsEmbeds) return { inputsEmbeds: sliceCopy(inputsEmbeds, 1, held, (inputsEmbeds.shape[1] as number) - held) };
+  if (inputIds instanceof Tensor) return { inputIds: sliceCopy(inputIds, 1, held, (inputIds.shape[1] as number) - held) };
+  return { inputIds: (inputIds ?? []).map((row) => Array.from(row).slice(held)) };
+}
+
+/** What stands at each position of a prompt of one row. */
+function positionsOf(prompt: Prompt, [ids, ...others]: readonly (readonly number[])[]): readonly unknown[] {
+  const { length } = sizeOf(prompt);
+  const positions = prompt.positions ?? ids ?? [];
+  if (others.length || positions.length !== length)
+    throw new GenerationError(
+      "a prompt with a past",
+      "one row, not padded, and what stands at each of its positions",
+      `${others.length + 1} rows, ${positions.length} of ${length} positions`,
+    );
+  return positions;
 }
 
 /** Records the step once: it is not run until replayed. Recording advances the cache's host side like a run. */

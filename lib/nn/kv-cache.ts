@@ -3,7 +3,7 @@
 
 import type { Device } from "../core/device.js";
 import { AnymalError } from "../core/errors.js";
-import { keep } from "../core/scope.js";
+import { keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
 import { type Layout, layoutOf, type Span } from "./sequence.js";
@@ -149,10 +149,33 @@ export class KVCache {
   }
 
   reset(): void {
+    this.truncate(0);
+  }
+  /** Forgets all but the first `count` positions of every row. Rows must not be padded. */
+  truncate(count: number): void {
+    if (count > this.#filled || (count > 0 && !this.#even) || this.#starts.some((start) => start > 0))
+      throw new CacheFullError(`rows of at least ${count} tokens and none of padding to keep`, `${this.#filled} in the fullest row`);
     this.filledBy(
-      Array.from({ length: this.batch }, () => ({ start: 0, end: 0 })),
-      0,
+      Array.from({ length: this.batch }, () => ({ start: 0, end: count })),
+      count,
     );
+  }
+
+  /** A longer cache with the same positions in it. */
+  grown(length: number): KVCache {
+    const [, , kvHeads = 0, headDim = 0] = this.#keys[0]?.shape ?? [];
+    const dtype = this.#keys[0]?.dtype as "f32" | "bf16";
+    const next = new KVCache(this.device, { layers: this.#keys.length, batch: this.batch, length, kvHeads, headDim, dtype });
+    const count = this.#filled;
+    if (count) {
+      scope(() => {
+        for (let layer = 0; layer < this.#keys.length; ++layer)
+          next.write(layer, sliceCopy(this.#keys[layer] as Tensor, 1, 0, count), sliceCopy(this.#values[layer] as Tensor, 1, 0, count));
+      });
+    }
+    next.#filled = count;
+    next.truncate(count);
+    return next;
   }
 
   #column(value: (row: number) => number): Tensor {

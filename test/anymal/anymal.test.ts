@@ -6,8 +6,10 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { AnyMAL, type FeatureMemory } from "../../lib/anymal/anymal.js";
+import { type AnswerOptions, AnyMAL } from "../../lib/anymal/anymal.js";
+import { ConversationMemory } from "../../lib/anymal/conversation-memory.js";
 import type { PromptInput } from "../../lib/anymal/prompt.js";
+import type { Turn } from "../../lib/data/row.js";
 import { caseFolder, here } from "../case.js";
 import { blink, shake, square, type Toy, toy } from "./toy.js";
 
@@ -30,9 +32,9 @@ const PROMPTS: readonly PromptInput[] = [
   ],
 ];
 
-async function answer(model: AnyMAL, prompt: PromptInput): Promise<string> {
+async function answer(model: AnyMAL, prompt: PromptInput, options: AnswerOptions = {}): Promise<string> {
   let text = "";
-  for await (const piece of model.generate(prompt, { maxNewTokens: 6 })) text += piece;
+  for await (const piece of model.generate(prompt, { maxNewTokens: 6, ...options })) text += piece;
   return text;
 }
 
@@ -45,20 +47,74 @@ test("a batch with left padding answers as each prompt does alone", async () => 
   assert.ok(new Set(alone).size > 3, `the prompts differ and the answers do not: ${alone}`);
 });
 
-test("media of a conversation are encoded once, where it keeps what was made of them", async () => {
+test("with a memory, a conversation answers as without, and reads only what is new", async () => {
+  using model = await AnyMAL.assemble(world.options({ quantization: "none" }));
+  using memory = new ConversationMemory();
+  const turns: Turn[] = [];
+  const read: number[] = [];
+  const forward = model.llm.forward.bind(model.llm);
+  model.llm.forward = (input, options) => {
+    const length = input.inputsEmbeds?.shape[1];
+    if (length) read.push(length); // decode steps come as ids
+    return forward(input, options);
+  };
+  for (const content of [["a ", square("red"), " b"], ["c"], [blink("blue", "red")]]) {
+    turns.push({ role: "user", content });
+    const expected = await answer(model, turns);
+    const text = await answer(model, turns, { memory });
+    assert.is(text, expected);
+    turns.push({ role: "assistant", content: [text] });
+  }
+  const whole = read.filter((_, i) => i % 2 === 0);
+  const fresh = read.filter((_, i) => i % 2 === 1);
+  assert.is(fresh[0], whole[0]);
+  for (let i = 1; i < whole.length; ++i) assert.ok(fresh[i]! <= whole[i]! - whole[i - 1]!, `turn ${i} read ${fresh} of ${whole}`);
+  // Another beginning: what is held of the old one is not taken for it.
+  const other: Turn[] = [{ role: "user", content: ["a ", square("blue"), " b"] }];
+  assert.is(await answer(model, other, { memory }), await answer(model, other));
+});
+
+test("media of a conversation are encoded once, where it has a memory", async () => {
   using model = await AnyMAL.assemble(world.options());
+  using memory = new ConversationMemory();
   const file = world.path("seen.png");
   await sharp({ create: { width: 16, height: 16, channels: 3, background: "red" } }).toFile(file);
-  const seen = { modality: "image" as const, source: file, options: {} };
-  const turn: PromptInput = ["what is it? ", seen];
-  const features: FeatureMemory = new WeakMap();
+  const turn: PromptInput = ["what is it? ", { modality: "image", source: file, options: {} }];
   const ask = (more = {}) => model.generateAll([turn], { maxNewTokens: 6, ...more });
-  const first = await ask({ features });
-  assert.ok(features.has(seen));
+  const first = await ask({ memory });
   rmSync(file);
-  assert.equal(await ask({ features }), first);
+  assert.equal(await ask({ memory }), first);
   const again = await ask().catch((error) => error.code);
   assert.is(again, "E_MEDIA_SOURCE");
+  // Another model's encoders say something else of it.
+  using other = await AnyMAL.assemble(world.options({ seed: 7 }));
+  const others = await other.generateAll([turn], { maxNewTokens: 6, memory }).catch((error) => error.code);
+  assert.is(others, "E_MEDIA_SOURCE");
+});
+
+test("a memory survives an answer that is stopped, and serves one answer at a time", async () => {
+  using model = await AnyMAL.assemble(world.options({ quantization: "none" }));
+  for await (const _ of model.generate(PROMPTS[1]!, { maxNewTokens: 50 })); // tables of positions grow with the longest row and stay
+  await model.device.synchronize();
+  const before = model.device.memory().tensors;
+  const memory = new ConversationMemory();
+  const expected = await answer(model, PROMPTS[1]!);
+  const start = model.generate(PROMPTS[1]!, { maxNewTokens: 50, memory });
+  await start.next();
+  const second = await model
+    .generate(PROMPTS[1]!, { memory })
+    .next()
+    .catch((error) => error.code);
+  assert.is(second, "E_GENERATION");
+  await start.return(undefined);
+  const controller = new AbortController();
+  try {
+    for await (const _ of model.generate(PROMPTS[1]!, { maxNewTokens: 50, memory, signal: controller.signal })) controller.abort();
+  } catch {}
+  assert.is(await answer(model, PROMPTS[1]!, { memory }), expected);
+  memory.dispose();
+  await model.device.synchronize();
+  assert.ok(model.device.memory().tensors === before, "the memory gives back what it held");
 });
 
 test("images and videos share one encoder, and a video's features have its frames", async () => {

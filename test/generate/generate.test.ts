@@ -2,6 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { generate, generateTokens } from "../../lib/generate/generate.js";
+import { PrefixCache } from "../../lib/generate/prefix-cache.js";
 import { generateTexts, streamText, TextStream } from "../../lib/generate/text.js";
 import { noGrad } from "../../lib/index.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
@@ -23,6 +24,25 @@ for (const c of cases.filter(({ info }) => info.generate)) {
     }
     const { input_ids: inputIds, attention_mask: attentionMask, new_ids } = batch_left_padded;
     assert.equal(await generate(llm, { inputIds, attentionMask }, { maxNewTokens: new_ids[0].length, eosTokenId: [] }), new_ids);
+  });
+}
+
+for (const c of cases.filter(({ info }) => info.generate)) {
+  test(`${c.name}: a prompt that goes on from what was read before gives transformers' ids, and so does another beginning`, async () => {
+    using llm = load(c);
+    using past = new PrefixCache();
+    for (const { prompt, new_ids } of c.info.generate.single as { prompt: number[]; new_ids: number[] }[]) {
+      const all = [...prompt, ...new_ids];
+      // The prompt, of which the one before may have the beginning; the same again; on into a longer cache; and back.
+      for (const length of [prompt.length, prompt.length, prompt.length + 3, prompt.length - 1]) {
+        const inputIds = [all.slice(0, length)];
+        const options = { maxNewTokens: all.length - length - 1, eosTokenId: [] };
+        const given = await generate(llm, { inputIds }, { ...options, past });
+        assert.equal(given, await generate(llm, { inputIds }, options));
+        if (length >= prompt.length) assert.equal(given, [all.slice(length, -1)]);
+        assert.is(past.length, all.length - 2); // the last token was never read
+      }
+    }
   });
 }
 

@@ -1,0 +1,60 @@
+// What a conversation has been read of: the next turn begins with it, and only what is new goes through the model.
+import type { KVCache } from "../nn/kv-cache.js";
+import type { CausalLM } from "./causal-lm.js";
+import { GenerationError } from "./logits.js";
+
+/**
+ * The keys and values of one row, and what stands at each of its positions. Positions are compared by identity: a token's id, or for a row of media
+ * the features that it is of. Weights that change meanwhile are not noticed. Holds memory on the model's device until it is disposed.
+ */
+export class PrefixCache {
+  #llm: CausalLM | undefined;
+  #cache: KVCache | undefined;
+  #positions: readonly unknown[] = [];
+  #taken = false;
+
+  /** Positions that need not be read again. */
+  get length(): number {
+    return this.#positions.length;
+  }
+
+  /**
+   * A cache with room for `room` positions, filled with as much of the beginning of `positions` as was read before. At least the last position is
+   * left to read: its output is what comes next. Throws E_GENERATION until keep() has said what became of it.
+   */
+  take(llm: CausalLM, positions: readonly unknown[], room: number): KVCache {
+    if (this.#taken) throw new GenerationError("past", "one answer at a time", "one that is still being written");
+    // A table of RoPE that follows the length (dynamic scaling) turns keys otherwise than a shorter sequence did.
+    if (llm !== this.#llm || this.#cache?.ropeTable) this.dispose();
+    this.#llm = llm;
+    const held = this.#positions;
+    let same = 0;
+    while (same < held.length && same < positions.length - 1 && held[same] === positions[same]) ++same;
+    this.#positions = positions.slice(0, same);
+    this.#cache ??= llm.createCache(1, room);
+    this.#cache.truncate(same);
+    if (this.#cache.length < room) {
+      const old = this.#cache;
+      this.#cache = old.grown(Math.min(llm.config.maxPositions, Math.max(room, 2 * old.length)));
+      old.dispose();
+    }
+    this.#taken = true;
+    return this.#cache;
+  }
+
+  /** `positions` is what the cache was filled with since it was taken, and what it holds from before. */
+  keep(positions: readonly unknown[]): void {
+    this.#positions = positions.slice(0, this.#cache?.filled ?? 0);
+    this.#taken = false;
+  }
+
+  /** Forgets everything and gives the memory back. It may be used again. */
+  dispose(): void {
+    this.#cache?.dispose();
+    this.#cache = undefined;
+    this.#positions = [];
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
