@@ -3,7 +3,8 @@
 //   A is cut into slabs of rows, each packed once, in blocks of KC = kPanelDepth steps of K: shared by all threads, as large as stays in their cache.
 //   A task is some rows of a slab against one panel of NR columns of B. It walks K in blocks of KC: packs KC x NR of B, which lie in L1 from then on,
 //   and lets the micro-kernel add MR x NR tiles of all its rows into f32 sums. The epilogue (alpha, bias, old C, rounding) runs once, at the end.
-//   So B is read once per slab, and never written anywhere but to L1: quantised weights are decoded where they are used.
+//   So B is read once per slab, and written nowhere but to L1: quantised weights are decoded where they are used. Where a panel meets many
+//   tasks, since there are few panels, B is packed before as well.
 //
 // A micro-kernel: struct { using Element (float or bf16); MR, NR, KB (k-group of A's panel), PB (k-pair of B's panel);
 //   optional static void begin(), end() around a task;
@@ -160,15 +161,16 @@ struct Driver {
 
   static size_t room_bytes(int64_t rows) { return static_cast<size_t>(kPanelDepth * NR) * sizeof(T) + static_cast<size_t>(rows * NR) * 4; }
 
-  // Rows [i0, i0 + rows) of a packed slab of `padded` rows, which begins at row m0 of A, against the panel from column n0 on.
-  static void task(const Problem& p, const T* slab, int64_t padded, int64_t m0, int64_t i0, int64_t rows, int64_t n0, void* room) {
-    T* panel = static_cast<T*>(room);
-    float* sums = reinterpret_cast<float*>(panel + kPanelDepth * NR);
+  // Rows [i0, i0 + rows) of a packed slab of `padded` rows, which begins at row m0 of A, against the panel from column n0 on: `ready`, [depth][NR],
+  // or, where that is null, packed here.
+  static void task(const Problem& p, const T* slab, int64_t padded, int64_t m0, int64_t i0, int64_t rows, int64_t n0, const T* ready, void* room) {
+    T* packed = static_cast<T*>(room);
+    float* sums = reinterpret_cast<float*>(packed + kPanelDepth * NR);
     std::memset(sums, 0, static_cast<size_t>(round_up(rows, MR) * NR) * 4);
     for (int64_t k0 = 0; k0 < depth(p.K); k0 += kPanelDepth) {
       const int64_t kc = at_most(kPanelDepth, depth(p.K) - k0);
-      pack_b(p, n0, k0, kc, panel);
-      const T* a = slab + padded * k0 + i0 * kc;
+      if (!ready) pack_b(p, n0, k0, kc, packed);
+      const T *a = slab + padded * k0 + i0 * kc, *panel = ready ? ready + k0 * NR : packed;
       for (int64_t i = 0; i < rows; i += MR) run_strip(rows - i, kc, a + i * kc, panel, sums + i * NR, NR);
     }
     const int64_t cols = at_most(NR, p.N - n0);
@@ -178,24 +180,34 @@ struct Driver {
 
   static void parallel_gemm(Stream& s, const Problem& p) {
     const int64_t K = depth(p.K), slab = slab_rows(p, 4 << 20), panels = (p.N + NR - 1) / NR, blocks = (K + kPanelDepth - 1) / kPanelDepth;
-    T* packed = static_cast<T*>(s.packed.get(static_cast<size_t>(slab * K) * sizeof(T) + 64));
-    for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
-      const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR), groups = (padded + MC - 1) / MC;
-      parallel_range(s, blocks * groups, MC * kPanelDepth / 4, [&](int64_t begin, int64_t end, int) {
+    // Few panels: rows are shared out too, and all of B is packed before, if it stays in cache.
+    const int64_t groups = (slab + MC - 1) / MC, wanted = at_most((64 + panels - 1) / panels, groups);
+    const bool before = wanted > 2 && panels * NR * K * static_cast<int64_t>(sizeof(T)) <= 1 << 20;
+    const int64_t parts = before || wanted <= 2 ? wanted : (wanted + 3) / 4, part = round_up((slab + parts - 1) / parts, MR);
+    T* packed = static_cast<T*>(s.packed.get(static_cast<size_t>(slab * K + (before ? panels * NR * K : 0)) * sizeof(T) + 64));
+    T* ready = before ? packed + slab * K : nullptr;
+    if (before)
+      parallel_range(s, panels * blocks, NR * kPanelDepth, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {
-          const int64_t i0 = t % groups * MC, k0 = t / groups * kPanelDepth;
+          const int64_t j = t / blocks, k0 = t % blocks * kPanelDepth;
+          pack_b(p, j * NR, k0, at_most(kPanelDepth, K - k0), ready + j * NR * K + k0 * NR);
+        }
+      });
+    for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
+      const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR), across = (padded + MC - 1) / MC;
+      parallel_range(s, blocks * across, MC * kPanelDepth / 4, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t i0 = t % across * MC, k0 = t / across * kPanelDepth;
           pack_a(p, m0, i0, at_most(MC, padded - i0), k0, at_most(kPanelDepth, K - k0), packed + padded * k0);
         }
       });
-      // Few panels: rows are shared out too, and each task packs its panel for itself.
-      const int64_t wanted = (64 + panels - 1) / panels, parts = at_most(wanted, groups), part = round_up((padded + parts - 1) / parts, MR);
-      const int64_t tasks_down = (rows + part - 1) / part;
-      parallel_range(s, panels * tasks_down, NR * (K + 1) * (1 + part / 8), [&](int64_t begin, int64_t end, int thread) {
+      const int64_t down = (rows + part - 1) / part;
+      parallel_range(s, panels * down, NR * (K + 1) * (1 + part / 8), [&](int64_t begin, int64_t end, int thread) {
         void* room = s.scratch[static_cast<size_t>(thread)].get(room_bytes(part));
         if constexpr (requires { Micro::begin(); }) Micro::begin();
         for (int64_t t = begin; t < end; ++t) {
-          const int64_t i0 = t % tasks_down * part;
-          task(p, packed, padded, m0, i0, at_most(part, rows - i0), t / tasks_down * NR, room);
+          const int64_t j = t / down, i0 = t % down * part;
+          task(p, packed, padded, m0, i0, at_most(part, rows - i0), j * NR, ready ? ready + j * NR * K : nullptr, room);
         }
         if constexpr (requires { Micro::end(); }) Micro::end();
       });
@@ -211,7 +223,7 @@ struct Driver {
     for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
       const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR);
       for (int64_t k0 = 0; k0 < K; k0 += kPanelDepth) pack_a(p, m0, 0, padded, k0, at_most(kPanelDepth, K - k0), packed + padded * k0);
-      for (int64_t n0 = 0; n0 < p.N; n0 += NR) task(p, packed, padded, m0, 0, rows, n0, room);
+      for (int64_t n0 = 0; n0 < p.N; n0 += NR) task(p, packed, padded, m0, 0, rows, n0, nullptr, room);
     }
     if constexpr (requires { Micro::end(); }) Micro::end();
   }
