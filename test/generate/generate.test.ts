@@ -31,17 +31,18 @@ for (const c of cases.filter(({ info }) => info.generate)) {
   test(`${c.name}: a prompt that goes on from what was read before gives transformers' ids, and so does another beginning`, async () => {
     using llm = load(c);
     using past = new PrefixCache();
-    for (const { prompt, new_ids } of c.info.generate.single as { prompt: number[]; new_ids: number[] }[]) {
+    const [one, other] = c.info.generate.single as { prompt: number[]; new_ids: number[] }[];
+    const n = one!.prompt.length;
+    // A prompt, the same again, on into a longer cache, and back; then another, of which the first may have the beginning.
+    for (const { prompt, new_ids, length } of [n, n, n + 3, n - 1]
+      .map((length) => ({ ...one!, length }))
+      .concat({ ...other!, length: other!.prompt.length })) {
       const all = [...prompt, ...new_ids];
-      // The prompt, of which the one before may have the beginning; the same again; on into a longer cache; and back.
-      for (const length of [prompt.length, prompt.length, prompt.length + 3, prompt.length - 1]) {
-        const inputIds = [all.slice(0, length)];
-        const options = { maxNewTokens: all.length - length - 1, eosTokenId: [] };
-        const given = await generate(llm, { inputIds }, { ...options, past });
-        assert.equal(given, await generate(llm, { inputIds }, options));
-        if (length >= prompt.length) assert.equal(given, [all.slice(length, -1)]);
-        assert.is(past.length, all.length - 2); // the last token was never read
-      }
+      const options = { maxNewTokens: all.length - length - 1, eosTokenId: [] };
+      const given = await generate(llm, { inputIds: [all.slice(0, length)] }, { ...options, past });
+      if (length >= prompt.length) assert.equal(given, [all.slice(length, -1)]);
+      else assert.equal(given, await generate(llm, { inputIds: [all.slice(0, length)] }, options));
+      assert.is(past.length, all.length - 2); // the last token was never read
     }
   });
 }
