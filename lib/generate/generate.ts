@@ -59,6 +59,7 @@ export async function* generateTokens(
   const fed: (number | undefined)[] = [];
   let output: Tensor | undefined;
   let step: Capture<Tensor> | undefined;
+  let known = true; // what the cache holds
   try {
     using current = Tensor.from(new Int32Array(batch), [batch, 1], { device: llm.device, dtype: "i32" });
     const state: State = { cache, current, ids, running: new Array<boolean>(batch).fill(true) };
@@ -80,12 +81,12 @@ export async function* generateTokens(
       (step as Capture<Tensor>).replay();
     }
   } catch (error) {
-    if (!signal?.aborted) past?.dispose(); // who knows what the cache holds now
+    known = signal?.aborted ?? false;
     throw error;
   } finally {
     if (output && !output.disposed) output.dispose();
     step?.dispose();
-    if (past) past.keep([...positions, ...fed]);
+    if (past) past.keep(cache, known ? [...positions, ...fed] : undefined);
     else cache.dispose();
   }
 }

@@ -42,17 +42,20 @@ export class PrefixCache {
     return this.#cache;
   }
 
-  /** `positions` is what the cache was filled with since it was taken, and what it holds from before. */
-  keep(positions: readonly unknown[]): void {
-    this.#positions = positions.slice(0, this.#cache?.filled ?? 0);
+  /** `positions` is what `taken` was filled with, and what it held before; undefined: nobody knows. */
+  keep(taken: KVCache, positions: readonly unknown[] | undefined): void {
+    if (taken !== this.#cache) return; // disposed meanwhile
     this.#taken = false;
+    if (positions) this.#positions = positions.slice(0, taken.filled);
+    else this.dispose();
   }
 
-  /** Forgets everything and gives the memory back. It may be used again. */
+  /** Forgets everything and gives the memory back. It may be used again; of an answer that is still being written it keeps nothing. */
   dispose(): void {
     this.#cache?.dispose();
     this.#cache = undefined;
     this.#positions = [];
+    this.#taken = false;
   }
   [Symbol.dispose](): void {
     this.dispose();

@@ -107,6 +107,13 @@ test("a memory survives an answer that is stopped, and serves one answer at a ti
     .catch((error) => error.code);
   assert.is(second, "E_GENERATION");
   await start.return(undefined);
+  // One that nobody ends: what it read is forgotten with the rest, and the memory serves on.
+  const abandoned = model.generate(PROMPTS[1]!, { maxNewTokens: 50, memory });
+  await abandoned.next();
+  memory.dispose();
+  assert.is(await answer(model, PROMPTS[1]!, { memory }), expected);
+  await abandoned.return(undefined);
+  assert.is(await answer(model, PROMPTS[1]!, { memory }), expected);
   const controller = new AbortController();
   try {
     for await (const _ of model.generate(PROMPTS[1]!, { maxNewTokens: 50, memory, signal: controller.signal })) controller.abort();

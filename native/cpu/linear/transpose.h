@@ -59,8 +59,13 @@ struct Transpose {
   template <int Size, int... J>
   static void exchange(Vector& upper, Vector& lower, std::integer_sequence<int, J...>) {
     const Vector a = upper, b = lower;
+#if defined(__clang__) || __GNUC__ >= 12
     upper = __builtin_shufflevector(a, b, (J & Size ? kLanes + J - Size : J)...);
     lower = __builtin_shufflevector(a, b, (J & Size ? kLanes + J : J + Size)...);
+#else
+    upper = __builtin_shuffle(a, b, Vector{(J & Size ? kLanes + J - Size : J)...});
+    lower = __builtin_shuffle(a, b, Vector{(J & Size ? kLanes + J : J + Size)...});
+#endif
   }
 };
 
