@@ -16,7 +16,11 @@ export interface Prompt {
 
 export interface CausalLM {
   readonly device: Device;
-  readonly config: { readonly maxPositions: number; readonly eosTokenIds: readonly number[] };
+  readonly config: {
+    readonly maxPositions: number;
+    readonly eosTokenIds: readonly number[];
+    readonly ropeScaling?: { readonly type: string };
+  };
   createCache(batch: number, length: number): KVCache;
   forward(prompt: Prompt, options: { cache: KVCache; logits: "last" }): { logits?: Tensor };
 }

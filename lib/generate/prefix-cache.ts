@@ -24,8 +24,8 @@ export class PrefixCache {
    */
   take(llm: CausalLM, positions: readonly unknown[], room: number): KVCache {
     if (this.#taken) throw new GenerationError("past", "one answer at a time", "one that is still being written");
-    // A table of RoPE that follows the length (dynamic scaling) turns keys otherwise than a shorter sequence did.
-    if (llm !== this.#llm || this.#cache?.ropeTable) this.dispose();
+    // RoPE that follows the length turns keys otherwise than a shorter sequence did: nothing of them can stay.
+    if (llm !== this.#llm || llm.config.ropeScaling?.type === "dynamic") this.dispose();
     this.#llm = llm;
     const held = this.#positions;
     let same = 0;

@@ -47,6 +47,18 @@ for (const c of cases.filter(({ info }) => info.generate)) {
   });
 }
 
+for (const name of caseNames(/^llama-dynamic/))
+  test(`${name}: where RoPE follows the length, a conversation answers as without a past`, async () => {
+    using llm = load(new Case(name));
+    using past = new PrefixCache();
+    const ids = Array.from({ length: llm.config.maxPositions - 8 }, (_, i) => (i * 37 + 5) % llm.config.vocabSize);
+    for (const length of [4, 9, ids.length >> 1, ids.length]) {
+      const prompt = { inputIds: [ids.slice(0, length)] };
+      const options = { maxNewTokens: 6, eosTokenId: [] };
+      assert.equal(await generate(llm, prompt, { ...options, past }), await generate(llm, prompt, options), `${length} ids`);
+    }
+  });
+
 const c = (cases.find(({ info }) => info.generate?.text) ?? cases.find(({ info }) => info.generate)) as Case; // one with a tokenizer, if any
 const { prompt, new_ids } = c.info.generate.single[0] as { prompt: number[]; new_ids: number[] };
 
