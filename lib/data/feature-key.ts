@@ -1,12 +1,15 @@
 // What a feature depends on, as one hash: the medium's bytes, how it is read, and who encodes it.
 import { createHash, type Hash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
+import { filesOfImu } from "../media/imu-files.js";
 import type { MediaPart } from "../media/part.js";
 import { type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 
 /** A file that was written so recently may be written again without a change of its time. */
 const SETTLED_MS = 2000;
+/** Raised when a recording of motion is read in another way: features that were kept before are not those of today. */
+const IMU_READING = 2;
 /** Content hashes of files that have not changed since. */
 const known = new Map<string, { mark: string; hash: string }>();
 
@@ -14,9 +17,18 @@ const known = new Map<string, { mark: string; hash: string }>();
 export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
   const hash = createHash("sha256");
   addValue(hash, [modality, options, fingerprint]);
-  if (isSource(source)) hash.update(await sourceHash(source, loading));
-  else addValue(hash, source);
+  if (modality === "imu") addValue(hash, IMU_READING);
+  for (const one of Array.isArray(source) ? source : [source])
+    if (isSource(one)) hash.update(await sourceHash(one, loading));
+    else addValue(hash, one);
+  if (modality === "imu") for (const file of await beside(source)) addValue(hash, [basename(file), await sourceHash(file, loading)]);
   return hash.digest("hex");
+}
+
+/** What lies beside a recording's file and is read with it. */
+async function beside(source: unknown): Promise<string[]> {
+  const files = await filesOfImu(source).catch(() => []); // who reads it words what is wrong
+  return files.length > 1 ? files : [];
 }
 
 /** Of a model folder: the content of its configurations and weights. */
@@ -72,7 +84,7 @@ function addValue(hash: Hash, value: unknown): void {
     hash.update(`${value.constructor.name} ${value.byteLength};`);
     hash.update(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
   } else if (typeof value === "object" && value !== null) {
-    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
+    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined && typeof inner !== "function"); // who hears of notices changes no feature
     if (!Array.isArray(value)) entries.sort(([a], [b]) => (a < b ? -1 : 1));
     hash.update(`${Array.isArray(value) ? "list" : "object"} ${entries.length};`);
     for (const [name, inner] of entries) {

@@ -128,7 +128,7 @@ function unitOf(first: number, steps: Float64Array, column: TimeColumn, isDate: 
     throw format(
       what,
       "steady time stamps",
-      `steps of ${median}, on average ${mean}`,
+      `steps of ${shortNumber(median)}, on average ${shortNumber(mean)}`,
       "give the option sampleRate in Hz, or cut the gaps out",
     );
   const byEpoch = UNITS.find((unit) => first * SECONDS[unit] >= EPOCH[0] && first * SECONDS[unit] < EPOCH[1]);
@@ -139,7 +139,7 @@ function unitOf(first: number, steps: Float64Array, column: TimeColumn, isDate: 
     "E_MEDIA_OPTION",
     what,
     `the unit of the clock "${column.name}"`,
-    `steps of ${median}, which may be a count or time in any unit`,
+    `steps of ${shortNumber(median)}, which may be a count or time in any unit`,
     'give the option time: "s", "ms", "us" or "ns", or the option sampleRate in Hz',
   );
 }
@@ -153,7 +153,7 @@ function saidUnit(unit: TimeUnit, step: number, name: string, what: string): Tim
     "E_MEDIA_OPTION",
     what,
     `a clock in ${unit}, as the name "${name}" says`,
-    `steps of ${step}, which would be ${shortNumber(rate(unit))} Hz`,
+    `steps of ${shortNumber(step)}, which would be ${shortNumber(rate(unit))} Hz`,
     `${likely ? `give the option time: "${likely}" if it is ${shortNumber(rate(likely))} Hz` : `give the option time: "${unit}" if it is so`}, or the option sampleRate in Hz`,
   );
 }

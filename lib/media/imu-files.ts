@@ -1,6 +1,6 @@
 // Which files make one recording: a folder, a list, or one file and those beside it that hold the other sensor or the time.
 import { readdir, stat } from "node:fs/promises";
-import { basename, dirname, extname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { MediaError } from "./error.js";
 import { listed } from "./imu-columns.js";
 import { type SensorOf, sensorName, sensorOfName } from "./imu-names.js";
@@ -47,25 +47,34 @@ export async function imuFiles(source: MediaSource | readonly MediaSource[]): Pr
   return folder === undefined ? [fileOf(one)] : inFolder(folder);
 }
 
+/** Words for a sensor in names of files, and what the other one and gravity are called where that is the word. */
+const WORDS = /(?:total|linear|user)?[ _-]?(?:accelerometer|acceleration|accel|accl|acc)|gyroscope|gyro|gyr/i;
+const CALLED = {
+  gyroscope: ["Gyroscope", "Gyro", "Gyr"],
+  total: ["TotalAcceleration", "Accelerometer", "Acceleration", "Accel", "Accl", "Acc"],
+  gravity: ["Gravity"],
+};
+
 /** Files of the same recording beside this one, by their names: Gyroscope.csv of Accelerometer.csv, uid_timestamps.npy of uid.npy. */
 export async function besides(path: string): Promise<ImuFile[]> {
   const [folder, name] = [dirname(path), basename(path)];
   if (/\.npy$/i.test(name)) {
     const times = join(folder, name.replace(/\.npy$/i, "_timestamps.npy"));
-    const there = await stat(times).then((status) => status.isFile(), () => false); // biome-ignore format: short
-    return there ? [{ source: times, what: times, beside: true }] : [];
+    return (await isFile(times)) ? [{ source: times, what: times, beside: true }] : [];
   }
+  const [word] = WORDS.exec(name) ?? [];
   const own = sensorOfName(name);
-  if (!own) return [];
-  const names = await dataFiles(folder).catch(() => []);
-  const same = names.filter((other) => {
-    const sensor = other === name || extname(other) !== extname(name) ? undefined : sensorOfName(other);
-    return sensor && sensor.place === own.place && (sensor.kind === "gyroscope") !== (own.kind === "gyroscope");
-  });
-  const gravity = names.filter((other) => sensorOfName(other)?.kind === "gravity" && sensorOfName(other)?.place === own.place);
-  return [...new Set([...same, ...gravity])]
-    .filter((other) => other !== name)
-    .map((other) => ({ ...fileOf(join(folder, other)), beside: true }));
+  if (!word || !own) return [];
+  const spelled = (other: string) =>
+    word === word.toLowerCase() ? other.toLowerCase() : word === word.toUpperCase() ? other.toUpperCase() : other;
+  const wanted = own.kind === "gyroscope" ? CALLED.total : CALLED.gyroscope;
+  const names = [...wanted, ...CALLED.gravity].map((other) => name.replace(WORDS, spelled(other)));
+  const found: ImuFile[] = [];
+  for (const other of names) {
+    const place = join(folder, other);
+    if (sensorOfName(other)?.place === own.place && (await isFile(place))) found.push({ ...fileOf(place), beside: true });
+  }
+  return found;
 }
 
 function fileOf(source: MediaSource): ImuFile {
@@ -79,6 +88,11 @@ async function folderOf(path: string): Promise<string | undefined> {
   const inertial = join(path, "Inertial Signals");
   return (await isFolder(inertial)) ? inertial : path;
 }
+const isFile = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (status) => status.isFile(),
+    () => false,
+  );
 const isFolder = (path: string): Promise<boolean> => stat(path).then((status) => status.isDirectory(), () => false); // biome-ignore format: short
 
 async function dataFiles(folder: string): Promise<string[]> {

@@ -134,9 +134,9 @@ function oneOfEach<T extends { what: string; sensor?: SensorOf | undefined }>(al
       );
     return from.find(({ sensor }) => sensor!.whole) ?? from.find(({ sensor }) => sensor!.kind === kinds[0]) ?? from[0];
   };
-  const acceleration = best("total", "linear");
-  const gravity = here.find(({ sensor }) => sensor!.kind === "gravity" && sensor!.place === acceleration?.sensor?.place);
-  return [acceleration, gravity, best("gyroscope")].filter((one) => one !== undefined);
+  const [acceleration, gyroscope] = [best("total", "linear"), best("gyroscope")];
+  const gravity = here.find(({ sensor }) => sensor!.kind === "gravity" && sensor!.place === (acceleration ?? gyroscope)?.sensor?.place);
+  return [acceleration, gravity, gyroscope].filter((one) => one !== undefined);
 }
 
 interface Found extends Streams {
