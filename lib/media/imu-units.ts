@@ -67,11 +67,9 @@ export function unitsOf({ asked = {}, named }: UnitsGiven, gravity: Gravity | un
       told.push(
         `the accelerometer is read in g, since gravity is ${shortNumber(gravity!.length)} in it; the option acceleration: "m/s2" reads it otherwise`,
       );
-    else if (gravity && !real)
+    else if (gravity && !real && !lacksGravity(gravity))
       told.push(
-        lacksGravity(gravity)
-          ? "no gravity is in the accelerometer, which is read in m/s²: encoders of motion are trained with gravity"
-          : `the accelerometer is read in m/s², though its usual length, ${shortNumber(gravity.length)}, is gravity neither in m/s² (9.8) nor in g (1); the option acceleration says its unit`,
+        `the accelerometer is read in m/s², though its usual length, ${shortNumber(gravity.length)}, is gravity neither in m/s² (9.8) nor in g (1); the option acceleration says its unit`,
       );
   } else if (!asked.acceleration && gravity) {
     const other = acceleration === "g" ? "m/s2" : "g";
@@ -80,6 +78,8 @@ export function unitsOf({ asked = {}, named }: UnitsGiven, gravity: Gravity | un
         `the accelerometer is read in ${acceleration}, as its name says, though gravity is ${shortNumber(gravity.length)} in it; the option acceleration: "${other}" reads it otherwise`,
       );
   }
+  if (gravity && lacksGravity(gravity))
+    told.push(`no gravity is in the accelerometer, which is read in ${acceleration}: encoders of motion are trained with gravity`);
   let turns = asked.gyroscope ?? named.gyroscope;
   if (!turns) {
     // A person turns at 20 rad/s (1100 degrees a second) for a moment, not for a twentieth of the time.
