@@ -182,6 +182,14 @@ export class Tensor {
   }
 
   /** Frees the memory once what is enqueued has used it. A second call is an error. */
+  /**
+   * Ends the failure of a tensor whose updates in place were not run because something they depended on failed: it holds what it held before them.
+   * A tensor that a failed op had begun to write, or was to write as a whole, stays failed.
+   */
+  heal(): void {
+    native().tensor_heal(this.handle);
+  }
+
   dispose(): void {
     collected.unregister(this);
     native().tensor_dispose(this.release());
