@@ -93,7 +93,7 @@ export class AnyMAL {
     const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
     try {
       options.signal?.throwIfAborted();
-      const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
+      const tokenizer = await Tokenizer.load(llmSource.folder, options);
       const llm = openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};

@@ -88,7 +88,7 @@ export async function readCheckpoint(
   const manifest = await readManifest(folder);
   await checkFiles(folder, manifest);
   const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
-  const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
+  const tokenizer = await Tokenizer.load(llmSource.folder, options);
   if (templateOf(tokenizer) !== manifest.prompt.template)
     throw new CheckpointError(
       folder,
