@@ -94,7 +94,7 @@ export class AnyMAL {
     try {
       options.signal?.throwIfAborted();
       const tokenizer = await Tokenizer.load(llmSource.folder, options);
-      const llm = openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      const llm = await openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) }, options.signal);
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {

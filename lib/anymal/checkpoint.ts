@@ -101,7 +101,8 @@ export async function readCheckpoint(
   const encoders = await readEncoders(folder, manifest, options);
   const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
   try {
-    const llm = openCausalLM(llmSource.folder, { device: options.device, dtype, ...(quantization && { quantization }) });
+    const held = { device: options.device, dtype, ...(quantization && { quantization }) };
+    const llm = await openCausalLM(llmSource.folder, held, options.signal);
     built.push(llm);
     const projectors: Partial<Record<Modality, Projector>> = {};
     for (const [modality, { setup }] of encoders) {
