@@ -40,8 +40,11 @@ export class GgufCheckpoint implements WeightSource {
   readonly #stored: ReadonlyMap<string, string>; // llama.cpp's names by Hugging Face's
 
   /** Throws E_FILE or E_GGUF, also where a tensor is of a type that is not read here. */
-  constructor(readonly path: string) {
-    this.file = new GgufFile(path);
+  constructor(
+    readonly path: string,
+    file = new GgufFile(path),
+  ) {
+    this.file = file;
     try {
       const names = [...this.file.tensors.keys()].filter((name) => name !== ROPE_FACTORS);
       for (const name of names) this.file.checkType(name);
@@ -51,6 +54,10 @@ export class GgufCheckpoint implements WeightSource {
       this.file.close();
       throw error;
     }
+  }
+
+  static *inPieces(path: string): Pieces<GgufCheckpoint> {
+    return new GgufCheckpoint(path, yield* GgufFile.inPieces(path));
   }
 
   /** "llama", "qwen2", … */

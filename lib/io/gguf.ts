@@ -6,7 +6,7 @@ import { type DType, Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import { cast } from "../ops/index.js";
 import { bf16, type Dequantizer, f16, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./gguf-blocks.js";
-import { GgufError, type GgufTensor, type GgufValue, readGgufHeader } from "./gguf-header.js";
+import { GgufError, type GgufHeader, type GgufTensor, type GgufValue, ggufHeader } from "./gguf-header.js";
 import { q4_k, q5_k, q6_k } from "./gguf-superblocks.js";
 import { type GgufTypeName, typeOf } from "./gguf-types.js";
 import { shapeSize } from "./safetensors-header.js";
@@ -25,6 +25,22 @@ const DIRECT: Partial<Record<GgufTypeName, "f32" | "bf16">> = { F32: "f32", BF16
 /** Weights that are widened at a time: a multiple of every block, and few enough to stay in the processor's cache. */
 const CHUNK = 2 ** 18;
 
+interface Opened {
+  file: MappedFile;
+  header: GgufHeader;
+}
+
+function* open(path: string): Pieces<Opened> {
+  const file = new MappedFile(path);
+  let header: GgufHeader | undefined;
+  try {
+    header = yield* ggufHeader(file, path);
+    return { file, header };
+  } finally {
+    if (!header) file.close();
+  }
+}
+
 export class GgufFile {
   readonly version: number;
   readonly values: ReadonlyMap<string, GgufValue>;
@@ -33,17 +49,19 @@ export class GgufFile {
   readonly #prepared = new Map<string, Tensor>();
 
   /** Throws E_FILE or E_GGUF. */
-  constructor(readonly path: string) {
-    this.#file = new MappedFile(path);
-    try {
-      const header = readGgufHeader(this.#file, path);
-      this.version = header.version;
-      this.values = header.values;
-      this.tensors = header.tensors;
-    } catch (error) {
-      this.#file.close();
-      throw error;
-    }
+  constructor(
+    readonly path: string,
+    opened: Opened = atOnce(open(path)),
+  ) {
+    this.#file = opened.file;
+    this.version = opened.header.version;
+    this.values = opened.header.values;
+    this.tensors = opened.header.tensors;
+  }
+
+  /** The same in pieces: for who must not hold the event loop meanwhile. */
+  static *inPieces(path: string): Pieces<GgufFile> {
+    return new GgufFile(path, yield* open(path));
   }
 
   tensor(name: string): GgufTensor {

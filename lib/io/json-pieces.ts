@@ -30,6 +30,8 @@ type Parse = (text: string) => unknown;
 
 /** Of objects that were read in pieces: Object.keys() of 128 000 takes 30 ms. */
 const known = new WeakMap<object, string[]>();
+/** Notes the keys of a large object that is made elsewhere. */
+export const noteKeys = (object: object, keys: string[]): void => void known.set(object, keys);
 /** Its keys, in the order of the text where it is large. */
 export const keysOf = (object: object): readonly string[] => known.get(object) ?? Object.keys(object);
 
@@ -180,9 +182,13 @@ class Reader {
   }
 }
 
-/** As JSON.parse: "__proto__" is a key like any other. */
 function put(object: Record<string, unknown>, key: string, value: unknown): void {
   known.get(object)?.push(key);
+  setKey(object, key, value);
+}
+
+/** As JSON.parse: "__proto__" is a key like any other. */
+export function setKey(object: Record<string, unknown>, key: string, value: unknown): void {
   if (key === "__proto__") Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
   else object[key] = value;
 }

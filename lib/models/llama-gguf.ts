@@ -25,7 +25,7 @@ export function* llamaFromGgufInPieces(
   path: string,
   { device, dtype, trainable = false, quantization }: PretrainedOptions,
 ): Pieces<LlamaForCausalLM> {
-  using checkpoint = new GgufCheckpoint(path);
+  using checkpoint = yield* GgufCheckpoint.inPieces(path);
   const config = ggufConfig(checkpoint);
   inItsWords(path, () => checkAgainst(config, checkpoint));
   const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(checkpoint), trainable, quantization });

@@ -6,7 +6,7 @@ import { AnymalError } from "../core/errors.js";
 import { atOnce, inTurns, type Pieces } from "../core/turns.js";
 import { readJsonInTurns } from "../io/json-pieces.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
-import { readGgufTokenizer } from "./gguf-tokenizer.js";
+import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { hubTokenizer, sizeOf } from "./hub-model.js";
 import { SentencePiece } from "./sentencepiece.js";
 import { sentencePieceModel } from "./sentencepiece-model.js";
@@ -94,7 +94,7 @@ export class Tokenizer {
   }
 
   static *#ofGguf(path: string): Pieces<Tokenizer> {
-    const { pieces, tokenizerJson, config, chatTemplate } = readGgufTokenizer(path);
+    const { pieces, tokenizerJson, config, chatTemplate } = yield* ggufTokenizer(path);
     yield;
     const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* hubEngine(tokenizerJson as Json, config, path);
     return new Tokenizer(engine, config, chatTemplate);
