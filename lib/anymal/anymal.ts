@@ -93,8 +93,8 @@ export class AnyMAL {
     const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
     try {
       options.signal?.throwIfAborted();
-      const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
-      const llm = openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      const tokenizer = await Tokenizer.load(llmSource.folder, options);
+      const llm = await openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) }, options.signal);
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {

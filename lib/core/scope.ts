@@ -2,6 +2,7 @@
 import { AnymalError } from "./errors.js";
 import { native } from "./native.js";
 import type { Tensor } from "./tensor.js";
+import type { Pieces } from "./turns.js";
 
 // Synchronous code only, so a plain stack per thread is enough.
 const stack: Tensor[][] = [];
@@ -33,6 +34,31 @@ export function built<T>(build: () => T): T {
   } finally {
     builders.pop();
     builders[builders.length - 1]?.push(...made);
+  }
+}
+
+/** The same of work in pieces; between two of them others may build. What is abandoned half-way is disposed too. */
+export function* builtInPieces<T>(build: Pieces<T>): Pieces<T> {
+  const made: Tensor[] = [];
+  let whole = false;
+  try {
+    for (;;) {
+      builders.push(made);
+      let step: IteratorResult<void, T>;
+      try {
+        step = build.next();
+      } finally {
+        builders.pop();
+      }
+      if (step.done) {
+        whole = true;
+        builders[builders.length - 1]?.push(...made);
+        return step.value;
+      }
+      yield;
+    }
+  } finally {
+    if (!whole) for (const tensor of made) if (!tensor.disposed) tensor.dispose();
   }
 }
 

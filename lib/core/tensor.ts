@@ -4,6 +4,7 @@ import { type Device, defaultDevice } from "./device.js";
 import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
 import { enroll } from "./scope.js";
+import { inTurns, type Pieces } from "./turns.js";
 
 export type DType = "f32" | "bf16" | "i32" | "u8";
 export type TensorData = Float32Array | Int32Array | Uint8Array;
@@ -137,7 +138,7 @@ export class Tensor {
     if (dtype === "f32") return new Float32Array(bytes);
     if (dtype === "i32") return new Int32Array(bytes);
     if (dtype === "u8") return new Uint8Array(bytes);
-    return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (bits) => bits << 16).buffer);
+    return inTurns(widened(new Uint16Array(bytes)));
   }
   /** The only number of a tensor of one element. */
   async item(): Promise<number> {
@@ -204,6 +205,18 @@ export class Tensor {
   [Symbol.dispose](): void {
     if (!this.disposed) this.dispose();
   }
+}
+
+const WIDENED_AT_ONCE = 2 ** 16;
+
+/** bf16 as f32. A batch's logits over a large vocabulary are millions. */
+function* widened(halves: Uint16Array): Pieces<Float32Array> {
+  const bits = new Uint32Array(halves.length);
+  for (let i = 0; i < bits.length; ++i) {
+    bits[i] = (halves[i] as number) << 16;
+    if ((i + 1) % WIDENED_AT_ONCE === 0) yield;
+  }
+  return new Float32Array(bits.buffer);
 }
 
 function toBytes(data: TensorData | readonly number[], dtype: DType): ArrayBufferView {
