@@ -3,6 +3,7 @@ import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
+import { formatJson } from "../core/json.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 import { type LateTensor, saveSafetensors, type Writable, writtenBytes, writtenDType } from "./safetensors.js";
@@ -67,7 +68,7 @@ export async function saveModel(
   try {
     for (const [i, shard] of shards.entries()) await saveSafetensors(temporary(nameOf(i)), shard, { format: "pt" });
     if (!single) await writeFile(temporary(INDEX), indexOf(shards, files));
-    await writeFile(temporary(CONFIG), `${JSON.stringify(config, null, 2)}\n`);
+    await writeFile(temporary(CONFIG), `${formatJson(config)}\n`);
     for (const name of written) await rename(temporary(name), join(folder, name));
     // Of an older model in the same folder: readers would prefer its index, or find weights twice.
     if (single) await rm(join(folder, INDEX), { force: true });

@@ -19,7 +19,7 @@ import { type Ids, layoutOf, type Span, spansOf } from "../nn/sequence.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
 import { type LossOptions, languageLoss } from "./language-loss.js";
-import { checkAgainst } from "./llama-checkpoint.js";
+import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
 
@@ -168,12 +168,14 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     const config = readLlamaConfig(folder);
     using checkpoint = Checkpoint.open(folder);
     checkAgainst(config, checkpoint);
+    const threshold = int8Threshold(json);
+    tellDense(json, checkpoint);
     const at = Weights.from(checkpoint, {
       device,
       dtype: dtype ?? storedDType(json),
       trainable,
       quantization,
-      int8Threshold: int8Threshold(json),
+      int8Threshold: threshold,
     });
     return built(() => new LlamaForCausalLM(at, config));
   }
