@@ -5,6 +5,7 @@ import type { WeightSource } from "../io/checkpoint.js";
 import { describe, StateError } from "../nn/module.js";
 import { ConfigError, type Json } from "./config.js";
 import type { LlamaConfig } from "./llama-config.js";
+import { HEAD } from "./llama-ties.js";
 
 /** Throws E_CONFIG where a size differs, E_STATE where weights are missing. */
 export function checkAgainst(config: LlamaConfig, checkpoint: WeightSource): void {
@@ -23,6 +24,8 @@ export function checkAgainst(config: LlamaConfig, checkpoint: WeightSource): voi
     if (stored !== size) throw differs(key, stored % each ? `such that ${name} has ${stored} rows` : `${stored / each}`, size / each);
   }
   const missing = [...names(config)].filter((name) => !checkpoint.has(name));
+  if (missing.length === 1 && missing[0] === HEAD)
+    throw differs("tie_word_embeddings", "true where there is no lm_head.weight", config.tieWordEmbeddings);
   if (missing.length) throw new StateError(`every weight of the model in ${checkpoint.path}`, describe(missing, []));
 }
 

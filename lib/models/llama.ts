@@ -22,6 +22,7 @@ import { type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
+import { asStored, HEAD } from "./llama-ties.js";
 
 export type { Ids } from "../nn/sequence.js";
 
@@ -134,9 +135,9 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     this.#dtype = at.dtype;
     this.model = new LlamaModel(at.at("model"), config);
     this.lmHead = config.tieWordEmbeddings ? undefined : new Linear(at.at("lm_head"), config.hiddenSize, config.vocabSize, { bias: false });
-    // A tied head may be stored once more, and old checkpoints carry the RoPE frequencies.
+    // A tied table may be stored twice, and old checkpoints carry the RoPE frequencies.
     try {
-      at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name.endsWith("lm_head.weight")));
+      at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name === HEAD));
     } catch (error) {
       this.dispose();
       throw error;
@@ -154,6 +155,15 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     return this.lmHead?.weight ?? this.model.embedTokens.weight;
   }
 
+  /** A tied head becomes a layer of its own, over the embedding's very table: from here on either may be exchanged without the other. */
+  untie(): void {
+    this.lmHead ??= new Linear(this.model.embedTokens.weight, this.config.hiddenSize, this.config.vocabSize, { bias: false });
+  }
+  /** The head is the embedding again. What it held of its own is the caller's. */
+  tie(): void {
+    this.lmHead = undefined;
+  }
+
   /** (…,C) in the compute dtype. */
   embed(ids: Ids): Tensor {
     return scope(() => this.model.embedTokens.forward(this.#ids(ids)));
@@ -165,8 +175,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    */
   static fromPretrained(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): LlamaForCausalLM {
     const json = readConfig(folder);
-    const config = readLlamaConfig(folder);
-    using checkpoint = Checkpoint.open(folder);
+    using file = Checkpoint.open(folder);
+    const { config, checkpoint } = asStored(readLlamaConfig(folder), file);
     checkAgainst(config, checkpoint);
     const threshold = int8Threshold(json);
     tellDense(json, checkpoint);

@@ -135,5 +135,52 @@ test("quantization_config without quant_method stands for bitsandbytes where it 
   assert.ok(heard.some(([code]) => code === "ANYMAL_DENSE_WEIGHTS"));
 });
 
+/** The folder with other tables in its file, and `tie_word_embeddings` in its config.json. */
+async function tables(name: string, tie: boolean | undefined, change: (all: Map<string, Tensor>) => void): Promise<string> {
+  const to = folder(name, { tie_word_embeddings: tie });
+  const all = stored(to);
+  change(all);
+  await saveSafetensors(join(to, "model.safetensors"), all);
+  for (const tensor of new Set(all.values())) tensor.dispose();
+  return to;
+}
+const [EMBEDDING, HEAD] = ["model.embed_tokens.weight", "lm_head.weight"];
+const sharing = (all: Map<string, Tensor>) => all.set(HEAD, all.get(EMBEDDING)!);
+
+// transformers: modeling_utils.py, tie_weights().
+test("what config.json claims of a tied head is held against the file, which counts", async () => {
+  const heard = await told(async () => assert.equal(await logits(await tables("claims-tied", true, () => undefined)), control));
+  assert.ok(
+    heard.some(([code]) => code === "ANYMAL_NOT_TIED"),
+    "two tables that differ are two",
+  );
+  const both = await tables("tied-twice", true, sharing);
+  const tied = await logits(both);
+  assert.not.equal(tied, control);
+  using model = LlamaForCausalLM.fromPretrained(both, { device: here });
+  assert.is(model.lmHead, undefined);
+  assert.equal(await logits(await tables("tied-once", true, (all) => all.delete(HEAD))), tied);
+  assert.equal(
+    await logits(
+      await tables("tied-as-head", true, (all) => {
+        sharing(all);
+        all.delete(EMBEDDING);
+      }),
+    ),
+    tied,
+    "the head alone is enough",
+  );
+  assert.equal(await logits(await tables("twice-untied", false, sharing)), tied);
+  const headless = await tables("headless", undefined, (all) => all.delete(HEAD));
+  assert.throws(() => LlamaForCausalLM.fromPretrained(headless, { device: here }), /tie_word_embeddings.*true/);
+
+  for (const claimed of [true, false]) {
+    const to = join(root, `saved-${claimed}`);
+    await saveModel(to, model, { ...readConfig(both), tie_word_embeddings: claimed });
+    assert.is(readConfig(to).tie_word_embeddings, true, "as the file has it");
+    assert.equal(await logits(to), tied);
+  }
+});
+
 test.after(() => rmSync(root, { recursive: true, force: true }));
 test.run();
