@@ -24,6 +24,7 @@ export class MediaError extends AnymalError {
 
 /** The first line of what a library said, short enough for a message. */
 export function reasonOf(error: unknown): string {
-  const line = (error instanceof Error ? error.message : String(error)).split("\n")[0]!.trim();
+  const { message } = Object(error) as { message?: unknown }; // an error of another realm is no instance of this one's
+  const line = (typeof message === "string" ? message : String(error)).split("\n")[0]!.trim();
   return line.length > 160 ? `${line.slice(0, 160)}…` : line || "no reason given";
 }

@@ -1,7 +1,7 @@
 // Pictures as an encoder's input, as its preprocessor_config.json says: the numbers of the processors in transformers (Pillow backend).
 import { native } from "../core/native.js";
 import { MediaError } from "./error.js";
-import { type ImagePart, loadImage, type Pixels } from "./image.js";
+import { checkPixels, type ImagePart, loadImage, type Pixels } from "./image.js";
 import { nearest } from "./nearest.js";
 import { type PreprocessorConfig, preprocessorConfig, typeOf } from "./preprocessor-config.js";
 import type { Loading } from "./source.js";
@@ -111,7 +111,8 @@ export class ImageProcessor {
     return { data, shape: [made.length, 3, height, width] };
   }
 
-  async #one(picture: Pixels): Promise<Size & { values: Float32Array }> {
+  async #one(given: Pixels): Promise<Size & { values: Float32Array }> {
+    const picture = checkPixels(given);
     const resized = resizedSize(picture, this.#resize);
     const out = this.#crop ?? resized;
     const extra = { height: this.#shift(resized.height, out.height), width: this.#shift(resized.width, out.width) };

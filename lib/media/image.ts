@@ -1,5 +1,6 @@
 // Pictures: a part of a prompt, and its pixels.
 import sharp, { type Metadata } from "sharp";
+import { bytesIn, isBytes, kindOfValue } from "../core/realm.js";
 import { MediaError, reasonOf } from "./error.js";
 import { bytesOf, describe, type Loading, type MediaSource } from "./source.js";
 
@@ -36,7 +37,7 @@ export function image(source: MediaSource | Pixels, options: ImageOptions = {}):
  */
 export async function loadImage({ source, options }: ImagePart, { signal }: Loading = {}): Promise<Pixels> {
   const { maxPixels, maxBytes } = { ...IMAGE_LIMITS, ...options };
-  if (isPixels(source)) return checkPixels(source);
+  if (isPixels(source)) return owned(source);
   const bytes = await bytesOf(source, maxBytes, { signal });
   const what = describe(source);
   const header = await imageHeader(bytes, what);
@@ -45,20 +46,31 @@ export async function loadImage({ source, options }: ImagePart, { signal }: Load
   return decodeFrame(bytes, what, 0, maxPixels);
 }
 
+/** A copy: whoever gave the pixels may go on to draw into them. */
+function owned(given: Pixels): Pixels {
+  const { data, width, height } = checkPixels(given);
+  return { data: Uint8Array.from(data), width, height };
+}
+
 const isPixels = (source: unknown): source is Pixels =>
   typeof source === "object" && source !== null && "data" in source && "width" in source;
 
-function checkPixels({ data, width, height }: Pixels): Pixels {
-  if (!(Number.isInteger(width) && Number.isInteger(height) && width > 0 && height > 0) || data.length !== width * height * 3)
+/** As they were given, the bytes an array of this realm. Other numbers (from 0 to 1, say) are refused: as bytes they would be black. */
+export function checkPixels({ data: given, width, height }: Pixels): Pixels {
+  const data = isBytes(given) ? bytesIn(given) : isLevels(given) ? Uint8Array.from(given) : undefined;
+  const isSide = (side: number) => Number.isInteger(side) && side > 0;
+  if (!data || !isSide(width) || !isSide(height) || data.length !== width * height * 3)
     throw new MediaError(
       "E_MEDIA_FORMAT",
       "pixels",
       `width × height × 3 bytes of RGB`,
-      `${data.length} bytes for ${width} × ${height}`,
-      "drop an alpha channel, spread grey over three channels",
+      `${data ? `${data.length} bytes` : kindOfValue(given)} for ${width} × ${height}`,
+      data ? "drop an alpha channel, spread grey over three channels" : "pass a Uint8Array of levels from 0 to 255",
     );
-  return { data: Uint8Array.from(data), width, height };
+  return { data, width, height };
 }
+
+const isLevels = (data: unknown): data is number[] => Array.isArray(data) && data.every((v) => Number.isInteger(v) && v >= 0 && v <= 255);
 
 export function checkArea(what: string, width: number, height: number, maxPixels: number): void {
   if (width * height > maxPixels)
