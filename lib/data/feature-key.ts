@@ -6,6 +6,8 @@ import { isBuffer } from "../core/realm.js";
 import type { MediaPart } from "../media/part.js";
 import { isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 
+/** Of the readers of media: another number where the same file has come to mean other values, so that no cache gives the old ones. */
+const READING = 2;
 /** A file that was written so recently may be written again without a change of its time. */
 const SETTLED_MS = 2000;
 /** Content hashes of files that have not changed since. */
@@ -14,7 +16,7 @@ const known = new Map<string, { mark: string; hash: string }>();
 /** The key of a medium's features. `fingerprint` stands for processor and encoder, e.g. of folderFingerprint(). */
 export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
   const hash = createHash("sha256");
-  addValue(hash, [modality, options, fingerprint]);
+  addValue(hash, [READING, modality, options, fingerprint]);
   if (isMediaSource(source)) hash.update(await sourceHash(source, loading));
   else addValue(hash, source);
   return hash.digest("hex");

@@ -3,7 +3,7 @@ import { AnymalError } from "../core/errors.js";
 
 /**
  * E_MEDIA_SOURCE: not there or not readable. E_MEDIA_FORMAT: corrupt, or a kind that is not read here. E_MEDIA_LIMIT: larger than the
- * options allow. E_MEDIA_OPTION: an option or a processor's configuration is wrong. E_MEDIA_TOOL: a program is needed and was not found.
+ * options allow. E_MEDIA_OPTION: an option or a processor's configuration is wrong. E_MEDIA_TOOL: a program or a package is needed and was not found.
  */
 export type MediaCode = "E_MEDIA_SOURCE" | "E_MEDIA_FORMAT" | "E_MEDIA_LIMIT" | "E_MEDIA_OPTION" | "E_MEDIA_TOOL";
 
