@@ -72,8 +72,7 @@ export class AnyMAL {
   readonly prompt: PromptFormat;
   /** Projections whose feature statistics and output scale were measured on data. */
   readonly calibrated: Set<Modality>;
-  /** What stage 2 put on the language model. */
-  adapter: LoraAdapter | undefined;
+  #adapter: LoraAdapter | undefined;
 
   constructor(parts: AnyMALParts) {
     this.network = new AnyMALNetwork(parts.llm, parts.projectors as Record<string, Projector>);
@@ -116,7 +115,22 @@ export class AnyMAL {
     return readCheckpoint(folder, { ...options, device: deviceOf(options.device) }, (parts) => new AnyMAL(parts));
   }
 
-  /** Projections, adapter and anymal.json. The language model and the encoders stay where they are. */
+  /** What stage 2 put on the language model; undefined once it was merged or taken off. */
+  get adapter(): LoraAdapter | undefined {
+    return this.#adapter?.state === "on" ? this.#adapter : undefined;
+  }
+  set adapter(adapter: LoraAdapter | undefined) {
+    this.#adapter = adapter;
+  }
+  /** Was an adapter added into the language model's weights? They are then no longer those of the folder that save() refers to. */
+  get merged(): boolean {
+    return this.#adapter?.state === "merged";
+  }
+
+  /**
+   * Projections, adapter and anymal.json. The language model and the encoders stay where they are. Rejects with E_CHECKPOINT where the adapter was merged
+   * into the language model, which no file would hold then.
+   */
   save(folder: string): Promise<void> {
     return writeCheckpoint(folder, this);
   }
@@ -148,8 +162,9 @@ export class AnyMAL {
 
   /** Puts fresh LoRA branches on the language model. */
   addAdapter(config: Partial<LoraConfig>, { seed = 0 } = {}): LoraAdapter {
-    this.adapter = LoraAdapter.apply(this.llm, config, { seed });
-    return this.adapter;
+    const adapter = LoraAdapter.apply(this.llm, config, { seed });
+    this.adapter = adapter;
+    return adapter;
   }
 
   /** What the encoders make of media, in the order given. */

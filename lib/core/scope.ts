@@ -1,6 +1,8 @@
 // Scopes dispose intermediates: every tensor made inside, except what is returned, what keep() names, and parameters.
+import { types } from "node:util";
 import { AnymalError } from "./errors.js";
 import { native } from "./native.js";
+import { isPromise } from "./realm.js";
 import type { Tensor } from "./tensor.js";
 import type { Pieces } from "./turns.js";
 
@@ -75,12 +77,13 @@ function* tensorsIn(value: unknown, depth = 0): Generator<Tensor> {
     return;
   }
   if (ArrayBuffer.isView(value)) return;
-  const parts = value instanceof Map ? value.values() : Array.isArray(value) ? value : isPlain(value) ? Object.values(value) : [];
+  const parts = types.isMap(value) ? value.values() : Array.isArray(value) ? value : isPlain(value) ? Object.values(value) : [];
   for (const part of parts) yield* tensorsIn(part, depth + 1);
 }
 function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
+  // The root of every chain is a realm's Object.prototype.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** Runs `fn` and disposes the tensors it made, except those in its result, those given to keep(), and leaves that require gradients. */
@@ -90,8 +93,8 @@ export function scope<T>(fn: () => T): T {
   let result: T;
   try {
     result = fn();
-    if (result instanceof Promise) {
-      result.catch(() => undefined); // it fails on its disposed tensors, and nobody will ask it
+    if (isPromise(result)) {
+      Promise.resolve(result).catch(() => undefined); // it fails on its disposed tensors, and nobody will ask it
       throw new AnymalError(
         "E_ASYNC_SCOPE",
         "scope: expected a synchronous function, got one that returns a promise; await outside of the scope",

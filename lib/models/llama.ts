@@ -20,9 +20,10 @@ import { type Ids, layoutOf, type Span, spansOf } from "../nn/sequence.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
 import { type LossOptions, languageLoss } from "./language-loss.js";
-import { checkAgainst } from "./llama-checkpoint.js";
+import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
+import { asStored, HEAD } from "./llama-ties.js";
 
 export type { Ids } from "../nn/sequence.js";
 
@@ -138,9 +139,9 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     this.#dtype = at.dtype;
     this.model = new LlamaModel(at.at("model"), config, layers);
     this.lmHead = config.tieWordEmbeddings ? undefined : new Linear(at.at("lm_head"), config.hiddenSize, config.vocabSize, { bias: false });
-    // A tied head may be stored once more, and old checkpoints carry the RoPE frequencies.
+    // A tied table may be stored twice, and old checkpoints carry the RoPE frequencies.
     try {
-      at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name.endsWith("lm_head.weight")));
+      at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name === HEAD));
     } catch (error) {
       this.dispose();
       throw error;
@@ -156,6 +157,15 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   /** (V,C): the output head, which is the embedding when tied. */
   get headWeight(): Tensor {
     return this.lmHead?.weight ?? this.model.embedTokens.weight;
+  }
+
+  /** A tied head becomes a layer of its own, over the embedding's very table: from here on either may be exchanged without the other. */
+  untie(): void {
+    this.lmHead ??= new Linear(this.model.embedTokens.weight, this.config.hiddenSize, this.config.vocabSize, { bias: false });
+  }
+  /** The head is the embedding again. What it held of its own is the caller's. */
+  tie(): void {
+    this.lmHead = undefined;
   }
 
   /** (…,C) in the compute dtype. */
@@ -174,15 +184,17 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   /** The same in pieces of a layer: for who must not hold the event loop meanwhile. */
   static *inPieces(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): Pieces<LlamaForCausalLM> {
     const json = readConfig(folder);
-    const config = readLlamaConfig(folder);
-    using checkpoint = Checkpoint.open(folder);
+    using file = Checkpoint.open(folder);
+    const { config, checkpoint } = asStored(readLlamaConfig(folder), file);
     checkAgainst(config, checkpoint);
+    const threshold = int8Threshold(json);
+    tellDense(json, checkpoint);
     const at = Weights.from(checkpoint, {
       device,
       dtype: dtype ?? storedDType(json),
       trainable,
       quantization,
-      int8Threshold: int8Threshold(json),
+      int8Threshold: threshold,
     });
     return yield* LlamaForCausalLM.built(at, config);
   }
