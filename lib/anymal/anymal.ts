@@ -5,6 +5,7 @@ import { noGrad } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
+import { Turns } from "../core/turns.js";
 import type { Prompt } from "../generate/generate.js";
 import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
 import type { MediaPart, Modality } from "../media/part.js";
@@ -225,9 +226,12 @@ export class AnyMAL {
 
   async #prepare(prompts: readonly PromptInput[], reading: Reading, first = 0): Promise<Prompt> {
     reading.signal?.throwIfAborted();
-    const encoded = prompts.map((prompt, i) =>
-      encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }),
-    );
+    const turns = new Turns();
+    const encoded: EncodedPrompt[] = [];
+    for (const [i, prompt] of prompts.entries()) {
+      encoded.push(encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }));
+      await turns.next();
+    }
     const all = await this.features(
       encoded.flatMap(({ media }) => media),
       reading,

@@ -10,8 +10,13 @@ import type { Pieces } from "./turns.js";
 const stack: Tensor[][] = [];
 const builders: Tensor[][] = [];
 
+let made = 0;
+/** On this thread so far. */
+export const tensorsMade = (): number => made;
+
 /** Called by every new tensor. False when no scope is open. */
 export function enroll(tensor: Tensor): boolean {
+  ++made;
   builders[builders.length - 1]?.push(tensor);
   const top = stack[stack.length - 1];
   top?.push(tensor);
