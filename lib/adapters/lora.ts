@@ -2,6 +2,8 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { noGrad } from "../core/autograd.js";
+import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
@@ -40,8 +42,9 @@ export class LoraAdapter {
   private constructor(
     readonly model: Module,
     readonly config: LoraConfig,
-    readonly layers: ReadonlyMap<string, LoraLinear>,
-    private readonly overlays: readonly Overlay[],
+    /** By path; none once the adapter is merged or taken off. */
+    readonly layers: Map<string, LoraLinear>,
+    private readonly overlays: Overlay[],
   ) {}
 
   /** Fresh branches that change nothing yet. What they do not train should be frozen by the caller. */
@@ -63,7 +66,7 @@ export class LoraAdapter {
     const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
     const layers = new Map<string, LoraLinear>();
     const overlays: Overlay[] = [];
-    try {
+    built(() => {
       for (const [path, module] of modules) {
         const linear = module instanceof Linear || module instanceof QuantizedLinear;
         if (!isTarget(config, path, linear && !path.endsWith("lm_head"))) continue;
@@ -76,11 +79,7 @@ export class LoraAdapter {
         throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
       for (const overlay of overlaysOf(model, config, layers, at)) overlays.push(overlay);
       at.finish();
-    } catch (error) {
-      for (const { loraA, loraB } of layers.values()) for (const tensor of [loraA, loraB]) tensor.dispose();
-      for (const { tensor } of overlays) tensor.dispose();
-      throw error;
-    }
+    });
     // Nothing can fail any more: a model that an adapter does not fit stays as it was.
     for (const { path, tensor } of overlays) model.replace(path, tensor);
     for (const [path, layer] of layers) model.replace<Module>(path, layer);
@@ -96,7 +95,18 @@ export class LoraAdapter {
     for (const { key, tensor } of this.overlays) yield [key, tensor];
   }
 
+  /** Throws E_LORA when the adapter was merged or taken off: there is nothing of it to train or to save. */
+  checkAttached(): void {
+    if (this.layers.size) return;
+    throw new LoraConfigError(
+      "an adapter on its model",
+      "one that was merged or taken off; save it before, or load it onto the model anew",
+    );
+  }
+
+  /** Rejects with E_LORA after merge() or unload(). */
   async save(folder: string): Promise<void> {
+    this.checkAttached();
     await mkdir(folder, { recursive: true });
     await saveSafetensors(join(folder, WEIGHTS), this.namedParameters(), { format: "pt" });
     const temporary = join(folder, `.${CONFIG}.${process.pid}.tmp`);
@@ -104,15 +114,18 @@ export class LoraAdapter {
     await rename(temporary, join(folder, CONFIG));
   }
 
-  /** Adds the branches into the weights and takes them off. A quantised weight is quantised anew, which moves it a little. */
+  /**
+   * Adds the branches into the weights and takes them off. A quantised weight is quantised anew, which moves it a little. Layer by layer, so that one
+   * of them at a time is held in full precision; when one cannot be made, the model computes what it did, and merge() goes on from there.
+   */
   merge(): void {
     for (const [path, layer] of this.layers) this.#detach(path, layer, mergedBase(layer));
-    for (const { original } of this.overlays) original.dispose();
+    for (const { original } of this.overlays.splice(0)) original.dispose();
   }
 
   /** Takes the adapter off; the model is as it was before. */
   unload(): void {
-    for (const { path, original, tensor } of this.overlays) {
+    for (const { path, original, tensor } of this.overlays.splice(0)) {
       this.model.replace(path, original);
       tensor.dispose();
     }
@@ -121,6 +134,7 @@ export class LoraAdapter {
 
   #detach(path: string, layer: LoraLinear, base: LinearLayer): void {
     this.model.replace<Module>(path, base);
+    this.layers.delete(path);
     layer.loraA.dispose();
     layer.loraB.dispose();
   }
@@ -147,18 +161,23 @@ async function readConfigOf(folder: string): Promise<LoraConfig> {
 
 function mergedBase(layer: LoraLinear): LinearLayer {
   const { base } = layer;
-  const merged = layer.merged();
   if (base instanceof Linear) {
     const old = base.weight;
-    base.weight = merged.dtype === old.dtype ? merged : cast(merged, old.dtype);
-    if (base.weight !== merged) merged.dispose();
+    base.weight = keep(
+      scope(() => {
+        const merged = layer.merged();
+        return merged.dtype === old.dtype ? merged : noGrad(() => cast(merged, old.dtype));
+      }),
+    );
+    base.weight.requiresGrad = old.requiresGrad;
     old.dispose();
     return base;
   }
   const { weight, bias } = base as QuantizedLinear;
   const { format, block, threshold, nestedAbsmax } = weight;
-  const requantized = QuantizedWeight.quantize(merged, { format, block, threshold, doubleQuant: nestedAbsmax !== undefined });
-  merged.dispose();
+  const requantized = scope(() =>
+    QuantizedWeight.quantize(layer.merged(), { format, block, threshold, doubleQuant: nestedAbsmax !== undefined }),
+  );
   weight.dispose();
   return new QuantizedLinear(requantized, bias);
 }
@@ -170,14 +189,14 @@ function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyMap<stri
     const isBias = name === "bias" && (config.bias === "all" || (config.bias === "lora_only" && layers.has(module)));
     if (!isBias && !isTrainedWhole(config, module)) continue;
     const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
-    const tensor = at.checkpoint ? at.parameter(key, original.shape, { fill: 0 }) : master(original);
+    const tensor = at.checkpoint ? at.parameter(key, original.shape, { fill: 0 }) : at.owns(keep(master(original)));
     yield { path, key: `${ROOT}.${key}`, original, tensor };
   }
 }
 
 /** A trainable f32 copy. */
 function master(original: Tensor): Tensor {
-  const tensor = original.dtype === "f32" ? copy(original) : cast(original, "f32");
+  const tensor = noGrad(() => (original.dtype === "f32" ? copy(original) : cast(original, "f32")));
   tensor.requiresGrad = true;
   return tensor;
 }

@@ -30,8 +30,7 @@ export async function calibrate(model: AnyMAL, modality: Modality, features: rea
       return projector.forward(model.llm.dtype === "f32" ? x : cast(x, model.llm.dtype));
     }),
   );
-  const measured = await rms(rows);
-  rows.dispose();
+  const measured = await rms(rows).finally(() => rows.dispose());
   const factor = measured > 0 ? target / measured : 1;
   noGrad(() =>
     scope(() => {
@@ -59,9 +58,7 @@ async function embeddingRms(model: AnyMAL): Promise<number> {
   const table = model.llm.model.embedTokens.weight;
   const count = Math.min(SAMPLE_ROWS, table.shape[0] as number);
   const rows = noGrad(() => table.slice(Math.floor(((table.shape[0] as number) - count) / 2), count));
-  const value = await rms(rows);
-  rows.dispose();
-  return value;
+  return rms(rows).finally(() => rows.dispose());
 }
 
 async function rms(x: Tensor): Promise<number> {

@@ -2,6 +2,7 @@
 // so that a tensor costs its own size on the device and little beside it.
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
+import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 import { bf16, type Dequantizer, f16, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./gguf-blocks.js";
@@ -66,11 +67,10 @@ export class GgufFile {
     const target = dtype === "bf16" || dtype === "f32" ? dtype : (direct ?? "f32");
     if (stored.type === "F16") return this.#file.half(device, target, wanted, stored.offset);
     if (!direct) return this.#widened(name, device, target, wanted);
-    const tensor = this.#file.tensor(device, direct, wanted, stored.offset);
-    if (target === direct) return tensor;
-    const converted = cast(tensor, target);
-    tensor.dispose();
-    return converted;
+    return scope(() => {
+      const tensor = this.#file.tensor(device, direct, wanted, stored.offset);
+      return target === direct ? tensor : cast(tensor, target);
+    });
   }
 
   /** The numbers, on the host, as f32. For small tensors. */
@@ -93,19 +93,19 @@ export class GgufFile {
   #widened(name: string, device: Device, dtype: "f32" | "bf16", shape: readonly number[]): Tensor {
     const { type } = this.tensor(name);
     this.#dequantizer(name);
-    const tensor = Tensor.empty(shape, { device, dtype });
     const size = shapeSize(shape);
-    const flat = tensor.reshape([size]);
     const { block } = typeOf(type);
     const buffer = new Float32Array(Math.min(CHUNK, size)); // write() copies
-    for (let at = 0; at < size; at += CHUNK) {
-      const numbers = buffer.subarray(0, Math.min(CHUNK, size - at));
-      this.#widen(name, at / block, numbers);
-      using part = flat.slice(at, numbers.length);
-      part.write(numbers);
-    }
-    flat.dispose();
-    return tensor;
+    return scope(() => {
+      const tensor = Tensor.empty(shape, { device, dtype });
+      const flat = tensor.reshape([size]);
+      for (let at = 0; at < size; at += CHUNK) {
+        const numbers = buffer.subarray(0, Math.min(CHUNK, size - at));
+        this.#widen(name, at / block, numbers);
+        flat.slice(at, numbers.length).write(numbers);
+      }
+      return tensor;
+    });
   }
 
   #widen(name: string, firstBlock: number, to: Float32Array): void {

@@ -4,6 +4,7 @@ import type { Features } from "../anymal/media-encoder.js";
 import { tokensOf } from "../anymal/projectors.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
 import { AnymalError, expected } from "../core/errors.js";
+import { settled } from "../core/settled.js";
 import { Batches } from "../data/batches.js";
 import type { Row } from "../data/row.js";
 import type { MediaPart } from "../media/part.js";
@@ -88,7 +89,7 @@ export class TrainingRows {
       for (const i of indices)
         media.push(...(this.#attempt(i, () => this.#encode(i))?.prompt.media.filter((part) => part.modality === modality) ?? []));
     }
-    const all = await Promise.all(
+    const all = await settled(
       media.slice(0, count).map((part) => this.source.features([part], signal).catch((error) => this.#orNothing(error, signal))),
     );
     return all.flatMap((one) => one ?? []);
