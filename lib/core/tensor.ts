@@ -85,7 +85,12 @@ export class Tensor {
   }
   static full(shape: readonly number[], value: number, options?: TensorOptions): Tensor {
     const tensor = Tensor.empty(shape, options);
-    native().fill(tensor.handle, value);
+    try {
+      native().fill(tensor.handle, value);
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
     return tensor;
   }
   static zeros(shape: readonly number[], options?: TensorOptions): Tensor {
