@@ -5,6 +5,7 @@ import { noGrad } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
+import { Turns } from "../core/turns.js";
 import type { Prompt } from "../generate/generate.js";
 import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
 import type { MediaPart, Modality } from "../media/part.js";
@@ -92,8 +93,8 @@ export class AnyMAL {
     const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
     try {
       options.signal?.throwIfAborted();
-      const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
-      const llm = openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      const tokenizer = await Tokenizer.load(llmSource.folder, options);
+      const llm = await openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) }, options.signal);
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {
@@ -225,9 +226,12 @@ export class AnyMAL {
 
   async #prepare(prompts: readonly PromptInput[], reading: Reading, first = 0): Promise<Prompt> {
     reading.signal?.throwIfAborted();
-    const encoded = prompts.map((prompt, i) =>
-      encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }),
-    );
+    const turns = new Turns();
+    const encoded: EncodedPrompt[] = [];
+    for (const [i, prompt] of prompts.entries()) {
+      encoded.push(encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }));
+      await turns.next();
+    }
     const all = await this.features(
       encoded.flatMap(({ media }) => media),
       reading,

@@ -95,7 +95,7 @@ export async function readCheckpoint(
   const manifest = await readManifest(folder);
   await checkFiles(folder, manifest);
   const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
-  const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
+  const tokenizer = await Tokenizer.load(llmSource.folder, options);
   if (templateOf(tokenizer) !== manifest.prompt.template)
     throw new CheckpointError(
       folder,
@@ -108,7 +108,8 @@ export async function readCheckpoint(
   const encoders = await readEncoders(folder, manifest, options);
   const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
   try {
-    const llm = openCausalLM(llmSource.folder, { device: options.device, dtype, ...(quantization && { quantization }) });
+    const held = { device: options.device, dtype, ...(quantization && { quantization }) };
+    const llm = await openCausalLM(llmSource.folder, held, options.signal);
     built.push(llm);
     const projectors: Partial<Record<Modality, Projector>> = {};
     for (const [modality, { setup }] of encoders) {

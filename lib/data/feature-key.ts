@@ -2,9 +2,12 @@
 import { createHash, type Hash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { isBuffer } from "../core/realm.js";
 import type { MediaPart } from "../media/part.js";
-import { type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
+import { isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 
+/** Of the readers of media: another number where the same file has come to mean other values, so that no cache gives the old ones. */
+const READING = 2;
 /** A file that was written so recently may be written again without a change of its time. */
 const SETTLED_MS = 2000;
 /** Content hashes of files that have not changed since. */
@@ -13,8 +16,8 @@ const known = new Map<string, { mark: string; hash: string }>();
 /** The key of a medium's features. `fingerprint` stands for processor and encoder, e.g. of folderFingerprint(). */
 export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
   const hash = createHash("sha256");
-  addValue(hash, [modality, options, fingerprint]);
-  if (isSource(source)) hash.update(await sourceHash(source, loading));
+  addValue(hash, [READING, modality, options, fingerprint]);
+  if (isMediaSource(source)) hash.update(await sourceHash(source, loading));
   else addValue(hash, source);
   return hash.digest("hex");
 }
@@ -24,11 +27,8 @@ export async function folderFingerprint(folder: string, loading: Loading = {}): 
   return folderHash(folder, loading, (name) => /\.(json|safetensors)$/.test(name));
 }
 
-const isSource = (source: unknown): source is MediaSource =>
-  typeof source === "string" || source instanceof URL || source instanceof Uint8Array || source instanceof ArrayBuffer;
-
 async function sourceHash(source: MediaSource, loading: Loading): Promise<string> {
-  const path = typeof source === "string" || source instanceof URL ? pathOf(source) : undefined;
+  const path = pathOf(source);
   if (path === undefined) return contentHash(source, loading);
   const status = await stat(path, { bigint: true }).catch(() => undefined); // openSource words what is wrong
   if (status?.isDirectory()) return folderHash(path, loading, () => true);
@@ -71,6 +71,9 @@ function addValue(hash: Hash, value: unknown): void {
   if (ArrayBuffer.isView(value)) {
     hash.update(`${value.constructor.name} ${value.byteLength};`);
     hash.update(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+  } else if (isBuffer(value)) {
+    hash.update(`bytes ${value.byteLength};`);
+    hash.update(new Uint8Array(value));
   } else if (typeof value === "object" && value !== null) {
     const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
     if (!Array.isArray(value)) entries.sort(([a], [b]) => (a < b ? -1 : 1));

@@ -4,6 +4,7 @@ import { basename, dirname, join, sep } from "node:path";
 import type { Device } from "../core/device.js";
 import { notice } from "../core/notice.js";
 import type { DType, Tensor } from "../core/tensor.js";
+import type { Pieces } from "../core/turns.js";
 import { SafetensorsFile } from "./safetensors.js";
 import { type Entry, NO_PICKLES, SafetensorsError, show } from "./safetensors-header.js";
 
@@ -22,6 +23,8 @@ export interface WeightSource {
   entry(name: string): { readonly dtype: string; readonly shape: readonly number[] };
   /** Onto the device, converted to `dtype` when it is given and the tensor holds floats. */
   load(name: string, device: Device, options?: { dtype?: DType | undefined; shape?: readonly number[] | undefined }): Tensor;
+  /** Of a file whose tensors take work on this thread: what load() of those that begin so will do in that dtype, done now and in pieces. */
+  prepare?(prefix: string, device: Device, dtype: "f32" | "bf16"): Pieces<void>;
   /** The stored bytes: packed codes as u8, small ones on the host. */
   loadBytes(name: string, device: Device): Tensor;
   bytes(name: string): ArrayBuffer;
