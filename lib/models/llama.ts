@@ -22,7 +22,7 @@ import { add, gatherRows, linear } from "../ops/index.js";
 import { type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
-import { checkMask, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
+import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
 import { asStored, HEAD } from "./llama-ties.js";
 
 export type { Ids } from "../nn/sequence.js";
@@ -215,8 +215,13 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * out of range or a prompt that fills the context.
    */
   generate(prompt: Prompt & GenerationOptions, options: GenerationOptions = {}): Promise<number[][]> {
-    const { inputIds, inputsEmbeds, attentionMask, ...beside } = prompt;
-    const given: Prompt = { ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }), ...(attentionMask && { attentionMask }) };
+    const { inputIds, inputsEmbeds, attentionMask, positions, ...beside } = prompt;
+    const given: Prompt = {
+      ...(inputIds && { inputIds }),
+      ...(inputsEmbeds && { inputsEmbeds }),
+      ...(attentionMask && { attentionMask }),
+      ...(positions && { positions }),
+    };
     return generate(this, given, { ...beside, ...options });
   }
 
@@ -232,8 +237,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
       if (input.attentionMask) checkMask(input.attentionMask, B);
       if (wanted.labels)
         checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
-      const whole = Array.from({ length: B }, () => ({ start: 0, end: T }));
-      const spans = input.attentionMask ? spansOf(input.attentionMask, T) : whole;
+      cache?.reserve(T, B);
+      const spans = spansFor(input.attentionMask, B, T, cache);
       const sequence = this.#sequence(input, spans, B, T, cache);
       const states = this.#states(x, sequence, outputHiddenStates);
       this.#advance(cache, sequence, spans, T);
@@ -242,14 +247,18 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
-    cache?.reserve(T);
     const { rope } = this.model;
+    if (positionIds) checkPositions(positionIds, B, T);
     if (cache && cache.filled > 0 && T === 1) {
-      const table = cache.ropeTable ?? rope.table(cache.length);
-      return { table, positions: cache.position, range: cache.decodeRange(), cache, step: "decode" };
+      const given = positionIds && {
+        table: rope.table(positionLimit(positionIds, this.config)),
+        positions: this.#ids(positionIds, "positionIds"),
+      };
+      const own = { table: cache.ropeTable ?? rope.table(cache.length), positions: cache.position };
+      return { ...(given ?? own), range: cache.decodeRange(), cache, step: "decode" };
     }
     const following = cache && cache.filled > 0;
-    const layout = following ? cache.following(T) : layoutOf(spans, 0, T);
+    const layout = following ? cache.following(T, spans) : layoutOf(spans, 0, T);
     const positions = positionIds ? this.#ids(positionIds, "positionIds") : Tensor.from(layout.positions, [B, T], { device: this.device });
     const length = positionIds ? positionLimit(positionIds, this.config) : layout.positions.reduce((a, b) => Math.max(a, b + 1), 0);
     const table = rope.table(length, cache?.length);
@@ -274,10 +283,14 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   #advance(cache: KVCache | undefined, { step }: Sequence, spans: Span[], T: number): void {
-    if (step !== "first") cache?.advance(T);
-    else if (cache) {
+    if (!cache) return;
+    // Rows that all go on by as much are counted on the device, where a recorded step counts too.
+    if (step !== "first" && spans.every(({ end }) => end === T)) cache.advance(T);
+    else {
       const { rope } = this.model;
-      cache.filledBy(spans, T, (behind) => rope.decodeRows(cache.length, behind));
+      const tableRows = (behind: readonly number[]) => rope.decodeRows(cache.length, behind);
+      if (step === "first") cache.filledBy(spans, T, tableRows);
+      else cache.followedBy(spans, tableRows);
       cache.ropeTable = rope.decodeTable(cache.length, cache.behind); // made now: nothing comes from the host while a step is recorded
     }
   }
@@ -298,6 +311,12 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     for (const [b, row] of ids.entries()) flat.set(row, b * T);
     return Tensor.from(flat, [ids.length, T], { device: this.device });
   }
+}
+
+/** Which of the T tokens of this call each row has; behind what `cache` holds, a mask may cover that too. */
+function spansFor(mask: LlamaInput["attentionMask"], B: number, T: number, cache: KVCache | undefined): Span[] {
+  if (!mask) return Array.from({ length: B }, () => ({ start: 0, end: T }));
+  return cache && cache.filled > 0 ? cache.spansBehind(mask, T) : spansOf(mask, T);
 }
 
 function* layered(at: Weights, config: LlamaConfig): Pieces<LlamaForCausalLM> {
