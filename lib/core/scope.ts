@@ -4,13 +4,19 @@ import { AnymalError } from "./errors.js";
 import { native } from "./native.js";
 import { isPromise } from "./realm.js";
 import type { Tensor } from "./tensor.js";
+import type { Pieces } from "./turns.js";
 
 // Synchronous code only, so a plain stack per thread is enough.
 const stack: Tensor[][] = [];
 const builders: Tensor[][] = [];
 
+let made = 0;
+/** On this thread so far. */
+export const tensorsMade = (): number => made;
+
 /** Called by every new tensor. False when no scope is open. */
 export function enroll(tensor: Tensor): boolean {
+  ++made;
   builders[builders.length - 1]?.push(tensor);
   const top = stack[stack.length - 1];
   top?.push(tensor);
@@ -35,6 +41,31 @@ export function built<T>(build: () => T): T {
   } finally {
     builders.pop();
     builders[builders.length - 1]?.push(...made);
+  }
+}
+
+/** The same of work in pieces; between two of them others may build. What is abandoned half-way is disposed too. */
+export function* builtInPieces<T>(build: Pieces<T>): Pieces<T> {
+  const made: Tensor[] = [];
+  let whole = false;
+  try {
+    for (;;) {
+      builders.push(made);
+      let step: IteratorResult<void, T>;
+      try {
+        step = build.next();
+      } finally {
+        builders.pop();
+      }
+      if (step.done) {
+        whole = true;
+        builders[builders.length - 1]?.push(...made);
+        return step.value;
+      }
+      yield;
+    }
+  } finally {
+    if (!whole) for (const tensor of made) if (!tensor.disposed) tensor.dispose();
   }
 }
 

@@ -5,6 +5,7 @@ import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
 import { isTypedArray, kindOfValue, own, typedArrayName } from "./realm.js";
 import { enroll } from "./scope.js";
+import { inTurns, type Pieces } from "./turns.js";
 
 export type DType = "f32" | "bf16" | "i32" | "u8";
 export type TensorData = Float32Array | Int32Array | Uint8Array;
@@ -141,7 +142,7 @@ export class Tensor {
     if (dtype === "f32") return new Float32Array(bytes);
     if (dtype === "i32") return new Int32Array(bytes);
     if (dtype === "u8") return new Uint8Array(bytes);
-    return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (bits) => bits << 16).buffer);
+    return inTurns(widened(new Uint16Array(bytes)));
   }
   /** The only number of a tensor of one element. */
   async item(): Promise<number> {
@@ -187,6 +188,14 @@ export class Tensor {
   }
 
   /** Frees the memory once what is enqueued has used it. A second call is an error. */
+  /**
+   * Ends the failure of a tensor whose updates in place were not run because something they depended on failed: it holds what it held before them.
+   * A tensor that a failed op had begun to write, or was to write as a whole, stays failed.
+   */
+  heal(): void {
+    native().tensor_heal(this.handle);
+  }
+
   dispose(): void {
     collected.unregister(this);
     native().tensor_dispose(this.release());
@@ -201,6 +210,18 @@ export class Tensor {
   [Symbol.dispose](): void {
     if (!this.disposed) this.dispose();
   }
+}
+
+const WIDENED_AT_ONCE = 2 ** 16;
+
+/** bf16 as f32. A batch's logits over a large vocabulary are millions. */
+function* widened(halves: Uint16Array): Pieces<Float32Array> {
+  const bits = new Uint32Array(halves.length);
+  for (let i = 0; i < bits.length; ++i) {
+    bits[i] = (halves[i] as number) << 16;
+    if ((i + 1) % WIDENED_AT_ONCE === 0) yield;
+  }
+  return new Float32Array(bits.buffer);
 }
 
 /** Arrays of any realm and of numbers only: what else can be iterated over (a text, a list of texts) would be read as other numbers. */

@@ -14,6 +14,7 @@ interface Slot {
 
 export abstract class Module {
   training = false;
+  readonly #beside = new Set<Tensor>();
 
   /** A field's name in checkpoints; an empty one makes the child's names part of this module. */
   protected stateName(field: string): string {
@@ -137,10 +138,19 @@ export abstract class Module {
     throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
   }
 
+  /** Holds what an adapter has exchanged until it is put back: it goes when the module goes. */
+  keepBeside(tensor: Tensor): void {
+    this.#beside.add(tensor);
+  }
+  releaseBeside(tensor: Tensor): void {
+    this.#beside.delete(tensor);
+  }
+
   dispose(): void {
-    for (const tensor of new Set(this.#slots().map(({ value }) => value))) {
+    for (const tensor of new Set([...this.#slots().map(({ value }) => value), ...this.#beside])) {
       if (tensor instanceof Module || !tensor.disposed) tensor.dispose();
     }
+    this.#beside.clear();
   }
   [Symbol.dispose](): void {
     this.dispose();

@@ -102,6 +102,15 @@ export class AdamW {
     }
   }
 
+  /**
+   * After a step that failed: parameters and moments whose update was not run hold what they held before it, and may be read and trained again.
+   * What a failed op had begun to write stays failed.
+   */
+  recover(): void {
+    for (const { parameters } of this.#groups) for (const p of parameters.values()) p.heal();
+    for (const tensor of this.state().values()) tensor.heal();
+  }
+
   zeroGrad(): void {
     for (const { parameters } of this.#groups) {
       for (const p of parameters.values()) {

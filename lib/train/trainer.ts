@@ -124,6 +124,7 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
     if (last) yield await report(last);
   } catch (error) {
     failed = !isAbort(error, signal);
+    if (failed) optimizer.recover();
     if (failed) throw error;
   } finally {
     optimizer.zeroGrad();
