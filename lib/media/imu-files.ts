@@ -1,6 +1,7 @@
 // Which files make one recording: a folder, a list, or one file and those beside it that hold the other sensor or the time.
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { isUrl } from "../core/realm.js";
 import { MediaError } from "./error.js";
 import { listed } from "./imu-columns.js";
 import { type SensorOf, sensorName, sensorOfName } from "./imu-names.js";
@@ -25,7 +26,7 @@ const { compare } = new Intl.Collator("en", { numeric: true });
 export async function filesOfImu(source: unknown): Promise<string[]> {
   const files: string[] = [];
   for (const one of Array.isArray(source) ? source : [source]) {
-    const path = typeof one === "string" || one instanceof URL ? pathOf(one) : undefined;
+    const path = typeof one === "string" || isUrl(one) ? pathOf(one) : undefined;
     if (path === undefined) continue;
     const folder = await folderOf(path);
     if (folder === undefined) files.push(path, ...(await besides(path)).map(({ source: beside }) => String(beside)));

@@ -1,4 +1,5 @@
 // Recordings of motion sensors (accelerometer and gyroscope): a part of a prompt, and its samples.
+import { kindOfValue, own } from "../core/realm.js";
 import { MediaError } from "./error.js";
 import type { ImuColumns } from "./imu-columns.js";
 import type { AccelerationUnit, GyroscopeUnit, TimeUnit } from "./imu-names.js";
@@ -81,9 +82,10 @@ async function readTrack(part: ImuPart, loading: Loading): Promise<Track> {
   const what = nameOf(source);
   loading.signal?.throwIfAborted();
   checkOptions(what, options);
-  if (source instanceof Float32Array || source instanceof Float64Array) return listTrack(source, options, what);
+  const floats = floatsIn(source);
+  if (floats) return listTrack(floats, options, what);
   if (isRecording(source)) return listTrack(source.samples, options, what);
-  return readFiles(part, source, loading);
+  return readFiles(part, source as MediaSource | readonly MediaSource[], loading);
 }
 
 const isRecording = (source: unknown): source is ImuRecording => typeof source === "object" && source !== null && "samples" in source;
@@ -91,14 +93,16 @@ const isRecording = (source: unknown): source is ImuRecording => typeof source =
 const nameOf = (source: ImuSource): string =>
   isRecording(source) ? "samples" : Array.isArray(source) ? source.map(describe).join(" and ") : describe(source);
 
-function listTrack(values: Float32Array | Float64Array, options: ImuOptions, what: string): Track {
-  const isFloat = values instanceof Float32Array || values instanceof Float64Array;
-  if (!isFloat || values.length === 0 || values.length % 6)
+const floatsIn = (value: unknown): Float32Array | Float64Array | undefined => own(value, "Float32Array") ?? own(value, "Float64Array");
+
+function listTrack(given: Float32Array | Float64Array, options: ImuOptions, what: string): Track {
+  const values = floatsIn(given);
+  if (!values?.length || values.length % 6)
     throw new MediaError(
       "E_MEDIA_FORMAT",
       what,
       "a Float32Array of 6 × N samples",
-      isFloat ? `${values.length} values` : typeof values,
+      values ? `${values.length} values` : kindOfValue(given),
       "accelerometer x, y, z and gyroscope x, y, z are needed",
     );
   const [n, orientation] = [values.length / 6, options.orientation ?? "columns"];

@@ -31,7 +31,7 @@ const LIMITS = { maxBytes: above, maxSeconds: above, maxPixels: above, maxFrames
 const { maxBytes, maxSeconds, maxPixels, maxFrames } = LIMITS;
 
 export const MEDIA_OPTIONS: Readonly<Record<Modality, Schema>> = {
-  image: { maxPixels, maxBytes } satisfies AsData<ImageOptions>,
+  image: { maxPixels, maxBytes, grey16: is.oneOf("scale", "clip"), profile: is.oneOf("ignore", "apply") } satisfies AsData<ImageOptions>,
   video: {
     start,
     seconds,

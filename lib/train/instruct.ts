@@ -48,6 +48,7 @@ function adapt(model: AnyMAL, { lora, seed }: InstructRecipe): void {
     model.addAdapter(lora, { seed });
     return;
   }
+  adapter.checkAttached();
   const { r, alpha } = adapter.config;
   if (r !== lora.r || alpha !== lora.alpha)
     throw expected(
