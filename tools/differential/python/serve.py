@@ -9,7 +9,7 @@ def serve(answer):
     for line in sys.stdin:
         try:
             reply = {"value": answer(json.loads(line))}
-        except Exception as problem:  # noqa: BLE001: every refusal is an answer
+        except BaseException as problem:  # noqa: BLE001: every refusal is an answer, a panic of Rust too
             reply = {"error": f"{type(problem).__name__}: {problem}"}
         out.write(json.dumps(reply) + "\n")
         out.flush()
