@@ -1,9 +1,10 @@
 // tokenizer.json: @huggingface/tokenizers' steps, put together as tokenizers (Rust) does.
-import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
+import type { Pieces } from "../core/turns.js";
 import { type AddedToken, AddedTokens, addedToken } from "./added-tokens.js";
+import { hubTokenizer, sizeOf } from "./hub-model.js";
 import type { Engine } from "./tokenizer.js";
 
-type Json = Readonly<Record<string, unknown>>;
+type Json = Record<string, unknown>;
 
 /** Steps of the package, as far as they are used here. */
 interface Steps {
@@ -15,8 +16,9 @@ interface Steps {
 }
 
 /** Throws whatever the package does for a file that it cannot read. */
-export function hubEngine(json: Json, config: Json): Engine {
-  const hub = new HubTokenizer(json, { ...config });
+export function* hubEngine(json: Json, config: Json): Pieces<Engine> {
+  const hub = yield* hubTokenizer(json, config);
+  const size = yield* sizeOf(hub);
   const { normalizer, pre_tokenizer: preTokenizer, model, post_processor: postProcessor, decoder } = hub as unknown as Steps;
   eachStep(normalizer, "normalizers", exactNormalizer);
   eachStep(preTokenizer, "tokenizers", exactPreTokenizer);
@@ -25,15 +27,16 @@ export function hubEngine(json: Json, config: Json): Engine {
   const added = new AddedTokens(tokens, normalizer ?? undefined);
   const more = config.additional_special_tokens;
   const special = new Set([...tokens.filter((token) => token.special).map(({ content }) => content), ...(Array.isArray(more) ? more : [])]);
-  const idsOf = new Map([...model.tokens_to_ids, ...tokens.map(({ content, id }) => [content, id] as const)]);
+  const own = new Map(tokens.map(({ content, id }) => [content, id]));
+  const idOf = (token: string) => own.get(token) ?? model.tokens_to_ids.get(token);
   forgetAdded(model, json, tokens);
-  const around = [false, true].map((add) => border(postProcessor, add).map((side) => side.map((token) => idsOf.get(token) as number)));
+  const around = [false, true].map((add) => border(postProcessor, add).map((side) => side.map((token) => idOf(token) as number)));
   const plainIds = (text: string, first: boolean): number[] => {
     const words = preTokenizer ? preTokenizer(text, { section_index: first ? 0 : 1 }) : [text];
     return model(words).flatMap((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id ?? []);
   };
   return {
-    size: hub.get_vocab(true).size,
+    size,
     specialTokens: new Map(tokens.filter((token) => token.special).map(({ content, id }) => [content, id])),
     encode: (text, addSpecialTokens, split) => {
       const [before = [], after = []] = around[addSpecialTokens ? 1 : 0] as number[][];
@@ -48,7 +51,7 @@ export function hubEngine(json: Json, config: Json): Engine {
       if (!known.length) return "";
       return decoder ? decoder(known) : known.join(" ");
     },
-    idOf: (token) => idsOf.get(token),
+    idOf,
   };
 }
 

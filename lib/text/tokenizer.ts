@@ -2,11 +2,14 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
+import { atOnce, inTurns, type Pieces } from "../core/turns.js";
+import { readJsonInTurns } from "../io/json-pieces.js";
 import { type AddedToken, AddedTokens, addedToken, type SplitOptions } from "./added-tokens.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
-import { readGgufTokenizer } from "./gguf-tokenizer.js";
+import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { hubEngine } from "./hub-tokenizer.js";
 import { SentencePiece } from "./sentencepiece.js";
+import { sentencePieceModel } from "./sentencepiece-model.js";
 
 export class TokenizerError extends AnymalError {
   override readonly name = "TokenizerError";
@@ -35,6 +38,8 @@ export interface TokenBatch {
 }
 
 type Json = Record<string, unknown>;
+
+const JSON_FILE = "tokenizer.json";
 
 /** What stands behind a tokenizer: one of the two file formats. */
 export interface Engine {
@@ -66,27 +71,37 @@ export class Tokenizer {
 
   /** From a folder with tokenizer.json or tokenizer.model and tokenizer_config.json beside it, or from a GGUF file. */
   static fromPretrained(path: string): Tokenizer {
-    if (statSync(path, { throwIfNoEntry: false })?.isFile()) return Tokenizer.#fromGguf(path);
-    const folder = path;
+    return atOnce(isFile(path) ? Tokenizer.#ofGguf(path) : Tokenizer.#ofFolder(path, readJson(path, JSON_FILE)));
+  }
+
+  /** The same, without holding the event loop: a tokenizer of 128 000 words takes half a second. Aborting rejects with the signal's reason. */
+  static async load(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
+    if (isFile(path)) return inTurns(Tokenizer.#ofGguf(path), { signal });
+    const file = join(path, JSON_FILE);
+    const json = existsSync(file) ? await readJsonInTurns(file, signal).catch((cause) => noJson(file, cause, signal)) : undefined;
+    return inTurns(Tokenizer.#ofFolder(path, json as Json | undefined), { signal });
+  }
+
+  static *#ofFolder(folder: string, json: Json | undefined): Pieces<Tokenizer> {
     const config: Json = { ...readJson(folder, "special_tokens_map.json"), ...readJson(folder, "tokenizer_config.json") };
     const chat = ChatTemplate.sourceIn(folder, config);
     const model = join(folder, "tokenizer.model");
-    const json = readJson(folder, "tokenizer.json");
-    if (json) return new Tokenizer(jsonEngine(json, config, join(folder, "tokenizer.json")), config, chat);
+    yield;
+    if (json) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE)), config, chat);
     if (existsSync(model)) {
       const added = addedTokens(config, readJson(folder, "added_tokens.json"));
-      return new Tokenizer(sentencePieceEngine(new SentencePiece(readFileSync(model)), config, added), config, chat);
+      const pieces = new SentencePiece(yield* sentencePieceModel(readFileSync(model)));
+      yield;
+      return new Tokenizer(sentencePieceEngine(pieces, config, added), config, chat);
     }
     throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
   }
 
-  static #fromGguf(path: string): Tokenizer {
-    const { pieces, tokenizerJson, config, chatTemplate } = readGgufTokenizer(path);
-    return new Tokenizer(
-      pieces ? sentencePieceEngine(pieces, config, []) : jsonEngine(tokenizerJson as Json, config, path),
-      config,
-      chatTemplate,
-    );
+  static *#ofGguf(path: string): Pieces<Tokenizer> {
+    const { pieces, tokenizerJson, config, chatTemplate } = yield* ggufTokenizer(path);
+    yield;
+    const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* jsonEngine(tokenizerJson as Json, config, path);
+    return new Tokenizer(engine, config, chatTemplate);
   }
 
   get vocabSize(): number {
@@ -162,18 +177,25 @@ function tokenText(token: unknown): string | undefined {
   return (token as { content?: string } | null | undefined)?.content;
 }
 
+const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+
 function readJson(folder: string, name: string): Json | undefined {
   const file = join(folder, name);
   if (!existsSync(file)) return undefined;
   try {
     return JSON.parse(readFileSync(file, "utf8"));
   } catch (cause) {
-    throw new TokenizerError(`expected ${file} to hold JSON, got something else (${(cause as Error).message}); fetch it again`, { cause });
+    return noJson(file, cause);
   }
 }
 
+function noJson(file: string, cause: unknown, signal?: AbortSignal): never {
+  signal?.throwIfAborted();
+  throw new TokenizerError(`expected ${file} to hold JSON, got something else (${(cause as Error).message}); fetch it again`, { cause });
+}
+
 /** Reads tokenizer.json; whatever the package throws, then or later, is the file's fault. */
-function jsonEngine(json: Json, config: Json, file: string): Engine {
+function* jsonEngine(json: Json, config: Json, file: string): Pieces<Engine> {
   const blame = <T>(work: () => T): T => {
     try {
       return work();
@@ -184,7 +206,10 @@ function jsonEngine(json: Json, config: Json, file: string): Engine {
       });
     }
   };
-  const engine = blame(() => hubEngine(json, config));
+  const pieces = hubEngine(json, config);
+  let step = blame(() => pieces.next());
+  for (; !step.done; step = blame(() => pieces.next())) yield;
+  const engine = step.value;
   return {
     ...engine,
     encode: (...given) => blame(() => engine.encode(...given)),
