@@ -46,7 +46,8 @@ int number_named(const char* options, const char* key, const char* what, int oth
   char* end;
   const long value = std::strtol(at, &end, 10);
   if (end == at || (*end && *end != ';') || value < low || value > high)
-    throw std::runtime_error(std::string("expected ") + what + " from " + std::to_string(low) + " to " + std::to_string(high) + ", got \"" + at + "\"");
+    throw std::runtime_error(std::string("expected ") + what + " from " + std::to_string(low) + " to " + std::to_string(high) + ", got \"" + at +
+                             "\"");
   return static_cast<int>(value);
 }
 

@@ -104,7 +104,8 @@ __device__ __forceinline__ bool index_holds(Fault* fault, Fault::Kind kind, int6
 // A grid of so many blocks, where sizes come from tensors.
 inline dim3 grid_of(int64_t x, int64_t y = 1) {
   if (x < 0 || x > INT32_MAX || y < 0 || y > 65535)
-    throw std::runtime_error("a launch of " + std::to_string(x) + " by " + std::to_string(y) + " blocks: 2147483647 by 65535 is the most; use a smaller batch");
+    throw std::runtime_error("a launch of " + std::to_string(x) + " by " + std::to_string(y) +
+                             " blocks: 2147483647 by 65535 is the most; use a smaller batch");
   return dim3(static_cast<unsigned>(x), static_cast<unsigned>(y));
 }
 
