@@ -1,7 +1,7 @@
 // Compressed sound, decoded piece by piece: memory stays within the limits, the event loop turns, an abort is heard.
 import { setImmediate as turn } from "node:timers/promises";
-import decode from "audio-decode";
 import { MediaError, reasonOf } from "./error.js";
+import { audioDecodeFor, isMissing, missing } from "./libraries.js";
 import type { Loading } from "./source.js";
 
 const PIECE = 4 << 10; // half a second of MP3: a few milliseconds of decoding between two turns of the event loop
@@ -41,7 +41,9 @@ export function kindOf(bytes: Uint8Array): Kind | undefined {
 export async function* decodePieces(bytes: Uint8Array, what: string, { signal }: Loading): AsyncGenerator<DecodedPiece> {
   const kind = kindOf(bytes);
   if (!kind) throw unreadable(what, "no file of these kinds by its first bytes");
+  const decode = await audioDecodeFor(what);
   const decoder = await decode[kind]().catch((cause: unknown) => {
+    if (isMissing(cause)) throw missing(what, `what decodes ${kind}`, "npm install audio-decode", cause);
     throw unreadable(what, reasonOf(cause), cause);
   });
   try {

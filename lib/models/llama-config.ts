@@ -124,7 +124,9 @@ export function readLlamaConfig(folder: string): LlamaConfig {
 export function int8Threshold(json: Json): number | undefined {
   const quantization = json.quantization_config as Json | null | undefined;
   if (!quantization) return undefined;
-  if (quantization.quant_method !== "bitsandbytes")
+  // Files of transformers before 4.36 do not name the method; as there, what loads in 4 or 8 bits is bitsandbytes'.
+  const nameless = quantization.quant_method == null && (quantization.load_in_4bit === true || quantization.load_in_8bit === true);
+  if (quantization.quant_method !== "bitsandbytes" && !nameless)
     throw new ConfigError(
       "quant_method",
       "bitsandbytes",

@@ -3,7 +3,7 @@
 
 import type { Device } from "../core/device.js";
 import { AnymalError } from "../core/errors.js";
-import { keep, scope } from "../core/scope.js";
+import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
 import { type Layout, layoutOf, type Span } from "./sequence.js";
@@ -51,14 +51,14 @@ export class KVCache {
     this.batch = batch;
     // Zeros, not garbage: a key that is masked out still meets the query, and 0 · NaN would not be hidden.
     const buffer = () => keep(Tensor.zeros([batch, length, kvHeads, headDim], { device, dtype }));
-    this.#keys = Array.from({ length: layers }, buffer);
-    this.#values = Array.from({ length: layers }, buffer);
     this.#starts = new Array(batch).fill(0);
     this.#behind = new Array(batch).fill(0);
-    this.#start = this.#column(() => 0);
-    this.#slot = this.#column(() => 0);
-    this.#end = this.#column(() => 1);
-    this.#position = this.#column(() => 0);
+    const none = new Array<number>(batch).fill(0);
+    [this.#keys, this.#values, [this.#start, this.#slot, this.#end, this.#position]] = built(() => [
+      Array.from({ length: layers }, buffer),
+      Array.from({ length: layers }, buffer),
+      this.#columns(none, none, none),
+    ]);
   }
 
   /** Slots in use in the fullest row. */
@@ -124,16 +124,19 @@ export class KVCache {
   /** After a first forward over T positions of which each row used its span. `tableRows`: where a row's part of the RoPE table begins. */
   filledBy(spans: readonly Span[], length: number, tableRows?: (behind: readonly number[]) => readonly number[]): void {
     const ends = spans.map(({ start, end }) => (start > 0 ? length : end));
-    this.#starts = spans.map(({ start }) => start);
-    const positions = ends.map((end, b) => end - (this.#starts[b] as number));
+    const starts = spans.map(({ start }) => start);
+    const positions = ends.map((end, b) => end - (starts[b] as number));
     const furthest = Math.max(...positions);
-    this.#behind = positions.map((position) => furthest - position);
-    const rows = tableRows?.(this.#behind);
+    const behind = positions.map((position) => furthest - position);
+    const rows = tableRows?.(behind);
+    const fresh = this.#columns(
+      starts,
+      ends,
+      positions.map((position, b) => (rows?.[b] ?? 0) + position),
+    );
     for (const old of [this.#start, this.#slot, this.#end, this.#position]) old.dispose();
-    this.#start = this.#column((b) => this.#starts[b] as number);
-    this.#slot = this.#column((b) => ends[b] as number);
-    this.#end = this.#column((b) => (ends[b] as number) + 1);
-    this.#position = this.#column((b) => (rows?.[b] ?? 0) + (positions[b] as number));
+    [this.#start, this.#slot, this.#end, this.#position] = fresh;
+    [this.#starts, this.#behind] = [starts, behind];
     this.#filled = Math.max(...ends);
     this.#even = ends.every((end) => end === ends[0]);
   }
@@ -165,27 +168,25 @@ export class KVCache {
   grown(length: number): KVCache {
     const [, , kvHeads = 0, headDim = 0] = this.#keys[0]?.shape ?? [];
     const dtype = this.#keys[0]?.dtype as "f32" | "bf16";
-    const next = new KVCache(this.device, { layers: this.#keys.length, batch: this.batch, length, kvHeads, headDim, dtype });
     const count = this.#filled;
-    if (count) {
-      scope(() => {
-        for (let layer = 0; layer < this.#keys.length; ++layer)
-          next.write(layer, sliceCopy(this.#keys[layer] as Tensor, 1, 0, count), sliceCopy(this.#values[layer] as Tensor, 1, 0, count));
-      });
-    }
-    next.#filled = count;
-    next.truncate(count);
-    return next;
+    return built(() => {
+      const next = new KVCache(this.device, { layers: this.#keys.length, batch: this.batch, length, kvHeads, headDim, dtype });
+      if (count) {
+        scope(() => {
+          for (let layer = 0; layer < this.#keys.length; ++layer)
+            next.write(layer, sliceCopy(this.#keys[layer] as Tensor, 1, 0, count), sliceCopy(this.#values[layer] as Tensor, 1, 0, count));
+        });
+      }
+      next.#filled = count;
+      next.truncate(count);
+      return next;
+    });
   }
 
-  #column(value: (row: number) => number): Tensor {
-    return keep(
-      Tensor.from(
-        Int32Array.from({ length: this.batch }, (_, b) => value(b)),
-        [this.batch, 1],
-        { device: this.device },
-      ),
-    );
+  /** Start, slot, end and position, for rows that begin at `starts` and whose next token is at `slots` and has row `positions` of the RoPE table. */
+  #columns(starts: readonly number[], slots: readonly number[], positions: readonly number[]): [Tensor, Tensor, Tensor, Tensor] {
+    const column = (values: readonly number[]) => keep(Tensor.from(Int32Array.from(values), [this.batch, 1], { device: this.device }));
+    return built(() => [column(starts), column(slots), column(slots.map((slot) => slot + 1)), column(positions)]);
   }
 
   dispose(): void {

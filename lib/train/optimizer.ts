@@ -1,5 +1,5 @@
 // AdamW over f32 masters, all parameters of a group in one call, clipping by the global norm without a word to the host.
-import { keep, scope } from "../core/scope.js";
+import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
 
@@ -52,12 +52,16 @@ export class AdamW {
       weightDecay: group.weightDecay ?? weightDecay,
       lrScale: group.lrScale ?? 1,
     }));
+    built(() => this.#begin());
+  }
+
+  #begin(): void {
     for (const { parameters } of this.#groups) {
       for (const [name, p] of parameters) {
         if (!p.requiresGrad || p.dtype !== "f32")
           throw new TypeError(`AdamW: expected "${name}" to be a trainable f32 master, got ${p.dtype}${p.requiresGrad ? "" : ", frozen"}`);
         if (this.#moments.has(name)) throw new TypeError(`AdamW: expected every name once, got "${name}" twice`);
-        this.#moments.set(name, freshMoments(p, moments === "8bit" && p.size >= SMALL));
+        this.#moments.set(name, freshMoments(p, this.#options.moments === "8bit" && p.size >= SMALL));
       }
     }
   }
@@ -102,6 +106,15 @@ export class AdamW {
     }
   }
 
+  /**
+   * After a step that failed: parameters and moments whose update was not run hold what they held before it, and may be read and trained again.
+   * What a failed op had begun to write stays failed.
+   */
+  recover(): void {
+    for (const { parameters } of this.#groups) for (const p of parameters.values()) p.heal();
+    for (const tensor of this.state().values()) tensor.heal();
+  }
+
   zeroGrad(): void {
     for (const { parameters } of this.#groups) {
       for (const p of parameters.values()) {
@@ -133,15 +146,21 @@ export class AdamW {
       }
     }
     const take = (name: string) => keep((state.get(name) as Tensor).alias());
-    for (const [name, old] of this.#moments) {
-      const coded = old.mAbsmax !== undefined;
-      this.#moments.set(name, {
-        m: take(`${name}.exp_avg`),
-        v: take(`${name}.exp_avg_sq`),
-        mAbsmax: coded ? take(`${name}.exp_avg.absmax`) : undefined,
-        vAbsmax: coded ? take(`${name}.exp_avg_sq.absmax`) : undefined,
-      });
-    }
+    const fresh = built(() =>
+      Array.from(this.#moments, ([name, old]): [string, Moments] => {
+        const coded = old.mAbsmax !== undefined;
+        return [
+          name,
+          {
+            m: take(`${name}.exp_avg`),
+            v: take(`${name}.exp_avg_sq`),
+            mAbsmax: coded ? take(`${name}.exp_avg.absmax`) : undefined,
+            vAbsmax: coded ? take(`${name}.exp_avg_sq.absmax`) : undefined,
+          },
+        ];
+      }),
+    );
+    for (const [name, moments] of fresh) this.#moments.set(name, moments);
     for (const tensor of own.values()) tensor.dispose();
     this.#step = steps;
   }
