@@ -29,6 +29,8 @@ export interface OpCase {
   moved?: number;
   /** The op knows this dtype alone. */
   only?: "f32" | "bf16";
+  /** A model calls it once per token and reads others between: on the CPU too its operands are not to be found in the cache. */
+  cold?: boolean;
 }
 
 const BLOCK = 64;
@@ -59,6 +61,8 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
   const big = x(R, C);
   const [N, I, O, r] = [512, 2048, 2048, 16];
   const nf4 = [packed(NF4, O, I), f((O * I) / BLOCK), undefined, undefined] as const;
+  // QLoRA's default: the maxima in 8 bit, with one in f32 per 256 of them.
+  const nested = [packed(NF4, O, I), u8((O * I) / BLOCK), f((O * I) / BLOCK / 256), f(1)] as const;
   const [B, T, H, K, D, S] = [2, 512, 16, 4, 64, 512];
   const [q, kv] = [x(B, T, H, D), x(B, S, K, D)];
   const lse = f(B, H, T);
@@ -100,13 +104,27 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
     { op: "linear", shape: product, args: [x(N, I), x(O, I), x(O)], flops: 2 * N * I * O },
     { op: "linear_dx", shape: product, args: [x(N, O), x(O, I)], flops: 2 * N * I * O },
     { op: "linear_dw", shape: product, args: [f(O, I), f(O), x(N, O), x(N, I)], flops: 2 * N * I * O },
-    { op: "linear", shape: `decode, N 1, I ${I}, O ${16 * O}`, args: [x(1, I), x(16 * O, I), undefined], flops: 32 * I * O },
+    { op: "linear", shape: `decode, N 1, I ${I}, O ${16 * O}`, args: [x(1, I), x(16 * O, I), undefined], flops: 32 * I * O, cold: true },
     { op: "linear_quantized", shape: `nf4, ${product}`, args: [x(N, I), ...nf4, undefined, NF4, BLOCK, O, 0], flops: 2 * N * I * O },
+    {
+      op: "linear_quantized",
+      shape: `nf4 nested, ${product}`,
+      args: [x(N, I), ...nested, undefined, NF4, BLOCK, O, 0],
+      flops: 2 * N * I * O,
+    },
     {
       op: "linear_quantized",
       shape: `nf4 decode, N 1, I ${I}, O ${O}`,
       args: [x(1, I), ...nf4, undefined, NF4, BLOCK, O, 0],
       flops: 2 * I * O,
+      cold: true,
+    },
+    {
+      op: "linear_quantized",
+      shape: `nf4 nested decode, N 1, I ${I}, O ${O}`,
+      args: [x(1, I), ...nested, undefined, NF4, BLOCK, O, 0],
+      flops: 2 * I * O,
+      cold: true,
     },
     {
       op: "linear_quantized",
@@ -115,11 +133,24 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
       flops: 2 * N * I * O,
     },
     { op: "linear_quantized_dx", shape: `nf4, ${product}`, args: [x(N, O), ...nf4, NF4, BLOCK, I], flops: 2 * N * I * O },
+    { op: "linear_quantized_dx", shape: `nf4 nested, ${product}`, args: [x(N, O), ...nested, NF4, BLOCK, I], flops: 2 * N * I * O },
     {
       op: "linear_quantized_lora",
       shape: `nf4, ${product}, r ${r}`,
       args: [x(N, I), ...nf4, undefined, x(r, I), x(O, r), NF4, BLOCK, O, 0, 1, 0.05, 1, 2],
       flops: 2 * N * (I * O + r * (I + O)),
+    },
+    {
+      op: "linear_quantized_lora",
+      shape: `nf4 nested, ${product}, r ${r}`,
+      args: [x(N, I), ...nested, undefined, x(r, I), x(O, r), NF4, BLOCK, O, 0, 1, 0.05, 1, 2],
+      flops: 2 * N * (I * O + r * (I + O)),
+    },
+    {
+      op: "linear_quantized_lora_backward",
+      shape: `nf4 nested, ${product}, r ${r}`,
+      args: [true, f(r, I), f(O, r), x(N, O), x(N, I), x(N, r), ...nested, x(r, I), x(O, r), NF4, BLOCK, 1, 0.05, 1, 2],
+      flops: 2 * N * (I * O + 2 * r * (I + O)),
     },
     {
       op: "linear_quantized_lora_backward",
@@ -209,6 +240,7 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
       ],
       flops: 4 * 4 * 32 * 2048 * 128,
       arithmetic: "f32",
+      cold: true,
     },
     {
       op: "cache_write",

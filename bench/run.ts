@@ -1,10 +1,10 @@
 // `npm run bench -- SUITE [options]`: one file of suites/ per suite. Every figure is measured in this run; `--json FILE` keeps the rows together
 // with machine, commit and command.
 import { execFileSync } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
-import { SIZE_NAMES, type Suite } from "./suite.js";
+import { type Row, SIZE_NAMES, type Suite } from "./suite.js";
 
 const suites = readdirSync(new URL("./suites", import.meta.url)).map((file) => file.replace(/\.ts$/, ""));
 const { values, positionals } = parseArgs({
@@ -18,12 +18,13 @@ const { values, positionals } = parseArgs({
     size: { type: "string" },
     folder: { type: "string" },
     json: { type: "string" },
+    resume: { type: "boolean" },
     help: { type: "boolean" },
   },
 });
 
-const USAGE = `npm run bench -- SUITE [--device cpu|cuda] [--rival PYTHON] [--level LEVEL] [--threads N] [--filter WORD] [--size SIZE] [--folder FOLDER] [--json FILE]
---device, --rival (a Python that has PyTorch): of ops; --size: the language model of train-step and decode, ${SIZE_NAMES.join(", ")}; --folder: the checkpoint that load takes
+const USAGE = `npm run bench -- SUITE [--device cpu|cuda] [--rival PYTHON] [--level LEVEL] [--threads N] [--filter WORD] [--size SIZE] [--folder FOLDER] [--json FILE [--resume]]
+--device: of ops, decode and train-step; --rival (a Python that has PyTorch), --resume (what FILE has of this commit is not measured again): of ops; --size: the language model of train-step and decode, ${SIZE_NAMES.join(", ")}; --folder: the checkpoint that load takes
 suites: ${suites.join(", ")}`;
 
 function machine(): Record<string, unknown> {
@@ -53,6 +54,19 @@ if (values.help || !suites.includes(name)) {
   console.log(`${where.cpu}, ${where.cores} cores, ${where.memoryGiB} GiB, Node ${where.node}, ${where.commit}`);
   const command = `npm run bench -- ${process.argv.slice(2).join(" ")}`;
   console.log(command);
+  const facts: Record<string, unknown> = {};
+  /** Replaced as a whole, so that a run that is ended in between leaves what it had. */
+  const keep = (rows: readonly Row[]) => {
+    if (!values.json) return;
+    writeFileSync(`${values.json}.part`, `${JSON.stringify({ ...where, command, ...facts, rows }, null, 1)}\n`);
+    renameSync(`${values.json}.part`, values.json);
+  };
+  const before: { commit?: unknown; rows?: Row[] } =
+    values.resume && values.json && existsSync(values.json) ? JSON.parse(readFileSync(values.json, "utf8")) : {};
+  const measured = (cells: Row): Row | undefined =>
+    before.commit === where.commit
+      ? before.rows?.find((row) => Object.entries(cells).every(([key, cell]) => row[key] === cell))
+      : undefined;
   const { default: suite } = (await import(`./suites/${name}.ts`)) as { default: Suite };
   const rows = await suite({
     device: values.device ?? "cpu",
@@ -62,6 +76,11 @@ if (values.help || !suites.includes(name)) {
     filter: values.filter ?? "",
     size: values.size ?? "small",
     folder: values.folder,
+    row: keep,
+    measured,
+    fact: (name, value) => {
+      facts[name] = value;
+    },
   });
-  if (values.json) writeFileSync(values.json, `${JSON.stringify({ ...where, command, rows }, null, 1)}\n`);
+  keep(rows);
 }

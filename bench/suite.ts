@@ -1,8 +1,10 @@
 // What a suite gets and gives, and how a thing is timed.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Device } from "../lib/index.js";
 
 export interface SuiteOptions {
-  /** cpu, cuda or emulated; the suite `ops` runs on any, the others on the CPU. */
+  /** cpu, cuda or emulated; ops, decode and train-step run on any, the others on the CPU. */
   device: string;
   /** ops: a Python that has PyTorch, to time the same beside ours. */
   rival?: string | undefined;
@@ -13,6 +15,12 @@ export interface SuiteOptions {
   size: string;
   /** load: a checkpoint to take in place of a small random one. */
   folder?: string | undefined;
+  /** ops: called with all rows after each, so that what was measured is kept if the rest is not. */
+  row?: (rows: readonly Row[]) => void;
+  /** ops: the row of an earlier run that has these cells, if the run is taken up again. */
+  measured?: (cells: Row) => Row | undefined;
+  /** Keeps something beside the rows. */
+  fact?: (name: string, value: unknown) => void;
 }
 export const SIZE_NAMES = ["tiny", "small", "1b", "7b"];
 export type Row = Record<string, string | number>;
@@ -41,6 +49,31 @@ export async function secondsPerCall(device: Device, enqueue: () => void, roundS
   for (let i = 0; i < rounds; ++i) times.push((await round()) / calls);
   return median(times);
 }
+
+const CACHES = "/sys/devices/system/cpu/cpu0/cache";
+const UNITS: Record<string, number> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+
+/** Bytes of the last cache before memory: a GPU says it, of a CPU the system does; where it does not, 64 MiB. */
+export function cacheBytes(device: Device): number {
+  const ofGpu = /(\d+) MiB of L2 cache/.exec(device.describe());
+  if (ofGpu) return Number(ofGpu[1]) * 2 ** 20;
+  try {
+    const sizes = readdirSync(CACHES)
+      .filter((name) => name.startsWith("index"))
+      .map((name) => /^(\d+)([KMG])/.exec(readFileSync(join(CACHES, name, "size"), "utf8")))
+      .map((found) => (found ? Number(found[1]) * (UNITS[found[2] as string] as number) : 0));
+    return Math.max(...sizes) || 64 * 2 ** 20;
+  } catch {
+    return 64 * 2 ** 20;
+  }
+}
+
+/** A call on less than this takes its launch, wherever its operands lie. */
+const MOST_COPIES = 512;
+
+/** Sets of operands of `bytes` each that are twice the cache together. */
+export const copiesPast = (cache: number, bytes: number): number =>
+  Math.min(MOST_COPIES, Math.max(1, Math.ceil((2 * cache) / Math.max(1, bytes))));
 
 export function printRow(row: Row, widths: Record<string, number>): void {
   const cells = Object.entries(widths).map(([key, width]) => {

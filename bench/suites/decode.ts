@@ -32,9 +32,9 @@ const WIDTHS = {
   "99 % stall": 10,
 };
 
-export default async function decode({ level, threads, size, filter }: SuiteOptions): Promise<Row[]> {
+export default async function decode({ device: name, level, threads, size, filter }: SuiteOptions): Promise<Row[]> {
   const config = randomConfig(size);
-  await using d = device("cpu", { ...(level && { level }), ...(threads && { threads }) });
+  await using d = name === "cpu" ? device("cpu", { ...(level && { level }), ...(threads && { threads }) }) : device(name);
   const bandwidth = await highestPeak(d, "bandwidth");
   console.log(
     `${d.describe()}; ${size}: a prompt of ${PROMPT} tokens, then ${TOKENS - 1} steps; memory gives ${digits(bandwidth / 1e9, 1)} GB/s`,

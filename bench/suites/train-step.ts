@@ -32,9 +32,9 @@ const WIDTHS = {
   "99 % stall": 10,
 };
 
-export default async function trainStep({ level, threads, size, filter }: SuiteOptions): Promise<Row[]> {
+export default async function trainStep({ device: name, level, threads, size, filter }: SuiteOptions): Promise<Row[]> {
   const config = randomConfig(size);
-  await using d = device("cpu", { ...(level && { level }), ...(threads && { threads }) });
+  await using d = name === "cpu" ? device("cpu", { ...(level && { level }), ...(threads && { threads }) }) : device(name);
   console.log(
     `${d.describe()}; ${size}: ${digits(linearParameters(config) / 1e6, 0)} M linear weights in NF4, batch ${BATCH} × (${RESAMPLER.latents} media + ${INSTRUCTION + RESPONSE} text) tokens`,
   );
@@ -55,8 +55,9 @@ export default async function trainStep({ level, threads, size, filter }: SuiteO
 async function measure(d: Device, config: LlamaConfig, dtype: "f32" | "bf16", stage: 1 | 2, peak: number): Promise<Row> {
   const llm = randomLlama(d, config, "nf4", dtype);
   const projector = new ResamplerProjector(Weights.fresh({ device: d, dtype }), RESAMPLER, config.hiddenSize);
-  const model = new AnyMALNetwork(llm, { image: projector }).train();
+  const model = new AnyMALNetwork(llm, { image: projector });
   const lora = stage === 2 ? LoraAdapter.apply(llm, LORA) : undefined;
+  model.train(); // after the branches are there: their dropout is part of a step
   const parameters = [...projector.namedParameters("projector"), ...(lora?.namedParameters() ?? [])];
   using optimizer = new AdamW([{ parameters }], { maxGradNorm: 1, moments: "8bit" });
   using features = Tensor.full([BATCH, CELLS, RESAMPLER.dim], 0.5, { device: d, dtype });

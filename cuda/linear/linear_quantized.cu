@@ -100,8 +100,7 @@ QuantizedRows<T> quantize_rows(Stream& s, Scratch& scratch, const View& x, doubl
     }
     launch<list_outliers_kernel>(s, 1, kListThreads, 0, q.list, q.count, flags, cols);
   }
-  launch<quantize_x_kernel<T>>(s, grid_of(rows), kThreads, 0, q.codes, q.maximum, q.outliers, x.as<T>(), flags, q.list, q.count, cols,
-                               limit);
+  launch<quantize_x_kernel<T>>(s, grid_of(rows), kThreads, 0, q.codes, q.maximum, q.outliers, x.as<T>(), flags, q.list, q.count, cols, limit);
   return q;
 }
 

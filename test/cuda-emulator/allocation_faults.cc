@@ -34,7 +34,7 @@ int failures = 0;
 // The op as the queue calls it: once more when memory ran out.
 template <auto Entry>
 struct Retried;
-template <class... A, void (*Backend::* Entry)(Stream&, A...)>
+template <class... A, void (*Backend::*Entry)(Stream&, A...)>
 struct Retried<Entry> {
   static void run(Stream& s, A... args) {
     emulator.fail_allocation(fails_at);

@@ -21,7 +21,10 @@ async function rejection(promise: Promise<unknown>): Promise<{ code?: string; me
 }
 
 test("says what it is", () =>
-  assert.match(d.describe(), /^cuda: emulated GPU 0, \d+ MiB, compute capability 8\.0, driver for CUDA 13\.0$/));
+  assert.match(
+    d.describe(),
+    /^cuda: emulated GPU 0, \d+ MiB, compute capability 8\.0, \d+ multiprocessors, 1 MiB of L2 cache, driver for CUDA 13\.0$/,
+  ));
 
 test("what goes to the card comes back, in pieces of the staging buffers too", async () => {
   for (const n of [0, 1, 1000, (8 << 20) / 4, (8 << 20) / 4 + 1, 5_000_001]) {

@@ -175,6 +175,7 @@ std::vector<Case>& cases() {
     matmuls();
     quantisation();
     optimisers();
+    variants();
     return list;
   }();
   return all;

@@ -117,5 +117,6 @@ void losses();
 void matmuls();
 void quantisation();
 void optimisers();
+void variants();
 
 }  // namespace anymal::op_cases

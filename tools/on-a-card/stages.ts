@@ -1,0 +1,79 @@
+// What is worth knowing of a card, in the order of worth: does it build, are the numbers right, does training run, how fast is it. On the emulated
+// device the same course in small, so that CI sees that each of its commands still works.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Command, Stage } from "./course.js";
+
+export interface Surroundings {
+  root: string;
+  device: "cuda" | "emulated";
+  /** Where the stages put files of their own. */
+  folder: string;
+  /** A Python with PyTorch, if there is one. */
+  python?: string | undefined;
+  sanitizer?: string | undefined;
+}
+
+/** Ops whose kernels are chosen by the number of multiprocessors. */
+const CHOOSERS =
+  "linear,linear_dx,linear_dw,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,attention_decode,conv1d,conv1d_backward,conv2d,conv2d_backward,gru,gru_backward,head_cross_entropy,contrastive_loss";
+/** One of each kind of access to memory. */
+const MEMCHECK =
+  "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,attention,attention_backward,attention_decode,cache_write,gather_rows_backward,embedding_backward,rms_norm_backward,conv1d_backward,adamw_8bit,head_cross_entropy,quantize_absmax,sample_categorical";
+/** Processors for which kernels are chosen besides the card's own: one, the emulated card's, an H200's. */
+const PROCESSORS = [1, 4, 132];
+
+export function stagesFor({ root, device, folder, python, sanitizer }: Surroundings): Stage[] {
+  const brief = device === "emulated";
+  const module = join(root, brief ? "build/emulator/libanymal_emulated.so" : "build/Release/libanymal_cuda.so");
+  const onDevice = { ANYMAL_DEVICE: device, ...(brief && { ANYMAL_EMULATED_MODULE: module }) };
+  const tsx = (...args: string[]): Command => ({
+    command: process.execPath,
+    args: ["--import", "tsx", join(root, args[0] as string), ...args.slice(1)],
+    env: onDevice,
+  });
+  const ops = (...args: string[]): Command => ({ command: join(root, "build/cmake/backend_ops"), args: [module, ...args] });
+  const test = (file: string) => tsx(`test/${file}.test.ts`);
+  const bench = (suite: string, ...args: string[]) =>
+    tsx("bench/run.ts", suite, "--device", device, "--json", join(folder, `bench-${suite}.json`), ...args);
+
+  const checked = join(root, "build/emulator/libanymal_emulated_checked.so");
+  const memcheck = (): Stage["commands"] => {
+    // The emulator's checker looks for what memcheck does.
+    if (brief)
+      return existsSync(checked)
+        ? [{ ...ops(), args: [checked, "--ops", "rms_norm_backward"] }]
+        : "the emulator's checked variant is not built";
+    if (!sanitizer) return "compute-sanitizer was not found beside nvcc";
+    const { command, args } = ops("--ops", MEMCHECK);
+    return [{ command: sanitizer, args: ["--tool", "memcheck", "--error-exitcode", "9", command, ...args] }];
+  };
+  const rival = python ? ["--rival", python] : [];
+  const demo = ["--output", join(folder, "demo"), "--json", join(folder, "demo.json")];
+  return [
+    { name: "build", weight: 3, commands: [tsx("tools/on-a-card/build.ts", "--device", device)] },
+    { name: "ops", weight: 2, commands: [brief ? ops("--ops", "linear,rms_norm,adamw_8bit") : ops()] },
+    {
+      name: "tiles",
+      weight: 2,
+      commands: brief
+        ? [ops("--ops", "linear_dx", "--processors", "132")]
+        : PROCESSORS.map((n) => ops("--ops", CHOOSERS, "--processors", String(n))),
+    },
+    { name: "memcheck", weight: 2, commands: memcheck() },
+    { name: "trajectories", weight: 2, commands: brief ? [test("models/projectors")] : [test("models/trajectory"), test("train/stages")] },
+    // A demo on the emulated device would take an hour: here it is the CPU's.
+    {
+      name: "demo",
+      weight: 3,
+      commands: [tsx("lib/cli/main.ts", "demo", "--device", brief ? "cpu" : device, "--effort", brief ? "0.002" : "0.1", ...demo)],
+    },
+    { name: "bench-ops", weight: 6, commands: [bench("ops", "--resume", ...(brief ? ["--filter", "clip_scale"] : rival))] },
+    ...(brief
+      ? []
+      : [
+          { name: "bench-decode", weight: 2, commands: [bench("decode", "--size", "1b")] },
+          { name: "bench-train-step", weight: 2, commands: [bench("train-step", "--size", "1b")] },
+        ]),
+  ];
+}
