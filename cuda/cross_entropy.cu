@@ -79,7 +79,7 @@ __global__ void cross_entropy_backward_kernel(T* dlogits, const float* dloss, co
 
 void softmax_cross_entropy(Stream& s, Out loss, Out lse, In logits, In target, int64_t ignore) {
   const int64_t cols = logits.cols();
-  const unsigned rows = static_cast<unsigned>(logits.rows());
+  const dim3 rows = grid_of(logits.rows());
   by_dtype(logits.dtype, [&](auto t) {
     using T = decltype(t);
     constexpr int W = kWidth<T>;
@@ -94,7 +94,7 @@ void softmax_cross_entropy(Stream& s, Out loss, Out lse, In logits, In target, i
 
 void softmax_cross_entropy_backward(Stream& s, Out dlogits, In dloss, In logits, In lse, In target, int64_t ignore) {
   const int64_t cols = logits.cols();
-  const unsigned rows = static_cast<unsigned>(logits.rows());
+  const dim3 rows = grid_of(logits.rows());
   by_dtype(logits.dtype, [&](auto t) {
     using T = decltype(t);
     constexpr int W = kWidth<T>;

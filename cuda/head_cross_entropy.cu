@@ -57,7 +57,7 @@ void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In t
       gemm::Matrix to{logits, DType::f32, V};
       to.pairs = V % 2 == 0;
       gemm::dense(s, scratch, x.dtype, n, V, C, {xs, C}, {w.data, C}, to);
-      launch<loss_row_kernel<T>>(s, static_cast<unsigned>(n), kThreads, 0, loss.as<float>(), gradient, logits, target.as<int32_t>(),
+      launch<loss_row_kernel<T>>(s, grid_of(n), kThreads, 0, loss.as<float>(), gradient, logits, target.as<int32_t>(),
                                  row_scale.as<float>(), first, V, ignore, s.fault);
       if (dx) {
         View part = dx;

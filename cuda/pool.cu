@@ -90,7 +90,7 @@ void max_pool1d(Stream& s, Out y, Out index, In x, int64_t kernel, int64_t strid
 void max_pool1d_backward(Stream& s, Out dx, In dy, In index, int64_t length) {
   by_dtype(dy.dtype, [&](auto t) {
     using T = decltype(t);
-    launch<max_pool1d_backward_kernel<T>>(s, static_cast<unsigned>(dy.rows()), kThreads, 0, dx.as<T>(), dy.as<T>(), index.as<int32_t>(), dy.cols(),
+    launch<max_pool1d_backward_kernel<T>>(s, grid_of(dy.rows()), kThreads, 0, dx.as<T>(), dy.as<T>(), index.as<int32_t>(), dy.cols(),
                                           length, s.fault);
   });
 }
@@ -104,7 +104,7 @@ void mean_pool(Stream& s, Out y, In x, int64_t dim) {
   const int64_t blocks = outer * ((inner + across - 1) / across), most = int64_t{8} * s.multiprocessors;
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    launch<mean_pool_kernel<T>>(s, static_cast<unsigned>(blocks < most ? blocks : most), kThreads, 0, y.as<T>(), x.as<T>(), outer, x.shape[dim],
+    launch<mean_pool_kernel<T>>(s, grid_of(blocks < most ? blocks : most), kThreads, 0, y.as<T>(), x.as<T>(), outer, x.shape[dim],
                                 inner, across);
   });
 }

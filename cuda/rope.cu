@@ -54,7 +54,7 @@ void rope(Stream& s, Out y, In x, In table, In positions, bool inverse) {
       int threads = 8;
       while (threads < kThreads && threads < items) threads *= 2;
       const int64_t per = kThreads / threads;
-      launch<rope_kernel<T, w()>>(s, static_cast<unsigned>((n.rows + per - 1) / per), kThreads, 0, y.as<T>(), x.as<T>(), table.as<float>(),
+      launch<rope_kernel<T, w()>>(s, grid_of((n.rows + per - 1) / per), kThreads, 0, y.as<T>(), x.as<T>(), table.as<float>(),
                                   positions.as<int32_t>(), n, threads, inverse ? -1.0f : 1.0f, s.fault);
     };
     if (n.half % kWidth<T> == 0 && aligned16({y.data, x.data, table.data})) run(std::integral_constant<int, kWidth<T>>{});

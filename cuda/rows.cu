@@ -14,9 +14,9 @@ int row_threads(int64_t units) {
   while (n < kThreads && n < units) n *= 2;
   return n;
 }
-unsigned row_blocks(int64_t rows, int threads) {
+dim3 row_blocks(int64_t rows, int threads) {
   const int64_t per = kThreads / threads;
-  return static_cast<unsigned>((rows + per - 1) / per);
+  return grid_of((rows + per - 1) / per);
 }
 
 struct Tables {
@@ -117,7 +117,7 @@ Inverse invert(Stream& s, Scratch& scratch, const View& index, int64_t low, int6
   const int32_t* at = index.as<int32_t>();
   int32_t *count = scratch.take<int32_t>(rows), *first = scratch.take<int32_t>(rows), *place = scratch.take<int32_t>(n),
           *laid = scratch.take<int32_t>(n), *order = scratch.take<int32_t>(n);
-  if (rows) check(cudaMemsetAsync(count, 0, static_cast<size_t>(rows) * 4, s.stream), "clearing counts");
+  clear(s, count, rows * 4);
   launch_items<count_kernel>(s, n, count, place, at, low, rows, kind, s.fault);
   if (rows) launch<scan_kernel>(s, 1, kScanThreads, 0, first, count, rows);
   launch_items<lay_kernel>(s, n, laid, place, first, at, rows);
@@ -152,7 +152,7 @@ void scatter(Stream& s, const View& to, const View& dy, const Inverse& inverse, 
   constexpr int W = kWidth<T>;
   const bool packs = cols % W == 0 && aligned16({to.data, dy.data});
   const int threads = row_threads(packs ? cols / W : cols);
-  const unsigned blocks = row_blocks(rows, threads);
+  const dim3 blocks = row_blocks(rows, threads);
   if (packs) launch<scatter_kernel<T, To, Add, W>>(s, blocks, kThreads, 0, to.as<To>(), dy.as<T>(), inverse, base, rows, cols, threads);
   else launch<scatter_kernel<T, To, Add, 1>>(s, blocks, kThreads, 0, to.as<To>(), dy.as<T>(), inverse, base, rows, cols, threads);
 }

@@ -49,6 +49,13 @@ export async function writeCheckpoint(folder: string, model: AnyMAL): Promise<vo
 
 /** The files of a checkpoint into an empty folder; paths in it are relative to `target`, where they will lie. */
 export async function writeFiles(folder: string, model: AnyMAL, target: string): Promise<void> {
+  if (model.merged)
+    throw new CheckpointError(
+      target,
+      "a language model as its folder has it",
+      "one that an adapter was merged into, which a checkpoint refers to and does not hold",
+      "save before merge(), or write the merged model with exportMerged() and assemble from it",
+    );
   await mkdir(join(folder, PROJECTORS), { recursive: true });
   for (const modality of model.modalities)
     await saveSafetensors(join(folder, PROJECTORS, `${modality}.safetensors`), model.projector(modality).namedParameters(), {
@@ -59,9 +66,9 @@ export async function writeFiles(folder: string, model: AnyMAL, target: string):
 }
 
 function manifestOf(model: AnyMAL, target: string): Manifest {
-  const entries = Array.from(model.encoders, ([modality, { source, setup }]): [Modality, ModalityEntry] => [
+  const entries = Array.from(model.encoders, ([modality, { source, setup, encoder }]): [Modality, ModalityEntry] => [
     modality,
-    { encoder: reference(source, target), ...setup, calibrated: model.calibrated.has(modality) },
+    { encoder: { ...reference(source, target), dtype: encoder.dtype }, ...setup, calibrated: model.calibrated.has(modality) },
   ]);
   return makeManifest({
     llm: { ...reference(model.llmSource, target), quantization: model.quantization ?? null, dtype: model.llm.dtype },
@@ -88,7 +95,7 @@ export async function readCheckpoint(
   const manifest = await readManifest(folder);
   await checkFiles(folder, manifest);
   const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
-  const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
+  const tokenizer = await Tokenizer.load(llmSource.folder, options);
   if (templateOf(tokenizer) !== manifest.prompt.template)
     throw new CheckpointError(
       folder,
@@ -101,7 +108,8 @@ export async function readCheckpoint(
   const encoders = await readEncoders(folder, manifest, options);
   const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
   try {
-    const llm = openCausalLM(llmSource.folder, { device: options.device, dtype, ...(quantization && { quantization }) });
+    const held = { device: options.device, dtype, ...(quantization && { quantization }) };
+    const llm = await openCausalLM(llmSource.folder, held, options.signal);
     built.push(llm);
     const projectors: Partial<Record<Modality, Projector>> = {};
     for (const [modality, { setup }] of encoders) {
@@ -115,6 +123,8 @@ export async function readCheckpoint(
     const calibrated = [...encoders.keys()].filter((modality) => manifest.modalities[modality]?.calibrated);
     const model = make({ llm, tokenizer, encoders, projectors, llmSource, quantization, prompt, calibrated });
     if (manifest.adapter) model.adapter = await LoraAdapter.load(llm, folder);
+    await options.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
+    options.signal?.throwIfAborted();
     return model;
   } catch (error) {
     for (const part of new Set(built)) part.dispose();

@@ -1,4 +1,5 @@
 // Tokens to text while they come: characters whose bytes are not all there yet wait, and so does what may be the beginning of a stop string.
+import { Turns } from "../core/turns.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { type GenerationOptions, generateTokens, sizeOf } from "./generate.js";
@@ -96,10 +97,13 @@ export async function generateTexts(
   const texts = streams.map(() => "");
   const ends = options.eosTokenId ?? llm.config.eosTokenIds;
   const isEnd = (token: number) => (typeof ends === "number" ? token === ends : ends.includes(token));
+  const turns = new Turns();
   for await (const tokens of generateTokens(llm, prompt, options)) {
     for (const [b, token] of tokens.entries()) {
       const stream = streams[b] as TextStream;
-      if (token !== undefined && !isEnd(token) && !stream.stopped) texts[b] += stream.push(token);
+      if (token === undefined || isEnd(token) || stream.stopped) continue;
+      texts[b] += stream.push(token);
+      await turns.next();
     }
     // A row that met its stop string goes on unseen until all rows have ended.
     if (streams.every((stream, b) => stream.stopped || tokens[b] === undefined || isEnd(tokens[b] as number))) break;

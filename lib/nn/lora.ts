@@ -1,6 +1,7 @@
 // Low-rank adaptation (arXiv 2106.09685): y = base(x) + scaling · dropout(x)·Aᵀ·Bᵀ, with B = 0 at the start so that nothing changes.
 
 import { noGrad } from "../core/autograd.js";
+import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { dropout, linear, linearQuantizedLora, scaleAdd, transposeCopy } from "../ops/index.js";
 import type { Linear, LinearLayer } from "./linear.js";
@@ -60,11 +61,13 @@ export class LoraLinear extends Module implements LinearLayer {
 
   /** The dense weight (O,I) with the branch added in: W + scaling · B·A. f32. */
   merged(): Tensor {
-    return noGrad(() => {
-      const { base } = this;
-      const w = base instanceof QuantizedLinear ? base.weight.dequantize("f32") : (base as Linear).weight;
-      const change = linear(this.loraB, transposeCopy(this.loraA, 0, 1));
-      return scaleAdd(change, matching(w, change), this.scaling, 1);
-    });
+    return noGrad(() =>
+      scope(() => {
+        const { base } = this;
+        const w = base instanceof QuantizedLinear ? base.weight.dequantize("f32") : (base as Linear).weight;
+        const change = linear(this.loraB, transposeCopy(this.loraA, 0, 1));
+        return scaleAdd(change, matching(w, change), this.scaling, 1);
+      }),
+    );
   }
 }

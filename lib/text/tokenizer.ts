@@ -1,11 +1,15 @@
 // Text to ids and back, as transformers does it: tokenizer.json through @huggingface/tokenizers, sentencepiece's tokenizer.model, or a GGUF file.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
+import type { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { AnymalError } from "../core/errors.js";
+import { atOnce, inTurns, type Pieces } from "../core/turns.js";
+import { readJsonInTurns } from "../io/json-pieces.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
-import { readGgufTokenizer } from "./gguf-tokenizer.js";
+import { ggufTokenizer } from "./gguf-tokenizer.js";
+import { hubTokenizer, sizeOf } from "./hub-model.js";
 import { SentencePiece } from "./sentencepiece.js";
+import { sentencePieceModel } from "./sentencepiece-model.js";
 
 export class TokenizerError extends AnymalError {
   override readonly name = "TokenizerError";
@@ -30,6 +34,8 @@ export interface TokenBatch {
 }
 
 type Json = Record<string, unknown>;
+
+const JSON_FILE = "tokenizer.json";
 
 /** What stands behind a tokenizer: one of the two file formats. */
 interface Engine {
@@ -61,27 +67,37 @@ export class Tokenizer {
 
   /** From a folder with tokenizer.json or tokenizer.model and tokenizer_config.json beside it, or from a GGUF file. */
   static fromPretrained(path: string): Tokenizer {
-    if (statSync(path, { throwIfNoEntry: false })?.isFile()) return Tokenizer.#fromGguf(path);
-    const folder = path;
+    return atOnce(isFile(path) ? Tokenizer.#ofGguf(path) : Tokenizer.#ofFolder(path, readJson(path, JSON_FILE)));
+  }
+
+  /** The same, without holding the event loop: a tokenizer of 128 000 words takes half a second. Aborting rejects with the signal's reason. */
+  static async load(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
+    if (isFile(path)) return inTurns(Tokenizer.#ofGguf(path), { signal });
+    const file = join(path, JSON_FILE);
+    const json = existsSync(file) ? await readJsonInTurns(file, signal).catch((cause) => noJson(file, cause, signal)) : undefined;
+    return inTurns(Tokenizer.#ofFolder(path, json as Json | undefined), { signal });
+  }
+
+  static *#ofFolder(folder: string, json: Json | undefined): Pieces<Tokenizer> {
     const config: Json = { ...readJson(folder, "special_tokens_map.json"), ...readJson(folder, "tokenizer_config.json") };
     const chat = ChatTemplate.sourceIn(folder, config);
     const model = join(folder, "tokenizer.model");
-    const json = readJson(folder, "tokenizer.json");
-    if (json) return new Tokenizer(hubEngine(json, config, join(folder, "tokenizer.json")), config, chat);
+    yield;
+    if (json) return new Tokenizer(yield* hubEngine(json, config, join(folder, JSON_FILE)), config, chat);
     if (existsSync(model)) {
       const added = addedTokens(config, readJson(folder, "added_tokens.json"));
-      return new Tokenizer(sentencePieceEngine(new SentencePiece(readFileSync(model)), config, added), config, chat);
+      const pieces = new SentencePiece(yield* sentencePieceModel(readFileSync(model)));
+      yield;
+      return new Tokenizer(sentencePieceEngine(pieces, config, added), config, chat);
     }
     throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
   }
 
-  static #fromGguf(path: string): Tokenizer {
-    const { pieces, tokenizerJson, config, chatTemplate } = readGgufTokenizer(path);
-    return new Tokenizer(
-      pieces ? sentencePieceEngine(pieces, config, []) : hubEngine(tokenizerJson as Json, config, path),
-      config,
-      chatTemplate,
-    );
+  static *#ofGguf(path: string): Pieces<Tokenizer> {
+    const { pieces, tokenizerJson, config, chatTemplate } = yield* ggufTokenizer(path);
+    yield;
+    const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* hubEngine(tokenizerJson as Json, config, path);
+    return new Tokenizer(engine, config, chatTemplate);
   }
 
   get vocabSize(): number {
@@ -157,30 +173,38 @@ function tokenText(token: unknown): string | undefined {
   return (token as { content?: string } | null | undefined)?.content;
 }
 
+const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+
 function readJson(folder: string, name: string): Json | undefined {
   const file = join(folder, name);
   if (!existsSync(file)) return undefined;
   try {
     return JSON.parse(readFileSync(file, "utf8"));
   } catch (cause) {
-    throw new TokenizerError(`expected ${file} to hold JSON, got something else (${(cause as Error).message}); fetch it again`, { cause });
+    return noJson(file, cause);
   }
 }
 
-function hubEngine(json: Json, config: Json, file: string): Engine {
+function noJson(file: string, cause: unknown, signal?: AbortSignal): never {
+  signal?.throwIfAborted();
+  throw new TokenizerError(`expected ${file} to hold JSON, got something else (${(cause as Error).message}); fetch it again`, { cause });
+}
+
+function* hubEngine(json: Json, config: Json, file: string): Pieces<Engine> {
   let hub: HubTokenizer;
   try {
     // The package cleans up spaces before punctuation unless told otherwise; transformers does not for BPE.
-    hub = new HubTokenizer(json, { ...config, clean_up_tokenization_spaces: false });
+    hub = yield* hubTokenizer(json, { ...config, clean_up_tokenization_spaces: false });
     exactByteFallback(hub.decoder);
   } catch (cause) {
     throw new TokenizerError(`expected a tokenizer of a known kind in ${file}, got one that fails (${(cause as Error).message})`, {
       cause,
     });
   }
+  const size = yield* sizeOf(hub);
   const special = [...hub.get_added_tokens_decoder()].filter(([, token]) => token.special);
   return {
-    size: hub.get_vocab(true).size,
+    size,
     specialTokens: new Map(special.map(([id, { content }]) => [content, id])),
     encode: (text, addSpecialTokens) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids,
     decode: (ids, skipSpecialTokens) =>

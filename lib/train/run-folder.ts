@@ -7,6 +7,7 @@ import { parse } from "yaml";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { PROJECTORS, writeFiles } from "../anymal/checkpoint.js";
 import { checkpointFolder, readManifest } from "../anymal/manifest.js";
+import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
@@ -96,10 +97,10 @@ export class RunFolder {
     using file = Checkpoint.open(join(this.#checkpoint(), MOMENTS));
     const [first] = optimizer.state().values();
     if (!first) return this.#state.step;
-    const state = new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const));
-    const updates = JSON.parse(await readFile(join(this.#checkpoint(), STATE), "utf8")).updates as number;
+    const state = built(() => new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const)));
+    const { updates, fewerUpdates } = JSON.parse(await readFile(join(this.#checkpoint(), STATE), "utf8"));
     try {
-      optimizer.loadState(state, updates);
+      optimizer.loadState(state, updates, fewerUpdates);
     } finally {
       for (const tensor of state.values()) tensor.dispose();
     }
@@ -115,7 +116,14 @@ export class RunFolder {
     try {
       await writeFiles(fresh, model, target);
       await saveSafetensors(join(fresh, MOMENTS), optimizer.state());
-      const state = { step, updates: optimizer.steps, rows: this.rows, secondsElapsed };
+      const fewerUpdates = optimizer.fewerUpdates;
+      const state = {
+        step,
+        updates: optimizer.steps,
+        ...(Object.keys(fewerUpdates).length && { fewerUpdates }),
+        rows: this.rows,
+        secondsElapsed,
+      };
       await writeFile(join(fresh, STATE), `${JSON.stringify(state, null, 2)}\n`);
       if (existsSync(target)) {
         await rm(old, { recursive: true, force: true });

@@ -67,7 +67,6 @@ test("shards come by the index, a tokenizer without weights, and other forms of 
     "config.json": "{}",
     "tokenizer.model": "t",
     "model.safetensors.index.json": index,
-    "model.safetensors": "x",
     "model.onnx": "x",
   };
   await using place = await Place.make({

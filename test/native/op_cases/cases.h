@@ -94,6 +94,8 @@ std::vector<Case>& cases();  // all of them, in order
 void add_case(std::string name, std::function<void(const Backend&, Stream&, Bench&)> run, bool bf16 = true, double tolerance = 1);
 void add_layout_case(std::string name, std::function<void(const Backend&, Stream&, Bench&)> run);  // of the CPU's packed layout
 std::vector<std::string> ops_without_case();
+// Besides cases(), in bf16: products that a card with so many multiprocessors gives its largest tiles.
+std::vector<Case> wide_products(int processors);
 
 // What a case's outputs should be, from plain loops: the CPU's generic level, on one thread. Outputs of f32 inputs are held to these numbers. For bf16 the
 // same loops run in f32 on the same inputs as well; what they say is nearly exact, and the distance of the plain bf16 loops from it is what rounding
