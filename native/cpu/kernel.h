@@ -33,6 +33,15 @@ inline bf16 to_bf16(float f) {
   uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   return {static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded)};
 }
+// a b + c, rounded once where the level can. For sums of two products in loops over all elements: left to itself the compiler may fuse one product in
+// the vectorised loop and the other in its remainder, and an element's bits would depend on its place.
+inline float fused(float a, float b, float c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
 template <class T>
 inline T from_float(float f);
 template <>

@@ -8,14 +8,16 @@
 //
 // A micro-kernel: struct { using Element (float or bf16); MR, NR, KB (k-group of A's panel), PB (k-pair of B's panel);
 //   optional static void begin(), end() around a task;
-//   static void run(int64_t kc, const Element* a /*[kc/KB][MR][KB]*/, const Element* b /*[kc/PB][NR][PB]*/, float* c, int64_t ldc); }  C += A.B
-//   optional run<Rows> for the last strip of A, packed [kc/KB][Rows][KB].
+//   static void run(int64_t kc, const Element* a /*[kc/KB][MR][KB]*/, const Element* b /*[kc/PB][NR][PB]*/, float* c, int64_t ldc);  C += A.B
+//   optional run<Rows> for the last strip of A, packed [kc/KB][Rows][KB];
+//   optional add(), the same products for a single row (one_row.h). All of them add an element's products in the same order. }
 #pragma once
 #include <algorithm>
 #include <cstring>
 
 #include "cpu/kernel.h"
 #include "cpu/linear/kernels.h"
+#include "cpu/linear/one_row.h"
 #include "cpu/linear/transpose.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL::driver {
@@ -69,6 +71,13 @@ inline void pack_strip(To* dst, int64_t width, int64_t depth, const From* src, i
       return;
     }
   }
+  if constexpr (std::is_same_v<To, float> && std::is_same_v<From, bf16> && G == 1) {
+    if (step == 1) {
+      Transpose::widen(dst, width, src, line * static_cast<int64_t>(sizeof(From)), count, k / 2);
+      for (int64_t i = 0; k % 2 && i < count; ++i) dst[(k - 1) * width + i] = to_float(src[i * line + k - 1]);
+      return;
+    }
+  }
   for (int64_t k0 = 0; k0 < k; k0 += 64) {
     const int64_t k1 = at_most(k0 + 64, k);
     for (int64_t i = 0; i < count; ++i) {
@@ -114,6 +123,8 @@ struct Driver {
       if constexpr (MR > 8)
         if (count <= 8) return f(std::integral_constant<int64_t, 8>{});
     }
+    if constexpr (MR > 16 && requires { Micro::template run<16>(0, nullptr, nullptr, nullptr, 0); })
+      if (count <= 16) return f(std::integral_constant<int64_t, 16>{});
     f(std::integral_constant<int64_t, MR>{});
   }
   // C += A.B for a strip.
@@ -195,7 +206,7 @@ struct Driver {
       });
     for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
       const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR), across = (padded + MC - 1) / MC;
-      parallel_range(s, blocks * across, MC * kPanelDepth / 4, [&](int64_t begin, int64_t end, int) {
+      parallel_range(s, blocks * across, at_most(MC, rows) * kPanelDepth / 4, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {
           const int64_t i0 = t % across * MC, k0 = t / across * kPanelDepth;
           pack_a(p, m0, i0, at_most(MC, padded - i0), k0, at_most(kPanelDepth, K - k0), packed + padded * k0);
@@ -229,41 +240,54 @@ struct Driver {
   }
 };
 
-// One row against a row-major weight (O,I): a dot product per output needs no packing.
-constexpr int64_t kDotRows = 1;
+inline bool is_one_row(const Problem& p) { return p.M == 1 && !p.panels && p.b.row == 1 && p.a.dtype == p.b.dtype; }
 
-template <class T>
-inline float dot(const T* a, const T* b, int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += to_float(a[i]) * to_float(b[i]);
-  return sum;
+template <class Micro, class From>
+void one_row_columns(const Problem& p, const uint32_t* x, int64_t begin, int64_t end) {
+  using Row = OneRow<Micro, From>;
+  const int64_t line = p.b.col * static_cast<int64_t>(sizeof(From));
+  for (int64_t j = begin; j < end; ++j) {
+    const int64_t n0 = j * Micro::NR, there = at_most(Micro::NR, p.N - n0);
+    const char* w = static_cast<const char*>(p.b.data) + n0 * line;
+    alignas(64) float sums[Micro::NR];
+    Row::panel(sums, x, w, line, p.K, there);
+    if (p.c.dtype == DType::f32) Driver<Micro>::template store<float>(p, 0, 1, n0, there, sums);
+    else Driver<Micro>::template store<bf16>(p, 0, 1, n0, there, sums);
+  }
 }
 
-inline bool is_dot_case(const Problem& p) { return !p.panels && p.M <= kDotRows && p.b.row == 1 && p.a.col == 1 && p.a.dtype == p.b.dtype; }
+// f(Micro, From) by what the operands are.
+template <class MicroF32, class MicroBf16, class F>
+void by_operand(const Problem& p, const F& f) {
+  if (p.a.dtype == DType::f32) f(static_cast<MicroF32*>(nullptr), float{});
+  else f(static_cast<MicroBf16*>(nullptr), bf16{});
+}
 
-template <class T, class Out>
-inline void dot_columns(const Problem& p, int64_t begin, int64_t end) {
-  const T* a = static_cast<const T*>(p.a.data);
-  const T* b = static_cast<const T*>(p.b.data);
-  const Out* bias = static_cast<const Out*>(p.e.bias);
-  for (int64_t n = begin; n < end; ++n)
-    for (int64_t m = 0; m < p.M; ++m) {
-      Out* to = static_cast<Out*>(p.c.data) + m * p.c.row + n;
-      float v = p.e.alpha * dot(a + m * p.a.row, b + n * p.b.col, p.K);
-      if (bias) v += to_float(bias[n]);
-      if (p.e.accumulate) v += to_float(*to);
-      *to = from_float<Out>(v);
+// `each` runs its body on ranges of the panels. False where the level has no kernel for a single row.
+template <class MicroF32, class MicroBf16, class Each>
+bool one_row(Scratch& room, const Problem& p, const Each& each) {
+  bool done = false;
+  by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
+    using Micro = std::remove_pointer_t<decltype(micro)>;
+    using From = decltype(from);
+    if constexpr (requires { &Micro::add; }) {
+      using Row = OneRow<Micro, From>;
+      uint32_t* x = static_cast<uint32_t*>(room.get(Row::room_bytes(p.K)));
+      Row::prepare(x, static_cast<const From*>(p.a.data), p.a.col, p.K);
+      each((p.N + Micro::NR - 1) / Micro::NR, Micro::NR, [&](int64_t begin, int64_t end) { one_row_columns<Micro, From>(p, x, begin, end); });
+      done = true;
     }
-}
-inline void dot_range(const Problem& p, int64_t begin, int64_t end) {
-  by_dtype(p.a.dtype, [&](auto t) { by_dtype(p.c.dtype, [&](auto out) { dot_columns<decltype(t), decltype(out)>(p, begin, end); }); });
+  });
+  return done;
 }
 
 template <class MicroF32, class MicroBf16>
 void gemm(Stream& s, const Problem& p) {
   if (p.M <= 0 || p.N <= 0) return;
-  if (is_dot_case(p)) return parallel_range(s, p.N, p.M * p.K + 1, [&](int64_t begin, int64_t end, int) { dot_range(p, begin, end); });
+  const auto each = [&](int64_t panels, int64_t width, const auto& body) {
+    parallel_range(s, panels, width * (p.K + 1), [&](int64_t begin, int64_t end, int) { body(begin, end); });
+  };
+  if (is_one_row(p) && one_row<MicroF32, MicroBf16>(s.packed, p, each)) return;
   if (p.a.dtype == DType::f32) Driver<MicroF32>::parallel_gemm(s, p);
   else Driver<MicroBf16>::parallel_gemm(s, p);
 }
@@ -271,7 +295,8 @@ void gemm(Stream& s, const Problem& p) {
 template <class MicroF32, class MicroBf16>
 void gemm_serial(Scratch& scratch, const Problem& p) {
   if (p.M <= 0 || p.N <= 0) return;
-  if (is_dot_case(p)) return dot_range(p, 0, p.N);
+  const auto each = [](int64_t panels, int64_t, const auto& body) { body(0, panels); };
+  if (is_one_row(p) && one_row<MicroF32, MicroBf16>(scratch, p, each)) return;
   if (p.a.dtype == DType::f32) Driver<MicroF32>::serial_gemm(scratch, p);
   else Driver<MicroBf16>::serial_gemm(scratch, p);
 }

@@ -15,14 +15,14 @@ struct SquaredRelu {
 };
 struct Gelu {
   static float value(float x) { return 0.5f * x * (1.0f + erf_fast(x * 0.70710678f)); }
-  static float slope(float x) { return 0.5f * (1.0f + erf_fast(x * 0.70710678f)) + x * 0.39894228f * exp_fast(-0.5f * x * x); }
+  static float slope(float x) { return fused(x * 0.39894228f, exp_fast(-0.5f * x * x), 0.5f * (1.0f + erf_fast(x * 0.70710678f))); }
 };
 struct GeluTanh {
   static constexpr float k = 0.79788456f, c = 0.044715f;
   static float value(float x) { return 0.5f * x * (1.0f + tanh_fast(k * (x + c * x * x * x))); }
   static float slope(float x) {
     const float t = tanh_fast(k * (x + c * x * x * x));
-    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * k * (1.0f + 3.0f * c * x * x);
+    return fused(0.5f * x * (1.0f - t * t) * k, 1.0f + 3.0f * c * x * x, 0.5f * (1.0f + t));
   }
 };
 struct QuickGelu {

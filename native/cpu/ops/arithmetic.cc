@@ -81,7 +81,7 @@ void scale_add(Stream& s, Out y, In x, InOpt r, double alpha, double beta) {
     const float p = static_cast<float>(alpha), q = static_cast<float>(beta);
     parallel_range(s, x.size(), 1, [&](int64_t begin, int64_t end, int) {
       if (b)
-        for (int64_t i = begin; i < end; ++i) to[i] = from_float<T>(p * to_float(a[i]) + q * to_float(b[i]));
+        for (int64_t i = begin; i < end; ++i) to[i] = from_float<T>(fused(p, to_float(a[i]), q * to_float(b[i])));
       else
         for (int64_t i = begin; i < end; ++i) to[i] = from_float<T>(p * to_float(a[i]));
     });

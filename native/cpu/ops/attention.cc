@@ -41,16 +41,12 @@ struct Job {
   int64_t D() const { return q.dim(3); }
   int64_t keys() const { return source[0].S() + (sources == 2 ? source[1].S() : 0); }
 
+  int64_t first_key(int64_t b) const { return range && range.as<int32_t>()[2 * b] > 0 ? range.as<int32_t>()[2 * b] : 0; }
   // Keys of the first source that query t of batch row b sees: [begin, end). Those of the second are all seen.
   void visible(int64_t b, int64_t t, int64_t& begin, int64_t& end) const {
     const int64_t S = source[0].S();
-    begin = 0;
-    end = S;
-    if (range) {
-      const int32_t* r = range.as<int32_t>() + 2 * b;
-      begin = r[0] > 0 ? r[0] : 0;
-      end = r[1] < S ? r[1] : S;
-    }
+    begin = first_key(b);
+    end = range && range.as<int32_t>()[2 * b + 1] < S ? range.as<int32_t>()[2 * b + 1] : S;
     const int64_t position = t + S - T();
     if (causal && position + 1 < end) end = position + 1;
     if (window > 0 && position - window + 1 > begin) begin = position - window + 1;
@@ -74,8 +70,8 @@ struct Block {
   int64_t b, h, kv, t0, n, lo, hi, width;
 };
 
-Block block_of(const Job& j, int64_t b, int64_t h, int64_t t0) {
-  Block k{b, h, h / (j.H() / j.K()), t0, j.T() - t0 < kQueries ? j.T() - t0 : kQueries, j.source[0].S(), 0, 0};
+Block block_of(const Job& j, int64_t b, int64_t h, int64_t t0, int64_t t1) {
+  Block k{b, h, h / (j.H() / j.K()), t0, (t1 < j.T() ? t1 : j.T()) - t0, j.source[0].S(), 0, 0};
   for (int64_t t = t0; t < t0 + k.n; ++t) {
     int64_t begin, end;
     j.visible(b, t, begin, end);
@@ -84,6 +80,10 @@ Block block_of(const Job& j, int64_t b, int64_t h, int64_t t0) {
     k.hi = end > k.hi ? end : k.hi;
   }
   if (k.hi < k.lo) k.lo = k.hi = 0;
+  // Sums over keys are cut at multiples of kPanelDepth. These count from the sequence's first key, not from the block's, and what a query sees is
+  // added in one order whichever queries share its block.
+  const int64_t first = j.first_key(b);
+  if (k.hi > k.lo) k.lo = first + (k.lo - first) / linear::kPanelDepth * linear::kPanelDepth;
   k.width = k.hi - k.lo + (j.sources == 2 ? j.source[1].S() : 0);
   return k;
 }
@@ -124,6 +124,45 @@ void to_elements(T* to, const float* from, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = from_float<T>(from[i]);
 }
 
+// row <- exp(row - shift), and their sum. Lanes belong to places in the row, so that hidden keys behind a query's last one, whose terms are 0, change
+// nothing: how many there are depends on the other queries of the block.
+float exponentials(float* row, int64_t width, float shift) {
+  constexpr int64_t lanes = 16;
+  float part[lanes] = {};
+  int64_t c = 0;
+  for (; c + lanes <= width; c += lanes)
+    for (int64_t i = 0; i < lanes; ++i) {
+      row[c + i] = exp_fast(row[c + i] - shift);
+      part[i] += row[c + i];
+    }
+  for (int64_t i = 0; c + i < width; ++i) {
+    row[c + i] = exp_fast(row[c + i] - shift);
+    part[i] += row[c + i];
+  }
+  for (int64_t half = lanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) part[i] += part[i + half];
+  return part[0];
+}
+
+// The same in f64, and with it the sum of values weighted by them.
+void weighted_exponentials(float* row, const float* values, int64_t width, float shift, double& total, double& weighted) {
+  constexpr int64_t lanes = 16;
+  double sum[lanes] = {}, of_values[lanes] = {};
+  const auto add = [&](int64_t c, int64_t i) {
+    row[c + i] = exp_fast(row[c + i] - shift);
+    sum[i] += static_cast<double>(row[c + i]);
+    of_values[i] += static_cast<double>(row[c + i]) * static_cast<double>(values[c + i]);
+  };
+  int64_t c = 0;
+  for (; c + lanes <= width; c += lanes)
+    for (int64_t i = 0; i < lanes; ++i) add(c, i);
+  for (int64_t i = 0; c + i < width; ++i) add(c, i);
+  for (int64_t half = lanes / 2; half > 0; half /= 2)
+    for (int64_t i = 0; i < half; ++i) sum[i] += sum[i + half], of_values[i] += of_values[i + half];
+  total = sum[0];
+  weighted = of_values[0];
+}
+
 template <class T>
 void forward_block(Stream& s, int thread, const Job& j, const Block& k, float* scores, T* p) {
   const int64_t D = j.D();
@@ -133,13 +172,7 @@ void forward_block(Stream& s, int thread, const Job& j, const Block& k, float* s
     mask_row(j, k, k.t0 + i, row);
     float most = -INFINITY;
     for (int64_t c = 0; c < k.width; ++c) most = row[c] > most ? row[c] : most;
-    float total = 0;
-    const float shift = most == -INFINITY ? 0.0f : most;  // a row that sees nothing stays all zeros
-#pragma omp simd reduction(+ : total)
-    for (int64_t c = 0; c < k.width; ++c) {
-      row[c] = exp_fast(row[c] - shift);
-      total += row[c];
-    }
+    const float total = exponentials(row, k.width, most == -INFINITY ? 0.0f : most);  // a row that sees nothing stays all zeros
     const bool sees = most != -INFINITY;
     j.lse.as<float>()[(k.b * j.H() + k.h) * j.T() + k.t0 + i] = sees ? most + std::log(total) : -INFINITY;
     const float inverse = sees ? 1.0f / total : 0.0f;
@@ -170,7 +203,7 @@ void forward(Stream& s, const Job& j) {
     // The last query block sees the most keys under a causal mask: it goes first, so that no thread ends on it.
     const int64_t t0 = (blocks - 1 - c % blocks) * kQueries, h = c / blocks % H, b = c / blocks / H;
     float* scores = reinterpret_cast<float*>(room + per_thread * thread);
-    forward_block<T>(s, thread, j, block_of(j, b, h, t0), scores, reinterpret_cast<T*>(scores + kQueries * wide));
+    forward_block<T>(s, thread, j, block_of(j, b, h, t0, t0 + kQueries), scores, reinterpret_cast<T*>(scores + kQueries * wide));
   });
 }
 
@@ -211,13 +244,8 @@ void backward_block(Stream& s, int thread, const Job& j, const Block& k, const B
       continue;
     }
     // From the row's own maximum, as in forward: a large lse is rounded so far that P would no longer add up to 1.
-    double total = 0, weighted = 0;
-#pragma omp simd reduction(+ : total, weighted)
-    for (int64_t c = 0; c < k.width; ++c) {
-      p[c] = exp_fast(p[c] - most);
-      total += p[c];
-      weighted += static_cast<double>(p[c]) * ds[c];
-    }
+    double total, weighted;
+    weighted_exponentials(p, ds, k.width, most, total, weighted);
     const double delta = weighted / total;
     const float inverse = static_cast<float>(1.0 / total);
 #pragma omp simd
@@ -258,8 +286,13 @@ void backward_group(Stream& s, int thread, const Job& j, int64_t b, int64_t kv, 
   const int64_t D = j.D(), group = j.H() / j.K(), sums = j.keys() * D;
   std::memset(room.dk, 0, static_cast<size_t>(sums) * 4);
   std::memset(room.dv, 0, static_cast<size_t>(sums) * 4);
+  // Where queries and keys are the same positions, blocks are counted from the first that is not hidden: padding before it moves no cut of a sum.
+  const int64_t shift = j.T() == j.source[0].S() ? j.first_key(b) % kQueries : 0;
   for (int64_t h = kv * group; h < (kv + 1) * group; ++h)
-    for (int64_t t0 = 0; t0 < j.T(); t0 += kQueries) backward_block<T>(s, thread, j, block_of(j, b, h, t0), room);
+    for (int64_t t0 = 0, t1; t0 < j.T(); t0 = t1) {
+      t1 = (t0 - shift + kQueries) / kQueries * kQueries + shift;
+      backward_block<T>(s, thread, j, block_of(j, b, h, t0, t1), room);
+    }
   int64_t at = 0;
   for (int i = 0; i < j.sources; ++i) {
     const Source& source = j.source[i];

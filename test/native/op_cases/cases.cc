@@ -64,11 +64,12 @@ void Bench::upload(const View& v) {
   backend_.copy_from_host(stream_, b.device, b.host.data(), b.host.size());
 }
 
-View Bench::filled(const Sizes& shape, DType t, double scale, double shift) {
+View Bench::filled(const Sizes& shape, DType t, double scale, double shift, bool rounded) {
   View v = make(shape, t, false);
   for (int64_t i = 0; i < v.size(); ++i) {
     const double u = (hash(++seed_) + 0.5) / 4294967296.0 * 2 - 1;
-    const float f = static_cast<float>(u * 1.7 * scale + shift);
+    float f = static_cast<float>(u * 1.7 * scale + shift);
+    if (rounded) f = from_bf16(to_bf16(f));
     if (t == DType::f32) host<float>(v)[i] = f;
     else host<uint16_t>(v)[i] = to_bf16(f);
   }
@@ -133,21 +134,6 @@ double number(const View& v, int64_t i) {
     default:
       return v.as<uint8_t>()[i];
   }
-}
-
-Difference compare(const View& got, const View& want) {
-  Difference d;
-  for (int64_t i = 0; i < got.size(); ++i) {
-    const double a = number(got, i), b = number(want, i);
-    d.nan |= std::isnan(a);
-    if (std::isinf(a) || std::isinf(b)) {
-      if (a != b) d.worst = INFINITY;
-      continue;
-    }
-    d.most = std::max(d.most, std::abs(b));
-    d.worst = std::max(d.worst, std::abs(a - b));
-  }
-  return d;
 }
 
 namespace {

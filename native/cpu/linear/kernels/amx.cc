@@ -21,27 +21,37 @@ struct MicroBf16 {
     tile::configure(config);
   }
   static void end() { tile::release(); }
+  // The last strip of up to 16 rows takes the upper tiles alone.
+  template <int64_t Rows = MR>
+    requires(Rows == MR || Rows == 16)
   static void run(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc) {
+    constexpr bool both = Rows == MR;
     constexpr int64_t a_row = 64, b_row = NR * 2 * 2;  // bytes
     const int64_t c_row = ldc * 4;
     tile::load<0>(c, c_row);
     tile::load<1>(c + 16, c_row);
-    tile::load<2>(c + 16 * ldc, c_row);
-    tile::load<3>(c + 16 * ldc + 16, c_row);
-    for (int64_t k = 0; k < kc; k += KB, a += MR * KB, b += NR * KB) {
+    if constexpr (both) {
+      tile::load<2>(c + 16 * ldc, c_row);
+      tile::load<3>(c + 16 * ldc + 16, c_row);
+    }
+    for (int64_t k = 0; k < kc; k += KB, a += Rows * KB, b += NR * KB) {
       tile::load<4>(a, a_row);
-      tile::load<5>(a + 16 * KB, a_row);
       tile::load<6>(b, b_row);
       tile::load<7>(b + 32, b_row);
       tile::dot_bf16<0, 4, 6>();
       tile::dot_bf16<1, 4, 7>();
-      tile::dot_bf16<2, 5, 6>();
-      tile::dot_bf16<3, 5, 7>();
+      if constexpr (both) {
+        tile::load<5>(a + 16 * KB, a_row);
+        tile::dot_bf16<2, 5, 6>();
+        tile::dot_bf16<3, 5, 7>();
+      }
     }
     tile::store<0>(c, c_row);
     tile::store<1>(c + 16, c_row);
-    tile::store<2>(c + 16 * ldc, c_row);
-    tile::store<3>(c + 16 * ldc + 16, c_row);
+    if constexpr (both) {
+      tile::store<2>(c + 16 * ldc, c_row);
+      tile::store<3>(c + 16 * ldc + 16, c_row);
+    }
   }
 };
 

@@ -32,6 +32,10 @@ struct MicroF32 {
       _mm256_storeu_ps(to + 8, _mm256_add_ps(_mm256_loadu_ps(to + 8), sum[i][1]));
     }
   }
+  using Units = Transpose::Vector;
+  static Units add(Units sum, Units x, Units w) {
+    return reinterpret_cast<Units>(_mm256_fmadd_ps(reinterpret_cast<__m256>(x), reinterpret_cast<__m256>(w), reinterpret_cast<__m256>(sum)));
+  }
 };
 
 double peak_f32(int64_t iterations) {

@@ -32,6 +32,10 @@ struct MicroF32 {
       _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));
     }
   }
+  using Units = Transpose::Vector;
+  static Units add(Units sum, Units x, Units w) {
+    return reinterpret_cast<Units>(_mm512_fmadd_ps(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(w), reinterpret_cast<__m512>(sum)));
+  }
 };
 
 double peak_f32(int64_t iterations) {
@@ -74,6 +78,10 @@ struct MicroBf16 {
       _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
       _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));
     }
+  }
+  using Units = Transpose::Vector;
+  static Units add(Units sum, Units x, Units w) {
+    return reinterpret_cast<Units>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w)));
   }
 };
 

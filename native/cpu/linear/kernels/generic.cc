@@ -18,6 +18,13 @@ struct MicroF32 {
     for (int64_t i = 0; i < Rows; ++i)
       for (int64_t j = 0; j < NR; ++j) c[i * ldc + j] += sum[i][j];
   }
+#if defined(__x86_64__)  // which has no fused multiply-add at this level: elsewhere the compiler may fuse here and not there
+  using Units = Transpose::Vector;
+  static Units add(Units sum, Units x, Units w) {
+    typedef float Floats __attribute__((vector_size(sizeof(Units))));
+    return reinterpret_cast<Units>(reinterpret_cast<Floats>(sum) + reinterpret_cast<Floats>(x) * reinterpret_cast<Floats>(w));
+  }
+#endif
 };
 
 double peak_f32(int64_t iterations) {
