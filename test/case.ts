@@ -96,7 +96,8 @@ export function near(got: ArrayLike<number>, want: ArrayLike<number>, atol: numb
   for (let i = 0; i < got.length; ++i) {
     if (mask && !mask[Math.floor(i / width)]) continue;
     const [g, w] = [got[i] as number, want[i] as number];
-    const d = Number.isNaN(g) ? Infinity : Math.abs(g - w);
+    assert.not(Number.isNaN(w), `${what}: NaN is expected at ${i}: the case shows nothing there`);
+    const d = Number.isNaN(g) ? Infinity : g === w ? 0 : Math.abs(g - w);
     if (d > worst) [worst, at] = [d, i];
   }
   assert.ok(worst <= atol, `${what}: off by ${worst} at ${at} (got ${got[at]}, want ${want[at]}), more than ${atol}`);

@@ -4,11 +4,12 @@ import { AnymalError, backward, type Device, device, scope, Tensor } from "../li
 
 const LEVELS = ["generic", "avx2", "avx512", "avx512_bf16", "amx"];
 
-/** Every dispatch level that this machine has, each as a device of its own; of a device without levels, the device. */
+/** Every dispatch level that this machine has, or the one that ANYMAL_CPU_LEVEL names, each as a device of its own; of a device without levels, the device. */
 export function levels(): [string, Device][] {
   const name = process.env.ANYMAL_DEVICE ?? "cpu";
   if (name !== "cpu") return [[name, device(name)]];
-  return LEVELS.flatMap((level): [string, Device][] => {
+  const forced = process.env.ANYMAL_CPU_LEVEL;
+  return (forced ? [forced] : LEVELS).flatMap((level): [string, Device][] => {
     try {
       return [[level, device("cpu", { level })]];
     } catch (error) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 namespace check {
@@ -11,6 +12,11 @@ inline bool that(bool ok, const char* expression, const char* file, int line, co
   ok ? ++passed : ++failed;
   if (!ok && failed <= 50) std::printf("FAIL %s:%d: %s%s%s\n", file, line, expression, detail.empty() ? "" : ": ", detail.c_str());
   return ok;
+}
+// Tests that go through the CPU's dispatch levels keep to the one that ANYMAL_CPU_LEVEL names.
+inline bool wants_level(const std::string& level) {
+  const char* only = std::getenv("ANYMAL_CPU_LEVEL");
+  return !only || !*only || level == only;
 }
 inline int finish() {
   std::printf("%d passed, %d failed\n", passed.load(), failed.load());

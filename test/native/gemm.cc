@@ -151,7 +151,8 @@ struct Named {
 std::vector<Named> levels() {
   std::vector<Named> all;
   for (int l = 0; l <= static_cast<int>(cpu::level_detected()); ++l)
-    all.push_back({cpu::level_name(static_cast<Level>(l)), &cpu::linear::kernels_of(static_cast<Level>(l))});
+    if (check::wants_level(cpu::level_name(static_cast<Level>(l))))
+      all.push_back({cpu::level_name(static_cast<Level>(l)), &cpu::linear::kernels_of(static_cast<Level>(l))});
   all.push_back({"amx_twin", &cpu::linear::kernels_amx_twin});
   return all;
 }

@@ -90,4 +90,19 @@ test("a folder of files, good and bad", () => {
   assert.is(status, 1);
 });
 
+test("--level is refused where the machine lacks it, with those it has; the test files run at it", () => {
+  const uvu = `import { test } from ${JSON.stringify(import.meta.resolve("uvu"))};\n`;
+  writeFileSync(
+    join(folder, "level.test.ts"),
+    `${uvu}test(process.env.ANYMAL_CPU_LEVEL, () => { if (process.env.ANYMAL_CPU_LEVEL !== "generic") throw 1; }); test.run();`,
+  );
+  const at = (...level: string[]) =>
+    spawnSync(process.execPath, ["--import", "tsx", "tools/test.ts", "--folder", folder, ...level], { cwd: root, encoding: "utf8" });
+  const unknown = at("--level", "avx1024");
+  assert.is(unknown.status, 1, unknown.stdout);
+  assert.match(unknown.stderr, /--level: expected one that this machine has \(generic.*\), got "avx1024"/);
+  const known = at("--level", "generic");
+  assert.match(known.stdout, /^ok .*level\.test\.ts at generic: 1 passed, 0 failed/m, known.stderr);
+});
+
 test.run();
