@@ -115,9 +115,10 @@ test("a memory survives an answer that is stopped, and serves one answer at a ti
   await abandoned.return(undefined);
   assert.is(await answer(model, PROMPTS[1]!, { memory }), expected);
   const controller = new AbortController();
-  try {
+  const aborted = async () => {
     for await (const _ of model.generate(PROMPTS[1]!, { maxNewTokens: 50, memory, signal: controller.signal })) controller.abort();
-  } catch {}
+  };
+  assert.is(await aborted().catch((error) => error.name), "AbortError");
   assert.is(await answer(model, PROMPTS[1]!, { memory }), expected);
   memory.dispose();
   await model.device.synchronize();

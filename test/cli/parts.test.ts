@@ -49,6 +49,9 @@ test("the first Ctrl-C aborts, what is passed on twice counts once, the second e
   const codes: unknown[] = [];
   process.exit = ((code: unknown) => void codes.push(code)) as typeof process.exit;
   const before = process.listenerCount("SIGINT");
+  const { now } = performance;
+  let time = 1000;
+  performance.now = () => time;
   try {
     using interrupt = new Interrupt();
     process.emit("SIGINT");
@@ -56,11 +59,12 @@ test("the first Ctrl-C aborts, what is passed on twice counts once, the second e
     assert.is(interrupt.signal.aborted, true);
     assert.instance(interrupt.signal.reason, Interrupted);
     assert.equal(codes, []);
-    await new Promise((resolve) => setTimeout(resolve, 120));
+    time += 120;
     process.emit("SIGTERM");
     assert.equal(codes, [130]);
   } finally {
     process.exit = exit;
+    performance.now = now;
   }
   assert.is(process.listenerCount("SIGINT"), before);
 });

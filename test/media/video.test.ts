@@ -6,6 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { loadVideo, type VideoOptions, video } from "../../lib/media/video.js";
 import { soundOf } from "../../lib/media/video-sound.js";
+import { abortedAtEveryLook } from "./aborts.js";
 import { rejects, temporaryFolder } from "./media-case.js";
 import { animation, expectedPicks, frameFolder, greyFrame, greyY4m, which } from "./video-case.js";
 
@@ -155,10 +156,7 @@ test("an abort stops loading with its reason, before and while frames are decode
   const sources = [greyY4m(30), await animation("gif", 30, 100), await frameFolder(folder.file("clip"), 30), { frames: [greyFrame(0)] }];
   for (const source of sources) assert.is(await loadVideo(video(source), 8, { signal: AbortSignal.abort(reason) }).catch((e) => e), reason);
   for (const source of sources.slice(1, 3)) {
-    const stop = new AbortController();
-    const loading = loadVideo(video(source), 30, { signal: stop.signal });
-    setTimeout(() => stop.abort(reason), 1);
-    assert.is(await loading.catch((e) => e), reason);
+    await abortedAtEveryLook(reason, (signal) => loadVideo(video(source), 30, { signal }), 3);
   }
 });
 
