@@ -41,10 +41,13 @@ export interface AnswerOptions extends TextOptions {
   batch?: number;
   /** Passed from turn to turn of a conversation, spares reading its beginning again. */
   memory?: ConversationMemory | undefined;
+  /** Text that spells a control token is letters. Default: as the model's prompt says. */
+  splitSpecialTokens?: boolean | undefined;
 }
 
 interface Reading extends Loading {
   memory?: ConversationMemory | undefined;
+  splitSpecialTokens?: boolean | undefined;
 }
 
 /** Media of one kind that an encoder takes at once. */
@@ -199,8 +202,8 @@ export class AnyMAL {
   }
 
   /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
-  async *generate(prompt: PromptInput, { batch: _, memory, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
-    const ready = await this.#prepare([prompt], { signal: options.signal, memory });
+  async *generate(prompt: PromptInput, { batch: _, memory, splitSpecialTokens, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+    const ready = await this.#prepare([prompt], { signal: options.signal, memory, splitSpecialTokens });
     try {
       yield* streamText(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options, past: memory?.prefix });
     } finally {
@@ -209,11 +212,14 @@ export class AnyMAL {
   }
 
   /** The answers to many prompts, `batch` of them together. */
-  async generateAll(prompts: readonly PromptInput[], { batch = 32, memory, ...options }: AnswerOptions = {}): Promise<string[]> {
+  async generateAll(
+    prompts: readonly PromptInput[],
+    { batch = 32, memory, splitSpecialTokens, ...options }: AnswerOptions = {},
+  ): Promise<string[]> {
     if (!(Number.isInteger(batch) && batch >= 1)) throw expected("E_VALUE", "generateAll", "a batch of at least 1", batch);
     const answers: string[] = [];
     for (let from = 0; from < prompts.length; from += batch) {
-      const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory }, from);
+      const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory, splitSpecialTokens }, from);
       try {
         answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options })));
       } finally {
@@ -232,7 +238,13 @@ export class AnyMAL {
     const turns = new Turns();
     const encoded: EncodedPrompt[] = [];
     for (const [i, prompt] of prompts.entries()) {
-      encoded.push(encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }));
+      encoded.push(
+        encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), {
+          splitSpecialTokens: reading.splitSpecialTokens ?? this.prompt.splitSpecialTokens ?? false,
+          generation: true,
+          where: `prompt ${first + i}`,
+        }),
+      );
       await turns.next();
     }
     const all = await this.features(

@@ -83,6 +83,8 @@ export interface AssembleOptions extends LoadOptions {
 export interface PromptFormat {
   /** Put before a conversation that has no system turn of its own. */
   system?: string;
+  /** Text that spells a control token, as `<s>` of HTML does, is letters; by default it is refused. */
+  splitSpecialTokens?: boolean;
 }
 
 /** Table 12 of the paper; "Linear (1), 32 tokens" is read as one row per encoder token, of which CLAP and IMU2CLIP have 32. */

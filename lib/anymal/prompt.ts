@@ -34,9 +34,9 @@ const isConversation = (prompt: Content | readonly Turn[]): prompt is readonly T
 export function encodePrompt(
   tokenizer: Tokenizer,
   turns: readonly Turn[],
-  { generation = false, where = "prompt" }: { generation?: boolean; where?: string } = {},
+  { generation = false, where = "prompt", splitSpecialTokens = false }: { generation?: boolean; where?: string } & PromptFormat = {},
 ): EncodedPrompt {
-  const parts = promptParts(tokenizer, turns, { generation, where });
+  const parts = promptParts(tokenizer, turns, { generation, where, splitSpecialTokens });
   const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
   return { where, parts, media };
 }

@@ -16,6 +16,7 @@ export interface AnswerFlags extends ModelFlags {
   noRepeatNgramSize?: number;
   seed?: number;
   stop?: string[];
+  splitSpecialTokens?: boolean;
   mediaOption?: MediaOptions;
 }
 
@@ -32,12 +33,13 @@ export function answerFlags(command: Command): Command {
     .option("--repetition-penalty <x>", "above 1: less of what is there already", number())
     .addOption(noRepeat)
     .option("--seed <n>", "the same seed gives the same answer", integer())
-    .option("--stop <text>", "ends the answer before this text; may come several times", list);
+    .option("--stop <text>", "ends the answer before this text; may come several times", list)
+    .option("--split-special-tokens", "text that spells a control token, as <s> of HTML does, is letters");
 }
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {
-  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop } = flags;
-  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop };
+  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop, splitSpecialTokens } = flags;
+  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop, splitSpecialTokens };
 }
 
 /** Counts what is generated. */

@@ -27,6 +27,7 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags {
   config?: string;
   projector?: PerModality<string>;
   system?: string;
+  splitSpecialTokens?: boolean;
   data?: string[];
   output?: string;
   resume?: boolean;
@@ -43,6 +44,7 @@ export function trainingFlags(command: Command): Command {
   modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
     .option("--projector <modality=form>", "of a fresh model, e.g. image=resampler,layers=2,tokens=16 or imu=linear", perModality)
     .option("--system <text>", "of a fresh model: put before every conversation")
+    .option("--split-special-tokens", "of a fresh model: text that spells a control token, as <s> of HTML does, is letters")
     .option("--cache <folder>", "keeps what the encoders make of media, for later runs");
   mediaFlags(command)
     .option("--steps <n>", "optimiser steps", integer(1))

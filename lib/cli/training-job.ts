@@ -59,13 +59,14 @@ function withMedia(raw: RawRecipe, { mediaOption }: TrainingFlags): RawRecipe {
 }
 
 function withModel(raw: RawRecipe, flags: TrainingFlags): RawRecipe {
-  const { model: checkpoint, llm, encoder = {}, projector = {}, quantization, dtype, system, seed } = flags;
+  const { model: checkpoint, llm, encoder = {}, projector = {}, quantization, dtype, system, splitSpecialTokens, seed } = flags;
   if (checkpoint || !(raw.model || llm)) return raw;
   const modalities: Record<string, Keys> = { ...raw.model?.modalities };
   for (const [modality, folder] of Object.entries(encoder)) modalities[modality] = { ...modalities[modality], encoder: folder };
   for (const [modality, text] of Object.entries(projector))
     modalities[modality] = { ...modalities[modality], projector: projectorKeys(text) };
-  const given = { llm, quantization, dtype, seed, prompt: system === undefined ? undefined : { system } };
+  const prompt = { ...(system !== undefined && { system }), ...(splitSpecialTokens && { splitSpecialTokens }) };
+  const given = { llm, quantization, dtype, seed, prompt: Object.keys(prompt).length ? prompt : undefined };
   const changed = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
   return { ...raw, model: { ...raw.model, ...changed, modalities } };
 }

@@ -11,6 +11,8 @@ import { DataError, mediaOf, type Row, whereOf } from "./row.js";
 export interface CheckOptions {
   /** Also renders every row as a prompt; lengths are then positions, otherwise characters of text. */
   tokenizer?: Tokenizer;
+  /** With a tokenizer: text that spells a control token is letters; by default such a row is a problem. */
+  splitSpecialTokens?: boolean;
   /** Positions that a medium takes. Default 0. */
   mediaLength?: (part: MediaPart) => number;
   /** With a tokenizer: rows whose prompt leaves no room for an answer are problems, longer ones are counted. */
@@ -86,12 +88,12 @@ export function checkRows(rows: readonly Row[], options: CheckOptions = {}): Che
 }
 
 /** Throws what is wrong with the row as a prompt. */
-function lengthOf(row: Row, { tokenizer, mediaLength = () => 0, maxLength = Infinity }: CheckOptions): number {
+function lengthOf(row: Row, { tokenizer, splitSpecialTokens, mediaLength = () => 0, maxLength = Infinity }: CheckOptions): number {
   if (!tokenizer)
     return row.turns.flatMap(({ content }) => content).reduce((n, part) => n + (typeof part === "string" ? part.length : 0), 0);
   const media = mediaOf(row);
   const length = (at: number) => mediaLength(media[at]!);
-  const parts = promptParts(tokenizer, row.turns, { where: row.where });
+  const parts = promptParts(tokenizer, row.turns, { where: row.where, splitSpecialTokens });
   fitParts(parts, maxLength, length, row.where);
   return promptLength(parts, length);
 }

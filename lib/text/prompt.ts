@@ -4,6 +4,7 @@
 // prompt is cut at the media; a border of an answer is where the ids of the text before it stop being the first ids of the whole.
 import { expected } from "../core/errors.js";
 import type { Message } from "./chat-template.js";
+import { strip } from "./jinja/strings.js";
 import type { TextPart } from "./splice.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -20,28 +21,40 @@ export interface PromptOptions {
   generation?: boolean;
   /** For messages: which row. */
   where?: string;
+  /** What spells a control token in the text, as `<s>` of HTML does, is letters; otherwise it is refused. */
+  splitSpecialTokens?: boolean;
+  /** Told what training should know, once for a tokenizer; process.emitWarning by default. */
+  onNotice?: (message: string) => void;
 }
 
 export const IGNORE = -100;
 const [MEDIUM, MEDIUM_END, ANSWER, ANSWER_END] = ["\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"];
-const ANY_MARK = /[\ufdd0-\ufdd3]/;
+/** Stands inside of what spells a control token and is none. */
+const LITERAL = "\ufdd4";
+const ANY_MARK = /[\ufdd0-\ufdd4]/;
 
 /** Renders with the tokenizer's chat template; without one, plainly: `{bos}{instruction} {media} {response}{eos}`. */
 export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], options: PromptOptions = {}): PromptPart[] {
-  const { generation = false, where = "prompt" } = options;
+  const { generation = false, where = "prompt", splitSpecialTokens = false } = options;
   checkTurns(turns, generation, where);
   let media = 0;
-  const messages = turns.map(({ role, content }): Message => {
-    checkText(content, tokenizer, where);
+  const said = turns.map(({ role, content }): Said => {
+    checkText(content, tokenizer, where, splitSpecialTokens);
     const text = content.map((part) => (typeof part === "string" ? part : `${MEDIUM}${media++}${MEDIUM_END}`)).join("");
-    return { role, content: role === "assistant" ? answer(text, content, generation, where) : text };
+    const letters = splitSpecialTokens ? asLetters(text, tokenizer) : text;
+    return role === "assistant" ? { role, ...answer(letters, content, where) } : { role, before: "", core: letters, after: "" };
   });
-  const segments = cutAtMedia(render(tokenizer, messages, generation));
-  checkRendered(segments, media, generation ? 0 : messages.filter(({ role }) => role === "assistant").length, where);
+  const segments = cutAtMedia(render(tokenizer, said.map(generation ? plainly : marked), generation));
+  const answers = said.filter(({ role }) => role === "assistant");
+  checkRendered(segments, media, generation ? 0 : answers.length, where);
+  if (!generation) {
+    checkUnmarked(segments, tokenizer, said, where);
+    takeKeptBlanks(segments, tokenizer, said);
+  }
   const encode = segmentEncoder(tokenizer);
   return segments.flatMap((segment, i): PromptPart[] => {
     if ("media" in segment) return [segment];
-    const part = textPart(segment, tokenizer, (text) => encode(text, i === 0));
+    const part = textPart(segment, tokenizer, (text) => encode(text, i === 0), options);
     return part.ids.length ? [part] : [];
   });
 }
@@ -55,24 +68,46 @@ function checkTurns(turns: readonly PromptTurn[], generation: boolean, where: st
 }
 
 /** Text never becomes a control token: who may write </s> may also write the assistant's next turn. */
-function checkText(content: PromptTurn["content"], { specialTokens }: Tokenizer, where: string): void {
+function checkText(content: PromptTurn["content"], { specialTokens }: Tokenizer, where: string, splitSpecialTokens: boolean): void {
   if (content.some((part) => typeof part === "string" && ANY_MARK.test(part)))
-    throw expected("E_PROMPT", where, "text", "one of the noncharacters U+FDD0 to U+FDD3", "take it out: no text needs it");
+    throw expected("E_PROMPT", where, "text", "one of the noncharacters U+FDD0 to U+FDD4", "take it out: no text needs it");
   const text = content.map((part) => (typeof part === "string" ? part : MEDIUM)).join("");
   for (const token of specialTokens.keys())
-    if (token && text.includes(token))
-      throw expected("E_PROMPT", where, "text without control tokens", JSON.stringify(token), "take it out, or put a blank inside of it");
+    if (token && text.includes(token) && !(splitSpecialTokens && token.length > 1))
+      throw expected(
+        "E_PROMPT",
+        where,
+        "text without control tokens",
+        JSON.stringify(token),
+        "if the letters are meant, say prompt: { splitSpecialTokens: true } (--split-special-tokens); otherwise take it out",
+      );
 }
 
+/** A mark inside of each spelling of a control token: the tokenizer takes it for letters, and the mark out. */
+function asLetters(text: string, { specialTokens }: Tokenizer): string {
+  let letters = text;
+  for (const token of specialTokens.keys()) if (token) letters = letters.replaceAll(token, `${token[0]}${LITERAL}${token.slice(1)}`);
+  return letters;
+}
+
+/** A turn's text, an answer's without the white space around it. */
+interface Said {
+  role: string;
+  before: string;
+  core: string;
+  after: string;
+}
+const plainly = ({ role, before, core, after }: Said): Message => ({ role, content: before + core + after });
 /** The border goes inside of the white space around the answer, so that a template strips that as it would without. */
-function answer(text: string, content: PromptTurn["content"], generation: boolean, where: string): string {
+const marked = (said: Said): Message =>
+  said.role === "assistant" ? plainly({ ...said, core: `${ANSWER}${said.core}${ANSWER_END}` }) : plainly(said);
+
+function answer(text: string, content: PromptTurn["content"], where: string): Omit<Said, "role"> {
   if (content.some((part) => typeof part !== "string"))
     throw expected("E_PROMPT", where, "text in the assistant's turn", "a medium", "media belong to the user's or the system's turns");
-  const core = text.trim();
+  const core = strip(text, undefined); // as templates strip
   if (!core) throw expected("E_PROMPT", where, "text in the assistant's turn", "none", "write the answer, or leave the turn out");
-  if (generation) return text;
-  const [before, after] = [text.slice(0, text.indexOf(core)), text.slice(text.indexOf(core) + core.length)];
-  return `${before}${ANSWER}${core}${ANSWER_END}${after}`;
+  return { before: text.slice(0, text.indexOf(core)), core, after: text.slice(text.indexOf(core) + core.length) };
 }
 
 function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean): string {
@@ -129,7 +164,7 @@ type Encode = (text: string, first: boolean) => number[];
 
 /** Text after a medium is encoded as text after a control token is: some tokenizers put a blank before the very first word only. */
 function segmentEncoder(tokenizer: Tokenizer): Encode {
-  const plainly = (text: string) => tokenizer.encode(text, { addSpecialTokens: false });
+  const plainly = (text: string) => tokenizer.encode(text, { addSpecialTokens: false, literalMark: LITERAL });
   const stand = tokenizer.bosToken ?? tokenizer.eosToken;
   const id = stand === undefined ? undefined : tokenizer.specialTokens.get(stand);
   if (id === undefined) return plainly;
@@ -155,7 +190,7 @@ function cutAtMedia(rendered: string): (Segment | { media: number })[] {
     let from = -1;
     for (const part of piece.split(/([\ufdd0-\ufdd3])/)) {
       const at = segment.text.length;
-      if (!ANY_MARK.test(part)) segment.text += part;
+      if (!/[\ufdd0-\ufdd3]/.test(part)) segment.text += part;
       else if (part === ANSWER && from < 0) from = at;
       else if (part === ANSWER_END && from >= 0) {
         segment.answers.push([from, at]);
@@ -183,7 +218,61 @@ function checkRendered(segments: readonly (Segment | { media: number })[], media
     throw expected("E_PROMPT", where, `a chat template that keeps ${answers} answers whole`, `${kept}`, "it drops or changes one: mend it");
 }
 
-function textPart({ text, answers }: Segment, tokenizer: Tokenizer, encode: (text: string) => number[]): TextPart {
+/** The marks must change nothing but themselves: a template may ask how an answer begins. */
+function checkUnmarked(
+  segments: readonly (Segment | { media: number })[],
+  tokenizer: Tokenizer,
+  said: readonly Said[],
+  where: string,
+): void {
+  const text = (all: readonly (Segment | { media: number })[]) =>
+    all.map((segment) => ("media" in segment ? `${MEDIUM}${segment.media}` : segment.text)).join("");
+  if (text(segments) === text(cutAtMedia(render(tokenizer, said.map(plainly), false)))) return;
+  throw expected(
+    "E_PROMPT",
+    where,
+    "a chat template that writes an answer as it is",
+    "one that goes by how it begins or ends",
+    "write the turns out as plain text, or mend the template",
+  );
+}
+
+/** White space that an answer begins with is part of it where the template keeps it: there the model writes it. */
+function takeKeptBlanks(segments: readonly (Segment | { media: number })[], tokenizer: Tokenizer, said: readonly Said[]): void {
+  const blanks = said.flatMap(({ role, before }) => (role === "assistant" ? [before] : []));
+  if (!blanks.some(Boolean)) return;
+  const bare = cutAtMedia(
+    render(
+      tokenizer,
+      said.map((turn) => marked(turn.role === "assistant" ? { ...turn, before: "" } : turn)),
+      false,
+    ),
+  );
+  let n = 0;
+  for (const [i, segment] of segments.entries()) {
+    const other = bare[i];
+    if ("media" in segment || !other || "media" in other) continue;
+    const starts = segment.answers.map(([from], k) => {
+      const distance = ({ answers }: Segment) => (answers[k]?.[0] ?? 0) - (answers[k - 1]?.[1] ?? 0);
+      const kept = distance(segment) - distance(other);
+      const written = blanks[n++] as string;
+      return kept > 0 && written.endsWith(segment.text.slice(from - kept, from)) ? from - kept : from;
+    });
+    segment.answers = segment.answers.map(([, to], k) => [starts[k] as number, to]);
+  }
+}
+
+/** A model that is never shown where an answer ends does not learn to end one. */
+function tellOpenAnswer(tokenizer: Tokenizer, { where = "prompt", onNotice }: PromptOptions): void {
+  if (openTold.has(tokenizer)) return;
+  openTold.add(tokenizer);
+  const message = `${where}: no end token follows the answer, so the model will not learn to stop; put {{ eos_token }} behind answers in the chat template`;
+  if (onNotice) onNotice(message);
+  else process.emitWarning(message, { code: "ANYMAL_ANSWER_OPEN" });
+}
+const openTold = new WeakSet<Tokenizer>();
+
+function textPart({ text, answers }: Segment, tokenizer: Tokenizer, encode: (text: string) => number[], options: PromptOptions): TextPart {
   const ids = encode(text);
   if (!answers.length) return { ids };
   const labels = new Array<number>(ids.length).fill(IGNORE);
@@ -200,6 +289,7 @@ function textPart({ text, answers }: Segment, tokenizer: Tokenizer, encode: (tex
     let close = end;
     while (close < ids.length && !isControl(ids[close]!) && !tokenizer.decode([ids[close]!]).trim()) ++close;
     if (close < ids.length && isControl(ids[close]!)) end = close + 1;
+    else tellOpenAnswer(tokenizer, options);
     for (let i = start; i < end; ++i) labels[i] = ids[i]!;
   }
   return { ids, labels };

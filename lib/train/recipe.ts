@@ -178,7 +178,7 @@ export function modelRecipe(value: unknown, at = "model"): Omit<AssembleOptions,
   checkKeys(at, value, MODEL_KEYS);
   if (!value.llm) throw new RecipeError(`${at}.llm`, "the folder of a language model", value.llm);
   if (isObject(value.quantization)) checkKeys(`${at}.quantization`, value.quantization, QUANTIZATION_KEYS);
-  if (value.prompt) checkKeys(`${at}.prompt`, value.prompt, { system: is.text });
+  if (value.prompt) checkKeys(`${at}.prompt`, value.prompt, { system: is.text, splitSpecialTokens: is.flag });
   const modalities = `${at}.modalities`;
   checkKeys(modalities, value.modalities ?? {}, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
   for (const [modality, entry] of Object.entries(value.modalities ?? {}) as [Modality, ModalityOptions][]) {

@@ -181,6 +181,67 @@ for (const name of caseNames(/^tokenizer-/)) {
     assert.equal(runs(parts), [ids.slice(start)]);
   });
 
+  test(`${name}: white space that an answer begins with is scored where the template keeps it, and only there`, () => {
+    const scored = (template: string, text: string) => {
+      const tokenizer = withTemplate(c.folder, template);
+      const turns = [say("user", "Hi"), say("assistant", text)];
+      const [run] = runs(promptParts(tokenizer, turns)) as [number[]];
+      const asked = flat(promptParts(tokenizer, turns.slice(0, 1), { generation: true }));
+      return {
+        run,
+        written: flat(promptParts(tokenizer, turns)).slice(asked.length),
+        text: tokenizer.decode(run, { skipSpecialTokens: true }),
+      };
+    };
+    const turn = (content: string) =>
+      `{% for m in messages %}[{{ m.role }}]\n{{ ${content} }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}[assistant]\n{% endif %}`;
+    for (const text of ["\n    def f():\n        x", "  two  spaces ", "\u0085y"]) {
+      const kept = scored(turn("m.content"), text);
+      assert.equal(kept.run, kept.written.slice(-kept.run.length), JSON.stringify(text));
+      assert.ok(kept.run.length >= kept.written.length, `${kept.run.length} of ${kept.written.length} ${JSON.stringify(text)}`);
+      assert.ok(kept.text.endsWith(text.trimEnd()) || kept.text.includes(text.trim()), JSON.stringify(kept.text));
+      const bare = scored(turn("m.content | trim"), text);
+      assert.equal(bare.run, scored(turn("m.content | trim"), text.trim()).run);
+    }
+    // Part of it: newlines go, the indentation stays.
+    assert.equal(scored(turn("m.content.lstrip('\\n')"), "\n\n  x").run, scored(turn("m.content"), "  x").run);
+  });
+
+  test(`${name}: text that spells control tokens is letters where one says so, in every turn`, () => {
+    for (const tokenizer of [chat, plain])
+      for (const token of [...tokenizer.specialTokens.keys()].filter((token) => token.length > 1)) {
+        const controls = new Set(tokenizer.specialTokens.values());
+        const count = (turns: PromptTurn[]) =>
+          flat(promptParts(tokenizer, turns, { splitSpecialTokens: true })).filter((id) => controls.has(id) && id !== tokenizer.unkTokenId)
+            .length;
+        const turns = [say("user", `a ${token}b`), say("assistant", `${token}b c`)];
+        assert.is(count(turns), count([say("user", "a b"), say("assistant", "b c")]), token);
+        const [run] = runs(promptParts(tokenizer, turns, { splitSpecialTokens: true })) as [number[]];
+        assert.match(tokenizer.decode(run).replace(/\s/g, ""), `${token}bc`.replace(/\s/g, ""));
+        assert.not.match(tokenizer.decode(run), /\ufdd4/);
+      }
+  });
+
+  test(`${name}: an answer that no end token follows is told, once`, () => {
+    const told: string[] = [];
+    const options = { where: "x.json:1", onNotice: (message: string) => told.push(message) };
+    const open = withTemplate(c.folder, "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}");
+    for (let i = 0; i < 2; ++i) promptParts(open, [say("user", "Hi"), say("assistant", "Ho")], options);
+    assert.is(told.length, 1);
+    assert.match(told[0] as string, /^x\.json:1: no end token follows the answer.*eos_token/);
+    promptParts(withTemplate(c.folder, undefined), [say("user", "Hi"), say("assistant", "Ho")], options);
+    assert.is(told.length, 1);
+  });
+
+  test(`${name}: a template that goes by how an answer begins is refused, not trained on another text`, () => {
+    const asks = withTemplate(
+      c.folder,
+      "{% for m in messages %}{% if m.content.startswith('<t>') %}thinks {% endif %}{{ m.content }}{{ eos_token }}{% endfor %}",
+    );
+    assert.throws(() => promptParts(asks, [say("user", "Hi"), say("assistant", "<t>Ho")]), refused(/how it begins or ends/));
+    assert.ok(promptParts(asks, [say("user", "<t>Hi"), say("assistant", "Ho")]).length);
+  });
+
   test(`${name}: a template that loses an answer or a medium is refused`, () => {
     const turns = [say("user", "Hi", photo), say("assistant", "Ho")];
     const lost = withTemplate(c.folder, "{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}{% endif %}{% endfor %}");
