@@ -1,6 +1,7 @@
 // adapter_config.json of PEFT's LoRA, and PEFT's rules for which modules it means.
 
 import { AnymalError } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 
 export interface LoraConfig {
   r: number;
@@ -36,24 +37,33 @@ export class LoraConfigError extends AnymalError {
 
 /** QLoRA's recipe as AnyMAL's second stage uses it, unless told otherwise. */
 export function loraConfig(options: Partial<LoraConfig> = {}): LoraConfig {
-  return {
-    r: 64,
-    alpha: 16,
-    dropout: 0,
-    targetModules: "all-linear",
-    excludeModules: [],
-    layersToTransform: undefined,
-    layersPattern: [],
-    rankPattern: {},
-    alphaPattern: {},
-    rsLora: false,
-    bias: "none",
-    modulesToSave: [],
-    ensureWeightTying: false,
-    baseModel: undefined,
-    ...options,
-  };
+  const fail = (key: string, next: string) => new LoraConfigError("options that are known", `"${key}"; ${next}`);
+  checkOptions("LoRA", options, Object.keys(DEFAULTS), { others: PEFT_NAMES, fail });
+  return { ...DEFAULTS, ...options };
 }
+
+const PEFT_NAMES: Readonly<Record<string, string>> = {
+  loraAlpha: 'did you mean "alpha"?',
+  loraDropout: 'did you mean "dropout"?',
+  useRslora: 'did you mean "rsLora"?',
+  useDora: "DoRA is not supported",
+};
+const DEFAULTS: LoraConfig = {
+  r: 64,
+  alpha: 16,
+  dropout: 0,
+  targetModules: "all-linear",
+  excludeModules: [],
+  layersToTransform: undefined,
+  layersPattern: [],
+  rankPattern: {},
+  alphaPattern: {},
+  rsLora: false,
+  bias: "none",
+  modulesToSave: [],
+  ensureWeightTying: false,
+  baseModel: undefined,
+};
 
 type Json = Record<string, unknown>;
 

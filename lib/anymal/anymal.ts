@@ -4,16 +4,17 @@ import type { LoraConfig } from "../adapters/lora-config.js";
 import { noGrad } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { Turns } from "../core/turns.js";
-import type { Prompt } from "../generate/generate.js";
+import { checkGeneration, GENERATION_KEYS, type Prompt } from "../generate/generate.js";
 import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import { AnyMALNetwork } from "../models/anymal.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
-import { deviceOf, quantizationOf } from "../models/loading.js";
+import { deviceOf, OTHER_LOADING, quantizationOf } from "../models/loading.js";
 import { openProjector, type Projector } from "../models/projector.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { Tokenizer } from "../text/tokenizer.js";
@@ -23,7 +24,7 @@ import { loadEncoders } from "./encoders.js";
 import { endTokens } from "./end-tokens.js";
 import { openSource, type Source } from "./manifest.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
-import type { AssembleOptions, LoadOptions, PromptFormat } from "./options.js";
+import { type AssembleOptions, checkAssembly, FROM_PRETRAINED_KEYS, type LoadOptions, MODALITIES, type PromptFormat } from "./options.js";
 import { makeProjector, tokensOf } from "./projectors.js";
 import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
 
@@ -44,6 +45,8 @@ export interface AnswerOptions extends TextOptions {
   /** Text that spells a control token is letters. Default: as the model's prompt says. */
   splitSpecialTokens?: boolean | undefined;
 }
+
+const ANSWER_KEYS: readonly string[] = [...GENERATION_KEYS, "stop"];
 
 interface Reading extends Loading {
   memory?: ConversationMemory | undefined;
@@ -88,7 +91,9 @@ export class AnyMAL {
   }
 
   /** A language model and encoders with fresh projections between them: where training begins. */
-  static async assemble({ modalities, quantization = "nf4", seed = 0, prompt = {}, ...options }: AssembleOptions): Promise<AnyMAL> {
+  static async assemble(given: AssembleOptions): Promise<AnyMAL> {
+    checkAssembly(given);
+    const { modalities, quantization = "nf4", seed = 0, prompt = {}, ...options } = given;
     const on = deviceOf(options.device);
     const form = quantizationOf(quantization);
     const llmSource = await openSource(options.llm, options);
@@ -118,6 +123,8 @@ export class AnyMAL {
 
   /** From a folder that save(), align() or instruct() wrote. */
   static async fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<AnyMAL> {
+    checkOptions("AnyMAL.fromPretrained", options, FROM_PRETRAINED_KEYS, { others: OTHER_LOADING });
+    checkOptions("AnyMAL.fromPretrained encoders", options.encoders, MODALITIES);
     return readCheckpoint(folder, { ...options, device: deviceOf(options.device) }, (parts) => new AnyMAL(parts));
   }
 
@@ -202,10 +209,12 @@ export class AnyMAL {
   }
 
   /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
-  async *generate(prompt: PromptInput, { batch: _, memory, splitSpecialTokens, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+  async *generate(prompt: PromptInput, { memory, splitSpecialTokens, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+    checkGeneration(options, [...ANSWER_KEYS, "memory", "splitSpecialTokens"]);
+    if (memory && options.past) throw expected("E_GENERATION", "generate", "memory or past", "both", "a memory has a past of its own");
     const ready = await this.#prepare([prompt], { signal: options.signal, memory, splitSpecialTokens });
     try {
-      yield* streamText(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options, past: memory?.prefix });
+      yield* streamText(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), past: options.past ?? memory?.prefix });
     } finally {
       ready.inputsEmbeds?.dispose();
     }
@@ -216,12 +225,13 @@ export class AnyMAL {
     prompts: readonly PromptInput[],
     { batch = 32, memory, splitSpecialTokens, ...options }: AnswerOptions = {},
   ): Promise<string[]> {
+    checkGeneration(options, [...ANSWER_KEYS, "batch", "memory", "splitSpecialTokens"]);
     if (!(Number.isInteger(batch) && batch >= 1)) throw expected("E_VALUE", "generateAll", "a batch of at least 1", batch);
     const answers: string[] = [];
     for (let from = 0; from < prompts.length; from += batch) {
       const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory, splitSpecialTokens }, from);
       try {
-        answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...this.#ends(), ...options })));
+        answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options) })));
       } finally {
         ready.inputsEmbeds?.dispose();
       }
@@ -229,7 +239,9 @@ export class AnyMAL {
     return answers;
   }
 
-  #ends(): TextOptions {
+  /** The caller's own, or after which the model ends an answer. */
+  #ends({ eosTokenId }: TextOptions): TextOptions {
+    if (eosTokenId !== undefined) return { eosTokenId };
     return { eosTokenId: endTokens(this.llmSource.folder, this.llm.config.eosTokenIds, this.tokenizer) };
   }
 

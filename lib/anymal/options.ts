@@ -1,9 +1,10 @@
 // What a model is put together from, and the defaults of AnyMAL's Table 12.
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import type { ResolveOptions } from "../io/hub.js";
 import type { Modality } from "../media/part.js";
-import type { QuantizationName } from "../models/loading.js";
+import { OTHER_LOADING, type QuantizationName } from "../models/loading.js";
 import type { FeatureNormKind } from "../models/projector.js";
 import type { ResamplerForm } from "../models/resampler.js";
 import type { Quantization } from "../nn/weights.js";
@@ -85,6 +86,27 @@ export interface PromptFormat {
   system?: string;
   /** Text that spells a control token, as `<s>` of HTML does, is letters; by default it is refused. */
   splitSpecialTokens?: boolean;
+}
+
+const LOAD_KEYS = ["device", "dtype", "signal", "onProgress"];
+export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders"];
+const PROJECTOR_KEYS = {
+  resampler: ["type", "layers", "tokens", "heads", "form", "normalize"],
+  linear: ["type", "mode", "tokens", "normalize"],
+};
+
+/** Throws E_VALUE on an option that is not known, wherever it stands. */
+export function checkAssembly(options: AssembleOptions): void {
+  const at = "AnyMAL.assemble";
+  checkOptions(at, options, [...LOAD_KEYS, "llm", "quantization", "modalities", "prompt", "seed"], { others: OTHER_LOADING });
+  checkOptions(`${at} prompt`, options.prompt, ["system"]);
+  checkOptions(`${at} modalities`, options.modalities, MODALITIES);
+  for (const [modality, one] of Object.entries(options.modalities ?? {})) {
+    const where = `${at} modalities.${modality}`;
+    checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames"]);
+    const known = one?.projector && Object.hasOwn(PROJECTOR_KEYS, one.projector.type) ? PROJECTOR_KEYS[one.projector.type] : undefined;
+    if (known) checkOptions(`${where}.projector`, one?.projector, known);
+  }
 }
 
 /** Table 12 of the paper; "Linear (1), 32 tokens" is read as one row per encoder token, of which CLAP and IMU2CLIP have 32. */

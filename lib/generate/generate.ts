@@ -2,6 +2,7 @@
 // cache and the token fed back live on the device.
 import { noGrad } from "../core/autograd.js";
 import type { Capture } from "../core/device.js";
+import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { Tensor, type TensorData } from "../core/tensor.js";
 import { inTurns, type Pieces } from "../core/turns.js";
@@ -10,7 +11,7 @@ import { argmax, sliceCopy } from "../ops/index.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
 import type { PrefixCache } from "./prefix-cache.js";
-import { Sampler, type SamplerOptions } from "./sampler.js";
+import { SAMPLER_KEYS, Sampler, type SamplerOptions } from "./sampler.js";
 
 export interface GenerationOptions extends SamplerOptions {
   /** Default 256. */
@@ -22,6 +23,33 @@ export interface GenerationOptions extends SamplerOptions {
   signal?: AbortSignal | undefined;
   /** Of a conversation, one row: what of the prompt was read before with the same cache is not read again. */
   past?: PrefixCache | undefined;
+}
+
+/** Every key of GenerationOptions. */
+export const GENERATION_KEYS: readonly string[] = [...SAMPLER_KEYS, "maxNewTokens", "eosTokenId", "onTokens", "signal", "past"];
+
+/** What other libraries call an option, or have and this one does not. */
+const OTHERS: Readonly<Record<string, string>> = {
+  maxLength: "maxNewTokens counts what is written, without the prompt",
+  maxTokens: 'did you mean "maxNewTokens"?',
+  minLength: "minNewTokens counts what is written, without the prompt",
+  doSample: "an answer is drawn where temperature, topK, topP or minP is given, and greedy otherwise",
+  numBeams: "beam search is not supported: answers are greedy or drawn",
+  numReturnSequences: "pass the prompt several times",
+  typicalP: "take topP or minP",
+  badWordsIds: "suppressTokens takes single tokens",
+  frequencyPenalty: "take repetitionPenalty",
+  presencePenalty: "take repetitionPenalty",
+  stop: "here are ids and no text: eosTokenId ends a row",
+  stopStrings: 'did you mean "stop"?',
+  padTokenId: "rows are padded by attentionMask",
+  abortSignal: 'did you mean "signal"?',
+};
+
+/** Throws E_GENERATION on an option that is not known, with the one that was probably meant. */
+export function checkGeneration(options: object | undefined, known: readonly string[] = GENERATION_KEYS): void {
+  const fail = (key: string, next: string) => new GenerationError("options", "known ones", `"${key}"`, next);
+  checkOptions("generate", options, known, { others: OTHERS, fail });
 }
 
 export type { CausalLM, Prompt } from "./causal-lm.js";
@@ -41,12 +69,16 @@ interface State {
 export async function* generateTokens(
   llm: CausalLM,
   prompt: Prompt,
-  { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, onTokens, signal, past, ...sampling }: GenerationOptions = {},
+  options: GenerationOptions = {},
 ): AsyncGenerator<(number | undefined)[]> {
+  checkGeneration(options);
+  const { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, onTokens, signal, past, ...sampling } = options;
   if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 1))
     throw new GenerationError("maxNewTokens", "an integer of at least 1", maxNewTokens);
-  const sampler = new Sampler(sampling);
   const ends = new Set(typeof eosTokenId === "number" ? [eosTokenId] : eosTokenId);
+  const sampler = new Sampler(sampling, ends);
+  if ((sampling.minNewTokens ?? 0) > maxNewTokens)
+    throw new GenerationError("minNewTokens", `at most maxNewTokens, ${maxNewTokens}`, sampling.minNewTokens);
   const { batch, length } = sizeOf(prompt);
   const total = length + maxNewTokens;
   const room = llm.config.maxPositions - length;

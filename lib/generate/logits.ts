@@ -18,14 +18,16 @@ export interface SamplingOptions {
   /** Tokens that never come. */
   suppressTokens?: readonly number[] | undefined;
 }
+/** Every key of SamplingOptions. */
+export const SAMPLING_KEYS = ["temperature", "topK", "topP", "minP", "repetitionPenalty", "noRepeatNgramSize", "suppressTokens"] as const;
 
 /** Changes `logits` in place; `ids` is everything the row holds so far, the prompt included. */
 export type LogitsProcessor = (logits: Float32Array, ids: readonly number[]) => void;
 
 export class GenerationError extends AnymalError {
   override readonly name = "GenerationError";
-  constructor(option: string, wanted: string, got: unknown) {
-    super("E_GENERATION", `generate: expected ${option} to be ${wanted}, got ${String(got)}`);
+  constructor(option: string, wanted: string, got: unknown, next = "") {
+    super("E_GENERATION", `generate: expected ${option} to be ${wanted}, got ${String(got)}${next && `; ${next}`}`);
   }
 }
 

@@ -1,11 +1,15 @@
 // The next token of a row: the most probable one, or a draw that is a function of the seed, the row and the number of draws before it.
 import { atOnce, type Pieces } from "../core/turns.js";
-import { isGreedy, type LogitsProcessor, processorsFor, type SamplingOptions, softmax } from "./logits.js";
+import { GenerationError, isGreedy, type LogitsProcessor, processorsFor, SAMPLING_KEYS, type SamplingOptions, softmax } from "./logits.js";
 
 export interface SamplerOptions extends SamplingOptions {
   /** The same seed gives the same tokens. Default: another one each time. */
   seed?: number | undefined;
+  /** Until so many tokens are written, none of those that end an answer comes (transformers' min_new_tokens). Default 0. */
+  minNewTokens?: number | undefined;
 }
+/** Every key of SamplerOptions. */
+export const SAMPLER_KEYS: readonly string[] = [...SAMPLING_KEYS, "seed", "minNewTokens"];
 
 export class Sampler {
   readonly #processors: readonly LogitsProcessor[];
@@ -14,10 +18,18 @@ export class Sampler {
   /** Nothing looks at the logits but an argmax, which the device can do. */
   readonly plain: boolean;
 
-  constructor(options: SamplerOptions) {
+  readonly #least: number;
+
+  constructor(
+    options: SamplerOptions,
+    private readonly ends: Iterable<number> = [],
+  ) {
     this.#processors = processorsFor(options);
+    this.#least = options.minNewTokens ?? 0;
+    if (!(Number.isInteger(this.#least) && this.#least >= 0))
+      throw new GenerationError("minNewTokens", "an integer of at least 0", this.#least);
     this.greedy = isGreedy(options);
-    this.plain = this.greedy && this.#processors.length === 0;
+    this.plain = this.greedy && this.#processors.length === 0 && this.#least === 0;
     this.#seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
   }
 
@@ -28,6 +40,7 @@ export class Sampler {
 
   /** next() in pieces: over a vocabulary of 128 000 each look at all of it takes milliseconds. */
   *pieces(logits: Float32Array, ids: readonly number[], row: number, step: number): Pieces<number> {
+    if (step < this.#least) for (const end of this.ends) if (end < logits.length) logits[end] = -Infinity;
     for (const process of this.#processors) {
       process(logits, ids);
       yield;

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { inTurns, type Pieces } from "../core/turns.js";
 import { type ResolveOptions, resolveModel } from "../io/hub.js";
 import type { Quantization } from "../nn/weights.js";
@@ -9,7 +10,7 @@ import { ConfigError, readConfig } from "./config.js";
 import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
 import { LLAMA_FAMILIES } from "./llama-config.js";
 import { llamaFromGgufInPieces } from "./llama-gguf.js";
-import { deviceOf, dtypeOf, type QuantizationName, quantizationOf } from "./loading.js";
+import { deviceOf, dtypeOf, OTHER_LOADING, type QuantizationName, quantizationOf } from "./loading.js";
 
 export interface AutoModelOptions {
   /** A device, or "cpu", "cuda" or "auto". Default: ANYMAL_DEVICE, or the CPU. */
@@ -27,6 +28,8 @@ export interface AutoModelOptions {
   onProgress?: ResolveOptions["onProgress"];
 }
 
+const KEYS = ["device", "dtype", "quantization", "revision", "trainable", "signal", "onProgress"];
+
 export const AutoModelForCausalLM = {
   /**
    * From a folder in Hugging Face layout, a GGUF file, or by its id on the hub: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their
@@ -34,10 +37,9 @@ export const AutoModelForCausalLM = {
    * E_SAFETENSORS or E_GGUF where the files do not hold the model that they claim to; with E_DEVICE, E_DTYPE or E_VALUE on an option that does not
    * fit.
    */
-  async fromPretrained(
-    folderOrId: string,
-    { device, dtype, quantization, trainable = false, ...where }: AutoModelOptions = {},
-  ): Promise<LlamaForCausalLM> {
+  async fromPretrained(folderOrId: string, options: AutoModelOptions = {}): Promise<LlamaForCausalLM> {
+    checkOptions("AutoModelForCausalLM.fromPretrained", options, KEYS, { others: OTHER_LOADING });
+    const { device, dtype, quantization, trainable = false, ...where } = options;
     const { signal } = where;
     signal?.throwIfAborted();
     if (typeof folderOrId !== "string")

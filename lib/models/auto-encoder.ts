@@ -1,5 +1,6 @@
 // The encoder that a folder holds, alone or inside of a larger model.
 import type { Device } from "../core/device.js";
+import { checkOptions } from "../core/options.js";
 import { resolveModel } from "../io/hub.js";
 import { ClapAudioModel } from "./clap-audio.js";
 import { ClipVisionModel } from "./clip-vision.js";
@@ -7,7 +8,7 @@ import { ConfigError, type Json, readConfig } from "./config.js";
 import { Dinov2Model } from "./dinov2.js";
 import type { Encoder, EncoderLoading } from "./encoder.js";
 import { Imu2ClipModel } from "./imu2clip.js";
-import { deviceOf, dtypeOf } from "./loading.js";
+import { deviceOf, dtypeOf, OTHER_LOADING } from "./loading.js";
 import { readOpenClipConfig } from "./open-clip-config.js";
 import { OpenClipVisionModel } from "./open-clip-vision.js";
 import { SiglipVisionModel } from "./siglip-vision.js";
@@ -55,16 +56,17 @@ const KINDS: Readonly<Record<string, Kind>> = {
   videomae: VideoMaeModel,
 };
 
+const KEYS = ["device", "dtype", "revision", "trainable", "signal"];
+
 export const AutoEncoder = {
   /**
    * From a folder in Hugging Face layout or of OpenCLIP, or by its id on the hub. An encoder inside of a larger model, such as LLaVA's, is found;
    * what else the checkpoint holds stands in `leftover`. Resolves when the weights are on the device. Throws E_CONFIG, E_STATE or E_SAFETENSORS
    * where the folder does not hold the encoder that it claims to, E_DEVICE or E_DTYPE on an option that does not fit.
    */
-  async fromPretrained(
-    folderOrId: string,
-    { device, dtype, revision, trainable = false, signal }: AutoEncoderOptions = {},
-  ): Promise<Encoder> {
+  async fromPretrained(folderOrId: string, options: AutoEncoderOptions = {}): Promise<Encoder> {
+    checkOptions("AutoEncoder.fromPretrained", options, KEYS, { others: OTHER_LOADING });
+    const { device, dtype, revision, trainable = false, signal } = options;
     signal?.throwIfAborted();
     const computed = dtypeOf(dtype);
     const loading: EncoderLoading = { device: deviceOf(device), trainable, ...(computed && { dtype: computed }) };

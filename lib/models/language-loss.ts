@@ -9,6 +9,9 @@ export interface LossOptions {
   windowTokens?: number;
 }
 
+/** Every key of LossOptions. */
+export const LOSS_KEYS: readonly string[] = ["ignore", "windowTokens"];
+
 /** (1) f32. hidden (B,T,C), head (V,C); the label of t + 1 is the target of t. */
 export function languageLoss(
   hidden: Tensor,

@@ -2,6 +2,7 @@
 // rotary positions, grouped key/value heads. The names of the fields give the names of a Hugging Face checkpoint.
 import { checkpoint as recompute } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
+import { checkOptions } from "../core/options.js";
 import { builtInPieces, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
@@ -19,7 +20,7 @@ import { Rope } from "../nn/rope.js";
 import { type Ids, layoutOf, type Span, spansOf } from "../nn/sequence.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
-import { type LossOptions, languageLoss } from "./language-loss.js";
+import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
@@ -63,6 +64,17 @@ export interface PretrainedOptions {
   /** Quantises dense linear layers while they are loaded (the head stays as it is). */
   quantization?: Quantization;
 }
+
+const FORWARD_KEYS: readonly string[] = [
+  ...["inputIds", "inputsEmbeds", "attentionMask", "positionIds", "positions", "labels", "logits", "outputHiddenStates", "cache"],
+  ...LOSS_KEYS,
+];
+const OTHER_FORWARD: Readonly<Record<string, string>> = {
+  pastKeyValues: 'did you mean "cache"?',
+  useCache: "a cache is used where one is passed: cache: model.createCache(rows, length)",
+  returnDict: "the result is an object always",
+  logitsToKeep: 'did you mean logits: "last"?',
+};
 
 class DecoderLayer extends Module {
   selfAttn: CausalSelfAttention;
@@ -230,7 +242,9 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * which counts first.
    */
   forward(input: LlamaInput, options: LlamaOptions = {}): LlamaOutput {
-    const { cache, outputHiddenStates = false, ...wanted } = { ...input, ...options };
+    const all = { ...input, ...options };
+    checkOptions("LlamaForCausalLM.forward", all, FORWARD_KEYS, { others: OTHER_FORWARD });
+    const { cache, outputHiddenStates = false, ...wanted } = all;
     return scope(() => {
       const x = input.inputsEmbeds ?? this.embed(idsOf(input.inputIds));
       const [B, T] = x.shape as [number, number];

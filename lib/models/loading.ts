@@ -3,6 +3,19 @@ import { Device, defaultDevice, device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import type { Quantization } from "../nn/weights.js";
 
+/** What transformers and llama.cpp call an option of loading, or have and this library does not. */
+export const OTHER_LOADING: Readonly<Record<string, string>> = {
+  torchDtype: 'did you mean "dtype"?',
+  deviceMap: 'did you mean "device"?',
+  loadIn4bit: 'did you mean quantization: "nf4"?',
+  loadIn8bit: 'did you mean quantization: "int8"?',
+  quantizationConfig: 'did you mean "quantization"?',
+  cacheDir: "the hub's cache is where HF_HOME or HF_HUB_CACHE says",
+  token: "the hub's token is read from HF_TOKEN",
+  attnImplementation: "there is one implementation of attention",
+  trustRemoteCode: "no code of a repository is run",
+};
+
 export type QuantizationName = "nf4" | "fp4" | "int8" | "none";
 const FORMATS: readonly unknown[] = ["nf4", "fp4", "int8"];
 

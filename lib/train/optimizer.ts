@@ -1,4 +1,5 @@
 // AdamW over f32 masters, all parameters of a group in one call, clipping by the global norm without a word to the host.
+import { checkOptions } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { type AdamWStep, adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
@@ -49,10 +50,11 @@ export class AdamW {
   readonly #updates = new Map<string, number>();
   #steps = 0;
 
-  constructor(
-    groups: readonly ParameterGroup[],
-    { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm, moments = "f32" }: AdamWOptions = {},
-  ) {
+  constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
+    checkOptions("AdamW", options, ["betas", "eps", "weightDecay", "maxGradNorm", "moments"], {
+      others: { lr: "step(lr) takes the rate" },
+    });
+    const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm, moments = "f32" } = options;
     this.#options = { betas, eps, maxGradNorm, moments };
     this.#groups = groups.map((group) => ({
       parameters: new Map(group.parameters),
