@@ -1,6 +1,6 @@
 // A golden case: a folder of test/fixtures (or of ANYMAL_FIXTURES) with inputs and the numbers a reference got from them. Tests read sizes,
 // names and options from the folder, so that another set of the same cases runs unchanged.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
@@ -27,6 +27,17 @@ export function caseFolder(name: string): string {
   const set = sets.find((folder) => existsSync(join(folder, name)));
   if (!set) throw new Error(`no case ${name} in ${sets.join(" or ")}`);
   return join(set, name);
+}
+
+/** A copy of a folder that a test may write into. What links point to is copied: sets of fixtures may be folders of links into a store. */
+export function copyFolder(from: string, to: string, wanted: (path: string) => boolean = () => true): void {
+  mkdirSync(to, { recursive: true });
+  for (const name of readdirSync(from)) {
+    const [source, target] = [join(from, name), join(to, name)];
+    if (!wanted(source)) continue;
+    if (statSync(source).isDirectory()) copyFolder(source, target, wanted);
+    else copyFileSync(source, target);
+  }
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: the shape of expected.json differs from case to case

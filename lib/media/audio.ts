@@ -2,7 +2,7 @@
 import { native } from "../core/native.js";
 import { kindOfValue, own } from "../core/realm.js";
 import { type DecodedPiece, declaredSeconds, decodePieces, unreadable } from "./compressed-audio.js";
-import { MediaError } from "./error.js";
+import { MediaError, readingOf } from "./error.js";
 import { bytesOf, checkBytes, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
 import { isWav, readWavLayout, type WavLayout } from "./wav.js";
 import { checkLength, checkWindow } from "./window.js";
@@ -42,7 +42,11 @@ export function audio(source: MediaSource | Sound, options: AudioOptions = {}): 
 }
 
 /** The samples of a sound at the rate it was recorded with: the mean of its channels. Of a file that was cut, what is there. */
-export async function loadAudio({ source, options }: AudioPart, loading: Loading = {}): Promise<Sound> {
+export async function loadAudio(part: AudioPart, loading: Loading = {}): Promise<Sound> {
+  return readingOf(describe(part.source), loading.signal, () => soundIn(part, loading));
+}
+
+async function soundIn({ source, options }: AudioPart, loading: Loading): Promise<Sound> {
   loading.signal?.throwIfAborted();
   checkWindow(describe(source), options);
   if (isSound(source)) return windowOf(source, options);

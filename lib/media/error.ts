@@ -22,6 +22,26 @@ export class MediaError extends AnymalError {
   }
 }
 
+/** Codes of the addon: of the machine, not of the medium. */
+const OURS = /^E_(OUT_OF_MEMORY|DEVICE|DISPOSED|LOAD)/;
+
+/**
+ * What a reader throws that is no error of this library is the medium's fault: a decoder that trips over bytes. So a broken file never ends what was told
+ * to go on without it.
+ */
+export async function readingOf<T>(what: string, signal: AbortSignal | undefined, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (cause) {
+    const { code } = Object(cause) as { code?: unknown };
+    if (cause instanceof AnymalError || (signal?.aborted && cause === signal.reason) || (typeof code === "string" && OURS.test(code)))
+      throw cause;
+    throw new MediaError("E_MEDIA_FORMAT", what, "a file that can be decoded", reasonOf(cause), "play or view it: the file is damaged", {
+      cause,
+    });
+  }
+}
+
 /** The first line of what a library said, short enough for a message. */
 export function reasonOf(error: unknown): string {
   const { message } = Object(error) as { message?: unknown }; // an error of another realm is no instance of this one's

@@ -2,7 +2,7 @@
 import type { Metadata } from "sharp";
 import { bytesIn, isBytes, kindOfValue } from "../core/realm.js";
 import { bmpSize, decodeBmp } from "./bmp.js";
-import { MediaError, reasonOf } from "./error.js";
+import { MediaError, readingOf, reasonOf } from "./error.js";
 import { decodeGif, gifSize } from "./gif.js";
 import { sharpFor } from "./libraries.js";
 import { pictureKind } from "./picture-kind.js";
@@ -59,7 +59,11 @@ export function loadImage(part: ImagePart, loading?: Loading): Promise<Pixels> {
 }
 
 /** The same, where `defaults` say how a reader of its own wants it. */
-export async function loadWith({ source, options }: ImagePart, defaults: ImageOptions, { signal }: Loading = {}): Promise<Pixels> {
+export async function loadWith(part: ImagePart, defaults: ImageOptions, loading: Loading = {}): Promise<Pixels> {
+  return readingOf(describe(part.source), loading.signal, () => pixelsOf(part, defaults, loading));
+}
+
+async function pixelsOf({ source, options }: ImagePart, defaults: ImageOptions, { signal }: Loading): Promise<Pixels> {
   const all = { ...IMAGE_LIMITS, ...defaults, ...options };
   checkOptions(describe(source), all);
   if (isPixels(source)) return owned(source);

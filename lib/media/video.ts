@@ -1,6 +1,6 @@
 // Videos: a part of a prompt, and the frames picked from it.
 import { checkFrames, pickFrames } from "./clip.js";
-import { MediaError } from "./error.js";
+import { MediaError, readingOf } from "./error.js";
 import type { Pixels } from "./image.js";
 import { isFrames, openClip, VIDEO_LIMITS } from "./open-clip.js";
 import { describe, type Loading, type MediaSource } from "./source.js";
@@ -66,6 +66,10 @@ export interface LoadedVideo {
  * build on). The same rule holds for every kind of source.
  */
 export async function loadVideo(part: VideoPart, frames: number, loading: Loading = {}): Promise<LoadedVideo> {
+  return readingOf(describe(part.source), loading.signal, () => framesOf(part, frames, loading));
+}
+
+async function framesOf(part: VideoPart, frames: number, loading: Loading): Promise<LoadedVideo> {
   const { source, options } = part;
   const what = isFrames(source) ? "frames" : describe(source);
   checkOptions(what, options, frames);

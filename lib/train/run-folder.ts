@@ -28,6 +28,8 @@ const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "mic
 
 interface TrainerState {
   step: number;
+  /** Used so far: more than steps where all rows of some were bad. Runs of before have not noted it. */
+  batches?: number;
   /** Rows of the data. */
   rows: number;
   secondsElapsed: number;
@@ -37,6 +39,11 @@ export class RunFolder {
   /** What earlier sittings of this run took. */
   secondsBefore = 0;
   #state: TrainerState | undefined;
+
+  /** Batches that earlier sittings have used. */
+  get batchesBefore(): number {
+    return this.#state?.batches ?? this.#state?.step ?? 0;
+  }
 
   private constructor(
     readonly folder: string,
@@ -108,7 +115,7 @@ export class RunFolder {
   }
 
   /** The whole checkpoint under another name first, then in the place of the one before. */
-  async save(model: AnyMAL, optimizer: AdamW, step: number, secondsElapsed: number): Promise<void> {
+  async save(model: AnyMAL, optimizer: AdamW, at: { step: number; batches: number }, secondsElapsed: number): Promise<void> {
     const [target, old] = [join(this.folder, CHECKPOINT), join(this.folder, `${CHECKPOINT}.old`)];
     const fresh = join(this.folder, `.${CHECKPOINT}.${process.pid}.tmp`);
     await rm(fresh, { recursive: true, force: true });
@@ -118,7 +125,7 @@ export class RunFolder {
       await saveSafetensors(join(fresh, MOMENTS), optimizer.state());
       const fewerUpdates = optimizer.fewerUpdates;
       const state = {
-        step,
+        ...at,
         updates: optimizer.steps,
         ...(Object.keys(fewerUpdates).length && { fewerUpdates }),
         rows: this.rows,

@@ -54,7 +54,11 @@ const DRAWS_PER_MICRO_BATCH = 2 ** 16;
 /** Steps that the estimate of the time left looks back over. */
 const RECENT = 20;
 
-interface Pending {
+interface Pending extends Update {
+  /** Used up to this step. */
+  batches: number;
+}
+interface Update {
   step: number;
   learningRate: number;
   tokens: number;
@@ -70,12 +74,13 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
   const rate = scheduleOf(recipe);
   let step = (await run?.resume(optimizer)) ?? 0;
   let saved = step;
-  rows.seek(step);
+  let batches = run?.batchesBefore ?? step;
+  rows.seek(batches);
   const clock = new Clock(step, steps, run?.secondsBefore ?? 0);
   const save = async () => {
     if (run && step > saved) {
       await checkFinite(job, step);
-      await run.save(model, optimizer, step, clock.elapsed);
+      await run.save(model, optimizer, { step, batches }, clock.elapsed);
     }
     saved = step;
   };
@@ -85,13 +90,13 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
     diverged("loss", loss, pending.step);
     diverged("norm of the gradient", gradNorm, pending.step);
     const { bytesInUse, bytesPeak } = model.device.memory();
-    const { values: _, ...rest } = pending;
+    const { values: _, batches: used, ...rest } = pending;
     const done: TrainStep = {
       ...rest,
       steps,
       loss,
       gradNorm,
-      epoch: pending.step / rows.stepsPerEpoch,
+      epoch: used / rows.stepsPerEpoch,
       ...clock.tick(pending.step, pending.tokens),
       memory: { bytesInUse, bytesPeak },
       skippedRows: rows.skipped,
@@ -107,14 +112,15 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
   };
   let pending: Pending | undefined;
   let failed = false;
-  let next: Promise<ReadyRow[]> | undefined;
+  let next: ReturnType<TrainingRows["next"]> | undefined;
   try {
     next = step < steps ? prepare() : undefined;
     while (next && !signal?.aborted) {
       const window = await next;
       next = step + 1 < steps ? prepare() : undefined;
-      const current = await update(job, optimizer, window, step, recipe.learningRate * rate(step));
+      const current = { ...(await update(job, optimizer, window.ready, step, recipe.learningRate * rate(step))), batches: window.batches };
       ++step;
+      batches = window.batches;
       const before = pending;
       pending = current;
       if (before) yield await report(before);
@@ -151,7 +157,7 @@ async function checkFinite({ parameters }: Job, step: number): Promise<void> {
 /** What a signal throws where it is looked at: to a training it is the wish to stop, not a failure. */
 export const isAbort = (error: unknown, signal: AbortSignal | undefined): boolean => signal?.aborted === true && error === signal.reason;
 
-async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow[], step: number, learningRate: number): Promise<Pending> {
+async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow[], step: number, learningRate: number): Promise<Update> {
   const losses: Tensor[] = [];
   let tokens = 0;
   let scoredTokens = 0;

@@ -4,7 +4,6 @@ import type { Features } from "../anymal/media-encoder.js";
 import { tokensOf } from "../anymal/projectors.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
 import { AnymalError, expected } from "../core/errors.js";
-import { settled } from "../core/settled.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
 import type { Row } from "../data/row.js";
@@ -43,6 +42,8 @@ export class TrainingRows {
   readonly #encoded: (EncodedPrompt | undefined)[];
   readonly #bad = new Set<number>();
   readonly #batches: Batches;
+  /** Batches given out. */
+  #used = 0;
 
   constructor(
     private readonly model: AnyMAL,
@@ -66,14 +67,26 @@ export class TrainingRows {
     return this.#bad.size;
   }
 
-  /** Goes to where a run stands that has made so many steps. */
-  seek(step: number): void {
+  /** Goes to where a run stands that has used so many batches. */
+  seek(batches: number): void {
     const { state, batchesPerEpoch: all } = this.#batches;
-    this.#batches.restore({ ...state, epoch: Math.floor(step / all), position: step % all });
+    this.#batches.restore({ ...state, epoch: Math.floor(batches / all), position: batches % all });
+    this.#used = batches;
   }
 
-  /** The rows of the next step. */
-  async next(signal?: AbortSignal): Promise<ReadyRow[]> {
+  /** The rows of the next step, and how many batches were used up to it: one whose rows are all bad makes no step. */
+  async next(signal?: AbortSignal): Promise<{ ready: ReadyRow[]; batches: number }> {
+    // An epoch may leave some rows out, and the next one others.
+    for (let left = 2 * this.stepsPerEpoch; left > 0 && this.#bad.size < this.rows.length; --left) {
+      const ready = await this.#ready(signal);
+      ++this.#used;
+      if (ready.length) return { ready, batches: this.#used };
+    }
+    throw expected("E_DATA", "training", "at least one usable row", `none of ${this.rows.length}`, "mend the rows that were reported");
+  }
+
+  async #ready(signal?: AbortSignal): Promise<ReadyRow[]> {
+    signal?.throwIfAborted();
     const indices = this.#batches.next().filter((i) => !this.#bad.has(i));
     const turns = new Turns();
     const encoded: Encoded[] = [];
@@ -82,12 +95,10 @@ export class TrainingRows {
       await turns.next();
     }
     const features = await this.#features(encoded, signal);
-    const ready = encoded.flatMap(({ index, prompt }, k) => {
+    return encoded.flatMap(({ index, prompt }, k) => {
       const own = features[k];
       return own ? (this.#attempt(index, () => this.#cut(prompt, own)) ?? []) : [];
     });
-    if (!ready.length) throw expected("E_DATA", "training", "a usable row in every batch", "none", "mend the rows that were reported");
-    return ready;
   }
 
   /** Features of the first media of each kind that training will see. */
@@ -104,10 +115,15 @@ export class TrainingRows {
       }
       signal?.throwIfAborted();
     }
-    const all = await settled(
-      media.slice(0, count).map((part) => this.source.features([part], signal).catch((error) => this.#orNothing(error, signal))),
-    );
-    return all.flatMap((one) => one ?? []);
+    const all: Features[] = [];
+    const usable = (parts: readonly MediaPart[]) => this.source.features(parts, signal).catch((error) => this.#orNothing(error, signal));
+    for (let from = 0; from < Math.min(count, media.length); from += this.options.batch) {
+      const some = media.slice(from, Math.min(count, from + this.options.batch));
+      const together = await usable(some); // as many as a step encodes; where one of them is at fault, one by one
+      for (const part of together ? [] : some) all.push(...((await usable([part])) ?? []));
+      all.push(...(together ?? []));
+    }
+    return all;
   }
 
   #orNothing(error: unknown, signal: AbortSignal | undefined): undefined {
@@ -177,7 +193,9 @@ export class TrainingRows {
       const named = error.message.startsWith(where) ? error : new AnymalError("E_ROW", `${where}: ${error.message}`, { cause: error });
       if (this.options.onBadRow === "throw") throw named;
       this.#bad.add(index);
-      this.options.onProblem?.(named);
+      if (this.options.onProblem) this.options.onProblem(named);
+      else if (this.#bad.size === 1)
+        process.emitWarning(`a row is left out (${named.message}); onProblem hears of each, skippedRows counts them`, { code: "E_ROW" });
       return undefined;
     }
   }

@@ -1,5 +1,5 @@
 // The commands about folders: inspect, quantize, export.
-import { cpSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -12,7 +12,7 @@ import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import { type Toy, toy } from "../anymal/toy.js";
-import { Case, caseFolder, caseNames, here, near } from "../case.js";
+import { Case, caseFolder, caseNames, copyFolder, here, near } from "../case.js";
 import { inProcess, run } from "./program.js";
 
 const test = suite("folders on the command line");
@@ -222,7 +222,7 @@ test("export: the adapter alone; a PEFT adapter merged; what has no adapter is r
 
   const [lora] = caseNames(/^lora$/) as [string];
   const c = new Case(lora);
-  cpSync(join(c.folder, "adapter"), world.path("theirs"), { recursive: true });
+  copyFolder(join(c.folder, "adapter"), world.path("theirs"));
   assert.match((await refusal("export", world.path("theirs"), world.path("never"))).message, /--llm is needed/);
   await command("export", world.path("theirs"), world.path("merged-theirs"), "--llm", caseFolder(c.info.base), "--dtype", "f32");
   using ours = Checkpoint.open(world.path("merged-theirs"));

@@ -1,7 +1,7 @@
 // Model folders and tokenizers made to do harm: a typed error, in bounded memory and time. What a safetensors header may claim is in
 // safetensors.test.ts, a config.json in models/auto-causal-lm.test.ts, pictures in media/image.test.ts, mutated files in fuzz.test.ts.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
@@ -13,7 +13,7 @@ import { encodeHeader } from "../../lib/io/safetensors-header.js";
 import { imu, loadImu } from "../../lib/media/imu.js";
 import { SentencePiece } from "../../lib/text/sentencepiece.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
-import { caseFolder, here } from "../case.js";
+import { caseFolder, copyFolder, here } from "../case.js";
 
 const test = suite("hostile files");
 let folder = "";
@@ -55,11 +55,11 @@ test("shards that were cut, anywhere", async () => {
   const whole = join(caseFolder("llama2"), "sharded");
   const shard = readdirSync(whole).find((name) => name.endsWith(".safetensors")) as string;
   const size = readFileSync(join(whole, shard)).length;
-  cpSync(caseFolder("llama2"), folder, { recursive: true, filter: (from) => !from.endsWith("model.safetensors") });
-  for (const name of readdirSync(whole)) if (name.includes("safetensors")) cpSync(join(whole, name), join(folder, name));
+  copyFolder(caseFolder("llama2"), folder, (from) => !from.endsWith("model.safetensors"));
+  for (const name of readdirSync(whole)) if (name.includes("safetensors")) copyFileSync(join(whole, name), join(folder, name));
   const before = here.memory().tensors;
   for (const length of [0, 7, 8, 100, size >> 1, size - 1]) {
-    cpSync(join(whole, shard), join(folder, shard));
+    copyFileSync(join(whole, shard), join(folder, shard));
     truncateSync(join(folder, shard), length);
     await refused(() => AutoModelForCausalLM.fromPretrained(folder, { device: here }), "E_SAFETENSORS", /expected .*, got /);
   }

@@ -132,6 +132,13 @@ test("a TIFF in YCbCr without JPEG is refused: its numbers would be taken for RG
   await rejects(loadImage(image(tiff)), "E_MEDIA_FORMAT", /YCbCr/, /RGB first/);
 });
 
+test("inks and 16-bit grey that are cut are refused like every other picture", async () => {
+  for (const bytes of [named("tiff CMYK None"), named("tiff I;16 None"), named("png I;16"), bytesOf(INKS)]) {
+    const cut = image(bytes.subarray(0, Math.floor(bytes.length * 0.7)), { grey16: "clip" });
+    await rejects(loadImage(cut), "E_MEDIA_FORMAT");
+  }
+});
+
 test("bitmaps and GIFs that are cut, that lie, or are too large", async () => {
   for (const name of given.map((one) => one.name).filter((name) => /^(bmp|gif)/.test(name))) {
     const bytes = named(name);

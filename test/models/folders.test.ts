@@ -1,6 +1,6 @@
 // Folders that tools leave behind: an index beside a whole file, numbers that only Python writes, a quantization_config of older files, tables that
 // config.json claims to be tied. What is right is transformers 5.18's result on the same folder, or known by construction.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -26,7 +26,7 @@ const names = ["config.json", "model.safetensors"];
 function folder(name: string, config: object | string = {}): string {
   const to = join(root, name);
   mkdirSync(to, { recursive: true });
-  for (const file of names) cpSync(join(plain.folder, file), join(to, file));
+  for (const file of names) copyFileSync(join(plain.folder, file), join(to, file));
   const text = typeof config === "string" ? config : JSON.stringify({ ...json, ...config });
   writeFileSync(join(to, "config.json"), text);
   return to;

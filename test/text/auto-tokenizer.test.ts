@@ -1,12 +1,12 @@
 // AutoTokenizer: from a folder, a GGUF file, and the hub's cache; tokens that were added to a sentencepiece model.
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AutoTokenizer } from "../../lib/text/auto-tokenizer.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
-import { Case } from "../case.js";
+import { Case, copyFolder } from "../case.js";
 
 const test = suite("AutoTokenizer");
 let folder = "";
@@ -32,7 +32,7 @@ test("a folder, a GGUF file, and an id whose snapshot is in the cache", async ()
   const cached = join(folder, "models--org--llama");
   mkdirSync(join(cached, "refs"), { recursive: true });
   writeFileSync(join(cached, "refs", "main"), commit);
-  cpSync(source, join(cached, "snapshots", commit), { recursive: true });
+  copyFolder(source, join(cached, "snapshots", commit));
   const before = { ...process.env };
   Object.assign(process.env, { HF_HUB_CACHE: folder, HF_HUB_OFFLINE: "1" });
   try {
@@ -60,7 +60,7 @@ test("what is asked for wrongly, and what holds no tokenizer", async () => {
 });
 
 test("chat_template.jinja counts before the one in tokenizer_config.json", async () => {
-  cpSync(new Case("tokenizer-llama3").folder, folder, { recursive: true });
+  copyFolder(new Case("tokenizer-llama3").folder, folder);
   writeFileSync(join(folder, "chat_template.jinja"), "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}");
   const tokenizer = await AutoTokenizer.fromPretrained(folder);
   assert.is(tokenizer.applyChatTemplate([{ role: "user", content: "hi" }]), "[user] hi");
@@ -70,7 +70,7 @@ test("tokens added to a sentencepiece model, in both of their files", () => {
   const source = new Case("tokenizer-spm");
   const size = source.info.vocab_size as number;
   const plain = () => {
-    cpSync(join(source.folder, "tokenizer.model"), join(folder, "tokenizer.model"));
+    copyFileSync(join(source.folder, "tokenizer.model"), join(folder, "tokenizer.model"));
     return Tokenizer.fromPretrained(folder);
   };
   const inner = plain().encode("cat", { addSpecialTokens: false });

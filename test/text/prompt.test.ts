@@ -1,5 +1,5 @@
 // Prompts: the ids of transformers' chat templates, with media as holes and labels on answers alone.
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { fitParts, promptLength } from "../../lib/text/fit-parts.js";
 import { IGNORE, type PromptPart, type PromptTurn, promptParts } from "../../lib/text/prompt.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
-import { Case, caseNames } from "../case.js";
+import { Case, caseNames, copyFolder } from "../case.js";
 
 const flat = (parts: readonly PromptPart[]): number[] =>
   parts.flatMap((part) => ("media" in part ? [-1 - part.media] : Array.from(part.ids)));
@@ -36,7 +36,7 @@ const say = (role: string, ...content: (string | object)[]): PromptTurn => ({ ro
 function withTemplate(folder: string, template: string | undefined, change: Record<string, unknown> = {}): Tokenizer {
   const copy = mkdtempSync(join(tmpdir(), "anymal-prompt-"));
   try {
-    cpSync(folder, copy, { recursive: true });
+    copyFolder(folder, copy);
     const file = join(copy, "tokenizer_config.json");
     writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), chat_template: template }));
     const json = join(copy, "tokenizer.json");

@@ -1,5 +1,5 @@
 // Tokenizer.load: the tokenizer that fromPretrained makes, table for table the package's own, in pieces of bounded work.
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
@@ -8,7 +8,7 @@ import * as assert from "uvu/assert";
 import { atOnce } from "../../lib/core/turns.js";
 import { hubTokenizer } from "../../lib/text/hub-model.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
-import { Case, caseNames } from "../case.js";
+import { Case, caseNames, copyFolder } from "../case.js";
 import { perTurn } from "../turns.js";
 import { jsonOf, wordsOf } from "./words.js";
 
@@ -88,7 +88,7 @@ test("what is no tokenizer is refused with the same words; an abort with its rea
     assert.instance(outcome, Error);
     return String(outcome);
   };
-  cpSync(new Case("tokenizer-llama3").folder, folder, { recursive: true });
+  copyFolder(new Case("tokenizer-llama3").folder, folder);
   for (const text of [`{"model":${"[".repeat(1e5)}`, "{}", '{"model":{"type":"BPE","vocab":{},"merges":[]}}', "null x"]) {
     writeFileSync(join(folder, "tokenizer.json"), text);
     assert.is(await said(() => Tokenizer.load(folder)), await said(() => Tokenizer.fromPretrained(folder)));

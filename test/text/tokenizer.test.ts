@@ -1,5 +1,5 @@
 // Tokenizers and chat templates against transformers and sentencepiece: token for token, character for character.
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -77,7 +77,7 @@ for (const name of caseNames(/^tokenizer-/)) {
 
   test(`${name}: a folder with tokenizer.model alone gives the ids of tokenizer.json`, () => {
     const folder = mkdtempSync(join(tmpdir(), "anymal-tokenizer-"));
-    for (const file of ["tokenizer.model", "tokenizer_config.json"]) cpSync(join(c.folder, file), join(folder, file));
+    for (const file of ["tokenizer.model", "tokenizer_config.json"]) copyFileSync(join(c.folder, file), join(folder, file));
     const own = Tokenizer.fromPretrained(folder);
     for (const { text, ids, sp_ids, ids_no_special } of c.info.strings as TextRow[]) {
       if (String(sp_ids) === String(ids_no_special)) assert.equal(own.encode(text), ids, JSON.stringify(text));
