@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import type { Device } from "../core/device.js";
+import { onFileSync } from "../core/file-error.js";
 import type { DType, Tensor } from "../core/tensor.js";
 import { SafetensorsFile } from "./safetensors.js";
 import { type Entry, NO_PICKLES, SafetensorsError, show } from "./safetensors-header.js";
@@ -41,6 +42,10 @@ export class Checkpoint implements WeightSource {
 
   /** A folder in Hugging Face layout, or one safetensors file. */
   static open(path: string): Checkpoint {
+    return onFileSync("to be read", path, () => Checkpoint.#opened(path));
+  }
+
+  static #opened(path: string): Checkpoint {
     if (existsSync(path) && statSync(path).isFile()) return Checkpoint.#single(path);
     if (existsSync(join(path, INDEX))) return Checkpoint.#sharded(path);
     if (existsSync(join(path, SINGLE))) return Checkpoint.#single(join(path, SINGLE));

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { AnymalError } from "../core/errors.js";
+import { onFileSync } from "../core/file-error.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
 import { readGgufTokenizer } from "./gguf-tokenizer.js";
 import { SentencePiece } from "./sentencepiece.js";
@@ -70,7 +71,11 @@ export class Tokenizer {
     if (json) return new Tokenizer(hubEngine(json, config, join(folder, "tokenizer.json")), config, chat);
     if (existsSync(model)) {
       const added = addedTokens(config, readJson(folder, "added_tokens.json"));
-      return new Tokenizer(sentencePieceEngine(new SentencePiece(readFileSync(model)), config, added), config, chat);
+      return new Tokenizer(
+        sentencePieceEngine(new SentencePiece(onFileSync("to be read", model, () => readFileSync(model))), config, added),
+        config,
+        chat,
+      );
     }
     throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
   }

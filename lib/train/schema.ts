@@ -14,7 +14,17 @@ export class RecipeError extends AnymalError {
   }
 }
 
-const shown = (value: unknown): string => (typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value));
+/** A value in an error: whatever a file held, in one short line. */
+export function shown(value: unknown): string {
+  if (typeof value !== "object" && typeof value !== "string") return String(value);
+  let text: string;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    return "something that holds itself"; // YAML can say so
+  }
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+}
 
 export interface Check {
   /** In words, after "expected … to be". */
