@@ -15,6 +15,12 @@ export function temporaryName(path: string): string {
   return join(dirname(path), `.${basename(path)}.${process.pid}@${HOST}.${Math.random().toString(36).slice(2)}.tmp`);
 }
 
+/** What a path is to be called in the end: that is what its user asked for. */
+function finalName(path: string): string {
+  const named = path.replace(/(^|[\\/])\.([^\\/]+?)\.\d+@[0-9a-f]{8}\.[0-9a-z]+\.tmp(?=[\\/]|$)/g, "$1$2");
+  return named === path ? path : finalName(named); // a temporary file's own temporary one
+}
+
 /** Removes what processes that are gone left under temporary names of `names` in the folder. What cannot be removed stays: it is only in the way. */
 export async function clearRubbish(folder: string, names: (name: string) => boolean): Promise<void> {
   for (const entry of await readdir(folder).catch(() => [])) {
@@ -36,7 +42,7 @@ export function isAlive(pid: number): boolean {
 
 /** Writes a file, which must not be there, and waits until it is on the disk. When it cannot be written it is not there. */
 export async function writeNew(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
-  await onFile("to be written", path, async () => {
+  await onFile("to be written", finalName(path), async () => {
     const file = await open(path, "wx");
     try {
       await write(file);
@@ -57,7 +63,7 @@ export async function writeWhole(path: string, content: string | ((file: FileHan
   const temporary = temporaryName(path);
   try {
     await writeNew(temporary, typeof content === "string" ? (file) => file.writeFile(content) : content);
-    await onFile("to be written", path, () => rename(temporary, path));
+    await onFile("to be written", finalName(path), () => rename(temporary, path));
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => undefined);
     throw error;

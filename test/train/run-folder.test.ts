@@ -248,6 +248,7 @@ test("whatever call the disk refuses: E_FILE with path and remedy, and nothing t
         assert.is(own, "E_FILE", `${where}: ${(error as Error).stack}`);
         assert.ok(message.includes(world.folder) && message.includes(code) && /; \S/.test(message), `${where}: ${message}`);
         assert.is((cause as { code: string }).code, code);
+        assert.not.match(message, /\.tmp/, `${where}: names a file that nobody asked for`);
       }
       if (call !== "rm" && call !== "readdir") assert.equal(temporaries(world.path("refused")), [], where);
       assert.not.ok(existsSync(lockOf(world.path("refused/run"))) && call !== "rm", `${where}: the lock stayed`);
