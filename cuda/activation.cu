@@ -261,7 +261,7 @@ void tanh_gate_backward(Stream& s, Out dx, Acc dg, In dy, In x, In g) {
                                                          g.as<float>(), n);
     });
   });
-  if (dg && n.rows) launch<gate_gradient_kernel>(s, static_cast<unsigned>(n.count), kThreads, 0, dg.as<float>(), sums, g.as<float>(), n);
+  if (dg && n.rows) launch<gate_gradient_kernel>(s, grid_of(n.count), kThreads, 0, dg.as<float>(), sums, g.as<float>(), n);
 }
 
 }  // namespace anymal::cuda

@@ -38,15 +38,17 @@ int device_count() {
   return count;
 }
 
-int index_named(const char* options) {
-  const char* at = std::strstr(options, "index=");
-  if (!at) return 0;
+// The number behind `key` ("index=") in "key=value;key=value", `otherwise` where it is not there.
+int number_named(const char* options, const char* key, const char* what, int otherwise, int low, int high) {
+  const char* at = std::strstr(options, key);
+  if (!at) return otherwise;
+  at += std::strlen(key);
   char* end;
-  const long index = std::strtol(at + 6, &end, 10);
-  const int count = device_count();
-  if (end == at + 6 || (*end && *end != ';') || index < 0 || index >= count)
-    throw std::runtime_error("expected an index from 0 to " + std::to_string(count - 1) + ", got \"" + std::string(at + 6) + "\"");
-  return static_cast<int>(index);
+  const long value = std::strtol(at, &end, 10);
+  if (end == at || (*end && *end != ';') || value < low || value > high)
+    throw std::runtime_error(std::string("expected ") + what + " from " + std::to_string(low) + " to " + std::to_string(high) + ", got \"" + at +
+                             "\"");
+  return static_cast<int>(value);
 }
 
 const char* fault_name(int32_t kind) {
@@ -71,22 +73,38 @@ const char* fault_name(int32_t kind) {
 
 using cuda::check;
 
-Stream::Stream(int i) : index(i) {
+namespace {
+thread_local int current_card = -1;  // of this thread, where this module has chosen it
+}
+
+Stream::Stream(int i, int processors) : index(i) {
+  try {
+    open(processors);
+  } catch (...) {
+    close();  // no destructor runs for what was not constructed
+    throw;
+  }
+}
+Stream::~Stream() { close(); }
+
+void Stream::open(int processors) {
   cudaDeviceProp p;
   check(cudaSetDevice(index), "choosing the card");
+  current_card = index;
   check(cudaGetDeviceProperties(&p, index), "asking for the card's properties");
   if (p.major < 8)
     throw std::runtime_error(std::string(p.name) + " has compute capability " + std::to_string(p.major) + "." + std::to_string(p.minor) +
                              ": 8.0 (Ampere) or newer is needed");
-  multiprocessors = p.multiProcessorCount;
-  shared_limit = p.sharedMemPerBlockOptin;
+  multiprocessors = processors ? processors : p.multiProcessorCount;
   int driver = 0;
   check(cudaDriverGetVersion(&driver), "asking for the driver's version");
   description = "cuda: " + std::string(p.name) + ", " + std::to_string(p.totalGlobalMem >> 20) + " MiB, compute capability " +
-                std::to_string(p.major) + "." + std::to_string(p.minor) + ", driver for CUDA " + cuda::version(driver);
+                std::to_string(p.major) + "." + std::to_string(p.minor) + ", " + std::to_string(p.multiProcessorCount) + " multiprocessors, " +
+                std::to_string(p.l2CacheSize >> 20) + " MiB of L2 cache, driver for CUDA " + cuda::version(driver);
+  if (processors) description += ", kernels as for " + std::to_string(processors) + " multiprocessors";
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "opening a stream");
-  check(cudaHostAlloc(&fault, sizeof(cuda::Fault), cudaHostAllocMapped), "allocating pinned memory");
-  std::memset(static_cast<void*>(fault), 0, sizeof *fault);
+  check(cudaHostAlloc(&faults, sizeof(cuda::Faults), cudaHostAllocMapped), "allocating pinned memory");
+  std::memset(static_cast<void*>(faults), 0, sizeof *faults);
   for (Staging& s : staging) {
     check(cudaHostAlloc(&s.data, kStagingBytes, cudaHostAllocDefault), "allocating pinned memory");
     check(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming), "making an event");
@@ -94,64 +112,178 @@ Stream::Stream(int i) : index(i) {
   }
 }
 
-Stream::~Stream() {
-  cudaStreamSynchronize(stream);
+// Of all that was opened, once. A card that has failed frees nothing and says so at every call; the process goes on.
+void Stream::close() noexcept {
+  enter();
+  if (stream && !capturing) settle();
   for (Staging& s : staging) {
-    if (s.done) cudaEventDestroy(s.done);
-    if (s.data) cudaFreeHost(s.data);
+    if (s.done) warn(cudaEventDestroy(s.done), "freeing an event");
+    if (s.data) warn(cudaFreeHost(s.data), "freeing pinned memory");
   }
-  for (Block& b : scratch_) cudaFree(b.data);
-  if (fault) cudaFreeHost(fault);
-  if (stream) cudaStreamDestroy(stream);
+  free_scratch();
+  if (faults) warn(cudaFreeHost(faults), "freeing pinned memory");
+  if (stream) warn(cudaStreamDestroy(stream), "closing a stream");
+}
+
+// The current card belongs to the thread: a queue's thread is not the one that opened the device.
+void Stream::enter() noexcept {
+  if (current_card == index) return;
+  const cudaError_t e = cudaSetDevice(index);
+  if (e == cudaSuccess) current_card = index;
+  else warn(e, "choosing the card");
+}
+
+void Stream::warn(cudaError_t error, const char* doing) noexcept {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();
+  if (warned_ || error == cudaErrorCudartUnloading) return;  // at the end of the process the driver may go first
+  warned_ = true;
+  std::fprintf(stderr, "anymal: %s: %s (%s)\n", doing, cudaGetErrorString(error), description.c_str());
+}
+
+void Stream::settle() noexcept { warn(cudaStreamSynchronize(stream), "waiting for the card"); }
+
+void Stream::allow_shared(const void* kernel, size_t bytes) {
+  size_t& allowed = shared_allowed_[kernel];
+  if (bytes <= allowed) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "asking for shared memory");
+  allowed = bytes;
 }
 
 void* Stream::take_scratch(size_t bytes) {
-  bytes = (bytes + 255) / 256 * 256;
+  bytes = std::max<size_t>((bytes + 255) / 256 * 256, 256);  // nothing has a place too
+  taken_ += bytes;
+  most_taken_ = std::max(most_taken_, taken_);
   for (Block& b : scratch_)
     if (b.bytes - b.used >= bytes) {
       b.used += bytes;
       return b.data + b.used - bytes;
     }
-  const size_t size = std::max(bytes, scratch_.empty() ? size_t{1} << 20 : 2 * scratch_.back().bytes);
-  Block b{nullptr, size, bytes};
-  check(cudaMalloc(&b.data, size), "allocating scratch memory");
-  scratch_.push_back(b);
-  return b.data;
+  if (!rehearsing_) throw cuda::ScratchLacks();
+  lacked_ += bytes;
+  most_lacked_ = std::max(most_lacked_, lacked_);
+  return reinterpret_cast<void*>(uintptr_t{256});  // aligned like the real one, and launched on by nobody
+}
+
+void Stream::begin_rehearsal() {
+  rehearsing_ = true;
+  lacked_ = most_lacked_ = taken_ = most_taken_ = 0;
+}
+
+// Where no graph holds addresses of the old blocks, one block takes their place: sizes that creep up do not leave a block behind each.
+void Stream::end_rehearsal() {
+  rehearsing_ = false;
+  if (most_lacked_ == 0) return;
+  const size_t least = graphs ? most_lacked_ : most_taken_;
+  const size_t roomy = std::max(least, std::max(size_t{1} << 20, std::min(2 * scratch_bytes_, scratch_bytes_ + (size_t{64} << 20))));
+  if (!graphs) {
+    settle();
+    free_scratch();
+  }
+  for (const size_t bytes : {roomy, least}) {
+    if (Block b{static_cast<char*>(allocate_scratch(bytes)), bytes, 0}; b.data) {
+      scratch_.push_back(b);
+      scratch_bytes_ += bytes;
+      return;
+    }
+  }
+  throw std::bad_alloc();
+}
+
+// Null where neither the device's limit nor the card has room, cached buffers given back.
+void* Stream::allocate_scratch(size_t bytes) {
+  void* data = nullptr;
+  if (account) {
+    try {
+      account->take(bytes);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
+  cudaError_t e = cudaMalloc(&data, bytes);
+  if (e == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    if (account && account->reclaim()) e = cudaMalloc(&data, bytes);
+  }
+  if (e == cudaSuccess) return data;
+  if (account) account->give_back(bytes);
+  if (e != cudaErrorMemoryAllocation) check(e, "allocating scratch memory");
+  cudaGetLastError();
+  return nullptr;
+}
+
+void Stream::free_scratch() noexcept {
+  for (Block& b : scratch_) warn(cudaFree(b.data), "freeing scratch memory");
+  if (account && scratch_bytes_) account->give_back(scratch_bytes_);
+  scratch_.clear();
+  scratch_bytes_ = 0;
 }
 
 void Stream::wait() {
+  enter();
   check(cudaStreamSynchronize(stream), "waiting for the card");
-  if (!fault->taken) return;
-  const cuda::Fault f = *fault;
-  std::memset(static_cast<void*>(fault), 0, sizeof *fault);
-  char text[160];
-  std::snprintf(text, sizeof text, "%s %lld at position %lld is outside [%lld, %lld)", cuda::fault_name(f.kind), static_cast<long long>(f.got),
-                static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
-  throw std::out_of_range(text);
 }
 
 namespace cuda {
 namespace {
 
+// Options: index=N, which card; processors=N, for how many multiprocessors kernels are chosen, so that tests reach all of them on any card.
 Stream* stream_create(const char* options) {
-  device_count();
-  return new Stream(index_named(options));
+  const int count = device_count();
+  const int index = number_named(options, "index=", "an index", 0, 0, count - 1);
+  return new Stream(index, number_named(options, "processors=", "a number of processors", 0, 1, 4096));
 }
 void stream_destroy(Stream* s) { delete s; }
 void synchronize(Stream& s) { s.wait(); }
+// What is held was counted by nobody, or by another.
+void account_scratch(Stream& s, ScratchAccount* account) {
+  if (account && s.scratch_bytes()) account->take(s.scratch_bytes());
+  if (s.account && s.scratch_bytes()) s.account->give_back(s.scratch_bytes());
+  s.account = account;
+}
+
+void issue(Stream& s, int64_t command) { s.command = command; }
+
+int64_t faults(Stream& s, DeferredFault* to, int64_t most) {
+  int64_t n = 0;
+  for (Fault& f : s.faults->slots) {
+    if (!f.command) continue;
+    if (n < most) {
+      to[n].command = static_cast<int64_t>(f.command);
+      std::snprintf(to[n].message, sizeof to[n].message, "%s %lld at position %lld is outside [%lld, %lld)", fault_name(f.kind),
+                    static_cast<long long>(f.got), static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
+      ++n;
+    } else {
+      s.faults->lost = 1;
+    }
+    f.command = 0;
+  }
+  if (s.faults->lost && most > 0) {
+    if (n == most) --n;
+    to[n++] = {0, "an index is out of range; of several ops, so that nobody knows which"};
+    s.faults->lost = 0;
+  }
+  return n;
+}
+
 const char* describe(Stream& s) { return s.description.c_str(); }
-void* allocate(Stream&, size_t bytes) {
+void* allocate(Stream& s, size_t bytes) {
   void* data = nullptr;
+  s.enter();
   check(cudaMalloc(&data, bytes ? bytes : 1), "allocating memory");
   return data;
 }
+// Never throws: whoever gives memory back does so on the way out of something else. After a card's failure (an illegal address) every call fails;
+// that is told by the ops and reads that follow, not here.
 void release(Stream& s, void* data) {
-  check(cudaStreamSynchronize(s.stream), "waiting for the card");
-  check(cudaFree(data), "freeing memory");
+  s.enter();
+  if (!s.capturing) s.settle();  // cudaFree waits too, but does not promise to
+  s.warn(cudaFree(data), "freeing memory");
 }
 
 // Through pinned memory in pieces: the card reads one while the host fills the other. The source may go when this returns.
 void copy_from_host(Stream& s, void* dst, const void* src, size_t bytes) {
+  s.enter();
   for (size_t at = 0, piece = 0; at < bytes; ++piece) {
     const size_t n = std::min(Stream::kStagingBytes, bytes - at);
     Stream::Staging& stage = s.staging[piece % 2];
@@ -164,6 +296,7 @@ void copy_from_host(Stream& s, void* dst, const void* src, size_t bytes) {
 }
 
 void copy_to_host(Stream& s, void* dst, const void* src, size_t bytes) {
+  s.enter();
   size_t pending = 0;  // bytes that lie in the other stage
   char* to = static_cast<char*>(dst);
   for (size_t at = 0, piece = 0; at < bytes || pending; ++piece) {
@@ -182,24 +315,58 @@ void copy_to_host(Stream& s, void* dst, const void* src, size_t bytes) {
     pending = n;
     at += n;
   }
-  s.wait();  // what kernels found wrong is told with what they computed
+  s.wait();
 }
 
-void capture_begin(Stream& s) { check(cudaStreamBeginCapture(s.stream, cudaStreamCaptureModeRelaxed), "beginning a capture"); }
+void capture_begin(Stream& s) {
+  s.enter();
+  check(cudaStreamBeginCapture(s.stream, cudaStreamCaptureModeRelaxed), "beginning a capture");
+  s.capturing = true;
+  ++s.graphs;
+}
+// When it throws, the stream captures no longer and there is no graph.
 void* capture_end(Stream& s) {
+  s.enter();
   cudaGraph_t graph = nullptr;
-  check(cudaStreamEndCapture(s.stream, &graph), "ending a capture");
   cudaGraphExec_t exec = nullptr;
-  const cudaError_t e = cudaGraphInstantiate(&exec, graph);
-  cudaGraphDestroy(graph);
-  check(e, "making a graph of a capture");
+  const cudaError_t ended = cudaStreamEndCapture(s.stream, &graph);
+  const cudaError_t made = ended == cudaSuccess ? cudaGraphInstantiate(&exec, graph) : ended;
+  if (graph) cudaGraphDestroy(graph);
+  s.capturing = false;
+  if (made != cudaSuccess) --s.graphs;
+  check(ended, "ending a capture");
+  check(made, "making a graph of a capture");
   return exec;
 }
-void capture_replay(Stream& s, void* graph) { check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), s.stream), "replaying a capture"); }
-void capture_destroy(Stream& s, void* graph) {
-  check(cudaStreamSynchronize(s.stream), "waiting for the card");
-  check(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "freeing a graph");
+void capture_replay(Stream& s, void* graph) {
+  s.enter();
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), s.stream), "replaying a capture");
 }
+void capture_destroy(Stream& s, void* graph) {
+  s.enter();
+  if (!s.capturing) s.settle();
+  s.warn(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "freeing a graph");
+  --s.graphs;
+}
+
+// What the table holds for an op: the op on its card, with its scratch there before it changes anything. An op that adds to a tensor is rehearsed
+// at each call, because having run by half it could not be called again; others when they find too little.
+template <auto Op>
+struct Entry;
+template <class R, class... A, R (*Op)(Stream&, A...)>
+struct Entry<Op> {
+  static R run(Stream& s, A... args) {
+    s.enter();
+    const auto op = [&] { return Op(s, args...); };
+    if constexpr ((std::is_same_v<A, Acc> || ...)) s.reserve(op);
+    try {
+      return op();
+    } catch (const ScratchLacks&) {
+    }
+    s.reserve(op);
+    return op();
+  }
+};
 
 Backend make_table() {
   Backend b{};
@@ -211,18 +378,26 @@ Backend make_table() {
 #endif
   b.stream_create = stream_create;
   b.stream_destroy = stream_destroy;
+  b.account_scratch = account_scratch;
   b.synchronize = synchronize;
+  b.issue = issue;
+  b.faults = faults;
   b.describe = describe;
   b.allocate = allocate;
   b.release = release;
   b.copy_from_host = copy_from_host;
   b.copy_to_host = copy_to_host;
-  b.measure_peak = measure_peak;
+  b.measure_peak = Entry<measure_peak>::run;
   b.capture_begin = capture_begin;
   b.capture_end = capture_end;
   b.capture_replay = capture_replay;
   b.capture_destroy = capture_destroy;
-#define OP(name) b.name = name;
+#ifdef ANYMAL_SOME_OPS
+#define OP(name) \
+  if (name) b.name = Entry<name>::run;
+#else
+#define OP(name) b.name = Entry<name>::run;
+#endif
 #include "ops.def"
   b.packed_bytes = packed_bytes;
   return b;

@@ -55,7 +55,7 @@ void add_column_sums(Stream& s, int64_t rows, int64_t cols, bool packs, const F&
   const int64_t run = (rows + runs - 1) / runs;
   Scratch scratch(s);
   float* partial = scratch.take<float>(Sums * runs * cols);
-  const dim3 grid(static_cast<unsigned>(strips), static_cast<unsigned>(runs));
+  const dim3 grid = grid_of(strips, runs);
   if (packs) launch<column_sums_kernel<Sums, W, F>>(s, grid, 32 * kSumRows, 0, rows, cols, run, partial, f);
   else launch<column_sums_kernel<Sums, 1, F>>(s, grid, 32 * kSumRows, 0, rows, cols, run, partial, f);
   launch_items<column_totals_kernel<Sums>>(s, cols, runs, partial, targets);

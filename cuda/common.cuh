@@ -88,24 +88,41 @@ __device__ __forceinline__ float block_max(float v) {
   return most;
 }
 
-// Is `got` in [low, high)? If not, the first such index is kept for the host.
-__device__ __forceinline__ bool index_holds(Fault* fault, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
+// Is `got` in [low, high)? If not, the first such index of the command is kept for the host.
+__device__ __forceinline__ bool index_holds(FaultLog log, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
   if (got >= low && got < high) return true;
-  if (atomicCAS(&fault->taken, 0, 1) == 0) {
+  Fault* fault = &log.faults->slots[log.command % Faults::kSlots];
+  const unsigned long long owner = atomicCAS(&fault->command, 0ull, log.command);
+  if (owner == 0) {
     fault->at = at;
     fault->got = got;
     fault->low = low;
     fault->high = high;
     fault->kind = kind;
+  } else if (owner != log.command) {
+    atomicExch(&log.faults->lost, 1);
   }
   return false;
+}
+
+// A grid of so many blocks, where sizes come from tensors.
+inline dim3 grid_of(int64_t x, int64_t y = 1) {
+  if (x < 0 || x > INT32_MAX || y < 0 || y > 65535)
+    throw std::runtime_error("a launch of " + std::to_string(x) + " by " + std::to_string(y) +
+                             " blocks: 2147483647 by 65535 is the most; use a smaller batch");
+  return dim3(static_cast<unsigned>(x), static_cast<unsigned>(y));
 }
 
 // Launches on the op's stream; a launch that fails throws. Kernels of one block per item take `grid`; an empty grid is no launch.
 template <auto Kernel, class... A>
 void launch(Stream& s, dim3 grid, dim3 block, size_t shared, A&&... args) {
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || s.rehearsing()) return;
+  if (shared > kSharedUnasked) s.allow_shared(Launch<Kernel>::address(), shared);
   check(Launch<Kernel>::run(grid, block, shared, s.stream, static_cast<A&&>(args)...), "launching a kernel");
+}
+
+inline void clear(Stream& s, void* data, int64_t bytes) {
+  if (bytes > 0 && !s.rehearsing()) check(cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), s.stream), "clearing memory");
 }
 
 // Grid-stride loops: for (int64_t i = first_index(); i < n; i += index_stride()).

@@ -75,7 +75,7 @@ void contrastive_loss(Stream& s, Out loss, Out logits, In a, In b, In t, Tempera
   gemm::Matrix to = gemm::matrix_of(logits, B);
   to.alpha_at = factor;
   gemm::dense(s, scratch, DType::f32, B, B, C, {a.data, C}, {b.data, C}, to);
-  launch<log_sums_kernel>(s, static_cast<unsigned>(B), kThreads, 0, rows, columns, logits.as<float>(), B);
+  launch<log_sums_kernel>(s, grid_of(B), kThreads, 0, rows, columns, logits.as<float>(), B);
   launch<loss_kernel>(s, 1, kThreads, 0, loss.as<float>(), rows, columns, logits.as<float>(), B);
 }
 
@@ -88,7 +88,7 @@ void contrastive_loss_backward(Stream& s, OutOpt da, OutOpt db, Acc dt, In dloss
   const unsigned blocks = blocks_for(s, B * B);
   double* shares = scratch.take<double>(blocks);
   launch<factor_kernel>(s, 1, 1, 0, factor, t.as<float>(), form);
-  launch<log_sums_kernel>(s, static_cast<unsigned>(B), kThreads, 0, rows, columns, z, B);
+  launch<log_sums_kernel>(s, grid_of(B), kThreads, 0, rows, columns, z, B);
   launch_items<gradient_kernel>(s, B * B, g, shares, dloss.as<float>(), rows, columns, z, B);
   const auto product = [&](const View& to, const View& other, bool transposed) {
     gemm::Matrix c = gemm::matrix_of(to, C);

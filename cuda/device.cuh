@@ -27,22 +27,26 @@ __device__ __forceinline__ T* dynamic_shared() {
 #endif
 }
 
+constexpr size_t kSharedUnasked = 48 * 1024;  // dynamic shared memory that a kernel has without allow_shared()
+
 // run<kernel>(grid, block, shared bytes, stream, args...): arguments convert to the kernel's parameter types. common.cuh's launch() checks the
 // result.
 template <auto Kernel>
 struct Launch;
 template <class... P, void (*Kernel)(P...)>
 struct Launch<Kernel> {
+  static const void* address() { return reinterpret_cast<const void*>(Kernel); }
+#ifdef GPU_EMU
+  static const char* text() { return __PRETTY_FUNCTION__; }
+  static inline const bool known = emu::know_kernel(text());  // so that kernels which no run launches are known too
+#endif
   static cudaError_t run(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, P... args) {
 #ifdef GPU_EMU
     // Not instrumented: the arguments lie in host memory until the call.
+    (void)known;
     return emu::launch(
-        grid, block, shared, stream, [=]() __attribute__((no_sanitize_thread)) { Kernel(args...); }, __PRETTY_FUNCTION__);
+        grid, block, shared, stream, [=]() __attribute__((no_sanitize_thread)) { Kernel(args...); }, text(), address());
 #else
-    if (shared > 48 * 1024) {
-      const cudaError_t e = cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
-      if (e != cudaSuccess) return e;
-    }
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;

@@ -105,8 +105,8 @@ __device__ __forceinline__ int64_t group_row() {
   return static_cast<int64_t>(blockIdx.x) * (kThreads / Group) + threadIdx.x / Group;
 }
 template <int Group>
-unsigned blocks_of_rows(int64_t rows) {
-  return static_cast<unsigned>((rows + kThreads / Group - 1) / (kThreads / Group));
+dim3 blocks_of_rows(int64_t rows) {
+  return grid_of((rows + kThreads / Group - 1) / (kThreads / Group));
 }
 
 }  // namespace anymal::cuda

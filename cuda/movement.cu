@@ -136,8 +136,7 @@ void copy(Stream& s, Out y, In x) {
 
 void fill(Stream& s, InOut y, double value) {
   if (value == 0 && !std::signbit(value)) {
-    const size_t bytes = static_cast<size_t>(y.size()) * dtype_bytes(y.dtype);
-    if (bytes) check(cudaMemsetAsync(y.data, 0, bytes, s.stream), "fill");
+    clear(s, y.data, y.size() * static_cast<int64_t>(dtype_bytes(y.dtype)));
     return;
   }
   const float f = static_cast<float>(value);
@@ -203,7 +202,7 @@ void transpose_copy(Stream& s, Out y, In x, int64_t dim0, int64_t dim1) {
     using U = decltype(u);
     if (bytes == unit) {  // elements: both sides by tiles
       const int64_t tiles = outer * middle * ((p.n0 + kTile - 1) / kTile) * ((p.n1 + kTile - 1) / kTile), most = int64_t{8} * s.multiprocessors;
-      launch<transpose_kernel<U>>(s, static_cast<unsigned>(tiles < most ? tiles : most), kThreads, 0, tiles, y.as<U>(), x.as<U>(), p);
+      launch<transpose_kernel<U>>(s, grid_of(tiles < most ? tiles : most), kThreads, 0, tiles, y.as<U>(), x.as<U>(), p);
     } else {
       const int64_t n = x.size() / inner * (bytes / unit);
       if (n <= INT32_MAX) swap<U, uint32_t>(s, n, y.as<U>(), x.as<U>(), p, bytes / unit);

@@ -74,7 +74,7 @@ __global__ void line_sums_kernel(float* sums, float* dots, const T* dy, const T*
 template <class T>
 void line_sums(Stream& s, float* sums, float* dots, const View& dy, const View& x, const View& mean, const Channels& n, int64_t per,
                bool by_channel) {
-  const unsigned lines = static_cast<unsigned>(n.B * n.C);
+  const dim3 lines = grid_of(n.B * n.C);
   const auto run = [&](auto w) {
     launch<line_sums_kernel<T, w()>>(s, lines, kThreads, 0, sums, dots, dy.as<T>(), x.as<T>(), mean.as<float>(), n, per, by_channel);
   };
@@ -157,8 +157,8 @@ void group_norm(Stream& s, Out y, Out mean, Out rstd, In x, In w, In b, int64_t 
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     const auto run = [&](auto width) {
-      launch<group_norm_kernel<T, width()>>(s, static_cast<unsigned>(n.B * groups), kThreads, 0, y.as<T>(), mean.as<float>(), rstd.as<float>(),
-                                            x.as<T>(), Weights(w), Weights(b), groups, n.C / groups, n.L, static_cast<float>(eps));
+      launch<group_norm_kernel<T, width()>>(s, grid_of(n.B * groups), kThreads, 0, y.as<T>(), mean.as<float>(), rstd.as<float>(), x.as<T>(),
+                                            Weights(w), Weights(b), groups, n.C / groups, n.L, static_cast<float>(eps));
     };
     if (line_packs<T>(n.L, {y.data, x.data})) run(std::integral_constant<int, kWidth<T>>{});
     else run(std::integral_constant<int, 1>{});
@@ -175,8 +175,8 @@ void group_norm_backward(Stream& s, OutOpt dx, Acc dw, Acc db, In dy, In x, In w
     line_sums<T>(s, sums, dots, dy, x, mean, n, per, false);
     if (!dx) return;
     const auto run = [&](auto width) {
-      launch<group_norm_backward_kernel<T, width()>>(s, static_cast<unsigned>(n.B * groups), kThreads, 0, dx.as<T>(), dy.as<T>(), x.as<T>(),
-                                                     Weights(w), mean.as<float>(), rstd.as<float>(), sums, dots, groups, per, n.L);
+      launch<group_norm_backward_kernel<T, width()>>(s, grid_of(n.B * groups), kThreads, 0, dx.as<T>(), dy.as<T>(), x.as<T>(), Weights(w),
+                                                     mean.as<float>(), rstd.as<float>(), sums, dots, groups, per, n.L);
     };
     if (line_packs<T>(n.L, {dx.data, dy.data, x.data})) run(std::integral_constant<int, kWidth<T>>{});
     else run(std::integral_constant<int, 1>{});

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "backend.h"
@@ -16,34 +17,70 @@ namespace cuda {
 // Throws with the runtime's words and those of the caller.
 void check(cudaError_t error, const char* doing);
 
-// Indices come from data, so kernels look at them. The first bad one is kept here, in pinned memory that kernels write to, until the host next
-// waits: synchronize and copy_to_host throw it as std::out_of_range.
+// Indices come from data, so kernels look at them. The first bad one of each command is kept here, in pinned memory that kernels write to, until the
+// host has waited and asks (Backend::faults).
 struct Fault {
   enum Kind : int32_t { none = 0, row_index, splice_index, token, target, position, pool_index };
+  unsigned long long command;  // that took this slot; 0: free
   int32_t kind;
-  int32_t taken;  // by the first thread
   int64_t at, got, low, high;
+};
+struct Faults {
+  static constexpr int kSlots = 256;  // a command's is its number's remainder
+  Fault slots[kSlots];
+  int32_t lost;  // a second command wanted a slot that was taken
+};
+// What a kernel gets.
+struct FaultLog {
+  Faults* faults;
+  unsigned long long command;
 };
 
 }  // namespace cuda
 
 struct Stream {
-  explicit Stream(int index);
+  // `processors`: choose kernels as a card with so many multiprocessors would; 0: with this card's.
+  Stream(int index, int processors);
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
   int index;
   cudaStream_t stream = nullptr;
-  int multiprocessors = 0;
-  size_t shared_limit = 0;  // bytes of shared memory that one block may have
-  cuda::Fault* fault = nullptr;
+  int multiprocessors = 0;  // that kernels are chosen for
+  cuda::Faults* faults = nullptr;
+  int64_t command = 1;  // whose kernels are launched now
+  cuda::FaultLog fault_log() const { return {faults, static_cast<unsigned long long>(command)}; }
+  ScratchAccount* account = nullptr;
   std::string description;
 
+  bool capturing = false;  // waiting for the stream would break the capture
+  int graphs = 0;          // captures that may run again: they hold addresses of scratch
+
+  void enter() noexcept;                                     // makes the card the calling thread's: every entry of the table begins with it
+  void allow_shared(const void* kernel, size_t bytes);       // dynamic shared memory beyond what a kernel has unasked
+  void wait();                                               // for all that was issued; throws the card's own errors
+  void settle() noexcept;                                    // the same for what frees memory: an error is only said
+  void warn(cudaError_t error, const char* doing) noexcept;  // a line on standard error, once: after the first all calls fail alike
+
   // Device memory until the op's Scratch goes out of scope; contents are garbage. Blocks are kept, so that the steady state allocates nothing and
-  // a captured graph finds its scratch where it was.
+  // a captured graph finds its scratch where it was. What they lack is allocated by reserve() alone, never in the middle of an op.
   void* take_scratch(size_t bytes);
-  void wait();  // for all that was issued; throws the first error
+  // Runs `op` without its launches, then allocates what scratch it lacked; throws std::bad_alloc before the op has changed anything, so that whoever
+  // finds memory elsewhere may call the op again.
+  template <class F>
+  void reserve(const F& op) {
+    begin_rehearsal();
+    try {
+      op();
+    } catch (...) {
+      rehearsing_ = false;
+      throw;
+    }
+    end_rehearsal();
+  }
+  bool rehearsing() const { return rehearsing_; }
+  size_t scratch_bytes() const { return scratch_bytes_; }  // held from the card
 
   static constexpr size_t kStagingBytes = size_t{8} << 20;
   struct Staging {
@@ -57,9 +94,26 @@ struct Stream {
     char* data;
     size_t bytes, used;
   };
+  void open(int processors);
+  void close() noexcept;
+  void begin_rehearsal();
+  void end_rehearsal();
+  void* allocate_scratch(size_t bytes);
+  void free_scratch() noexcept;
+
   std::vector<Block> scratch_;
   int scratch_users_ = 0;
+  size_t scratch_bytes_ = 0;
+  bool rehearsing_ = false;
+  size_t lacked_ = 0, most_lacked_ = 0, taken_ = 0, most_taken_ = 0;  // bytes, in one Scratch and in the largest of a rehearsal
+  std::unordered_map<const void*, size_t> shared_allowed_;
+  bool warned_ = false;
 };
+
+namespace cuda {
+// Thrown by take_scratch where there is too little: the op's entry rehearses it, and runs it again.
+struct ScratchLacks {};
+}  // namespace cuda
 
 // Scratch of one op: taken in any number of pieces, given back together when the outermost Scratch of the op ends.
 class Scratch {
@@ -68,6 +122,7 @@ class Scratch {
   ~Scratch() {
     if (--stream_.scratch_users_ > 0) return;
     for (Stream::Block& b : stream_.scratch_) b.used = 0;
+    stream_.lacked_ = stream_.taken_ = 0;
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

@@ -15,6 +15,10 @@
 //   * The checks of native/shapes/ ran before: an entry may trust shapes, dtypes and scalars. It must not trust VALUES of index
 //     tensors, which arrive later: an index out of range makes the entry throw std::out_of_range with the index in words.
 //   * An entry throws std::exception (bad_alloc, runtime_error, out_of_range); the queue catches. It never exits or aborts.
+//   * What fails poisons what depends on it and nothing else, on every backend. A command that throws, and one that reads something poisoned (it
+//     is not run then), poisons all that it would have written: `Out`, `InOut` and `Acc` alike. Whoever awaits something poisoned is told why;
+//     a whole overwrite heals. The unit is the buffer: views of one tensor share their fate, and so does all that one capture writes. A backend that
+//     finds a bad value only after the command was issued reports it through `faults`, and the queue poisons what has been computed from it since.
 //   * Sizes may be zero. Nothing is allocated from the system in the steady state: scratch comes from the stream.
 //   * Same inputs, same bits, whatever the number of threads.
 #pragma once
@@ -23,7 +27,7 @@
 
 namespace anymal {
 
-inline constexpr uint32_t kBackendVersion = 1;
+inline constexpr uint32_t kBackendVersion = 2;
 inline constexpr int kMaxRank = 6;
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, i32 = 2, u8 = 3 };
@@ -95,6 +99,21 @@ enum class Peak : int32_t { f32 = 0, bf16 = 1, bandwidth = 2 };  // FLOP/s of ma
 
 struct Stream;  // a backend's own: queue of work, scratch, threads
 
+// Scratch is a stream's own, but is counted with everything else and held to the same limit. Called by the op that runs, from any of its threads.
+struct ScratchAccount {
+  virtual ~ScratchAccount() = default;
+  virtual void take(size_t bytes) = 0;  // before scratch is taken from the system; throws std::bad_alloc where the device's limit leaves no room
+  virtual void give_back(size_t bytes) noexcept = 0;
+  // When the system refused: gives cached buffers back to it. False where there were none, or where that must not be done now.
+  virtual bool reclaim() noexcept = 0;
+};
+
+// A bad value found after its command was issued.
+struct DeferredFault {
+  int64_t command;    // as told to issue(); 0: one of those since the last wait, nobody knows which
+  char message[160];  // an index out of range, in words
+};
+
 struct Backend {
   uint32_t version;  // == kBackendVersion, else the loader refuses
   const char* name;  // "cpu", "cuda", "emulated"
@@ -103,7 +122,12 @@ struct Backend {
   // `options` is "key=value;key=value" (cpu: threads, level; cuda: index). Throws when the device cannot be had.
   Stream* (*stream_create)(const char* options);
   void (*stream_destroy)(Stream*);
-  void (*synchronize)(Stream&);              // waits for everything issued; throws the device's first error
+  void (*account_scratch)(Stream&, ScratchAccount*);  // from now on; null: nobody counts
+  void (*synchronize)(Stream&);                       // waits for everything issued; throws the device's own errors
+  // For backends that find bad values late, else null. issue: the kernels launched from now on belong to this command (> 0); in a graph they keep it.
+  // faults: after a wait, what was found since the last call; returns how many, `most` at most.
+  void (*issue)(Stream&, int64_t command);
+  int64_t (*faults)(Stream&, DeferredFault*, int64_t most);
   const char* (*describe)(Stream&);          // one line for humans: dispatch level and threads, or the card and its driver
   void* (*allocate)(Stream&, size_t bytes);  // 64-byte aligned at least; throws std::bad_alloc
   void (*release)(Stream&, void*);

@@ -1,5 +1,5 @@
 // A Device: one backend stream, its memory, and one FIFO queue that a thread of its own works off. Callers check, enqueue and return;
-// everything heavy - kernels, allocation, file reads - happens on the queue's thread.
+// everything heavy - kernels, allocation, file reads - happens on the queue's thread. How failures spread: the contract in backend.h.
 #pragma once
 #include <condition_variable>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "backend.h"
@@ -16,20 +17,27 @@
 
 namespace anymal {
 
-// One piece of work. `refs` keeps its buffers alive; the first `outputs` of them are written whole by it.
+struct Recording;
+
+// One piece of work. `refs` keeps its buffers alive: first the `outputs` that it writes whole, then those that it reads and writes, up to `written`,
+// then those that it only reads.
 struct Command {
   explicit Command(const char* n) : name(n) {}
   virtual ~Command() = default;
   virtual void bind() {}                             // resolves views to pointers, after the buffers exist
   virtual void run(Device& device) = 0;              // may run again when it was captured
   virtual std::string shapes() const { return {}; }  // for error messages
-  // What a fence or a read does about a failure instead of running; the others are skipped.
+  // Told once how it ended, unless it was recorded: null when it ran. True when somebody awaits it, who knows of the failure now.
   virtual bool settle(const FailureRef&) { return false; }
   virtual bool recordable() const { return true; }
+  virtual bool waits() const { return false; }                   // for the stream: late faults are known when it has run
+  virtual bool fence() const { return false; }                   // waits, and is told what nobody was told of
+  virtual bool last() const { return false; }                    // the queue ends with it, and settles it when nothing of the device is left
+  virtual const Recording* replayed() const { return nullptr; }  // what it reads and writes is this recording's, beside `refs`
 
   const char* name;
   std::vector<StorageRef> refs;
-  size_t outputs = 0;
+  size_t outputs = 0, written = 0;
 };
 using CommandRef = std::unique_ptr<Command>;
 
@@ -38,14 +46,20 @@ struct Recording {
   std::vector<CommandRef> commands;
   Memory::ArenaRef arena = std::make_shared<Memory::Arena>();
   void* graph = nullptr;
-  FailureRef failure;
+  bool graph_begun = false;
+  FailureRef failure;       // it cannot be replayed
+  int64_t first_issue = 0;  // commands[i] issued its kernels as first_issue + i (Backend::issue)
+  // What a replay reads and what it updates of what others made, and what it writes of its own that may still be looked at.
+  std::vector<StorageRef> inputs, updates;
+  std::vector<std::weak_ptr<Storage>> results;
 };
 
 class Device {
  public:
   // Opens the backend's stream on the queue's thread. Throws std::exception with the backend's reason.
+  // Of the options, "memoryLimit=BYTES" is the device's own: what is held from the system in all never exceeds it.
   Device(const Backend& backend, const std::string& options);
-  ~Device();  // finishes the running command, drops the others, joins
+  ~Device();  // stops where it is not stopped yet, and joins
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
@@ -58,8 +72,12 @@ class Device {
   static constexpr size_t kMaxPending = 16384;
   void push(CommandRef command);
   void drop(std::vector<StorageRef> storages);  // lets go of them in queue order
-  void wait_idle();                             // blocks the calling thread; for ANYMAL_SYNC and tests
-  FailureRef take_failure();                    // the error slot, emptied
+  void heal(StorageRef storage);                // ends its poison in queue order, where it still holds what it held before
+  // Ends the queue after the running command: what waits is settled with E_CLOSED. Never blocks. The storages and recordings are let go of on the
+  // queue's thread; nothing of this device may be pushed any more.
+  void stop(std::vector<StorageRef> storages = {}, std::vector<std::shared_ptr<Recording>> recordings = {});
+  void wait_idle();          // blocks the calling thread; for ANYMAL_SYNC and tests
+  FailureRef run_to_idle();  // likewise; what went wrong and was told to nobody
   size_t pending();
 
   // Capture: between begin and end commands are recorded, not run. Recording state changes in queue order, like everything else.
@@ -70,29 +88,53 @@ class Device {
   bool capturing() const { return capturing_; }  // as the caller's thread sees it
 
   // For commands, on the queue's thread.
-  void ensure(Storage& storage);
-  void fail(Command& command, const FailureRef& failure);
   void begin_recording(std::shared_ptr<Recording> recording);
   void end_recording();
+  void close_recording(Recording& recording);
   void replay(Recording& recording);
 
  private:
+  // A command whose late faults are not known yet.
+  struct Issued {
+    const char* name;
+    int64_t number;
+    std::shared_ptr<const Recording> recording;  // of a replay
+    std::vector<uint64_t> reads;                 // ids of storages
+    std::vector<std::pair<uint64_t, std::weak_ptr<Storage>>> writes;
+    size_t whole;  // writes[0, whole) were overwritten
+  };
+
   void work();
-  void execute(CommandRef command);
+  void tear_down(std::vector<CommandRef> batch);
+  FailureRef attempt(Command& command);  // runs it; null, or why it failed or was not run
+  void finish(Command& command, FailureRef failure);
+  void record(CommandRef command);
+  void ensure(Storage& storage);
+  FailureRef poison_of(const Command& command) const;
+  void note_untold(const FailureRef& failure);
+  FailureRef take_untold();
+  void note_issued(const Command& command);
+  void collect_faults();
   FailureRef describe_failure(const Command& command) const;
 
   const Backend& backend_;
   Stream* stream_ = nullptr;
   std::unique_ptr<Memory> memory_;
   std::string description_;
+  bool capturing_ = false;  // as the caller sees it
+
+  // On the queue's thread.
   std::shared_ptr<Recording> recording_;
-  bool capturing_ = false;
+  std::vector<FailureRef> untold_;
+  std::vector<Issued> issued_;
+  int64_t issues_ = 0;
 
   std::mutex mutex_;
   std::condition_variable wake_, room_, idle_;
   std::vector<CommandRef> pending_;
+  std::vector<StorageRef> abandoned_;
+  std::vector<std::shared_ptr<Recording>> abandoned_recordings_;
   bool running_ = false, stop_ = false;
-  FailureRef failure_;
   std::thread thread_;
 };
 

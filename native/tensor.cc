@@ -1,11 +1,18 @@
 #include "tensor.h"
 
+#include <atomic>
+
 #include "queue.h"
 
 namespace anymal {
 
+namespace {
+std::atomic<uint64_t> storages{0};
+}
+
+Storage::Storage(Device& d, size_t n) : device(d), bytes(n), id(++storages) {}
 Storage::~Storage() {
-  if (data) device.memory().give_back(data, bytes, home);
+  if (data) device.memory().give_back({data, capacity}, bytes, home);
 }
 
 HandleTable::Handle HandleTable::add(Tensor t) {

@@ -13,25 +13,29 @@ namespace anymal {
 
 class Device;
 
-// What went wrong on a device, kept with every tensor that was not computed because of it.
+// What went wrong on a device, kept with every buffer that was not written, or was written wrongly, because of it.
 struct Failure {
   std::string code, message;
+  mutable bool told = false;  // to somebody who awaited; on the queue's thread
 };
 using FailureRef = std::shared_ptr<const Failure>;
 
 // One buffer, shared by a tensor and its views. Created empty on the caller's thread; gets its memory when the first command that needs it
 // runs, and loses it when the last owner lets go - both on the queue's thread (Device::drop sees to the second).
 struct Storage {
-  Storage(Device& d, size_t n) : device(d), bytes(n) {}
+  Storage(Device& d, size_t n);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   Device& device;
   const size_t bytes;
+  const uint64_t id;  // never given out again, unlike an address
   void* data = nullptr;
+  size_t capacity = 0;  // of the buffer at `data`
   Memory::ArenaRef home;
-  FailureRef failure;  // set when the command that should have written it failed or was skipped
+  FailureRef failure;   // poisoned: a command that should have written it failed or was not run
+  bool spoilt = false;  // beside `failure`: a command that failed had begun to write it. Else it holds what it held before
 };
 using StorageRef = std::shared_ptr<Storage>;
 

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
+const LIMIT_MS = 25 * 60_000;
 const sanitizers = process.argv[2] ?? "address,undefined";
 const out = join(root, "build", sanitizers.replace(",", "-"));
 
@@ -30,11 +31,17 @@ let passed = 0;
 let failed = 0;
 for (const file of readdirSync(join(root, "test/native")).filter((file) => file.endsWith(".cc"))) {
   const name = file.slice(0, -3);
-  const r = spawnSync(join(out, `native_test_${name}`), { encoding: "utf8", env: environment, maxBuffer: 1 << 28 });
+  const r = spawnSync(join(out, `native_test_${name}`), {
+    encoding: "utf8",
+    env: environment,
+    maxBuffer: 1 << 28,
+    timeout: LIMIT_MS,
+    killSignal: "SIGKILL",
+  });
   const counts = /(\d+) passed, (\d+) failed/.exec(r.stdout ?? "");
   const clean = r.status === 0 && counts !== null;
   console.log(`${clean ? "ok  " : "FAIL"} ${sanitizers}: ${name} ${counts?.[0] ?? ""}`);
-  if (!clean) console.log(`${r.stdout}${r.stderr}`);
+  if (!clean) console.log(`${r.stdout}${r.stderr}${r.error ? `\n${name}: ended after its limit of ${LIMIT_MS / 1000} s` : ""}`);
   passed += Number(counts?.[1] ?? 0);
   failed += Number(counts?.[2] ?? 0) + Number(!clean);
 }

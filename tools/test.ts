@@ -1,18 +1,22 @@
 // `npm test`: builds what changed, then runs the C++ tests and every test/**/*.test.ts, each in a process of its own, and closes with
-// `N passed, N failed`. A file that crashes, hangs or tests nothing counts as a failure.
+// `N passed, N failed`. A file that crashes, tests nothing or outlasts its limit counts as a failure; the others go on.
 //   npm test -- models core/lifecycle     only files whose path contains one of the words
 //   npm test -- --native                  only the C++ tests
 //   npm test -- --device cuda             only what runs ops, on that device: cpu, cuda, or emulated (npm run test:emulated builds it)
+//   npm test -- --limit 60                seconds that a file may take
+//   npm test -- --folder DIR              the test files of another folder, and nothing is built
 //   npm test -- --ci                      also `npm run check`, the CUDA sources emulated, the kernels' budgets and the packed tarball, as .ci/run does
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { join, relative } from "node:path";
+import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { runToEnd } from "./test-process.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const LIMIT_MS = 25 * 60_000;
+/** Twice what the longest file takes on two cores; of an emulated device, and of what runs other suites, more. */
+const [FILE_SECONDS, LONG_SECONDS] = [6 * 60, 25 * 60];
 
 interface Suite {
   name: string;
@@ -29,9 +33,17 @@ interface Outcome {
 
 const { positionals: words, values } = parseArgs({
   allowPositionals: true,
-  options: { native: { type: "boolean" }, ci: { type: "boolean" }, device: { type: "string" } },
+  options: {
+    native: { type: "boolean" },
+    ci: { type: "boolean" },
+    device: { type: "string" },
+    limit: { type: "string" },
+    folder: { type: "string" },
+  },
 });
 const device = values.device ?? "cpu";
+const limit = Number(values.limit ?? (device === "emulated" ? LONG_SECONDS : FILE_SECONDS));
+if (!(limit > 0)) throw new RangeError(`--limit: expected seconds above 0, got ${values.limit}`);
 /** Folders whose tests run on any device; what tests the CPU itself, the host or the command line is not among them. */
 const ON_DEVICES = /^test\/(ops|nn|models|adapters|generate|train|anymal)\//;
 const ON_EMULATED = /^test\/cuda-emulator\//;
@@ -55,8 +67,9 @@ function nativeSuites(): Suite[] {
 }
 
 function typescriptSuites(): Suite[] {
-  const files = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".test.ts"));
-  return files.sort().map((file) => ({ name: relative(root, join(root, "test", file)), ...tsx(join(root, "test", file)) }));
+  const folder = values.folder === undefined ? join(root, "test") : resolve(values.folder);
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".test.ts"));
+  return files.sort().map((file) => ({ name: relative(root, join(folder, file)), ...tsx(join(folder, file)) }));
 }
 
 const wholeSuites: Suite[] = [
@@ -81,44 +94,26 @@ function count(output: string, suite: Suite, ok: boolean): Outcome {
   return { passed, failed: failed + Number(silent), skipped };
 }
 
-function run(suite: Suite): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const start = performance.now();
-    const child = spawn(suite.command, suite.args, {
-      cwd: root,
-      env: {
-        ...process.env,
-        ANYMAL_DEVICE: device,
-        ANYMAL_EMULATED_MODULE: process.env.ANYMAL_EMULATED_MODULE ?? join(root, "build/emulator/libanymal_emulated.so"),
-      },
-      stdio: ["ignore", "pipe", "pipe"],
-      timeout: LIMIT_MS,
-      killSignal: "SIGKILL",
-    });
-    let output = "";
-    const take = (chunk: Buffer) => {
-      output += chunk;
-    };
-    child.stdout.on("data", take);
-    child.stderr.on("data", take);
-    child.on("error", (error) => take(Buffer.from(String(error))));
-    child.on("close", (code, signal) => {
-      const outcome = count(output, suite, code === 0);
-      const seconds = ((performance.now() - start) / 1000).toFixed(1);
-      const { passed, failed, skipped } = outcome;
-      console.log(
-        `${failed ? "FAIL" : "ok  "} ${suite.name}: ${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ""} (${seconds} s)`,
-      );
-      if (failed) console.log(signal ? `${output}\nended by ${signal}` : output);
-      for (const line of output.matchAll(/^skipped: .*$/gm)) console.log(`     ${line[0]}`);
-      resolve(outcome);
-    });
-  });
+async function run(suite: Suite): Promise<Outcome> {
+  const env = {
+    ...process.env,
+    ANYMAL_DEVICE: device,
+    ANYMAL_EMULATED_MODULE: process.env.ANYMAL_EMULATED_MODULE ?? join(root, "build/emulator/libanymal_emulated.so"),
+  };
+  const { output, ok, seconds, reason } = await runToEnd(suite, wholeSuites.includes(suite) ? LONG_SECONDS : limit, { cwd: root, env });
+  const { passed, failed, skipped } = count(output, suite, ok);
+  console.log(
+    `${failed ? "FAIL" : "ok  "} ${suite.name}: ${passed} passed, ${failed} failed${skipped ? `, ${skipped} skipped` : ""} (${seconds.toFixed(1)} s)`,
+  );
+  if (failed) console.log(reason ? `${output}\n${suite.name}: ${reason}` : output);
+  for (const line of output.matchAll(/^skipped: .*$/gm)) console.log(`     ${line[0]}`);
+  return { passed, failed, skipped };
 }
 
 async function main(): Promise<number> {
-  build();
-  const all = [...(device === "cpu" ? nativeSuites() : []), ...(values.native ? [] : typescriptSuites())];
+  const own = values.folder === undefined;
+  if (own) build();
+  const all = [...(own && device === "cpu" ? nativeSuites() : []), ...(values.native ? [] : typescriptSuites())];
   const meant = (name: string) => (ON_EMULATED.test(name) ? device === "emulated" : device === "cpu" || ON_DEVICES.test(name));
   const suites = all.filter(({ name }) => chosen(name) && meant(name));
   if (!suites.length) {

@@ -113,7 +113,7 @@ void forward(Stream& s, const View& y, const View& lse, const View& q, const Vie
       j.lse = lse.as<float>();
       j.aligned = j.aligned && aligned16({y.data});
       const int64_t blocks = q.dim(0) * q.dim(2) * tiles_of(q.dim(1), F::kQueries);
-      launch<attention_kernel<X, d()>>(s, dim3(static_cast<unsigned>(blocks), d() / kColumnsOf<X, d()>), F::kThreads, F::kShared, j);
+      launch<attention_kernel<X, d()>>(s, grid_of(blocks, d() / kColumnsOf<X, d()>), F::kThreads, F::kShared, j);
     });
   });
 }

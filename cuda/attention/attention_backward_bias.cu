@@ -91,7 +91,7 @@ void bias_gradients(Stream& s, const Job<X>& j) {
   by_head_size(j.D, [&](auto d) {
     using C = BiasTiles<X, d()>;
     const int64_t blocks = static_cast<int64_t>(j.Bb) * j.Hb * tiles_of(j.T, C::kRows) * tiles_of(j.source[0].S, C::kSteps);
-    launch<bias_gradients_kernel<X, d()>>(s, static_cast<unsigned>(blocks), C::kThreads, C::kShared, j);
+    launch<bias_gradients_kernel<X, d()>>(s, grid_of(blocks), C::kThreads, C::kShared, j);
   });
 }
 template void bias_gradients(Stream&, const Job<float>&);

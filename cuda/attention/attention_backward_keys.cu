@@ -119,7 +119,7 @@ void key_gradients(Stream& s, const Job<X>& j) {
   by_head_size(j.D, [&](auto d) {
     using C = Backward<X, d()>;
     const int64_t tiles = tiles_of(j.source[0].S, C::kRows) + tiles_of(j.source[1].S, C::kRows);
-    const dim3 blocks(static_cast<unsigned>(static_cast<int64_t>(j.B) * j.K * tiles), d() / kColumnsOf<X, d()>);
+    const dim3 blocks = grid_of(static_cast<int64_t>(j.B) * j.K * tiles, d() / kColumnsOf<X, d()>);
     if constexpr (d() <= (C::kPlanes == 1 ? 128 : 64)) {
       launch<key_gradients_kernel<X, d(), both>>(s, blocks, C::kThreads, C::kShared, j);
     } else {  // the sums of both would fill all registers

@@ -84,7 +84,7 @@ void query_gradients(Stream& s, const Job<X>& j) {
   by_head_size(j.D, [&](auto d) {
     using C = Backward<X, d()>;
     const int64_t blocks = static_cast<int64_t>(j.B) * j.H * tiles_of(j.T, C::kRows);
-    launch<query_gradients_kernel<X, d()>>(s, dim3(static_cast<unsigned>(blocks), d() / kColumnsOf<X, d()>), C::kThreads, C::kShared, j);
+    launch<query_gradients_kernel<X, d()>>(s, grid_of(blocks, d() / kColumnsOf<X, d()>), C::kThreads, C::kShared, j);
   });
 }
 template void query_gradients(Stream&, const Job<float>&);

@@ -181,7 +181,7 @@ struct Work {
   unsigned tiles_m, tiles_n, splits;
   float* partial = nullptr;  // [splits][M][N], null when there is one split
 
-  dim3 grid() const { return dim3(tiles_m * tiles_n, splits); }
+  dim3 grid() const { return grid_of(static_cast<int64_t>(tiles_m) * tiles_n, splits); }
   // Neighbouring blocks share operands: eight tiles down, then one to the right.
   __device__ __forceinline__ int tile_m(int size) const { return static_cast<int>(first() + within() % height()) * size; }
   __device__ __forceinline__ int tile_n(int size) const { return static_cast<int>(within() / height()) * size; }

@@ -90,17 +90,17 @@ QuantizedRows<T> quantize_rows(Stream& s, Scratch& scratch, const View& x, doubl
     q.outliers = scratch.take<T>(rows * cols);
     q.list = scratch.take<int32_t>(cols);
     q.count = scratch.take<int32_t>(1);
-    check(cudaMemsetAsync(flags, 0, static_cast<size_t>(cols) * sizeof *flags, s.stream), "clearing scratch memory");
+    clear(s, flags, cols * static_cast<int64_t>(sizeof *flags));
     // The grid's y is short: very many rows go in several launches.
     constexpr int64_t most = int64_t{kFlagRows} * 32768;
     for (int64_t r = 0; r < rows; r += most) {
       const int64_t n = rows - r < most ? rows - r : most;
-      const dim3 grid(static_cast<unsigned>((cols + kThreads - 1) / kThreads), static_cast<unsigned>((n + kFlagRows - 1) / kFlagRows));
+      const dim3 grid = grid_of((cols + kThreads - 1) / kThreads, (n + kFlagRows - 1) / kFlagRows);
       launch<flag_outliers_kernel<T>>(s, grid, kThreads, 0, flags, x.as<T>() + r * cols, n, cols, limit);
     }
     launch<list_outliers_kernel>(s, 1, kListThreads, 0, q.list, q.count, flags, cols);
   }
-  launch<quantize_x_kernel<T>>(s, static_cast<unsigned>(rows), kThreads, 0, q.codes, q.maximum, q.outliers, x.as<T>(), flags, q.list, q.count, cols,
+  launch<quantize_x_kernel<T>>(s, grid_of(rows), kThreads, 0, q.codes, q.maximum, q.outliers, x.as<T>(), flags, q.list, q.count, cols,
                                limit);
   return q;
 }

@@ -46,7 +46,7 @@ int64_t packed_bytes(QuantFormat format, int64_t out_features, int64_t in_featur
 
 void pack_codes(Stream& s, Out packed, In codes, QuantFormat format, int64_t out_features, int64_t in_features) {
   const bool eight = format == QuantFormat::int8;
-  launch<pack_rows_kernel>(s, static_cast<unsigned>(out_features), kThreads, 0, packed.as<uint8_t>(), codes.as<uint8_t>(), in_features,
+  launch<pack_rows_kernel>(s, grid_of(out_features), kThreads, 0, packed.as<uint8_t>(), codes.as<uint8_t>(), in_features,
                            gemm::row_bytes(format, in_features), eight, format == QuantFormat::nf4 ? 7u : 0u);
 }
 

@@ -19,6 +19,8 @@ export interface LoraConfig {
   bias: "none" | "all" | "lora_only";
   /** Modules trained whole and stored beside the adapter. */
   modulesToSave: readonly string[];
+  /** modulesToSave with one of a tied embedding and head trains the one table for both. PEFT's default, false, gives each its own. */
+  ensureWeightTying: boolean;
   baseModel: string | undefined;
 }
 
@@ -47,6 +49,7 @@ export function loraConfig(options: Partial<LoraConfig> = {}): LoraConfig {
     rsLora: false,
     bias: "none",
     modulesToSave: [],
+    ensureWeightTying: false,
     baseModel: undefined,
     ...options,
   };
@@ -98,6 +101,7 @@ export function parseLoraConfig(json: Json): LoraConfig {
     rsLora: json.use_rslora === true,
     bias,
     modulesToSave: [names("modules_to_save", json.modules_to_save ?? [])].flat(),
+    ensureWeightTying: json.ensure_weight_tying === true,
     baseModel: typeof json.base_model_name_or_path === "string" ? json.base_model_name_or_path : undefined,
   });
   checkExpressions(config);
@@ -168,6 +172,7 @@ export function writeLoraConfig(config: LoraConfig): Json {
     use_rslora: config.rsLora,
     bias: config.bias,
     modules_to_save: config.modulesToSave.length ? config.modulesToSave : null,
+    ...(config.ensureWeightTying && { ensure_weight_tying: true }),
     init_lora_weights: true,
     fan_in_fan_out: false,
     use_dora: false,
@@ -216,9 +221,12 @@ function isChosenLayer({ layersToTransform, layersPattern }: LoraConfig, path: s
   return false;
 }
 
+/** Does a key of rank_pattern or alpha_pattern mean the module at `path`? */
+export const patternMatches = (key: string, path: string): boolean => whole(`(.*\\.)?(${key})`).test(path);
+
 /** r and scaling of the adapter at `path`. */
 export function rankOf(config: LoraConfig, path: string): { r: number; scaling: number } {
-  const find = (patterns: Readonly<Record<string, number>>) => Object.keys(patterns).find((key) => whole(`(.*\\.)?(${key})`).test(path));
+  const find = (patterns: Readonly<Record<string, number>>) => Object.keys(patterns).find((key) => patternMatches(key, path));
   const rankKey = find(config.rankPattern);
   const alphaKey = find(config.alphaPattern);
   const r = rankKey === undefined ? config.r : (config.rankPattern[rankKey] as number);

@@ -4,41 +4,28 @@ import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
 import { onFile } from "../core/file-error.js";
+import { parseJson } from "../core/json.js";
 import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { writeWhole } from "../io/whole-file.js";
+import { LlamaForCausalLM } from "../models/llama.js";
+import { Embedding } from "../nn/embedding.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
 import { LoraLinear } from "../nn/lora.js";
 import type { Module } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { QuantizedWeight } from "../nn/quantized-weight.js";
 import { Weights } from "../nn/weights.js";
-import { cast, copy } from "../ops/index.js";
-import {
-  isTarget,
-  isTrainedWhole,
-  type LoraConfig,
-  LoraConfigError,
-  loraConfig,
-  parseLoraConfig,
-  rankOf,
-  writeLoraConfig,
-} from "./lora-config.js";
+import { cast } from "../ops/index.js";
+import { isTarget, type LoraConfig, LoraConfigError, loraConfig, parseLoraConfig, rankOf, writeLoraConfig } from "./lora-config.js";
+import { checkNames, tellUnmatched } from "./lora-names.js";
+import { heldBeside, isTied, lay, type Overlay, overlaysOf, ROOT, tablesOf } from "./overlays.js";
 
-const ROOT = "base_model.model";
 const WEIGHTS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
 const PICKLE = "adapter_model.bin";
-
-/** A parameter of the base model that the adapter trains whole (a bias, or part of modulesToSave). */
-interface Overlay {
-  path: string;
-  key: string;
-  original: Tensor;
-  tensor: Tensor;
-}
 
 export class LoraAdapter {
   private constructor(
@@ -47,7 +34,14 @@ export class LoraAdapter {
     /** By path; none once the adapter is merged or taken off. */
     readonly layers: Map<string, LoraLinear>,
     private readonly overlays: Overlay[],
+    private readonly wasTied: boolean,
   ) {}
+
+  #state: "on" | "merged" | "off" = "on";
+  /** Is it on the model, added into its weights, or taken off again? */
+  get state(): "on" | "merged" | "off" {
+    return this.#state;
+  }
 
   /** Fresh branches that change nothing yet. What they do not train should be frozen by the caller. */
   static apply(model: Module, options: Partial<LoraConfig>, { seed = 0 } = {}): LoraAdapter {
@@ -59,21 +53,30 @@ export class LoraAdapter {
   static async load(model: Module, folder: string, { trainable = false } = {}): Promise<LoraAdapter> {
     const config = await readConfigOf(folder);
     using checkpoint = Checkpoint.open(join(folder, WEIGHTS));
-    const at = Weights.from(checkpoint, { device: deviceOf(model), dtype: "f32", trainable });
-    return LoraAdapter.#attach(model, config, at.at(ROOT));
+    checkNames(checkpoint);
+    const at = Weights.from(checkpoint, { device: deviceOf(model), dtype: "f32", trainable }).at(ROOT);
+    const trained = tablesOf(model, config);
+    const beside: Overlay[] = [];
+    try {
+      for await (const overlay of heldBeside(model, trained, at)) beside.push(overlay);
+    } catch (error) {
+      for (const { tensor } of beside) tensor.dispose();
+      throw error;
+    }
+    return LoraAdapter.#attach(model, config, at, beside);
   }
 
-  static #attach(model: Module, config: LoraConfig, at: Weights): LoraAdapter {
+  static #attach(model: Module, config: LoraConfig, at: Weights, beside: readonly Overlay[] = []): LoraAdapter {
     const modules = [...model.namedModules()];
     const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
     const layers = new Map<string, LoraLinear>();
-    const overlays: Overlay[] = [];
+    const overlays: Overlay[] = [...beside];
     built(() => {
+      if (isTied(model) && isTarget(config, "lm_head", false)) throw onTable("lm_head");
       for (const [path, module] of modules) {
         const linear = module instanceof Linear || module instanceof QuantizedLinear;
         if (!isTarget(config, path, linear && !path.endsWith("lm_head"))) continue;
-        if (path.endsWith("lm_head"))
-          throw new LoraConfigError("targetModules without the head", `"${path}"; train it whole: modulesToSave: ["lm_head"]`);
+        if (path.endsWith("lm_head") || module instanceof Embedding) throw onTable(path);
         if (!linear) throw new LoraConfigError(`targetModules to name linear layers`, `"${path}", a ${module.constructor.name}`);
         layers.set(path, new LoraLinear(at.at(path), module, { ...rankOf(config, path), dropout: config.dropout, adapterName }));
       }
@@ -83,26 +86,37 @@ export class LoraAdapter {
       at.finish();
     });
     // Nothing can fail any more: a model that an adapter does not fit stays as it was.
-    for (const { path, tensor } of overlays) model.replace(path, tensor);
+    const wasTied = isTied(model);
+    lay(model, overlays);
     for (const [path, layer] of layers) model.replace<Module>(path, layer);
-    return new LoraAdapter(model, config, layers, overlays);
+    tellUnmatched(
+      config,
+      [...layers.keys()],
+      modules.map(([path]) => path),
+    );
+    return new LoraAdapter(model, config, layers, overlays, wasTied);
   }
 
-  /** What the adapter trains, by its key in adapter_model.safetensors. */
+  /** What the adapter trains, by its key in adapter_model.safetensors; a table that is tied has the first of its two. */
   *namedParameters(): Generator<[string, Tensor]> {
     for (const [path, { loraA, loraB }] of this.layers) {
       yield [`${ROOT}.${path}.lora_A.weight`, loraA];
       yield [`${ROOT}.${path}.lora_B.weight`, loraB];
     }
-    for (const { key, tensor } of this.overlays) yield [key, tensor];
+    for (const { keys, tensor, trains } of this.overlays) if (trains) yield [keys[0] as string, tensor];
   }
 
-  /** Throws E_LORA when the adapter was merged or taken off: there is nothing of it to train or to save. */
+  *#stored(): Generator<[string, Tensor]> {
+    yield* this.namedParameters();
+    for (const { keys, tensor, trains } of this.overlays) for (const key of keys.slice(trains ? 1 : 0)) yield [key, tensor];
+  }
+
+  /** Throws E_LORA when the adapter was merged or taken off: there is nothing of it to train, to merge or to save. */
   checkAttached(): void {
-    if (this.layers.size) return;
+    if (this.#state === "on") return;
     throw new LoraConfigError(
       "an adapter on its model",
-      "one that was merged or taken off; save it before, or load it onto the model anew",
+      `one that was ${this.#state === "merged" ? "merged" : "taken off"}; save it before, or load it onto the model anew`,
     );
   }
 
@@ -110,7 +124,7 @@ export class LoraAdapter {
   async save(folder: string): Promise<void> {
     this.checkAttached();
     await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
-    await saveSafetensors(join(folder, WEIGHTS), this.namedParameters(), { format: "pt" });
+    await saveSafetensors(join(folder, WEIGHTS), this.#stored(), { format: "pt" });
     await writeWhole(join(folder, CONFIG), `${JSON.stringify(writeLoraConfig(this.config), null, 2)}\n`);
   }
 
@@ -119,17 +133,27 @@ export class LoraAdapter {
    * of them at a time is held in full precision; when one cannot be made, the model computes what it did, and merge() goes on from there.
    */
   merge(): void {
+    this.checkAttached();
     for (const [path, layer] of this.layers) this.#detach(path, layer, mergedBase(layer));
-    for (const { original } of this.overlays.splice(0)) original.dispose();
+    const held = new Set(this.model.parameters()); // a table of a tied pair is still the other's
+    for (const original of new Set(this.overlays.splice(0).map(({ original }) => original))) {
+      this.model.releaseBeside(original);
+      if (!held.has(original)) original.dispose();
+    }
+    this.#state = "merged";
   }
 
   /** Takes the adapter off; the model is as it was before. */
   unload(): void {
+    this.checkAttached();
     for (const { path, original, tensor } of this.overlays.splice(0)) {
       this.model.replace(path, original);
+      this.model.releaseBeside(original);
       tensor.dispose();
     }
+    if (this.wasTied && this.model instanceof LlamaForCausalLM) this.model.tie();
     for (const [path, layer] of this.layers) this.#detach(path, layer, layer.base);
+    this.#state = "off";
   }
 
   #detach(path: string, layer: LoraLinear, base: LinearLayer): void {
@@ -152,13 +176,20 @@ async function readConfigOf(folder: string): Promise<LoraConfig> {
   const text = await onFile("to be read", join(folder, CONFIG), () => readFile(join(folder, CONFIG), "utf8"));
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parseJson(text);
   } catch (error) {
     throw new LoraConfigError(`${join(folder, CONFIG)} in JSON`, (error as Error).message.slice(0, 80));
   }
   if (typeof json !== "object" || json === null) throw new LoraConfigError(`an object in ${join(folder, CONFIG)}`, typeof json);
   return parseLoraConfig(json as Record<string, unknown>);
 }
+
+/** LoRA on a table is another arithmetic: PEFT has lora_embedding_A and lora_embedding_B for it. */
+const onTable = (path: string): LoraConfigError =>
+  new LoraConfigError(
+    "targetModules without the embedding and the head, on which LoRA is not supported",
+    `"${path}"; train it whole: modulesToSave: ["${path.split(".").at(-1)}"]`,
+  );
 
 function mergedBase(layer: LoraLinear): LinearLayer {
   const { base } = layer;
@@ -181,25 +212,6 @@ function mergedBase(layer: LoraLinear): LinearLayer {
   );
   weight.dispose();
   return new QuantizedLinear(requantized, bias);
-}
-
-function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyMap<string, LoraLinear>, at: Weights): Generator<Overlay> {
-  for (const [path, original] of model.namedParameters()) {
-    const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
-    const name = path.slice(module.length + 1);
-    const isBias = name === "bias" && (config.bias === "all" || (config.bias === "lora_only" && layers.has(module)));
-    if (!isBias && !isTrainedWhole(config, module)) continue;
-    const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
-    const tensor = at.checkpoint ? at.parameter(key, original.shape, { fill: 0 }) : at.owns(keep(master(original)));
-    yield { path, key: `${ROOT}.${key}`, original, tensor };
-  }
-}
-
-/** A trainable f32 copy. */
-function master(original: Tensor): Tensor {
-  const tensor = noGrad(() => (original.dtype === "f32" ? copy(original) : cast(original, "f32")));
-  tensor.requiresGrad = true;
-  return tensor;
 }
 
 function deviceOf(model: Module) {

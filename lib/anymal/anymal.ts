@@ -5,6 +5,7 @@ import { noGrad } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
+import { Turns } from "../core/turns.js";
 import type { Prompt } from "../generate/generate.js";
 import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
 import type { MediaPart, Modality } from "../media/part.js";
@@ -71,8 +72,7 @@ export class AnyMAL {
   readonly prompt: PromptFormat;
   /** Projections whose feature statistics and output scale were measured on data. */
   readonly calibrated: Set<Modality>;
-  /** What stage 2 put on the language model. */
-  adapter: LoraAdapter | undefined;
+  #adapter: LoraAdapter | undefined;
 
   constructor(parts: AnyMALParts) {
     this.network = new AnyMALNetwork(parts.llm, parts.projectors as Record<string, Projector>);
@@ -93,8 +93,8 @@ export class AnyMAL {
     const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
     try {
       options.signal?.throwIfAborted();
-      const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
-      const llm = openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) });
+      const tokenizer = await Tokenizer.load(llmSource.folder, options);
+      const llm = await openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) }, options.signal);
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {
@@ -118,7 +118,22 @@ export class AnyMAL {
     return readCheckpoint(folder, { ...options, device: deviceOf(options.device) }, (parts) => new AnyMAL(parts));
   }
 
-  /** Projections, adapter and anymal.json. The language model and the encoders stay where they are. */
+  /** What stage 2 put on the language model; undefined once it was merged or taken off. */
+  get adapter(): LoraAdapter | undefined {
+    return this.#adapter?.state === "on" ? this.#adapter : undefined;
+  }
+  set adapter(adapter: LoraAdapter | undefined) {
+    this.#adapter = adapter;
+  }
+  /** Was an adapter added into the language model's weights? They are then no longer those of the folder that save() refers to. */
+  get merged(): boolean {
+    return this.#adapter?.state === "merged";
+  }
+
+  /**
+   * Projections, adapter and anymal.json. The language model and the encoders stay where they are. Rejects with E_CHECKPOINT where the adapter was merged
+   * into the language model, which no file would hold then.
+   */
   save(folder: string): Promise<void> {
     return writeCheckpoint(folder, this);
   }
@@ -150,8 +165,9 @@ export class AnyMAL {
 
   /** Puts fresh LoRA branches on the language model. */
   addAdapter(config: Partial<LoraConfig>, { seed = 0 } = {}): LoraAdapter {
-    this.adapter = LoraAdapter.apply(this.llm, config, { seed });
-    return this.adapter;
+    const adapter = LoraAdapter.apply(this.llm, config, { seed });
+    this.adapter = adapter;
+    return adapter;
   }
 
   /** What the encoders make of media, in the order given. */
@@ -213,9 +229,12 @@ export class AnyMAL {
 
   async #prepare(prompts: readonly PromptInput[], reading: Reading, first = 0): Promise<Prompt> {
     reading.signal?.throwIfAborted();
-    const encoded = prompts.map((prompt, i) =>
-      encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }),
-    );
+    const turns = new Turns();
+    const encoded: EncodedPrompt[] = [];
+    for (const [i, prompt] of prompts.entries()) {
+      encoded.push(encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), { generation: true, where: `prompt ${first + i}` }));
+      await turns.next();
+    }
     const all = await this.features(
       encoded.flatMap(({ media }) => media),
       reading,

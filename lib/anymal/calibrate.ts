@@ -2,7 +2,8 @@
 // which they will stand. Both become plain weights.
 import { noGrad } from "../core/autograd.js";
 import { scope } from "../core/scope.js";
-import type { Tensor } from "../core/tensor.js";
+import type { TensorData } from "../core/tensor.js";
+import { inTurns, type Pieces } from "../core/turns.js";
 import type { Modality } from "../media/part.js";
 import { isStandardize } from "../models/projector.js";
 import { accumulateInplace, cast, copy } from "../ops/index.js";
@@ -14,23 +15,32 @@ import { stacked } from "./prompt.js";
 const SAMPLE_ROWS = 4096;
 /** Channels that hardly move are not blown up. */
 const MIN_STD = 1e-4;
+/** Media that are projected together. */
+const AT_ONCE = 32;
+/** Numbers that are added up between two turns of the event loop. */
+const NUMBERS_AT_ONCE = 2 ** 16;
 
 export async function calibrate(model: AnyMAL, modality: Modality, features: readonly Features[]): Promise<void> {
   const projector = model.projector(modality);
   const { input, output } = projector;
   if (isStandardize(input)) {
-    const { mean, std } = channelStatistics(features, model.encoder(modality).width);
+    const { mean, std } = await inTurns(channelStatistics(features, model.encoder(modality).width));
     input.shift.write(mean.map((v) => -v));
     input.scale.write(std.map((v) => 1 / Math.max(v, MIN_STD)));
   }
   const target = await embeddingRms(model);
-  const rows = noGrad(() =>
-    scope(() => {
-      const x = stacked(features, model.device);
-      return projector.forward(model.llm.dtype === "f32" ? x : cast(x, model.llm.dtype));
-    }),
-  );
-  const measured = await rms(rows).finally(() => rows.dispose());
+  const squares = { sum: 0, count: 0 };
+  for (let from = 0; from < features.length; from += AT_ONCE) {
+    const rows = noGrad(() =>
+      scope(() => {
+        const x = stacked(features.slice(from, from + AT_ONCE), model.device);
+        return projector.forward(model.llm.dtype === "f32" ? x : cast(x, model.llm.dtype));
+      }),
+    );
+    const data = await rows.data().finally(() => rows.dispose());
+    await inTurns(addSquares(data, squares));
+  }
+  const measured = rootMean(squares);
   const factor = measured > 0 ? target / measured : 1;
   noGrad(() =>
     scope(() => {
@@ -41,16 +51,27 @@ export async function calibrate(model: AnyMAL, modality: Modality, features: rea
 }
 
 /** Of each channel over all rows of all features, in double precision. */
-export function channelStatistics(features: readonly Features[], width: number): { mean: Float32Array; std: Float32Array } {
+export function* channelStatistics(features: readonly Features[], width: number): Pieces<{ mean: Float32Array; std: Float32Array }> {
   const sum = new Float64Array(width);
   const squares = new Float64Array(width);
   let rows = 0;
-  for (const { data } of features) {
-    for (let i = 0; i < data.length; ++i) sum[i % width]! += data[i]!;
-    rows += data.length / width;
-  }
+  const rowsOf = function* (add: (value: number, channel: number) => void): Pieces<void> {
+    for (const { data } of features) {
+      for (let at = 0; at < data.length; at += width) {
+        for (let channel = 0; channel < width; ++channel) add(data[at + channel] as number, channel);
+        if ((at / width + 1) % Math.ceil(NUMBERS_AT_ONCE / width) === 0) yield;
+      }
+      yield;
+    }
+  };
+  for (const { data } of features) rows += data.length / width;
+  yield* rowsOf((value, channel) => {
+    sum[channel]! += value;
+  });
   const mean = Float32Array.from(sum, (v) => v / rows);
-  for (const { data } of features) for (let i = 0; i < data.length; ++i) squares[i % width]! += (data[i]! - mean[i % width]!) ** 2;
+  yield* rowsOf((value, channel) => {
+    squares[channel]! += (value - mean[channel]!) ** 2;
+  });
   return { mean, std: Float32Array.from(squares, (v) => Math.sqrt(v / rows)) };
 }
 
@@ -58,12 +79,22 @@ async function embeddingRms(model: AnyMAL): Promise<number> {
   const table = model.llm.model.embedTokens.weight;
   const count = Math.min(SAMPLE_ROWS, table.shape[0] as number);
   const rows = noGrad(() => table.slice(Math.floor(((table.shape[0] as number) - count) / 2), count));
-  return rms(rows).finally(() => rows.dispose());
+  const squares = { sum: 0, count: 0 };
+  await inTurns(addSquares(await rows.data().finally(() => rows.dispose()), squares));
+  return rootMean(squares);
 }
 
-async function rms(x: Tensor): Promise<number> {
-  const data = await x.data();
-  let total = 0;
-  for (const v of data) total += v * v;
-  return Math.sqrt(total / data.length);
+interface Squares {
+  sum: number;
+  count: number;
 }
+
+function* addSquares(data: TensorData, squares: Squares): Pieces<void> {
+  for (let i = 0; i < data.length; ++i) {
+    squares.sum += (data[i] as number) ** 2;
+    if ((i + 1) % NUMBERS_AT_ONCE === 0) yield;
+  }
+  squares.count += data.length;
+}
+
+const rootMean = ({ sum, count }: Squares): number => Math.sqrt(sum / count);

@@ -56,6 +56,13 @@ async function moveIn(from: string, target: string): Promise<void> {
 
 /** The files of a checkpoint into a new folder, and onto the disk; paths in it are relative to `target`, where they will lie. */
 export async function writeFiles(folder: string, model: AnyMAL, target: string): Promise<void> {
+  if (model.merged)
+    throw new CheckpointError(
+      target,
+      "a language model as its folder has it",
+      "one that an adapter was merged into, which a checkpoint refers to and does not hold",
+      "save before merge(), or write the merged model with exportMerged() and assemble from it",
+    );
   await onFile("to be written", target, () => mkdir(join(folder, PROJECTORS), { recursive: true }));
   for (const modality of model.modalities)
     await saveSafetensors(join(folder, PROJECTORS, `${modality}.safetensors`), model.projector(modality).namedParameters(), {
@@ -67,9 +74,9 @@ export async function writeFiles(folder: string, model: AnyMAL, target: string):
 }
 
 function manifestOf(model: AnyMAL, target: string): Manifest {
-  const entries = Array.from(model.encoders, ([modality, { source, setup }]): [Modality, ModalityEntry] => [
+  const entries = Array.from(model.encoders, ([modality, { source, setup, encoder }]): [Modality, ModalityEntry] => [
     modality,
-    { encoder: reference(source, target), ...setup, calibrated: model.calibrated.has(modality) },
+    { encoder: { ...reference(source, target), dtype: encoder.dtype }, ...setup, calibrated: model.calibrated.has(modality) },
   ]);
   return makeManifest({
     llm: { ...reference(model.llmSource, target), quantization: model.quantization ?? null, dtype: model.llm.dtype },
@@ -96,7 +103,7 @@ export async function readCheckpoint(
   const manifest = await readManifest(folder);
   await checkFiles(folder, manifest);
   const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
-  const tokenizer = Tokenizer.fromPretrained(llmSource.folder);
+  const tokenizer = await Tokenizer.load(llmSource.folder, options);
   if (templateOf(tokenizer) !== manifest.prompt.template)
     throw new CheckpointError(
       folder,
@@ -109,7 +116,8 @@ export async function readCheckpoint(
   const encoders = await readEncoders(folder, manifest, options);
   const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
   try {
-    const llm = openCausalLM(llmSource.folder, { device: options.device, dtype, ...(quantization && { quantization }) });
+    const held = { device: options.device, dtype, ...(quantization && { quantization }) };
+    const llm = await openCausalLM(llmSource.folder, held, options.signal);
     built.push(llm);
     const projectors: Partial<Record<Modality, Projector>> = {};
     for (const [modality, { setup }] of encoders) {

@@ -12,6 +12,7 @@ import { completeSetup, MODALITIES, type ModalityOptions, type ModalitySetup } f
 
 interface Wanted {
   source: Source;
+  dtype: "f32" | "bf16" | undefined;
   setupFor: (encoder: Encoder) => ModalitySetup;
 }
 
@@ -27,12 +28,12 @@ export async function loadEncoders(
     const options = modalities[modality];
     if (!options) continue;
     const setupFor = (encoder: Encoder) => completeSetup(modality, options, encoder);
-    wanted.set(modality, { source: await openSource(options.encoder, fetching), setupFor });
+    wanted.set(modality, { source: await openSource(options.encoder, fetching), dtype, setupFor });
   }
-  return build(wanted, device, dtype);
+  return build(wanted, device);
 }
 
-/** Those of a checkpoint, which must be the ones it was trained on. */
+/** Those of a checkpoint, which must be the ones it was trained on, in the dtype that they had then. */
 export async function readEncoders(
   folder: string,
   { modalities }: Manifest,
@@ -49,22 +50,19 @@ export async function readEncoders(
     if (!entry) continue;
     const source = await locate(folder, `the encoder of ${modality}`, entry.encoder, encoders?.[modality], fetching);
     const { projector, layer, select, frames } = entry;
-    wanted.set(modality, { source, setupFor: () => ({ projector, layer, select, frames }) });
+    wanted.set(modality, { source, dtype: dtype ?? entry.encoder.dtype, setupFor: () => ({ projector, layer, select, frames }) });
   }
-  return build(wanted, device, dtype);
+  return build(wanted, device);
 }
 
-async function build(
-  wanted: ReadonlyMap<Modality, Wanted>,
-  device: Device,
-  dtype: "f32" | "bf16" | undefined,
-): Promise<Map<Modality, MediaEncoder>> {
+async function build(wanted: ReadonlyMap<Modality, Wanted>, device: Device): Promise<Map<Modality, MediaEncoder>> {
   const loaded = new Map<string, Encoder>();
   try {
     const result = new Map<Modality, MediaEncoder>();
-    for (const [modality, { source, setupFor }] of wanted) {
-      const encoder = loaded.get(source.folder) ?? (await AutoEncoder.fromPretrained(source.folder, { device, ...(dtype && { dtype }) }));
-      loaded.set(source.folder, encoder);
+    for (const [modality, { source, dtype, setupFor }] of wanted) {
+      const key = `${dtype} ${source.folder}`;
+      const encoder = loaded.get(key) ?? (await AutoEncoder.fromPretrained(source.folder, { device, ...(dtype && { dtype }) }));
+      loaded.set(key, encoder);
       const setup = setupFor(encoder);
       result.set(modality, new MediaEncoder(modality, encoder, processorFor(source.folder, setup), setup, source));
     }

@@ -44,7 +44,8 @@ export async function openSource(folderOrId: string, { signal, onProgress }: Fet
 }
 
 export interface ModalityEntry extends ModalitySetup {
-  encoder: Reference;
+  /** dtype: what it computed in; older files do not say, and the encoder's own suggests it then. */
+  encoder: Reference & { dtype?: "f32" | "bf16" };
   /** Feature statistics and output scale were measured. */
   calibrated: boolean;
 }
@@ -122,6 +123,8 @@ export async function readManifest(folder: string): Promise<Manifest> {
     if (!(MODALITIES as readonly string[]).includes(modality)) fail(`modalities among ${MODALITIES.join(", ")}`, modality);
     if (!isReference(entry?.encoder) || typeof entry.projector !== "object")
       fail(`encoder and projector of ${modality}`, JSON.stringify(entry));
+    if (![undefined, "f32", "bf16"].includes(entry.encoder.dtype))
+      fail(`dtype "f32" or "bf16" of ${modality}'s encoder`, JSON.stringify(entry.encoder.dtype));
   }
   return json;
 }

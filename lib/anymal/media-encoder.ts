@@ -3,6 +3,7 @@
 import { noGrad } from "../core/autograd.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
+import { Turns } from "../core/turns.js";
 import type { EncoderInput, MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import type { Encoder } from "../models/encoder.js";
@@ -48,7 +49,13 @@ export class MediaEncoder {
       const size = shape.reduce((a, b) => a * b, 1);
       const data = (await features.data()) as Float32Array;
       // Copies, so that one kept item does not hold the whole batch.
-      return parts.map((_, i) => ({ modality: this.modality, data: data.slice(i * size, (i + 1) * size), shape }));
+      const turns = new Turns();
+      const made: Features[] = [];
+      for (const i of parts.keys()) {
+        made.push({ modality: this.modality, data: data.slice(i * size, (i + 1) * size), shape });
+        await turns.next();
+      }
+      return made;
     } finally {
       features.dispose();
     }

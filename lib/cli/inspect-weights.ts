@@ -1,9 +1,9 @@
 // What a checkpoint's headers say, before anything is loaded: its tensors by pattern, how many weights they stand for, and how much memory the
 // model takes in each storage.
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { onFileSync } from "../core/file-error.js";
-import { Checkpoint, type WeightSource } from "../io/checkpoint.js";
+import { Checkpoint, shardsOf, type WeightSource, weightFile } from "../io/checkpoint.js";
 
 /** Tensors that differ by the number of their layer only. */
 export interface TensorGroup {
@@ -91,10 +91,8 @@ export function sizes(groups: readonly TensorGroup[], linear?: (name: string) =>
 /** What Checkpoint.open reads: other files may lie beside. */
 function weightFiles(path: string): string[] {
   if (existsSync(path) && statSync(path).isFile()) return [path];
-  const index = join(path, "model.safetensors.index.json");
-  if (!existsSync(index)) return [join(path, "model.safetensors")];
-  const { weight_map } = JSON.parse(readFileSync(index, "utf8")) as { weight_map: Record<string, string> };
-  return [...new Set(Object.values(weight_map))].map((name) => join(path, name));
+  const held = weightFile(path) ?? "model.safetensors";
+  return (held === "model.safetensors" ? [held] : shardsOf(path)).map((name) => join(path, name));
 }
 
 /** Of the files that hold the weights. */

@@ -1,11 +1,12 @@
 // Reverse-mode gradients. Each differentiable op records a node: where its inputs came from, and a closure from the gradients of its outputs
 // to those of its inputs. Nodes are numbered as they are made, so the descending order of numbers is a valid order for backward.
-import { setImmediate } from "node:timers/promises";
 import { AnymalError, expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
+import { behind } from "./pace.js";
 import { randomState, setRandomState } from "./random.js";
 import { built, enrollHolder, keep, scope } from "./scope.js";
 import { collected, dtypeCode, Tensor } from "./tensor.js";
+import { slice, Turns } from "./turns.js";
 
 /** Where a tensor stands: output `slot` of `node`. */
 export interface Edge {
@@ -159,12 +160,12 @@ export function backward(loss: Tensor, grad?: Tensor): void {
 }
 
 /** The same, but hands the event loop back every `sliceMs` milliseconds: a server that trains keeps answering. */
-export async function backwardAsync(loss: Tensor, { grad, sliceMs = 3 }: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
-  let start = performance.now();
+export async function backwardAsync(loss: Tensor, { grad, sliceMs = slice.ms }: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
+  const turns = new Turns(sliceMs);
+  const { device } = loss;
   for (const _ of walk([rootOf(loss, grad)])) {
-    if (performance.now() - start < sliceMs) continue;
-    await setImmediate();
-    start = performance.now();
+    await behind(device);
+    await turns.next();
   }
 }
 

@@ -10,15 +10,24 @@ export interface DeviceOptions {
   level?: string;
   /** CUDA: which card. */
   index?: number;
+  /**
+   * Bytes that the device may hold from the system in all: tensors, what ops work in, and cached buffers. Beyond it an op fails with E_OUT_OF_MEMORY
+   * and the breakdown, where without it the system might end the process. Default: none, or ANYMAL_MEMORY_LIMIT.
+   */
+  memoryLimit?: number;
 }
 
 export interface DeviceMemory {
   /** Bytes handed out to tensors and intermediates. */
   bytesInUse: number;
-  /** High-water mark of bytesInUse since the device was opened or resetPeak(). */
+  /** Bytes that ops work in beside them; kept from one op to the next. */
+  bytesScratch: number;
+  /** High-water mark of bytesInUse and bytesScratch together since the device was opened or resetPeak(). */
   bytesPeak: number;
-  /** Bytes held from the system, cached ones included. */
+  /** Bytes held from the system: both, and buffers cached for the next tensors. */
   bytesReserved: number;
+  /** What bytesReserved may not exceed, where a limit was given. */
+  memoryLimit?: number;
   /** Tensors alive in this thread. */
   tensors: number;
 }
@@ -43,7 +52,7 @@ export class Device {
   describe(): string {
     return native().device_describe(this.id);
   }
-  /** Resolves when all that was enqueued has run; rejects with the first error of it. */
+  /** Resolves when all that was enqueued has run; rejects with the first error of it that nobody was told of by awaiting what depends on it. */
   synchronize(): Promise<void> {
     return native().device_synchronize(this.id);
   }

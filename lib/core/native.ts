@@ -15,7 +15,14 @@ export interface Native {
   device_close(device: number): Promise<void>;
   device_describe(device: number): string;
   device_synchronize(device: number): Promise<void>;
-  device_memory(device: number): { bytesInUse: number; bytesPeak: number; bytesReserved: number; tensors: number };
+  device_memory(device: number): {
+    bytesInUse: number;
+    bytesPeak: number;
+    bytesReserved: number;
+    bytesScratch: number;
+    memoryLimit?: number;
+    tensors: number;
+  };
   device_reset_peak(device: number): void;
   device_peak(device: number, what: number): Promise<number>;
   capture_begin(device: number): number;
@@ -37,6 +44,7 @@ export interface Native {
   tensor_dispose(tensors: Handle | readonly Handle[]): void;
   tensor_read(tensor: Handle): Promise<ArrayBuffer>;
   tensor_write(tensor: Handle, data: ArrayBufferView | ArrayBuffer): void;
+  tensor_heal(tensor: Handle): void;
   packed_bytes(device: number, format: number, outFeatures: number, inFeatures: number): number;
 
   media_image(

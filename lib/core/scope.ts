@@ -1,7 +1,10 @@
 // Scopes dispose intermediates: every tensor made inside, except what is returned, what keep() names, and parameters.
+import { types } from "node:util";
 import { AnymalError } from "./errors.js";
 import { native } from "./native.js";
+import { isPromise } from "./realm.js";
 import type { Tensor } from "./tensor.js";
+import type { Pieces } from "./turns.js";
 
 /** What recorded inside a scope holds on to tensors: a node of the tape. */
 interface Holder {
@@ -15,8 +18,13 @@ interface Frame {
 const stack: Frame[] = [];
 const builders: Tensor[][] = [];
 
+let made = 0;
+/** On this thread so far. */
+export const tensorsMade = (): number => made;
+
 /** Called by every new tensor. False when no scope is open. */
 export function enroll(tensor: Tensor): boolean {
+  ++made;
   builders[builders.length - 1]?.push(tensor);
   const top = stack[stack.length - 1];
   top?.tensors.push(tensor);
@@ -49,6 +57,31 @@ export function built<T>(build: () => T): T {
   }
 }
 
+/** The same of work in pieces; between two of them others may build. What is abandoned half-way is disposed too. */
+export function* builtInPieces<T>(build: Pieces<T>): Pieces<T> {
+  const made: Tensor[] = [];
+  let whole = false;
+  try {
+    for (;;) {
+      builders.push(made);
+      let step: IteratorResult<void, T>;
+      try {
+        step = build.next();
+      } finally {
+        builders.pop();
+      }
+      if (step.done) {
+        whole = true;
+        builders[builders.length - 1]?.push(...made);
+        return step.value;
+      }
+      yield;
+    }
+  } finally {
+    if (!whole) for (const tensor of made) if (!tensor.disposed) tensor.dispose();
+  }
+}
+
 /** Every Tensor in a returned value: itself, or inside arrays, maps, plain objects and disposable results. */
 export function* tensorsIn(value: unknown, depth = 0): Generator<Tensor> {
   if (typeof value !== "object" || value === null || depth > 4) return;
@@ -57,12 +90,13 @@ export function* tensorsIn(value: unknown, depth = 0): Generator<Tensor> {
     return;
   }
   if (ArrayBuffer.isView(value)) return;
-  const parts = value instanceof Map ? value.values() : Array.isArray(value) ? value : isPlain(value) ? Object.values(value) : [];
+  const parts = types.isMap(value) ? value.values() : Array.isArray(value) ? value : isPlain(value) ? Object.values(value) : [];
   for (const part of parts) yield* tensorsIn(part, depth + 1);
 }
 function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
+  // The root of every chain is a realm's Object.prototype.
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 /** Runs `fn` and disposes the tensors it made, except those in its result, those given to keep(), and leaves that require gradients. */
@@ -72,8 +106,8 @@ export function scope<T>(fn: () => T): T {
   let result: T;
   try {
     result = fn();
-    if (result instanceof Promise) {
-      result.catch(() => undefined); // it fails on its disposed tensors, and nobody will ask it
+    if (isPromise(result)) {
+      Promise.resolve(result).catch(() => undefined); // it fails on its disposed tensors, and nobody will ask it
       throw new AnymalError(
         "E_ASYNC_SCOPE",
         "scope: expected a synchronous function, got one that returns a promise; await outside of the scope",

@@ -3,7 +3,9 @@ import { type Edge, record } from "./autograd.js";
 import { type Device, defaultDevice } from "./device.js";
 import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
+import { isTypedArray, kindOfValue, own, typedArrayName } from "./realm.js";
 import { enroll } from "./scope.js";
+import { inTurns, type Pieces } from "./turns.js";
 
 export type DType = "f32" | "bf16" | "i32" | "u8";
 export type TensorData = Float32Array | Int32Array | Uint8Array;
@@ -67,16 +69,17 @@ export class Tensor {
     shape: readonly number[],
     { dtype, device = defaultDevice(), requiresGrad = false }: TensorOptions = {},
   ): Tensor {
-    const wanted = dtype ?? (data instanceof Int32Array ? "i32" : data instanceof Uint8Array ? "u8" : "f32");
+    checkNumbers("Tensor.from", data);
+    const wanted = dtype ?? (isTypedArray(data, "Int32Array") ? "i32" : isTypedArray(data, "Uint8Array") ? "u8" : "f32");
     const size = shape.reduce((a, b) => a * b, 1);
     if (data.length !== size) throw expected("E_SHAPE", "Tensor.from", `${size} numbers for shape [${shape}]`, data.length);
-    const tensor = new Tensor(native().tensor_from(device.id, dtypeCode(wanted), shape, toBytes(data, wanted)), device);
+    const tensor = new Tensor(native().tensor_from(device.id, dtypeCode(wanted), [...shape], toBytes(data, wanted)), device);
     tensor.requiresGrad = requiresGrad;
     return tensor;
   }
   /** Its bytes are garbage until written. */
   static empty(shape: readonly number[], { dtype = "f32", device = defaultDevice(), requiresGrad = false }: TensorOptions = {}): Tensor {
-    const tensor = new Tensor(native().tensor_create(device.id, dtypeCode(dtype), shape), device);
+    const tensor = new Tensor(native().tensor_create(device.id, dtypeCode(dtype), [...shape]), device);
     tensor.requiresGrad = requiresGrad;
     return tensor;
   }
@@ -95,6 +98,8 @@ export class Tensor {
   }
 
   get handle(): Handle {
+    if (!(#handle in this))
+      throw expected("E_ARGUMENT", "tensor", "the Tensor itself", "a Proxy or a copy of one", "keep tensors out of reactive objects");
     if (this.#handle === undefined)
       throw expected(
         "E_DISPOSED",
@@ -142,7 +147,7 @@ export class Tensor {
     if (dtype === "f32") return new Float32Array(bytes);
     if (dtype === "i32") return new Int32Array(bytes);
     if (dtype === "u8") return new Uint8Array(bytes);
-    return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (bits) => bits << 16).buffer);
+    return inTurns(widened(new Uint16Array(bytes)));
   }
   /** The only number of a tensor of one element. */
   async item(): Promise<number> {
@@ -151,6 +156,7 @@ export class Tensor {
   }
   /** Overwrites all of it from the host. */
   write(data: TensorData | readonly number[]): void {
+    checkNumbers("write", data);
     if (data.length !== this.size) throw expected("E_SHAPE", "write", `${this.size} numbers for shape [${this.shape}]`, data.length);
     native().tensor_write(this.handle, toBytes(data, this.dtype));
   }
@@ -187,6 +193,14 @@ export class Tensor {
   }
 
   /** Frees the memory once what is enqueued has used it. A second call is an error. */
+  /**
+   * Ends the failure of a tensor whose updates in place were not run because something they depended on failed: it holds what it held before them.
+   * A tensor that a failed op had begun to write, or was to write as a whole, stays failed.
+   */
+  heal(): void {
+    native().tensor_heal(this.handle);
+  }
+
   dispose(): void {
     collected.unregister(this);
     native().tensor_dispose(this.release());
@@ -203,16 +217,41 @@ export class Tensor {
   }
 }
 
+const WIDENED_AT_ONCE = 2 ** 14;
+
+/** bf16 as f32. A batch's logits over a large vocabulary are millions. */
+function* widened(halves: Uint16Array): Pieces<Float32Array> {
+  const bits = new Uint32Array(halves.length);
+  for (let i = 0; i < bits.length; ++i) {
+    bits[i] = (halves[i] as number) << 16;
+    if ((i + 1) % WIDENED_AT_ONCE === 0) yield;
+  }
+  return new Float32Array(bits.buffer);
+}
+
+/** Arrays of any realm and of numbers only: what else can be iterated over (a text, a list of texts) would be read as other numbers. */
+function checkNumbers(what: string, data: unknown): void {
+  const name = typedArrayName(data);
+  const fail = (got: string, next: string): never => {
+    throw expected("E_ARGUMENT", what, "a typed array or an array of numbers", got, next);
+  };
+  if (name ? name.startsWith("Big") : !Array.isArray(data))
+    fail(kindOfValue(data), name ? "take Array.from(data, Number)" : "pass the array itself, e.g. new Float32Array(buffer)");
+  if (name) return;
+  const at = (data as unknown[]).findIndex((v) => typeof v !== "number" && typeof v !== "boolean");
+  if (at >= 0) fail(`${kindOfValue((data as unknown[])[at])} at ${at}`, "make it a number first");
+}
+
 function toBytes(data: TensorData | readonly number[], dtype: DType): ArrayBufferView {
   switch (dtype) {
     case "f32":
-      return data instanceof Float32Array ? data : Float32Array.from(data);
+      return own(data, "Float32Array") ?? Float32Array.from(data);
     case "i32":
-      return data instanceof Int32Array ? data : Int32Array.from(data);
+      return own(data, "Int32Array") ?? Int32Array.from(data);
     case "u8":
-      return data instanceof Uint8Array ? data : Uint8Array.from(data);
+      return own(data, "Uint8Array") ?? Uint8Array.from(data);
     case "bf16": {
-      const floats = data instanceof Float32Array ? data : Float32Array.from(data);
+      const floats = own(data, "Float32Array") ?? Float32Array.from(data);
       const bits = new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
       const rounded = new Uint16Array(bits.length);
       for (let i = 0; i < bits.length; ++i) {

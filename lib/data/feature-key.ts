@@ -1,11 +1,15 @@
 // What a feature depends on, as one hash: the medium's bytes, how it is read, and who encodes it.
 import { createHash, type Hash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { onFile } from "../core/file-error.js";
+import { isBuffer } from "../core/realm.js";
+import { filesOfImu } from "../media/imu-files.js";
 import type { MediaPart } from "../media/part.js";
-import { type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
+import { isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 
+/** Of the readers of media: another number where the same file has come to mean other values, so that no cache gives the old ones. */
+const READING = 2;
 /** A file that was written so recently may be written again without a change of its time. */
 const SETTLED_MS = 2000;
 /** Content hashes of files that have not changed since. */
@@ -14,10 +18,18 @@ const known = new Map<string, { mark: string; hash: string }>();
 /** The key of a medium's features. `fingerprint` stands for processor and encoder, e.g. of folderFingerprint(). */
 export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
   const hash = createHash("sha256");
-  addValue(hash, [modality, options, fingerprint]);
-  if (isSource(source)) hash.update(await sourceHash(source, loading));
-  else addValue(hash, source);
+  addValue(hash, [READING, modality, options, fingerprint]);
+  for (const one of Array.isArray(source) ? source : [source])
+    if (isMediaSource(one)) hash.update(await sourceHash(one, loading));
+    else addValue(hash, one);
+  if (modality === "imu") for (const file of await beside(source)) addValue(hash, [basename(file), await sourceHash(file, loading)]);
   return hash.digest("hex");
+}
+
+/** What lies beside a recording's file and is read with it. */
+async function beside(source: unknown): Promise<string[]> {
+  const files = await filesOfImu(source).catch(() => []); // who reads it words what is wrong
+  return files.length > 1 ? files : [];
 }
 
 /** Of a model folder: the content of its configurations and weights. */
@@ -25,11 +37,8 @@ export async function folderFingerprint(folder: string, loading: Loading = {}): 
   return folderHash(folder, loading, (name) => /\.(json|safetensors)$/.test(name));
 }
 
-const isSource = (source: unknown): source is MediaSource =>
-  typeof source === "string" || source instanceof URL || source instanceof Uint8Array || source instanceof ArrayBuffer;
-
 async function sourceHash(source: MediaSource, loading: Loading): Promise<string> {
-  const path = typeof source === "string" || source instanceof URL ? pathOf(source) : undefined;
+  const path = pathOf(source);
   if (path === undefined) return contentHash(source, loading);
   const status = await stat(path, { bigint: true }).catch(() => undefined); // openSource words what is wrong
   if (status?.isDirectory()) return folderHash(path, loading, () => true);
@@ -73,8 +82,11 @@ function addValue(hash: Hash, value: unknown): void {
   if (ArrayBuffer.isView(value)) {
     hash.update(`${value.constructor.name} ${value.byteLength};`);
     hash.update(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+  } else if (isBuffer(value)) {
+    hash.update(`bytes ${value.byteLength};`);
+    hash.update(new Uint8Array(value));
   } else if (typeof value === "object" && value !== null) {
-    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
+    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined && typeof inner !== "function"); // who hears of notices changes no feature
     if (!Array.isArray(value)) entries.sort(([a], [b]) => (a < b ? -1 : 1));
     hash.update(`${Array.isArray(value) ? "list" : "object"} ${entries.length};`);
     for (const [name, inner] of entries) {

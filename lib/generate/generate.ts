@@ -3,7 +3,8 @@
 import { noGrad } from "../core/autograd.js";
 import type { Capture } from "../core/device.js";
 import { scope } from "../core/scope.js";
-import { Tensor } from "../core/tensor.js";
+import { Tensor, type TensorData } from "../core/tensor.js";
+import { inTurns, type Pieces } from "../core/turns.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import { argmax, sliceCopy } from "../ops/index.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
@@ -137,18 +138,25 @@ function record(llm: CausalLM, { cache, current }: State, plain: boolean): Captu
 /** (B) i32 of the most probable tokens where nothing else is asked of the logits, else the logits (B,V). */
 const picked = (logits: Tensor, plain: boolean): Tensor => (plain ? argmax(logits) : logits);
 
-async function choose(output: Tensor, sampler: Sampler, { ids, running }: State, made: number): Promise<(number | undefined)[]> {
-  const values = await output.data();
+async function choose(output: Tensor, sampler: Sampler, state: State, made: number): Promise<(number | undefined)[]> {
+  return inTurns(chosen(await output.data(), sampler, state, made));
+}
+
+function* chosen(values: TensorData, sampler: Sampler, { ids, running }: State, made: number): Pieces<(number | undefined)[]> {
   const width = values.length / running.length;
-  return running.map((runs, b) => {
-    if (!runs) return undefined;
+  const tokens: (number | undefined)[] = [];
+  for (const [b, runs] of running.entries()) {
     const row = ids[b] as number[];
-    const token = sampler.plain
-      ? (values[b] as number)
-      : sampler.next((values as Float32Array).slice(b * width, (b + 1) * width), row, b, made);
-    row.push(token);
-    return token;
-  });
+    if (!runs) tokens.push(undefined);
+    else if (sampler.plain) tokens.push(row[row.push(values[b] as number) - 1]);
+    else {
+      const token = yield* sampler.pieces((values as Float32Array).slice(b * width, (b + 1) * width), row, b, made);
+      row.push(token);
+      tokens.push(token);
+      yield;
+    }
+  }
+  return tokens;
 }
 
 /** Rows and positions of a prompt. Throws E_GENERATION where there are none. */

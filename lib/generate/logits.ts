@@ -69,38 +69,60 @@ export function temperature(t: number): LogitsProcessor {
 export function topK(k: number): LogitsProcessor {
   return (logits) => {
     if (k >= logits.length) return;
-    const last = Float32Array.from(logits).sort()[logits.length - k] as number;
+    const last = logits.slice().sort()[logits.length - k] as number;
     for (let i = 0; i < logits.length; ++i) if ((logits[i] as number) < last) logits[i] = -Infinity;
   };
 }
 
 export function topP(p: number): LogitsProcessor {
   return (logits) => {
-    const probabilities = softmax(logits);
     // Ascending, as the reference sorts: what adds up to at most 1 - p goes. The most probable token always stays.
-    const order = Array.from(logits.keys()).sort((a, b) => (logits[a] as number) - (logits[b] as number));
-    let total = 0;
-    for (const i of order.slice(0, -1)) {
-      total += probabilities[i] as number;
-      if (total > 1 - p) break;
-      logits[i] = -Infinity;
+    const ascending = logits.slice().sort();
+    const { most, total } = normalizer(logits);
+    let [removed, sum] = [0, 0];
+    for (; removed + 1 < ascending.length; ++removed) {
+      sum += Math.exp((ascending[removed] as number) - most) / total;
+      if (sum > 1 - p) break;
+    }
+    if (!removed) return;
+    // Of equal ones the first go first.
+    const last = ascending[removed - 1] as number;
+    let equals = 0;
+    while (equals < removed && ascending[removed - 1 - equals] === last) ++equals;
+    for (let i = 0; i < logits.length; ++i) {
+      const value = logits[i] as number;
+      if (value < last || (value === last && equals-- > 0)) logits[i] = -Infinity;
     }
   };
 }
 
 export function minP(p: number): LogitsProcessor {
   return (logits) => {
-    const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-    const least = most + Math.log(p);
+    const least = largest(logits) + Math.log(p);
     for (let i = 0; i < logits.length; ++i) if ((logits[i] as number) < least) logits[i] = -Infinity;
   };
 }
 
+// Loops over indices, not callbacks: a vocabulary has 128 000 entries, and a batch as many times that.
+
+function largest(values: Float32Array): number {
+  let most = -Infinity;
+  for (let i = 0; i < values.length; ++i) most = Math.max(most, values[i] as number);
+  return most;
+}
+
+function normalizer(logits: Float32Array): { most: number; total: number } {
+  const most = largest(logits);
+  let total = 0;
+  for (let i = 0; i < logits.length; ++i) total += Math.exp((logits[i] as number) - most);
+  return { most, total };
+}
+
 export function softmax(logits: Float32Array): Float64Array {
-  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  const weights = Float64Array.from(logits, (v) => Math.exp(v - most));
-  const total = weights.reduce((a, b) => a + b, 0);
-  return weights.map((w) => w / total);
+  const { most, total } = normalizer(logits);
+  const probabilities = new Float64Array(logits.length);
+  for (let i = 0; i < logits.length; ++i) probabilities[i] = Math.exp((logits[i] as number) - most) / total;
+  return probabilities;
 }
 
 /** Does this draw at all, or take the most probable token? */

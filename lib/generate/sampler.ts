@@ -1,4 +1,5 @@
 // The next token of a row: the most probable one, or a draw that is a function of the seed, the row and the number of draws before it.
+import { atOnce, type Pieces } from "../core/turns.js";
 import { isGreedy, type LogitsProcessor, processorsFor, type SamplingOptions, softmax } from "./logits.js";
 
 export interface SamplerOptions extends SamplingOptions {
@@ -22,12 +23,22 @@ export class Sampler {
 
   /** `logits` is changed in place; `ids` is the row so far; `step` counts tokens written before. */
   next(logits: Float32Array, ids: readonly number[], row: number, step: number): number {
-    for (const process of this.#processors) process(logits, ids);
+    return atOnce(this.pieces(logits, ids, row, step));
+  }
+
+  /** next() in pieces: over a vocabulary of 128 000 each look at all of it takes milliseconds. */
+  *pieces(logits: Float32Array, ids: readonly number[], row: number, step: number): Pieces<number> {
+    for (const process of this.#processors) {
+      process(logits, ids);
+      yield;
+    }
     if (this.greedy) return argmax(logits);
     const probabilities = softmax(logits);
+    yield;
     let left = uniform(this.#seed, row, step);
     let last = 0;
-    for (const [token, p] of probabilities.entries()) {
+    for (let token = 0; token < probabilities.length; ++token) {
+      const p = probabilities[token] as number;
       if (p <= 0) continue;
       last = token;
       left -= p;

@@ -3,7 +3,9 @@ import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "n
 import { basename, dirname, join, sep } from "node:path";
 import type { Device } from "../core/device.js";
 import { onFileSync } from "../core/file-error.js";
+import { notice } from "../core/notice.js";
 import type { DType, Tensor } from "../core/tensor.js";
+import type { Pieces } from "../core/turns.js";
 import { SafetensorsFile } from "./safetensors.js";
 import { type Entry, NO_PICKLES, SafetensorsError, show } from "./safetensors-header.js";
 
@@ -22,6 +24,8 @@ export interface WeightSource {
   entry(name: string): { readonly dtype: string; readonly shape: readonly number[] };
   /** Onto the device, converted to `dtype` when it is given and the tensor holds floats. */
   load(name: string, device: Device, options?: { dtype?: DType | undefined; shape?: readonly number[] | undefined }): Tensor;
+  /** Of a file whose tensors take work on this thread: what load() of those that begin so will do in that dtype, done now and in pieces. */
+  prepare?(prefix: string, device: Device, dtype: "f32" | "bf16"): Pieces<void>;
   /** The stored bytes: packed codes as u8, small ones on the host. */
   loadBytes(name: string, device: Device): Tensor;
   bytes(name: string): ArrayBuffer;
@@ -47,8 +51,8 @@ export class Checkpoint implements WeightSource {
 
   static #opened(path: string): Checkpoint {
     if (existsSync(path) && statSync(path).isFile()) return Checkpoint.#single(path);
-    if (existsSync(join(path, INDEX))) return Checkpoint.#sharded(path);
-    if (existsSync(join(path, SINGLE))) return Checkpoint.#single(join(path, SINGLE));
+    const held = weightFile(path);
+    if (held) return held === SINGLE ? Checkpoint.#single(join(path, SINGLE)) : Checkpoint.#sharded(path);
     const pickle = existsSync(path) ? readdirSync(path).find((name) => PICKLE.test(name)) : undefined;
     if (pickle) throw new SafetensorsError(path, `${SINGLE} or ${INDEX}`, `${pickle}, which is a pickle`, NO_PICKLES);
     throw new SafetensorsError(path, `${SINGLE} or ${INDEX}`, "neither", "check that the folder holds a model in safetensors format");
@@ -136,6 +140,23 @@ function stayInside(folder: string, path: string): void {
   if (!cached && !real.startsWith(realpathSync(folder) + sep))
     throw new SafetensorsError(path, "a shard in the model's own folder", `a link to ${real}`, "put the file itself there if you trust it");
 }
+
+/**
+ * What holds a folder's weights: model.safetensors, or the index of shards; undefined where there is neither. A whole file beside an index is the newer
+ * one, as transformers has it: converters write it and leave the index of what they read.
+ */
+export function weightFile(folder: string): typeof SINGLE | typeof INDEX | undefined {
+  const [whole, index] = [SINGLE, INDEX].map((name) => existsSync(join(folder, name)));
+  if (whole && index)
+    notice(
+      "ANYMAL_STALE_INDEX",
+      `${folder}: both ${SINGLE} and ${INDEX} are there; the whole file is read, as transformers does: remove the one that is left over`,
+    );
+  return whole ? SINGLE : index ? INDEX : undefined;
+}
+
+/** The shards that an index names. Throws E_SAFETENSORS where it is none. */
+export const shardsOf = (folder: string): string[] => [...new Set(readIndex(join(folder, INDEX)).values())];
 
 function readIndex(path: string): Map<string, string> {
   const fail = (expected: string, got: string): never => {

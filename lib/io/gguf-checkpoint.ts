@@ -2,6 +2,7 @@
 import type { Device } from "../core/device.js";
 import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
+import type { Pieces } from "../core/turns.js";
 import { gatherRows } from "../ops/index.js";
 import type { WeightSource } from "./checkpoint.js";
 import { GgufError, GgufFile, type GgufTensor, type GgufValue } from "./gguf.js";
@@ -40,8 +41,11 @@ export class GgufCheckpoint implements WeightSource {
   readonly #stored: ReadonlyMap<string, string>; // llama.cpp's names by Hugging Face's
 
   /** Throws E_FILE or E_GGUF, also where a tensor is of a type that is not read here. */
-  constructor(readonly path: string) {
-    this.file = new GgufFile(path);
+  constructor(
+    readonly path: string,
+    file = new GgufFile(path),
+  ) {
+    this.file = file;
     try {
       const names = [...this.file.tensors.keys()].filter((name) => name !== ROPE_FACTORS);
       for (const name of names) this.file.checkType(name);
@@ -51,6 +55,10 @@ export class GgufCheckpoint implements WeightSource {
       this.file.close();
       throw error;
     }
+  }
+
+  static *inPieces(path: string): Pieces<GgufCheckpoint> {
+    return new GgufCheckpoint(path, yield* GgufFile.inPieces(path));
   }
 
   /** "llama", "qwen2", … */
@@ -80,6 +88,9 @@ export class GgufCheckpoint implements WeightSource {
       const tensor = this.file.load(this.#name(name), device, options);
       return heads === undefined ? tensor : this.#inHalves(name, tensor, heads);
     });
+  }
+  *prepare(prefix: string, device: Device, dtype: "f32" | "bf16"): Pieces<void> {
+    for (const [name, stored] of this.#stored) if (name.startsWith(prefix)) yield* this.file.prepare(stored, device, dtype);
   }
   loadBytes(name: string, device: Device): Tensor {
     return this.file.loadBytes(this.#name(name), device);

@@ -1,6 +1,7 @@
 // The head of a GGUF file (llama.cpp's ggml/docs/gguf.md): magic, version, counts, keys with typed values, then where each tensor lies.
 // Files come from anywhere: every count and length is compared with the bytes that are left before anything is made of it.
 import { AnymalError } from "../core/errors.js";
+import { atOnce, type Pieces } from "../core/turns.js";
 import { byNumber, type GgufTypeName, typeOf } from "./gguf-types.js";
 
 export class GgufError extends AnymalError {
@@ -75,10 +76,16 @@ const KINDS: Readonly<Record<number, { name: string; bytes: number; array: (buff
   12: { name: "f64", bytes: 8, array: (b) => new Float64Array(b) },
 };
 const BOOL = 7;
+const STRINGS_AT_ONCE = 1024;
 
 type Fail = (expected: string, got: string, advice?: string) => never;
 
 export function readGgufHeader(bytes: GgufBytes, file: string): GgufHeader {
+  return atOnce(ggufHeader(bytes, file));
+}
+
+/** The same in pieces: a vocabulary with its merges is a quarter of a million strings. */
+export function* ggufHeader(bytes: GgufBytes, file: string): Pieces<GgufHeader> {
   const fail: Fail = (expected, got, advice) => {
     throw new GgufError(file, expected, got, advice);
   };
@@ -90,7 +97,7 @@ export function readGgufHeader(bytes: GgufBytes, file: string): GgufHeader {
   for (let i = 0; i < valueCount; ++i) {
     const key = cursor.string("a key", MAX_NAME);
     if (values.has(key)) fail("every key once", `"${shown(key)}" twice`);
-    values.set(key, readValue(cursor, key, fail));
+    values.set(key, yield* readValue(cursor, key, fail));
   }
   const alignment = alignmentOf(values, fail);
   const tensors = new Map<string, GgufTensor>();
@@ -119,10 +126,10 @@ function readVersion(cursor: Cursor, fail: Fail): number {
   );
 }
 
-function readValue(cursor: Cursor, key: string, fail: Fail): GgufValue {
+function* readValue(cursor: Cursor, key: string, fail: Fail): Pieces<GgufValue> {
   const type = cursor.u32();
   if (type === STRING) return cursor.string(`"${shown(key)}"`, MAX_HEADER);
-  if (type === ARRAY) return readArray(cursor, key, fail);
+  if (type === ARRAY) return yield* readArray(cursor, key, fail);
   const kind = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (!kind) return fail(`a type of value from 0 to 12 for "${shown(key)}"`, `${type}`);
   const value = kind.array(cursor.take(kind.bytes))[0] as number | bigint;
@@ -130,7 +137,7 @@ function readValue(cursor: Cursor, key: string, fail: Fail): GgufValue {
   return typeof value === "bigint" && BigInt(Number(value)) === value && Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }
 
-function readArray(cursor: Cursor, key: string, fail: Fail): GgufArray {
+function* readArray(cursor: Cursor, key: string, fail: Fail): Pieces<GgufArray> {
   const type = cursor.u32();
   const kind = Object.hasOwn(KINDS, type) ? KINDS[type] : undefined;
   if (type !== STRING && !kind)
@@ -138,7 +145,7 @@ function readArray(cursor: Cursor, key: string, fail: Fail): GgufArray {
   const count = cursor.count(`entries of "${shown(key)}"`, MAX_ENTRIES, kind?.bytes ?? 8);
   if (kind) return kind.array(cursor.take(count * kind.bytes));
   const strings: string[] = [];
-  for (let i = 0; i < count; ++i) strings.push(cursor.string(`"${shown(key)}"`, MAX_HEADER));
+  for (let i = 0; i < count; ++i) if (strings.push(cursor.string(`"${shown(key)}"`, MAX_HEADER)) % STRINGS_AT_ONCE === 0) yield;
   return strings;
 }
 

@@ -4,9 +4,10 @@ import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
 import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
+import { atOnce, type Pieces } from "../core/turns.js";
 import { cast } from "../ops/index.js";
 import { bf16, type Dequantizer, f16, q4_0, q4_1, q5_0, q5_1, q8_0 } from "./gguf-blocks.js";
-import { GgufError, type GgufTensor, type GgufValue, readGgufHeader } from "./gguf-header.js";
+import { GgufError, type GgufHeader, type GgufTensor, type GgufValue, ggufHeader } from "./gguf-header.js";
 import { q4_k, q5_k, q6_k } from "./gguf-superblocks.js";
 import { type GgufTypeName, typeOf } from "./gguf-types.js";
 import { shapeSize } from "./safetensors-header.js";
@@ -25,24 +26,43 @@ const DIRECT: Partial<Record<GgufTypeName, "f32" | "bf16">> = { F32: "f32", BF16
 /** Weights that are widened at a time: a multiple of every block, and few enough to stay in the processor's cache. */
 const CHUNK = 2 ** 18;
 
+interface Opened {
+  file: MappedFile;
+  header: GgufHeader;
+}
+
+function* open(path: string): Pieces<Opened> {
+  const file = new MappedFile(path);
+  let header: GgufHeader | undefined;
+  try {
+    header = yield* ggufHeader(file, path);
+    return { file, header };
+  } finally {
+    if (!header) file.close();
+  }
+}
+
 export class GgufFile {
   readonly version: number;
   readonly values: ReadonlyMap<string, GgufValue>;
   readonly tensors: ReadonlyMap<string, GgufTensor>;
   readonly #file: MappedFile;
+  readonly #prepared = new Map<string, Tensor>();
 
   /** Throws E_FILE or E_GGUF. */
-  constructor(readonly path: string) {
-    this.#file = new MappedFile(path);
-    try {
-      const header = readGgufHeader(this.#file, path);
-      this.version = header.version;
-      this.values = header.values;
-      this.tensors = header.tensors;
-    } catch (error) {
-      this.#file.close();
-      throw error;
-    }
+  constructor(
+    readonly path: string,
+    opened: Opened = atOnce(open(path)),
+  ) {
+    this.#file = opened.file;
+    this.version = opened.header.version;
+    this.values = opened.header.values;
+    this.tensors = opened.header.tensors;
+  }
+
+  /** The same in pieces: for who must not hold the event loop meanwhile. */
+  static *inPieces(path: string): Pieces<GgufFile> {
+    return new GgufFile(path, yield* open(path));
   }
 
   tensor(name: string): GgufTensor {
@@ -66,11 +86,25 @@ export class GgufFile {
     const direct = DIRECT[stored.type];
     const target = dtype === "bf16" || dtype === "f32" ? dtype : (direct ?? "f32");
     if (stored.type === "F16") return this.#file.half(device, target, wanted, stored.offset);
-    if (!direct) return this.#widened(name, device, target, wanted);
+    if (!direct) return this.#take(name, device, target, wanted) ?? atOnce(this.#widened(name, device, target, wanted));
     return scope(() => {
       const tensor = this.#file.tensor(device, direct, wanted, stored.offset);
       return target === direct ? tensor : cast(tensor, target);
     });
+  }
+
+  /** Does now, in pieces, what load() of the same name and dtype would do at once: billions of weights that are widened here take many seconds. */
+  *prepare(name: string, device: Device, dtype: "f32" | "bf16"): Pieces<void> {
+    const { type, shape } = this.tensor(name);
+    if (DIRECT[type] || type === "F16" || this.#prepared.has(name)) return;
+    this.#prepared.set(name, yield* this.#widened(name, device, dtype, shape));
+  }
+
+  #take(name: string, device: Device, dtype: "f32" | "bf16", shape: readonly number[]): Tensor | undefined {
+    const tensor = this.#prepared.get(name);
+    if (tensor?.dtype !== dtype || tensor.device !== device || String(tensor.shape) !== String(shape)) return undefined;
+    this.#prepared.delete(name);
+    return tensor;
   }
 
   /** The numbers, on the host, as f32. For small tensors. */
@@ -90,22 +124,29 @@ export class GgufFile {
     return this.#file.tensor(device, "u8", [bytes], offset);
   }
 
-  #widened(name: string, device: Device, dtype: "f32" | "bf16", shape: readonly number[]): Tensor {
+  *#widened(name: string, device: Device, dtype: "f32" | "bf16", shape: readonly number[]): Pieces<Tensor> {
     const { type } = this.tensor(name);
     this.#dequantizer(name);
+    const tensor = Tensor.empty(shape, { device, dtype });
     const size = shapeSize(shape);
+    const flat = tensor.reshape([size]);
     const { block } = typeOf(type);
     const buffer = new Float32Array(Math.min(CHUNK, size)); // write() copies
-    return scope(() => {
-      const tensor = Tensor.empty(shape, { device, dtype });
-      const flat = tensor.reshape([size]);
+    let whole = false;
+    try {
       for (let at = 0; at < size; at += CHUNK) {
         const numbers = buffer.subarray(0, Math.min(CHUNK, size - at));
         this.#widen(name, at / block, numbers);
-        flat.slice(at, numbers.length).write(numbers);
+        using part = flat.slice(at, numbers.length);
+        part.write(numbers);
+        yield;
       }
+      whole = true;
       return tensor;
-    });
+    } finally {
+      flat.dispose();
+      if (!whole) tensor.dispose();
+    }
   }
 
   #widen(name: string, firstBlock: number, to: Float32Array): void {
@@ -128,9 +169,15 @@ export class GgufFile {
   }
 
   close(): void {
+    this.#forget();
     this.#file.close();
   }
+  #forget(): void {
+    for (const tensor of this.#prepared.values()) if (!tensor.disposed) tensor.dispose();
+    this.#prepared.clear();
+  }
   [Symbol.dispose](): void {
+    this.#forget();
     this.#file[Symbol.dispose]();
   }
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
+import { formatJson } from "../core/json.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 import { type LateTensor, saveSafetensors, type Writable, writtenBytes, writtenDType } from "./safetensors.js";
@@ -76,7 +77,7 @@ export async function saveModel(
   try {
     for (const [i, shard] of shards.entries()) await saveSafetensors(temporary(nameOf(i)), shard, { format: "pt" });
     if (!single) await writeNew(temporary(INDEX), (file) => file.writeFile(indexOf(shards, files)));
-    await writeNew(temporary(CONFIG), (file) => file.writeFile(`${JSON.stringify(config, null, 2)}\n`));
+    await writeNew(temporary(CONFIG), (file) => file.writeFile(`${formatJson(config)}\n`));
     await onFile("to be written", folder, async () => {
       for (const name of written) await rename(temporary(name), join(folder, name));
       // Of an older model in the same folder: readers would prefer its index, or find weights twice.
@@ -129,7 +130,7 @@ function configOf(json: Readonly<Record<string, unknown>>, groups: readonly Grou
   const dense = new Set(groups.filter((group) => group.length === 1).flatMap((group) => group.map(([, value]) => writtenDType(value))));
   const dtype = dense.has("BF16") && !dense.has("F32") ? "bfloat16" : "float32";
   const { quantization_config: before, ...rest } = json;
-  const config: Record<string, unknown> = { ...rest };
+  const config: Record<string, unknown> = { ...rest, ...tiesOf(groups) };
   if (packed) {
     const own = packed.quantizationConfig(dtype);
     const kept = isObject(before) && before.quant_method === own.quant_method && before.load_in_4bit === own.load_in_4bit ? before : {};
@@ -137,6 +138,12 @@ function configOf(json: Readonly<Record<string, unknown>>, groups: readonly Grou
   }
   // The hub's older spelling stays what it is: its readers know no other.
   return { ...config, [config.torch_dtype !== undefined && config.dtype === undefined ? "torch_dtype" : "dtype"]: dtype };
+}
+
+/** A language model's head is tied exactly where the file holds its embedding and no head: whatever an older config says, readers go by this key. */
+function tiesOf(groups: readonly Group[]): Record<string, boolean> {
+  const has = (wanted: string) => groups.some((group) => group.some(([name]) => name === wanted));
+  return has("model.embed_tokens.weight") ? { tie_word_embeddings: !has("lm_head.weight") } : {};
 }
 
 /** What must fit the weights, whatever an older config says. */

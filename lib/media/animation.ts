@@ -33,7 +33,7 @@ export async function openAnimation(
       const pictures: Pixels[] = [];
       for (const page of indices) {
         signal?.throwIfAborted();
-        pictures.push(await decodeFrame(bytes, what, page, maxPixels));
+        pictures.push(await decodeFrame(bytes, what, page, { maxPixels }));
       }
       return pictures;
     },

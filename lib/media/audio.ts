@@ -1,5 +1,6 @@
 // Sounds: a part of a prompt, and its samples.
 import { native } from "../core/native.js";
+import { kindOfValue, own } from "../core/realm.js";
 import { type DecodedPiece, declaredSeconds, decodePieces, unreadable } from "./compressed-audio.js";
 import { MediaError } from "./error.js";
 import { bytesOf, checkBytes, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
@@ -65,21 +66,28 @@ export async function loadAudio({ source, options }: AudioPart, loading: Loading
 
 /** The sound at another rate, through a polyphase filter; what lies above the lower of the two Nyquist rates is removed. */
 export async function resampled(sound: Sound, sampleRate: number): Promise<Sound> {
-  if (sound.sampleRate === sampleRate) return sound;
-  return { samples: new Float32Array(await native().media_resample(sound.samples, sound.sampleRate, sampleRate)), sampleRate };
+  const { samples, sampleRate: from } = checkSound(sound);
+  if (from === sampleRate) return sound;
+  return { samples: new Float32Array(await native().media_resample(samples, from, sampleRate)), sampleRate };
 }
 
 const isSound = (source: unknown): source is Sound => typeof source === "object" && source !== null && "samples" in source;
 
-function windowOf({ samples, sampleRate }: Sound, options: AudioOptions): Sound {
-  if (!(samples instanceof Float32Array) || !samples.length || !(Number.isInteger(sampleRate) && sampleRate > 0))
-    throw new MediaError(
-      "E_MEDIA_FORMAT",
-      "samples",
-      "a Float32Array with at least one sample, and a whole sampleRate",
-      `${samples?.constructor?.name} of ${samples?.length} at ${sampleRate} Hz`,
-      "pass one channel from -1 to 1",
-    );
+/** As it was given, its array one of this realm. */
+export function checkSound({ samples: given, sampleRate }: Sound): Sound {
+  const samples = own(given, "Float32Array");
+  if (samples?.length && Number.isInteger(sampleRate) && sampleRate > 0) return { samples, sampleRate };
+  throw new MediaError(
+    "E_MEDIA_FORMAT",
+    "samples",
+    "a Float32Array with at least one sample, and a whole sampleRate",
+    `${kindOfValue(given)} at ${sampleRate} Hz`,
+    "pass one channel from -1 to 1",
+  );
+}
+
+function windowOf(sound: Sound, options: AudioOptions): Sound {
+  const { samples, sampleRate } = checkSound(sound);
   const { from, count } = framesTaken("samples", samples.length, sampleRate, options);
   return finite("samples", { samples: samples.slice(from, from + count), sampleRate });
 }

@@ -3,7 +3,7 @@ import { AnymalError } from "../core/errors.js";
 
 /**
  * E_MEDIA_SOURCE: not there or not readable. E_MEDIA_FORMAT: corrupt, or a kind that is not read here. E_MEDIA_LIMIT: larger than the
- * options allow. E_MEDIA_OPTION: an option or a processor's configuration is wrong. E_MEDIA_TOOL: a program is needed and was not found.
+ * options allow. E_MEDIA_OPTION: an option or a processor's configuration is wrong. E_MEDIA_TOOL: a program or a package is needed and was not found.
  */
 export type MediaCode = "E_MEDIA_SOURCE" | "E_MEDIA_FORMAT" | "E_MEDIA_LIMIT" | "E_MEDIA_OPTION" | "E_MEDIA_TOOL";
 
@@ -24,6 +24,7 @@ export class MediaError extends AnymalError {
 
 /** The first line of what a library said, short enough for a message. */
 export function reasonOf(error: unknown): string {
-  const line = (error instanceof Error ? error.message : String(error)).split("\n")[0]!.trim();
+  const { message } = Object(error) as { message?: unknown }; // an error of another realm is no instance of this one's
+  const line = (typeof message === "string" ? message : String(error)).split("\n")[0]!.trim();
   return line.length > 160 ? `${line.slice(0, 160)}…` : line || "no reason given";
 }

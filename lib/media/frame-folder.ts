@@ -5,7 +5,7 @@ import { type Clip, checkFrames, evenTimeline } from "./clip.js";
 import { MediaError } from "./error.js";
 import { image, loadImage, type Pixels } from "./image.js";
 
-const PICTURE = /^[^.].*\.(jpe?g|png|webp|avif|gif|tiff?)$/i;
+const PICTURE = /^[^.].*\.(jpe?g|png|webp|avif|gif|tiff?|bmp)$/i;
 const { compare } = new Intl.Collator("en", { numeric: true });
 
 export async function openFolder(
@@ -23,7 +23,7 @@ export async function openFolder(
     throw new MediaError(
       "E_MEDIA_FORMAT",
       folder,
-      "pictures in the folder (.jpg, .png, .webp, .avif, .gif, .tiff)",
+      "pictures in the folder (.jpg, .png, .webp, .avif, .gif, .tiff, .bmp)",
       "none",
       "pass the folder that holds the frames",
     );

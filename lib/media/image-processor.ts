@@ -1,7 +1,7 @@
 // Pictures as an encoder's input, as its preprocessor_config.json says: the numbers of the processors in transformers (Pillow backend).
 import { native } from "../core/native.js";
 import { MediaError } from "./error.js";
-import { type ImagePart, loadImage, type Pixels } from "./image.js";
+import { checkPixels, type ImagePart, loadWith, type Pixels } from "./image.js";
 import { nearest } from "./nearest.js";
 import { type PreprocessorConfig, preprocessorConfig, typeOf } from "./preprocessor-config.js";
 import type { Loading } from "./source.js";
@@ -91,7 +91,7 @@ export class ImageProcessor {
   /** Parts to pixel values; all must come out in one size. */
   async process(parts: readonly ImagePart[], loading: Loading = {}): Promise<PixelValues> {
     if (!parts.length) fail("ImageProcessor", "at least one image part", "none", "pass image(…)");
-    return this.pixelValues(await Promise.all(parts.map((part) => loadImage(part, loading))));
+    return this.pixelValues(await Promise.all(parts.map((part) => loadWith(part, { grey16: "clip" }, loading))));
   }
 
   async pixelValues(pictures: readonly Pixels[]): Promise<PixelValues> {
@@ -111,7 +111,8 @@ export class ImageProcessor {
     return { data, shape: [made.length, 3, height, width] };
   }
 
-  async #one(picture: Pixels): Promise<Size & { values: Float32Array }> {
+  async #one(given: Pixels): Promise<Size & { values: Float32Array }> {
+    const picture = checkPixels(given);
     const resized = resizedSize(picture, this.#resize);
     const out = this.#crop ?? resized;
     const extra = { height: this.#shift(resized.height, out.height), width: this.#shift(resized.width, out.width) };

@@ -2,6 +2,7 @@
 // libraries write in its place.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { parseJson } from "../core/json.js";
 import { MediaError, reasonOf } from "./error.js";
 
 export type ProcessorJson = Record<string, unknown>;
@@ -71,7 +72,7 @@ export function readJsonFile(path: string): ProcessorJson {
   try {
     const { size } = statSync(path);
     if (size > LONGEST) throw new RangeError(`a file of ${size} bytes`);
-    json = JSON.parse(readFileSync(path, "utf8"));
+    json = parseJson(readFileSync(path, "utf8"));
   } catch (cause) {
     return fail(path, "JSON", reasonOf(cause), "copy it again from the model's repository");
   }

@@ -1,8 +1,10 @@
 // Where media comes from: a path, a file: URL, a data: URL or bytes. Nothing here reads from the network.
 import { open, stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { bytesIn, isBytes, isUrl, kindOfValue } from "../core/realm.js";
 import { MediaError, reasonOf } from "./error.js";
 
+/** Bytes may also come as a Uint8ClampedArray, a DataView or a SharedArrayBuffer, and from another realm (Jest, node:vm). */
 export type MediaSource = string | URL | Uint8Array | ArrayBuffer;
 
 export interface Loading {
@@ -13,18 +15,22 @@ export interface Loading {
 /** How messages call a source. */
 export function describe(source: unknown): string {
   if (typeof source === "string") return source.startsWith("data:") ? `${source.slice(0, 32)}…` : source;
-  if (source instanceof URL) return describe(source.href);
-  if (ArrayBuffer.isView(source) || source instanceof ArrayBuffer) return `${source.constructor.name} of ${source.byteLength} bytes`;
-  return typeof source;
+  if (isUrl(source)) return describe(source.href);
+  if (isBytes(source)) return `${source.constructor.name} of ${source.byteLength} bytes`;
+  return kindOfValue(source);
 }
+
+/** Whether it is a place or bytes, and no decoded medium. */
+export const isMediaSource = (source: unknown): source is MediaSource => typeof source === "string" || isUrl(source) || isBytes(source);
 
 /** The file's path, or undefined for bytes and data: URLs. */
 export function pathOf(source: MediaSource): string | undefined {
-  if (typeof source !== "string" && !(source instanceof URL)) return undefined;
-  const text = String(source);
+  const isAddress = isUrl(source);
+  if (typeof source !== "string" && !isAddress) return undefined;
+  const text = isAddress ? source.href : source;
   if (/^data:/i.test(text)) return undefined;
   if (/^file:/i.test(text)) return fileURLToPath(text);
-  if (source instanceof URL || /^[a-z][a-z0-9+.-]+:\/\//i.test(text))
+  if (isAddress || /^[a-z][a-z0-9+.-]+:\/\//i.test(text))
     throw new MediaError(
       "E_MEDIA_SOURCE",
       describe(source),
@@ -38,14 +44,14 @@ export function pathOf(source: MediaSource): string | undefined {
 /** All bytes of a source, at most `maxBytes`. */
 export async function bytesOf(source: MediaSource, maxBytes: number, { signal }: Loading = {}): Promise<Uint8Array> {
   signal?.throwIfAborted();
-  if (source instanceof Uint8Array || source instanceof ArrayBuffer) {
+  if (isBytes(source)) {
     checkBytes(source, source.byteLength, maxBytes);
-    return source instanceof Uint8Array ? source : new Uint8Array(source);
+    return bytesIn(source);
   }
-  if (typeof source !== "string" && !(source instanceof URL))
+  if (!isMediaSource(source))
     throw new MediaError("E_MEDIA_SOURCE", "media", "a path, a URL, a Uint8Array or an ArrayBuffer", describe(source), "pass one of these");
   const path = pathOf(source);
-  return path === undefined ? dataUrl(String(source), maxBytes) : readWhole(path, maxBytes, signal);
+  return path === undefined ? dataUrl(isUrl(source) ? source.href : source, maxBytes) : readWhole(path, maxBytes, signal);
 }
 
 export function checkBytes(source: unknown, bytes: number, maxBytes: number): void {

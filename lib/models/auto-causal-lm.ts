@@ -2,12 +2,13 @@
 import { statSync } from "node:fs";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { inTurns, type Pieces } from "../core/turns.js";
 import { type ResolveOptions, resolveModel } from "../io/hub.js";
 import type { Quantization } from "../nn/weights.js";
 import { ConfigError, readConfig } from "./config.js";
 import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
 import { LLAMA_FAMILIES } from "./llama-config.js";
-import { llamaFromGguf } from "./llama-gguf.js";
+import { llamaFromGgufInPieces } from "./llama-gguf.js";
 import { deviceOf, dtypeOf, type QuantizationName, quantizationOf } from "./loading.js";
 
 export interface AutoModelOptions {
@@ -45,7 +46,7 @@ export const AutoModelForCausalLM = {
     const [computed, held] = [dtypeOf(dtype), quantizationOf(quantization)];
     if (computed) loading.dtype = computed;
     if (held) loading.quantization = held;
-    const model = openCausalLM(await resolveModel(folderOrId, where), loading);
+    const model = await openCausalLM(await resolveModel(folderOrId, where), loading, signal);
     try {
       await model.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
       signal?.throwIfAborted();
@@ -57,10 +58,15 @@ export const AutoModelForCausalLM = {
   },
 };
 
-/** From what lies on the disk, a folder or a GGUF file: one line for each kind that a language model comes as. */
-export function openCausalLM(path: string, loading: PretrainedOptions): LlamaForCausalLM {
-  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return llamaFromGguf(path, loading);
+/** From what lies on the disk, a folder or a GGUF file. The event loop has its turns meanwhile; aborting rejects with the signal's reason. */
+export function openCausalLM(path: string, loading: PretrainedOptions, signal?: AbortSignal): Promise<LlamaForCausalLM> {
+  return inTurns(opened(path, loading), { signal });
+}
+
+/** One line for each kind that a language model comes as. */
+function* opened(path: string, loading: PretrainedOptions): Pieces<LlamaForCausalLM> {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) return yield* llamaFromGgufInPieces(path, loading);
   const kind = readConfig(path).model_type;
   if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);
-  return LlamaForCausalLM.fromPretrained(path, loading);
+  return yield* LlamaForCausalLM.inPieces(path, loading);
 }

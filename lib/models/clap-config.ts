@@ -1,7 +1,9 @@
 // config.json of LAION-CLAP's audio tower: whole (ClapModel, whose text tower is left alone) or alone (ClapAudioModelWithProjection).
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, ConfigError, flag, type Json, activationName as name, number, size } from "./config.js";
+import { checkKeys } from "./config-keys.js";
 import { epsOf, ratioOf, widthOf } from "./encoder-config.js";
+import { ENCODER_KEYS } from "./encoder-keys.js";
 import { towerConfig } from "./tower.js";
 
 export interface ClapAudioConfig {
@@ -42,6 +44,7 @@ export type Pair = [height: number, width: number];
 
 export function parseClapAudioConfig(json: Json): ClapAudioConfig {
   const { own: audio, larger } = towerConfig(json, { alone: ["clap_audio_model"], whole: "clap", section: "audio_config" });
+  checkKeys(audio, "CLAP", ENCODER_KEYS.clapAudio);
   const whole = json.model_type === "clap";
   const projection = whole ? { projection_dim: audio.projection_dim, ...json } : larger ? audio : json; // ClapModel's own key rules its towers
   const depths = sizes(audio, "depths", [2, 2, 6, 2]);

@@ -2,7 +2,9 @@
 import type { VitBlockConfig } from "../nn/vit-block.js";
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, id, type Json, number, section, size } from "./config.js";
+import { checkKeys } from "./config-keys.js";
 import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
+import { ENCODER_KEYS } from "./encoder-keys.js";
 import { towerConfig as towerSection } from "./tower.js";
 
 interface ClipTowerConfig {
@@ -43,6 +45,7 @@ export interface ClipConfig {
  */
 export function parseClipVisionConfig(json: Json): ClipVisionConfig {
   const { own: c, larger } = towerSection(json, { alone: ["clip_vision_model"], whole: "clip", section: "vision_config" });
+  checkKeys(c, "CLIP", ENCODER_KEYS.clipVision);
   const plain = larger || [json.architectures].flat().includes("CLIPVisionModel");
   return {
     ...towerConfig(c, { hiddenSize: 768, intermediateSize: 3072, heads: 12 }),
@@ -55,6 +58,7 @@ export function parseClipVisionConfig(json: Json): ClipVisionConfig {
 /** Of a CLIPTextModelWithProjection, or of a whole CLIPModel. */
 export function parseClipTextConfig(json: Json): ClipTextConfig {
   const c = tower(json, "clip_text_model", "text_config");
+  checkKeys(c, "CLIP", ENCODER_KEYS.clipText);
   const vocabSize = size(c, "vocab_size", 49408);
   const eosTokenId = id(c.eos_token_id ?? vocabSize - 1);
   if (eosTokenId === undefined || eosTokenId >= vocabSize)

@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
+import { parseJson } from "../core/json.js";
 import type { ActivationKind } from "../ops/index.js";
 
 export type Json = Record<string, unknown>;
@@ -51,7 +52,7 @@ export function readJson(path: string): Json {
   try {
     const found = statSync(path);
     if (!found.isFile() || found.size > LONGEST) throw new RangeError(found.isFile() ? `a file of ${found.size} bytes` : "no regular file");
-    json = JSON.parse(readFileSync(path, "utf8"));
+    json = parseJson(readFileSync(path, "utf8"));
   } catch (error) {
     throw new ConfigError(path, "a file of JSON", (error as Error).message, "check the path, or fetch the file again");
   }

@@ -1,7 +1,9 @@
 // config.json of DINOv2, with registers or without. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, flag, headsOf, type Json } from "./config.js";
+import { checkKeys } from "./config-keys.js";
 import { channelsOf, epsOf, layersOf, pictureOf, ratioOf, widthOf } from "./encoder-config.js";
+import { ENCODER_KEYS } from "./encoder-keys.js";
 import { towerConfig } from "./tower.js";
 
 export interface Dinov2Config {
@@ -26,6 +28,7 @@ const REGISTERS = "dinov2_with_registers";
 
 export function parseDinov2Config(json: Json): Dinov2Config {
   const { own: c } = towerConfig(json, { alone: [PLAIN, REGISTERS], section: "vision_config" });
+  checkKeys(c, "DINOv2", ENCODER_KEYS.dinov2);
   const hiddenSize = widthOf(c, "hidden_size", 768);
   return {
     hiddenSize,

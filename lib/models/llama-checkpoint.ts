@@ -1,9 +1,11 @@
 // Does a checkpoint hold the model that its config.json claims? Asked before anything is built, so that a wrong claim costs neither time nor
 // memory, and is named by its key.
+import { notice } from "../core/notice.js";
 import type { WeightSource } from "../io/checkpoint.js";
 import { describe, StateError } from "../nn/module.js";
-import { ConfigError } from "./config.js";
+import { ConfigError, type Json } from "./config.js";
 import type { LlamaConfig } from "./llama-config.js";
+import { HEAD } from "./llama-ties.js";
 
 /** Throws E_CONFIG where a size differs, E_STATE where weights are missing. */
 export function checkAgainst(config: LlamaConfig, checkpoint: WeightSource): void {
@@ -22,7 +24,19 @@ export function checkAgainst(config: LlamaConfig, checkpoint: WeightSource): voi
     if (stored !== size) throw differs(key, stored % each ? `such that ${name} has ${stored} rows` : `${stored / each}`, size / each);
   }
   const missing = [...names(config)].filter((name) => !checkpoint.has(name));
+  if (missing.length === 1 && missing[0] === HEAD)
+    throw differs("tie_word_embeddings", "true where there is no lm_head.weight", config.tieWordEmbeddings);
   if (missing.length) throw new StateError(`every weight of the model in ${checkpoint.path}`, describe(missing, []));
+}
+
+/** A config.json that claims quantised weights over a file that holds none is no mistake that changes numbers, but not what was meant either. */
+export function tellDense(json: Json, checkpoint: WeightSource): void {
+  if (!json.quantization_config) return;
+  for (const name of checkpoint.names()) if (name.includes(".quant_state.") || name.endsWith(".SCB")) return;
+  notice(
+    "ANYMAL_DENSE_WEIGHTS",
+    `${checkpoint.path}: config.json has a quantization_config, but every weight is stored dense, and is read so; pass quantization "nf4" or "int8" to quantise them here`,
+  );
 }
 
 function layersIn(names: Iterable<string>): number {

@@ -5,6 +5,8 @@ import { join } from "node:path";
 import type { RopeScaling } from "../nn/rope-frequencies.js";
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, ConfigError, flag, id, type Json, number, readConfig, readJson, size } from "./config.js";
+import { checkKeys, type KeyRules } from "./config-keys.js";
+import { LLAMA_KEYS } from "./llama-keys.js";
 import { parseRope } from "./rope-config.js";
 
 export { ConfigError, readConfig, storedDType } from "./config.js";
@@ -85,6 +87,7 @@ export function parseLlamaConfig(json: Json): LlamaConfig {
     throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, name, "models of other families are not supported");
   if (flag(json, "rope_interleaved", false))
     throw new ConfigError("rope_interleaved", "false", true, "convert q_proj and k_proj to the order of halves");
+  checkKeys(json, name as string, LLAMA_KEYS[name as string] as KeyRules);
   const layers = size(json, "num_hidden_layers", undefined, MOST_LAYERS);
   const split = heads(json, name as string, family);
   const rope = parseRope(json, family.maxPositions);
@@ -124,7 +127,9 @@ export function readLlamaConfig(folder: string): LlamaConfig {
 export function int8Threshold(json: Json): number | undefined {
   const quantization = json.quantization_config as Json | null | undefined;
   if (!quantization) return undefined;
-  if (quantization.quant_method !== "bitsandbytes")
+  // Files of transformers before 4.36 do not name the method; as there, what loads in 4 or 8 bits is bitsandbytes'.
+  const nameless = quantization.quant_method == null && (quantization.load_in_4bit === true || quantization.load_in_8bit === true);
+  if (quantization.quant_method !== "bitsandbytes" && !nameless)
     throw new ConfigError(
       "quant_method",
       "bitsandbytes",
@@ -162,7 +167,12 @@ function windows(json: Json, name: string, layers: number): Pick<LlamaConfig, "s
   const window = () => (json.sliding_window === null ? 0 : size(json, "sliding_window", 4096));
   if (name === "mistral") return { slidingWindow: window() };
   // Qwen names a window and switches it off.
-  if (name === "llama" || !flag(json, "use_sliding_window", false) || window() === 0) return { slidingWindow: 0 };
+  if (name === "llama") return { slidingWindow: 0 };
+  if (!flag(json, "use_sliding_window", false) || window() === 0) {
+    if ([json.layer_types].flat().includes("sliding_attention"))
+      throw new ConfigError("layer_types", "full_attention for each layer where no window is on", json.layer_types);
+    return { slidingWindow: 0 };
+  }
   const slidingLayers = json.layer_types == null ? fromLayer(json, layers) : byType(json.layer_types, layers);
   return slidingLayers.includes(true) ? { slidingWindow: window(), slidingLayers } : { slidingWindow: 0 };
 }

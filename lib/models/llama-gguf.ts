@@ -1,6 +1,6 @@
 // LLaMA and its relatives from one GGUF file of llama.cpp: its keys read as the config.json that they came from, its weights widened and, when asked,
 // quantised anew while they are loaded.
-import { built } from "../core/scope.js";
+import { atOnce, type Pieces } from "../core/turns.js";
 import type { GgufValue } from "../io/gguf.js";
 import { GgufError } from "../io/gguf.js";
 import { GgufCheckpoint, ROPE_FACTORS } from "../io/gguf-checkpoint.js";
@@ -17,12 +17,19 @@ const FAMILIES: readonly string[] = ["llama", "qwen2", "qwen3"];
  * From a GGUF file. Without `dtype` a file of F32 weights computes in f32, every other in bf16. Throws E_FILE, E_GGUF, or E_STATE where weights are
  * missing or left over.
  */
-export function llamaFromGguf(path: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): LlamaForCausalLM {
-  using checkpoint = new GgufCheckpoint(path);
+export function llamaFromGguf(path: string, options: PretrainedOptions): LlamaForCausalLM {
+  return atOnce(llamaFromGgufInPieces(path, options));
+}
+
+export function* llamaFromGgufInPieces(
+  path: string,
+  { device, dtype, trainable = false, quantization }: PretrainedOptions,
+): Pieces<LlamaForCausalLM> {
+  using checkpoint = yield* GgufCheckpoint.inPieces(path);
   const config = ggufConfig(checkpoint);
   inItsWords(path, () => checkAgainst(config, checkpoint));
   const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(checkpoint), trainable, quantization });
-  return built(() => new LlamaForCausalLM(at, config));
+  return yield* LlamaForCausalLM.built(at, config);
 }
 
 /** What the file's keys say of the model. Throws E_GGUF. */

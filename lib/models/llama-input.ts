@@ -50,6 +50,13 @@ function rowsOf(what: string, given: unknown): readonly ArrayLike<number>[] {
   throw expected("E_ARGUMENT", `${WHERE} ${what}`, "rows of numbers such as [[1, 2, 3]], one per sequence", shown(given), next);
 }
 
+/** One position for each token, or one row of them for all sequences. */
+export function checkPositions(given: Ids, B: number, T: number): void {
+  const [rows, length] = given instanceof Tensor ? given.shape : [given.length, given[0]?.length ?? 0];
+  if (rows !== B || length !== T)
+    throw expected("E_SHAPE", `${WHERE} positionIds`, `[${B},${T}], a position for each token of this call`, `[${rows},${length}]`);
+}
+
 /** Positions that a table must hold for `ids`. */
 export function positionLimit(ids: Ids | undefined, config: LlamaConfig): number {
   if (!ids) return 0;

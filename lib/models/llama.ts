@@ -2,8 +2,9 @@
 // rotary positions, grouped key/value heads. The names of the fields give the names of a Hugging Face checkpoint.
 import { checkpoint as recompute } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
-import { built, scope } from "../core/scope.js";
+import { builtInPieces, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
+import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
 import { type GenerationOptions, generate } from "../generate/generate.js";
 import { Checkpoint } from "../io/checkpoint.js";
@@ -19,9 +20,10 @@ import { type Ids, layoutOf, type Span, spansOf } from "../nn/sequence.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
 import { type LossOptions, languageLoss } from "./language-loss.js";
-import { checkAgainst } from "./llama-checkpoint.js";
+import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
-import { checkMask, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
+import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
+import { asStored, HEAD } from "./llama-ties.js";
 
 export type { Ids } from "../nn/sequence.js";
 
@@ -93,6 +95,8 @@ class DecoderLayer extends Module {
   }
 }
 
+const decoderLayer = (at: Weights, i: number, c: LlamaConfig) => new DecoderLayer(at.at("layers").at(i), i, c);
+
 /** Something to do with the hidden state before decoder layer `index`: gated cross-attention stands here. */
 export type BeforeLayer = (hidden: Tensor, index: number) => Tensor;
 
@@ -102,10 +106,10 @@ class LlamaModel extends Module {
   norm: RMSNorm;
   readonly #rope: Rope;
 
-  constructor(at: Weights, c: LlamaConfig) {
+  constructor(at: Weights, c: LlamaConfig, layers?: DecoderLayer[]) {
     super();
     this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize);
-    this.layers = Array.from({ length: c.layers }, (_, i) => new DecoderLayer(at.at("layers").at(i), i, c));
+    this.layers = layers ?? Array.from({ length: c.layers }, (_, i) => decoderLayer(at, i, c));
     this.norm = new RMSNorm(at.at("norm"), c.hiddenSize, c.rmsNormEps);
     this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
   }
@@ -128,15 +132,16 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   beforeLayer: BeforeLayer | undefined;
   readonly #dtype: "f32" | "bf16";
 
-  constructor(at: Weights, config: LlamaConfig) {
+  /** `layers` are made before where the model is built in pieces. */
+  constructor(at: Weights, config: LlamaConfig, layers?: DecoderLayer[]) {
     super();
     this.config = config;
     this.#dtype = at.dtype;
-    this.model = new LlamaModel(at.at("model"), config);
+    this.model = new LlamaModel(at.at("model"), config, layers);
     this.lmHead = config.tieWordEmbeddings ? undefined : new Linear(at.at("lm_head"), config.hiddenSize, config.vocabSize, { bias: false });
-    // A tied head may be stored once more, and old checkpoints carry the RoPE frequencies.
+    // A tied table may be stored twice, and old checkpoints carry the RoPE frequencies.
     try {
-      at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name.endsWith("lm_head.weight")));
+      at.finish((name) => name.endsWith("rotary_emb.inv_freq") || (config.tieWordEmbeddings && name === HEAD));
     } catch (error) {
       this.dispose();
       throw error;
@@ -154,6 +159,15 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     return this.lmHead?.weight ?? this.model.embedTokens.weight;
   }
 
+  /** A tied head becomes a layer of its own, over the embedding's very table: from here on either may be exchanged without the other. */
+  untie(): void {
+    this.lmHead ??= new Linear(this.model.embedTokens.weight, this.config.hiddenSize, this.config.vocabSize, { bias: false });
+  }
+  /** The head is the embedding again. What it held of its own is the caller's. */
+  tie(): void {
+    this.lmHead = undefined;
+  }
+
   /** (…,C) in the compute dtype. */
   embed(ids: Ids): Tensor {
     return scope(() => this.model.embedTokens.forward(this.#ids(ids)));
@@ -163,19 +177,31 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * From a folder in Hugging Face layout. Frozen, in the dtype of the checkpoint, unless told otherwise. Throws E_CONFIG, E_STATE or
    * E_SAFETENSORS where the folder does not hold the model that it claims to.
    */
-  static fromPretrained(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): LlamaForCausalLM {
+  static fromPretrained(folder: string, options: PretrainedOptions): LlamaForCausalLM {
+    return atOnce(LlamaForCausalLM.inPieces(folder, options));
+  }
+
+  /** The same in pieces of a layer: for who must not hold the event loop meanwhile. */
+  static *inPieces(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): Pieces<LlamaForCausalLM> {
     const json = readConfig(folder);
-    const config = readLlamaConfig(folder);
-    using checkpoint = Checkpoint.open(folder);
+    using file = Checkpoint.open(folder);
+    const { config, checkpoint } = asStored(readLlamaConfig(folder), file);
     checkAgainst(config, checkpoint);
+    const threshold = int8Threshold(json);
+    tellDense(json, checkpoint);
     const at = Weights.from(checkpoint, {
       device,
       dtype: dtype ?? storedDType(json),
       trainable,
       quantization,
-      int8Threshold: int8Threshold(json),
+      int8Threshold: threshold,
     });
-    return built(() => new LlamaForCausalLM(at, config));
+    return yield* LlamaForCausalLM.built(at, config);
+  }
+
+  /** From weights that are stored. When it fails, or is abandoned, nothing of it is left. */
+  static built(at: Weights, config: LlamaConfig): Pieces<LlamaForCausalLM> {
+    return builtInPieces(layered(at, config));
   }
 
   createCache(batch: number, length: number): KVCache {
@@ -189,8 +215,13 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * out of range or a prompt that fills the context.
    */
   generate(prompt: Prompt & GenerationOptions, options: GenerationOptions = {}): Promise<number[][]> {
-    const { inputIds, inputsEmbeds, attentionMask, ...beside } = prompt;
-    const given: Prompt = { ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }), ...(attentionMask && { attentionMask }) };
+    const { inputIds, inputsEmbeds, attentionMask, positions, ...beside } = prompt;
+    const given: Prompt = {
+      ...(inputIds && { inputIds }),
+      ...(inputsEmbeds && { inputsEmbeds }),
+      ...(attentionMask && { attentionMask }),
+      ...(positions && { positions }),
+    };
     return generate(this, given, { ...beside, ...options });
   }
 
@@ -206,8 +237,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
       if (input.attentionMask) checkMask(input.attentionMask, B);
       if (wanted.labels)
         checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
-      const whole = Array.from({ length: B }, () => ({ start: 0, end: T }));
-      const spans = input.attentionMask ? spansOf(input.attentionMask, T) : whole;
+      cache?.reserve(T, B);
+      const spans = spansFor(input.attentionMask, B, T, cache);
       const sequence = this.#sequence(input, spans, B, T, cache);
       const states = this.#states(x, sequence, outputHiddenStates);
       this.#advance(cache, sequence, spans, T);
@@ -216,14 +247,18 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
-    cache?.reserve(T);
     const { rope } = this.model;
+    if (positionIds) checkPositions(positionIds, B, T);
     if (cache && cache.filled > 0 && T === 1) {
-      const table = cache.ropeTable ?? rope.table(cache.length);
-      return { table, positions: cache.position, range: cache.decodeRange(), cache, step: "decode" };
+      const given = positionIds && {
+        table: rope.table(positionLimit(positionIds, this.config)),
+        positions: this.#ids(positionIds, "positionIds"),
+      };
+      const own = { table: cache.ropeTable ?? rope.table(cache.length), positions: cache.position };
+      return { ...(given ?? own), range: cache.decodeRange(), cache, step: "decode" };
     }
     const following = cache && cache.filled > 0;
-    const layout = following ? cache.following(T) : layoutOf(spans, 0, T);
+    const layout = following ? cache.following(T, spans) : layoutOf(spans, 0, T);
     const positions = positionIds ? this.#ids(positionIds, "positionIds") : Tensor.from(layout.positions, [B, T], { device: this.device });
     const length = positionIds ? positionLimit(positionIds, this.config) : layout.positions.reduce((a, b) => Math.max(a, b + 1), 0);
     const table = rope.table(length, cache?.length);
@@ -248,10 +283,14 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   #advance(cache: KVCache | undefined, { step }: Sequence, spans: Span[], T: number): void {
-    if (step !== "first") cache?.advance(T);
-    else if (cache) {
+    if (!cache) return;
+    // Rows that all go on by as much are counted on the device, where a recorded step counts too.
+    if (step !== "first" && spans.every(({ end }) => end === T)) cache.advance(T);
+    else {
       const { rope } = this.model;
-      cache.filledBy(spans, T, (behind) => rope.decodeRows(cache.length, behind));
+      const tableRows = (behind: readonly number[]) => rope.decodeRows(cache.length, behind);
+      if (step === "first") cache.filledBy(spans, T, tableRows);
+      else cache.followedBy(spans, tableRows);
       cache.ropeTable = rope.decodeTable(cache.length, cache.behind); // made now: nothing comes from the host while a step is recorded
     }
   }
@@ -272,6 +311,25 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     for (const [b, row] of ids.entries()) flat.set(row, b * T);
     return Tensor.from(flat, [ids.length, T], { device: this.device });
   }
+}
+
+/** Which of the T tokens of this call each row has; behind what `cache` holds, a mask may cover that too. */
+function spansFor(mask: LlamaInput["attentionMask"], B: number, T: number, cache: KVCache | undefined): Span[] {
+  if (!mask) return Array.from({ length: B }, () => ({ start: 0, end: T }));
+  return cache && cache.filled > 0 ? cache.spansBehind(mask, T) : spansOf(mask, T);
+}
+
+function* layered(at: Weights, config: LlamaConfig): Pieces<LlamaForCausalLM> {
+  const layers: DecoderLayer[] = [];
+  for (let i = 0; i < config.layers; ++i) {
+    yield* at.at("model").at("layers").at(i).prepare();
+    layers.push(decoderLayer(at.at("model"), i, config));
+    yield;
+  }
+  yield* at.at("model").at("embed_tokens").prepare();
+  if (!config.tieWordEmbeddings) yield* at.at("lm_head").prepare();
+  yield;
+  return new LlamaForCausalLM(at, config, layers);
 }
 
 // Backward runs after this forward's scope has closed, so what the layer reads travels as inputs, which the tape keeps.

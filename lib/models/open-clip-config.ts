@@ -26,13 +26,21 @@ const PLAIN: Readonly<Record<string, readonly unknown[]>> = {
   block_type: [undefined, null, "default"],
   qk_norm: [undefined, false],
   input_patchnorm: [undefined, false],
+  global_average_pool: [undefined, false],
+  act_kwargs: [undefined, null],
+  norm_kwargs: [undefined, null],
+  scaled_cosine_attn: [undefined, false],
+  scale_heads: [undefined, false],
+  scale_attn_inner: [undefined, false],
+  scale_attn: [undefined, false],
+  scale_fc: [undefined, false],
 };
 
 export function parseOpenClipConfig(json: Json): ClipVisionConfig {
   const model = section(json, "model_cfg");
   const c = section(model, "vision_cfg");
   for (const [key, allowed] of Object.entries(PLAIN))
-    if (!allowed.includes(c[key]))
+    if (!allowed.includes(c[key]) && JSON.stringify(c[key]) !== "{}")
       throw new ConfigError(
         `vision_cfg.${key}`,
         String(allowed.at(-1) ?? "left out"),

@@ -1,7 +1,9 @@
 // config.json of SigLIP's and SigLIP 2's image tower at a fixed resolution. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, flag, headsOf, type Json } from "./config.js";
+import { checkKeys } from "./config-keys.js";
 import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
+import { ENCODER_KEYS } from "./encoder-keys.js";
 import { towerConfig } from "./tower.js";
 
 export interface SiglipVisionConfig {
@@ -29,6 +31,7 @@ export function parseSiglipVisionConfig(json: Json): SiglipVisionConfig {
         "NaFlex towers, which take pictures of any shape, are not read here: take a SigLIP 2 of one resolution, such as siglip2-base-patch16-256",
       );
   const { own: c, larger } = towerConfig(json, { alone: ["siglip_vision_model"], whole: "siglip", section: "vision_config" });
+  checkKeys(c, "SigLIP", ENCODER_KEYS.siglipVision);
   const hiddenSize = widthOf(c, "hidden_size", 768);
   return {
     hiddenSize,

@@ -1,7 +1,9 @@
 // config.json of VideoMAE. Missing keys have transformers' defaults.
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, flag, headsOf, type Json } from "./config.js";
+import { checkKeys } from "./config-keys.js";
 import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
+import { ENCODER_KEYS } from "./encoder-keys.js";
 import { towerConfig } from "./tower.js";
 
 export interface VideoMaeConfig {
@@ -28,6 +30,7 @@ const MOST_POSITIONS = 2 ** 27;
 
 export function parseVideoMaeConfig(json: Json): VideoMaeConfig {
   const { own: c } = towerConfig(json, { alone: ["videomae"], section: "vision_config" });
+  checkKeys(c, "VideoMAE", ENCODER_KEYS.videoMae);
   const hiddenSize = widthOf(c, "hidden_size", 768);
   const config: VideoMaeConfig = {
     hiddenSize,

@@ -1,4 +1,4 @@
-import type { Tensor } from "../core/tensor.js";
+import { Tensor } from "../core/tensor.js";
 import { linear } from "../ops/index.js";
 import { Module, matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
@@ -23,12 +23,18 @@ export class Linear extends Module implements LinearLayer {
   weight: Tensor; // (O,I)
   bias: Tensor | undefined; // (O)
 
-  constructor(at: Weights, inFeatures: number, outFeatures: number, { bias = true, init = fanIn(inFeatures) }: LinearOptions = {}) {
+  /** `at` may be the weight itself, such as an embedding's that the layer shares; there is no bias then. */
+  constructor(
+    at: Weights | Tensor,
+    inFeatures: number,
+    outFeatures: number,
+    { bias = true, init = fanIn(inFeatures) }: LinearOptions = {},
+  ) {
     super();
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
-    this.weight = at.parameter("weight", [outFeatures, inFeatures], init);
-    this.bias = bias ? at.parameter("bias", [outFeatures], fanIn(inFeatures)) : undefined;
+    this.weight = at instanceof Tensor ? at : at.parameter("weight", [outFeatures, inFeatures], init);
+    this.bias = bias && !(at instanceof Tensor) ? at.parameter("bias", [outFeatures], fanIn(inFeatures)) : undefined;
   }
 
   forward(x: Tensor): Tensor {

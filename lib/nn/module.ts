@@ -14,6 +14,7 @@ interface Slot {
 
 export abstract class Module {
   training = false;
+  readonly #beside = new Set<Tensor>();
 
   /** A field's name in checkpoints; an empty one makes the child's names part of this module. */
   protected stateName(field: string): string {
@@ -125,21 +126,39 @@ export abstract class Module {
 
   /** Swaps the child or parameter at `path` (its state name, such as "self_attn.q_proj") and returns the old one, which is not disposed. */
   replace<T extends Module | Tensor>(path: string, replacement: T): T {
-    for (const [name, module] of this.namedModules()) {
-      for (const slot of module.#slots()) {
-        if (join(name, slot.name) !== path || slot.value instanceof Module !== replacement instanceof Module) continue;
-        const old = slot.value as T;
-        slot.set(replacement);
-        return old;
-      }
+    const slot = this.#find(path, "", replacement instanceof Module);
+    if (!slot) throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
+    const old = slot.value as T;
+    slot.set(replacement);
+    return old;
+  }
+
+  /** Looks only where the path leads: a model has a thousand modules, and an adapter replaces hundreds of them. */
+  #find(path: string, prefix: string, isModule: boolean): Slot | undefined {
+    const slots = this.#slots().map((slot) => ({ slot, name: join(prefix, slot.name) }));
+    const here = slots.find(({ slot, name }) => name === path && slot.value instanceof Module === isModule);
+    if (here) return here.slot;
+    for (const { slot, name } of slots) {
+      if (!(slot.value instanceof Module) || !(name === prefix || path.startsWith(`${name}.`))) continue;
+      const found = slot.value.#find(path, name, isModule);
+      if (found) return found;
     }
-    throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
+    return undefined;
+  }
+
+  /** Holds what an adapter has exchanged until it is put back: it goes when the module goes. */
+  keepBeside(tensor: Tensor): void {
+    this.#beside.add(tensor);
+  }
+  releaseBeside(tensor: Tensor): void {
+    this.#beside.delete(tensor);
   }
 
   dispose(): void {
-    for (const tensor of new Set(this.#slots().map(({ value }) => value))) {
+    for (const tensor of new Set([...this.#slots().map(({ value }) => value), ...this.#beside])) {
       if (tensor instanceof Module || !tensor.disposed) tensor.dispose();
     }
+    this.#beside.clear();
   }
   [Symbol.dispose](): void {
     this.dispose();

@@ -3,6 +3,7 @@
 import type { Device } from "../core/device.js";
 import { built, keep } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
+import type { Pieces } from "../core/turns.js";
 import type { WeightSource } from "../io/checkpoint.js";
 import { randomNormal, randomUniform } from "../ops/index.js";
 import { describe, join, StateError } from "./module.js";
@@ -94,6 +95,12 @@ export class Weights {
   }
   has(name: string): boolean {
     return this.checkpoint?.has(join(this.prefix, name)) ?? false;
+  }
+
+  /** Makes the parameters below this point ready, where that is work on this thread. */
+  *prepare(): Pieces<void> {
+    const { checkpoint, device, dtype, trainable } = this.source;
+    if (checkpoint?.prepare) yield* checkpoint.prepare(`${this.prefix}.`, device, trainable ? "f32" : dtype);
   }
 
   /** One parameter: read from the checkpoint, or drawn. Trainable ones are f32 masters, frozen ones are in the compute dtype. */

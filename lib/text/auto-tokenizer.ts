@@ -16,6 +16,6 @@ export const AutoTokenizer = {
     signal?.throwIfAborted();
     if (typeof folderOrId !== "string")
       throw expected("E_ARGUMENT", "AutoTokenizer", "a folder, a GGUF file, or a model of the hub as org/name", typeof folderOrId);
-    return Tokenizer.fromPretrained(await resolveModel(folderOrId, { revision, signal, onProgress, files: "tokenizer" }));
+    return Tokenizer.load(await resolveModel(folderOrId, { revision, signal, onProgress, files: "tokenizer" }), { signal });
   },
 };

@@ -1,6 +1,8 @@
 // The tokenizer inside of a GGUF file: its keys turned into what the two engines read, sentencepiece's pieces ("llama") or a byte-level BPE in
 // the words of tokenizer.json ("gpt2").
+import type { Pieces } from "../core/turns.js";
 import { GgufError, GgufFile, type GgufValue } from "../io/gguf.js";
+import { noteKeys, setKey } from "../io/json-pieces.js";
 import { type Piece, PieceType, SentencePiece } from "./sentencepiece.js";
 
 type Json = Record<string, unknown>;
@@ -39,8 +41,8 @@ const PRE: Readonly<Record<string, Pre>> = {
 };
 
 /** Throws E_FILE, E_GGUF, or E_TOKENIZER for pieces that make no tokenizer. */
-export function readGgufTokenizer(path: string): GgufTokenizer {
-  using file = new GgufFile(path);
+export function* ggufTokenizer(path: string): Pieces<GgufTokenizer> {
+  using file = yield* GgufFile.inPieces(path);
   const keys = new Keys(file);
   const kind = keys.text("model");
   if (kind !== "llama" && kind !== "gpt2")
@@ -63,13 +65,15 @@ export function readGgufTokenizer(path: string): GgufTokenizer {
   const chatTemplate = file.values.get("tokenizer.chat_template");
   return {
     pieces: spm ? pieces(keys, tokens, types, { bos, eos, unk }) : undefined,
-    tokenizerJson: pre && byteLevel(file, keys, tokens, types, pre, config),
+    tokenizerJson: pre && (yield* byteLevel(file, keys, tokens, types, pre, config)),
     config,
     chatTemplate: typeof chatTemplate === "string" ? chatTemplate : undefined,
   };
 }
 
 const ELSEWHERE = "take the tokenizer from the model's Hugging Face folder instead";
+
+const AT_ONCE = 1024;
 
 function preOf(file: GgufFile, keys: Keys): Pre {
   const name = keys.text("pre") ?? "default";
@@ -101,19 +105,25 @@ function pieces(
 }
 const isByte = (text: string): boolean => /^<0x[0-9A-Fa-f]{2}>$/.test(text);
 
-function byteLevel(file: GgufFile, keys: Keys, tokens: readonly string[], types: ArrayLike<number>, pre: Pre, config: Json): Json {
-  const merges = keys.words("merges").map((merge) => {
+function* byteLevel(file: GgufFile, keys: Keys, tokens: readonly string[], types: ArrayLike<number>, pre: Pre, config: Json): Pieces<Json> {
+  const merges: [string, string][] = [];
+  for (const merge of keys.words("merges")) {
     const space = merge.indexOf(" ", 1);
     if (space < 0) throw new GgufError(file.path, "merges of two tokens with a space between", JSON.stringify(merge.slice(0, 40)));
-    return [merge.slice(0, space), merge.slice(space + 1)];
-  });
-  const vocab: [string, number][] = [];
+    if (merges.push([merge.slice(0, space), merge.slice(space + 1)]) % AT_ONCE === 0) yield;
+  }
+  const vocab: Record<string, number> = {};
+  const words: string[] = [];
   const added: Json[] = [];
   for (const [id, content] of tokens.entries()) {
+    if (id % AT_ONCE === 0) yield;
     const special = types[id] === PieceType.Control || types[id] === PieceType.Unknown;
-    if (!special && types[id] !== PieceType.UserDefined) vocab.push([content, id]);
-    else if (content) added.push({ id, content, special, single_word: false, lstrip: false, rstrip: false, normalized: false });
+    if (!special && types[id] !== PieceType.UserDefined) {
+      setKey(vocab, content, id);
+      words.push(content);
+    } else if (content) added.push({ id, content, special, single_word: false, lstrip: false, rstrip: false, normalized: false });
   }
+  noteKeys(vocab, words);
   const split = (regex: string) => ({ type: "Split", pattern: { Regex: regex }, behavior: "Isolated", invert: false });
   const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false };
   return {
@@ -134,7 +144,7 @@ function byteLevel(file: GgufFile, keys: Keys, tokens: readonly string[], types:
       fuse_unk: false,
       byte_fallback: false,
       ignore_merges: pre.ignoreMerges ?? false,
-      vocab: Object.fromEntries(vocab),
+      vocab,
       merges,
     },
   };

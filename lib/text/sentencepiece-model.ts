@@ -1,6 +1,7 @@
 // sentencepiece's tokenizer.model, read without protobuf or native code (google/sentencepiece, src/sentencepiece_model.proto): BPE, the form of LLaMA 1
 // and 2.
 import { AnymalError } from "../core/errors.js";
+import { atOnce, type Pieces } from "../core/turns.js";
 
 export class SentencePieceError extends AnymalError {
   override readonly name = "SentencePieceError";
@@ -93,13 +94,19 @@ function pieceOf(message: Uint8Array): Piece {
   return piece;
 }
 
+const PIECES_AT_ONCE = 1024;
+
 /** Throws E_TOKENIZER for a file that is damaged, or of a kind that is not read here. */
 export function readSentencePiece(file: Uint8Array): SentencePieceModel {
+  return atOnce(sentencePieceModel(file));
+}
+
+export function* sentencePieceModel(file: Uint8Array): Pieces<SentencePieceModel> {
   const pieces: Piece[] = [];
   let modelType = 1;
   let [byteFallback, dummyPrefix, collapseSpaces, escaped, suffix, charsmap] = [false, true, true, true, false, 0];
   for (const { number, bytes } of fieldsOf(file)) {
-    if (number === 1) pieces.push(pieceOf(bytes));
+    if (number === 1 && pieces.push(pieceOf(bytes)) % PIECES_AT_ONCE === 0) yield;
     if (number === 2) {
       for (const field of fieldsOf(bytes)) {
         if (field.number === 3) modelType = field.value;

@@ -1,4 +1,5 @@
 // sentencepiece's BPE with byte fallback: text to ids and back (google/sentencepiece, src/bpe_model.cc).
+import { bytesIn, isBytes } from "../core/realm.js";
 import { type Piece, PieceType, readSentencePiece, SentencePieceError, type SentencePieceModel } from "./sentencepiece-model.js";
 
 export { type Piece, PieceType, SentencePieceError, type SentencePieceModel } from "./sentencepiece-model.js";
@@ -44,7 +45,7 @@ export class SentencePiece {
 
   /** From the bytes of a tokenizer.model, or from what another kind of file says of one. Throws E_TOKENIZER. */
   constructor(model: Uint8Array | SentencePieceModel) {
-    const { pieces, byteFallback, dummyPrefix, collapseSpaces } = model instanceof Uint8Array ? readSentencePiece(model) : model;
+    const { pieces, byteFallback, dummyPrefix, collapseSpaces } = isBytes(model) ? readSentencePiece(bytesIn(model)) : model;
     this.#pieces = pieces;
     this.#ids = new Map(pieces.map(({ text }, id) => [text, id]));
     this.#userDefined = byFirst(pieces.filter(({ type, text }) => type === PieceType.UserDefined && text).map(({ text }) => text));

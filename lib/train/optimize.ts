@@ -1,8 +1,8 @@
 // The loop that every training from nothing shares: loss, gradients, one AdamW update. The loss is read one step late, so that the device always
 // has work while JavaScript waits for a number.
 import { backwardAsync, freeTape } from "../core/autograd.js";
-import { AnymalError } from "../core/errors.js";
 import type { Tensor } from "../core/tensor.js";
+import { diverged } from "./diverged.js";
 import { AdamW, decayMatricesOnly } from "./optimizer.js";
 import { cosine, type Schedule } from "./schedule.js";
 
@@ -54,8 +54,8 @@ export async function* optimize(
   let pending: Pending | undefined;
   const settle = async ({ step, values, learningRate, items }: Pending): Promise<OptimizeStep> => {
     const [loss, gradNorm] = await values;
-    if (!Number.isFinite(loss))
-      throw new AnymalError("E_DIVERGED", `training: expected a finite loss, got ${loss} at step ${step}; lower the learning rate`);
+    diverged("loss", loss, step);
+    diverged("norm of the gradient", gradNorm, step);
     const now = performance.now();
     const perSecond = (1000 * items) / (now - last);
     last = now;

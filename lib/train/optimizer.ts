@@ -2,7 +2,7 @@
 import { AnymalError } from "../core/errors.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
+import { type AdamWStep, adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
 
 export interface ParameterGroup {
   parameters: Iterable<readonly [string, Tensor]>;
@@ -31,6 +31,11 @@ interface Moments {
   mAbsmax: Tensor | undefined;
   vAbsmax: Tensor | undefined;
 }
+interface Present extends Moments {
+  name: string;
+  p: Tensor;
+  grad: Tensor;
+}
 interface Group {
   parameters: ReadonlyMap<string, Tensor>;
   weightDecay: number;
@@ -41,7 +46,9 @@ export class AdamW {
   readonly #groups: Group[];
   readonly #moments = new Map<string, Moments>();
   readonly #options: Required<Pick<AdamWOptions, "betas" | "eps" | "moments">> & Pick<AdamWOptions, "maxGradNorm">;
-  #step = 0;
+  /** Of each parameter by itself, as in torch: one that had no gradient was not updated, and its moments are as young as before. */
+  readonly #updates = new Map<string, number>();
+  #steps = 0;
 
   constructor(
     groups: readonly ParameterGroup[],
@@ -71,43 +78,59 @@ export class AdamW {
   }
 
   get steps(): number {
-    return this.#step;
+    return this.#steps;
+  }
+  /** Updates of each parameter, those that had as many as there were steps left out. */
+  get fewerUpdates(): Record<string, number> {
+    return Object.fromEntries(
+      [...this.#moments.keys()].map((name) => [name, this.#updatesOf(name)] as const).filter(([, n]) => n !== this.#steps),
+    );
+  }
+  #updatesOf(name: string): number {
+    return this.#updates.get(name) ?? 0;
   }
 
   get hasGradients(): boolean {
     return this.#groups.some(({ parameters }) => [...parameters.values()].some(({ grad }) => grad));
   }
 
-  /** One update from the gradients that are there. Returns their global norm before clipping, (1) f32 on the device. */
+  /**
+   * One update from the gradients that are there; what has none is left as it is, and so is its count of updates. Returns the global norm before clipping,
+   * (1) f32 on the device. Throws E_ARGUMENT where there are no gradients at all: no step was made then.
+   */
   step(lr: number): Tensor {
-    ++this.#step;
-    return scope(() => {
+    const norm = scope(() => {
       const norm = gradNorm(this.#groups.flatMap(({ parameters }) => [...parameters.values()].flatMap(({ grad }) => grad ?? [])));
       const scale = this.#options.maxGradNorm === undefined ? undefined : clipScale(norm, this.#options.maxGradNorm);
       for (const group of this.#groups) this.#update(group, lr * group.lrScale, scale);
       return norm;
     });
+    ++this.#steps;
+    return norm;
   }
 
   #update({ parameters, weightDecay }: Group, lr: number, scale: Tensor | undefined): void {
     const { betas, eps } = this.#options;
-    const options = { scale, lr, beta1: betas[0], beta2: betas[1], eps, weightDecay, step: this.#step };
-    const present = [...parameters].flatMap(([name, p]) => (p.grad ? [{ p, grad: p.grad, ...(this.#moments.get(name) as Moments) }] : []));
-    const whole = present.filter(({ mAbsmax }) => !mAbsmax);
-    const coded = present.filter(({ mAbsmax }) => mAbsmax);
-    const column = <K extends keyof (typeof present)[number]>(of: typeof present, key: K) => of.map((entry) => entry[key] as Tensor);
-    if (whole.length) adamw(column(whole, "p"), column(whole, "grad"), column(whole, "m"), column(whole, "v"), options);
-    if (coded.length) {
-      adamw8bit(
-        column(coded, "p"),
-        column(coded, "grad"),
-        column(coded, "m"),
-        column(coded, "mAbsmax"),
-        column(coded, "v"),
-        column(coded, "vAbsmax"),
-        options,
-      );
+    const bySteps = new Map<number, Present[]>();
+    for (const [name, p] of parameters) {
+      if (!p.grad) continue;
+      const step = this.#updatesOf(name) + 1;
+      const present = { name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) };
+      bySteps.set(step, [...(bySteps.get(step) ?? []), present]);
     }
+    for (const [step, present] of bySteps) {
+      updateAll(present, { scale, lr, beta1: betas[0], beta2: betas[1], eps, weightDecay, step });
+      for (const { name } of present) this.#updates.set(name, step);
+    }
+  }
+
+  /**
+   * After a step that failed: parameters and moments whose update was not run hold what they held before it, and may be read and trained again.
+   * What a failed op had begun to write stays failed.
+   */
+  recover(): void {
+    for (const { parameters } of this.#groups) for (const p of parameters.values()) p.heal();
+    for (const tensor of this.state().values()) tensor.heal();
   }
 
   zeroGrad(): void {
@@ -119,7 +142,7 @@ export class AdamW {
     }
   }
 
-  /** The moments by name, for a checkpoint that resumes; `steps` goes with them. */
+  /** The moments by name, for a checkpoint that resumes; `steps` and `fewerUpdates` go with them. */
   state(): Map<string, Tensor> {
     const state = new Map<string, Tensor>();
     for (const [name, { m, v, mAbsmax, vAbsmax }] of this.#moments) {
@@ -130,7 +153,7 @@ export class AdamW {
   }
 
   /** Takes over copies of saved moments. All must be there and of the same form. */
-  loadState(state: ReadonlyMap<string, Tensor>, steps: number): void {
+  loadState(state: ReadonlyMap<string, Tensor>, steps: number, fewer: Readonly<Record<string, number>> = {}): void {
     const own = this.state();
     for (const [name, old] of own) {
       const saved = state.get(name);
@@ -158,7 +181,8 @@ export class AdamW {
     );
     for (const [name, moments] of fresh) this.#moments.set(name, moments);
     for (const tensor of own.values()) tensor.dispose();
-    this.#step = steps;
+    this.#steps = steps;
+    for (const name of this.#moments.keys()) this.#updates.set(name, fewer[name] ?? steps);
   }
 
   dispose(): void {
@@ -166,6 +190,25 @@ export class AdamW {
   }
   [Symbol.dispose](): void {
     this.dispose();
+  }
+}
+
+/** Parameters of one rate, decay and count of updates, in one call for each form of moments. */
+function updateAll(present: readonly Present[], options: AdamWStep): void {
+  const column = (of: readonly Present[], key: "p" | "grad" | keyof Moments) => of.map((entry) => entry[key] as Tensor);
+  const whole = present.filter(({ mAbsmax }) => !mAbsmax);
+  const coded = present.filter(({ mAbsmax }) => mAbsmax);
+  if (whole.length) adamw(column(whole, "p"), column(whole, "grad"), column(whole, "m"), column(whole, "v"), options);
+  if (coded.length) {
+    adamw8bit(
+      column(coded, "p"),
+      column(coded, "grad"),
+      column(coded, "m"),
+      column(coded, "mAbsmax"),
+      column(coded, "v"),
+      column(coded, "vAbsmax"),
+      options,
+    );
   }
 }
 

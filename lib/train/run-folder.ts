@@ -7,6 +7,7 @@ import { parse } from "yaml";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { PROJECTORS, writeFiles } from "../anymal/checkpoint.js";
 import { CheckpointError, checkpointFolder, readManifest } from "../anymal/manifest.js";
+import { shown } from "../core/checks.js";
 import { onFile } from "../core/file-error.js";
 import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
@@ -18,7 +19,7 @@ import type { Modality } from "../media/part.js";
 import { StateError } from "../nn/module.js";
 import type { AdamW } from "./optimizer.js";
 import { writeRecipe } from "./recipe.js";
-import { is, isObject, RecipeError, shown } from "./schema.js";
+import { is, isObject, RecipeError } from "./schema.js";
 import type { TrainStep } from "./trainer.js";
 
 const RECIPE = "recipe.yaml";
@@ -33,6 +34,8 @@ interface TrainerState {
   step: number;
   /** Of the optimiser. */
   updates: number;
+  /** Of parameters that had fewer of them, by name. */
+  fewerUpdates?: Record<string, number>;
   /** Rows of the data. */
   rows: number;
   secondsElapsed: number;
@@ -137,7 +140,7 @@ export class RunFolder {
     if (!first) return this.#state.step;
     const state = built(() => new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const)));
     try {
-      optimizer.loadState(state, this.#state.updates);
+      optimizer.loadState(state, this.#state.updates, this.#state.fewerUpdates);
     } finally {
       for (const tensor of state.values()) tensor.dispose();
     }
@@ -152,7 +155,14 @@ export class RunFolder {
     try {
       await writeFiles(fresh, model, target);
       await saveSafetensors(join(fresh, MOMENTS), optimizer.state());
-      const state: TrainerState = { step, updates: optimizer.steps, rows: this.rows, secondsElapsed };
+      const { fewerUpdates } = optimizer;
+      const state: TrainerState = {
+        step,
+        updates: optimizer.steps,
+        ...(Object.keys(fewerUpdates).length && { fewerUpdates }),
+        rows: this.rows,
+        secondsElapsed,
+      };
       await writeNew(join(fresh, STATE), (file) => file.writeFile(`${JSON.stringify(state, null, 2)}\n`));
       await syncFolder(fresh); // all of it is on the disk before the old one goes
       await onFile("to be written", target, async () => {

@@ -2,13 +2,14 @@
 // so that the device always has work while JavaScript waits for numbers.
 import type { AnyMAL } from "../anymal/anymal.js";
 import { batchOf } from "../anymal/prompt.js";
-import { backwardAsync, freeTape } from "../core/autograd.js";
+import { backwardAsync, freeTape, noGrad } from "../core/autograd.js";
 import type { DeviceMemory } from "../core/device.js";
-import { AnymalError } from "../core/errors.js";
 import { randomState, setRandomState } from "../core/random.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
+import { gradNorm } from "../ops/index.js";
 import { accumulate } from "./accumulation.js";
+import { diverged } from "./diverged.js";
 import { AdamW, decayMatricesOnly } from "./optimizer.js";
 import type { TrainingRecipe } from "./recipe.js";
 import type { RunFolder } from "./run-folder.js";
@@ -72,14 +73,17 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
   rows.seek(step);
   const clock = new Clock(step, steps, run?.secondsBefore ?? 0);
   const save = async () => {
-    if (run && step > saved) await run.save(model, optimizer, step, clock.elapsed);
+    if (run && step > saved) {
+      await checkFinite(job, step);
+      await run.save(model, optimizer, step, clock.elapsed);
+    }
     saved = step;
   };
   const report = async (pending: Pending): Promise<TrainStep> => {
     const [gradNorm = 0, ...losses] = await pending.values;
     const loss = losses.reduce((a, b) => a + b, 0);
-    if (!Number.isFinite(loss))
-      throw new AnymalError("E_DIVERGED", `training: expected a finite loss, got ${loss} at step ${pending.step}; lower the learning rate`);
+    diverged("loss", loss, pending.step);
+    diverged("norm of the gradient", gradNorm, pending.step);
     const { bytesInUse, bytesPeak } = model.device.memory();
     const { values: _, ...rest } = pending;
     const done: TrainStep = {
@@ -125,6 +129,7 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
     if (last) yield await report(last);
   } catch (error) {
     failed = !isAbort(error, signal);
+    if (failed) optimizer.recover();
     if (failed) throw error;
   } finally {
     optimizer.zeroGrad();
@@ -133,6 +138,14 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
     if (pending) await (failed ? pending.values : report(pending)).catch(() => (failed = true));
     if (!failed) await save();
   }
+}
+
+/** An update may ruin weights although its loss and its gradient were numbers: what is about to take a good checkpoint's place is looked at. */
+async function checkFinite({ parameters }: Job, step: number): Promise<void> {
+  const tensors = parameters.map(([, tensor]) => tensor);
+  if (!tensors.length) return;
+  const norm = noGrad(() => gradNorm(tensors));
+  diverged("norm of the weights", await norm.item().finally(() => norm.dispose()), step);
 }
 
 /** What a signal throws where it is looked at: to a training it is the wish to stop, not a failure. */

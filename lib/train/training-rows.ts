@@ -5,6 +5,7 @@ import { tokensOf } from "../anymal/projectors.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { settled } from "../core/settled.js";
+import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
 import type { Row } from "../data/row.js";
 import type { MediaPart } from "../media/part.js";
@@ -19,6 +20,11 @@ export interface ReadyRow extends EncodedPrompt {
   length: number;
   /** Targets, after cutting. */
   scored: number;
+}
+
+interface Encoded {
+  index: number;
+  prompt: EncodedPrompt;
 }
 
 export interface TrainingRowsOptions {
@@ -69,7 +75,12 @@ export class TrainingRows {
   /** The rows of the next step. */
   async next(signal?: AbortSignal): Promise<ReadyRow[]> {
     const indices = this.#batches.next().filter((i) => !this.#bad.has(i));
-    const encoded = indices.flatMap((i) => this.#attempt(i, () => this.#encode(i)) ?? []);
+    const turns = new Turns();
+    const encoded: Encoded[] = [];
+    for (const i of indices) {
+      encoded.push(...(this.#attempt(i, () => [this.#encode(i)]) ?? []));
+      await turns.next();
+    }
     const features = await this.#features(encoded, signal);
     const ready = encoded.flatMap(({ index, prompt }, k) => {
       const own = features[k];
@@ -83,11 +94,15 @@ export class TrainingRows {
   async sample(modality: MediaPart["modality"], count: number, signal?: AbortSignal): Promise<Features[]> {
     const media: MediaPart[] = [];
     const order = this.#order();
+    const turns = new Turns();
     for (let looked = 0; looked < this.rows.length && media.length < count; ) {
       const indices = order.next();
       looked += indices.length;
-      for (const i of indices)
+      for (const i of indices) {
         media.push(...(this.#attempt(i, () => this.#encode(i))?.prompt.media.filter((part) => part.modality === modality) ?? []));
+        await turns.next();
+      }
+      signal?.throwIfAborted();
     }
     const all = await settled(
       media.slice(0, count).map((part) => this.source.features([part], signal).catch((error) => this.#orNothing(error, signal))),
@@ -106,7 +121,7 @@ export class TrainingRows {
     return new Batches(this.rows.length, { batchSize: batch, seed, last: this.rows.length < batch ? "keep" : "drop" });
   }
 
-  #encode(index: number): { index: number; prompt: EncodedPrompt } {
+  #encode(index: number): Encoded {
     const known = this.#encoded[index];
     if (known) return { index, prompt: known };
     const { where, turns } = this.rows[index] as Row;
@@ -119,7 +134,7 @@ export class TrainingRows {
   }
 
   /** Features row by row; undefined where a medium cannot be used. */
-  async #features(encoded: readonly { index: number; prompt: EncodedPrompt }[], signal?: AbortSignal): Promise<(Features[] | undefined)[]> {
+  async #features(encoded: readonly Encoded[], signal?: AbortSignal): Promise<(Features[] | undefined)[]> {
     const parts = encoded.flatMap(({ prompt }) => prompt.media);
     try {
       const all = await this.source.features(parts, signal);

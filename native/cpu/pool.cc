@@ -1,5 +1,7 @@
 #include "cpu/pool.h"
 
+#include <new>
+#include <system_error>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -20,7 +22,12 @@ constexpr int kSpins = 100;
 }  // namespace
 
 Pool::Pool(int threads) {
-  for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { work(t); });
+  // Where the system gives no more threads (a limit on processes, or on memory), those that are there do the work: the bits are the same.
+  try {
+    for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { work(t); });
+  } catch (const std::system_error&) {
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 Pool::~Pool() {

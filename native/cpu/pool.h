@@ -13,7 +13,7 @@ namespace anymal::cpu {
 class Pool {
  public:
   using Body = void (*)(void* context, int64_t chunk, int thread);
-  explicit Pool(int threads);  // the caller is thread 0; threads - 1 workers are started
+  explicit Pool(int threads);  // the caller is thread 0; threads - 1 workers are started, or as many as the system allows
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;

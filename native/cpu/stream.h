@@ -23,14 +23,19 @@ class Scratch {
  public:
   ~Scratch();
   void* get(size_t bytes);  // 64-byte aligned; contents are garbage; invalidates what get() gave before
+  void account(ScratchAccount* account);
+
  private:
+  void drop();
   void* block_ = nullptr;
   size_t bytes_ = 0;
+  ScratchAccount* account_ = nullptr;
 };
 }  // namespace cpu
 
 struct Stream {
   Stream(int threads, cpu::Level level);
+  void account_scratch(ScratchAccount* account);
   cpu::Level level;
   const cpu::linear::Kernels* kernels;  // of this level
   cpu::Pool pool;

@@ -59,6 +59,7 @@ Stream* stream_create(const char* options) {
   return new Stream(threads_named(option_value(options, "threads")), level_named(option_value(options, "level")));
 }
 void stream_destroy(Stream* s) { delete s; }
+void account_scratch(Stream& s, ScratchAccount* account) { s.account_scratch(account); }
 void synchronize(Stream&) {}  // ops are complete when they return
 const char* describe(Stream& s) { return s.description.c_str(); }
 void* allocate(Stream&, size_t bytes) {
@@ -77,6 +78,7 @@ Backend make_table(Level level) {
   b.name = "cpu";
   b.stream_create = stream_create;
   b.stream_destroy = stream_destroy;
+  b.account_scratch = account_scratch;
   b.synchronize = synchronize;
   b.describe = describe;
   b.allocate = allocate;

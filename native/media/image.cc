@@ -148,21 +148,29 @@ void image_tensor(const ImagePlan& p, const uint8_t* x, float* y) {
       until = std::max(until, vertical.start[r] + vertical.length[r]);
     }
   }
-  // Columns first, then rows, with bytes in between: Pillow's order, and its rounding.
-  std::vector<uint8_t> narrow((until - from) * columns.count * 3);
-  if (wide) {
-    const Taps horizontal = taps_of(p.filter, p.width, p.resized_width, columns.first, columns.count);
-    resize_rows(horizontal, x + from * p.width * 3, until - from, p.width, columns.count, narrow.data());
-  } else {
-    for (int64_t r = 0; r < until - from; ++r)
-      std::copy_n(x + ((from + r) * p.width + columns.first) * 3, columns.count * 3, &narrow[r * columns.count * 3]);
-  }
+  // Rows of the source's width to the shown columns.
+  const auto narrowed = [&](const uint8_t* source, int64_t count) {
+    std::vector<uint8_t> narrow(count * columns.count * 3);
+    if (wide) {
+      resize_rows(taps_of(p.filter, p.width, p.resized_width, columns.first, columns.count), source, count, p.width, columns.count, narrow.data());
+    } else {
+      for (int64_t r = 0; r < count; ++r) std::copy_n(source + (r * p.width + columns.first) * 3, columns.count * 3, &narrow[r * columns.count * 3]);
+    }
+    return narrow;
+  };
+  const auto lowered = [&](const uint8_t* source, int64_t width) {
+    std::vector<uint8_t> low(rows.count * width * 3);
+    resize_columns(vertical, source, from, width * 3, rows.count, low.data());
+    return low;
+  };
+  // Pillow's order, and its rounding to bytes in between: the width first, but of a strip that gets lower the height.
+  const uint8_t* read = x + from * p.width * 3;
   std::vector<uint8_t> pixels;
-  if (high) {
-    pixels.resize(rows.count * columns.count * 3);
-    resize_columns(vertical, narrow.data(), from, columns.count * 3, rows.count, pixels.data());
+  if (p.height > 100 * p.width && p.resized_height < p.height) {
+    pixels = narrowed(lowered(read, p.width).data(), rows.count);
   } else {
-    pixels = std::move(narrow);
+    pixels = narrowed(read, until - from);
+    if (high) pixels = lowered(pixels.data(), columns.count);
   }
 
   for (int64_t c = 0; c < 3; ++c) {

@@ -31,6 +31,7 @@ int64_t Addon::open(const std::string& name, const std::string& given) {
     const std::string value = environment(variable);
     if (!value.empty() && option_value(options, key).empty()) options += (options.empty() ? "" : ";") + std::string(key) + "=" + value;
   };
+  add("memoryLimit", "ANYMAL_MEMORY_LIMIT");
   if (name == "cpu") {
     add("level", "ANYMAL_CPU_LEVEL");
     add("threads", "ANYMAL_THREADS");
@@ -49,12 +50,8 @@ int64_t Addon::open(const std::string& name, const std::string& given) {
   }
 }
 
-std::unique_ptr<Device> Addon::close(int64_t id, const char* op) {
-  device(id, op);
-  std::unique_ptr<Device> d = std::move(devices_.at(id));
-  devices_.erase(id);
-  return d;
-}
+void Addon::close(int64_t id) { closing_.insert(devices_.extract(id)); }
+void Addon::closed(int64_t id) { closing_.erase(id); }
 
 int64_t Addon::id_of(const Device& device) const {
   for (const auto& [id, d] : devices_)
@@ -62,21 +59,25 @@ int64_t Addon::id_of(const Device& device) const {
   return 0;
 }
 
+// Nothing is enqueued here: a full queue would block the thread that ends. What waits is settled with E_CLOSED, and every queue is joined, that of a
+// device whose close() is still under way too, before anything goes that its thread could reach.
 void Addon::shut_down() {
-  for (auto& [id, capture] : captures) capture.device->capture_close(std::move(capture.recording));
-  captures.clear();
-  for (StorageRef& storage : tensors.remove_all(nullptr)) {
-    Device& device = storage->device;
-    device.drop({std::move(storage)});
+  for (auto& [id, device] : devices_) {
+    std::vector<std::shared_ptr<Recording>> recordings;
+    for (auto& [number, capture] : captures)
+      if (capture.device == device.get()) recordings.push_back(std::move(capture.recording));
+    device->stop(tensors.remove_all(device.get()), std::move(recordings));
   }
+  for (auto& [id, device] : closing_) device->stop();
+  captures.clear();
   devices_.clear();
+  closing_.clear();
   completions.stop();
 }
 
 void Addon::enqueued(Napi::Env env, Device& device) {
   if (synchronous_ && !device.capturing()) {
-    device.wait_idle();
-    if (const FailureRef failure = device.take_failure()) throw_error(env, failure->code, failure->message);
+    if (const FailureRef failure = device.run_to_idle()) throw_error(env, failure->code, failure->message);
   }
   // V8 takes external bytes as a reason to collect, and a training step's activations come and go by the hundred megabytes: told of each swing
   // it would run a full collection at every step. It hears of what stays: the least that was in use over some thousand ops.

@@ -21,7 +21,8 @@ class Addon {
 
   Device& device(int64_t id, const char* op);
   int64_t open(const std::string& name, const std::string& options);
-  std::unique_ptr<Device> close(int64_t id, const char* op);  // the caller destroys it, off this thread
+  void close(int64_t id);   // from now on nobody finds it; its queue was told to end
+  void closed(int64_t id);  // its queue has ended: only a thread is left to join
   int64_t id_of(const Device& device) const;
   void shut_down();  // at environment teardown: stops every queue
 
@@ -39,7 +40,7 @@ class Addon {
   int64_t next_id = 1;
 
  private:
-  std::unordered_map<int64_t, std::unique_ptr<Device>> devices_;
+  std::unordered_map<int64_t, std::unique_ptr<Device>> devices_, closing_;
   bool synchronous_;
   int64_t reported_bytes_ = 0;
   int64_t least_bytes_ = 0, enqueued_ = 0;

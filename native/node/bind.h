@@ -123,18 +123,18 @@ struct Call {
   explicit Call(Arguments& a) : arguments(a) {}
   Arguments& arguments;
   Device* device = nullptr;
-  std::vector<StorageRef> outputs, inputs;
+  std::vector<StorageRef> outputs, updates, inputs;
   std::vector<int64_t> handles;  // of the outputs; 0 where one is not wanted
   SpecList specs;                // of the outputs
   size_t next_output = 0;
 
-  Tensor& use(Tensor& t) {
+  Tensor& use(Tensor& t, bool written) {
     Device& d = t.storage->device;
     if (!device) device = &d;
     if (&d != device)
       throw Error("E_DEVICE", std::string(arguments.op()) + ": expected all tensors on one device, got \"" + device->description() + "\" and \"" +
                                   d.description() + "\"; copy one over first");
-    inputs.push_back(t.storage);
+    (written ? updates : inputs).push_back(t.storage);
     return t;
   }
   BoundView output() {
@@ -150,6 +150,9 @@ struct Call {
     return v;
   }
 };
+
+template <class A>
+constexpr bool is_updated = std::is_same_v<A, InOut> || std::is_same_v<A, Acc> || std::is_same_v<A, InOutList>;
 
 // How each argument type of a Backend entry is read (From), told to the shape rule (to_rule), held by the command (Held) and passed on (pass).
 template <class A>
@@ -172,7 +175,7 @@ template <class A>
 struct InputSlot {
   using From = Tensor*;
   using Held = BoundView;
-  static From read(Call& c) { return &c.use(c.arguments.tensor()); }
+  static From read(Call& c) { return &c.use(c.arguments.tensor(), is_updated<A>); }
   static std::tuple<const Spec&> to_rule(From& f) { return {f->spec}; }
   static Held hold(Call&, From& f) { return BoundView(*f); }
   static void resolve(Held& h) { h.resolve(); }
@@ -182,7 +185,7 @@ template <class A>
 struct OptionalSlot : InputSlot<A> {
   static Tensor* read(Call& c) {
     Tensor* t = c.arguments.tensor_or_null();
-    return t ? &c.use(*t) : nullptr;
+    return t ? &c.use(*t, is_updated<A>) : nullptr;
   }
   static std::tuple<const Spec*> to_rule(Tensor*& f) { return {f ? &f->spec : nullptr}; }
   static BoundView hold(Call&, Tensor*& f) { return f ? BoundView(*f) : BoundView(); }
@@ -209,7 +212,7 @@ struct ListSlot {
   };
   static From read(Call& c) {
     From f{c.arguments.tensors(), {}};
-    for (Tensor* t : f.tensors) f.specs.push_back(c.use(*t).spec);
+    for (Tensor* t : f.tensors) f.specs.push_back(c.use(*t, is_updated<A>).spec);
     return f;
   }
   static std::tuple<const SpecList&> to_rule(From& f) { return {f.specs}; }
@@ -321,7 +324,10 @@ Napi::Value call_op(const Napi::CallbackInfo& info, const char* name, void (*Bac
         from);
     command->outputs = call.outputs.size();
     command->refs = std::move(call.outputs);
-    command->refs.insert(command->refs.end(), std::make_move_iterator(call.inputs.begin()), std::make_move_iterator(call.inputs.end()));
+    for (auto* more : {&call.updates, &call.inputs}) {
+      command->refs.insert(command->refs.end(), std::make_move_iterator(more->begin()), std::make_move_iterator(more->end()));
+      if (more == &call.updates) command->written = command->refs.size();
+    }
     device.push(std::move(command));
     arguments.addon().enqueued(info.Env(), device);
 

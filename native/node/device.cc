@@ -27,12 +27,14 @@ Napi::Value device_synchronize(const Napi::CallbackInfo& info) {
     Device& device = a.addon().device(a.integer(), a.op());
     auto pending = a.addon().completions.open(info.Env(), nullptr);
     const Napi::Promise promise = pending->deferred.Promise();
-    device.push(promise_command("synchronize", a.addon().completions, std::move(pending), [](Device& d) { d.backend().synchronize(d.stream()); }));
+    device.push(promise_command(
+        "synchronize", a.addon().completions, std::move(pending), [](Device& d) { d.backend().synchronize(d.stream()); }, Waits::fence));
     return promise;
   });
 }
 
-// Everything on the device goes with it. The promise resolves once the queue has finished what was enqueued before.
+// Everything on the device goes with it. The promise resolves once the queue has finished what was enqueued before and nothing is left of the
+// device but its thread, which is ending.
 Napi::Value device_close(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Arguments a(info, "device_close");
@@ -46,10 +48,15 @@ Napi::Value device_close(const Napi::CallbackInfo& info) {
       it = mine ? addon.captures.erase(it) : std::next(it);
     }
     device.drop(addon.tensors.remove_all(&device));
-    std::shared_ptr<Device> owned = addon.close(id, a.op());
-    auto pending = addon.completions.open(info.Env(), [owned](Napi::Env env) { return env.Undefined(); });
+    auto pending = addon.completions.open(info.Env(), [&addon, id](Napi::Env env) {
+      addon.closed(id);
+      return env.Undefined();
+    });
+    pending->always = true;
     const Napi::Promise promise = pending->deferred.Promise();
-    device.push(promise_command("device_close", addon.completions, std::move(pending), [](Device& d) { d.backend().synchronize(d.stream()); }));
+    device.push(promise_command(
+        "device_close", addon.completions, std::move(pending), [](Device& d) { d.backend().synchronize(d.stream()); }, Waits::last));
+    addon.close(id);
     return promise;
   });
 }
@@ -62,6 +69,8 @@ Napi::Value device_memory(const Napi::CallbackInfo& info) {
     o.Set("bytesInUse", static_cast<double>(m.in_use));
     o.Set("bytesPeak", static_cast<double>(m.peak));
     o.Set("bytesReserved", static_cast<double>(m.reserved));
+    o.Set("bytesScratch", static_cast<double>(m.scratch));
+    if (m.limit) o.Set("memoryLimit", static_cast<double>(m.limit));
     o.Set("tensors", static_cast<double>(a.addon().tensors.alive()));
     return o;
   });
@@ -85,8 +94,9 @@ Napi::Value device_peak(const Napi::CallbackInfo& info) {
     auto result = std::make_shared<double>(0);
     auto pending = a.addon().completions.open(info.Env(), [result](Napi::Env env) { return Napi::Number::New(env, *result); });
     const Napi::Promise promise = pending->deferred.Promise();
-    device.push(promise_command("device_peak", a.addon().completions, std::move(pending),
-                                [result, what](Device& d) { *result = d.backend().measure_peak(d.stream(), static_cast<Peak>(what)); }));
+    device.push(promise_command(
+        "device_peak", a.addon().completions, std::move(pending),
+        [result, what](Device& d) { *result = d.backend().measure_peak(d.stream(), static_cast<Peak>(what)); }, Waits::no));
     return promise;
   });
 }

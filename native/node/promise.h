@@ -21,6 +21,7 @@ class Completions {
     Napi::ObjectReference keep;  // an ArrayBuffer that the queue's thread writes to
     Value value;
     FailureRef failure;
+    bool always = false;  // `value` is called for a failure too
   };
   std::unique_ptr<Pending> open(Napi::Env env, Value value);
   void settle(std::unique_ptr<Pending> pending);  // from any thread, exactly once for each open()
@@ -33,8 +34,12 @@ class Completions {
   int64_t open_ = 0;
 };
 
-// A command that ends a promise: `work` runs on the queue unless an earlier error rejects it.
+// What a promise waits for beside its own work: nothing, what the stream was given before (waits), and failures that nobody was told of (fence);
+// `last` is a fence that resolves when nothing of the device is left.
+enum class Waits { no, stream, fence, last };
+
+// A command that ends a promise: `work` runs on the queue unless what it reads is poisoned.
 std::unique_ptr<Command> promise_command(const char* name, Completions& completions, std::unique_ptr<Completions::Pending> pending,
-                                         std::function<void(Device&)> work);
+                                         std::function<void(Device&)> work, Waits waits);
 
 }  // namespace anymal::node

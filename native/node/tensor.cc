@@ -13,10 +13,7 @@ namespace {
 // The binder's counterpart for commands that move bytes between host and device.
 struct Transfer final : Command {
   Transfer(const char* n, std::function<void(Device&, void*)> m, size_t o) : Command(n), move(std::move(m)), offset(o) {}
-  void run(Device& d) override {
-    move(d, static_cast<char*>(refs[0]->data) + offset);
-    if (outputs) refs[0]->failure = nullptr;  // written whole: what failed before is gone
-  }
+  void run(Device& d) override { move(d, static_cast<char*>(refs[0]->data) + offset); }
   bool recordable() const override { return false; }
   std::function<void(Device&, void*)> move;
   size_t offset;
@@ -34,7 +31,8 @@ Spec spec_of(Arguments& a) {
   int64_t size = 1;
   for (size_t i = 0; i < shape.size(); ++i) {
     spec.shape[i] = shape[i];
-    if (__builtin_mul_overflow(size, shape[i], &size) || size > (int64_t{1} << 46))
+    // A size of zero hides no other: products of some of the sizes must hold too.
+    if (__builtin_mul_overflow(size, std::max<int64_t>(shape[i], 1), &size) || size > (int64_t{1} << 46))
       throw Error("E_SHAPE", std::string(a.op()) + ": expected fewer than 2^46 elements, got a shape that has more");
   }
   return spec;
@@ -79,6 +77,7 @@ void upload(Addon& addon, Napi::Env env, const char* op, const Tensor& t, Bytes 
       op, [copy](Device& d, void* to) { d.backend().copy_from_host(d.stream(), to, copy->data(), copy->size()); }, t.offset);
   command->refs = {t.storage};
   command->outputs = bytes.size == t.storage->bytes ? 1 : 0;
+  command->written = 1;
   device.push(std::move(command));
   addon.enqueued(env, device);
 }
@@ -139,7 +138,7 @@ Napi::Value from_file(const Napi::CallbackInfo& info, const char* op, bool half)
         },
         0);
     command->refs = {t.storage};
-    command->outputs = 1;
+    command->outputs = command->written = 1;
     device.push(std::move(command));
     a.addon().enqueued(info.Env(), device);
     return number(info.Env(), a.addon().tensors.add(std::move(t)));
@@ -267,9 +266,12 @@ Napi::Value tensor_read(const Napi::CallbackInfo& info) {
     pending->value = [raw](Napi::Env) -> Napi::Value { return raw->keep.Value(); };
     const Napi::Promise promise = pending->deferred.Promise();
     Storage* storage = t.storage.get();
-    auto command = promise_command(a.op(), a.addon().completions, std::move(pending), [=](Device& d) {
-      if (bytes) d.backend().copy_to_host(d.stream(), to, static_cast<char*>(storage->data) + offset, bytes);
-    });
+    auto command = promise_command(
+        a.op(), a.addon().completions, std::move(pending),
+        [=](Device& d) {
+          if (bytes) d.backend().copy_to_host(d.stream(), to, static_cast<char*>(storage->data) + offset, bytes);
+        },
+        Waits::stream);
     command->refs = {t.storage};
     device.push(std::move(command));
     return promise;
@@ -284,6 +286,18 @@ Napi::Value tensor_write(const Napi::CallbackInfo& info) {
     const Bytes bytes = bytes_of(a);
     expect_bytes(a, t.spec, bytes.size);
     upload(a.addon(), info.Env(), a.op(), t, bytes);
+    return info.Env().Undefined();
+  });
+}
+
+// Ends the poison of a tensor whose updates were not run because of a failure elsewhere: it holds what it held before. What a failed command had
+// begun to write stays poisoned.
+Napi::Value tensor_heal(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensor_heal");
+    const Tensor& t = a.tensor();
+    no_capture(t.storage->device, a.op());
+    t.storage->device.heal(t.storage);
     return info.Env().Undefined();
   });
 }
@@ -315,6 +329,7 @@ void init_tensor(Napi::Env env, Napi::Object exports) {
   set("tensor_dispose", tensor_dispose);
   set("tensor_read", tensor_read);
   set("tensor_write", tensor_write);
+  set("tensor_heal", tensor_heal);
   set("packed_bytes", packed_bytes);
 }
 

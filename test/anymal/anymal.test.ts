@@ -308,4 +308,43 @@ test("aborting ends generation with the signal's reason, and nothing stays alloc
   assert.is(here.memory().bytesInUse, before);
 });
 
+test("the dtype of the encoders is part of a checkpoint; an older one without it goes by the encoder's folder", async () => {
+  const folder = world.path("narrow");
+  // IMU2CLIP computes in f32 always.
+  const dtypes = (model: AnyMAL) =>
+    [model.llm, ...(["image", "video"] as const).map((m) => model.encoder(m).encoder)].map(({ dtype }) => dtype);
+  let want: string;
+  {
+    using model = await AnyMAL.assemble(world.options({ dtype: "bf16" }));
+    assert.equal([...new Set(dtypes(model))], ["bf16"]);
+    want = await answer(model, PROMPTS[3]!);
+    await model.save(folder);
+  }
+  using again = await AnyMAL.fromPretrained(folder, { device: here });
+  assert.equal([...new Set(dtypes(again))], ["bf16"]);
+  assert.is(await answer(again, PROMPTS[3]!), want);
+  using wide = await AnyMAL.fromPretrained(folder, { device: here, dtype: "f32" });
+  assert.equal([...new Set(dtypes(wide))], ["f32"]);
+  const manifest = JSON.parse(readFileSync(join(folder, "anymal.json"), "utf8"));
+  for (const entry of Object.values<{ encoder: { dtype?: string } }>(manifest.modalities)) delete entry.encoder.dtype;
+  writeFileSync(join(folder, "anymal.json"), JSON.stringify(manifest));
+  using older = await AnyMAL.fromPretrained(folder, { device: here });
+  assert.equal(dtypes(older), ["bf16", "f32", "f32"], "as the toy's encoders are stored");
+});
+
+test("an adapter that was merged or taken off is the model's no longer, and a merged model is not saved as if it were its folder's", async () => {
+  using model = await AnyMAL.assemble(world.options({ quantization: "none" }));
+  const folder = world.path("merged");
+  model.addAdapter({ r: 2 }).unload();
+  assert.is(model.adapter, undefined);
+  await model.save(folder);
+  assert.not(existsSync(join(folder, "adapter_config.json")));
+  model.addAdapter({ r: 2 }).merge();
+  assert.is(model.adapter, undefined);
+  const error = await model.save(folder).catch((e) => e);
+  assert.is(error.code, "E_CHECKPOINT");
+  assert.match(error.message, /merged/);
+  assert.ok(existsSync(join(folder, "anymal.json")), "what was there is there");
+});
+
 test.run();

@@ -7,6 +7,7 @@ import type { Features } from "../../lib/anymal/media-encoder.js";
 import { stacked } from "../../lib/anymal/prompt.js";
 import { noGrad } from "../../lib/core/autograd.js";
 import { scope } from "../../lib/core/scope.js";
+import { atOnce } from "../../lib/core/turns.js";
 import { here, near } from "../case.js";
 import { colors, square, type Toy, toy } from "./toy.js";
 
@@ -28,7 +29,7 @@ async function rows(model: AnyMAL, features: readonly Features[]): Promise<Float
 
 test("statistics are those of all rows of all media", () => {
   const one = (data: number[]): Features => ({ modality: "image", data: Float32Array.from(data), shape: [data.length / 2, 2] });
-  const { mean, std } = channelStatistics([one([1, 10, 3, 10]), one([5, 10])], 2);
+  const { mean, std } = atOnce(channelStatistics([one([1, 10, 3, 10]), one([5, 10])], 2));
   near(mean, [3, 10], 1e-6, "mean");
   near(std, [Math.sqrt(8 / 3), 0], 1e-6, "spread");
 });
@@ -49,7 +50,7 @@ for (const normalize of ["standardize", "layernorm", false] as const) {
     const normal = noGrad(() => scope(() => input!.forward(stacked(features, here))));
     const values = (await normal.data()) as Float32Array;
     normal.dispose();
-    const { mean, std } = channelStatistics([{ modality: "image", data: values, shape: [values.length / 16, 16] }], 16);
+    const { mean, std } = atOnce(channelStatistics([{ modality: "image", data: values, shape: [values.length / 16, 16] }], 16));
     near(mean, new Float32Array(16), 1e-4, "mean");
     near(std, new Float32Array(16).fill(1), 1e-3, "spread");
   });

@@ -149,6 +149,7 @@ bool in_shared(const void* p) { return static_cast<size_t>(static_cast<const cha
 void arena_open(char* p, size_t n) { ASAN_UNPOISON_MEMORY_REGION(p, n); }
 void arena_close(char* p, size_t n) { ASAN_POISON_MEMORY_REGION(p, n); }
 size_t heap_bytes() { return kArenaBytes - kShared; }
+size_t heap_allocations() { return live.size(); }
 
 char* heap_take(size_t bytes, bool pinned) {
   if (bytes > heap_bytes()) return nullptr;

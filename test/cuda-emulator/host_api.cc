@@ -32,6 +32,7 @@ struct Moment {
 }  // namespace
 
 struct CUstream_st {
+  int device = 0;
   std::deque<Work> held_back;
   std::unique_ptr<Graph> recording;
   bool capture_broken = false;
@@ -54,6 +55,17 @@ using emu::Space;
 std::recursive_mutex mutex;
 std::set<CUstream_st*> streams;
 thread_local cudaError_t last_error = cudaSuccess;
+thread_local int current_device = 0;  // as on a card: a new thread's is the first
+constexpr size_t kSharedUnasked = 48 * 1024;
+std::map<std::pair<int, const void*>, size_t> shared_allowed;  // by device and kernel, where it is more
+cudaError_t broken = cudaSuccess;                              // what every call says after a kernel's illegal access, say
+long allocations_until_failure = 0;
+
+bool allocation_fails() {
+  if (allocations_until_failure > 1) --allocations_until_failure;
+  else return allocations_until_failure == 1;
+  return false;
+}
 
 cudaError_t told(cudaError_t e) {
   if (e != cudaSuccess) last_error = e;
@@ -77,6 +89,7 @@ cudaError_t drain_all() {
 }
 
 cudaError_t issue(cudaStream_t s, Work work) {
+  if (broken != cudaSuccess) return broken;
   if (!s) {  // the stream that waits for all others
     const cudaError_t e = drain_all();
     return e == cudaSuccess ? work() : e;
@@ -104,9 +117,10 @@ bool may_copy(void* d, const void* s, size_t n, cudaMemcpyKind kind) {
 
 namespace emu {
 
-// The text is __PRETTY_FUNCTION__ of Launch<Kernel>::run. A kernel's name in it ends with the entry or the list.
+// The text is __PRETTY_FUNCTION__ of a member of Launch<Kernel>. A kernel's name in it ends with the entry or the list. Never destroyed, as the
+// texts below: the statistics are written when the library's statics go.
 static const std::string& kernel_name(const char* text) {
-  static std::map<const char*, std::string> names;
+  static auto& names = *new std::map<const char*, std::string>;
   const auto [it, fresh] = names.try_emplace(text, text);
   if (!fresh) return it->second;
   std::string& name = it->second;
@@ -118,12 +132,28 @@ static const std::string& kernel_name(const char* text) {
   return name;
 }
 
-cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body, const char* text) {
+static std::vector<const char*>& known_texts() {  // filled while the library's statics are made
+  static auto& texts = *new std::vector<const char*>;
+  return texts;
+}
+bool know_kernel(const char* text) {
+  known_texts().push_back(text);
+  return true;
+}
+std::vector<std::string> known_kernels() {
+  std::vector<std::string> names;
+  for (const char* text : known_texts()) names.push_back(kernel_name(text));
+  return names;
+}
+
+cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body, const char* text, const void* kernel) {
   std::lock_guard lock(mutex);
+  if (stream && stream->device != current_device) return told(cudaErrorInvalidResourceHandle);
   const uint64_t threads = uint64_t{block.x} * block.y * block.z, blocks = uint64_t{grid.x} * grid.y * grid.z;
   if (threads < 1 || threads > 1024 || block.z > 64 || !blocks || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
     return told(cudaErrorInvalidConfiguration);
-  if (shared > kSharedLimit) return told(cudaErrorInvalidValue);
+  const auto allowed = shared_allowed.find({current_device, kernel});
+  if (shared > (allowed == shared_allowed.end() ? kSharedUnasked : allowed->second)) return told(cudaErrorInvalidValue);
   const std::string& name = kernel_name(text);
   return told(issue(stream, [=, &name, body = std::move(body)] {
     run(grid, block, shared, body, name);
@@ -137,7 +167,18 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = kDevices;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int index) { return told(index >= 0 && index < kDevices ? cudaSuccess : cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int index) {
+  if (index < 0 || index >= kDevices) return told(cudaErrorInvalidDevice);
+  current_device = index;
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
+  std::lock_guard lock(mutex);
+  if (broken != cudaSuccess) return told(broken);
+  if (!kernel || value < 0 || static_cast<size_t>(value) > emu::kSharedLimit) return told(cudaErrorInvalidValue);
+  shared_allowed[{current_device, kernel}] = static_cast<size_t>(value);
+  return cudaSuccess;
+}
 cudaError_t cudaDriverGetVersion(int* version) {
   *version = 13000;
   return cudaSuccess;
@@ -151,7 +192,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int index) {
   *p = {};
   snprintf(p->name, sizeof p->name, "emulated GPU %d", index);
   p->major = 8;
-  p->multiProcessorCount = 4;
+  p->multiProcessorCount = emu::settings.processors;
+  p->l2CacheSize = 1 << 20;
   p->totalGlobalMem = emu::heap_bytes();
   p->sharedMemPerBlockOptin = emu::kSharedLimit;
   return cudaSuccess;
@@ -159,24 +201,28 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int index) {
 
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   std::lock_guard lock(mutex);
-  *p = bytes ? emu::heap_take(bytes, false) : nullptr;
+  if (broken != cudaSuccess) return told(broken);
+  *p = bytes && !allocation_fails() ? emu::heap_take(bytes, false) : nullptr;
   return told(*p || !bytes ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void* p) {
   std::lock_guard lock(mutex);
   if (!p) return cudaSuccess;
+  if (broken != cudaSuccess) return told(broken);
   const cudaError_t e = drain_all();  // it waits for the device
   if (emu::space_of(p, 1) == Space::pinned || !emu::heap_give(p)) return told(cudaErrorInvalidValue);
   return told(e);
 }
 cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {  // in the arena, for kernels may read and write it
   std::lock_guard lock(mutex);
-  *p = bytes ? emu::heap_take(bytes, true) : nullptr;
+  if (broken != cudaSuccess) return told(broken);
+  *p = bytes && !allocation_fails() ? emu::heap_take(bytes, true) : nullptr;
   return told(*p || !bytes ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFreeHost(void* p) {
   std::lock_guard lock(mutex);
   if (!p) return cudaSuccess;
+  if (broken != cudaSuccess) return told(broken);
   const cudaError_t e = drain_all();
   if (emu::space_of(p, 1) != Space::pinned || !emu::heap_give(p)) return told(cudaErrorInvalidValue);
   return told(e);
@@ -217,7 +263,7 @@ cudaError_t cudaMemsetAsync(void* d, int value, size_t n, cudaStream_t stream) {
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   std::lock_guard lock(mutex);
-  *stream = new CUstream_st;
+  *stream = new CUstream_st{current_device};
   streams.insert(*stream);
   return cudaSuccess;
 }
@@ -231,6 +277,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   std::lock_guard lock(mutex);
+  if (broken != cudaSuccess) return told(broken);
   if (!s) return told(drain_all());
   if (!s->recording) return told(drain(s));
   s->capture_broken = true;
@@ -310,6 +357,20 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
   if (!from->moment->reached || !to->moment->reached) return told(cudaErrorNotReady);
   *milliseconds = std::chrono::duration<float, std::milli>(to->moment->at - from->moment->at).count();
   return cudaSuccess;
+}
+
+// For tests: the n-th allocation from now fails and all that follow (0: none), and every call from now on (cudaSuccess: none).
+extern "C" __attribute__((visibility("default"))) void emu_fail_allocation(long n) {
+  std::lock_guard lock(mutex);
+  allocations_until_failure = n;
+}
+extern "C" __attribute__((visibility("default"))) void emu_break(int error) {
+  std::lock_guard lock(mutex);
+  broken = static_cast<cudaError_t>(error);
+}
+extern "C" __attribute__((visibility("default"))) size_t emu_allocations() {
+  std::lock_guard lock(mutex);
+  return emu::heap_allocations();
 }
 
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }

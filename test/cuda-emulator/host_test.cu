@@ -102,10 +102,22 @@ void test_launches() {
   CHECK(launch_on<multiply>(s, 1, 1025, p, 1.0f) == cudaErrorInvalidConfiguration);
   CHECK(launch_on<multiply>(s, dim3(1, 65536), 32, p, 1.0f) == cudaErrorInvalidConfiguration);
   CHECK(launch_on<multiply>(s, 0, 32, p, 1.0f) == cudaErrorInvalidConfiguration);
+  // Beyond 48 KiB a kernel must be allowed its shared memory first.
+  const void* kernel = anymal::cuda::Launch<multiply>::address();
+  const auto allow = [&](int bytes) { return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes); };
+  CHECK((anymal::cuda::Launch<multiply>::run(1, 32, 48 * 1024 + 1, s, p, 1.0f)) == cudaErrorInvalidValue);
+  CHECK(allow(99 * 1024 + 1) == cudaErrorInvalidValue);
+  CHECK(allow(99 * 1024) == cudaSuccess);
   CHECK((anymal::cuda::Launch<multiply>::run(1, 32, 99 * 1024 + 1, s, p, 1.0f)) == cudaErrorInvalidValue);
   CHECK((anymal::cuda::Launch<multiply>::run(1, 32, 99 * 1024, s, p, 2.0f)) == cudaSuccess);
   MUST(cudaStreamSynchronize(s));
   CHECK(x.get()[31] == 2 && x.get()[32] == 1);
+  // A stream belongs to the card on which it was made; the current card belongs to the thread, and is the first in a new one.
+  MUST(cudaSetDevice(1));
+  CHECK(launch_on<multiply>(s, 1, 32, p, 1.0f) == cudaErrorInvalidResourceHandle);
+  MUST(cudaSetDevice(0));
+  CHECK(launch_on<multiply>(s, 1, 32, p, 1.0f) == cudaSuccess);
+  MUST(cudaStreamSynchronize(s));
   MUST(cudaStreamDestroy(s));
   cudaGetLastError();
 }

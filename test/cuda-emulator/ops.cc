@@ -1,7 +1,9 @@
 // Every op of a backend module (the CUDA sources, emulated or on a card) against the CPU's on the same cases: numbers within the tolerance, outputs
 // written whole, nothing written beside them, the same bits when run again, data that is not aligned.
-//   backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--list]
-// --op takes every op whose name contains the text, --ops those of exactly these names.
+//   backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--list]
+//   backend_ops MODULE --faults
+// --op takes every op whose name contains the text, --ops those of exactly these names. --processors: with the kernels that a card with so many
+// multiprocessors would choose. --faults: with memory that runs out and a card that fails, in the emulator.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -9,6 +11,7 @@
 #include <set>
 #include <string>
 
+#include "allocation_faults.h"
 #include "check.h"
 #include "cpu/stream.h"
 #include "op_cases/cases.h"
@@ -25,7 +28,8 @@ struct Options {
   const char* module = nullptr;
   std::string op, ops;
   uint32_t seed = 1;
-  bool list = false;
+  int processors = 0;  // 0: those of the card
+  bool list = false, faults = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -35,7 +39,9 @@ Options parse(int argc, char** argv) {
     if (arg == "--op" && i + 1 < argc) o.op = argv[++i];
     else if (arg == "--ops" && i + 1 < argc) o.ops = "," + std::string(argv[++i]) + ",";
     else if (arg == "--seed" && i + 1 < argc) o.seed = static_cast<uint32_t>(std::atoi(argv[++i]));
+    else if (arg == "--processors" && i + 1 < argc) o.processors = std::atoi(argv[++i]);
     else if (arg == "--list") o.list = true;
+    else if (arg == "--faults") o.faults = true;
     else o.module = argv[i];
   }
   return o;
@@ -45,15 +51,24 @@ bool chosen(const Options& o, const std::string& name) {
   return name.find(o.op) != std::string::npos && (o.ops.empty() || o.ops.find("," + name + ",") != std::string::npos);
 }
 
-const Backend* open_module(const char* path) {
+void* open_module(const char* path) {
   void* module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!module) {
-    std::printf("%s\n", dlerror());
-    std::exit(2);
-  }
+  if (module) return module;
+  std::printf("%s\n", dlerror());
+  std::exit(2);
+}
+const Backend* backend_of(void* module) {
   using Entry = const Backend* (*)(uint32_t);
   const auto entry = reinterpret_cast<Entry>(dlsym(module, "anymal_backend_cuda"));
   return entry ? entry(kBackendVersion) : nullptr;
+}
+
+// "..., 132 multiprocessors, ..."
+int processors_of(const std::string& description) {
+  const size_t end = description.find(" multiprocessors"), begin = end == std::string::npos ? end : description.rfind(' ', end - 1);
+  const int n = begin == std::string::npos ? 0 : std::atoi(description.c_str() + begin + 1);
+  CHECK_SAY(n > 0, "a device that does not say how many multiprocessors it has: " + description);
+  return n > 0 ? n : 1;
 }
 
 void check_case(const Case& c, DType x, const Backend& b, Stream& s, Stream& cpu_stream, uint32_t seed) {
@@ -94,13 +109,18 @@ void check_case(const Case& c, DType x, const Backend& b, Stream& s, Stream& cpu
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   if (!options.module) {
-    std::printf("usage: backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--list]\n");
+    std::printf("usage: backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--list] [--faults]\n");
     return 2;
   }
-  const Backend* b = open_module(options.module);
+  void* module = open_module(options.module);
+  const Backend* b = backend_of(module);
   if (!b || b->version != kBackendVersion) {
     std::printf("%s is no module of this version\n", options.module);
     return 2;
+  }
+  if (options.faults) {
+    check_allocation_faults(*b, module);
+    return check::finish();
   }
   std::set<std::string> missing;
 #define OP(name) \
@@ -109,18 +129,23 @@ int main(int argc, char** argv) {
   for (const std::string& name : missing)
     if (chosen(options, name)) CHECK_SAY(false, "the table has no " + name);
   for (const std::string& op : ops_without_case()) CHECK_SAY(false, op + " has no case");
-  Stream* s = b->stream_create("");
+  Stream* s = b->stream_create(options.processors ? ("processors=" + std::to_string(options.processors)).c_str() : "");
+  std::printf("%s\n", b->describe(*s));
   Stream cpu_stream(1, cpu::Level::generic);
-  for (const Case& c : cases()) {
-    if (c.layout_of_cpu || !chosen(options, c.name) || missing.count(c.name)) continue;
+  const auto check = [&](const Case& c, DType x) {
+    if (c.layout_of_cpu || !chosen(options, c.name) || missing.count(c.name)) return;
     if (options.list) std::printf("%s\n", c.name.c_str());
     try {
-      check_case(c, DType::f32, *b, *s, cpu_stream, options.seed);
-      if (c.bf16) check_case(c, DType::bf16, *b, *s, cpu_stream, options.seed);
+      check_case(c, x, *b, *s, cpu_stream, options.seed);
     } catch (const std::exception& e) {
       CHECK_SAY(false, c.name + " threw " + e.what());
     }
+  };
+  for (const Case& c : cases()) {
+    check(c, DType::f32);
+    if (c.bf16) check(c, DType::bf16);
   }
+  for (const Case& c : wide_products(options.processors ? options.processors : processors_of(b->describe(*s)))) check(c, DType::bf16);
   if (options.op.empty() && options.ops.empty())
     for (const Peak what : {Peak::f32, Peak::bf16, Peak::bandwidth}) {
       const double peak = b->measure_peak(*s, what);

@@ -84,6 +84,7 @@ struct Log {
   std::map<std::string, uint64_t> launches;
   ~Log() {
     if (!settings.stats || launches.empty()) return;
+    for (const std::string& kernel : known_kernels()) launches.try_emplace(kernel, 0);
     std::string text;
     for (const auto& [kernel, n] : launches) text += kernel + "\t" + std::to_string(n) + "\n";
     const int file = open(settings.stats, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

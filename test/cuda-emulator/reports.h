@@ -1,6 +1,7 @@
 // What the emulator says: a kernel's fault ends the process with exit code 3, as a card's fault ends the context.
 #pragma once
 #include <string>
+#include <vector>
 
 #include "running.h"
 
@@ -20,5 +21,6 @@ struct Image {
 const Image& image();
 
 void log_launch(const char* kernel);  // for the file that EMU_STATS names
+std::vector<std::string> known_kernels();
 
 }  // namespace emu

@@ -78,7 +78,8 @@ extern __thread bool in_runtime __attribute__((tls_model("initial-exec")));
 struct Settings {
   uint64_t seed;      // EMU_SEED: 0 runs in order, others in random schedules
   int resident;       // EMU_RESIDENT: blocks that run side by side
-  const char* stats;  // EMU_STATS: a file that gets a line per kernel
+  const char* stats;  // EMU_STATS: a file that gets a line per kernel of the library, with its launches
+  int processors;     // EMU_PROCESSORS: multiprocessors of the card, by which the backend chooses kernels
 };
 extern const Settings settings;
 

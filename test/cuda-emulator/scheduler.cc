@@ -25,7 +25,7 @@ uint64_t number_from(const char* variable, uint64_t otherwise) {
 }  // namespace
 
 const Settings settings = {number_from("EMU_SEED", 0), std::clamp<int>(static_cast<int>(number_from("EMU_RESIDENT", 4)), 1, kMaxResident),
-                           getenv("EMU_STATS")};
+                           getenv("EMU_STATS"), std::clamp<int>(static_cast<int>(number_from("EMU_PROCESSORS", 4)), 1, 4096)};
 
 Checker* checker = nullptr;
 

@@ -1,9 +1,10 @@
 // Logits processors against transformers', alone and chained, and what the sampler draws from them.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { processorsFor, type SamplingOptions, softmax } from "../../lib/generate/logits.js";
+import { processorsFor, type SamplingOptions, softmax, topP } from "../../lib/generate/logits.js";
 import { Sampler, uniform } from "../../lib/generate/sampler.js";
 import { Case, caseNames, largest, near } from "../case.js";
+import { random } from "../harness.js";
 
 /** The reference's names of the options. */
 const OPTIONS: Record<string, keyof SamplingOptions> = {
@@ -35,6 +36,39 @@ for (const name of caseNames(/^sampling$/)) {
     });
   }
 }
+
+test("the nucleus among equal logits: the first of them go first, as in a stable sort", () => {
+  const next = random(3);
+  let removed = 0;
+  for (let round = 0; round < 300; ++round) {
+    const logits = Float32Array.from({ length: 40 }, () => (next() > 0.8 ? -Infinity : Math.round(3 * next())));
+    const p = (next() + 1) / 2;
+    const most = Math.max(...logits);
+    const weights = Array.from(logits, (v) => Math.exp(v - most));
+    const total = weights.reduce((a, b) => a + b);
+    const want = logits.slice();
+    let sum = 0;
+    for (const i of [...logits.keys()].sort((a, b) => (logits[a] as number) - (logits[b] as number)).slice(0, -1)) {
+      sum += (weights[i] as number) / total;
+      if (sum > 1 - p) break;
+      want[i] = -Infinity;
+    }
+    topP(p)(logits, []);
+    assert.equal(logits, want);
+    removed += want.filter((v) => v === -Infinity).length;
+  }
+  assert.ok(removed > 1000, `${removed} removed`);
+});
+
+test("a draw over a large vocabulary comes in pieces, and is the same draw", () => {
+  const options = { temperature: 0.9, topK: 500, topP: 0.9, minP: 0.01, repetitionPenalty: 1.1, seed: 5 };
+  const logits = () => Float32Array.from({ length: 30_000 }, (_, i) => Math.sin(i * i));
+  const pieces = new Sampler(options).pieces(logits(), [1, 2, 3], 0, 0);
+  let [count, step] = [0, pieces.next()];
+  for (; !step.done; step = pieces.next()) ++count;
+  assert.ok(count >= 5, `${count} pieces`);
+  assert.is(step.value, new Sampler(options).next(logits(), [1, 2, 3], 0, 0));
+});
 
 test("draws follow the distribution and the seed", () => {
   const weights = [0.5, 0.25, 0.125, 0.125];

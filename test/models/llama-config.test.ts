@@ -221,7 +221,7 @@ test("a config.json that is no file of JSON, is not one object, or is far too la
       "null",
       '"llama"',
       "NaN",
-      `{"a": NaN}`,
+      `{"a": Nan}`,
       `{"a": ${"[".repeat(200_000)}${"]".repeat(200_000)}`,
       " ".repeat(17 * 2 ** 20),
     ]) {

@@ -197,4 +197,46 @@ test("decay groups: matrices decay, vectors do not", () => {
   );
 });
 
+// torch.optim.AdamW([p0, p1], lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.01), torch 2.13; p1.grad is None in the first and third step.
+const SOME: readonly (readonly [number[], number[] | undefined, number[], number[]])[] = [
+  [[1, -2, 0.5], undefined, [0.3995000123977661, -0.8989999890327454, 1.8980000019073486], [1, -0.25]],
+  [
+    [0.3, 0.1, -0.2],
+    [0.5, -1.5],
+    [0.31336861848831177, -0.8347538709640503, 1.8614846467971802],
+    [0.8989999890327454, -0.1497499942779541],
+  ],
+  [[-1, 0.5, 0.25], undefined, [0.3095184862613678, -0.801882266998291, 1.8083527088165283], [0.8989999890327454, -0.1497499942779541]],
+  [
+    [0.2, 0.2, 0.2],
+    [2, 0.25],
+    [0.2983449697494507, -0.7805516719818115, 1.748067855834961],
+    [0.8098392486572266, -0.09563080966472626],
+  ],
+];
+
+test("a parameter counts the updates that it had, through a checkpoint too, and a step that was not made counts for none", async () => {
+  const leaf = (values: number[]) => Tensor.from(values, [values.length], { device: here, requiresGrad: true });
+  const [p0, p1] = [leaf([0.5, -1, 2]), leaf([1, -0.25])];
+  const parameters = [["p0", p0] as const, ["p1", p1] as const];
+  const fresh = () => new AdamW([{ parameters }], { betas: [0.9, 0.99], eps: 1e-8, weightDecay: 0.01 });
+  let optimizer = fresh();
+  for (const [i, [g0, g1, want0, want1]] of SOME.entries()) {
+    assert.throws(() => optimizer.step(0.1), /at least one gradient/);
+    assert.is(optimizer.steps, i);
+    p0.grad = Tensor.from(g0, [3], { device: here });
+    if (g1) p1.grad = Tensor.from(g1, [2], { device: here });
+    optimizer.step(0.1).dispose();
+    optimizer.zeroGrad();
+    near(await p0.data(), want0, 1e-6, `p0 after step ${i + 1}`);
+    near(await p1.data(), want1, 1e-6, `p1 after step ${i + 1}`);
+    const next = fresh();
+    next.loadState(optimizer.state(), optimizer.steps, JSON.parse(JSON.stringify(optimizer.fewerUpdates)));
+    optimizer.dispose();
+    optimizer = next;
+  }
+  assert.equal(optimizer.fewerUpdates, { p1: 2 });
+  optimizer.dispose();
+});
+
 test.run();

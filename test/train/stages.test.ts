@@ -6,9 +6,13 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { AssembleOptions } from "../../lib/anymal/options.js";
+import { noGrad, record } from "../../lib/core/autograd.js";
 import { seed } from "../../lib/core/random.js";
+import { Tensor } from "../../lib/core/tensor.js";
 import type { Row } from "../../lib/data/row.js";
+import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
+import { copy } from "../../lib/ops/index.js";
 import { type AlignOptions, align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { readRecipe, recipe } from "../../lib/train/recipe.js";
@@ -343,6 +347,39 @@ test("a loss that is no number ends the run with a sentence, and nothing is save
   using other = await assembled();
   for await (const _ of align(other, options)) break;
   assert.not(existsSync(join(output, "checkpoint")));
+});
+
+test("a gradient or an update that is no number never takes a good checkpoint's place", async () => {
+  using model = await assembled();
+  const output = world.path("ruined");
+  const options = { ...ALIGN, warmupSteps: 0, data: captions(), steps: 6, saveEvery: 1, output };
+  const projector = model.projector("image");
+  const forward = projector.forward.bind(projector);
+  const calibrating = 1; // the projection's scale is measured by a forward of its own
+  let calls = 0;
+  // From the third step on the loss is a number and the gradient is not.
+  const nothing = (shape: readonly number[]) =>
+    Tensor.from(new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(Number.NaN), shape, { device: here });
+  const poisoned = (y: Tensor) => {
+    const { shape } = y;
+    const same = noGrad(() => copy(y));
+    return record(same, [y], () => () => [nothing(shape)]);
+  };
+  projector.forward = (x) => (++calls > 2 + calibrating ? poisoned(forward(x)) : forward(x));
+  const error = await rejection(() => all(align(model, options)));
+  assert.is(error.code, "E_DIVERGED");
+  assert.match(error.message, /gradient.*step/);
+  assert.is(JSON.parse(readFileSync(join(output, "checkpoint", "trainer_state.json"), "utf8")).step, 2);
+  using file = new SafetensorsFile(join(output, "checkpoint", "projectors", "image.safetensors"));
+  for (const name of file.entries.keys()) assert.ok(file.values(name).every(Number.isFinite), name);
+
+  // The rate makes weights of 1e30 at the only step, whose loss and gradient were fine.
+  using other = await assembled();
+  const wild = { ...options, steps: 1, maxGradNorm: 0, learningRate: 1e38, output: world.path("wild") };
+  const second = await rejection(() => all(align(other, wild)));
+  assert.is(second.code, "E_DIVERGED");
+  assert.match(second.message, /weights/);
+  assert.not(existsSync(join(world.path("wild"), "checkpoint")));
 });
 
 test("in bf16, in int8, and with features as they are: stage 1 learns all the same", async () => {

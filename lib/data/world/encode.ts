@@ -1,15 +1,15 @@
 // Rendered media as the bytes of common files.
-import sharp from "sharp";
 import type { Sound } from "../../media/audio.js";
 import type { Pixels } from "../../media/image.js";
 import type { ImuRecording } from "../../media/imu.js";
+import { sharpFor } from "../../media/libraries.js";
 import type { Frames } from "../../media/video.js";
 
 export type PictureFormat = "png" | "jpg";
 export type ClipFormat = "gif" | "webp";
 
 export function encodePicture({ data, width, height }: Pixels, format: PictureFormat): Promise<Uint8Array> {
-  const picture = sharp(data, { raw: { width, height, channels: 3 } });
+  const picture = sharpFor("a picture to write")(data, { raw: { width, height, channels: 3 } });
   // Colours at full resolution: at 64 pixels, halved ones would bleed.
   return (format === "png" ? picture.png() : picture.jpeg({ quality: 92, chromaSubsampling: "4:4:4" })).toBuffer();
 }
@@ -17,7 +17,7 @@ export function encodePicture({ data, width, height }: Pixels, format: PictureFo
 export function encodeClip({ frames, fps = 8 }: Frames, format: ClipFormat): Promise<Uint8Array> {
   const { width, height } = frames[0]!;
   const pages = Buffer.concat(frames.map(({ data }) => data));
-  const clip = sharp(pages, { raw: { width, height: height * frames.length, channels: 3, pageHeight: height } });
+  const clip = sharpFor("a clip to write")(pages, { raw: { width, height: height * frames.length, channels: 3, pageHeight: height } });
   const timing = { loop: 0, delay: frames.map(() => Math.round(1000 / fps)) };
   // Sixteen colours are enough for a thing on a dark ground, and are found five times as fast as 256.
   const encoded =

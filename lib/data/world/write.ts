@@ -1,6 +1,7 @@
 // The tiny world as a folder of real files with captions and conversations beside them.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { reasonOf } from "../../media/error.js";
 import type { Modality } from "../../media/part.js";
 import { DataError } from "../row.js";
 import { Draw } from "./draw.js";
@@ -89,8 +90,8 @@ export async function writeWorld(folder: string, options: WorldOptions): Promise
     for (const { modality, split } of parts) await writeLists(join(folder, modality), options, modality, split);
     await writeMixed(folder, options);
   } catch (cause) {
-    if (!(cause instanceof Error && "syscall" in cause)) throw cause;
-    throw new DataError("E_DATA", folder, undefined, "a folder to write the world into", cause.message, "check rights and free space", {
+    if ((cause as NodeJS.ErrnoException).syscall === undefined) throw cause;
+    throw new DataError("E_DATA", folder, undefined, "a folder to write the world into", reasonOf(cause), "check rights and free space", {
       cause,
     });
   }

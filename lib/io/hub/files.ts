@@ -60,8 +60,8 @@ export function wantedFiles(id: string, names: readonly string[], set: FileSet):
 }
 
 function weightFiles(names: readonly string[]): string[] {
+  if (names.includes(SINGLE)) return [SINGLE]; // an index beside it was left over
   if (names.includes(INDEX)) return [INDEX, ...names.filter((name) => SHARD.test(name))];
-  if (names.includes(SINGLE)) return [SINGLE];
   return OTHERS.filter((name) => names.includes(name));
 }
 
@@ -77,7 +77,7 @@ export function missingIn(folder: string, set: FileSet): string | undefined {
   if (set === "tokenizer") return some(["tokenizer.json", "tokenizer.model"]) ? undefined : "tokenizer.json";
   if (there.includes("anymal.json")) return there.some((name) => name.startsWith("projectors/")) ? undefined : "projectors/";
   if (!some(["config.json", "open_clip_config.json", "adapter_config.json"])) return "config.json";
-  if (there.includes(INDEX)) return shardsOf(join(folder, INDEX)).find((shard) => !there.includes(shard));
+  if (there.includes(INDEX) && !there.includes(SINGLE)) return shardsOf(join(folder, INDEX)).find((shard) => !there.includes(shard));
   return some([SINGLE, ...OTHERS]) ? undefined : SINGLE;
 }
 

@@ -2,9 +2,11 @@
 //
 // Forward: a block of queries of one head against all the keys it can see. Scores of the block (kQueries x keys, f32) live in scratch, become
 // probabilities row by row, and meet the values: the (T,S) matrix is never held. Backward recomputes the block's probabilities from lse:
-//   P = exp(scale q.k + bias - lse)   dP = dy.v^T   dS = P (dP - rowsum(dy * y))   dq = scale dS.k   dk += scale dS^T.q   dv += P^T.dy
-// (FlashAttention, arXiv 2205.14135, algorithm 4). A task owns all heads of one (batch, key/value head), so dk and dv are summed by one
-// thread in a fixed order; with a bias gradient a task owns everything that shares a row of bias.
+//   P = softmax(scale q.k + bias)   dP = dy.v^T   dS = P (dP - rowsum(P * dP))   dq = scale dS.k   dk += scale dS^T.q   dv += P^T.dy
+// (FlashAttention, arXiv 2205.14135, algorithm 4, but for the row's sum: there it is rowsum(dy * y), the same number by another way. Where softmax
+// is saturated dP - rowsum vanishes, and two ways that round apart leave noise of f32's size, which AdamW would blow up to whole steps.) A task owns
+// all heads of one (batch, key/value head), so dk and dv are summed by one thread in a fixed order; with a bias gradient a task owns everything that
+// shares a row of bias.
 #include "cpu/kernel.h"
 #include "cpu/linear/gemm.h"
 #include "cpu/math.h"
@@ -195,24 +197,33 @@ template <class T>
 void backward_block(Stream& s, int thread, const Job& j, const Block& k, const BackwardRoom<T>& room) {
   const int64_t D = j.D(), row_q = j.H() * D, row_k = j.K() * D, S1 = j.source[0].S(), first = k.hi - k.lo;
   const DType t = j.q.dtype;
-  const T *q = element<T>(j.q, k.b, k.t0, k.h), *dy = element<T>(j.dy, k.b, k.t0, k.h), *y = element<T>(j.y, k.b, k.t0, k.h);
+  const T *q = element<T>(j.q, k.b, k.t0, k.h), *dy = element<T>(j.dy, k.b, k.t0, k.h);
   T* dq = element<T>(j.dq, k.b, k.t0, k.h);
   against_keys<T>(s, thread, j, k, j.q, &Source::k, j.scale, room.p);
   against_keys<T>(s, thread, j, k, j.dy, &Source::v, 1.0f, room.ds);
   for (int64_t i = 0; i < k.n; ++i) {
     float *p = room.p + i * k.width, *ds = room.ds + i * k.width;
     mask_row(j, k, k.t0 + i, p);
-    const float lse = j.lse.as<float>()[(k.b * j.H() + k.h) * j.T() + k.t0 + i];
-    float delta = 0;
-#pragma omp simd reduction(+ : delta)
-    for (int64_t d = 0; d < D; ++d) delta += to_float(dy[i * row_q + d]) * to_float(y[i * row_q + d]);
-    if (lse == -INFINITY) {
+    float most = -INFINITY;
+    for (int64_t c = 0; c < k.width; ++c) most = p[c] > most ? p[c] : most;
+    if (most == -INFINITY) {
       for (int64_t c = 0; c < k.width; ++c) p[c] = ds[c] = 0.0f;
       continue;
     }
+    // From the row's own maximum, as in forward: a large lse is rounded so far that P would no longer add up to 1.
+    double total = 0, weighted = 0;
+#pragma omp simd reduction(+ : total, weighted)
     for (int64_t c = 0; c < k.width; ++c) {
-      p[c] = exp_fast(p[c] - lse);
-      ds[c] = p[c] * (ds[c] - delta);
+      p[c] = exp_fast(p[c] - most);
+      total += p[c];
+      weighted += static_cast<double>(p[c]) * ds[c];
+    }
+    const double delta = weighted / total;
+    const float inverse = static_cast<float>(1.0 / total);
+#pragma omp simd
+    for (int64_t c = 0; c < k.width; ++c) {
+      p[c] *= inverse;
+      ds[c] = p[c] * static_cast<float>(ds[c] - delta);
     }
     if (j.dbias) {
       float* to = j.dbias_row(k.b, k.h, k.t0 + i);

@@ -100,6 +100,8 @@ std::vector<Case>& cases();  // all of them, in order
 void add_case(std::string name, std::function<void(const Backend&, Stream&, Bench&)> run, bool bf16 = true, double tolerance = 1);
 void add_layout_case(std::string name, std::function<void(const Backend&, Stream&, Bench&)> run);  // of the CPU's packed layout
 std::vector<std::string> ops_without_case();
+// Besides cases(), in bf16: products that a card with so many multiprocessors gives its largest tiles.
+std::vector<Case> wide_products(int processors);
 
 // bf16: one rounding may fall the other way.
 inline double unit_of(DType t) { return t == DType::bf16 ? 0.008 : 4e-6; }

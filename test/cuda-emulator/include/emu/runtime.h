@@ -38,7 +38,10 @@ void cp_async(uint32_t dst, const void* src, int bytes, int src_bytes, Loc loc);
 void cp_async_commit();
 void cp_async_wait(int pending_groups);
 
-// Runs `body` once per thread: now, later in the stream's order, or whenever the graph that captures it is launched. `text` holds the kernel's name.
-cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body, const char* text);
+// Runs `body` once per thread: now, later in the stream's order, or whenever the graph that captures it is launched. `text` holds the kernel's name,
+// `kernel` is its address.
+cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body, const char* text, const void* kernel);
+// A kernel that this library can launch, for the statistics; true.
+bool know_kernel(const char* text);
 
 }  // namespace emu

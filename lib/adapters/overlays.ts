@@ -1,0 +1,154 @@
+// What an adapter exchanges whole: biases, modules of modules_to_save, and tables that its file holds beside them. PEFT gives each module a copy of its
+// own, so a head that is tied to the embedding is tied no longer once one of the two is trained, unless ensure_weight_tying asks for it.
+import { noGrad } from "../core/autograd.js";
+import { scope } from "../core/scope.js";
+import type { Tensor } from "../core/tensor.js";
+import type { WeightSource } from "../io/checkpoint.js";
+import { LlamaForCausalLM } from "../models/llama.js";
+import { EMBEDDING, HEAD } from "../models/llama-ties.js";
+import type { LoraLinear } from "../nn/lora.js";
+import type { Module } from "../nn/module.js";
+import type { Weights } from "../nn/weights.js";
+import { cast, copy, gradNorm, scaleAdd } from "../ops/index.js";
+import { isTrainedWhole, type LoraConfig, LoraConfigError } from "./lora-config.js";
+
+export const ROOT = "base_model.model";
+
+const keyOf = (path: string): string => `${ROOT}.${path}`;
+
+/** A parameter of the base model that the adapter has its own of. */
+export interface Overlay {
+  path: string;
+  /** In the file. A table of a tied pair has both names. */
+  keys: readonly string[];
+  original: Tensor;
+  tensor: Tensor;
+  /** Does the adapter train it, or did its file hold it only? */
+  trains: boolean;
+}
+
+/** Is the model's head its embedding? */
+export const isTied = (model: Module): model is LlamaForCausalLM => model instanceof LlamaForCausalLM && model.lmHead === undefined;
+
+/** Puts the overlays into the model. */
+export function lay(model: Module, overlays: readonly Overlay[]): void {
+  const apart = overlays.some(({ path, keys }) => (path === EMBEDDING || path === HEAD) && keys.length === 1);
+  if (apart && isTied(model)) model.untie();
+  for (const { path, tensor, original } of overlays) {
+    model.replace(path, tensor);
+    model.keepBeside(original);
+  }
+}
+
+/** The embedding and the head, those of them that the configuration trains whole. */
+export function tablesOf(model: Module, config: LoraConfig): Set<string> {
+  const own = [EMBEDDING, HEAD].filter((path) => isTrainedWhole(config, path.slice(0, -".weight".length)));
+  return new Set(own.length && config.ensureWeightTying && isTied(model) ? [EMBEDDING, HEAD] : own);
+}
+
+/** Those that the configuration asks for; what `at` has no file for is copied from the model. */
+export function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyMap<string, LoraLinear>, at: Weights): Generator<Overlay> {
+  const tables = tablesOf(model, config);
+  checkWhole(model, config);
+  for (const [path, original] of parametersOf(model)) {
+    const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
+    const name = path.slice(module.length + 1);
+    const isBias = name === "bias" && (config.bias === "all" || (config.bias === "lora_only" && layers.has(module)));
+    const shared = config.ensureWeightTying && isTied(model) && (path === EMBEDDING || path === HEAD);
+    const whole = tables.has(path) || isTrainedWhole(config, module);
+    if (!isBias && !whole) continue;
+    if (shared) {
+      if (path === EMBEDDING) yield tied(original, at);
+      continue;
+    }
+    const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
+    const tensor = at.checkpoint ? at.parameter(key, original.shape, { fill: 0 }) : master(original);
+    yield { path, keys: [keyOf(key)], original, tensor, trains: true };
+  }
+}
+
+/** PEFT fails on a name of modules_to_save that means nothing, too. */
+function checkWhole(model: Module, config: LoraConfig): void {
+  const paths = [...Array.from(model.namedModules(), ([path]) => path), ...(isTied(model) ? ["lm_head"] : [])];
+  for (const name of config.modulesToSave)
+    if (!paths.some((path) => isTrainedWhole({ ...config, modulesToSave: [name] }, path)))
+      throw new LoraConfigError("modulesToSave to name modules of the model", `"${name}", which names none`);
+}
+
+/** Every parameter by its path, a tied head under its own. */
+function* parametersOf(model: Module): Generator<[string, Tensor]> {
+  yield* model.namedParameters();
+  if (isTied(model)) yield [HEAD, model.headWeight];
+}
+
+/** One table for both places, which PEFT writes under both names. */
+function tied(original: Tensor, at: Weights): Overlay {
+  const keys = [EMBEDDING, HEAD].map(keyOf);
+  if (!at.checkpoint) return { path: EMBEDDING, keys, original, tensor: master(original), trains: true };
+  const there = [EMBEDDING, HEAD].filter((key) => at.has(key));
+  if (there.length === 2 && !sameBytes(at.checkpoint, keys))
+    throw new LoraConfigError("one table under ensure_weight_tying", `an embedding and a head that differ in ${at.checkpoint.path}`);
+  for (const key of there) at.take(key);
+  const tensor = at.parameter(there[0] ?? EMBEDDING, original.shape, { fill: 0 });
+  return { path: EMBEDDING, keys, original, tensor, trains: true };
+}
+function sameBytes(checkpoint: WeightSource, [a = "", b = ""]: readonly string[]): boolean {
+  return Buffer.from(checkpoint.bytes(a)).equals(Buffer.from(checkpoint.bytes(b)));
+}
+
+/**
+ * Tables that the file holds although nobody trains them: PEFT's save_embedding_layers writes the embedding and the head where the vocabulary grew, or
+ * was thought to. Equal to the base's they are passed over; others take their place, as PEFT loads them.
+ */
+export async function* heldBeside(model: Module, taken: ReadonlySet<string>, at: Weights): AsyncGenerator<Overlay> {
+  const { checkpoint } = at;
+  if (!checkpoint) return;
+  const parameters = new Map(parametersOf(model));
+  const held = [EMBEDDING, HEAD].filter((path) => parameters.has(path) && at.has(path) && !taken.has(path));
+  const keys = held.map((path) => at.take(path));
+  // PEFT loads into the one table of a tied pair, whichever of its names the file has.
+  const one = isTied(model) && !taken.has(EMBEDDING) && !taken.has(HEAD);
+  if (one && held.length === 2 && !sameBytes(checkpoint, keys))
+    throw new LoraConfigError("one table for a head that is tied to the embedding", `two that differ in ${checkpoint.path}`);
+  for (const [i, path] of (one ? held.slice(0, 1) : held).entries()) {
+    const key = keys[i] as string;
+    const original = parameters.get(path) as Tensor;
+    const { shape } = checkpoint.entry(key);
+    if (String(shape) !== String(original.shape))
+      throw new LoraConfigError(
+        `"${path}" of ${original.shape[0]} rows, as in the base model`,
+        `[${shape}] in ${checkpoint.path}; the vocabulary was resized in training: take a base model that was resized to ${shape[0]} rows too`,
+      );
+    const tensor = checkpoint.load(key, original.device, { dtype: original.dtype });
+    if (await equal(tensor, original)) tensor.dispose();
+    else if (one) yield { path: EMBEDDING, keys: [EMBEDDING, HEAD].map(keyOf), original, tensor, trains: false };
+    else yield { path, keys: [key], original, tensor, trains: false };
+  }
+}
+
+/** Rows compared at a time: differences in f32 of a whole table might not fit. */
+const ROWS = 8192;
+
+async function equal(a: Tensor, b: Tensor): Promise<boolean> {
+  const rows = a.shape[0] as number;
+  for (let from = 0; from < rows; from += ROWS) {
+    const count = Math.min(ROWS, rows - from);
+    const norm = noGrad(() =>
+      scope(() => {
+        const [x, y] = [a, b].map((table) => f32(table.slice(from, count))) as [Tensor, Tensor];
+        return gradNorm([scaleAdd(x, y, 1, -1)]);
+      }),
+    );
+    const differs = await norm.item().finally(() => norm.dispose());
+    if (differs !== 0) return false;
+  }
+  return true;
+}
+const f32 = (x: Tensor): Tensor => (x.dtype === "f32" ? x : cast(x, "f32"));
+
+/** A trainable f32 copy. */
+function master(original: Tensor): Tensor {
+  const tensor = original.dtype === "f32" ? copy(original) : cast(original, "f32");
+  tensor.requiresGrad = true;
+  return tensor;
+}

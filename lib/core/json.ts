@@ -1,0 +1,38 @@
+// JSON as Python's json module reads and writes it by default: with NaN, Infinity and -Infinity, which JSON does not have. Published checkpoints hold
+// them, mostly under keys that nobody reads.
+
+/** A string, which is left as it is whatever it spells, or one of Python's numbers. */
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|(?:-?\bInfinity\b|\bNaN\b)(?!\s*:)/gs;
+// Numbers of JSON that overflow a double give ±Infinity by themselves; NaN needs a mark that no file holds.
+const MARK = "\u0000NaN\u0000";
+const AS_JSON: Readonly<Record<string, string>> = { Infinity: "1e999", "-Infinity": "-1e999", NaN: JSON.stringify(MARK) };
+
+/** Throws SyntaxError where it is neither. A byte order mark, which editors of Windows write, is no part of it. */
+export function parseJson(given: string): unknown {
+  const text = given.startsWith("\ufeff") ? given.slice(1) : given;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const read = text.replace(STRING_OR_NUMBER, (part) => AS_JSON[part] ?? part);
+    if (read === text) throw error;
+    return JSON.parse(read, (_, value) => (value === MARK ? Number.NaN : value));
+  }
+}
+
+/** As Python's json.dumps writes it with an indent of 2, so that what parseJson() read is not lost as null. */
+export function formatJson(value: unknown): string {
+  const marks = new Map<string, string>();
+  const text = JSON.stringify(
+    value,
+    (_, v) => {
+      if (typeof v !== "number" || Number.isFinite(v)) return v;
+      const mark = `\u0000${v}\u0000`;
+      marks.set(JSON.stringify(mark), String(v));
+      return mark;
+    },
+    2,
+  );
+  let written = text;
+  for (const [mark, number] of marks) written = written.replaceAll(mark, number);
+  return written;
+}

@@ -1,0 +1,43 @@
+// Python's JSON. Expected values are those of Python 3's json.loads and json.dumps(indent=2).
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { formatJson, parseJson } from "../../lib/core/json.js";
+
+test("numbers that only Python writes, and strings that spell them", () => {
+  const text = '{"a": [0.0, Infinity, -Infinity], "b": NaN, "NaN": "NaN, -Infinity", "c": "say \\"NaN\\": Infinity", "d": -1e3}';
+  const got = parseJson(text) as Record<string, unknown>;
+  assert.equal(got.a, [0, Infinity, -Infinity]);
+  assert.ok(Number.isNaN(got.b));
+  assert.is(got.NaN, "NaN, -Infinity");
+  assert.is(got.c, 'say "NaN": Infinity');
+  assert.is(got.d, -1000);
+  assert.ok(Number.isNaN(parseJson("NaN")));
+  assert.equal(parseJson('\ufeff{"a": 1}'), { a: 1 });
+});
+
+test("what is no JSON of Python's either is refused", () => {
+  for (const text of [
+    '{"a": Infinit}',
+    '{"a": nan}',
+    '{"a": +Infinity}',
+    '{"a": InfinityNaN}',
+    "",
+    '{"a": "NaN}',
+    '{"a": - Infinity}',
+    "{NaN: 1}",
+  ])
+    assert.throws(
+      () => parseJson(text),
+      (error: unknown) => error instanceof SyntaxError,
+      text,
+    );
+});
+
+test("written as it was read", () => {
+  const value = { a: [0.5, Infinity, -Infinity], b: Number.NaN, c: "NaN", d: null };
+  assert.equal(formatJson({ c: 1, d: [2] }), JSON.stringify({ c: 1, d: [2] }, null, 2));
+  assert.is(formatJson(value), '{\n  "a": [\n    0.5,\n    Infinity,\n    -Infinity\n  ],\n  "b": NaN,\n  "c": "NaN",\n  "d": null\n}');
+  assert.equal(parseJson(formatJson(value)), value);
+});
+
+test.run();
