@@ -91,7 +91,7 @@ export async function held(): Promise<{ tensors: number; bytesInUse: number }> {
 }
 
 /** All of 1 … n, or so many of them that are spread evenly; ANYMAL_SWEEP=all: all. */
-function spread(n: number, most: number): number[] {
+export function spread(n: number, most: number): number[] {
   if (n <= most || process.env.ANYMAL_SWEEP === "all") return Array.from({ length: n }, (_, i) => i + 1);
   return Array.from({ length: most }, (_, i) => 1 + Math.floor((i * (n - 1)) / (most - 1)));
 }

@@ -31,9 +31,18 @@ const x = Tensor.from([1, 2, 3, 4, 5, 6], [2, 3]);
 const w = Tensor.from([1, 0, -1, 2, 2, 2], [2, 3], { requiresGrad: true });
 const y = linear(x, w);
 backward(y, Tensor.full([2, 2], 1));
-Promise.all([y.data(), w.grad.data()]).then(([out, grad]) => console.log([...out, ...grad].join(" ")));
+const isOurs = (error) => error instanceof AnymalError && !(error instanceof HubError) && error.code;
+let shape;
+try {
+  add(x, Tensor.zeros([5]));
+} catch (error) {
+  shape = isOurs(error);
+}
+const later = gatherRows(x, Tensor.from([7], [1], { dtype: "i32" })).data().catch(isOurs);
+later.then((index) => Promise.all([y.data(), w.grad.data()]).then(([out, grad]) => console.log([...out, ...grad, shape, index].join(" "))));
 `;
-const EXPECTED = "-2 12 -2 30 5 7 9 5 7 9"; // x·wᵀ by hand; the gradient of each row of w is the sum of x's rows
+/** x·wᵀ by hand; the gradient of each row of w is the sum of x's rows; errors of the addon at the call, and from a promise. */
+const EXPECTED = "-2 12 -2 30 5 7 9 5 7 9 E_SHAPE E_INDEX";
 
 try {
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
@@ -49,8 +58,11 @@ try {
   const app = join(work, "app");
   mkdirSync(app);
   writeFileSync(join(app, "package.json"), '{ "private": true }');
-  writeFileSync(join(app, "esm.mjs"), script('import { backward, linear, Tensor } from "anymal";'));
-  writeFileSync(join(app, "cjs.cjs"), script('const { backward, linear, Tensor } = require("anymal");'));
+  writeFileSync(join(app, "esm.mjs"), script('import { AnymalError, add, backward, gatherRows, HubError, linear, Tensor } from "anymal";'));
+  writeFileSync(
+    join(app, "cjs.cjs"),
+    script('const { AnymalError, add, backward, gatherRows, HubError, linear, Tensor } = require("anymal");'),
+  );
   const env = { ...process.env, PATH: barePath() };
   run("npm", ["install", "--no-audit", "--no-fund", tarball], app, env);
   for (const file of ["esm.mjs", "cjs.cjs"]) {

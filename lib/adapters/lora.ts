@@ -1,13 +1,15 @@
 // LoRA over a built model: which layers get a branch, their PEFT files, merging and taking it off again.
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
+import { onFile } from "../core/file-error.js";
 import { parseJson } from "../core/json.js";
 import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
+import { writeWhole } from "../io/whole-file.js";
 import { LlamaForCausalLM } from "../models/llama.js";
 import { Embedding } from "../nn/embedding.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
@@ -121,11 +123,9 @@ export class LoraAdapter {
   /** Rejects with E_LORA after merge() or unload(). */
   async save(folder: string): Promise<void> {
     this.checkAttached();
-    await mkdir(folder, { recursive: true });
+    await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
     await saveSafetensors(join(folder, WEIGHTS), this.#stored(), { format: "pt" });
-    const temporary = join(folder, `.${CONFIG}.${process.pid}.tmp`);
-    await writeFile(temporary, `${JSON.stringify(writeLoraConfig(this.config), null, 2)}\n`);
-    await rename(temporary, join(folder, CONFIG));
+    await writeWhole(join(folder, CONFIG), `${JSON.stringify(writeLoraConfig(this.config), null, 2)}\n`);
   }
 
   /**
@@ -173,9 +173,10 @@ async function readConfigOf(folder: string): Promise<LoraConfig> {
       : "";
     throw new LoraConfigError(`${missing} in ${folder}`, `${pickle ? `${PICKLE}, a pickle` : "no such file"}${remedy}`);
   }
+  const text = await onFile("to be read", join(folder, CONFIG), () => readFile(join(folder, CONFIG), "utf8"));
   let json: unknown;
   try {
-    json = parseJson(await readFile(join(folder, CONFIG), "utf8"));
+    json = parseJson(text);
   } catch (error) {
     throw new LoraConfigError(`${join(folder, CONFIG)} in JSON`, (error as Error).message.slice(0, 80));
   }

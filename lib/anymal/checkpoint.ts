@@ -1,11 +1,13 @@
 // The checkpoint folder of a trained model: anymal.json, projectors/<modality>.safetensors, and the adapter's two files in PEFT layout.
 import { existsSync } from "node:fs";
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { LoraAdapter } from "../adapters/lora.js";
 import type { Device } from "../core/device.js";
+import { onFile } from "../core/file-error.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
+import { clearRubbish, syncFolder, temporaryName, writeNew } from "../io/whole-file.js";
 import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { quantizationOf } from "../models/loading.js";
@@ -33,21 +35,26 @@ const ADAPTER = ["adapter_config.json", "adapter_model.safetensors"] as const;
 /** Appears whole or not at all: a new folder is renamed into place, an older checkpoint's files are replaced one by one, anymal.json last. */
 export async function writeCheckpoint(folder: string, model: AnyMAL): Promise<void> {
   const target = resolve(folder);
-  const temporary = join(dirname(target), `.${basename(target)}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`);
-  await mkdir(temporary, { recursive: true });
+  const temporary = temporaryName(target);
+  await clearRubbish(dirname(target), (name) => name === basename(target));
   try {
     await writeFiles(temporary, model, target);
-    if (!existsSync(target)) return await rename(temporary, target);
-    await mkdir(join(target, PROJECTORS), { recursive: true });
-    await replace(join(temporary, PROJECTORS), join(target, PROJECTORS), /\.safetensors$/);
-    await replace(temporary, target, new RegExp(`^(${ADAPTER.join("|").replaceAll(".", "\\.")})$`));
-    await rename(join(temporary, MANIFEST), join(target, MANIFEST));
+    await onFile("to be written", target, () => moveIn(temporary, target));
+    for (const folder of [join(target, PROJECTORS), target, dirname(target)]) await syncFolder(folder);
   } finally {
-    await rm(temporary, { recursive: true, force: true });
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
   }
 }
 
-/** The files of a checkpoint into an empty folder; paths in it are relative to `target`, where they will lie. */
+async function moveIn(from: string, target: string): Promise<void> {
+  if (!existsSync(target)) return rename(from, target);
+  await mkdir(join(target, PROJECTORS), { recursive: true });
+  await replace(join(from, PROJECTORS), join(target, PROJECTORS), /\.safetensors$/);
+  await replace(from, target, new RegExp(`^(${ADAPTER.join("|").replaceAll(".", "\\.")})$`));
+  await rename(join(from, MANIFEST), join(target, MANIFEST));
+}
+
+/** The files of a checkpoint into a new folder, and onto the disk; paths in it are relative to `target`, where they will lie. */
 export async function writeFiles(folder: string, model: AnyMAL, target: string): Promise<void> {
   if (model.merged)
     throw new CheckpointError(
@@ -56,13 +63,14 @@ export async function writeFiles(folder: string, model: AnyMAL, target: string):
       "one that an adapter was merged into, which a checkpoint refers to and does not hold",
       "save before merge(), or write the merged model with exportMerged() and assemble from it",
     );
-  await mkdir(join(folder, PROJECTORS), { recursive: true });
+  await onFile("to be written", target, () => mkdir(join(folder, PROJECTORS), { recursive: true }));
   for (const modality of model.modalities)
     await saveSafetensors(join(folder, PROJECTORS, `${modality}.safetensors`), model.projector(modality).namedParameters(), {
       format: "pt",
     });
   await model.adapter?.save(folder);
-  await writeFile(join(folder, MANIFEST), `${JSON.stringify(manifestOf(model, target), null, 2)}\n`);
+  await writeNew(join(folder, MANIFEST), (file) => file.writeFile(`${JSON.stringify(manifestOf(model, target), null, 2)}\n`));
+  await syncFolder(folder);
 }
 
 function manifestOf(model: AnyMAL, target: string): Manifest {
@@ -136,7 +144,9 @@ export async function readCheckpoint(
 async function checkFiles(folder: string, { modalities, adapter }: Manifest): Promise<void> {
   const remedy = "copy the folder whole, or save the model again";
   const there = existsSync(join(folder, PROJECTORS))
-    ? (await readdir(join(folder, PROJECTORS))).filter((name) => name.endsWith(".safetensors"))
+    ? (await onFile("to be read", join(folder, PROJECTORS), () => readdir(join(folder, PROJECTORS)))).filter((name) =>
+        name.endsWith(".safetensors"),
+      )
     : [];
   const wanted = Object.keys(modalities).map((modality) => `${modality}.safetensors`);
   const differs = [...wanted.filter((name) => !there.includes(name)), ...there.filter((name) => !wanted.includes(name))];

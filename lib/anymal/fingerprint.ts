@@ -5,6 +5,7 @@ import { statSync } from "node:fs";
 import { open, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { expected } from "../core/errors.js";
+import { onFile } from "../core/file-error.js";
 
 /** Whatever changes what the model computes from a text or a medium. */
 const RELEVANT =
@@ -26,7 +27,10 @@ export async function fingerprint(path: string): Promise<string> {
   return text();
 }
 
-async function addFile(hash: Hash, folder: string, name: string): Promise<void> {
+const addFile = (hash: Hash, folder: string, name: string): Promise<void> =>
+  onFile("to be read", join(folder, name), () => readParts(hash, folder, name));
+
+async function readParts(hash: Hash, folder: string, name: string): Promise<void> {
   const file = await open(join(folder, name), "r");
   try {
     const { size } = await file.stat();

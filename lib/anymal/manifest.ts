@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
 import { AnymalError } from "../core/errors.js";
+import { onFile } from "../core/file-error.js";
 import { isHubId } from "../io/hub/names.js";
 import { locateModel, type ResolveOptions } from "../io/hub.js";
 import type { Modality } from "../media/part.js";
@@ -105,9 +106,10 @@ export async function readManifest(folder: string): Promise<Manifest> {
       "it was changed by hand or written by another version: save the model again",
     );
   };
+  const text = await onFile("to be read", join(folder, MANIFEST), () => readFile(join(folder, MANIFEST), "utf8"));
   let json: Manifest;
   try {
-    json = JSON.parse(await readFile(join(folder, MANIFEST), "utf8"));
+    json = JSON.parse(text);
   } catch (cause) {
     return fail("JSON", (cause as Error).message);
   }

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { onFile } from "../core/file-error.js";
 import { duration, Progress } from "../train/progress.js";
 import type { DemoResult } from "./demo-run.js";
 import { command, Interrupt, integer, number, print, tell } from "./output.js";
@@ -60,8 +61,10 @@ async function demo({ json, ...flags }: Flags): Promise<void> {
   });
   print(report(result));
   if (!json) return;
-  await mkdir(dirname(resolve(json)), { recursive: true });
-  await writeFile(json, `${JSON.stringify(result, null, 2)}\n`);
+  await onFile("to be written", json, async () => {
+    await mkdir(dirname(resolve(json)), { recursive: true });
+    await writeFile(json, `${JSON.stringify(result, null, 2)}\n`);
+  });
 }
 
 /** models/tiny of the package that this file is in: beside lib/ in the repository, beside dist/ when installed. */

@@ -1,8 +1,9 @@
 // `anymal export`: what stage 2 made of the language model, for others to load: merged as a folder of its own, or as a PEFT adapter.
 import { copyFileSync, existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { onFileSync } from "../core/file-error.js";
+import { writeWhole } from "../io/whole-file.js";
 import type { Quantization } from "../nn/weights.js";
 import { checkFresh, copyBeside, makeFolder } from "./folders.js";
 import { command, Interrupt, print, printJson, UsageError } from "./output.js";
@@ -93,9 +94,10 @@ async function copyAdapter({ folder, llm }: Trained, to: string, { json }: Expor
   const config = readJson(join(folder, "adapter_config.json"));
   const { r, alpha } = parseLoraConfig(config);
   await makeFolder(to);
-  copyFileSync(join(folder, "adapter_model.safetensors"), join(to, "adapter_model.safetensors"));
+  const weights = join(to, "adapter_model.safetensors");
+  onFileSync("to be written", weights, () => copyFileSync(join(folder, "adapter_model.safetensors"), weights));
   // Readers of PEFT look here for the model that the adapter belongs to.
-  await writeFile(join(to, "adapter_config.json"), `${JSON.stringify({ ...config, base_model_name_or_path: llm }, null, 2)}\n`);
+  await writeWhole(join(to, "adapter_config.json"), `${JSON.stringify({ ...config, base_model_name_or_path: llm }, null, 2)}\n`);
   if (json) return printJson({ output: to, kind: "adapter", llm, r, alpha });
   print(`${to}: adapter of rank ${r}, alpha ${alpha}, for ${llm}`);
 }

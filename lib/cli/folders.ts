@@ -2,6 +2,7 @@
 import { copyFileSync, existsSync, readdirSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { onFile, onFileSync } from "../core/file-error.js";
 import { UsageError } from "./output.js";
 
 /** Tokenizer and generation settings: a folder is of no use without them, and no weight depends on them. */
@@ -19,7 +20,7 @@ const BESIDE = [
 
 export function copyBeside(from: string, to: string): string[] {
   const there = BESIDE.filter((name) => existsSync(join(from, name)));
-  for (const name of there) copyFileSync(join(from, name), join(to, name));
+  for (const name of there) onFileSync("to be written", join(to, name), () => copyFileSync(join(from, name), join(to, name)));
   return there;
 }
 
@@ -35,7 +36,7 @@ export function checkFresh(command: string, folder: string): void {
   if (held.length) throw new UsageError(command, `${resolve(folder)} holds ${held[0]} already: name a new or an empty folder`);
 }
 
-export const makeFolder = (folder: string) => mkdir(folder, { recursive: true });
+export const makeFolder = (folder: string) => onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
 
 /** 1000 to the step, as disks and Hugging Face count. */
 export function sizeText(bytes: number): string {

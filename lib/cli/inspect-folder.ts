@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import { parseLoraConfig } from "../adapters/lora-config.js";
 import { checkpointFolder, MANIFEST, type Manifest, readManifest } from "../anymal/manifest.js";
 import { expected } from "../core/errors.js";
+import { onFileSync } from "../core/file-error.js";
 import { GgufCheckpoint } from "../io/gguf-checkpoint.js";
 import { type Json, readConfig, readJson } from "../models/config.js";
 import { LLAMA_FAMILIES, type LlamaConfig, readLlamaConfig } from "../models/llama-config.js";
@@ -44,7 +45,7 @@ const ENCODERS: Readonly<Record<string, readonly [string, string]>> = {
 /** Reads headers and configurations, never weights. Throws E_FILE where there is nothing that anymal reads, with what would be. */
 export async function inspectFolder(path: string): Promise<Inspected> {
   if (!existsSync(path)) throw expected("E_FILE", path, "a folder of a model", "no such file or folder", "check the path");
-  if (!statSync(path).isDirectory()) return oneFile(path);
+  if (!onFileSync("to be read", path, () => statSync(path)).isDirectory()) return oneFile(path);
   const has = (name: string) => existsSync(join(path, name));
   if ([MANIFEST, join("checkpoint", MANIFEST), join("checkpoint.old", MANIFEST)].some(has)) return trained(path);
   if (has("adapter_config.json")) return adapter(path);
@@ -67,7 +68,7 @@ export async function inspectFolder(path: string): Promise<Inspected> {
 }
 
 function nothing(path: string) {
-  const names = readdirSync(path).filter((name) => !name.startsWith("."));
+  const names = onFileSync("to be read", path, () => readdirSync(path)).filter((name) => !name.startsWith("."));
   const held = names.length ? names.slice(0, 6).join(", ") + (names.length > 6 ? `, … (${names.length})` : "") : "nothing";
   return expected(
     "E_FILE",

@@ -2,6 +2,7 @@
 // model takes in each storage.
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { onFileSync } from "../core/file-error.js";
 import { Checkpoint, shardsOf, type WeightSource, weightFile } from "../io/checkpoint.js";
 
 /** Tensors that differ by the number of their layer only. */
@@ -96,4 +97,5 @@ function weightFiles(path: string): string[] {
 
 /** Of the files that hold the weights. */
 export const storedBytes = (path: string): number => bytesOf(weightFiles(path));
-const bytesOf = (files: readonly string[]): number => files.reduce((sum, file) => sum + statSync(file).size, 0);
+const bytesOf = (files: readonly string[]): number =>
+  files.reduce((sum, file) => sum + onFileSync("to be read", file, () => statSync(file)).size, 0);

@@ -1,10 +1,10 @@
 // A stage as a command runs it: steps as JSON or as a progress line, problems of rows by name, a stop that can be taken up again.
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import { duration, Progress } from "../train/progress.js";
+import { readState } from "../train/run-folder.js";
 import type { TrainStep } from "../train/trainer.js";
 import { describeError, type Interrupt, Interrupted, print, printJson, tell } from "./output.js";
 import type { TrainingFlags } from "./training-flags.js";
@@ -58,8 +58,8 @@ export async function show(steps: AsyncIterable<TrainStep>, sitting: Sitting, in
 }
 
 async function savedStep(output: string): Promise<number | undefined> {
-  const file = join(output, "checkpoint", "trainer_state.json");
-  return existsSync(file) ? (JSON.parse(await readFile(file, "utf8")).step as number) : undefined;
+  const checkpoint = join(output, "checkpoint");
+  return existsSync(join(checkpoint, "trainer_state.json")) ? (await readState(checkpoint)).step : undefined;
 }
 
 /** The command line that goes on. */

@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import type { Device } from "./device.js";
 import { expected } from "./errors.js";
+import { onFileSync } from "./file-error.js";
 import { native } from "./native.js";
 import { type DType, dtypeCode, Tensor } from "./tensor.js";
 
@@ -9,7 +10,7 @@ export class MappedFile {
   #id: number | undefined;
   constructor(readonly path: string) {
     // Opening a pipe would wait for its other end.
-    const found = statSync(path, { throwIfNoEntry: false });
+    const found = onFileSync("to be read", path, () => statSync(path, { throwIfNoEntry: false }));
     if (found && !found.isFile())
       throw expected("E_FILE", path, "a regular file", found.isDirectory() ? "a folder" : "a device or pipe", "check the path");
     this.#id = native().file_map(path);

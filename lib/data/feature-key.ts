@@ -2,6 +2,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
+import { onFile } from "../core/file-error.js";
 import { isBuffer } from "../core/realm.js";
 import { filesOfImu } from "../media/imu-files.js";
 import type { MediaPart } from "../media/part.js";
@@ -52,7 +53,8 @@ async function sourceHash(source: MediaSource, loading: Loading): Promise<string
 
 async function folderHash(folder: string, loading: Loading, wanted: (name: string) => boolean): Promise<string> {
   const hash = createHash("sha256");
-  const files = (await readdir(folder, { withFileTypes: true })).filter((entry) => !entry.isDirectory() && wanted(entry.name));
+  const entries = await onFile("to be read", folder, () => readdir(folder, { withFileTypes: true }));
+  const files = entries.filter((entry) => !entry.isDirectory() && wanted(entry.name));
   for (const name of files.map((entry) => entry.name).sort()) addValue(hash, [name, await sourceHash(join(folder, name), loading)]);
   return hash.digest("hex");
 }

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import type { Device } from "../core/device.js";
+import { onFileSync } from "../core/file-error.js";
 import { notice } from "../core/notice.js";
 import type { DType, Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
@@ -45,6 +46,10 @@ export class Checkpoint implements WeightSource {
 
   /** A folder in Hugging Face layout, or one safetensors file. */
   static open(path: string): Checkpoint {
+    return onFileSync("to be read", path, () => Checkpoint.#opened(path));
+  }
+
+  static #opened(path: string): Checkpoint {
     if (existsSync(path) && statSync(path).isFile()) return Checkpoint.#single(path);
     const held = weightFile(path);
     if (held) return held === SINGLE ? Checkpoint.#single(join(path, SINGLE)) : Checkpoint.#sharded(path);

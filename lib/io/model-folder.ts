@@ -1,12 +1,14 @@
 // A model as a folder in Hugging Face layout: config.json and model.safetensors, or shards of it with their index.
-import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
+import { onFile } from "../core/file-error.js";
 import { formatJson } from "../core/json.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 import { type LateTensor, saveSafetensors, type Writable, writtenBytes, writtenDType } from "./safetensors.js";
+import { clearRubbish, syncFolder, temporaryName, writeNew } from "./whole-file.js";
 
 /** What saveModel needs of a Module. */
 export interface Saveable {
@@ -35,6 +37,8 @@ const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 const CONFIG = "config.json";
 const ANY_WEIGHTS = /^model(-\d{5}-of-\d{5})?\.safetensors$/;
+/** Under a temporary name of its own while its shard is written. */
+const WRITTEN = /^\.?(model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|config\.json)(\.\d+\b.*\.tmp)?$/;
 const SHARD_BYTES = 5e9;
 
 /** Tensors that one layer needs together stay in one shard. */
@@ -43,7 +47,7 @@ type Group = [string, Writable][];
 /**
  * Writes the module's weights and its config.json. Quantised weights are stored in the layout of bitsandbytes, which transformers loads. All files are
  * whole on disk under temporary names before the first takes its place. Rejects with E_STATE where the module holds a weight that no file has a form
- * for, E_VALUE on a shard size below 1.
+ * for, E_VALUE on a shard size below 1, E_FILE where the system refuses.
  */
 export async function saveModel(
   folder: string,
@@ -57,9 +61,14 @@ export async function saveModel(
   const groups = [...dense, ...(await packedGroups(packed)), ...Array.from(module.hostState?.() ?? [], (one): Group => [one])];
   const config = configOf(configJson, groups, packed[0]?.[1]);
 
-  await mkdir(folder, { recursive: true });
-  const mark = `${process.pid}.${Math.random().toString(36).slice(2)}.tmp`;
-  const temporary = (name: string) => join(folder, `.${name}.${mark}`);
+  await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
+  await clearRubbish(folder, (name) => WRITTEN.test(name));
+  const under = new Map<string, string>();
+  const temporary = (name: string) => {
+    const path = under.get(name) ?? temporaryName(join(folder, name));
+    under.set(name, path);
+    return path;
+  };
   const shards = shardsOf(groups, maxShardBytes);
   const single = shards.length === 1;
   const nameOf = (i: number) => (single ? WEIGHTS : `model-${five(i + 1)}-of-${five(shards.length)}.safetensors`);
@@ -67,14 +76,17 @@ export async function saveModel(
   const written = [...files, ...(single ? [] : [INDEX]), CONFIG];
   try {
     for (const [i, shard] of shards.entries()) await saveSafetensors(temporary(nameOf(i)), shard, { format: "pt" });
-    if (!single) await writeFile(temporary(INDEX), indexOf(shards, files));
-    await writeFile(temporary(CONFIG), `${formatJson(config)}\n`);
-    for (const name of written) await rename(temporary(name), join(folder, name));
-    // Of an older model in the same folder: readers would prefer its index, or find weights twice.
-    if (single) await rm(join(folder, INDEX), { force: true });
-    for (const name of await readdir(folder)) if (ANY_WEIGHTS.test(name) && !files.includes(name)) await rm(join(folder, name));
+    if (!single) await writeNew(temporary(INDEX), (file) => file.writeFile(indexOf(shards, files)));
+    await writeNew(temporary(CONFIG), (file) => file.writeFile(`${formatJson(config)}\n`));
+    await onFile("to be written", folder, async () => {
+      for (const name of written) await rename(temporary(name), join(folder, name));
+      // Of an older model in the same folder: readers would prefer its index, or find weights twice.
+      if (single) await rm(join(folder, INDEX), { force: true });
+      for (const name of await readdir(folder)) if (ANY_WEIGHTS.test(name) && !files.includes(name)) await rm(join(folder, name));
+    });
+    await syncFolder(folder);
   } finally {
-    for (const name of written) await rm(temporary(name), { force: true });
+    for (const name of written) await rm(temporary(name), { force: true }).catch(() => undefined);
   }
 }
 

@@ -1,7 +1,5 @@
 // Reading and writing safetensors files. Reading maps the file: a tensor goes from its pages to the device on the queue's thread and
 // never passes through JavaScript, except F64 and I64, which no device has and which are converted here.
-import { open, rename, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
 import { scope } from "../core/scope.js";
@@ -21,6 +19,7 @@ import {
   SafetensorsError,
   shapeSize,
 } from "./safetensors-header.js";
+import { writeWhole } from "./whole-file.js";
 
 /** Stored bytes that a device holds as they are. I8 and BOOL are bytes to it. */
 const DIRECT: Partial<Record<FileDType, DType>> = { F32: "f32", BF16: "bf16", I32: "i32", U8: "u8", I8: "u8", BOOL: "u8" };
@@ -139,7 +138,7 @@ export const writtenBytes = (value: Writable): number => shapeSize(value.shape) 
 
 /**
  * Writes one file. It appears whole or not at all: the bytes go to a temporary name beside it, reach the disk, and are renamed.
- * Tensors are read back one after another, so they must not change until the promise resolves.
+ * Tensors are read back one after another, so they must not change until the promise resolves. Rejects with E_FILE where the system refuses.
  */
 export async function saveSafetensors(
   path: string,
@@ -150,25 +149,14 @@ export async function saveSafetensors(
   const names = new Set(planned.map(({ name }) => name));
   if (names.size !== planned.length) throw new SafetensorsError(path, "every name once", "a name twice", "rename one of them");
   planned.sort((a, b) => fileDTypeRank(b.plan.dtype) - fileDTypeRank(a.plan.dtype) || (a.name < b.name ? -1 : 1));
-  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${Math.random().toString(36).slice(2)}.tmp`);
-  const file = await open(temporary, "wx");
-  try {
-    await file.writeFile(
-      encodeHeader(
-        planned.map(({ name, plan }) => [name, plan]),
-        metadata,
-      ),
-    );
+  const header = encodeHeader(
+    planned.map(({ name, plan }) => [name, plan]),
+    metadata,
+  );
+  await writeWhole(path, async (file) => {
+    await file.writeFile(header);
     for (const { name, value, plan } of planned) await file.writeFile(await bytesOf(path, name, value, plan));
-    await file.sync();
-    await file.close();
-    await rename(temporary, path);
-  } catch (error) {
-    await file.close().catch(() => undefined);
-    await unlink(temporary).catch(() => undefined);
-    throw error;
-  }
-  await syncFolder(dirname(path));
+  });
 }
 
 function planOf(path: string, name: string, value: Writable): Planned {
@@ -190,11 +178,4 @@ async function bytesOf(path: string, name: string, value: Writable, plan: Planne
   const data = "read" in value ? await value.read() : value.data;
   checkSize(path, name, plan, data.byteLength);
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-}
-
-// The rename itself is on disk only once its folder is. Some systems cannot open a folder; there the rename stays as safe as it is.
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r").catch(() => undefined);
-  await handle?.sync().catch(() => undefined);
-  await handle?.close();
 }

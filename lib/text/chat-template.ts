@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
+import { onFileSync } from "../core/file-error.js";
 import { Template } from "./jinja/template.js";
 import { Dict, fromJs, List, PartsFault, TemplateFault, type Value } from "./jinja/values.js";
 
@@ -44,7 +45,7 @@ export class ChatTemplate {
   /** chat_template.jinja, or "chat_template" of tokenizer_config.json: one text, or a list of named ones of which "default" counts. */
   static sourceIn(folder: string, config: Readonly<Record<string, unknown>>): string | undefined {
     const file = join(folder, "chat_template.jinja");
-    if (existsSync(file)) return readFileSync(file, "utf8");
+    if (existsSync(file)) return onFileSync("to be read", file, () => readFileSync(file, "utf8"));
     const inline = config.chat_template ?? undefined;
     if (!Array.isArray(inline)) return inline as string | undefined;
     return (inline.find((entry) => entry?.name === "default") ?? inline[0])?.template;

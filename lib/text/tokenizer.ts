@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
+import { onFileSync } from "../core/file-error.js";
 import { atOnce, inTurns, type Pieces } from "../core/turns.js";
 import { readJsonInTurns } from "../io/json-pieces.js";
 import { type AddedToken, AddedTokens, addedToken, type SplitOptions } from "./added-tokens.js";
@@ -90,7 +91,7 @@ export class Tokenizer {
     if (json) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE)), config, chat);
     if (existsSync(model)) {
       const added = addedTokens(config, readJson(folder, "added_tokens.json"));
-      const pieces = new SentencePiece(yield* sentencePieceModel(readFileSync(model)));
+      const pieces = new SentencePiece(yield* sentencePieceModel(onFileSync("to be read", model, () => readFileSync(model))));
       yield;
       return new Tokenizer(sentencePieceEngine(pieces, config, added), config, chat);
     }

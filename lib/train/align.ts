@@ -8,6 +8,7 @@ import type { Row } from "../data/row.js";
 import type { MediaOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { openProjector } from "../models/projector.js";
+import { alone } from "./busy-model.js";
 import { FeatureSource } from "./feature-source.js";
 import { type AlignRecipe, alignRecipe, mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import { RunFolder } from "./run-folder.js";
@@ -42,7 +43,8 @@ const CALIBRATION = 256;
 
 /** Trains the projection of one modality on captions. Yields every step, one step late. */
 export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  return stoppable(options.signal, alignment(model, options));
+  const steps = () => alignment(model, options);
+  return stoppable(options.signal, alone(`align ${options.modality}`, [model], steps));
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
@@ -54,7 +56,7 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
   const check = (media: readonly { modality: Modality }[]) =>
     media.some((part) => part.modality === modality) ? undefined : `expected a medium of ${modality} to align, got none; leave the row out`;
   const told = { ...toldMedia(media), align: { [modality]: { ...described(data), ...(prompts && { prompts: [...prompts] }), ...recipe } } };
-  yield* stage(model, options, { recipe, told, rows, modalities: [modality], check });
+  yield* stage(model, options, { recipe, what: `align ${modality}`, told, rows, modalities: [modality], check });
 }
 
 /** A signal ends the loop without an error, wherever it is noticed. */
@@ -68,6 +70,8 @@ export async function* stoppable(signal: AbortSignal | undefined, steps: AsyncGe
 
 export interface StageJob {
   recipe: TrainingRecipe;
+  /** In a word: "align image". */
+  what: string;
   /** What recipe.yaml says. */
   told: object;
   rows: readonly Row[];
@@ -84,7 +88,8 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
   const source = new FeatureSource(model, cache);
   const rows = new TrainingRows(model, job.rows, source, { seed, batch, maxLength, onBadRow, onProblem, ...(check && { check }) });
-  const run = output === undefined ? undefined : await RunFolder.open(output, job.told, { rows: job.rows.length, resume });
+  const size = { rows: job.rows.length, steps: recipe.steps };
+  const run = output === undefined ? undefined : await RunFolder.open(output, job.told, { ...size, what: job.what, resume });
   const { gradientCheckpointing } = model.llm;
   const adapter = job.recipe && "lora" in job.recipe && job.recipe.lora ? model.adapter : undefined;
   try {
@@ -106,6 +111,7 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
     model.llm.gradientCheckpointing = gradientCheckpointing;
     for (const modality of modalities) openProjector(model.projector(modality), false);
     for (const [, tensor] of adapter?.namedParameters() ?? []) tensor.requiresGrad = false;
+    await run?.close();
   }
 }
 

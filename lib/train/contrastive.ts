@@ -7,6 +7,7 @@ import type { EncoderInput } from "../media/part.js";
 import type { Encoder } from "../models/encoder.js";
 import type { Module } from "../nn/module.js";
 import { contrastiveLoss, l2Normalize } from "../ops/index.js";
+import { alone } from "./busy-model.js";
 import { type OptimizeOptions, type OptimizeStep, optimize } from "./optimize.js";
 
 /** What embeds captions: rows of ids → (N,e). */
@@ -29,7 +30,11 @@ export interface ContrastiveOptions extends OptimizeOptions {
 }
 
 /** Trains what requires gradients in both towers, and the scale. */
-export async function* contrastive({ encoder, text, logitScale, batch, ...options }: ContrastiveOptions): AsyncGenerator<OptimizeStep> {
+export function contrastive(options: ContrastiveOptions): AsyncGenerator<OptimizeStep> {
+  return alone("contrastive", [options.encoder, options.text], () => steps(options));
+}
+
+async function* steps({ encoder, text, logitScale, batch, ...options }: ContrastiveOptions): AsyncGenerator<OptimizeStep> {
   const parameters = new Map<string, Tensor>([
     ...prefixed("media", encoder),
     ...prefixed("text", text),

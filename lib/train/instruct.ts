@@ -6,6 +6,7 @@ import { readConversations } from "../data/conversations.js";
 import type { Row } from "../data/row.js";
 import type { Modality } from "../media/part.js";
 import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./align.js";
+import { alone } from "./busy-model.js";
 import { type InstructInput, type InstructRecipe, instructRecipe } from "./recipe.js";
 import type { TrainStep } from "./trainer.js";
 
@@ -16,7 +17,8 @@ export interface InstructOptions extends StageOptions, InstructInput {
 
 /** Trains projections and, unless `lora` is false, LoRA on conversations. Yields every step, one step late. */
 export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
-  return stoppable(options.signal, instruction(model, options));
+  const steps = () => instruction(model, options);
+  return stoppable(options.signal, alone("instruct", [model, model.llm], steps));
 }
 
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
@@ -29,7 +31,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
     throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
   if (recipe.lora) adapt(model, recipe);
   const told = { ...toldMedia(media), instruct: { ...described(data), ...(chosen && { modalities: [...chosen] }), ...recipe } };
-  yield* stage(model, options, { recipe, told, rows, modalities });
+  yield* stage(model, options, { recipe, what: "instruct", told, rows, modalities });
 }
 
 /** Of the model's modalities, those that the rows hold; others are named when their row comes up. */

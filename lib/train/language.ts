@@ -2,6 +2,7 @@
 import { AnymalError } from "../core/errors.js";
 import { countTargets } from "../models/language-loss.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
+import { alone } from "./busy-model.js";
 import { type OptimizeOptions, type OptimizeStep, optimize } from "./optimize.js";
 
 /** One text: ids, and the label of each (-100: not scored). */
@@ -16,7 +17,11 @@ export interface LanguageOptions extends OptimizeOptions {
 }
 
 /** Trains what requires gradients in `model`. Rows are padded on the right; a row longer than the model's context is refused. */
-export async function* language(model: LlamaForCausalLM, { batch, ...options }: LanguageOptions): AsyncGenerator<OptimizeStep> {
+export function language(model: LlamaForCausalLM, options: LanguageOptions): AsyncGenerator<OptimizeStep> {
+  return alone("language", [model], () => steps(model, options));
+}
+
+async function* steps(model: LlamaForCausalLM, { batch, ...options }: LanguageOptions): AsyncGenerator<OptimizeStep> {
   yield* optimize(
     model.namedParameters(),
     async (step) => {

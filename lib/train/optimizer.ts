@@ -1,4 +1,5 @@
 // AdamW over f32 masters, all parameters of a group in one call, clipping by the global norm without a word to the host.
+import { AnymalError } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
@@ -68,8 +69,11 @@ export class AdamW {
     for (const { parameters } of this.#groups) {
       for (const [name, p] of parameters) {
         if (!p.requiresGrad || p.dtype !== "f32")
-          throw new TypeError(`AdamW: expected "${name}" to be a trainable f32 master, got ${p.dtype}${p.requiresGrad ? "" : ", frozen"}`);
-        if (this.#moments.has(name)) throw new TypeError(`AdamW: expected every name once, got "${name}" twice`);
+          throw new AnymalError(
+            "E_VALUE",
+            `AdamW: expected "${name}" to be a trainable f32 master, got ${p.dtype}${p.requiresGrad ? "" : ", frozen"}; requiresGrad(true) makes one`,
+          );
+        if (this.#moments.has(name)) throw new AnymalError("E_VALUE", `AdamW: expected every name once, got "${name}" twice; rename one`);
         this.#moments.set(name, freshMoments(p, this.#options.moments === "8bit" && p.size >= SMALL));
       }
     }
@@ -156,7 +160,8 @@ export class AdamW {
     for (const [name, old] of own) {
       const saved = state.get(name);
       if (!saved || saved.dtype !== old.dtype || String(saved.shape) !== String(old.shape)) {
-        throw new RangeError(
+        throw new AnymalError(
+          "E_STATE",
           `AdamW: expected "${name}" as ${old.dtype} [${old.shape}], got ${saved ? `${saved.dtype} [${saved.shape}]` : "nothing"}; resume with the optimiser that was saved`,
         );
       }

@@ -238,7 +238,7 @@ export async function readRecipe(path: string): Promise<Recipe> {
   try {
     text = await readFile(path, "utf8");
   } catch (cause) {
-    throw new RecipeError(path, "a readable file", (cause as Error).message);
+    throw new RecipeError(path, "a readable file", (cause as Error).message, "check the path");
   }
   let value: unknown;
   try {

@@ -1,21 +1,25 @@
 // A run's folder: recipe.yaml as used, log.jsonl, and checkpoint/, which is the trained model together with what it takes to go on as if nothing had
 // happened: the optimiser's moments and the number of steps. The order of rows and every draw follow from the seed and the step.
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, readFile, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { parse } from "yaml";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { PROJECTORS, writeFiles } from "../anymal/checkpoint.js";
-import { checkpointFolder, readManifest } from "../anymal/manifest.js";
+import { CheckpointError, checkpointFolder, readManifest } from "../anymal/manifest.js";
+import { shown } from "../core/checks.js";
+import { onFile } from "../core/file-error.js";
 import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
+import { FolderLock } from "../io/folder-lock.js";
 import { saveSafetensors } from "../io/safetensors.js";
+import { clearRubbish, syncFolder, temporaryName, writeNew, writeWhole } from "../io/whole-file.js";
 import type { Modality } from "../media/part.js";
 import { StateError } from "../nn/module.js";
 import type { AdamW } from "./optimizer.js";
 import { writeRecipe } from "./recipe.js";
-import { RecipeError } from "./schema.js";
+import { is, isObject, RecipeError } from "./schema.js";
 import type { TrainStep } from "./trainer.js";
 
 const RECIPE = "recipe.yaml";
@@ -30,9 +34,23 @@ interface TrainerState {
   step: number;
   /** Used so far: more than steps where all rows of some were bad. Runs of before have not noted it. */
   batches?: number;
+  /** Of the optimiser. */
+  updates: number;
+  /** Of parameters that had fewer of them, by name. */
+  fewerUpdates?: Record<string, number>;
   /** Rows of the data. */
   rows: number;
   secondsElapsed: number;
+}
+
+interface OpenOptions {
+  /** Of the data. */
+  rows: number;
+  /** Of the whole run. */
+  steps: number;
+  /** The training in a word, for who finds the folder taken. */
+  what: string;
+  resume: boolean;
 }
 
 export class RunFolder {
@@ -48,25 +66,46 @@ export class RunFolder {
   private constructor(
     readonly folder: string,
     private readonly rows: number,
+    private readonly lock: FolderLock,
   ) {}
 
-  /** Makes the folder, or takes up the run in it. `recipe` is what recipe.yaml is to say. */
-  static async open(output: string, recipe: object, { rows, resume }: { rows: number; resume: boolean }): Promise<RunFolder> {
-    const run = new RunFolder(resolve(output), rows);
-    const there = existsSync(join(run.folder, CHECKPOINT)) || existsSync(join(run.folder, `${CHECKPOINT}.old`));
-    if (there && !resume)
-      throw new RecipeError("output", "a folder without a run", run.folder, "pass resume: true to go on, another folder, or remove it");
-    await mkdir(run.folder, { recursive: true });
-    if (there) await run.#takeUp(recipe);
-    else await rm(join(run.folder, LOG), { force: true });
-    await writeWhole(join(run.folder, RECIPE), writeRecipe(recipe));
+  /**
+   * Makes the folder, or takes up the run in it, and holds it until close(). `recipe` is what recipe.yaml is to say, `what` the training in a word.
+   * Rejects with E_BUSY while another run holds it, E_RECIPE where it cannot be gone on with, E_CHECKPOINT where its state is damaged, E_FILE.
+   */
+  static async open(output: string, recipe: object, { what, resume, ...size }: OpenOptions): Promise<RunFolder> {
+    const folder = resolve(output);
+    await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
+    const run = new RunFolder(folder, size.rows, await FolderLock.take(folder, what));
+    try {
+      await run.#begin(recipe, size.steps, resume);
+    } catch (error) {
+      await run.close();
+      throw error;
+    }
     return run;
   }
 
-  async #takeUp(recipe: object): Promise<void> {
-    const before: unknown = parse(await readFile(join(this.folder, RECIPE), "utf8"));
-    sameRecipe(before, parse(writeRecipe(recipe)), "");
-    const state = JSON.parse(await readFile(join(this.#checkpoint(), STATE), "utf8")) as TrainerState;
+  async #begin(recipe: object, steps: number, resume: boolean): Promise<void> {
+    const { folder } = this;
+    await clearRubbish(folder, (name) => [CHECKPOINT, RECIPE, LOG].includes(name));
+    const there = existsSync(join(folder, CHECKPOINT)) || existsSync(join(folder, `${CHECKPOINT}.old`));
+    if (there && !resume)
+      throw new RecipeError("output", "a folder without a run", folder, "pass resume: true to go on, another folder, or remove it");
+    if (there) await this.#takeUp(recipe, steps);
+    else await onFile("to be written", join(folder, LOG), () => rm(join(folder, LOG), { force: true }));
+    await writeWhole(join(folder, RECIPE), writeRecipe(recipe));
+  }
+
+  /** Gives the folder back. */
+  close(): Promise<void> {
+    return this.lock.release();
+  }
+
+  async #takeUp(recipe: object, steps: number): Promise<void> {
+    const path = join(this.folder, RECIPE);
+    sameRecipe(parseRecipe(path, await onFile("to be read", path, () => readFile(path, "utf8"))), parse(writeRecipe(recipe)), "");
+    const state = await readState(this.#checkpoint(), steps);
     if (state.rows !== this.rows)
       throw new RecipeError("data", `the ${state.rows} rows that the run began with`, `${this.rows} rows`, "resume with the same data");
     this.#state = state;
@@ -74,7 +113,9 @@ export class RunFolder {
     const log = join(this.folder, LOG);
     if (!existsSync(log)) return;
     // Steps after the checkpoint are made, and logged, again.
-    const lines = (await readFile(log, "utf8")).split("\n").filter((line) => line && stepOf(line) <= state.step);
+    const lines = (await onFile("to be read", log, () => readFile(log, "utf8")))
+      .split("\n")
+      .filter((line) => line && stepOf(line) <= state.step);
     await writeWhole(log, lines.map((line) => `${line}\n`).join(""));
   }
 
@@ -105,9 +146,8 @@ export class RunFolder {
     const [first] = optimizer.state().values();
     if (!first) return this.#state.step;
     const state = built(() => new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const)));
-    const { updates, fewerUpdates } = JSON.parse(await readFile(join(this.#checkpoint(), STATE), "utf8"));
     try {
-      optimizer.loadState(state, updates, fewerUpdates);
+      optimizer.loadState(state, this.#state.updates, this.#state.fewerUpdates);
     } finally {
       for (const tensor of state.values()) tensor.dispose();
     }
@@ -117,29 +157,32 @@ export class RunFolder {
   /** The whole checkpoint under another name first, then in the place of the one before. */
   async save(model: AnyMAL, optimizer: AdamW, at: { step: number; batches: number }, secondsElapsed: number): Promise<void> {
     const [target, old] = [join(this.folder, CHECKPOINT), join(this.folder, `${CHECKPOINT}.old`)];
-    const fresh = join(this.folder, `.${CHECKPOINT}.${process.pid}.tmp`);
-    await rm(fresh, { recursive: true, force: true });
-    await mkdir(fresh);
+    const fresh = temporaryName(target);
+    await this.lock.check();
     try {
       await writeFiles(fresh, model, target);
       await saveSafetensors(join(fresh, MOMENTS), optimizer.state());
-      const fewerUpdates = optimizer.fewerUpdates;
-      const state = {
+      const { fewerUpdates } = optimizer;
+      const state: TrainerState = {
         ...at,
         updates: optimizer.steps,
         ...(Object.keys(fewerUpdates).length && { fewerUpdates }),
         rows: this.rows,
         secondsElapsed,
       };
-      await writeFile(join(fresh, STATE), `${JSON.stringify(state, null, 2)}\n`);
-      if (existsSync(target)) {
+      await writeNew(join(fresh, STATE), (file) => file.writeFile(`${JSON.stringify(state, null, 2)}\n`));
+      await syncFolder(fresh); // all of it is on the disk before the old one goes
+      await onFile("to be written", target, async () => {
+        if (existsSync(target)) {
+          await rm(old, { recursive: true, force: true });
+          await rename(target, old);
+        }
+        await rename(fresh, target);
+        await syncFolder(this.folder);
         await rm(old, { recursive: true, force: true });
-        await rename(target, old);
-      }
-      await rename(fresh, target);
-      await rm(old, { recursive: true, force: true });
+      });
     } finally {
-      await rm(fresh, { recursive: true, force: true });
+      await rm(fresh, { recursive: true, force: true }).catch(() => undefined);
     }
   }
 
@@ -160,7 +203,8 @@ export class RunFolder {
       bytes_in_use: s.memory.bytesInUse,
       bytes_peak: s.memory.bytesPeak,
     };
-    await appendFile(join(this.folder, LOG), `${JSON.stringify(line)}\n`);
+    const log = join(this.folder, LOG);
+    await onFile("to be written", log, () => appendFile(log, `${JSON.stringify(line)}\n`));
   }
 }
 
@@ -181,7 +225,7 @@ function sameRecipe(before: unknown, now: unknown, at: string): void {
         sameRecipe((before as Record<string, unknown>)[key], (now as Record<string, unknown>)[key], at ? `${at}.${key}` : key);
   } else if (before !== now) {
     const remedy = "resume with the recipe that the run began with, or begin another run";
-    throw new RecipeError(at, `${JSON.stringify(before)}, as in the run's ${RECIPE}`, now, remedy);
+    throw new RecipeError(at || "the recipe", `${shown(before)}, as in the run's ${RECIPE}`, now, remedy);
   }
 }
 
@@ -193,8 +237,35 @@ const stepOf = (line: string): number => {
   }
 };
 
-async function writeWhole(path: string, text: string): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`;
-  await writeFile(temporary, text);
-  await rename(temporary, path);
+function parseRecipe(path: string, text: string): unknown {
+  try {
+    return parse(text);
+  } catch (cause) {
+    const remedy = "it was changed by hand: put back what the run began with, or begin another run";
+    throw new RecipeError(path, "YAML", (cause as Error).message.split("\n")[0], remedy);
+  }
+}
+
+/** What a checkpoint's trainer_state.json says; a number of steps beyond `steps`, where they are given, is no state of this run. */
+export async function readState(checkpoint: string, steps = Infinity): Promise<TrainerState> {
+  const path = join(checkpoint, STATE);
+  const text = await onFile("to be read", path, () => readFile(path, "utf8"));
+  const fail = (wanted: string, got: string): never => {
+    const remedy = "the file is damaged: put the checkpoint back from a copy, or begin another run in another folder";
+    throw new CheckpointError(path, wanted, got, remedy);
+  };
+  let state: unknown;
+  try {
+    state = JSON.parse(text);
+  } catch {
+    return fail("JSON", text === "" ? "an empty file" : shown(text));
+  }
+  if (!isObject(state)) return fail("an object", shown(state));
+  const { step, updates, rows, secondsElapsed } = state;
+  const wholes = { step: [step, steps], updates: [updates, steps], rows: [rows, Infinity] } as const;
+  for (const [key, [value, most]] of Object.entries(wholes))
+    if (!(Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most))
+      fail(`${key} to be an integer from 0${most === Infinity ? "" : ` to the run's ${most} steps`}`, shown(value));
+  if (!is.number(0).fits(secondsElapsed)) fail("secondsElapsed to be a number of at least 0", shown(secondsElapsed));
+  return state as unknown as TrainerState;
 }

@@ -3,7 +3,7 @@ import type { AnyMAL } from "../anymal/anymal.js";
 import type { Features } from "../anymal/media-encoder.js";
 import { tokensOf } from "../anymal/projectors.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
-import { AnymalError, expected } from "../core/errors.js";
+import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
 import type { Row } from "../data/row.js";
@@ -128,7 +128,7 @@ export class TrainingRows {
 
   #orNothing(error: unknown, signal: AbortSignal | undefined): undefined {
     signal?.throwIfAborted();
-    if (!(error instanceof AnymalError)) throw error;
+    if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
     return undefined; // the row is reported, or skipped, when its turn comes
   }
 
@@ -161,7 +161,7 @@ export class TrainingRows {
       });
     } catch (error) {
       signal?.throwIfAborted();
-      if (!(error instanceof AnymalError)) throw error;
+      if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
     }
     // One of them is at fault: row by row shows which.
     const result: (Features[] | undefined)[] = [];
@@ -188,7 +188,7 @@ export class TrainingRows {
     try {
       return make();
     } catch (error) {
-      if (!(error instanceof AnymalError)) throw error;
+      if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
       const { where } = this.rows[index] as Row;
       const named = error.message.startsWith(where) ? error : new AnymalError("E_ROW", `${where}: ${error.message}`, { cause: error });
       if (this.options.onBadRow === "throw") throw named;

@@ -4,6 +4,7 @@ import { mkdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isAlive } from "../whole-file.js";
 
 const TOUCHED_MS = 5_000;
 /** As long untouched, its owner is gone. */
@@ -47,14 +48,5 @@ async function isAbandoned(path: string): Promise<boolean> {
     return host === hostname() && !isAlive(pid);
   } catch {
     return false; // being written, or being removed
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
