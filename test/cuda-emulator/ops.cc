@@ -1,5 +1,5 @@
-// Every op of a backend module (the CUDA sources, emulated or on a card) against plain loops on the same cases: numbers within what these lose, outputs
-// written whole, nothing written beside them, the same bits when run again, data that is not aligned.
+// Every op of a backend module (the CUDA sources, emulated or on a card) against plain loops on the same cases: numbers within what these lose,
+// outputs written whole, nothing written beside them, the same bits when run again, data that is not aligned.
 //   backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--list]
 //   backend_ops MODULE --faults
 // --op takes every op whose name contains the text, --ops those of exactly these names. --processors: with the kernels that a card with so many

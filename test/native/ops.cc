@@ -1,6 +1,6 @@
-// Every op of the CPU backend on odd shapes: the same bits on 1, 2 and 3 threads, at every dispatch level the numbers of plain loops (of generic, which
-// the compiler does not vectorise beyond the baseline) within what their precision loses, outputs written whole, nothing written beside them. Under the
-// sanitizers this is the run that touches every kernel. Numbers against PyTorch: test/ops.
+// Every op of the CPU backend on odd shapes: the same bits on 1, 2 and 3 threads, at every dispatch level the numbers of plain loops (of generic,
+// which the compiler does not vectorise beyond the baseline) within what their precision loses, outputs written whole, nothing written beside them.
+// Under the sanitizers this is the run that touches every kernel. Numbers against PyTorch: test/ops.
 #include <cmath>
 
 #include "check.h"
@@ -80,7 +80,8 @@ void dynamic_codes_name_the_nearest_entry() {
       for (int c = 0; c < 256; ++c) nearest = std::fmin(nearest, std::fabs(static_cast<double>(map[c]) - x));
       strays += !(std::fabs(static_cast<double>(map[code]) - x) <= nearest + 2e-7 * std::fabs(x));
     }
-    CHECK_SAY(strays == 0, std::to_string(strays) + " of " + std::to_string(all.size()) + " numbers get the code of an entry that is not the nearest");
+    CHECK_SAY(strays == 0,
+              std::to_string(strays) + " of " + std::to_string(all.size()) + " numbers get the code of an entry that is not the nearest");
     CHECK(cpu::generic::dynamic_code(NAN, codes) == 0);
   }
 }

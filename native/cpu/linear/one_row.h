@@ -1,6 +1,6 @@
-// One row against a row-major weight (O,I), as decoding meets it: the products of a panel's columns, added in the order in which the micro-kernel adds
-// them, so that the row has the same bits as among others. The weight is read once and packed nowhere: four steps of all the panel's lines become
-// columns in registers (transpose.h).
+// One row against a row-major weight (O,I), as decoding meets it: the products of a panel's columns, added in the order in which the micro-kernel
+// adds them, so that the row has the same bits as among others. The weight is read once and packed nowhere: four steps of all the panel's lines
+// become columns in registers (transpose.h).
 #pragma once
 #include <algorithm>
 #include <cstring>
@@ -18,9 +18,9 @@ struct OneRow {
   static constexpr int kLanes = Transpose::kLanes;
   static constexpr bool kWidens = sizeof(typename Micro::Element) == 4 && sizeof(From) == 2;
   static constexpr int kPieces = Transpose::kPieces;
-  static constexpr int64_t kWide = kWidens ? 2 : 1;                                     // prepared units of x for a unit of w
-  static constexpr int64_t kPerUnit = 4 / sizeof(From);                                 // steps of K in a unit of memory
-  static constexpr int64_t kBlock = linear::kPanelDepth / kPerUnit;                     // units that are summed by themselves
+  static constexpr int64_t kWide = kWidens ? 2 : 1;                  // prepared units of x for a unit of w
+  static constexpr int64_t kPerUnit = 4 / sizeof(From);              // steps of K in a unit of memory
+  static constexpr int64_t kBlock = linear::kPanelDepth / kPerUnit;  // units that are summed by themselves
   static_assert(Micro::NR == 2 * kLanes);
 
   static int64_t units(int64_t K) { return (K + 4 * kPerUnit - 1) / (4 * kPerUnit) * 4; }

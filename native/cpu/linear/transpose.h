@@ -76,11 +76,14 @@ struct Transpose {
 
   static void exchange(Vector (&v)[4]) {
 #if defined(__AVX512F__)
-#define ANYMAL_UNPACK(bits, half, a, b) reinterpret_cast<Vector>(_mm512_unpack##half##_epi##bits(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)))
+#define ANYMAL_UNPACK(bits, half, a, b) \
+  reinterpret_cast<Vector>(_mm512_unpack##half##_epi##bits(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)))
 #elif defined(__AVX2__)
-#define ANYMAL_UNPACK(bits, half, a, b) reinterpret_cast<Vector>(_mm256_unpack##half##_epi##bits(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)))
+#define ANYMAL_UNPACK(bits, half, a, b) \
+  reinterpret_cast<Vector>(_mm256_unpack##half##_epi##bits(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)))
 #elif defined(__x86_64__)
-#define ANYMAL_UNPACK(bits, half, a, b) reinterpret_cast<Vector>(_mm_unpack##half##_epi##bits(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)))
+#define ANYMAL_UNPACK(bits, half, a, b) \
+  reinterpret_cast<Vector>(_mm_unpack##half##_epi##bits(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(b)))
 #endif
 #if defined(__x86_64__)
     const Vector a = ANYMAL_UNPACK(32, lo, v[0], v[1]), b = ANYMAL_UNPACK(32, hi, v[0], v[1]);

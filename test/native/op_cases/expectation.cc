@@ -53,7 +53,8 @@ std::string Expectation::complaint(size_t o, const View& got) const {
       continue;
     }
     const double allowed = tolerance_ == 0 || codes ? 0
-                           : kFactor * lost + (exact_ ? kFloat : tolerance_ * kFloat) * most + (got.dtype == DType::bf16 ? kRounding * std::abs(w) : 0);
+                                                    : kFactor * lost + (exact_ ? kFloat : tolerance_ * kFloat) * most +
+                                                          (got.dtype == DType::bf16 ? kRounding * std::abs(w) : 0);
     if (std::abs(g - w) > allowed)
       return std::to_string(g) + " at " + std::to_string(i) + " in place of " + std::to_string(w) + " +- " + std::to_string(allowed) + " (largest " +
              std::to_string(most) + ", plain loops lose " + std::to_string(lost) + ")";

@@ -111,10 +111,14 @@ void padded(Maker& m) {
   const Sizes5 n = sizes(m);
   const int64_t pad = m.pick(1, 90), L = m.pick(1, 90), S = pad + L;
   const View q = m.in({S, n.H, n.D}), k = m.in({S, n.K, n.D}), v = m.in({S, n.K, n.D}), dy = m.in({S, n.H, n.D});
-  m.add("attention, padded on the left", 2, {}, {m.shape({2, L, n.H, n.D}), m.shape({2, L, n.H, n.D}), m.shape({2, L, n.K, n.D}), m.shape({2, L, n.K, n.D})},
+  m.add("attention, padded on the left", 2, {},
+        {m.shape({2, L, n.H, n.D}), m.shape({2, L, n.H, n.D}), m.shape({2, L, n.K, n.D}), m.shape({2, L, n.K, n.D})},
         [=](const Backend& b, Stream& s, const Window& w, Memory& memory, const View*, const View* out) {
           const int64_t before = w.count == w.of ? pad : 0, T = before + L;
-          const auto part = [&](const View& x) { View p = rows_of(x, pad - before, T); return as(p, {1, T, x.shape[1], x.shape[2]}); };
+          const auto part = [&](const View& x) {
+            View p = rows_of(x, pad - before, T);
+            return as(p, {1, T, x.shape[1], x.shape[2]});
+          };
           const View range = memory.make(DType::i32, {1, 2}), y = memory.make(m.t, {1, T, n.H, n.D}), lse = memory.make(DType::f32, {1, n.H, T}),
                      dq = memory.make(m.t, {1, T, n.H, n.D}), dk = memory.make(m.t, {1, T, n.K, n.D}), dv = memory.make(m.t, {1, T, n.K, n.D});
           range.as<int32_t>()[0] = static_cast<int32_t>(before);

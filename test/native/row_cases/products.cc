@@ -12,13 +12,15 @@ namespace {
 void dense(Maker& m) {
   const int64_t n = m.pick(2, 70), I = m.pick(1, 600), O = m.pick(1, 140);
   const View w = m.in({O, I}), bias = m.in({O});
-  m.add("linear", n, {m.in({n, I})}, {m.shape({n, O})}, RUN { b.linear(s, _(out[0]), _(cut[0]), _(w), _(bias)); });
-  m.add("linear_dx", n, {m.in({n, O})}, {m.shape({n, I})}, RUN { b.linear_dx(s, _(out[0]), _(cut[0]), _(w)); });
+  m.add(
+      "linear", n, {m.in({n, I})}, {m.shape({n, O})}, RUN { b.linear(s, _(out[0]), _(cut[0]), _(w), _(bias)); });
+  m.add(
+      "linear_dx", n, {m.in({n, O})}, {m.shape({n, I})}, RUN { b.linear_dx(s, _(out[0]), _(cut[0]), _(w)); });
   const int64_t V = m.pick(2, 500);
   const View head = m.in({V, I}, 0.1f);
-  m.add("head_cross_entropy", n, {m.in({n, I}), m.ints({n}, 0, static_cast<int32_t>(V)), m.floats({n})},
-        {Maker::of(DType::f32, {n}), m.shape({n, I})},
-        RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(head), _(cut[1]), _(cut[2]), -100); });
+  m.add(
+      "head_cross_entropy", n, {m.in({n, I}), m.ints({n}, 0, static_cast<int32_t>(V)), m.floats({n})}, {Maker::of(DType::f32, {n}), m.shape({n, I})},
+      RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(head), _(cut[1]), _(cut[2]), -100); });
 }
 
 View packed(Maker& m, QuantFormat format, int64_t O, int64_t I) {
@@ -37,18 +39,22 @@ void quantised(Maker& m, QuantFormat format) {
   const std::string name = eight ? " int8" : format == QuantFormat::fp4 ? " fp4" : " nf4";
   const View w = packed(m, format, O, I), absmax = m.floats({blocks}, 0.1f, 0.4f), bias = m.in({O}), lora_a = m.in({r, I}, 0.1f),
              lora_b = m.in({O, r}, 0.1f);
-  m.add("linear_quantized" + name, n, {m.in({n, I})}, {m.shape({n, O})},
-        RUN { b.linear_quantized(s, _(out[0]), _(cut[0]), _(w), _(absmax), none, none, _(bias), format, block, O, 0.0); });
-  m.add("linear_quantized_dx" + name, n, {m.in({n, O})}, {m.shape({n, I})},
-        RUN { b.linear_quantized_dx(s, _(out[0]), _(cut[0]), _(w), _(absmax), none, none, format, block, I); });
-  m.add("linear_quantized_lora" + name, n, {m.in({n, I})}, {m.shape({n, O}), m.shape({n, r})}, RUN {
-    b.linear_quantized_lora(s, _(out[0]), _(out[1]), _(cut[0]), _(w), _(absmax), none, none, _(bias), _(lora_a), _(lora_b), format, block, O, 0.0,
-                            0.5, 0.0, 3, 4);
-  });
-  m.add("linear_quantized_lora_backward" + name, n, {m.in({n, O}), m.in({n, I}), m.in({n, r})}, {m.shape({n, I})}, RUN {
-    b.linear_quantized_lora_backward(s, _(out[0]), none, none, _(cut[0]), _(cut[1]), _(cut[2]), _(w), _(absmax), none, none, _(lora_a), _(lora_b),
-                                     format, block, 0.5, 0.0, 3, 4);
-  });
+  m.add(
+      "linear_quantized" + name, n, {m.in({n, I})}, {m.shape({n, O})},
+      RUN { b.linear_quantized(s, _(out[0]), _(cut[0]), _(w), _(absmax), none, none, _(bias), format, block, O, 0.0); });
+  m.add(
+      "linear_quantized_dx" + name, n, {m.in({n, O})}, {m.shape({n, I})},
+      RUN { b.linear_quantized_dx(s, _(out[0]), _(cut[0]), _(w), _(absmax), none, none, format, block, I); });
+  m.add(
+      "linear_quantized_lora" + name, n, {m.in({n, I})}, {m.shape({n, O}), m.shape({n, r})}, RUN {
+        b.linear_quantized_lora(s, _(out[0]), _(out[1]), _(cut[0]), _(w), _(absmax), none, none, _(bias), _(lora_a), _(lora_b), format, block, O, 0.0,
+                                0.5, 0.0, 3, 4);
+      });
+  m.add(
+      "linear_quantized_lora_backward" + name, n, {m.in({n, O}), m.in({n, I}), m.in({n, r})}, {m.shape({n, I})}, RUN {
+        b.linear_quantized_lora_backward(s, _(out[0]), none, none, _(cut[0]), _(cut[1]), _(cut[2]), _(w), _(absmax), none, none, _(lora_a), _(lora_b),
+                                         format, block, 0.5, 0.0, 3, 4);
+      });
   if (!eight) return;
   // LLM.int8 takes the columns with an outlier in any row of the call: the numbers of the others choose them, not how many these are.
   const View x = m.in({n, I});
@@ -56,31 +62,37 @@ void quantised(Maker& m, QuantFormat format) {
   for (int64_t i = 0; i < n; ++i)
     if (x.dtype == DType::f32) x.as<float>()[i * I + column] = 9;
     else x.as<uint16_t>()[i * I + column] = 0x4110;  // 9
-  m.add("linear_quantized int8 with an outlier", n, {x}, {m.shape({n, O})},
-        RUN { b.linear_quantized(s, _(out[0]), _(cut[0]), _(w), _(absmax), none, none, _(bias), format, block, O, 8.0); });
+  m.add(
+      "linear_quantized int8 with an outlier", n, {x}, {m.shape({n, O})},
+      RUN { b.linear_quantized(s, _(out[0]), _(cut[0]), _(w), _(absmax), none, none, _(bias), format, block, O, 8.0); });
 }
 
 void convolutions(Maker& m) {
   const int64_t B = m.pick(2, 5), I = m.pick(1, 5), O = m.pick(1, 17), k = m.pick(1, 4), L = k + m.pick(0, 40), stride = m.pick(1, 3);
   const int64_t out_l = (L - k) / stride + 1;
   const View w1 = m.in({O, I, k}), bias = m.in({O}), w2 = m.in({O, I, k, k});
-  m.add("conv1d", B, {m.in({B, I, L})}, {m.shape({B, O, out_l})}, RUN { b.conv1d(s, _(out[0]), _(cut[0]), _(w1), _(bias), stride, 0, 1); });
-  m.add("conv1d_backward", B, {m.in({B, O, out_l}), m.in({B, I, L})}, {m.shape({B, I, L})},
-        RUN { b.conv1d_backward(s, _(out[0]), none, none, _(cut[0]), _(cut[1]), _(w1), stride, 0, 1); });
-  m.add("conv2d", B, {m.in({B, I, L, L})}, {m.shape({B, O, out_l, out_l})},
-        RUN { b.conv2d(s, _(out[0]), _(cut[0]), _(w2), _(bias), stride, stride, 0, 0); });
-  m.add("conv2d_backward", B, {m.in({B, O, out_l, out_l}), m.in({B, I, L, L})}, {m.shape({B, I, L, L})},
-        RUN { b.conv2d_backward(s, _(out[0]), none, none, _(cut[0]), _(cut[1]), _(w2), stride, stride, 0, 0); });
+  m.add(
+      "conv1d", B, {m.in({B, I, L})}, {m.shape({B, O, out_l})}, RUN { b.conv1d(s, _(out[0]), _(cut[0]), _(w1), _(bias), stride, 0, 1); });
+  m.add(
+      "conv1d_backward", B, {m.in({B, O, out_l}), m.in({B, I, L})}, {m.shape({B, I, L})},
+      RUN { b.conv1d_backward(s, _(out[0]), none, none, _(cut[0]), _(cut[1]), _(w1), stride, 0, 1); });
+  m.add(
+      "conv2d", B, {m.in({B, I, L, L})}, {m.shape({B, O, out_l, out_l})},
+      RUN { b.conv2d(s, _(out[0]), _(cut[0]), _(w2), _(bias), stride, stride, 0, 0); });
+  m.add(
+      "conv2d_backward", B, {m.in({B, O, out_l, out_l}), m.in({B, I, L, L})}, {m.shape({B, I, L, L})},
+      RUN { b.conv2d_backward(s, _(out[0]), none, none, _(cut[0]), _(cut[1]), _(w2), stride, stride, 0, 0); });
 }
 
 void recurrence(Maker& m) {
   const int64_t B = m.pick(2, 20), T = m.pick(1, 5), I = m.pick(1, 40), H = m.pick(1, 40);
   const View w_ih = m.floats({3 * H, I}, 0.3f), w_hh = m.floats({3 * H, H}, 0.3f), b_ih = m.floats({3 * H}), b_hh = m.floats({3 * H});
-  m.add("gru", B, {m.floats({B, T, I}), m.floats({B, T, H})},
-        {Maker::of(DType::f32, {B, T, H}), Maker::of(DType::f32, {B, T, 4 * H}), Maker::of(DType::f32, {B, T, I})}, RUN {
-          b.gru(s, _(out[0]), _(out[1]), _(cut[0]), _(w_ih), _(w_hh), _(b_ih), _(b_hh));
-          b.gru_backward(s, _(out[2]), none, none, none, none, _(cut[1]), _(out[0]), _(out[1]), _(cut[0]), _(w_ih), _(w_hh));
-        });
+  m.add(
+      "gru", B, {m.floats({B, T, I}), m.floats({B, T, H})},
+      {Maker::of(DType::f32, {B, T, H}), Maker::of(DType::f32, {B, T, 4 * H}), Maker::of(DType::f32, {B, T, I})}, RUN {
+        b.gru(s, _(out[0]), _(out[1]), _(cut[0]), _(w_ih), _(w_hh), _(b_ih), _(b_hh));
+        b.gru_backward(s, _(out[2]), none, none, none, none, _(cut[1]), _(out[0]), _(out[1]), _(cut[0]), _(w_ih), _(w_hh));
+      });
 }
 
 }  // namespace
@@ -89,8 +101,9 @@ void recurrence(Maker& m) {
 void head_in_chunks(Maker& m) {
   const int64_t n = 64 + m.pick(1, 6), C = m.pick(1, 9), V = (16 << 20) / 64 + m.pick(1, 9);
   const View w = m.in({V, C});
-  m.add("head_cross_entropy in chunks", n, {m.in({n, C}), m.ints({n}, 0, static_cast<int32_t>(V))}, {Maker::of(DType::f32, {n}), m.shape({n, C})},
-        RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(w), _(cut[1]), none, -100); });
+  m.add(
+      "head_cross_entropy in chunks", n, {m.in({n, C}), m.ints({n}, 0, static_cast<int32_t>(V))}, {Maker::of(DType::f32, {n}), m.shape({n, C})},
+      RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(w), _(cut[1]), none, -100); });
 }
 
 void products(Maker& m) {
