@@ -19,6 +19,7 @@ import { audio, loadAudio } from "../../lib/media/audio.js";
 import { image, loadImage, type Pixels } from "../../lib/media/image.js";
 import { imu, loadImu } from "../../lib/media/imu.js";
 import { loadVideo, video } from "../../lib/media/video.js";
+import { some } from "../some.js";
 
 const MODALITIES = ["image", "video", "audio", "imu"] as const;
 const SPLITS = ["train", "heldout"] as const;
@@ -58,7 +59,7 @@ test("the same seed writes the same bytes, another does not", async () => {
 test("more files leave the first ones as they are", async () => {
   const more = newFolder();
   await writeWorld(more, { seed: 5, train: { image: 9 }, heldout: {} });
-  for (const name of filesOf(world).filter((file) => file.startsWith("image/train/")))
+  for (const name of some(filesOf(world).filter((file) => file.startsWith("image/train/"))))
     assert.ok(readFileSync(join(world, name)).equals(readFileSync(join(more, name))), name);
 });
 

@@ -144,12 +144,12 @@ const hostile: Record<string, GgufPlan> = {
 for (const [what, lie] of Object.entries(hostile)) {
   test(`refused: ${what}`, () => {
     const path = file(ggufFile(lie).bytes);
-    const [start, before] = [performance.now(), process.memoryUsage().rss];
+    const before = process.memoryUsage().rss;
     assert.throws(
       () => new GgufFile(path),
       (e: { code?: string; expected?: string; got?: string }) => e.code === "E_GGUF" && Boolean(e.expected) && Boolean(e.got),
     );
-    assert.ok(performance.now() - start < 2000 && process.memoryUsage().rss - before < 64 * 2 ** 20);
+    assert.ok(process.memoryUsage().rss - before < 64 * 2 ** 20);
   });
 }
 

@@ -15,6 +15,7 @@ import { AutoEncoder } from "../../lib/models/auto-encoder.js";
 import { ConfigError, readConfig } from "../../lib/models/config.js";
 import { StateError } from "../../lib/nn/module.js";
 import { Case, caseNames, here, largest } from "../case.js";
+import { some } from "../some.js";
 
 const KINDS = [
   ["clip-vision", "image", /^clip-vision/],
@@ -74,7 +75,7 @@ test("saved in bf16 it takes half the room, says so, and is off by a bf16 roundi
       assert.ok(off <= 2 ** -8, `${key}: off by ${off}`);
     }
     using checkpoint = Checkpoint.open(to);
-    for (const entry of checkpoint.names()) assert.is(checkpoint.entry(entry).dtype, "BF16");
+    for (const entry of some(checkpoint.names())) assert.is(checkpoint.entry(entry).dtype, "BF16");
   });
 });
 

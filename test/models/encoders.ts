@@ -12,6 +12,7 @@ import type { Module } from "../../lib/nn/module.js";
 import { add, concat, linear, mul, sum } from "../../lib/ops/index.js";
 import { type Case, here, near } from "../case.js";
 import { checkGradients, random } from "../harness.js";
+import { some } from "../some.js";
 
 /** Uniform in [-1, 1) on the device. */
 export function noise(shape: readonly number[], seed: number): Tensor {
@@ -161,7 +162,7 @@ export async function trainedOnce(c: Case, model: Encoder, stored = (name: strin
   backward(loss);
   const own = new Map(Array.from(model.namedParameters(), ([name, p]) => [`grad.${stored(name)}`, p]));
   assert.equal(c.names("grad."), [...own.keys()].filter((key) => own.get(key)!.grad).sort());
-  for (const key of c.names("grad.")) await c.close(key, own.get(key)!.grad!);
+  for (const key of some(c.names("grad."))) await c.close(key, own.get(key)!.grad!);
   for (const p of own.values()) p.grad?.dispose();
   disposeAll(out, { loss });
 }
