@@ -254,6 +254,7 @@ export class AnyMAL {
         encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), {
           splitSpecialTokens: reading.splitSpecialTokens ?? this.prompt.splitSpecialTokens ?? false,
           generation: true,
+          rows: this.llm.config.vocabSize,
           where: `prompt ${first + i}`,
         }),
       );

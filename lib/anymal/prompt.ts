@@ -31,14 +31,38 @@ const user = (content: Content): Turn => ({ role: "user", content });
 const isConversation = (prompt: Content | readonly Turn[]): prompt is readonly Turn[] =>
   prompt.length > 0 && prompt.every((part) => typeof part === "object" && "role" in part);
 
+interface EncodeOptions extends PromptFormat {
+  generation?: boolean;
+  where?: string;
+  /** Rows of the language model's table. */
+  rows: number;
+}
+
 export function encodePrompt(
   tokenizer: Tokenizer,
   turns: readonly Turn[],
-  { generation = false, where = "prompt", splitSpecialTokens = false }: { generation?: boolean; where?: string } & PromptFormat = {},
+  { generation = false, where = "prompt", splitSpecialTokens = false, rows }: EncodeOptions,
 ): EncodedPrompt {
   const parts = promptParts(tokenizer, turns, { generation, where, splitSpecialTokens });
+  checkIds(parts, tokenizer, rows, where);
   const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
   return { where, parts, media };
+}
+
+/** A tokenizer may have more tokens than the model has embeddings, of which a text need not hold one. */
+function checkIds(parts: readonly PromptPart[], tokenizer: Tokenizer, rows: number, where: string): void {
+  for (const part of parts) {
+    if (!("ids" in part)) continue;
+    for (const id of Array.from(part.ids))
+      if (id >= rows)
+        throw expected(
+          "E_PROMPT",
+          where,
+          `tokens that the model has an embedding of, ids below ${rows}`,
+          `${JSON.stringify(tokenizer.decode([id]))}, id ${id}`,
+          "take it out of the text, or use the tokenizer that the model was trained with",
+        );
+  }
 }
 
 export const textLength = ({ parts }: EncodedPrompt): number => parts.reduce((n, part) => n + ("ids" in part ? part.ids.length : 0), 0);

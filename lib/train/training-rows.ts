@@ -141,7 +141,11 @@ export class TrainingRows {
     const known = this.#encoded[index];
     if (known) return { index, prompt: known };
     const { where, turns } = this.rows[index] as Row;
-    const prompt = encodePrompt(this.model.tokenizer, conversationOf(turns, this.model.prompt), { ...this.model.prompt, where });
+    const prompt = encodePrompt(this.model.tokenizer, conversationOf(turns, this.model.prompt), {
+      ...this.model.prompt,
+      where,
+      rows: this.model.llm.config.vocabSize,
+    });
     for (const { modality } of prompt.media) this.model.encoder(modality);
     const problem = this.options.check?.(prompt.media);
     if (problem) throw new AnymalError("E_ROW", `${where}: ${problem}`);

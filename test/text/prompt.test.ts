@@ -61,7 +61,7 @@ for (const name of caseNames(/^tokenizer-/)) {
 
   test(`${name}: text alone gives the ids of transformers`, () => {
     let compared = 0;
-    for (const { messages, add_generation_prompt: generation, ids, error, kwargs } of c.info.chat) {
+    for (const { messages, add_generation_prompt: generation, ids, error, kwargs } of c.info.chat ?? []) {
       const answers = messages.filter(({ role }: { role: string }) => role === "assistant").length;
       const last = messages.at(-1)?.role;
       if (error || kwargs || (generation ? last !== "user" : !answers)) continue;
@@ -74,7 +74,7 @@ for (const name of caseNames(/^tokenizer-/)) {
       assert.is(runs(parts).length, generation ? 0 : answers);
       compared++;
     }
-    assert.ok(compared >= 2, `${compared} conversations compared`);
+    assert.ok(compared >= 2 || !c.info.chat?.length, `${compared} conversations compared`);
   });
 
   for (const [kind, tokenizer] of [
@@ -134,7 +134,7 @@ for (const name of caseNames(/^tokenizer-/)) {
     assert.equal(flat(bare), flat(promptParts(plain, [say("user", "Describe it.", photo), say("assistant", " a star")])));
     const [before, medium, after] = bare as [{ ids: number[] }, PromptPart, { ids: number[] }];
     const encode = (text: string) => plain.encode(text, { addSpecialTokens: false });
-    assert.equal(before.ids, encode(`${plain.bosToken}Describe it.`));
+    assert.equal(before.ids, encode(`${plain.bosToken ?? ""}Describe it.`));
     assert.equal(medium, { media: 0 });
     // The answer's first word is the token that it is in the middle of a text.
     const middle = encode("x a star");

@@ -50,7 +50,7 @@ for (const name of caseNames(/^tokenizer-/)) {
   });
 
   test(`${name}: conversations, and those that the template refuses`, () => {
-    for (const { messages, add_generation_prompt, text, ids, error, ...variables } of c.info.chat) {
+    for (const { messages, add_generation_prompt, text, ids, error, ...variables } of c.info.chat ?? []) {
       const render = () => tokenizer.applyChatTemplate(messages, { ...variables.kwargs, addGenerationPrompt: add_generation_prompt });
       if (error) {
         assert.throws(
