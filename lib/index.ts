@@ -71,6 +71,7 @@ export {
 } from "./media/imu.js";
 export type { ImuColumns } from "./media/imu-columns.js";
 export { ImuProcessor, type ImuValues } from "./media/imu-processor.js";
+export type { MediaOptions } from "./media/media-options.js";
 export type { EncoderInput, MediaPart, MediaProcessor, Modality } from "./media/part.js";
 export type { Loading, MediaSource } from "./media/source.js";
 export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type VideoPart, video } from "./media/video.js";

@@ -50,7 +50,7 @@ Memory::Buffer Memory::take(size_t bytes) {
   // A capture's buffers come out of the cache too: what is free there is free for good once it is taken away.
   if (!buffer.data && current_ != common_) buffer = pick(*common_, size, clock_);
   if (!buffer.data) buffer = {from_system(size), size};
-  in_use_ += static_cast<int64_t>(buffer.bytes);
+  in_use_ += static_cast<int64_t>(size);
   highest_ = std::max(highest_, in_use_.load());
   note_peak();
   return buffer;
@@ -77,8 +77,8 @@ bool Memory::make_room(size_t size) noexcept {
   return fits() || (trim() && fits());
 }
 
-void Memory::give_back(Buffer buffer, const ArenaRef& home) {
-  in_use_ -= static_cast<int64_t>(buffer.bytes);
+void Memory::give_back(Buffer buffer, size_t asked, const ArenaRef& home) {
+  in_use_ -= static_cast<int64_t>(size_class(asked));
   (home->closed ? common_ : home)->free[buffer.bytes].buffers.push_back(buffer.data);
 }
 

@@ -15,7 +15,7 @@
 namespace anymal {
 
 struct MemoryStats {
-  int64_t in_use;    // bytes handed out to tensors
+  int64_t in_use;    // bytes handed out to tensors, by the size class of what was asked for
   int64_t scratch;   // bytes that the backend's ops work in
   int64_t peak;      // high-water mark of the two together
   int64_t reserved;  // bytes held from the system: those two and the cached buffers
@@ -26,7 +26,7 @@ class Memory {
  public:
   struct Buffer {
     void* data = nullptr;
-    size_t bytes = 0;  // its size class
+    size_t bytes = 0;  // its own size class, which may be above that of what was asked for
   };
   // Free buffers by size class. A capture has an arena of its own, so that nobody else is given a buffer that a replay writes to.
   struct Arena {
@@ -45,7 +45,7 @@ class Memory {
   Memory& operator=(const Memory&) = delete;
 
   Buffer take(size_t bytes);  // from the current arena; throws std::bad_alloc after giving the cache back and trying again
-  void give_back(Buffer buffer, const ArenaRef& home);
+  void give_back(Buffer buffer, size_t asked, const ArenaRef& home);
   const ArenaRef& current() const { return current_; }  // the home of what take() gives
   void enter(ArenaRef arena) { current_ = std::move(arena); }
   void leave() { current_ = common_; }

@@ -12,7 +12,7 @@ std::atomic<uint64_t> storages{0};
 
 Storage::Storage(Device& d, size_t n) : device(d), bytes(n), id(++storages) {}
 Storage::~Storage() {
-  if (data) device.memory().give_back({data, capacity}, home);
+  if (data) device.memory().give_back({data, capacity}, bytes, home);
 }
 
 HandleTable::Handle HandleTable::add(Tensor t) {

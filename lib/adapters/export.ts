@@ -2,6 +2,7 @@
 // branches were trained against, which for a quantised base are the dequantised ones, and written dense: quantising the sum again would round away
 // much of what was learned. What was written is then read back and asked, since rounding it to bf16 moves it too.
 import { noGrad } from "../core/autograd.js";
+import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { late, type SaveOptions, saveModel } from "../io/model-folder.js";
 import type { Writable } from "../io/safetensors.js";
@@ -75,13 +76,11 @@ function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<[string
 function denseWeight(layer: Module, dtype: "f32" | "bf16"): (() => Tensor) | undefined {
   if (layer instanceof QuantizedLinear) return () => layer.weight.dequantize(dtype);
   if (!(layer instanceof LoraLinear)) return undefined;
-  return () => {
-    const merged = layer.merged();
-    if (merged.dtype === dtype) return merged;
-    const converted = noGrad(() => cast(merged, dtype));
-    merged.dispose();
-    return converted;
-  };
+  return () =>
+    scope(() => {
+      const merged = layer.merged();
+      return merged.dtype === dtype ? merged : noGrad(() => cast(merged, dtype));
+    });
 }
 
 /** All over the vocabulary, the same every time; a prime step visits every token before it repeats one. */
@@ -91,10 +90,13 @@ function probeIds(vocabulary: number): number[][] {
 
 async function logitsOf(model: LlamaForCausalLM, inputIds: readonly (readonly number[])[]): Promise<Float32Array> {
   const training = model.training;
-  model.train(false); // dropout would be taken for drift
-  const { logits } = noGrad(() => model.forward({ inputIds: inputIds.map((row) => [...row]) }));
-  model.train(training);
-  const all = logits as Tensor;
+  let all: Tensor;
+  try {
+    model.train(false); // dropout would be taken for drift
+    all = noGrad(() => model.forward({ inputIds: inputIds.map((row) => [...row]) })).logits as Tensor;
+  } finally {
+    model.train(training);
+  }
   return Float32Array.from((await all.data().finally(() => all.dispose())) as Float32Array);
 }
 

@@ -2,8 +2,9 @@
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { noGrad } from "../core/autograd.js";
 import { parseJson } from "../core/json.js";
-import { keep } from "../core/scope.js";
+import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
@@ -28,8 +29,9 @@ export class LoraAdapter {
   private constructor(
     readonly model: Module,
     readonly config: LoraConfig,
-    readonly layers: ReadonlyMap<string, LoraLinear>,
-    private readonly overlays: readonly Overlay[],
+    /** By path; none once the adapter is merged or taken off. */
+    readonly layers: Map<string, LoraLinear>,
+    private readonly overlays: Overlay[],
     private readonly wasTied: boolean,
   ) {}
 
@@ -67,7 +69,7 @@ export class LoraAdapter {
     const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
     const layers = new Map<string, LoraLinear>();
     const overlays: Overlay[] = [...beside];
-    try {
+    built(() => {
       if (isTied(model) && isTarget(config, "lm_head", false)) throw onTable("lm_head");
       for (const [path, module] of modules) {
         const linear = module instanceof Linear || module instanceof QuantizedLinear;
@@ -80,11 +82,7 @@ export class LoraAdapter {
         throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
       for (const overlay of overlaysOf(model, config, layers, at)) overlays.push(overlay);
       at.finish();
-    } catch (error) {
-      for (const { loraA, loraB } of layers.values()) for (const tensor of [loraA, loraB]) tensor.dispose();
-      for (const { tensor } of overlays) tensor.dispose();
-      throw error;
-    }
+    });
     // Nothing can fail any more: a model that an adapter does not fit stays as it was.
     const wasTied = isTied(model);
     lay(model, overlays);
@@ -111,8 +109,18 @@ export class LoraAdapter {
     for (const { keys, tensor, trains } of this.overlays) for (const key of keys.slice(trains ? 1 : 0)) yield [key, tensor];
   }
 
+  /** Throws E_LORA when the adapter was merged or taken off: there is nothing of it to train, to merge or to save. */
+  checkAttached(): void {
+    if (this.#state === "on") return;
+    throw new LoraConfigError(
+      "an adapter on its model",
+      `one that was ${this.#state === "merged" ? "merged" : "taken off"}; save it before, or load it onto the model anew`,
+    );
+  }
+
+  /** Rejects with E_LORA after merge() or unload(). */
   async save(folder: string): Promise<void> {
-    this.#mustBeOn("save()");
+    this.checkAttached();
     await mkdir(folder, { recursive: true });
     await saveSafetensors(join(folder, WEIGHTS), this.#stored(), { format: "pt" });
     const temporary = join(folder, `.${CONFIG}.${process.pid}.tmp`);
@@ -120,12 +128,15 @@ export class LoraAdapter {
     await rename(temporary, join(folder, CONFIG));
   }
 
-  /** Adds the branches into the weights and takes them off. A quantised weight is quantised anew, which moves it a little. */
+  /**
+   * Adds the branches into the weights and takes them off. A quantised weight is quantised anew, which moves it a little. Layer by layer, so that one
+   * of them at a time is held in full precision; when one cannot be made, the model computes what it did, and merge() goes on from there.
+   */
   merge(): void {
-    this.#mustBeOn("merge()");
+    this.checkAttached();
     for (const [path, layer] of this.layers) this.#detach(path, layer, mergedBase(layer));
     const held = new Set(this.model.parameters()); // a table of a tied pair is still the other's
-    for (const original of new Set(this.overlays.map(({ original }) => original))) {
+    for (const original of new Set(this.overlays.splice(0).map(({ original }) => original))) {
       this.model.releaseBeside(original);
       if (!held.has(original)) original.dispose();
     }
@@ -134,8 +145,8 @@ export class LoraAdapter {
 
   /** Takes the adapter off; the model is as it was before. */
   unload(): void {
-    this.#mustBeOn("unload()");
-    for (const { path, original, tensor } of this.overlays) {
+    this.checkAttached();
+    for (const { path, original, tensor } of this.overlays.splice(0)) {
       this.model.replace(path, original);
       this.model.releaseBeside(original);
       tensor.dispose();
@@ -145,16 +156,9 @@ export class LoraAdapter {
     this.#state = "off";
   }
 
-  #mustBeOn(what: string): void {
-    if (this.#state !== "on")
-      throw new LoraConfigError(
-        `an adapter that is on its model for ${what}`,
-        this.#state === "merged" ? "one that was merged" : "one that was taken off",
-      );
-  }
-
   #detach(path: string, layer: LoraLinear, base: LinearLayer): void {
     this.model.replace<Module>(path, base);
+    this.layers.delete(path);
     layer.loraA.dispose();
     layer.loraB.dispose();
   }
@@ -188,18 +192,23 @@ const onTable = (path: string): LoraConfigError =>
 
 function mergedBase(layer: LoraLinear): LinearLayer {
   const { base } = layer;
-  const merged = layer.merged();
   if (base instanceof Linear) {
     const old = base.weight;
-    base.weight = keep(merged.dtype === old.dtype ? merged : cast(merged, old.dtype));
-    if (base.weight !== merged) merged.dispose();
+    base.weight = keep(
+      scope(() => {
+        const merged = layer.merged();
+        return merged.dtype === old.dtype ? merged : noGrad(() => cast(merged, old.dtype));
+      }),
+    );
+    base.weight.requiresGrad = old.requiresGrad;
     old.dispose();
     return base;
   }
   const { weight, bias } = base as QuantizedLinear;
   const { format, block, threshold, nestedAbsmax } = weight;
-  const requantized = QuantizedWeight.quantize(merged, { format, block, threshold, doubleQuant: nestedAbsmax !== undefined });
-  merged.dispose();
+  const requantized = scope(() =>
+    QuantizedWeight.quantize(layer.merged(), { format, block, threshold, doubleQuant: nestedAbsmax !== undefined }),
+  );
   weight.dispose();
   return new QuantizedLinear(requantized, bias);
 }

@@ -105,9 +105,12 @@ export class AnyMAL {
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {
         const at = Weights.fresh({ device: on, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
         const projector = makeProjector(at, setup.projector, llm.config.hiddenSize);
+        built.push(projector);
         openProjector(projector, false);
         projectors[modality] = projector;
       }
+      await on.synchronize(); // what fails while the weights are read fails here, not in the first forward
+      options.signal?.throwIfAborted();
       return new AnyMAL({ llm, tokenizer, encoders, projectors, llmSource, quantization: form, prompt, calibrated: [] });
     } catch (error) {
       for (const part of new Set(built)) part.dispose();

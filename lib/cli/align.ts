@@ -49,7 +49,17 @@ async function run(flags: AlignFlags): Promise<void> {
   interrupt.notice = STOPPING;
   for (const modality of modalities) {
     const output = folderOf(modality);
-    const options = { ...job.recipe.align[modality], modality, data: dataOf(modality), output, resume, cache, onProblem: tellProblem };
+    const { media } = job.recipe;
+    const options = {
+      ...job.recipe.align[modality],
+      ...(media && { media }),
+      modality,
+      data: dataOf(modality),
+      output,
+      resume,
+      cache,
+      onProblem: tellProblem,
+    };
     await show(
       align(model, { ...options, signal: interrupt.signal }),
       { stage: "align", modality, output },

@@ -1,7 +1,9 @@
 // Flags of commands that answer: how tokens are chosen.
 import { type Command, Option } from "commander";
 import type { AnswerOptions } from "../anymal/anymal.js";
+import type { MediaOptions } from "../media/media-options.js";
 import { type ModelFlags, modelFlags } from "./flags.js";
+import { mediaFlags } from "./media-flags.js";
 import { integer, list, number } from "./output.js";
 
 export interface AnswerFlags extends ModelFlags {
@@ -14,12 +16,14 @@ export interface AnswerFlags extends ModelFlags {
   noRepeatNgramSize?: number;
   seed?: number;
   stop?: string[];
+  mediaOption?: MediaOptions;
 }
 
 export function answerFlags(command: Command): Command {
   const noRepeat = new Option("--no-repeat-ngram-size <n>", "no sequence of so many tokens comes twice").argParser(integer());
   noRepeat.negate = false; // "no" is part of the name
-  return modelFlags(command, "a folder that align, instruct or demo wrote")
+  modelFlags(command, "a folder that align, instruct or demo wrote");
+  return mediaFlags(command)
     .option("--max-new-tokens <n>", "the longest answer", integer(1), 256)
     .option("--temperature <x>", "above 1 more surprising, below 1 less; default: the most probable token each time", number())
     .option("--top-k <n>", "of the k most probable tokens", integer(1))

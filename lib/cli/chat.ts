@@ -7,6 +7,7 @@ import { AnymalError } from "../core/errors.js";
 import type { Turn } from "../data/row.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
+import { inFlags } from "./in-flags.js";
 import { command, describeError, EXIT, Interrupt, Interrupted, printJson, tell, UsageError } from "./output.js";
 import { checkFiles, inline } from "./prompt-text.js";
 
@@ -99,7 +100,7 @@ class Chat {
     const start = performance.now();
     let answer = "";
     try {
-      const content = inline(text);
+      const content = inline(text, this.flags.mediaOption);
       checkFiles(content);
       const turns: Turn[] = [...this.#turns, { role: "user", content }];
       const options = { ...answerOptions(this.flags), onTokens: count.onTokens, signal: interrupt.signal, memory: this.#memory };
@@ -118,7 +119,7 @@ class Chat {
       if (json) printJson({ answer, tokens: count.tokens, seconds: (performance.now() - start) / 1000 });
     } catch (error) {
       if (!(error instanceof AnymalError)) throw error;
-      if (json) printJson({ error: { code: error.code, message: error.message } });
+      if (json) printJson({ error: { code: error.code, message: inFlags(error.message) } });
       const full = error.code === "E_PROMPT" && this.#turns.length;
       tell(`${describeError(error)}${full ? "; /reset forgets the conversation so far" : ""}`);
       if (!this.terminal) process.exitCode = EXIT.failed;

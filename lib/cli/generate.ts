@@ -1,11 +1,16 @@
 // `anymal generate`: one prompt, or a file of them.
 import type { Command } from "commander";
-import type { MediaPart, Modality } from "../media/part.js";
+import type { Modality } from "../media/part.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
 import { command, Interrupt, integer, printJson, UsageError } from "./output.js";
 import { checkFiles, mediaPart, placed } from "./prompt-text.js";
 
+/** In the order of the command line. */
+interface Given {
+  modality: Modality;
+  file: string;
+}
 interface GenerateFlags extends AnswerFlags {
   prompts?: string;
   batch: number;
@@ -16,11 +21,11 @@ anymal generate --model runs/instruct "what color is <image>?" --image cat.jpg
 anymal generate --model runs/instruct --prompts questions.jsonl --json`;
 
 export function generateCommand(): Command {
-  const media: MediaPart[] = [];
+  const media: Given[] = [];
   const about = "Answers a prompt. <image>, <video>, <audio> and <imu> mark where media stand; without marks they follow the text.";
   const generate = command("generate", about, EXAMPLE).argument("[prompt]", "the question");
   for (const [modality, what] of MEDIA)
-    generate.option(`--${modality} <file>`, what, (file: string) => void media.push(mediaPart(modality, file)));
+    generate.option(`--${modality} <file>`, what, (file: string) => void media.push({ modality, file }));
   generate
     .option("--prompts <file>", "many prompts: JSONL, JSON or CSV with prompt, and image, video, audio, imu")
     .option("--batch <n>", "of --prompts: how many run together", integer(1), 8);
@@ -31,10 +36,10 @@ const MEDIA: readonly [Modality, string][] = [
   ["image", "a picture; may come several times, as the others may"],
   ["video", "a clip, or a folder of frames"],
   ["audio", "a sound"],
-  ["imu", "a recording of motion sensors: CSV, JSON or npy"],
+  ["imu", "a recording of motion sensors: CSV, JSON or npy, or a folder with a file for each sensor"],
 ];
 
-async function run(prompt: string | undefined, media: readonly MediaPart[], flags: GenerateFlags): Promise<void> {
+async function run(prompt: string | undefined, media: readonly Given[], flags: GenerateFlags): Promise<void> {
   const wrong = (message: string) => new UsageError("anymal generate", message);
   if (!flags.model) throw wrong("--model is needed");
   if (flags.prompts !== undefined) {
@@ -43,7 +48,10 @@ async function run(prompt: string | undefined, media: readonly MediaPart[], flag
     return answerFile(flags.prompts, flags.model, flags);
   }
   if (prompt === undefined && !media.length) throw wrong("a prompt is needed, or --prompts");
-  const content = placed(prompt ?? "", media);
+  const content = placed(
+    prompt ?? "",
+    media.map(({ modality, file }) => mediaPart(modality, file, flags.mediaOption)),
+  );
   checkFiles(content);
   using interrupt = new Interrupt();
   const { AnyMAL } = await import("../anymal/anymal.js");

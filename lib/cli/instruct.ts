@@ -58,8 +58,10 @@ async function run(flags: InstructFlags): Promise<void> {
   checkPaths(data, { output, resume });
   await using model = await openModel(job, options.modalities ?? [], flags, interrupt.signal);
   interrupt.notice = STOPPING;
+  const { media } = job.recipe;
   const steps = instruct(model, {
     ...options,
+    ...(media && { media }),
     data,
     output,
     resume,

@@ -1,6 +1,7 @@
 // What all commands share: how they are declared, what Ctrl-C does, and how an error looks. Results go to standard output, all else to standard error.
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { AnymalError } from "../core/errors.js";
+import { inFlags } from "./in-flags.js";
 
 export const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
 
@@ -40,7 +41,7 @@ export function describeError(error: unknown): string {
   if (process.env.ANYMAL_DEBUG === "1") return error instanceof Error ? (error.stack ?? String(error)) : String(error);
   const message = error instanceof Error ? error.message : String(error);
   const paragraph = message.replace(/\s*\n\s*/g, " ");
-  if (error instanceof AnymalError) return `${error.code}: ${paragraph}`;
+  if (error instanceof AnymalError) return `${error.code}: ${inFlags(paragraph)}`;
   const code = (error as { code?: unknown } | undefined)?.code;
   if (typeof code === "string" && code.startsWith("E")) return `${code}: ${paragraph}`;
   return `unexpected error: ${paragraph}; ANYMAL_DEBUG=1 shows where`;
@@ -52,7 +53,7 @@ export async function runProgram(program: Command, argv: readonly string[]): Pro
     // The reader of a pipe has seen enough.
     process.exit(error.code === "EPIPE" ? 0 : EXIT.failed);
   });
-  process.removeAllListeners("warning").on("warning", ({ message }) => tell(`warning: ${message}`));
+  process.removeAllListeners("warning").on("warning", ({ message }) => tell(`warning: ${inFlags(message)}`));
   try {
     await program.parseAsync([...argv], { from: "user" });
   } catch (error) {

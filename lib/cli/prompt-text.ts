@@ -5,13 +5,14 @@ import { expected } from "../core/errors.js";
 import { splitAtMarks } from "../data/marks.js";
 import type { Content } from "../data/row.js";
 import { MediaError } from "../media/error.js";
+import type { MediaOptions } from "../media/media-options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { pathOf } from "../media/source.js";
 
 const INLINE = /<(image|video|audio|imu):([^<>]+)>/g;
 
-export function mediaPart(modality: Modality, source: string): MediaPart {
-  return { modality, source, options: {} };
+export function mediaPart(modality: Modality, source: string, options: MediaOptions = {}): MediaPart {
+  return { modality, source, options: options[modality] ?? {} };
 }
 
 /** The n-th <image> is the n-th image; media of a kind that the text never marks follow it, in the order they were given. */
@@ -41,12 +42,12 @@ export function placed(text: string, media: readonly MediaPart[], where = "promp
 }
 
 /** "what is on <image:cat.jpg>?" */
-export function inline(text: string): Content {
+export function inline(text: string, options: MediaOptions = {}): Content {
   const content: (string | MediaPart)[] = [];
   let from = 0;
   for (const { 0: whole, 1: modality, 2: source = "", index } of text.matchAll(INLINE)) {
     if (index > from) content.push(text.slice(from, index));
-    content.push(mediaPart(modality as Modality, source.trim()));
+    content.push(mediaPart(modality as Modality, source.trim(), options));
     from = index + whole.length;
   }
   if (from < text.length) content.push(text.slice(from));

@@ -1,11 +1,12 @@
 // Many prompts from a file. A bad row is named by its number and does not keep the others from being answered.
 import { AnyMAL } from "../anymal/anymal.js";
 import { AnymalError } from "../core/errors.js";
-import { MediaFiles, MODALITIES } from "../data/media-files.js";
+import { type MediaFileOptions, MediaFiles, MODALITIES } from "../data/media-files.js";
 import { type DataRecord, keysOf, recordsOf } from "../data/records.js";
 import { type Content, DataError, whereOf } from "../data/row.js";
 import { type AnswerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
+import { inFlags } from "./in-flags.js";
 import { describeError, EXIT, Interrupt, print, printJson, tell } from "./output.js";
 import { placed } from "./prompt-text.js";
 
@@ -30,11 +31,11 @@ export async function answerFile(path: string, folder: string, flags: AnswerFlag
   const answers: Answered[] = [];
   const fail = (row: number, error: unknown) => {
     if (!(error instanceof AnymalError)) throw error;
-    problems.push({ row, code: error.code, message: error.message });
+    problems.push({ row, code: error.code, message: inFlags(error.message) });
     const where = whereOf(path, row);
     tell(error.message.startsWith(where) ? describeError(error) : `${where}: ${describeError(error)}`);
   };
-  const asked = await readPrompts(path, fail, signal);
+  const asked = await readPrompts(path, { signal, media: flags.mediaOption }, fail);
   const count = new TokenCount();
   const start = performance.now();
   if (asked.length) {
@@ -54,10 +55,14 @@ export async function answerFile(path: string, folder: string, flags: AnswerFlag
   process.exitCode = EXIT.failed;
 }
 
-async function readPrompts(path: string, fail: (row: number, error: unknown) => void, signal: AbortSignal): Promise<Asked[]> {
-  const files = new MediaFiles(path, { signal });
+async function readPrompts(
+  path: string,
+  options: MediaFileOptions & { signal: AbortSignal },
+  fail: (row: number, error: unknown) => void,
+): Promise<Asked[]> {
+  const files = new MediaFiles(path, options);
   const asked: Asked[] = [];
-  for await (const record of recordsOf(path, signal)) {
+  for await (const record of recordsOf(path, options.signal)) {
     if (record instanceof DataError) {
       fail(record.row as number, record);
       continue;

@@ -1,6 +1,8 @@
 // Flags of both training stages. Each overrides the same key of the recipe.
 import { type Command, Option } from "commander";
+import type { MediaOptions } from "../media/media-options.js";
 import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
+import { mediaFlags } from "./media-flags.js";
 import { integer, list, number } from "./output.js";
 
 /** Named as the recipe's keys. */
@@ -29,6 +31,7 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags {
   output?: string;
   resume?: boolean;
   cache?: string;
+  mediaOption?: MediaOptions;
 }
 
 export function trainingFlags(command: Command): Command {
@@ -40,7 +43,8 @@ export function trainingFlags(command: Command): Command {
   modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
     .option("--projector <modality=form>", "of a fresh model, e.g. image=resampler,layers=2,tokens=16 or imu=linear", perModality)
     .option("--system <text>", "of a fresh model: put before every conversation")
-    .option("--cache <folder>", "keeps what the encoders make of media, for later runs")
+    .option("--cache <folder>", "keeps what the encoders make of media, for later runs");
+  mediaFlags(command)
     .option("--steps <n>", "optimiser steps", integer(1))
     .option("--batch <n>", "rows per step", integer(1))
     .option("--micro-batch <n>", "rows that go through the model together", integer(1))

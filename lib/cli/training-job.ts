@@ -7,6 +7,7 @@ import { AnyMAL } from "../anymal/anymal.js";
 import type { AssembleOptions } from "../anymal/options.js";
 import { AnymalError } from "../core/errors.js";
 import { DataError } from "../data/row.js";
+import { type MediaOptions, mergedOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { type Recipe, readRecipe, recipe } from "../train/recipe.js";
 import { loadOptions } from "./flags.js";
@@ -19,6 +20,7 @@ interface RawRecipe {
   model?: Keys & { modalities?: Record<string, Keys> };
   align?: Record<string, Keys>;
   instruct?: Keys;
+  media?: MediaOptions;
   output?: string;
 }
 
@@ -35,7 +37,7 @@ export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (r
   const { config } = flags;
   if (config) await readRecipe(config); // what is wrong is said in the file's own terms
   const file: RawRecipe = config ? ((parse(await readFile(config, "utf8")) as RawRecipe | null) ?? {}) : {};
-  const checked = recipe(withModel(change(file), flags));
+  const checked = recipe(withMedia(withModel(change(file), flags), flags));
   const both = Boolean(file.instruct && Object.keys(file.align ?? {}).length);
   const output = flags.output ?? (both && file.output ? join(file.output, stage) : file.output);
   if (!output) throw usage(stage, "--output is needed: the folder for the run");
@@ -51,6 +53,10 @@ export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (r
 }
 
 const usage = (stage: Stage, message: string) => new UsageError(`anymal ${stage}`, message);
+
+function withMedia(raw: RawRecipe, { mediaOption }: TrainingFlags): RawRecipe {
+  return mediaOption ? { ...raw, media: mergedOptions(raw.media, mediaOption) } : raw;
+}
 
 function withModel(raw: RawRecipe, flags: TrainingFlags): RawRecipe {
   const { model: checkpoint, llm, encoder = {}, projector = {}, quantization, dtype, system, seed } = flags;

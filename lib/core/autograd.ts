@@ -4,7 +4,7 @@ import { AnymalError, expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
 import { behind } from "./pace.js";
 import { randomState, setRandomState } from "./random.js";
-import { keep, scope } from "./scope.js";
+import { built, enrollHolder, keep, scope } from "./scope.js";
 import { collected, dtypeCode, Tensor } from "./tensor.js";
 import { slice, Turns } from "./turns.js";
 
@@ -39,6 +39,7 @@ export class Node {
     private readonly saved: readonly Tensor[],
   ) {
     this.grads = new Array(outputs).fill(undefined);
+    enrollHolder(this);
     if (saved.length) collected.register(this, saved.map((t) => t.handle) as Handle[], this);
   }
   get freed(): boolean {
@@ -114,6 +115,9 @@ export function record<T extends Tensor | readonly Tensor[]>(
       tensor.edge = { node, slot };
       tensor.requiresGrad = true;
     }
+  } catch (error) {
+    for (const alias of saved) alias.dispose(); // no node owns them
+    throw error;
   } finally {
     saved = outer;
   }
@@ -132,10 +136,13 @@ function arrive({ node, slot }: Edge, grad: Tensor): void {
     node.grads[slot] = keep(grad);
     return;
   }
-  const [wide, other] =
-    before.dtype === grad.dtype ? [before, grad] : before.dtype === "f32" ? [before, widened(grad)] : [widened(before), grad];
-  node.grads[slot] = keep(new Tensor(native().add(wide.handle, other.handle), wide.device));
-  for (const t of new Set([before, grad, wide, other])) if (!t.disposed) t.dispose();
+  const sum = scope(() => {
+    const [wide, other] =
+      before.dtype === grad.dtype ? [before, grad] : before.dtype === "f32" ? [before, widened(grad)] : [widened(before), grad];
+    return new Tensor(native().add(wide.handle, other.handle), wide.device);
+  });
+  node.grads[slot] = keep(sum);
+  for (const t of [before, grad]) t.dispose();
 }
 function widened(t: Tensor): Tensor {
   return new Tensor(native().cast(t.handle, dtypeCode("f32")), t.device);
@@ -190,9 +197,14 @@ function propagate(roots: readonly Root[]): void {
 
 /** Passes gradients on, one node per turn. */
 function* walk(roots: readonly Root[]): Generator<void> {
-  const order = reachable(roots.map(({ edge }) => edge.node));
-  for (const { edge, grad } of roots) arrive(edge, grad);
+  let order: Node[] = [];
+  const waiting = new Set(roots.map(({ grad }) => grad));
   try {
+    order = reachable(roots.map(({ edge }) => edge.node));
+    for (const { edge, grad } of roots) {
+      arrive(edge, grad);
+      waiting.delete(grad);
+    }
     for (const node of order) {
       const before = enabled;
       enabled = false; // only while this runs: between two turns others may record
@@ -206,7 +218,20 @@ function* walk(roots: readonly Root[]): Generator<void> {
     }
   } finally {
     for (const node of order) if (node.backward) node.free();
+    for (const grad of waiting) grad.dispose();
   }
+}
+
+/** Lets go of what the tape behind `loss` keeps: for who will not call backward() after all. */
+export function freeTape(loss: Tensor): void {
+  const seen = new Set<Node>();
+  for (let todo = loss.edge ? [loss.edge.node] : []; todo.length; ) {
+    const node = todo.pop() as Node;
+    if (seen.has(node) || node.freed) continue;
+    seen.add(node);
+    todo.push(...node.parents.flatMap((parent) => (parent && "edge" in parent ? [parent.edge.node] : [])));
+  }
+  for (const node of seen) node.free();
 }
 
 /** Every node that gradients may pass, latest first. */
@@ -246,14 +271,19 @@ function step(node: Node): void {
       return [buffers[i], g && (grads.includes(g) || out.indexOf(g) < i ? g.detach() : g)] as const;
     });
   });
-  for (const [i, parent] of parents.entries()) {
-    for (const grad of results[i] ?? []) {
-      if (!grad || !parent) continue;
-      if ("leaf" in parent) {
-        native().accumulate(gradOf(parent.leaf).handle, grad.handle, 1);
-        grad.dispose();
-      } else arrive(parent.edge, grad);
+  try {
+    for (const [i, parent] of parents.entries()) {
+      for (const grad of results[i] ?? []) {
+        if (!grad || !parent) continue;
+        if ("leaf" in parent) {
+          native().accumulate(gradOf(parent.leaf).handle, grad.handle, 1);
+          grad.dispose();
+        } else arrive(parent.edge, grad);
+      }
     }
+  } catch (error) {
+    for (const grad of results.flat()) if (grad && !grad.kept && !grad.disposed) grad.dispose(); // those that no node has taken over
+    throw error;
   }
 }
 
@@ -276,7 +306,7 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
   }
   if (!needed) return output;
   // A node collects the gradient of each input, so that sums round as they would on one tape.
-  const kept = inputs.map((t) => ({ alias: keep(t.detach()), requiresGrad: t.requiresGrad }));
+  const kept = built(() => inputs.map((t) => ({ alias: keep(t.detach()), requiresGrad: t.requiresGrad })));
   for (const { alias } of kept) collected.unregister(alias);
   const again: Backward = ([dy]) => {
     const now = randomState();

@@ -1,6 +1,7 @@
 // A device: one native queue that a thread of its own works off. Ops return at once; data is read back asynchronously.
 import { expected } from "./errors.js";
 import { native } from "./native.js";
+import { tensorsIn } from "./scope.js";
 
 export interface DeviceOptions {
   /** CPU: threads of the pool; default: the number of cores, or ANYMAL_THREADS. */
@@ -78,11 +79,22 @@ export class Device {
     try {
       result = fn();
     } catch (error) {
-      n.capture_end(id);
-      n.capture_dispose(id);
+      try {
+        n.capture_end(id);
+      } finally {
+        n.capture_dispose(id);
+      }
       throw error;
     }
-    n.capture_end(id);
+    try {
+      n.capture_end(id);
+    } catch (error) {
+      for (const tensor of tensorsIn(result)) if (!tensor.disposed) tensor.dispose();
+      try {
+        n.capture_dispose(id);
+      } catch {} // why it could not be ended says more
+      throw error;
+    }
     return new Capture(id, result);
   }
 

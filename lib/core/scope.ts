@@ -6,8 +6,16 @@ import { isPromise } from "./realm.js";
 import type { Tensor } from "./tensor.js";
 import type { Pieces } from "./turns.js";
 
+/** What recorded inside a scope holds on to tensors: a node of the tape. */
+interface Holder {
+  free(): void;
+}
+interface Frame {
+  tensors: Tensor[];
+  holders: Holder[];
+}
 // Synchronous code only, so a plain stack per thread is enough.
-const stack: Tensor[][] = [];
+const stack: Frame[] = [];
 const builders: Tensor[][] = [];
 
 let made = 0;
@@ -19,8 +27,13 @@ export function enroll(tensor: Tensor): boolean {
   ++made;
   builders[builders.length - 1]?.push(tensor);
   const top = stack[stack.length - 1];
-  top?.push(tensor);
+  top?.tensors.push(tensor);
   return top !== undefined;
+}
+
+/** Called by every new node of the tape: when the scope throws, nobody will walk back over what it recorded. */
+export function enrollHolder(holder: Holder): void {
+  stack[stack.length - 1]?.holders.push(holder);
 }
 
 /** Takes a tensor out of the care of all scopes: its owner disposes it. */
@@ -70,7 +83,7 @@ export function* builtInPieces<T>(build: Pieces<T>): Pieces<T> {
 }
 
 /** Every Tensor in a returned value: itself, or inside arrays, maps, plain objects and disposable results. */
-function* tensorsIn(value: unknown, depth = 0): Generator<Tensor> {
+export function* tensorsIn(value: unknown, depth = 0): Generator<Tensor> {
   if (typeof value !== "object" || value === null || depth > 4) return;
   if ("handle" in value && "requiresGrad" in value) {
     yield value as Tensor;
@@ -88,8 +101,8 @@ function isPlain(value: object): boolean {
 
 /** Runs `fn` and disposes the tensors it made, except those in its result, those given to keep(), and leaves that require gradients. */
 export function scope<T>(fn: () => T): T {
-  const mine: Tensor[] = [];
-  stack.push(mine);
+  const { tensors: mine, holders }: Frame = { tensors: [], holders: [] };
+  stack.push({ tensors: mine, holders });
   let result: T;
   try {
     result = fn();
@@ -102,6 +115,7 @@ export function scope<T>(fn: () => T): T {
     }
   } catch (error) {
     stack.pop();
+    for (const holder of holders) holder.free();
     disposeAll(mine);
     throw error;
   }
@@ -111,8 +125,9 @@ export function scope<T>(fn: () => T): T {
   const rest: Tensor[] = [];
   for (const tensor of mine) {
     if (!returned.has(tensor)) rest.push(tensor);
-    else outer?.push(tensor);
+    else outer?.tensors.push(tensor);
   }
+  outer?.holders.push(...holders);
   disposeAll(rest);
   return result;
 }

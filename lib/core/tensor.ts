@@ -85,7 +85,12 @@ export class Tensor {
   }
   static full(shape: readonly number[], value: number, options?: TensorOptions): Tensor {
     const tensor = Tensor.empty(shape, options);
-    native().fill(tensor.handle, value);
+    try {
+      native().fill(tensor.handle, value);
+    } catch (error) {
+      tensor.dispose();
+      throw error;
+    }
     return tensor;
   }
   static zeros(shape: readonly number[], options?: TensorOptions): Tensor {
@@ -212,7 +217,7 @@ export class Tensor {
   }
 }
 
-const WIDENED_AT_ONCE = 2 ** 16;
+const WIDENED_AT_ONCE = 2 ** 14;
 
 /** bf16 as f32. A batch's logits over a large vocabulary are millions. */
 function* widened(halves: Uint16Array): Pieces<Float32Array> {

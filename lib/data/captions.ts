@@ -42,7 +42,7 @@ const mediaColumns = (modality: Modality | undefined): readonly string[] => (mod
 async function* columnsChecked(path: string, records: AsyncIterable<DataRecord | DataError>, { modality }: CaptionOptions) {
   let first = true;
   for await (const record of records) {
-    if (first && !(record instanceof DataError) && /\.[ct]sv$/i.test(path)) {
+    if (first && !(record instanceof DataError) && record.table) {
       first = false;
       for (const columns of [mediaColumns(modality), CAPTION_COLUMNS])
         if (!columns.some((name) => name in record.fields)) {

@@ -1,6 +1,7 @@
 // Conversations as LLaVA writes them: media, and turns of human and gpt whose text marks where the media stand.
 import type { MediaPart, Modality } from "../media/part.js";
-import { hasMark, splitAtMarks } from "./marks.js";
+import { type Piece, type Place, piecesOf, type Wrong } from "./content-parts.js";
+import { splitAtMarks } from "./marks.js";
 import { type MediaFileOptions, MediaFiles, MODALITIES } from "./media-files.js";
 import { type BadRowOptions, collect, type DataRecord, isFields, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Role, type Row, type Turn, whereOf } from "./row.js";
@@ -10,34 +11,52 @@ export interface ConversationOptions extends MediaFileOptions, BadRowOptions {}
 /**
  * A JSON list or JSONL of {id, image | video | audio | imu: a path or a list of them, conversations: [{from: "human" | "gpt" | "system", value}]}.
  * The n-th <image> of a row is its n-th image; media that no mark places follow the first question. OpenAI's names are read too: messages, role,
- * content; and the plurals images, videos, audios, imus.
+ * content, also as a list of parts; and the plurals images, videos, audios, imus.
+ * As LLaVA reads its own mixture: in a row without any media the marks are plain text, answers before the first question and a last question without
+ * an answer are left out, and questions in a row are one.
  */
 export async function readConversations(path: string, options: ConversationOptions = {}): Promise<Row[]> {
-  if (/\.[ct]sv$/i.test(path))
-    throw new DataError(
-      "E_DATA",
-      path,
-      undefined,
-      "JSONL or a JSON list of conversations",
-      "a table",
-      "read captions from it, or convert it",
-    );
   const files = new MediaFiles(path, options);
-  return collect(path, recordsOf(path, options.signal), (record) => row(path, record, files), options);
+  return collect(path, noTable(path, recordsOf(path, options.signal)), (record) => row(path, record, files), options);
 }
 
-type Wrong = (expected: string, got: string, remedy: string) => DataError;
-const ROLES: Readonly<Record<string, Role>> = { human: "user", user: "user", gpt: "assistant", assistant: "assistant", system: "system" };
+async function* noTable(path: string, records: AsyncIterable<DataRecord | DataError>): AsyncGenerator<DataRecord | DataError> {
+  for await (const record of records) {
+    if (!(record instanceof DataError) && record.table)
+      throw new DataError(
+        "E_DATA",
+        path,
+        undefined,
+        "JSONL or a JSON list of conversations",
+        "a table",
+        "read captions from it, or convert it",
+      );
+    yield record;
+  }
+}
+
+const ROLES: Readonly<Record<string, Role>> = {
+  human: "user",
+  user: "user",
+  gpt: "assistant",
+  assistant: "assistant",
+  system: "system",
+  developer: "system",
+};
 
 interface Said {
   role: Role;
-  pieces: (string | { modality: Modality })[];
+  pieces: Piece[];
 }
 
 async function row(path: string, { number, fields }: DataRecord, files: MediaFiles): Promise<Row> {
   const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", path, number, expected, got, remedy);
-  const said = turnsOf(fields, wrong);
   const media = await mediaOf(fields, files, number);
+  const listed = [...media.values()].some((parts) => parts.length);
+  const said = exchangesOf(
+    turnsOf(fields, wrong).map((turn) => (listed ? turn : asText(turn))),
+    wrong,
+  );
   placeUnmarked(said, media);
   countMarks(said, media, wrong);
   const next = new Map(MODALITIES.map((modality) => [modality, 0]));
@@ -46,9 +65,10 @@ async function row(path: string, { number, fields }: DataRecord, files: MediaFil
     next.set(modality, n + 1);
     return media.get(modality)![n] as MediaPart;
   };
-  const turns = said.map(({ role, pieces }): Turn => {
-    return { role, content: pieces.map((piece) => (typeof piece === "string" ? piece : take(piece.modality))) };
-  });
+  const medium = ({ modality, source }: Place) => (source === undefined ? take(modality) : files.part(modality, source, number));
+  const turns: Turn[] = [];
+  for (const { role, pieces } of said)
+    turns.push({ role, content: await Promise.all(pieces.map((piece) => (typeof piece === "string" ? piece : medium(piece)))) });
   return { where: whereOf(path, number), turns };
 }
 
@@ -59,36 +79,74 @@ function turnsOf(fields: DataRecord["fields"], wrong: Wrong): Said[] {
   const said = list.map((turn, i) => turnOf(turn, i + 1, wrong));
   if (typeof fields.system === "string" && fields.system && said[0]?.role !== "system")
     said.unshift({ role: "system", pieces: splitAtMarks(fields.system) });
-  const spoken = said.filter(({ role }) => role !== "system");
+  return said;
+}
+
+/** Without any media, a mark is what its letters say: a question about HTML, say. */
+function asText({ role, pieces }: Said): Said {
+  const merged: Piece[] = [];
+  for (const piece of pieces) {
+    const text = typeof piece === "string" ? piece : piece.part ? undefined : `<${piece.modality}>`;
+    const last = merged.at(-1);
+    if (text !== undefined && typeof last === "string") merged[merged.length - 1] = last + text;
+    else merged.push(text ?? piece);
+  }
+  return { role, pieces: merged };
+}
+
+/** The system's turn, then questions and answers by turns, as far as there is an answer. */
+function exchangesOf(said: readonly Said[], wrong: Wrong): Said[] {
   if (said.some(({ role }, i) => role === "system" && i > 0))
     throw wrong("the system's turn first", `it as turn ${said.findLastIndex(({ role }) => role === "system") + 1}`, "move it up");
-  for (const [i, { role }] of spoken.entries())
-    if (role !== (i % 2 ? "assistant" : "user"))
+  const kept: Said[] = [];
+  for (const turn of said) {
+    const last = kept.at(-1);
+    if (turn.role === "assistant" && (!last || last.role === "system")) continue; // nobody has asked
+    if (turn.role === "user" && last?.role === "user") last.pieces = joined(last.pieces, turn.pieces);
+    else if (turn.role === "assistant" && last?.role === "assistant")
       throw wrong(
-        "turns of human and gpt by turns, human first",
-        `${role === "user" ? "human" : "gpt"} as number ${i + 1}`,
-        "reorder them",
+        "turns of human and gpt by turns",
+        `two of gpt in a row, the second as turn ${said.indexOf(turn) + 1}`,
+        "join or split them",
       );
-  if (spoken.length % 2 || !spoken.length) throw wrong("an answer to every question", "none to the last", "add it, or drop the question");
-  return said;
+    else kept.push({ ...turn });
+  }
+  if (kept.at(-1)?.role === "user") kept.pop();
+  if (kept.at(-1)?.role !== "assistant") throw wrong("an answer to at least one question", "none", "add it, or leave the row out");
+  for (const [i, { role, pieces }] of kept.entries()) {
+    const place = role === "assistant" ? pieces.find((piece) => typeof piece !== "string") : undefined;
+    if (place) throw wrong(`an answer of words in turn ${i + 1}`, `<${place.modality}>`, "marks and media belong into the human's turns");
+  }
+  return kept;
+}
+
+function joined(first: readonly Piece[], second: readonly Piece[]): Piece[] {
+  const [last, next] = [first.at(-1), second[0]];
+  if (typeof last !== "string") return [...first, "\n", ...second];
+  if (typeof next !== "string") return [...first.slice(0, -1), `${last}\n`, ...second];
+  return [...first.slice(0, -1), `${last}\n${next}`, ...second.slice(1)];
 }
 
 function turnOf(turn: unknown, number: number, wrong: Wrong): Said {
   if (!isFields(turn)) throw wrong(`turn ${number} as {from, value}`, shown(turn), "write one object a turn");
   const from = turn.from ?? turn.role;
   const role = typeof from === "string" && Object.hasOwn(ROLES, from) ? ROLES[from] : undefined;
-  if (!role) throw wrong(`turn ${number} from human, gpt or system`, shown(from), "rename the role");
-  const text = turn.value ?? turn.content;
-  if (typeof text !== "string" || !text.trim())
-    throw wrong(`turn ${number} (${String(from)}) with text`, shown(text), "write what is said, or leave the exchange out");
-  const mark = role === "assistant" ? hasMark(text) : undefined;
-  if (mark) throw wrong(`an answer of words in turn ${number}`, mark, "marks belong into the human's turns");
-  return { role, pieces: role === "assistant" ? [text] : splitAtMarks(text) };
+  if (!role) throw wrong(`turn ${number} from human, gpt or system`, shown(from), "rename the role, or leave the exchange out");
+  const given = turn.value ?? turn.content;
+  const name = `turn ${number} (${String(from)})`;
+  if (Array.isArray(given) && given.length) {
+    const pieces = piecesOf(given, name, wrong);
+    if (pieces.some((piece) => typeof piece !== "string" || piece.trim())) return { role, pieces };
+  }
+  if (typeof given !== "string" || !given.trim())
+    throw wrong(`${name} with text`, shown(given), "write what is said, or leave the exchange out");
+  return { role, pieces: splitAtMarks(given) };
 }
 
 async function mediaOf(fields: DataRecord["fields"], files: MediaFiles, number: number): Promise<Map<Modality, MediaPart[]>> {
+  const isNone = (value: unknown) => value === undefined || value === null || (typeof value === "string" && !value.trim());
   const entries = MODALITIES.map(async (modality): Promise<[Modality, MediaPart[]]> => {
-    const named = [fields[modality], fields[`${modality}s`]].filter((value) => value !== undefined && value !== null).flat(1);
+    const named = [fields[modality], fields[`${modality}s`]].filter((value) => !isNone(value)).flat(1);
     return [modality, await Promise.all(named.map((source) => files.part(modality, source, number)))];
   });
   return new Map(await Promise.all(entries));
@@ -101,7 +159,9 @@ function placeUnmarked(said: readonly Said[], media: ReadonlyMap<Modality, reado
 }
 
 const marksOf = (said: readonly Said[], modality: Modality): number =>
-  said.flatMap(({ pieces }) => pieces).filter((piece) => typeof piece !== "string" && piece.modality === modality).length;
+  said
+    .flatMap(({ pieces }) => pieces)
+    .filter((piece) => typeof piece !== "string" && piece.source === undefined && piece.modality === modality).length;
 
 function countMarks(said: readonly Said[], media: ReadonlyMap<Modality, readonly MediaPart[]>, wrong: Wrong): void {
   for (const [modality, parts] of media) {

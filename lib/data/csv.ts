@@ -1,5 +1,5 @@
 // CSV with a header (RFC 4180): quoted fields may hold delimiters, doubled quotes and line ends.
-import type { Piece } from "./lines.js";
+import { notUtf8, type Piece } from "./lines.js";
 import { DataError } from "./row.js";
 
 export interface CsvRow {
@@ -13,7 +13,7 @@ const MAX_LINES = 1000;
 
 /**
  * Rows by the names of the header. A row that is wrong comes as its error, and reading goes on with the line after the one where it began, so that
- * a stray quote costs one row. The delimiter is a comma, or where the header has none, a tab or a semicolon.
+ * a stray quote costs one row. The delimiter is a comma, or where the header has none, a tab, a semicolon or a bar.
  */
 export async function* csvRows(path: string, lines: AsyncIterable<Piece>): AsyncGenerator<CsvRow | DataError> {
   let names: string[] | undefined;
@@ -29,10 +29,10 @@ export async function* csvRows(path: string, lines: AsyncIterable<Piece>): Async
       const record = text === undefined ? undefined : parse(waiting, delimiter);
       if (record?.open && !atEnd && waiting.length < MAX_LINES) return;
       if (!record || record.open || record.problem) {
-        waiting.shift();
         const problem = record
           ? wrong(number, "quotes in pairs around a field", record.problem ?? "one that is not closed", 'double a quote within a field: ""')
-          : wrong(number, "a line of UTF-8", "other bytes or too many", "save the file as UTF-8");
+          : wrong(number, "a line of UTF-8", ...notUtf8(waiting[0]!.bytes));
+        waiting.shift();
         if (names) yield problem;
         else throw new DataError("E_DATA", path, undefined, "a header that names the columns", problem.got, problem.remedy);
         continue;
@@ -48,8 +48,8 @@ export async function* csvRows(path: string, lines: AsyncIterable<Piece>): Async
 
   for await (const { number, bytes } of lines) {
     const text = decoded(utf8, bytes);
-    if (!names && !waiting.length && text !== undefined) delimiter = text.includes(",") ? "," : (text.match(/[\t;]/)?.[0] ?? ",");
-    waiting.push({ number, text });
+    if (!names && !waiting.length && text !== undefined) delimiter = text.includes(",") ? "," : (text.match(/[\t;|]/)?.[0] ?? ",");
+    waiting.push({ number, text, ...(text === undefined && { bytes: bytes?.slice(0, 1 << 16) }) });
     yield* settle(false);
   }
   yield* settle(true);
@@ -58,7 +58,10 @@ export async function* csvRows(path: string, lines: AsyncIterable<Piece>): Async
 interface Line {
   number: number;
   text: string | undefined;
+  /** Of a line that is no text. */
+  bytes?: Uint8Array | undefined;
 }
+
 interface Parsed {
   fields: string[];
   /** How many lines it took. */

@@ -1,8 +1,9 @@
 // What a feature depends on, as one hash: the medium's bytes, how it is read, and who encodes it.
 import { createHash, type Hash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { isBuffer } from "../core/realm.js";
+import { filesOfImu } from "../media/imu-files.js";
 import type { MediaPart } from "../media/part.js";
 import { isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 
@@ -17,9 +18,17 @@ const known = new Map<string, { mark: string; hash: string }>();
 export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
   const hash = createHash("sha256");
   addValue(hash, [READING, modality, options, fingerprint]);
-  if (isMediaSource(source)) hash.update(await sourceHash(source, loading));
-  else addValue(hash, source);
+  for (const one of Array.isArray(source) ? source : [source])
+    if (isMediaSource(one)) hash.update(await sourceHash(one, loading));
+    else addValue(hash, one);
+  if (modality === "imu") for (const file of await beside(source)) addValue(hash, [basename(file), await sourceHash(file, loading)]);
   return hash.digest("hex");
+}
+
+/** What lies beside a recording's file and is read with it. */
+async function beside(source: unknown): Promise<string[]> {
+  const files = await filesOfImu(source).catch(() => []); // who reads it words what is wrong
+  return files.length > 1 ? files : [];
 }
 
 /** Of a model folder: the content of its configurations and weights. */
@@ -75,7 +84,7 @@ function addValue(hash: Hash, value: unknown): void {
     hash.update(`bytes ${value.byteLength};`);
     hash.update(new Uint8Array(value));
   } else if (typeof value === "object" && value !== null) {
-    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
+    const entries = Object.entries(value).filter(([, inner]) => inner !== undefined && typeof inner !== "function"); // who hears of notices changes no feature
     if (!Array.isArray(value)) entries.sort(([a], [b]) => (a < b ? -1 : 1));
     hash.update(`${Array.isArray(value) ? "list" : "object"} ${entries.length};`);
     for (const [name, inner] of entries) {

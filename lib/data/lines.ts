@@ -91,11 +91,24 @@ export async function* entriesOf(path: string, signal?: AbortSignal): AsyncGener
   if (!ended) fail(path, "a whole JSON list", `one that ends within entry ${number + 1}`, "the file is cut off: fetch or write it again");
 }
 
-/** The first byte that is not white space; undefined of an empty file. */
-export async function firstByte(path: string): Promise<number | undefined> {
+/** Of a piece that is no UTF-8: what was got, and what to do. */
+export function notUtf8(bytes: Uint8Array | undefined): [got: string, remedy: string] {
+  if (!bytes) return [`more than ${MAX_PIECE} bytes`, "check the quotes, and how the file was written"];
+  const text = Buffer.from(bytes.subarray(0, 1 << 16)).toString("latin1");
+  const at = text.search(/[^\0-\x7f]/);
+  return [
+    `other bytes, in Latin-1 ${JSON.stringify(text.slice(Math.max(0, at - 20), at + 10))}`,
+    "save the file as UTF-8, e.g. iconv -f latin1 -t utf8 in > out",
+  ];
+}
+
+/** The beginning of the first line that is not blank, up to some thousand characters; undefined of an empty file. */
+export async function firstLine(path: string): Promise<string | undefined> {
   for await (const chunk of chunksOf(path)) {
-    const first = chunk.find((byte) => !isBlank(byte));
-    if (first !== undefined) return first;
+    const first = chunk.findIndex((byte) => !isBlank(byte));
+    if (first < 0) continue;
+    const line = Buffer.from(chunk.subarray(first, first + 4096)).toString("utf8");
+    return line.split(/[\r\n]/, 1)[0]!;
   }
   return undefined;
 }

@@ -1,15 +1,15 @@
 // Media that a row names: paths relative to the data file's folder (or another root), file: and data: URLs.
 import { realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
-import type { AudioOptions } from "../media/audio.js";
 import { MediaError, reasonOf } from "../media/error.js";
-import type { ImageOptions } from "../media/image.js";
-import type { ImuOptions } from "../media/imu.js";
+import { filesOfImu } from "../media/imu-files.js";
+import { isForbidden, type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { pathOf } from "../media/source.js";
-import type { VideoOptions } from "../media/video.js";
-import { shown } from "./records.js";
+import { isFields, shown } from "./records.js";
 import { DataError } from "./row.js";
+
+type Wrong = (expected: string, got: string, remedy: string) => DataError;
 
 export const MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
 
@@ -20,8 +20,8 @@ export interface MediaFileOptions {
   confine?: boolean;
   /** Looks whether every file is there. Default true. */
   checkFiles?: boolean;
-  /** Options of the parts, e.g. { imu: { acceleration: "g" } }. */
-  media?: { image?: ImageOptions; video?: VideoOptions; audio?: AudioOptions; imu?: ImuOptions };
+  /** Options of the parts, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
+  media?: MediaOptions | undefined;
   signal?: AbortSignal;
 }
 
@@ -38,17 +38,44 @@ export class MediaFiles {
   }
 
   async part(modality: Modality, source: unknown, row: number): Promise<MediaPart> {
-    const wrong = (expected: string, got: string, remedy: string) => new DataError("E_ROW", this.file, row, expected, got, remedy);
+    const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", this.file, row, expected, got, remedy);
+    const { path, options } = isFields(source) ? this.#described(modality, source, wrong) : { path: source, options: {} };
+    // A recording may be a file for each sensor; a row that names a list without options has several media.
+    const several = modality === "imu" && isFields(source) && Array.isArray(path) && path.length > 0;
+    const places: string[] = [];
+    for (const one of several ? path : [path]) places.push(await this.#checked(modality, one, wrong));
+    const all = mergedOptions(this.options.media, { [modality]: options })[modality];
+    return { modality, source: several ? places : places[0], options: all } as MediaPart;
+  }
+
+  /** { path, … }: a medium with options of its own. */
+  #described(modality: Modality, { path, ...options }: Readonly<Record<string, unknown>>, wrong: Wrong) {
+    if (path === undefined)
+      throw wrong(`the path of the ${modality}`, shown({ ...options }), 'name its file, or write { "path": …, options }');
+    const forbidden = Object.keys(options).find((name) => isForbidden(name, this.options.confine ?? false));
+    if (forbidden)
+      throw wrong(
+        `no option ${forbidden} in a row`,
+        "one",
+        `give it outside of the data, as the option ${forbidden} of all ${modality} files`,
+      );
+    const problem = optionProblem(modality, options);
+    if (problem) throw wrong(`${problem.at} to be ${problem.expected}`, problem.got, problem.remedy);
+    return { path, options };
+  }
+
+  /** What a part is given for what a row names. */
+  async #checked(modality: Modality, source: unknown, wrong: Wrong): Promise<string> {
     if (typeof source !== "string" || !source.trim()) throw wrong(`the path of the ${modality}`, shown(source), "name its file");
     const place = this.#place(source, wrong);
-    if (place === undefined) return part(modality, source, this.options);
+    if (place === undefined) return source;
     const problem = await this.#problem(place, modality);
     if (problem) throw wrong(`the ${modality} file ${source}`, problem, `paths begin at ${this.#root}: check it, or pass root`);
-    return part(modality, place, this.options);
+    return place;
   }
 
   /** An absolute path; undefined for a data: URL. */
-  #place(source: string, wrong: (expected: string, got: string, remedy: string) => DataError): string | undefined {
+  #place(source: string, wrong: Wrong): string | undefined {
     try {
       const path = pathOf(source);
       return path === undefined ? undefined : resolve(this.#root, path);
@@ -70,9 +97,13 @@ export class MediaFiles {
   async #look(place: string, modality: Modality, confine: boolean, checkFiles: boolean): Promise<string | undefined> {
     if (confine && !isInside(this.#root, place)) return "a path outside of the root";
     try {
-      if (confine && !isInside(await realpath(this.#root), await realpath(place))) return "a link to outside of the root";
+      if (confine) {
+        const root = await realpath(this.#root);
+        for (const one of modality === "imu" ? [place, ...(await filesOfImu(place))] : [place])
+          if (!isInside(root, await realpath(one))) return "a link to outside of the root";
+      }
       const status = await stat(place);
-      if (status.isDirectory() && modality === "video") return undefined; // a folder of frames
+      if (status.isDirectory() && (modality === "video" || modality === "imu")) return undefined; // of frames, of sensors
       if (!status.isFile()) return status.isDirectory() ? "a folder" : "a device or pipe";
       return status.size ? undefined : "an empty file";
     } catch (cause) {
@@ -85,11 +116,4 @@ export class MediaFiles {
 function isInside(root: string, place: string): boolean {
   const way = relative(root, place);
   return way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
-}
-
-function part(modality: Modality, source: string, { media = {} }: MediaFileOptions): MediaPart {
-  if (modality === "image") return { modality, source, options: media.image ?? {} };
-  if (modality === "video") return { modality, source, options: media.video ?? {} };
-  if (modality === "audio") return { modality, source, options: media.audio ?? {} };
-  return { modality, source, options: media.imu ?? {} };
 }

@@ -1,13 +1,16 @@
 // Data files as records, the same for all kinds of rows: JSONL, a JSON list, CSV; and what happens to a bad one.
 import { extname } from "node:path";
+import { Turns } from "../core/turns.js";
 import { reasonOf } from "../media/error.js";
 import { csvRows } from "./csv.js";
-import { entriesOf, firstByte, linesOf, MAX_PIECE, type Piece } from "./lines.js";
+import { entriesOf, firstLine, linesOf, MAX_PIECE, notUtf8, type Piece } from "./lines.js";
 import { DataError, type Row } from "./row.js";
 
 export interface DataRecord {
   number: number;
   fields: Readonly<Record<string, unknown>>;
+  /** A row of a table: all rows have the same columns. */
+  table?: boolean;
 }
 
 /** What to do with a row that is wrong. */
@@ -19,17 +22,38 @@ export interface BadRowOptions {
 }
 
 const TABLES = [".csv", ".tsv"];
-const KNOWN = [...TABLES, ".jsonl", ".ndjson", ".json", ".txt", ""];
+const LISTS = [".jsonl", ".ndjson", ".json"];
+const KNOWN = [...TABLES, ...LISTS, ".txt", ""];
+/** Names that a table's header holds. */
+const COLUMN = /^(image|video|audio|imu|caption|text|file_name|path|prompt|question|answer|label|id)s?$/i;
 
 /** Every record, or what is wrong with it. Throws E_DATA when the file as a whole is of no use. */
 export async function* recordsOf(path: string, signal?: AbortSignal): AsyncGenerator<DataRecord | DataError> {
-  const kind = extname(path).toLowerCase();
-  if (!KNOWN.includes(kind))
-    throw new DataError("E_DATA", path, undefined, "a .jsonl, .json, .csv or .tsv file", `a ${kind} file`, "convert it to JSONL");
-  const first = await firstByte(path);
-  if (first === undefined) throw new DataError("E_DATA", path, undefined, "at least one row", "an empty file", "check how it was written");
-  if (TABLES.includes(kind)) yield* csvRows(path, linesOf(path, signal));
-  else yield* parsed(path, first === 0x5b ? entriesOf(path, signal) : linesOf(path, signal));
+  const ending = extname(path).toLowerCase();
+  if (!KNOWN.includes(ending))
+    throw new DataError("E_DATA", path, undefined, "a .jsonl, .json, .csv or .tsv file", `a ${ending} file`, "convert it to JSONL");
+  switch (await kindOf(path, ending)) {
+    case "list":
+      return yield* parsed(path, entriesOf(path, signal));
+    case "lines":
+      return yield* parsed(path, linesOf(path, signal));
+    default:
+      for await (const row of csvRows(path, linesOf(path, signal))) yield row instanceof DataError ? row : { ...row, table: true };
+  }
+}
+
+/** By the beginning of the file, since names promise what they like: Flickr's captions.txt is a table. */
+async function kindOf(path: string, ending: string): Promise<"list" | "lines" | "table"> {
+  const line = await firstLine(path);
+  if (line === undefined) throw new DataError("E_DATA", path, undefined, "at least one row", "an empty file", "check how it was written");
+  if (line.startsWith("[")) return TABLES.includes(ending) && !/^\[\s*([\]{]|$)/.test(line) ? "table" : "list";
+  if (line.startsWith("{")) return TABLES.includes(ending) && !/^\{\s*"/.test(line) ? "table" : "lines";
+  if (TABLES.includes(ending)) return "table";
+  const names = line.split(/[,\t;|]/).map((name) => name.trim().replace(/^"(.*)"$/, "$1"));
+  if (names.length > 1 && names.some((name) => COLUMN.test(name))) return "table";
+  if (LISTS.includes(ending)) return "lines"; // each line will say what is wrong with it
+  const wanted = "JSON objects, one a line, or a table whose first line names the columns";
+  throw new DataError("E_DATA", path, undefined, wanted, `text that begins with ${shown(line)}`, "write image,caption into the first line");
 }
 
 async function* parsed(path: string, pieces: AsyncIterable<Piece>): AsyncGenerator<DataRecord | DataError> {
@@ -40,8 +64,14 @@ async function* parsed(path: string, pieces: AsyncIterable<Piece>): AsyncGenerat
       yield wrong(`more than ${MAX_PIECE} bytes`, "write one object a line, and media as files");
       continue;
     }
+    let text: string;
     try {
-      const text = utf8.decode(bytes);
+      text = utf8.decode(bytes);
+    } catch {
+      yield new DataError("E_ROW", path, number, "one JSON object in UTF-8", ...notUtf8(bytes));
+      continue;
+    }
+    try {
       if (!text.trim()) continue;
       const fields: unknown = JSON.parse(text);
       yield isFields(fields) ? { number, fields } : wrong(shown(fields), "one row is {…}");
@@ -79,6 +109,7 @@ export async function collect(
   const rows: Row[] = [];
   const problems = new Problems(path, options);
   let waiting: Promise<Row | DataError>[] = [];
+  const turns = new Turns();
   const settle = async () => {
     for (const made of await Promise.all(waiting)) {
       if (made instanceof DataError) problems.add(made);
@@ -88,7 +119,9 @@ export async function collect(
   };
   for await (const record of records) {
     waiting.push(record instanceof DataError ? Promise.resolve(record) : make(record).catch(onlyData));
-    if (waiting.length === 64) await settle();
+    if (waiting.length < 64) continue;
+    await settle();
+    await turns.next(); // rows that wait for nothing come without one
   }
   await settle();
   problems.finish(rows.length);

@@ -1,5 +1,6 @@
 // A GGUF file as a checkpoint of Hugging Face's LLaMA classes: their names for llama.cpp's, and their order of the rows of q and k.
 import type { Device } from "../core/device.js";
+import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
 import { gatherRows } from "../ops/index.js";
@@ -82,9 +83,11 @@ export class GgufCheckpoint implements WeightSource {
     return { dtype: type, shape };
   }
   load(name: string, device: Device, options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
-    const tensor = this.file.load(this.#name(name), device, options);
     const heads = this.#interleavedHeads(name);
-    return heads === undefined ? tensor : this.#inHalves(name, tensor, heads);
+    return scope(() => {
+      const tensor = this.file.load(this.#name(name), device, options);
+      return heads === undefined ? tensor : this.#inHalves(name, tensor, heads);
+    });
   }
   *prepare(prefix: string, device: Device, dtype: "f32" | "bf16"): Pieces<void> {
     for (const [name, stored] of this.#stored) if (name.startsWith(prefix)) yield* this.file.prepare(stored, device, dtype);
@@ -125,11 +128,8 @@ export class GgufCheckpoint implements WeightSource {
     for (let head = 0, row = 0; head < heads; ++head)
       for (const second of [0, 1]) for (let i = 0; i < half; ++i) index[row++] = 2 * half * head + 2 * i + second;
     const at = Tensor.from(index, [rows], { device: tensor.device });
-    const matrix = tensor.reshape([rows, -1]);
-    const gathered = gatherRows(matrix, at);
-    const ordered = shape.length === 1 ? gathered.reshape(shape) : gathered;
-    for (const part of new Set([at, matrix, tensor, gathered])) if (part !== ordered) part.dispose();
-    return ordered;
+    const gathered = gatherRows(tensor.reshape([rows, -1]), at);
+    return shape.length === 1 ? gathered.reshape(shape) : gathered;
   }
 
   close(): void {

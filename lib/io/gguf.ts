@@ -2,6 +2,7 @@
 // so that a tensor costs its own size on the device and little beside it.
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
+import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import { cast } from "../ops/index.js";
@@ -86,11 +87,10 @@ export class GgufFile {
     const target = dtype === "bf16" || dtype === "f32" ? dtype : (direct ?? "f32");
     if (stored.type === "F16") return this.#file.half(device, target, wanted, stored.offset);
     if (!direct) return this.#take(name, device, target, wanted) ?? atOnce(this.#widened(name, device, target, wanted));
-    const tensor = this.#file.tensor(device, direct, wanted, stored.offset);
-    if (target === direct) return tensor;
-    const converted = cast(tensor, target);
-    tensor.dispose();
-    return converted;
+    return scope(() => {
+      const tensor = this.#file.tensor(device, direct, wanted, stored.offset);
+      return target === direct ? tensor : cast(tensor, target);
+    });
   }
 
   /** Does now, in pieces, what load() of the same name and dtype would do at once: billions of weights that are widened here take many seconds. */

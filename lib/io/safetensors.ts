@@ -4,6 +4,7 @@ import { open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
+import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 import { halfToFloat } from "./half.js";
@@ -57,13 +58,13 @@ export class SafetensorsFile {
     const stored = DIRECT[entry.dtype];
     // Rounded once, from f16 to what is asked for, and read piece by piece: a model of billions of weights is often stored so.
     if (entry.dtype === "F16") return this.#file.half(device, dtype === "bf16" ? "bf16" : "f32", shape ?? entry.shape, entry.offset);
-    const tensor = stored
-      ? this.#file.tensor(device, stored, shape ?? entry.shape, entry.offset)
-      : Tensor.from(this.values(name), shape ?? entry.shape, { device, dtype: entry.dtype === "I64" ? "i32" : "f32" });
-    if (dtype === undefined || dtype === tensor.dtype || !["f32", "bf16"].includes(tensor.dtype)) return tensor;
-    const converted = cast(tensor, dtype);
-    tensor.dispose();
-    return converted;
+    return scope(() => {
+      const tensor = stored
+        ? this.#file.tensor(device, stored, shape ?? entry.shape, entry.offset)
+        : Tensor.from(this.values(name), shape ?? entry.shape, { device, dtype: entry.dtype === "I64" ? "i32" : "f32" });
+      if (dtype === undefined || dtype === tensor.dtype || !["f32", "bf16"].includes(tensor.dtype)) return tensor;
+      return cast(tensor, dtype);
+    });
   }
 
   /** The stored bytes as u8, whatever their dtype: packed codes may be stored under another one. */

@@ -59,7 +59,7 @@ export function pickFrames(timeline: Timeline, frames: number, window: Window, w
       what,
       `start before the end at ${end / (ticksPerSecond ?? 1)} s`,
       `${window.start}`,
-      "pass a smaller start",
+      "give a smaller value to the option start",
     );
   const length = Math.min(end - from, window.seconds === undefined ? Infinity : inTicks(window.seconds, ticksPerSecond, "seconds", what));
   const indices: number[] = [];

@@ -46,6 +46,7 @@ export async function* decodePieces(bytes: Uint8Array, what: string, { signal }:
     if (isMissing(cause)) throw missing(what, `what decodes ${kind}`, "npm install audio-decode", cause);
     throw unreadable(what, reasonOf(cause), cause);
   });
+  const scale = kind === "flac" ? flacScale(bytes) : 1;
   try {
     for (let at = 0; at < bytes.length + PIECE; at += PIECE) {
       signal?.throwIfAborted();
@@ -54,7 +55,7 @@ export async function* decodePieces(bytes: Uint8Array, what: string, { signal }:
       const { channelData, sampleRate } = await decoder(piece).catch((cause: unknown) => {
         throw unreadable(what, reasonOf(cause), cause);
       });
-      if (channelData[0]?.length) yield { samples: meanOf(channelData), sampleRate };
+      if (channelData[0]?.length) yield { samples: meanOf(channelData, scale), sampleRate };
       await turn();
     }
   } finally {
@@ -74,12 +75,20 @@ export function declaredSeconds(bytes: Uint8Array): number | undefined {
   return scale > 0 ? duration / scale : undefined;
 }
 
-function meanOf(channels: readonly Float32Array[]): Float32Array {
+/** The decoder makes 1 of the largest integer; of a WAV, as everywhere else, that is a little less. */
+function flacScale(bytes: Uint8Array): number {
+  const at = Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(bytes.length, 1 << 16)).indexOf("fLaC", 0, "latin1");
+  if (at < 0 || at + 22 > bytes.length) return 1;
+  const bits = (((bytes[at + 20]! & 1) << 4) | (bytes[at + 21]! >> 4)) + 1; // of STREAMINFO, the first block
+  return 1 - 2 ** (1 - bits);
+}
+
+function meanOf(channels: readonly Float32Array[], scale: number): Float32Array {
   const mean = new Float32Array(channels[0]!.length);
   for (let i = 0; i < mean.length; ++i) {
     let sum = 0;
     for (const channel of channels) sum += channel[i]!;
-    mean[i] = sum / channels.length;
+    mean[i] = (sum * scale) / channels.length;
   }
   return mean;
 }

@@ -115,7 +115,7 @@ function toolMissing(command: string, what: string, cause: NodeJS.ErrnoException
     what,
     "the commands ffmpeg and ffprobe, which read this kind of file",
     got,
-    "install ffmpeg or say where it is (option ffmpeg or ANYMAL_FFMPEG); GIF, WebP, Y4M and folders of frames need none",
+    "install ffmpeg or say where it is (the option ffmpeg, or ANYMAL_FFMPEG); GIF, WebP, Y4M and folders of frames need none",
     { cause },
   );
 }

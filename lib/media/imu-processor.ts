@@ -37,7 +37,7 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
 
   async process(parts: readonly ImuPart[], loading: Loading = {}): Promise<ImuValues> {
     if (!parts.length) throw new MediaError("E_MEDIA_OPTION", "ImuProcessor", "at least one imu part", "none", "pass imu(…)");
-    return this.imuValues(await Promise.all(parts.map((part) => loadImuAt(part, this.samplingRate, loading))));
+    return this.imuValues(await Promise.all(parts.map((part) => loadImuAt(part, this.samplingRate, loading, this.windowSamples))));
   }
 
   /** Recordings at the processor's rate. */

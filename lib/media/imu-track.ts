@@ -1,57 +1,102 @@
 // A recording as it was read, and its samples at even steps in m/s² and rad/s.
-import type { Table } from "./csv.js";
 import { MediaError } from "./error.js";
 import type { ImuOptions, ImuRecording } from "./imu.js";
-import type { AccelerationUnit, Choice, GyroscopeUnit, TimeUnit } from "./imu-columns.js";
+import { shortNumber } from "./imu-clock.js";
+import { IMU_LIMITS } from "./imu-limits.js";
+import type { AccelerationUnit, GyroscopeUnit } from "./imu-names.js";
+import type { Say } from "./imu-notice.js";
+import type { Stream } from "./imu-streams.js";
+import { ACCELERATIONS, TURNS } from "./imu-units.js";
 import type { Matrix } from "./npy.js";
 import { checkLength } from "./window.js";
 
-export interface Track {
-  /** Six channels, in SI units, axes in place. */
+/** One sensor in SI units, axes in place. */
+export interface Sensor {
+  /** x, y, z. */
   channels: Float64Array[];
-  /** Seconds from the first sample; without them `sampleRate` is there. */
+  /** Seconds from the recording's beginning, the first may lie before it; without them `sampleRate` is there. */
   times?: Float64Array;
   sampleRate?: number;
+  where(sample: number): string;
+}
+export interface Track {
+  sensors: [Sensor, Sensor];
+  /** Seconds up to which both were recorded. */
+  end: number;
 }
 
-export const IMU_LIMITS = { maxSeconds: 3600, maxBytes: 256 << 20 };
-const G = 9.80665;
-const SECONDS: Readonly<Record<TimeUnit, number>> = { s: 1, ms: 1e-3, us: 1e-6, ns: 1e-9 };
+/** A hole is longer than this, and than four usual steps. */
+const TOLD_GAP = 0.1;
 
-export function tableTrack({ columns, where }: Table, choice: Choice, options: ImuOptions, what: string): Track {
-  const rows = columns[0]!.length;
-  if (!rows) throw bad(what, "at least one row", "none", "record it again, or leave it out");
-  const units = {
-    acceleration: options.acceleration ?? choice.acceleration ?? "m/s2",
-    gyroscope: options.gyroscope ?? choice.gyroscope ?? "rad/s",
-  } as const;
-  const channels = placed(columns.slice(0, 6), units, options.axes, what);
-  const stamps = columns[6];
-  if (!stamps) return { channels, sampleRate: options.sampleRate! };
-  const times = stamps.map((t) => t - stamps[0]!);
-  for (let i = 1; i < rows; ++i)
-    if (times[i]! < times[i - 1]!)
-      throw bad(where(i), "time that goes forward", `${stamps[i]} after ${stamps[i - 1]}`, "sort the rows, or split the recording");
-  const end = times[rows - 1]!;
-  if (!(end > 0)) throw bad(what, "time that goes forward", "one time in all rows", "give the option sampleRate");
-  const seconds = SECONDS[options.time ?? choice.timeUnit ?? unitOfSteps(end / (rows - 1))];
-  return { channels, times: times.map((t) => t * seconds) };
+interface Units {
+  acceleration: AccelerationUnit;
+  gyroscope: GyroscopeUnit;
 }
 
-// Sensors send 4 to 4000 times a second.
-function unitOfSteps(step: number): TimeUnit {
-  if (step < 0.25) return "s";
-  return step < 250 ? "ms" : step < 250e3 ? "us" : "ns";
+/** Both sensors on one clock. It begins with the first sample of the accelerometer at which both were there. */
+export function trackOf(acceleration: Stream, gyroscope: Stream, units: Units, axes: readonly string[] | undefined, what: string): Track {
+  const turned = turner(axes, what);
+  const channels = [turned(acceleration.channels, ACCELERATIONS[units.acceleration]), turned(gyroscope.channels, TURNS[units.gyroscope])];
+  const streams = [acceleration, gyroscope] as const;
+  const timed = acceleration.times && gyroscope.times;
+  if (!timed) {
+    const rate = (acceleration.rate ?? gyroscope.rate)!;
+    const even = streams.map(({ times, channels: [x] }) => times ?? Float64Array.from({ length: x!.length }, (_, i) => i / rate));
+    const isEven = !acceleration.times && !gyroscope.times;
+    const sensors = streams.map(({ where }, i) => ({
+      channels: channels[i]!,
+      ...(isEven ? { sampleRate: rate } : { times: even[i]! }),
+      where,
+    }));
+    return { sensors: sensors as [Sensor, Sensor], end: Math.min(...even.map((times) => times.at(-1)!)) };
+  }
+  const shift = gyroscope.times === acceleration.times ? 0 : gyroscope.origin - acceleration.origin;
+  const later = gyroscope.times![0]! + shift;
+  const first = acceleration.times!.findIndex((t) => t >= later - 1e-9);
+  const end = Math.min(acceleration.times!.at(-1)!, gyroscope.times!.at(-1)! + shift);
+  const zero = first < 0 ? Infinity : acceleration.times![first]!;
+  if (zero > end)
+    throw new MediaError(
+      "E_MEDIA_FORMAT",
+      what,
+      "sensors that were recorded at the same time",
+      `the accelerometer from ${spanOf(acceleration)} and the gyroscope from ${spanOf(gyroscope)}`,
+      "join files of one recording, or give the option sampleRate in Hz where both have it and begin together",
+    );
+  const moved = [zero, zero - shift].map((by, i) => (by === 0 ? streams[i]!.times! : streams[i]!.times!.map((t) => t - by)));
+  const sensors = streams.map(({ where }, i) => ({ channels: channels[i]!, times: moved[i]!, where }));
+  return { sensors: sensors as [Sensor, Sensor], end: end - zero };
 }
 
-/** (N, 6) or (6, N) without names or time. */
-export function matrixTrack({ values, shape }: Matrix, options: ImuOptions, what: string): Track {
-  const { sampleRate, acceleration = "m/s2", gyroscope = "rad/s" } = options;
-  if (sampleRate === undefined)
-    throw new MediaError("E_MEDIA_OPTION", what, "the option sampleRate", "numbers without time", "give sampleRate in Hz");
+const spanOf = ({ times, origin }: Stream): string => `${shortNumber(origin + times![0]!)} to ${shortNumber(origin + times!.at(-1)!)} s`;
+
+/** Axes of a sensor where the option says, times a factor. */
+function turner(
+  axes: readonly string[] = ["x", "y", "z"],
+  what: string,
+): (channels: readonly Float64Array[], scale: number) => Float64Array[] {
+  const read = Array.isArray(axes) ? axes.map((axis) => /^([+-]?)([xyz])$/.exec(axis)) : [];
+  if (read.length !== 3 || new Set(read.map((axis) => axis?.[2])).size !== 3 || read.includes(null))
+    throw new MediaError("E_MEDIA_OPTION", what, 'axes like ["x", "-z", "y"]', JSON.stringify(axes), "name each of x, y, z once");
+  return (channels, scale) =>
+    read.map((axis) => {
+      const factor = axis![1] === "-" ? -scale : scale;
+      const column = channels["xyz".indexOf(axis![2]!)]!;
+      return factor === 1 ? column : column.map((v) => v * factor);
+    });
+}
+
+/** (N, 6) or (6, N) without names: the six channels. */
+export function matrixChannels({ values, shape }: Matrix, options: ImuOptions, what: string): Float64Array[] {
   const byShape = shape[0] === 6 ? "columns" : "rows";
   if (shape[0] === 6 && shape[1] === 6 && !options.orientation)
-    throw new MediaError("E_MEDIA_OPTION", what, "the option orientation for (6, 6)", "none", 'give "rows" or "columns"');
+    throw new MediaError(
+      "E_MEDIA_OPTION",
+      what,
+      "the option orientation for (6, 6)",
+      "none",
+      'give the option orientation: "rows" or "columns"',
+    );
   const orientation = options.orientation ?? byShape;
   const [n, width] = orientation === "rows" ? shape : [shape[1], shape[0]];
   if (width !== 6 || !n)
@@ -62,7 +107,7 @@ export function matrixTrack({ values, shape }: Matrix, options: ImuOptions, what
       "keep accelerometer x, y, z and gyroscope x, y, z only, or turn the option orientation",
     );
   const at = orientation === "rows" ? (c: number, i: number) => i * 6 + c : (c: number, i: number) => c * n + i;
-  const columns = Array.from({ length: 6 }, (_, c) => {
+  return Array.from({ length: 6 }, (_, c) => {
     const column = new Float64Array(n);
     for (let i = 0; i < n; ++i) {
       column[i] = values[at(c, i)]!;
@@ -71,64 +116,59 @@ export function matrixTrack({ values, shape }: Matrix, options: ImuOptions, what
     }
     return column;
   });
-  return { channels: placed(columns, { acceleration, gyroscope }, options.axes, what), sampleRate };
 }
 
-interface Units {
-  acceleration: AccelerationUnit;
-  gyroscope: GyroscopeUnit;
-}
-function placed(columns: Float64Array[], { acceleration, gyroscope }: Units, axes: readonly string[] = ["x", "y", "z"], what: string) {
-  const read = axes.map((axis) => /^([+-]?)([xyz])$/.exec(axis));
-  if (axes.length !== 3 || new Set(read.map((axis) => axis?.[2])).size !== 3 || read.includes(null))
-    throw new MediaError("E_MEDIA_OPTION", what, 'axes like ["x", "-z", "y"]', JSON.stringify(axes), "name each of x, y, z once");
-  const scales = [acceleration === "g" ? G : 1, gyroscope === "deg/s" ? Math.PI / 180 : 1];
-  return scales.flatMap((scale, sensor) =>
-    read.map((axis) => {
-      const factor = axis![1] === "-" ? -scale : scale;
-      const column = columns[3 * sensor + "xyz".indexOf(axis![2]!)]!;
-      return factor === 1 ? column : column.map((v) => v * factor);
-    }),
-  );
+/** The rate of even time stamps, or the usual one of uneven; of sensors that differ, the faster one's. */
+export function ownRate({ sensors }: Track): number {
+  const [a, g] = sensors.map(rateOf) as [number, number];
+  return g > 1.02 * a ? g : a;
 }
 
-/** The rate of even time stamps, or the usual one of uneven. */
-export function ownRate({ times, sampleRate }: Track, what: string): number {
+export function rateOf({ times, sampleRate }: Pick<Sensor, "times" | "sampleRate">): number {
   if (!times) return sampleRate!;
   const steps = times.length - 1;
-  const mean = steps / times[steps]!;
+  if (!steps) return 1;
+  const mean = steps / (times[steps]! - times[0]!);
   if (isEven(times, mean)) return snapped(mean);
-  const spans = times.subarray(1).map((t, i) => t - times[i]!);
-  const median = spans.sort()[steps >> 1]!;
-  if (!(median > 0)) return snapped(mean);
-  if (1 / median > 10 * mean)
-    throw bad(
-      what,
-      "steady time stamps",
-      `steps of ${median} s, on average ${1 / mean} s`,
-      "give the option sampleRate, or cut the gaps out",
-    );
-  return snapped(1 / median);
+  const median = usualStep(times);
+  return snapped(median > 0 ? 1 / median : mean);
 }
 
+/** The median of the steps. */
+function usualStep(times: Float64Array): number {
+  const spans = times.subarray(1).map((t, i) => t - times[i]!);
+  return spans.sort()[spans.length >> 1]!;
+}
 // Stamps that are rounded (to ms, say) still count as even.
 function isEven(times: Float64Array, rate: number): boolean {
-  return times.every((t, i) => Math.abs(t * rate - i) < 0.05);
+  return times.every((t, i) => Math.abs((t - times[0]!) * rate - i) < 0.05);
 }
 // 99.99999 is 100.
 const snapped = (rate: number): number => (Math.abs(rate - Math.round(rate)) < 1e-4 * rate ? Math.round(rate) : rate);
 
-/** Samples at start + k/rate, up to the last that was recorded. */
-export function sampled(track: Track, rate: number, options: ImuOptions, what: string): ImuRecording {
-  const { channels, times } = track;
+/** Samples at start + k/rate, up to the last that was recorded; at most `most`. */
+export function sampled(track: Track, rate: number, options: ImuOptions, what: string, say: Say, most = Infinity): ImuRecording {
   const { start = 0, seconds, maxSeconds = IMU_LIMITS.maxSeconds } = options;
-  const recorded = channels[0]!.length;
-  const end = times ? times[recorded - 1]! : (recorded - 1) / track.sampleRate!;
+  const { end } = track;
   if (start > end) throw new MediaError("E_MEDIA_OPTION", what, "start inside the recording", `${start} s of ${end} s`, "begin earlier");
   const toEnd = Math.floor((end - start) * rate + 1e-6) + 1;
-  const count = Math.min(toEnd, seconds === undefined ? Infinity : Math.max(1, Math.round(seconds * rate)));
-  checkLength(what, count / rate, maxSeconds);
+  const taken = Math.min(toEnd, seconds === undefined ? Infinity : Math.max(1, Math.round(seconds * rate)));
+  checkLength(what, taken / rate, maxSeconds);
+  const count = Math.min(taken, most);
   const samples = new Float32Array(6 * count);
+  const [acceleration, gyroscope] = track.sensors;
+  const last = start + (count - 1) / rate;
+  const together = acceleration.times === gyroscope.times;
+  checkHoles(acceleration, together ? "sensors" : "accelerometer", start, last, options, what, say);
+  if (!together) checkHoles(gyroscope, "gyroscope", start, last, options, what, say);
+  for (const [at, sensor] of track.sensors.entries()) {
+    fill(samples.subarray(3 * at * count, 3 * (at + 1) * count), sensor, start, rate, count);
+  }
+  return { samples, sampleRate: rate };
+}
+
+function fill(into: Float32Array, { channels, times, sampleRate }: Sensor, start: number, rate: number, count: number): void {
+  const recorded = channels[0]!.length;
   let i = 0;
   for (let k = 0; k < count; ++k) {
     let place: number;
@@ -136,19 +176,44 @@ export function sampled(track: Track, rate: number, options: ImuOptions, what: s
       const t = start + k / rate;
       while (i + 2 < recorded && times[i + 1]! <= t) ++i;
       const step = times[i + 1]! - times[i]!;
-      place = i + (step > 0 ? Math.min(1, (t - times[i]!) / step) : 1);
+      place = i + (step > 0 ? Math.max(0, Math.min(1, (t - times[i]!) / step)) : recorded > 1 ? 1 : 0);
     } else {
-      place = Math.min(recorded - 1, start * track.sampleRate! + k * (track.sampleRate! / rate));
+      place = Math.min(recorded - 1, start * sampleRate! + k * (sampleRate! / rate));
     }
     const before = Math.floor(place);
     const part = place - before;
     for (const [c, channel] of channels.entries()) {
       const from = channel[before]!;
       const to = channel[Math.min(before + 1, recorded - 1)]!;
-      samples[c * count + k] = from + part * (to - from);
+      into[c * count + k] = from + part * (to - from);
     }
   }
-  return { samples, sampleRate: rate };
+}
+
+/** Where nothing was recorded there is no motion to be read: said, and refused where it is long. */
+function checkHoles({ times, where }: Sensor, name: string, from: number, to: number, options: ImuOptions, what: string, say: Say): void {
+  if (!times || times.length < 3) return;
+  const { maxGap = IMU_LIMITS.maxGap } = options;
+  const least = Math.max(TOLD_GAP, 4 * usualStep(times));
+  const holes: { at: number; seconds: number }[] = [];
+  for (let i = 0; i + 1 < times.length; ++i)
+    if (times[i + 1]! - times[i]! > least && times[i]! < to && times[i + 1]! > from)
+      holes.push({ at: i, seconds: times[i + 1]! - times[i]! });
+  if (!holes.length) return;
+  const longest = holes.reduce((one, other) => (other.seconds > one.seconds ? other : one));
+  const text = `${shortNumber(longest.seconds)} s without samples of the ${name} from ${shortNumber(times[longest.at]!)} s on`;
+  if (longest.seconds > maxGap)
+    throw bad(
+      where(longest.at),
+      `no hole of more than ${maxGap} s`,
+      text,
+      `take a part with the options start and seconds, or have it bridged with the option maxGap: ${Math.ceil(longest.seconds * 10 + 1) / 10}`,
+    );
+  const others = holes.length > 1 ? `, and ${holes.length - 1} shorter holes` : "";
+  say(
+    "gap",
+    `${what}: ${text} (${where(longest.at)})${others}; straight lines bridge them, and the option maxGap: ${TOLD_GAP} refuses them`,
+  );
 }
 
 function bad(what: string, wanted: string, got: string, remedy: string): MediaError {

@@ -14,10 +14,12 @@ const READERS: Readonly<Record<string, [bytes: number, read: (view: DataView, at
   f8: [8, (view, at, little) => view.getFloat64(at, little)],
   i2: [2, (view, at, little) => view.getInt16(at, little)],
   i4: [4, (view, at, little) => view.getInt32(at, little)],
+  i8: [8, (view, at, little) => Number(view.getBigInt64(at, little))],
+  u8: [8, (view, at, little) => Number(view.getBigUint64(at, little))],
 };
 
-/** A matrix of f4, f8, i2 or i4, in C or Fortran order. */
-export function readNpy(bytes: Uint8Array, what: string): Matrix {
+/** A matrix of f4, f8, i2, i4 or i8, in C or Fortran order; with `lists` also one row of numbers. */
+export function readNpy(bytes: Uint8Array, what: string, lists = false): Matrix {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const bad = (wanted: string, got: string, remedy = "save it again with numpy.save"): MediaError =>
     new MediaError("E_MEDIA_FORMAT", what, wanted, got, remedy);
@@ -28,8 +30,9 @@ export function readNpy(bytes: Uint8Array, what: string): Matrix {
   const descr = /'descr':\s*'([<>|=])([a-z]\d+)'/.exec(header);
   const reader = descr && READERS[descr[2]!];
   if (!reader)
-    throw bad("numbers of type f4, f8, i2 or i4", /'descr':[^,]*/.exec(header)?.[0] ?? "no descr", "save array.astype('float32')");
+    throw bad("numbers of type f4, f8, i2, i4 or i8", /'descr':[^,]*/.exec(header)?.[0] ?? "no descr", "save array.astype('float32')");
   const shape = (/'shape':\s*\(([\d,\s]*)\)/.exec(header)?.[1] ?? "").split(",").filter((n) => n.trim()).map(Number); // biome-ignore format: one chain
+  if (lists && shape.length === 1) shape.unshift(1);
   if (shape.length !== 2) throw bad("a shape of two sizes, (N, 6) or (6, N)", `(${shape.join(", ")})`, "reshape it, then save");
   const [rows, columns] = shape as [number, number];
   const [size, read] = reader;

@@ -14,7 +14,7 @@ let warned = false;
 export function noticeSound(part: VideoPart, what: string): void {
   if (noticed.has(part)) return;
   noticed.add(part);
-  const message = `${what}: the video has a sound track, which is not used; soundOf() makes an audio part of it, and audioTrack "part" ends this notice`;
+  const message = `${what}: the video has a sound track, which is not used; soundOf() makes an audio part of it, and the option audioTrack: "part" ends this notice`;
   if (part.options.onNotice) part.options.onNotice(message);
   else if (!warned) {
     warned = true;
@@ -59,7 +59,13 @@ async function decodeSound(
   const onOutput = (chunk: Uint8Array): undefined => {
     bytes += chunk.length;
     if (bytes > maxSeconds * sampleRate * 4)
-      throw new MediaError("E_MEDIA_LIMIT", what, `at most ${maxSeconds} s of sound`, "more", "choose a part with start and seconds");
+      throw new MediaError(
+        "E_MEDIA_LIMIT",
+        what,
+        `at most ${maxSeconds} s of sound`,
+        "more",
+        "choose a part with the options start and seconds, or raise the option maxSeconds",
+      );
     chunks.push(chunk);
   };
   const mean = `pan=mono|c0<${Array.from({ length: channels }, (_, c) => `c${c}`).join("+")}`;

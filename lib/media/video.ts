@@ -74,7 +74,13 @@ export async function loadVideo(part: VideoPart, frames: number, loading: Loadin
   const { indices, fps, seconds } = pickFrames(clip.timeline, frames, options, what);
   const maxSeconds = options.maxSeconds ?? VIDEO_LIMITS.maxSeconds;
   if (seconds !== undefined && seconds > maxSeconds)
-    throw new MediaError("E_MEDIA_LIMIT", what, `at most ${maxSeconds} s`, `${seconds} s`, "choose a part with start and seconds");
+    throw new MediaError(
+      "E_MEDIA_LIMIT",
+      what,
+      `at most ${maxSeconds} s`,
+      `${seconds} s`,
+      "choose a part with the options start and seconds, or raise the option maxSeconds",
+    );
   if (clip.hasSound && options.audioTrack !== "part") noticeSound(part, what);
   const distinct = [...new Set(indices)];
   const pictures = await clip.decode(distinct, loading);
@@ -90,7 +96,7 @@ export async function loadVideo(part: VideoPart, frames: number, loading: Loadin
 
 function checkOptions(what: string, options: VideoOptions, frames: number): void {
   const fail = (expected: string, got: unknown) => {
-    throw new MediaError("E_MEDIA_OPTION", what, expected, String(got), "see VideoOptions");
+    throw new MediaError("E_MEDIA_OPTION", what, expected, String(got), "correct the option");
   };
   const { start = 0, audioTrack = "ignore" } = options;
   if (!(Number.isSafeInteger(frames) && frames > 0)) fail("a whole number of frames from 1 on", frames);

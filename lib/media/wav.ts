@@ -20,11 +20,24 @@ export interface WavLayout {
 const [PCM, FLOAT, ALAW, MULAW, EXTENSIBLE] = [1, 3, 6, 7, 0xfffe];
 // The rest of every GUID of WAVE_FORMAT_EXTENSIBLE that stands for a plain format number.
 const GUID_TAIL = "000000001000800000aa00389b71";
-const SAFE_AFTER_EMPTY = /^(LIST|fact|cue |smpl|inst|bext|iXML|id3 |ID3 |JUNK|junk|PAD |_PMX|acid|cart|plst)$/;
+/** Names that no samples begin with by chance. */
+const KNOWN = /^(fmt |data|LIST|fact|PEAK|cue |smpl|inst|bext|iXML|id3 |ID3 |JUNK|junk|PAD |_PMX|acid|cart|plst|axml|chna|SAUR|afsp|DISP)$/;
+const UNKNOWN = 0xffffffff;
+const WAVE64 = "riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb";
 const MAX_CHUNKS = 10_000;
 
 export function isWav(head: Uint8Array): boolean {
-  return /^(RIFF|RF64|RIFX)....WAVE$/s.test(latin1(head.subarray(0, 12)));
+  const text = latin1(head.subarray(0, 12));
+  return /^(RIFF|RF64|BW64|RIFX)....WAVE$/s.test(text) || text === WAVE64;
+}
+
+/** A chunk as each kind of header tells it. */
+interface Chunk {
+  id: string;
+  /** Of its content, and where the next chunk begins. */
+  at: number;
+  size: number;
+  next: number;
 }
 
 /** The layout; undefined for a compressed format that another decoder may know. */
@@ -35,21 +48,23 @@ export async function readWavLayout(file: RandomAccess, what: string): Promise<W
     return bad(what, "little-endian samples (RIFF)", "a big-endian WAV (RIFX)", "convert it to RIFF");
   let format: Omit<WavLayout, "dataAt" | "frames"> | "other" | undefined;
   let data: { at: number; bytes: number } | undefined;
-  let at = 12;
+  let sizes: LongSizes | undefined;
+  const chunkAt = latin1(head) === WAVE64 ? wave64Chunk : riffChunk;
+  let at = chunkAt === wave64Chunk ? 40 : 12;
   for (let k = 0; k < MAX_CHUNKS && !(format && data); ++k) {
-    const header = new Uint8Array(8);
-    if ((await file.read(header, at)) < 8) break;
-    const id = latin1(header.subarray(0, 4));
-    const size = new DataView(header.buffer).getUint32(4, true);
-    at += 8;
-    if (id === "fmt ") {
-      const chunk = new Uint8Array(Math.min(size, 40));
-      format = parseFormat(chunk.subarray(0, await file.read(chunk, at)), what);
-    } else if (id === "data") {
-      data = { at, bytes: await dataBytes(file, at, size) };
+    const chunk = await chunkAt(file, at, sizes);
+    if (!chunk) break;
+    const content = async (most: number) => {
+      const bytes = new Uint8Array(Math.min(chunk.size, most));
+      return bytes.subarray(0, await file.read(bytes, chunk.at));
+    };
+    at = chunk.next;
+    if (chunk.id === "fmt ") format = parseFormat(await content(40), what);
+    else if (chunk.id === "ds64") sizes = parseLongSizes(await content(1 << 16));
+    else if (chunk.id === "data") {
+      data = { at: chunk.at, bytes: await dataBytes(file, chunk) };
+      at = Math.max(at, data.at + data.bytes);
     }
-    // A writer that did not know the size leaves 0 or all ones: then the samples are the last thing in the file.
-    at = id === "data" && data ? data.at + data.bytes + (data.bytes & 1) : at + size + (size & 1);
   }
   if (format === "other") return undefined;
   if (!format) return bad(what, 'a WAV with a "fmt " chunk', "none", "the file is damaged: make it again");
@@ -58,13 +73,50 @@ export async function readWavLayout(file: RandomAccess, what: string): Promise<W
   return { ...format, dataAt: data.at, frames };
 }
 
-// A file that was cut keeps what is there.
-async function dataBytes(file: RandomAccess, at: number, size: number): Promise<number> {
+/** RF64's and BW64's sizes of chunks whose own is all ones, by id. */
+type LongSizes = ReadonlyMap<string, number>;
+
+function parseLongSizes(chunk: Uint8Array): LongSizes {
+  const sizes = new Map<string, number>();
+  if (chunk.length < 28) return sizes;
+  const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
+  const entries = Math.min(view.getUint32(24, true), Math.floor((chunk.length - 28) / 12));
+  for (let at = 28, i = 0; i < entries; ++i, at += 12) sizes.set(latin1(chunk.subarray(at, at + 4)), long(view, at + 4));
+  return sizes.set("data", long(view, 8));
+}
+
+/** Sizes beyond any file stay beyond it. */
+const long = (view: DataView, at: number): number => Number(view.getBigUint64(at, true));
+
+async function riffChunk(file: RandomAccess, at: number, sizes: LongSizes | undefined): Promise<Chunk | undefined> {
+  const header = new Uint8Array(8);
+  if ((await file.read(header, at)) < 8) return undefined;
+  const id = latin1(header.subarray(0, 4));
+  const short = new DataView(header.buffer).getUint32(4, true);
+  const size = (short === UNKNOWN ? sizes?.get(id) : undefined) ?? short;
+  const end = at + 8 + size;
+  if (size % 2 === 0) return { id, at: at + 8, size, next: end };
+  // A byte follows an odd chunk, which some writers forget.
+  const name = new Uint8Array(4);
+  await file.read(name, end);
+  return { id, at: at + 8, size, next: KNOWN.test(latin1(name)) ? end : end + 1 };
+}
+
+/** Sony Wave64: ids and sizes are longer, a size counts its header too, and chunks begin at multiples of eight. */
+async function wave64Chunk(file: RandomAccess, at: number): Promise<Chunk | undefined> {
+  const header = new Uint8Array(24);
+  if ((await file.read(header, at)) < 24) return undefined;
+  const size = Math.max(0, long(new DataView(header.buffer), 16) - 24);
+  return { id: latin1(header.subarray(0, 4)), at: at + 24, size, next: at + 24 + 8 * Math.ceil(size / 8) };
+}
+
+// A writer that did not know the size leaves 0 or all ones: then the samples are the last thing in the file. A file that was cut keeps what is there.
+async function dataBytes(file: RandomAccess, { at, size }: Chunk): Promise<number> {
   const left = Math.max(0, file.size - at);
   if (size > 0) return Math.min(size, left);
   const next = new Uint8Array(4);
   await file.read(next, at);
-  return SAFE_AFTER_EMPTY.test(latin1(next)) ? 0 : left;
+  return KNOWN.test(latin1(next)) ? 0 : left;
 }
 
 function parseFormat(chunk: Uint8Array, what: string): Omit<WavLayout, "dataAt" | "frames"> | "other" {

@@ -23,6 +23,6 @@ export function checkLength(what: string, seconds: number, maxSeconds: number, a
       what,
       `at most ${maxSeconds} s`,
       `${atLeast}${Number(seconds.toFixed(3))} s`,
-      "take a part with start and seconds, or raise the option maxSeconds",
+      "take a part with the options start and seconds, or raise the option maxSeconds",
     );
 }

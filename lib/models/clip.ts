@@ -1,4 +1,5 @@
 // Both towers of CLIP and the temperature between them, in one folder as Hugging Face's CLIPModel keeps them.
+import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { Module } from "../nn/module.js";
@@ -28,7 +29,7 @@ export class ClipModel extends Module {
     const json = readConfig(folder);
     using checkpoint = Checkpoint.open(folder);
     const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });
-    return new ClipModel(at, parseClipConfig(json));
+    return built(() => new ClipModel(at, parseClipConfig(json)));
   }
 
   protected override stateName(field: string): string {

@@ -1,5 +1,5 @@
 // From an encoder's features to rows in the language model's embedding space: one linear layer, or a resampler followed by one.
-import { scope } from "../core/scope.js";
+import { built, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Linear } from "../nn/linear.js";
 import { Module, matching } from "../nn/module.js";
@@ -72,8 +72,10 @@ export class LinearProjector extends Module implements Projector {
     super();
     const { mode, dim, dimLlm, tokens, normalize } = config;
     this.config = config;
-    this.input = featureNorm(at.at("input"), dim, normalize);
-    this.proj = new Linear(at.at("proj"), dim, mode === "pooled" ? tokens * dimLlm : dimLlm);
+    [this.input, this.proj] = built(() => [
+      featureNorm(at.at("input"), dim, normalize),
+      new Linear(at.at("proj"), dim, mode === "pooled" ? tokens * dimLlm : dimLlm),
+    ]);
   }
 
   get output(): Linear {
@@ -104,9 +106,11 @@ export class ResamplerProjector extends Module implements Projector {
 
   constructor(at: Weights, config: ResamplerConfig, dimLlm: number, { normalize }: ResamplerProjectorOptions = {}) {
     super();
-    this.input = featureNorm(at.at("input"), config.dim, normalize);
-    this.resampler = new Resampler(at.at("resampler"), config);
-    this.linear = new Linear(at.at("linear"), config.dim, dimLlm);
+    [this.input, this.resampler, this.linear] = built(() => [
+      featureNorm(at.at("input"), config.dim, normalize),
+      new Resampler(at.at("resampler"), config),
+      new Linear(at.at("linear"), config.dim, dimLlm),
+    ]);
   }
 
   get output(): Linear {

@@ -1,5 +1,5 @@
 // A tower inside of a checkpoint that holds more: where its names begin, which part of config.json is its own, and what it leaves over.
-import type { Tensor } from "../core/tensor.js";
+import { built } from "../core/scope.js";
 import { Checkpoint, type WeightSource } from "../io/checkpoint.js";
 import { describe, type Module, StateError } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
@@ -83,19 +83,7 @@ export function fromCheckpoint<T>(
   json: Json,
   build: (weights: Weights) => T,
 ): T {
-  const read: Tensor[] = []; // parameters are out of the care of scopes, and half a model has no dispose()
-  const load = checkpoint.load.bind(checkpoint);
-  checkpoint.load = (...args) => {
-    const tensor = load(...args);
-    read.push(tensor);
-    return tensor;
-  };
-  try {
-    return build(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable }));
-  } catch (error) {
-    for (const tensor of read) tensor.dispose();
-    throw error;
-  }
+  return built(() => build(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable })));
 }
 
 /** "a.b" of "a.b.vision_model" with `last` "vision_model"; undefined where the prefix does not end so. */

@@ -3,7 +3,7 @@
 
 import type { Device } from "../core/device.js";
 import { AnymalError } from "../core/errors.js";
-import { keep, scope } from "../core/scope.js";
+import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
 import { type Layout, layoutOf, MaskError, type Span, spansOf } from "./sequence.js";
@@ -52,15 +52,15 @@ export class KVCache {
     this.batch = batch;
     // Zeros, not garbage: a key that is masked out still meets the query, and 0 · NaN would not be hidden.
     const buffer = () => keep(Tensor.zeros([batch, length, kvHeads, headDim], { device, dtype }));
-    this.#keys = Array.from({ length: layers }, buffer);
-    this.#values = Array.from({ length: layers }, buffer);
     this.#starts = new Array(batch).fill(0);
     this.#slots = new Array(batch).fill(0);
     this.#behind = new Array(batch).fill(0);
-    this.#start = this.#column(() => 0);
-    this.#slot = this.#column(() => 0);
-    this.#end = this.#column(() => 1);
-    this.#position = this.#column(() => 0);
+    const none = new Array<number>(batch).fill(0);
+    [this.#keys, this.#values, [this.#start, this.#slot, this.#end, this.#position]] = built(() => [
+      Array.from({ length: layers }, buffer),
+      Array.from({ length: layers }, buffer),
+      this.#columns(none, none, none),
+    ]);
   }
 
   /** Slots in use in the fullest row. */
@@ -157,8 +157,8 @@ export class KVCache {
 
   /** After a first forward over T positions of which each row used its span. `tableRows`: where a row's part of the RoPE table begins. */
   filledBy(spans: readonly Span[], length: number, tableRows?: TableRows): void {
-    this.#starts = spans.map(({ start }) => start);
     this.#place(
+      spans.map(({ start }) => start),
       spans.map(({ start, end }) => (start > 0 ? length : end)),
       tableRows,
     );
@@ -167,22 +167,25 @@ export class KVCache {
   /** After a further forward of which each row used as many tokens as its span says: a row's padding is written over by its next token. */
   followedBy(spans: readonly Span[], tableRows?: TableRows): void {
     this.#place(
+      this.#starts,
       spans.map(({ end }, b) => (this.#slots[b] as number) + end),
       tableRows,
     );
   }
 
-  #place(slots: number[], tableRows?: TableRows): void {
-    this.#slots = slots;
-    const positions = slots.map((slot, b) => slot - (this.#starts[b] as number));
+  #place(starts: number[], slots: number[], tableRows?: TableRows): void {
+    const positions = slots.map((slot, b) => slot - (starts[b] as number));
     const furthest = Math.max(...positions);
-    this.#behind = positions.map((position) => furthest - position);
-    const rows = tableRows?.(this.#behind);
+    const behind = positions.map((position) => furthest - position);
+    const rows = tableRows?.(behind);
+    const fresh = this.#columns(
+      starts,
+      slots,
+      positions.map((position, b) => (rows?.[b] ?? 0) + position),
+    );
     for (const old of [this.#start, this.#slot, this.#end, this.#position]) old.dispose();
-    this.#start = this.#column((b) => this.#starts[b] as number);
-    this.#slot = this.#column((b) => slots[b] as number);
-    this.#end = this.#column((b) => (slots[b] as number) + 1);
-    this.#position = this.#column((b) => (rows?.[b] ?? 0) + (positions[b] as number));
+    [this.#start, this.#slot, this.#end, this.#position] = fresh;
+    [this.#starts, this.#slots, this.#behind] = [starts, slots, behind];
   }
 
   /** After each further forward over `count` positions. */
@@ -212,27 +215,25 @@ export class KVCache {
   grown(length: number): KVCache {
     const [, , kvHeads = 0, headDim = 0] = this.#keys[0]?.shape ?? [];
     const dtype = this.#keys[0]?.dtype as "f32" | "bf16";
-    const next = new KVCache(this.device, { layers: this.#keys.length, batch: this.batch, length, kvHeads, headDim, dtype });
     const count = this.filled;
-    if (count) {
-      scope(() => {
-        for (let layer = 0; layer < this.#keys.length; ++layer)
-          next.write(layer, sliceCopy(this.#keys[layer] as Tensor, 1, 0, count), sliceCopy(this.#values[layer] as Tensor, 1, 0, count));
-      });
-    }
-    next.#slots.fill(count);
-    next.truncate(count);
-    return next;
+    return built(() => {
+      const next = new KVCache(this.device, { layers: this.#keys.length, batch: this.batch, length, kvHeads, headDim, dtype });
+      if (count) {
+        scope(() => {
+          for (let layer = 0; layer < this.#keys.length; ++layer)
+            next.write(layer, sliceCopy(this.#keys[layer] as Tensor, 1, 0, count), sliceCopy(this.#values[layer] as Tensor, 1, 0, count));
+        });
+      }
+      next.#slots.fill(count);
+      next.truncate(count);
+      return next;
+    });
   }
 
-  #column(value: (row: number) => number): Tensor {
-    return keep(
-      Tensor.from(
-        Int32Array.from({ length: this.batch }, (_, b) => value(b)),
-        [this.batch, 1],
-        { device: this.device },
-      ),
-    );
+  /** Start, slot, end and position, for rows that begin at `starts` and whose next token is at `slots` and has row `positions` of the RoPE table. */
+  #columns(starts: readonly number[], slots: readonly number[], positions: readonly number[]): [Tensor, Tensor, Tensor, Tensor] {
+    const column = (values: readonly number[]) => keep(Tensor.from(Int32Array.from(values), [this.batch, 1], { device: this.device }));
+    return built(() => [column(starts), column(slots), column(slots.map((slot) => slot + 1)), column(positions)]);
   }
 
   dispose(): void {

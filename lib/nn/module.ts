@@ -2,7 +2,7 @@
 // index and key. Their names in a checkpoint follow from the field names: `qProj` is `q_proj`. What lives in private (#) fields is no parameter.
 
 import { AnymalError } from "../core/errors.js";
-import { keep } from "../core/scope.js";
+import { built, keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 
@@ -78,20 +78,17 @@ export abstract class Module {
 
   /** Opens or freezes every parameter. One that opens becomes an f32 master, so an optimiser made before must be made anew. */
   requiresGrad(on: boolean): this {
-    const masters = new Map<Tensor, Tensor>();
-    for (const module of this.modules()) {
-      for (const slot of module.#slots()) {
-        const { value } = slot;
-        if (!(value instanceof Tensor) || (value.dtype !== "f32" && value.dtype !== "bf16") || module.isBuffer(slot.name)) continue;
-        if (on && value.dtype === "bf16") {
-          const master = masters.get(value) ?? keep(cast(value, "f32"));
-          masters.set(value, master);
-          master.requiresGrad = true;
-          slot.set(master);
-        } else {
-          value.requiresGrad = on;
-        }
-      }
+    const slots = this.modules().flatMap((module) => module.#slots().filter(({ name, value }) => trains(value) && !module.isBuffer(name)));
+    // All masters before the first one takes its place: when one cannot be made, the module stays as it was.
+    const masters = new Map<Slot["value"], Tensor>();
+    built(() => {
+      for (const { value } of slots)
+        if (on && value instanceof Tensor && value.dtype === "bf16" && !masters.has(value)) masters.set(value, keep(cast(value, "f32")));
+    });
+    for (const { value, set } of slots) {
+      const master = masters.get(value);
+      if (master) set(master);
+      (master ?? (value as Tensor)).requiresGrad = on;
     }
     for (const old of masters.keys()) old.dispose();
     return this;
@@ -109,13 +106,15 @@ export abstract class Module {
       if (old && String(old.shape) !== String(tensor.shape)) throw new StateError(`"${name}" of shape [${old.shape}]`, `[${tensor.shape}]`);
     }
     const fresh = new Map<Tensor, Tensor>();
-    for (const [name, tensor] of state) {
-      const old = own.get(name);
-      if (!old) continue;
-      const value = keep(tensor.dtype === old.dtype ? tensor.alias() : cast(tensor, old.dtype));
-      value.requiresGrad = old.requiresGrad;
-      fresh.set(old, value);
-    }
+    built(() => {
+      for (const [name, tensor] of state) {
+        const old = own.get(name);
+        if (!old) continue;
+        const value = keep(tensor.dtype === old.dtype ? tensor.alias() : cast(tensor, old.dtype));
+        value.requiresGrad = old.requiresGrad;
+        fresh.set(old, value);
+      }
+    });
     for (const module of this.modules()) {
       for (const slot of module.#slots()) {
         const value = fresh.get(slot.value as Tensor);
@@ -127,15 +126,24 @@ export abstract class Module {
 
   /** Swaps the child or parameter at `path` (its state name, such as "self_attn.q_proj") and returns the old one, which is not disposed. */
   replace<T extends Module | Tensor>(path: string, replacement: T): T {
-    for (const [name, module] of this.namedModules()) {
-      for (const slot of module.#slots()) {
-        if (join(name, slot.name) !== path || slot.value instanceof Module !== replacement instanceof Module) continue;
-        const old = slot.value as T;
-        slot.set(replacement);
-        return old;
-      }
+    const slot = this.#find(path, "", replacement instanceof Module);
+    if (!slot) throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
+    const old = slot.value as T;
+    slot.set(replacement);
+    return old;
+  }
+
+  /** Looks only where the path leads: a model has a thousand modules, and an adapter replaces hundreds of them. */
+  #find(path: string, prefix: string, isModule: boolean): Slot | undefined {
+    const slots = this.#slots().map((slot) => ({ slot, name: join(prefix, slot.name) }));
+    const here = slots.find(({ slot, name }) => name === path && slot.value instanceof Module === isModule);
+    if (here) return here.slot;
+    for (const { slot, name } of slots) {
+      if (!(slot.value instanceof Module) || !(name === prefix || path.startsWith(`${name}.`))) continue;
+      const found = slot.value.#find(path, name, isModule);
+      if (found) return found;
     }
-    throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
+    return undefined;
   }
 
   /** Holds what an adapter has exchanged until it is put back: it goes when the module goes. */
@@ -177,6 +185,8 @@ export function describe(missing: readonly string[], left: readonly string[]): s
     .filter(Boolean)
     .join(" and ");
 }
+
+const trains = (value: Slot["value"]): boolean => value instanceof Tensor && (value.dtype === "f32" || value.dtype === "bf16");
 
 /** The parameter in the dtype of the activations it meets: f32 masters are cast where they are used, and only there. */
 export function matching(parameter: Tensor, x: Tensor): Tensor {

@@ -22,7 +22,7 @@ export class QuantizedLinear extends Module implements LinearLayer {
     const asked = at.quantization?.format;
     if (weight && asked && weight.format !== asked)
       throw new StateError(`"${at.prefix}" in ${asked} as asked for`, `a checkpoint in ${weight.format}`);
-    return weight && new QuantizedLinear(weight, bias ? at.parameter("bias", [outFeatures], fanIn(inFeatures)) : undefined);
+    return weight && new QuantizedLinear(at.owns(weight), bias ? at.parameter("bias", [outFeatures], fanIn(inFeatures)) : undefined);
   }
 
   get weight(): QuantizedWeight {
@@ -47,8 +47,6 @@ export class QuantizedLinear extends Module implements LinearLayer {
 
 function quantizedNow(at: Weights, outFeatures: number, inFeatures: number): QuantizedWeight | undefined {
   if (!at.quantization) return undefined;
-  const dense = at.dense("weight", [outFeatures, inFeatures], fanIn(inFeatures));
-  const weight = QuantizedWeight.quantize(dense, at.quantization);
-  dense.dispose();
-  return weight;
+  using dense = at.dense("weight", [outFeatures, inFeatures], fanIn(inFeatures));
+  return QuantizedWeight.quantize(dense, at.quantization);
 }

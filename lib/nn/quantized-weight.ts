@@ -1,6 +1,6 @@
 // A frozen weight in 4 or 8 bits: the numbers of bitsandbytes (block maxima in its order), the codes in the backend's own layout.
 import type { Device } from "../core/device.js";
-import { keep } from "../core/scope.js";
+import { keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { WeightSource } from "../io/checkpoint.js";
 import type { Writable } from "../io/safetensors.js";
@@ -73,11 +73,13 @@ export class QuantizedWeight implements QuantizedOperand {
     for (const tensor of this.tensors()) keep(tensor);
   }
 
-  /** From row-major codes as they are on disk, which are disposed. */
-  static fromCodes(parts: Parts, form: Form): QuantizedWeight {
-    const codes = packCodes(parts.codes, form.format, form.outFeatures, form.inFeatures);
-    parts.codes.dispose();
-    return new QuantizedWeight({ ...parts, codes }, form);
+  /** Of the row-major codes that `make` gives, as they are on disk. What it makes beside the parts is disposed. */
+  static fromCodes(form: Form, make: () => Parts): QuantizedWeight {
+    return scope(() => {
+      const parts = make();
+      const codes = packCodes(parts.codes, form.format, form.outFeatures, form.inFeatures);
+      return new QuantizedWeight({ ...parts, codes }, form);
+    });
   }
 
   /** From a dense weight (O,I), which is left alone. */
@@ -91,11 +93,13 @@ export class QuantizedWeight implements QuantizedOperand {
       inFeatures,
       madeFrom: TORCH[w.dtype as "f32" | "bf16"],
     };
-    const { codes, absmax } = format === "int8" ? quantizeRowsInt8(w) : quantize4bit(w, format, block);
-    if (!doubleQuant || format === "int8") return QuantizedWeight.fromCodes({ codes, absmax }, form);
-    const { codes: nested, nestedAbsmax, offset: nestedOffset } = quantizeAbsmax(absmax);
-    absmax.dispose();
-    return QuantizedWeight.fromCodes({ codes, absmax: nested, nestedAbsmax, nestedOffset }, form);
+    return QuantizedWeight.fromCodes(form, () => {
+      if (format === "int8") return quantizeRowsInt8(w);
+      const { codes, absmax } = quantize4bit(w, format, block);
+      if (!doubleQuant) return { codes, absmax };
+      const { codes: nested, nestedAbsmax, offset: nestedOffset } = quantizeAbsmax(absmax);
+      return { codes, absmax: nested, nestedAbsmax, nestedOffset };
+    });
   }
 
   /** What bitsandbytes stored for the layer at `at`; undefined when the layer there is dense. */
@@ -109,16 +113,13 @@ export class QuantizedWeight implements QuantizedOperand {
 
   /** The weight (O,I) that the codes stand for. */
   dequantize(dtype: "f32" | "bf16" = "f32"): Tensor {
-    const codes = unpackCodes(this.codes, this.format, this.outFeatures, this.inFeatures);
-    const { nestedAbsmax, nestedOffset } = this;
-    const absmax = nestedAbsmax && nestedOffset ? dequantizeAbsmax(this.absmax, nestedAbsmax, nestedOffset) : this.absmax;
-    const w =
-      this.format === "int8"
-        ? dequantizeRowsInt8(codes, absmax, dtype)
-        : dequantize4bit(codes, absmax, this.format, this.block, dtype, [this.outFeatures, this.inFeatures]);
-    codes.dispose();
-    if (absmax !== this.absmax) absmax.dispose();
-    return w;
+    return scope(() => {
+      const codes = unpackCodes(this.codes, this.format, this.outFeatures, this.inFeatures);
+      const { nestedAbsmax, nestedOffset } = this;
+      const absmax = nestedAbsmax && nestedOffset ? dequantizeAbsmax(this.absmax, nestedAbsmax, nestedOffset) : this.absmax;
+      if (this.format === "int8") return dequantizeRowsInt8(codes, absmax, dtype);
+      return dequantize4bit(codes, absmax, this.format, this.block, dtype, [this.outFeatures, this.inFeatures]);
+    });
   }
 
   /** What a folder holds of it, by name below the layer, in the layout of bitsandbytes. */
@@ -132,6 +133,9 @@ export class QuantizedWeight implements QuantizedOperand {
 
   tensors(): Tensor[] {
     return [this.codes, this.absmax, this.nestedAbsmax, this.nestedOffset].filter((t) => t !== undefined);
+  }
+  get disposed(): boolean {
+    return this.codes.disposed;
   }
   dispose(): void {
     for (const tensor of this.tensors()) if (!tensor.disposed) tensor.dispose();
@@ -151,13 +155,15 @@ function stored4bit(
   at.take("weight.quant_map"); // the code table, which the format's name already says
   const storage = checkpoint.entry(name).dtype as FileDType;
   const form = { format, block: state.blocksize, threshold: 0, outFeatures, inFeatures, madeFrom: state.dtype, storage };
-  const codes = checkpoint.loadBytes(name, device);
-  const absmax = checkpoint.load(at.take("weight.absmax"), device);
-  if (state.nested_offset === undefined) return QuantizedWeight.fromCodes({ codes, absmax }, form);
-  at.take("weight.nested_quant_map");
-  const nestedAbsmax = checkpoint.load(at.take("weight.nested_absmax"), device);
-  const nestedOffset = Tensor.from(new Float32Array([state.nested_offset]), [1], { device });
-  return QuantizedWeight.fromCodes({ codes, absmax, nestedAbsmax, nestedOffset }, form);
+  const offset = state.nested_offset;
+  return QuantizedWeight.fromCodes(form, () => {
+    const codes = checkpoint.loadBytes(name, device);
+    const absmax = checkpoint.load(at.take("weight.absmax"), device);
+    if (offset === undefined) return { codes, absmax };
+    at.take("weight.nested_quant_map");
+    const nestedAbsmax = checkpoint.load(at.take("weight.nested_absmax"), device);
+    return { codes, absmax, nestedAbsmax, nestedOffset: Tensor.from(new Float32Array([offset]), [1], { device }) };
+  });
 }
 
 function storedInt8(at: Weights, checkpoint: WeightSource, device: Device, outFeatures: number, inFeatures: number): QuantizedWeight {
@@ -170,10 +176,9 @@ function storedInt8(at: Weights, checkpoint: WeightSource, device: Device, outFe
     if (layout !== 0) throw new StateError(`"${name}" in row layout (weight_format 0)`, `weight_format ${layout}`);
   }
   const threshold = at.int8Threshold ?? LLM_INT8_THRESHOLD;
-  const codes = checkpoint.load(name, device);
-  const absmax = checkpoint.load(at.take("SCB"), device, { dtype: "f32", shape: [outFeatures] });
-  return QuantizedWeight.fromCodes(
-    { codes, absmax },
-    { format: "int8", block: 0, threshold, outFeatures, inFeatures, madeFrom: TORCH[at.dtype] },
-  );
+  const form: Form = { format: "int8", block: 0, threshold, outFeatures, inFeatures, madeFrom: TORCH[at.dtype] };
+  return QuantizedWeight.fromCodes(form, () => ({
+    codes: checkpoint.load(name, device),
+    absmax: checkpoint.load(at.take("SCB"), device, { dtype: "f32", shape: [outFeatures] }),
+  }));
 }

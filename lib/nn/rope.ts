@@ -34,16 +34,18 @@ export class Rope {
   table(length: number, room = 0): Tensor {
     if (this.#depends(length)) {
       if (this.#long?.shape[0] === length) return this.#long;
+      const made = this.#made(length, (position) => [position, length]);
       this.#long?.dispose();
-      this.#long = this.#made(length, (position) => [position, length]);
-      return this.#long;
+      this.#long = made;
+      return made;
     }
     const wanted = Math.max(length, room, 64);
     if (this.#table && (this.#table.shape[0] as number) >= wanted) return this.#table;
     const rows = 2 ** Math.ceil(Math.log2(wanted)); // grows by doubling
+    const made = this.#made(rows, (position) => [position, 0]);
     this.#table?.dispose();
-    this.#table = this.#made(rows, (position) => [position, 0]);
-    return this.#table;
+    this.#table = made;
+    return made;
   }
 
   /** For decoding in a cache of `length` slots: where in decodeTable() the rows of each sequence begin. `behind`: as of decodeTable. */

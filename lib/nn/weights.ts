@@ -1,7 +1,7 @@
 // Where a model's parameters come from while it is built: fresh random numbers or a checkpoint. Building from the source means that a
 // model larger than memory in full precision is never made in full precision: a layer asks what is stored and becomes that.
 import type { Device } from "../core/device.js";
-import { keep } from "../core/scope.js";
+import { built, keep } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
 import type { WeightSource } from "../io/checkpoint.js";
@@ -31,6 +31,8 @@ interface Source {
   quantization?: Quantization | undefined;
   int8Threshold?: number | undefined;
   used: Set<string>;
+  /** What was given out. A module that cannot be finished has no owner to dispose of what it got. */
+  made: { dispose(): void; readonly disposed: boolean }[];
   seed: number;
   drawn: number;
 }
@@ -55,13 +57,14 @@ export class Weights {
   ) {}
 
   static fresh({ device, dtype = "f32", trainable = true, seed = 0, quantization }: FreshOptions): Weights {
-    return new Weights({ device, dtype, trainable, used: new Set(), seed, drawn: 0, quantization }, "");
+    return new Weights({ device, dtype, trainable, used: new Set(), made: [], seed, drawn: 0, quantization }, "");
   }
   static from(
     checkpoint: WeightSource,
     { device, dtype = "f32", trainable = false, quantization, int8Threshold }: CheckpointOptions,
   ): Weights {
-    return new Weights({ device, dtype, trainable, checkpoint, used: new Set(), seed: 0, drawn: 0, quantization, int8Threshold }, "");
+    const state = { used: new Set<string>(), made: [], seed: 0, drawn: 0 };
+    return new Weights({ device, dtype, trainable, checkpoint, ...state, quantization, int8Threshold }, "");
   }
 
   get device(): Device {
@@ -104,16 +107,16 @@ export class Weights {
   parameter(name: string, shape: readonly number[], init: Init): Tensor {
     const { checkpoint, device, trainable } = this.source;
     const dtype = trainable ? "f32" : this.source.dtype;
-    const tensor = checkpoint ? this.#read(checkpoint, name, shape, dtype) : this.#draw(shape, init, device, dtype);
+    const tensor = this.#given(() => (checkpoint ? this.#read(checkpoint, name, shape, dtype) : this.#draw(shape, init, device, dtype)));
     tensor.requiresGrad = trainable;
-    return keep(tensor);
+    return tensor;
   }
 
   /** What is about to be quantised. Stored in bf16 it stays so: f32 would be the same numbers in twice the memory. */
   dense(name: string, shape: readonly number[], init: Init): Tensor {
     const { checkpoint } = this.source;
     const narrow = checkpoint && this.has(name) && checkpoint.entry(join(this.prefix, name)).dtype === "BF16";
-    const tensor = narrow ? keep(this.#read(checkpoint, name, shape, "bf16")) : this.parameter(name, shape, init);
+    const tensor = narrow ? this.#given(() => this.#read(checkpoint, name, shape, "bf16")) : this.parameter(name, shape, init);
     tensor.requiresGrad = false;
     return tensor;
   }
@@ -121,7 +124,26 @@ export class Weights {
   /** Part of the state that never trains, such as running statistics: f32 whatever the compute dtype. */
   buffer(name: string, shape: readonly number[], init: Init): Tensor {
     const { checkpoint, device } = this.source;
-    return keep(checkpoint ? this.#read(checkpoint, name, shape, "f32") : this.#draw(shape, init, device, "f32"));
+    return this.#given(() => (checkpoint ? this.#read(checkpoint, name, shape, "f32") : this.#draw(shape, init, device, "f32")));
+  }
+
+  /** When one cannot be made, all that were made before for the same model go too. */
+  #given(make: () => Tensor): Tensor {
+    const { made } = this.source;
+    try {
+      const tensor = keep(make());
+      made.push(tensor);
+      return tensor;
+    } catch (error) {
+      for (const one of made.splice(0)) if (!one.disposed) one.dispose();
+      throw error;
+    }
+  }
+
+  /** What a layer made of a weight, in its place: it goes with the others. */
+  owns<T extends { dispose(): void; readonly disposed: boolean }>(made: T): T {
+    this.source.made.push(made);
+    return made;
   }
 
   #read(checkpoint: WeightSource, name: string, shape: readonly number[], dtype: DType): Tensor {
@@ -134,10 +156,13 @@ export class Weights {
 
   #draw(shape: readonly number[], init: Init, device: Device, dtype: DType): Tensor {
     if ("fill" in init) return Tensor.full(shape, init.fill, { device, dtype });
-    const tensor = Tensor.empty(shape, { device, dtype });
     const { seed, drawn } = this.source;
-    if ("normal" in init) randomNormal(tensor, 0, init.normal, seed, drawn);
-    else randomUniform(tensor, -init.uniform, init.uniform, seed, drawn);
+    const tensor = built(() => {
+      const drawing = Tensor.empty(shape, { device, dtype });
+      if ("normal" in init) randomNormal(drawing, 0, init.normal, seed, drawn);
+      else randomUniform(drawing, -init.uniform, init.uniform, seed, drawn);
+      return drawing;
+    });
     this.source.drawn += tensor.size;
     return tensor;
   }

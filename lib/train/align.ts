@@ -5,10 +5,11 @@ import type { AnymalError } from "../core/errors.js";
 import { readCaptions } from "../data/captions.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import type { Row } from "../data/row.js";
+import type { MediaOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { openProjector } from "../models/projector.js";
 import { FeatureSource } from "./feature-source.js";
-import { type AlignRecipe, alignRecipe, type TrainingRecipe } from "./recipe.js";
+import { type AlignRecipe, alignRecipe, mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import { RunFolder } from "./run-folder.js";
 import { isAbort, type TrainStep, train } from "./trainer.js";
 import { TrainingRows } from "./training-rows.js";
@@ -23,6 +24,8 @@ export interface StageOptions {
   resume?: boolean;
   /** Finishes the step, saves, and ends the loop without an error. */
   signal?: AbortSignal;
+  /** Options of the media in files, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
+  media?: MediaOptions;
   /** Features of frozen encoders; share one between stages. Default: in memory, for this call. */
   cache?: FeatureCache;
   /** Told of every row that is left out, with onBadRow "skip". */
@@ -43,14 +46,14 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  const { modality, prompts, data, output, resume, signal, cache, onProblem, ...rest } = options;
+  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, ...rest } = options;
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align");
   const reading = { modality, seed: recipe.seed, ...(prompts && { prompts }), ...readingOptions(recipe, options) };
   const rows = await rowsOf(data, (path) => readCaptions(path, reading));
   const check = (media: readonly { modality: Modality }[]) =>
     media.some((part) => part.modality === modality) ? undefined : `expected a medium of ${modality} to align, got none; leave the row out`;
-  const told = { align: { [modality]: { ...described(data), ...(prompts && { prompts: [...prompts] }), ...recipe } } };
+  const told = { ...toldMedia(media), align: { [modality]: { ...described(data), ...(prompts && { prompts: [...prompts] }), ...recipe } } };
   yield* stage(model, options, { recipe, told, rows, modalities: [modality], check });
 }
 
@@ -106,8 +109,24 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
   }
 }
 
-export const readingOptions = ({ onBadRow }: TrainingRecipe, { signal, onProblem }: StageOptions) => ({
+/** As recipe.yaml says it: functions cannot be written. */
+export function toldMedia(media: MediaOptions | undefined): { media?: object } {
+  const kinds = Object.entries(media ?? {}).map(([modality, options]) => {
+    const data = Object.entries(options ?? {}).filter(([, value]) => value !== undefined && typeof value !== "function");
+    return [modality, Object.fromEntries(data)] as const;
+  });
+  const said = kinds.filter(([, options]) => Object.keys(options).length);
+  return said.length ? { media: Object.fromEntries(said) } : {};
+}
+
+function checkedMedia(media: MediaOptions): MediaOptions {
+  mediaRecipe(toldMedia(media).media ?? {});
+  return media;
+}
+
+export const readingOptions = ({ onBadRow }: TrainingRecipe, { signal, onProblem, media }: StageOptions) => ({
   onBadRow,
+  ...(media && { media: checkedMedia(media) }),
   ...(signal && { signal }),
   ...(onProblem && { onProblem }),
 });

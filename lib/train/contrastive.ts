@@ -1,6 +1,7 @@
 // Encoders from nothing: a medium's embedding and its caption's are drawn together, all other pairs of the batch apart (CLIP, arXiv 2103.00020).
 // A batch asks only for what tells its captions apart, so what should be learned must be what differs: see the tiny world's grouped batches.
 import { expected } from "../core/errors.js";
+import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { EncoderInput } from "../media/part.js";
 import type { Encoder } from "../models/encoder.js";
@@ -40,14 +41,12 @@ export async function* contrastive({ encoder, text, logitScale, batch, ...option
       const { media, captions } = await batch(step);
       const pairs = media.shape[0] as number;
       if (captions.length !== pairs) throw expected("E_SHAPE", "contrastive", `one caption per medium, ${pairs}`, captions.length);
-      const x = Tensor.from(media.data, media.shape, { device: encoder.device, dtype: encoder.dtype });
-      const a = encoder.forward(x, media.isLonger ? { isLonger: media.isLonger } : {});
-      const b = text.forward(captions);
-      const [ua, ub] = [l2Normalize(a.embeds), l2Normalize(b.embeds)];
-      const t = logitScale.reshape([1]);
-      const loss = contrastiveLoss(ua, ub, t);
-      for (const tensor of new Set([x, ...Object.values(a), ...Object.values(b), ua, ub, t]))
-        if (tensor instanceof Tensor) tensor.dispose();
+      const loss = scope(() => {
+        const x = Tensor.from(media.data, media.shape, { device: encoder.device, dtype: encoder.dtype });
+        const a = encoder.forward(x, media.isLonger ? { isLonger: media.isLonger } : {});
+        const b = text.forward(captions);
+        return contrastiveLoss(l2Normalize(a.embeds), l2Normalize(b.embeds), logitScale.reshape([1]));
+      });
       return { loss, items: pairs };
     },
     options,

@@ -1,6 +1,7 @@
 // Where training takes the features of media from: the frozen encoders, each medium once, several at a time.
 import type { AnyMAL } from "../anymal/anymal.js";
 import type { Features } from "../anymal/media-encoder.js";
+import { settled } from "../core/settled.js";
 import type { FeatureCache } from "../data/feature-cache.js";
 import { featureKey } from "../data/feature-key.js";
 import type { MediaPart } from "../media/part.js";
@@ -19,7 +20,7 @@ export class FeatureSource {
 
   async features(parts: readonly MediaPart[], signal?: AbortSignal): Promise<Features[]> {
     const gather = new Gather((some) => this.model.features(some, { signal }));
-    return Promise.all(
+    return settled(
       parts.map(async (part): Promise<Features> => {
         const key = this.#keys.get(part) ?? (await featureKey(part, this.model.encoder(part.modality).key, { signal }));
         this.#keys.set(part, key);

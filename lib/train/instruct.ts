@@ -5,7 +5,7 @@ import { expected } from "../core/errors.js";
 import { readConversations } from "../data/conversations.js";
 import type { Row } from "../data/row.js";
 import type { Modality } from "../media/part.js";
-import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable } from "./align.js";
+import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./align.js";
 import { type InstructInput, type InstructRecipe, instructRecipe } from "./recipe.js";
 import type { TrainStep } from "./trainer.js";
 
@@ -20,7 +20,7 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 }
 
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
-  const { data, output, resume, signal, cache, onProblem, modalities: chosen, ...rest } = options;
+  const { data, output, resume, signal, cache, onProblem, media, modalities: chosen, ...rest } = options;
   const recipe = instructRecipe(rest);
   const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(recipe, options)));
   const modalities = chosen ?? present(model, rows);
@@ -28,7 +28,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
   if (!modalities.length && !recipe.lora)
     throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
   if (recipe.lora) adapt(model, recipe);
-  const told = { instruct: { ...described(data), ...(chosen && { modalities: [...chosen] }), ...recipe } };
+  const told = { ...toldMedia(media), instruct: { ...described(data), ...(chosen && { modalities: [...chosen] }), ...recipe } };
   yield* stage(model, options, { recipe, told, rows, modalities });
 }
 
@@ -48,6 +48,7 @@ function adapt(model: AnyMAL, { lora, seed }: InstructRecipe): void {
     model.addAdapter(lora, { seed });
     return;
   }
+  adapter.checkAttached();
   const { r, alpha } = adapter.config;
   if (r !== lora.r || alpha !== lora.alpha)
     throw expected(

@@ -1,6 +1,6 @@
 // The loop that every training from nothing shares: loss, gradients, one AdamW update. The loss is read one step late, so that the device always
 // has work while JavaScript waits for a number.
-import { backwardAsync } from "../core/autograd.js";
+import { backwardAsync, freeTape } from "../core/autograd.js";
 import type { Tensor } from "../core/tensor.js";
 import { diverged } from "./diverged.js";
 import { AdamW, decayMatricesOnly } from "./optimizer.js";
@@ -65,13 +65,19 @@ export async function* optimize(
     for (let step = 0; step < steps; ++step) {
       signal?.throwIfAborted();
       const { loss, items } = await lossOf(step);
-      await backwardAsync(loss);
       const rate = learningRate * factor(step);
-      const norm = optimizer.step(rate);
-      optimizer.zeroGrad();
-      const values = Promise.all([loss.item(), norm.item()]);
-      values.catch(() => undefined); // told when it is awaited
-      for (const tensor of [loss, norm]) tensor.dispose();
+      let norm: Tensor | undefined;
+      let values: Pending["values"];
+      try {
+        await backwardAsync(loss);
+        norm = optimizer.step(rate);
+        optimizer.zeroGrad();
+        values = Promise.all([loss.item(), norm.item()]);
+        values.catch(() => undefined); // told when it is awaited
+      } finally {
+        freeTape(loss);
+        for (const tensor of [loss, norm]) tensor?.dispose();
+      }
       const before = pending;
       pending = { step: step + 1, values, learningRate: rate, items };
       if (before) yield await settle(before);

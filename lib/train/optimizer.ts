@@ -1,6 +1,6 @@
 // AdamW over f32 masters, all parameters of a group in one call, clipping by the global norm without a word to the host.
 import { checkOptions } from "../core/options.js";
-import { keep, scope } from "../core/scope.js";
+import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { type AdamWStep, adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
 
@@ -61,12 +61,16 @@ export class AdamW {
       weightDecay: group.weightDecay ?? weightDecay,
       lrScale: group.lrScale ?? 1,
     }));
+    built(() => this.#begin());
+  }
+
+  #begin(): void {
     for (const { parameters } of this.#groups) {
       for (const [name, p] of parameters) {
         if (!p.requiresGrad || p.dtype !== "f32")
           throw new TypeError(`AdamW: expected "${name}" to be a trainable f32 master, got ${p.dtype}${p.requiresGrad ? "" : ", frozen"}`);
         if (this.#moments.has(name)) throw new TypeError(`AdamW: expected every name once, got "${name}" twice`);
-        this.#moments.set(name, freshMoments(p, moments === "8bit" && p.size >= SMALL));
+        this.#moments.set(name, freshMoments(p, this.#options.moments === "8bit" && p.size >= SMALL));
       }
     }
   }
@@ -158,15 +162,21 @@ export class AdamW {
       }
     }
     const take = (name: string) => keep((state.get(name) as Tensor).alias());
-    for (const [name, old] of this.#moments) {
-      const coded = old.mAbsmax !== undefined;
-      this.#moments.set(name, {
-        m: take(`${name}.exp_avg`),
-        v: take(`${name}.exp_avg_sq`),
-        mAbsmax: coded ? take(`${name}.exp_avg.absmax`) : undefined,
-        vAbsmax: coded ? take(`${name}.exp_avg_sq.absmax`) : undefined,
-      });
-    }
+    const fresh = built(() =>
+      Array.from(this.#moments, ([name, old]): [string, Moments] => {
+        const coded = old.mAbsmax !== undefined;
+        return [
+          name,
+          {
+            m: take(`${name}.exp_avg`),
+            v: take(`${name}.exp_avg_sq`),
+            mAbsmax: coded ? take(`${name}.exp_avg.absmax`) : undefined,
+            vAbsmax: coded ? take(`${name}.exp_avg_sq.absmax`) : undefined,
+          },
+        ];
+      }),
+    );
+    for (const [name, moments] of fresh) this.#moments.set(name, moments);
     for (const tensor of own.values()) tensor.dispose();
     this.#steps = steps;
     for (const name of this.#moments.keys()) this.#updates.set(name, fewer[name] ?? steps);

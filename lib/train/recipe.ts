@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { parse, stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { type AssembleOptions, MODALITIES, type ModalityOptions, SELECTS } from "../anymal/options.js";
+import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 
@@ -50,6 +51,8 @@ export interface Recipe {
   model?: Omit<AssembleOptions, "device">;
   align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[] }>>;
   instruct?: InstructRecipe & { data?: string | string[]; modalities?: Modality[] };
+  /** How media of both stages are read, e.g. { imu: { acceleration: "g" } }; a row's own options go before. */
+  media?: MediaOptions;
   /** The run's folder. */
   output?: string;
 }
@@ -190,8 +193,8 @@ export function modelRecipe(value: unknown, at = "model"): Omit<AssembleOptions,
 
 /** A whole recipe, checked and completed. */
 export function recipe(value: unknown): Recipe {
-  checkKeys("", value ?? {}, { model: is.object, align: is.object, instruct: is.object, output: is.text });
-  const { model, align = {}, instruct, output } = (value ?? {}) as Record<string, Record<string, unknown>>;
+  checkKeys("", value ?? {}, { model: is.object, align: is.object, instruct: is.object, media: is.object, output: is.text });
+  const { model, align = {}, instruct, media, output } = (value ?? {}) as Record<string, Record<string, unknown>>;
   checkKeys("align", align, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
   const aligned = Object.entries(align).map(([modality, entry]) => {
     const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts"]);
@@ -205,8 +208,17 @@ export function recipe(value: unknown): Recipe {
     ...(model && { model: modelRecipe(model) }),
     align: Object.fromEntries(aligned),
     ...(instruct && { instruct: instructed() }),
+    ...(media && { media: mediaRecipe(media) }),
     ...(output !== undefined && { output: output as unknown as string }),
   };
+}
+
+/** Checks the options of media as a recipe spells them. */
+export function mediaRecipe(value: unknown): MediaOptions {
+  const problem = mediaOptionsProblem(value);
+  if (problem)
+    throw new RecipeError(problem.at === "media" ? "media" : `media.${problem.at}`, problem.expected, problem.value, problem.remedy);
+  return value as MediaOptions;
 }
 
 function split(at: string, entry: unknown, names: readonly (keyof typeof BESIDE)[]) {

@@ -7,6 +7,7 @@ import { parse } from "yaml";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { PROJECTORS, writeFiles } from "../anymal/checkpoint.js";
 import { checkpointFolder, readManifest } from "../anymal/manifest.js";
+import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
@@ -96,7 +97,7 @@ export class RunFolder {
     using file = Checkpoint.open(join(this.#checkpoint(), MOMENTS));
     const [first] = optimizer.state().values();
     if (!first) return this.#state.step;
-    const state = new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const));
+    const state = built(() => new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const)));
     const { updates, fewerUpdates } = JSON.parse(await readFile(join(this.#checkpoint(), STATE), "utf8"));
     try {
       optimizer.loadState(state, updates, fewerUpdates);

@@ -1,8 +1,8 @@
 // Options checked in words: an unknown key names the nearest known one, a wrong value says what was meant.
+import { isObject, nearest, type Schema, shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
-import { nearest } from "../core/options.js";
 
-export { nearest } from "../core/options.js";
+export { type Check, is, isObject, nearest, type Schema } from "../core/checks.js";
 
 export class RecipeError extends AnymalError {
   override readonly name = "RecipeError";
@@ -15,46 +15,6 @@ export class RecipeError extends AnymalError {
   ) {
     super("E_RECIPE", `recipe: expected ${at} to be ${expected}, got ${shown(got)}${remedy && `; ${remedy}`}`);
   }
-}
-
-const shown = (value: unknown): string => (typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value));
-
-export interface Check {
-  /** In words, after "expected … to be". */
-  wanted: string;
-  fits: (value: unknown) => boolean;
-}
-export type Schema = Readonly<Record<string, Check>>;
-
-export const is = {
-  integer: (least = 0): Check => ({
-    wanted: `an integer of at least ${least}`,
-    fits: (v) => Number.isInteger(v) && (v as number) >= least,
-  }),
-  number: (least = 0, below = Infinity): Check => ({
-    wanted: below === Infinity ? `a number of at least ${least}` : `a number from ${least} to below ${below}`,
-    fits: (v) => typeof v === "number" && v >= least && v < below,
-  }),
-  flag: { wanted: "true or false", fits: (v: unknown) => typeof v === "boolean" } satisfies Check,
-  text: { wanted: "a text", fits: (v: unknown) => typeof v === "string" && v !== "" } satisfies Check,
-  object: { wanted: "a mapping", fits: isObject } satisfies Check,
-  oneOf: (...values: readonly string[]): Check => ({
-    wanted: `one of ${values.join(", ")}`,
-    fits: (v) => typeof v === "string" && values.includes(v),
-  }),
-  listOf: (one: Check): Check => ({
-    wanted: `a list, each ${one.wanted}`,
-    fits: (v) => Array.isArray(v) && v.every((each) => one.fits(each)),
-  }),
-  either: (...checks: readonly Check[]): Check => ({
-    wanted: checks.map(({ wanted }) => wanted).join(", or "),
-    fits: (v) => checks.some((check) => check.fits(v)),
-  }),
-  not: (value: false): Check => ({ wanted: String(value), fits: (v) => v === value }),
-};
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Throws E_RECIPE on the first key that is unknown or holds something unfit. Keys that hold undefined count as absent. */

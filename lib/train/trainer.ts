@@ -2,7 +2,7 @@
 // so that the device always has work while JavaScript waits for numbers.
 import type { AnyMAL } from "../anymal/anymal.js";
 import { batchOf } from "../anymal/prompt.js";
-import { backwardAsync, noGrad } from "../core/autograd.js";
+import { backwardAsync, freeTape, noGrad } from "../core/autograd.js";
 import type { DeviceMemory } from "../core/device.js";
 import { randomState, setRandomState } from "../core/random.js";
 import { scope } from "../core/scope.js";
@@ -107,8 +107,9 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
   };
   let pending: Pending | undefined;
   let failed = false;
+  let next: Promise<ReadyRow[]> | undefined;
   try {
-    let next = step < steps ? prepare() : undefined;
+    next = step < steps ? prepare() : undefined;
     while (next && !signal?.aborted) {
       const window = await next;
       next = step + 1 < steps ? prepare() : undefined;
@@ -132,6 +133,7 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
     if (failed) throw error;
   } finally {
     optimizer.zeroGrad();
+    await next?.catch(() => undefined); // nothing goes on in the background once this has ended
     // A step that was made before the stop is saved, so it belongs into the log too; one that went wrong is not saved.
     if (pending) await (failed ? pending.values : report(pending)).catch(() => (failed = true));
     if (!failed) await save();
@@ -171,18 +173,19 @@ async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow
       losses.push(loss);
       if (loss.requiresGrad) await backwardAsync(loss); // text alone has no gradient where only projections train
     }
-  } catch (error) {
-    for (const loss of losses) loss.dispose();
-    throw error;
+    const norm = optimizer.hasGradients ? optimizer.step(learningRate) : undefined;
+    optimizer.zeroGrad();
+    const values = Promise.all([norm?.item() ?? 0, ...losses.map((loss) => loss.item())]);
+    values.catch(() => undefined); // told when it is awaited
+    norm?.dispose();
+    return { step: step + 1, learningRate, tokens, scoredTokens, values };
   } finally {
     for (const layer of layers) layer.training = false;
+    for (const loss of losses) {
+      freeTape(loss); // of one that failed before backward
+      loss.dispose();
+    }
   }
-  const norm = optimizer.hasGradients ? optimizer.step(learningRate) : undefined;
-  optimizer.zeroGrad();
-  const values = Promise.all([norm?.item() ?? 0, ...losses.map((loss) => loss.item())]);
-  values.catch(() => undefined); // told when it is awaited
-  for (const tensor of [...losses, norm]) tensor?.dispose();
-  return { step: step + 1, learningRate, tokens, scoredTokens, values };
 }
 
 function forward(model: AnyMAL, rows: readonly ReadyRow[], windowTokens: number): Tensor {

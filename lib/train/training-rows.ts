@@ -4,6 +4,7 @@ import type { Features } from "../anymal/media-encoder.js";
 import { tokensOf } from "../anymal/projectors.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
 import { AnymalError, expected } from "../core/errors.js";
+import { settled } from "../core/settled.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
 import type { Row } from "../data/row.js";
@@ -103,7 +104,7 @@ export class TrainingRows {
       }
       signal?.throwIfAborted();
     }
-    const all = await Promise.all(
+    const all = await settled(
       media.slice(0, count).map((part) => this.source.features([part], signal).catch((error) => this.#orNothing(error, signal))),
     );
     return all.flatMap((one) => one ?? []);

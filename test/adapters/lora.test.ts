@@ -396,4 +396,38 @@ test("what an adapter exchanged goes with the model: nothing is left", async () 
 });
 
 test.after(() => rmSync(odd, { recursive: true, force: true }));
+for (const quantization of [undefined, { format: "nf4", doubleQuant: true }, { format: "int8" }] as const)
+  test(`merge() of a ${quantization?.format ?? "dense"} model holds one layer at a time in full precision, and leaves nothing`, async () => {
+    const [name] = caseNames(/^lora/) as [string];
+    const c = new Case(name);
+    await here.synchronize();
+    const empty = here.memory();
+    {
+      using model = load(c.info.base, { quantization });
+      await here.synchronize();
+      const before = here.memory();
+      const adapter = LoraAdapter.apply(model, { r: 2, alpha: 4 });
+      const largest = 4 * Math.max(...Array.from(adapter.layers.values(), (layer) => layer.inFeatures * layer.outFeatures));
+      await here.synchronize();
+      const attached = here.memory();
+      here.resetPeak();
+      adapter.merge();
+      await here.synchronize();
+      const after = here.memory();
+      // The weight, the change, their sum, and what is made of it.
+      assert.ok(
+        after.bytesPeak - after.bytesScratch - attached.bytesInUse <= 4 * largest + 4096,
+        `${after.bytesPeak - attached.bytesInUse} for ${largest} a layer`,
+      );
+      assert.equal([after.tensors, after.bytesInUse], [before.tensors, before.bytesInUse]);
+      assert.is(adapter.layers.size, 0);
+      const error = await adapter.save(tmpdir()).catch((problem) => problem);
+      assert.is(error.code, "E_LORA");
+      assert.match(error.message, /that was merged/);
+    }
+    await here.synchronize();
+    const { tensors, bytesInUse } = here.memory();
+    assert.equal([tensors, bytesInUse], [empty.tensors, empty.bytesInUse]);
+  });
+
 test.run();

@@ -75,6 +75,38 @@ test("CSV: quotes, line ends in a field, delimiters, and the line where each row
   }
 });
 
+test("a table is read whatever its name, JSON lines under a table's name too", async () => {
+  const table = 'image,caption\na.png,"a ""red"" square, plain"\nb c.png,"a blue\nsquare"\n';
+  const want = [said("image", "a.png", 'a "red" square, plain'), said("image", "b c.png", "a blue\nsquare")];
+  for (const name of ["captions.txt", "captions", "captions.json", "captions.jsonl", "captions.csv", "captions.tsv"])
+    assert.equal((await skipping(folder.write(name, table))).rows, want, name);
+  for (const bar of [";", "\t", "|"]) {
+    const other = table.replace("image,", `image${bar}`).replaceAll("png,", `png${bar}`).replace(", plain", " plain");
+    assert.equal((await skipping(folder.write("captions.txt", other))).rows, [want[0]!.replace(", plain", " plain"), want[1]], bar);
+  }
+  const lines = '{"image": "a.png", "caption": "one"}\n{"image": "b c.png", "caption": "two"}\n';
+  for (const name of ["lines.csv", "lines.txt", "lines", "lines.json"])
+    assert.equal((await skipping(folder.write(name, lines))).rows, [said("image", "a.png", "one"), said("image", "b c.png", "two")], name);
+  const list = '[{"image": "a.png", "caption": "one"}]';
+  assert.equal((await skipping(folder.write("list.csv", list))).rows, [said("image", "a.png", "one")]);
+  await rejects(
+    read(folder.write("flickr.txt", "1000.jpg#0\tA child\n1000.jpg#1\tA girl\n")),
+    dataError("E_DATA", 'text that begins with "1000.jpg#0', "image,caption into the first line"),
+  );
+  await rejects(read(folder.write("a.txt", "image,title\na.png,x\n")), dataError("E_DATA", "a column caption or text", "image, title"));
+});
+
+test("another encoding than UTF-8 is told, with what the bytes would be and the command", async () => {
+  const latin1 = Buffer.from("image,caption\na.png,a café\nb c.png,green\n", "latin1");
+  const { rows, problems } = await skipping(folder.write("a.csv", latin1));
+  assert.equal(rows, [said("image", "b c.png", "green")]);
+  assert.match(problems[0]!.message, /a\.csv:2: expected a line of UTF-8, got other bytes, in Latin-1 ".*caf\u00e9".*iconv/);
+  const lines = Buffer.from('{"image": "a.png", "caption": "café"}\n{"image": "b c.png", "caption": "green"}\n', "latin1");
+  const second = await skipping(folder.write("a.jsonl", lines));
+  assert.equal(second.rows, [said("image", "b c.png", "green")]);
+  assert.match(second.problems[0]!.message, /a\.jsonl:1: expected one JSON object in UTF-8, got other bytes, in Latin-1.*iconv/);
+});
+
 test("CSV: a row that is wrong costs that row", async () => {
   const cases: [string, RegExp][] = [
     ["a.png,one,two", /:3: expected 2 fields as in the header, got 3; quote/],

@@ -24,13 +24,12 @@ interface Subcase {
 }
 
 function stored(c: Case, { id, kind, blocksize, nested, N, K }: Subcase): QuantizedWeight {
-  const absmax = c.tensor(`in.${id}.${nested ? "absmax_codes" : "absmax"}`);
-  const parts = {
+  const form = { format: kind, block: blocksize, threshold: 0, outFeatures: N, inFeatures: K };
+  return QuantizedWeight.fromCodes(form, () => ({
     codes: c.tensor(`in.${id}.packed`),
-    absmax,
+    absmax: c.tensor(`in.${id}.${nested ? "absmax_codes" : "absmax"}`),
     ...(nested && { nestedAbsmax: c.tensor(`in.${id}.nested_absmax`), nestedOffset: c.tensor(`in.${id}.offset`) }),
-  };
-  return QuantizedWeight.fromCodes(parts, { format: kind, block: blocksize, threshold: 0, outFeatures: N, inFeatures: K });
+  }));
 }
 
 for (const name of caseNames(/^quant_linear4bit/)) {

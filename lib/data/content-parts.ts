@@ -1,0 +1,60 @@
+// What a turn says, as the lists of parts that OpenAI's API, Qwen-VL and transformers' chat templates take: texts, and media in the place where they
+// are seen or heard.
+import type { Modality } from "../media/part.js";
+import { splitAtMarks } from "./marks.js";
+import { MODALITIES } from "./media-files.js";
+import { isFields, shown } from "./records.js";
+import type { DataError } from "./row.js";
+
+/** A medium's place: of the row's own media in their order, or of what the part itself names. */
+export interface Place {
+  modality: Modality;
+  /** Of a list's part, not of a mark in a text. */
+  part?: true;
+  source?: unknown;
+}
+export type Piece = string | Place;
+export type Wrong = (expected: string, got: string, remedy: string) => DataError;
+
+const TEXT = ["text", "input_text", "output_text"];
+/** A part's type begins with the modality ("image", "image_url") or follows "input_". */
+const MEDIUM = /^(?:input_)?(image|video|audio|imu)(?:_url)?$/;
+const SOURCES = ["url", "path", "file"];
+
+/** The parts as pieces. `turn` is how a message calls the turn. */
+export function piecesOf(parts: readonly unknown[], turn: string, wrong: Wrong): Piece[] {
+  return parts.flatMap((part, i): Piece[] => {
+    const at = `part ${i + 1} of ${turn}`;
+    if (typeof part === "string") return splitAtMarks(part);
+    if (!isFields(part)) throw wrong(`${at} as {type, …}`, shown(part), 'write {"type": "text", "text": …}');
+    const type = String(part.type ?? (typeof part.text === "string" ? "text" : MODALITIES.find((name) => name in part)));
+    if (TEXT.includes(type)) {
+      if (typeof part.text !== "string") throw wrong(`${at} with text`, shown(part.text), 'write {"type": "text", "text": …}');
+      return splitAtMarks(part.text);
+    }
+    const modality = MEDIUM.exec(type)?.[1] as Modality | undefined;
+    if (!modality) throw wrong(`${at} of text or ${MODALITIES.join(", ")}`, shown(part.type), "leave the part out, or convert it");
+    const source = sourceOf(part, type, modality, at, wrong);
+    return [source === undefined ? { modality, part: true } : { modality, part: true, source }];
+  });
+}
+
+/** Under the part's own type, the modality, or a plain name; undefined where the part only holds the place of one of the row's media. */
+function sourceOf(part: Readonly<Record<string, unknown>>, type: string, modality: Modality, at: string, wrong: Wrong): unknown {
+  const given = [type, modality, `${modality}_url`, ...SOURCES]
+    .map((name) => part[name])
+    .find((value) => value !== undefined && value !== null);
+  if (typeof given === "string" || given === undefined) {
+    const bytes = given === undefined ? (part.base64 ?? part.data) : undefined;
+    return typeof bytes === "string" ? dataUrl(modality, part.format ?? part.mime_type, bytes) : given;
+  }
+  if (!isFields(given)) throw wrong(`the path of the ${modality} in ${at}`, shown(given), "name its file");
+  const { data, format } = given;
+  if (typeof data === "string") return dataUrl(modality, format, data);
+  const inner = SOURCES.map((name) => given[name]).find((value) => typeof value === "string");
+  if (inner === undefined) throw wrong(`the path of the ${modality} in ${at}`, shown(given), "name its file");
+  return inner;
+}
+
+const dataUrl = (modality: Modality, format: unknown, data: string): string =>
+  data.startsWith("data:") ? data : `data:${modality}/${typeof format === "string" ? format.replace(/^.*\//, "") : "*"};base64,${data}`;
