@@ -1,16 +1,8 @@
 // Values checked in words: what was meant, and which known name an unknown one is nearest to.
 
 /** A value for a message. */
-export function shown(value: unknown): string {
-  if (typeof value !== "object" && typeof value !== "string") return String(value);
-  let text: string;
-  try {
-    text = JSON.stringify(value);
-  } catch {
-    return "something that holds itself"; // YAML can say so, and nesting may be too deep
-  }
-  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
-}
+export const shown = (value: unknown): string =>
+  typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value);
 
 export interface Check {
   /** In words, after "expected … to be". */
@@ -48,4 +40,24 @@ export const is = {
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** The known name that was most likely meant. snake_case counts as camelCase. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
+  const plain = (text: string) => text.toLowerCase().replace(/[_\-\s]/g, "");
+  const far = (a: string, b: string) => (a !== b && (a.startsWith(b) || b.startsWith(a)) ? 1 : distance(a, b));
+  const ranked = known.map((candidate) => ({ candidate, far: far(plain(name), plain(candidate)) })).sort((a, b) => a.far - b.far);
+  const [best] = ranked;
+  return best && best.far <= Math.max(2, Math.ceil(name.length / 3)) ? best.candidate : undefined;
+}
+
+/** Levenshtein's. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; ++i) {
+    const next = [i];
+    for (let j = 1; j <= b.length; ++j) next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    row = next;
+  }
+  return row[b.length]!;
 }

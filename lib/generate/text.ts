@@ -11,36 +11,46 @@ export interface TextOptions extends GenerationOptions {
   stop?: string | readonly string[] | undefined;
 }
 
-/** A growing row of ids as pieces of text, up to the first stop string; DecodeStream says what the pieces are. */
+/**
+ * A growing row of ids as pieces of text, up to the first stop string; DecodeStream says what the pieces are. A stop string is looked for where special
+ * tokens are written out, as transformers does (StopStringCriteria), though the text that is given has none of them.
+ */
 export class TextStream {
   readonly #decoding: DecodeStream;
   readonly #stops: readonly string[];
   /** Decoded, and held back for what may be the beginning of a stop string. */
   #held = "";
+  /** Where a special token is written out in it: [from, to). */
+  #hidden: readonly (readonly [number, number])[] = [];
+  readonly #specials: ReadonlyMap<number, string>;
   stopped = false;
 
   constructor(tokenizer: Pick<Tokenizer, "decode" | "specialTokens">, stop: string | readonly string[] = []) {
     this.#decoding = new DecodeStream(tokenizer, { skipSpecialTokens: true });
     this.#stops = typeof stop === "string" ? [stop] : stop;
+    this.#specials = new Map(this.#stops.length ? Array.from(tokenizer.specialTokens, ([content, id]) => [id, content]) : []);
     if (this.#stops.some((text) => !text)) throw new GenerationError("stop", "strings of at least one character", JSON.stringify(stop));
   }
 
   /** The text that is certain after one more token. */
   push(token: number): string {
-    return this.#advance(this.#decoding.push(token), false);
+    return this.#advance(this.#decoding.push(token), false, this.#specials.get(token));
   }
   /** The rest, when no token follows. */
   end(): string {
     return this.stopped ? "" : this.#advance(this.#decoding.end(), true);
   }
 
-  #advance(piece: string, final: boolean): string {
-    const text = this.#held + piece;
+  #advance(piece: string, final: boolean, special = ""): string {
+    const visible = this.#held + piece;
+    const text = visible + special;
+    const hidden = special ? [...this.#hidden, [visible.length, text.length] as const] : this.#hidden;
     const found = this.#stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
     this.stopped ||= found.length > 0;
     const end = found.length ? Math.min(...found) : final ? text.length : text.length - this.#mayBegin(text);
     this.#held = text.slice(end);
-    return text.slice(0, end);
+    this.#hidden = hidden.filter(([, to]) => to > end).map(([from, to]) => [Math.max(0, from - end), to - end] as const);
+    return without(text.slice(0, end), hidden);
   }
 
   /** Characters at the end that a stop string begins with. */
@@ -51,6 +61,15 @@ export class TextStream {
     });
     return Math.max(0, ...held);
   }
+}
+
+function without(text: string, hidden: readonly (readonly [number, number])[]): string {
+  let [left, at] = ["", 0];
+  for (const [from, to] of hidden) {
+    left += text.slice(at, Math.max(at, from));
+    at = Math.max(at, to);
+  }
+  return left + text.slice(at);
 }
 
 /** The answer to one prompt, piece by piece. */

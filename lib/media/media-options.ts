@@ -1,6 +1,5 @@
 // The options of media as data: the same names and values in scripts, in recipes, in rows of data and on the command line.
-import { type Check, is, isObject, type Schema, shown } from "../core/checks.js";
-import { nearest } from "../core/options.js";
+import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
 import type { AudioOptions } from "./audio.js";
 import type { ImageOptions } from "./image.js";
 import type { ImuOptions } from "./imu.js";

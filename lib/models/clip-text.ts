@@ -1,6 +1,6 @@
 // CLIP's text tower (arXiv 2103.00020) under the names of Hugging Face: a causal transformer whose state at the end-of-text token is the text.
 import { expected } from "../core/errors.js";
-import { scope } from "../core/scope.js";
+import { built, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { Embedding } from "../nn/embedding.js";
@@ -82,7 +82,7 @@ export class ClipTextModel extends Module {
     const json = readConfig(folder);
     using checkpoint = Checkpoint.open(folder);
     const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });
-    return new ClipTextModel(at, parseClipTextConfig(json));
+    return built(() => new ClipTextModel(at, parseClipTextConfig(json)));
   }
 
   get device() {

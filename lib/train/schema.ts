@@ -1,10 +1,8 @@
 // Options checked in words: an unknown key names the nearest known one, a wrong value says what was meant.
-import { isObject, type Schema, shown } from "../core/checks.js";
+import { isObject, nearest, type Schema, shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
-import { nearest } from "../core/options.js";
 
-export { type Check, is, isObject, type Schema } from "../core/checks.js";
-export { nearest } from "../core/options.js";
+export { type Check, is, isObject, nearest, type Schema } from "../core/checks.js";
 
 export class RecipeError extends AnymalError {
   override readonly name = "RecipeError";

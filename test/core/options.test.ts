@@ -1,7 +1,8 @@
 // An option that nobody knows is refused at every public door, with the name that was probably meant.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { checkOptions, nearest } from "../../lib/core/options.js";
+import { nearest } from "../../lib/core/checks.js";
+import { checkOptions } from "../../lib/core/options.js";
 import { AnyMAL, AutoEncoder, AutoModelForCausalLM, LoraAdapter, Tensor } from "../../lib/index.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { AdamW } from "../../lib/train/optimizer.js";

@@ -175,4 +175,35 @@ test("streams and batches of text agree", async () => {
   assert.ok(letters(decoded).length > 3);
 });
 
+// transformers' StopStringCriteria builds its table from get_vocab(), special tokens included.
+test("a stop text that is a special token, or has one in it, ends an answer", () => {
+  const letters = ["a", "b", "c", "d", "\n"];
+  const special = new Map([
+    ["<|end|>", 10],
+    ["<|mid|>", 11],
+  ]);
+  const contents = new Map(Array.from(special, ([content, id]) => [id, content]));
+  const decode = (ids: readonly number[], { skipSpecialTokens = false } = {}) =>
+    ids.map((id) => letters[id] ?? (skipSpecialTokens ? "" : contents.get(id))).join("");
+  const run = (ids: number[], stop: string | string[]) => {
+    const stream = new TextStream({ decode, specialTokens: special } as never, stop);
+    let text = "";
+    let read = 0;
+    for (const id of ids) {
+      if (stream.stopped) break;
+      ++read;
+      text += stream.push(id);
+    }
+    return [text + stream.end(), stream.stopped, read] as const;
+  };
+  const ids = [0, 1, 11, 2, 10, 4, 3];
+  assert.equal(run(ids, []), ["abc\nd", false, 7]);
+  assert.equal(run(ids, "<|end|>"), ["abc", true, 5]);
+  assert.equal(run(ids, "b<|mid|>c"), ["a", true, 4], "what stands before and behind it counts");
+  assert.equal(run(ids, "<|end|>\n"), ["abc", true, 6]);
+  assert.equal(run(ids, "<|end|>d"), ["abc\nd", false, 7]);
+  assert.equal(run(ids, ["d", "|mid"]), ["ab", true, 3]);
+  assert.equal(run(ids, "bc"), ["abc\nd", false, 7], "a special token lies between");
+});
+
 test.run();
