@@ -103,8 +103,8 @@ void Stream::open(int processors) {
                 std::to_string(p.l2CacheSize >> 20) + " MiB of L2 cache, driver for CUDA " + cuda::version(driver);
   if (processors) description += ", kernels as for " + std::to_string(processors) + " multiprocessors";
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "opening a stream");
-  check(cudaHostAlloc(&fault, sizeof(cuda::Fault), cudaHostAllocMapped), "allocating pinned memory");
-  std::memset(static_cast<void*>(fault), 0, sizeof *fault);
+  check(cudaHostAlloc(&fault.to, sizeof(cuda::Faults), cudaHostAllocMapped), "allocating pinned memory");
+  std::memset(static_cast<void*>(fault.to), 0, sizeof(cuda::Faults));
   for (Staging& s : staging) {
     check(cudaHostAlloc(&s.data, kStagingBytes, cudaHostAllocDefault), "allocating pinned memory");
     check(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming), "making an event");
@@ -121,7 +121,7 @@ void Stream::close() noexcept {
     if (s.data) warn(cudaFreeHost(s.data), "freeing pinned memory");
   }
   free_scratch();
-  if (fault) warn(cudaFreeHost(fault), "freeing pinned memory");
+  if (fault.to) warn(cudaFreeHost(fault.to), "freeing pinned memory");
   if (stream) warn(cudaStreamDestroy(stream), "closing a stream");
 }
 
@@ -180,32 +180,51 @@ void Stream::end_rehearsal() {
     settle();
     free_scratch();
   }
-  Block b{nullptr, roomy, 0};
-  if (cudaMalloc(&b.data, b.bytes) != cudaSuccess) {
-    cudaGetLastError();
-    b.bytes = least;
-    check(cudaMalloc(&b.data, b.bytes), "allocating scratch memory");
+  try {
+    if (add_block(roomy)) return;
+  } catch (const std::bad_alloc&) {  // beyond the device's limit
   }
-  scratch_.push_back(b);
-  scratch_bytes_ += b.bytes;
+  if (add_block(least) || (account_ && account_->reclaim() && add_block(least))) return;
+  throw std::bad_alloc();
+}
+
+// False: the card has not so much. Throws where the device's limit leaves no room.
+bool Stream::add_block(size_t bytes) {
+  if (account_) account_->take(bytes);
+  Block b{nullptr, bytes, 0};
+  const cudaError_t e = cudaMalloc(&b.data, bytes);
+  if (e == cudaSuccess) {
+    scratch_.push_back(b);
+    scratch_bytes_ += bytes;
+    return true;
+  }
+  if (account_) account_->give_back(bytes);
+  if (e != cudaErrorMemoryAllocation) check(e, "allocating scratch memory");
+  cudaGetLastError();
+  return false;
 }
 
 void Stream::free_scratch() noexcept {
   for (Block& b : scratch_) warn(cudaFree(b.data), "freeing scratch memory");
   scratch_.clear();
+  if (account_) account_->give_back(scratch_bytes_);
   scratch_bytes_ = 0;
+}
+
+// Called before the first op and after the last: a new account begins with nothing held.
+void Stream::account_scratch(ScratchAccount* account) {
+  if (scratch_bytes_ && !graphs) {
+    settle();
+    free_scratch();
+  } else if (account_) {
+    account_->give_back(scratch_bytes_);
+  }
+  account_ = account;
 }
 
 void Stream::wait() {
   enter();
   check(cudaStreamSynchronize(stream), "waiting for the card");
-  if (!fault->taken) return;
-  const cuda::Fault f = *fault;
-  std::memset(static_cast<void*>(fault), 0, sizeof *fault);
-  char text[160];
-  std::snprintf(text, sizeof text, "%s %lld at position %lld is outside [%lld, %lld)", cuda::fault_name(f.kind), static_cast<long long>(f.got),
-                static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
-  throw std::out_of_range(text);
 }
 
 namespace cuda {
@@ -218,7 +237,28 @@ Stream* stream_create(const char* options) {
   return new Stream(index, number_named(options, "processors=", "a number of processors", 0, 1, 4096));
 }
 void stream_destroy(Stream* s) { delete s; }
+void account_scratch(Stream& s, ScratchAccount* account) { s.account_scratch(account); }
 void synchronize(Stream& s) { s.wait(); }
+void issue(Stream& s, int64_t command) { s.fault.command = command; }
+int64_t faults(Stream& s, DeferredFault* to, int64_t most) {
+  Faults& all = *s.fault.to;
+  int64_t n = 0;
+  for (Fault& f : all.slots) {
+    if (!f.owner || n == most) continue;
+    to[n].command = f.command;
+    std::snprintf(to[n].message, sizeof to[n].message, "%s %lld at position %lld is outside [%lld, %lld)", fault_name(f.kind),
+                  static_cast<long long>(f.got), static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
+    f = Fault{};
+    ++n;
+  }
+  if (all.lost && n < most) {
+    to[n].command = 0;
+    std::snprintf(to[n].message, sizeof to[n].message, "an index out of range, among more of them than are kept");
+    all.lost = 0;
+    ++n;
+  }
+  return n;
+}
 const char* describe(Stream& s) { return s.description.c_str(); }
 void* allocate(Stream& s, size_t bytes) {
   void* data = nullptr;
@@ -268,7 +308,7 @@ void copy_to_host(Stream& s, void* dst, const void* src, size_t bytes) {
     pending = n;
     at += n;
   }
-  s.wait();  // what kernels found wrong is told with what they computed
+  s.wait();
 }
 
 void capture_begin(Stream& s) {
@@ -331,7 +371,10 @@ Backend make_table() {
 #endif
   b.stream_create = stream_create;
   b.stream_destroy = stream_destroy;
+  b.account_scratch = account_scratch;
   b.synchronize = synchronize;
+  b.issue = issue;
+  b.faults = faults;
   b.describe = describe;
   b.allocate = allocate;
   b.release = release;

@@ -7,7 +7,7 @@ namespace {
 // Rows of batch row b are `run` units in a row, and lie at position * unit row in its `room` units of the cache.
 template <class U>
 __global__ void cache_write_kernel(int64_t n, U* cache, const U* rows, const int32_t* position, int64_t run, int64_t room, int64_t row, int64_t last,
-                                   Fault* fault) {
+                                   FaultSink fault) {
   for (int64_t i = first_index(); i < n; i += index_stride()) {
     const int64_t b = i / run, at = i - b * run;
     if (index_holds(fault, Fault::position, b, position[b], 0, last + 1)) cache[b * room + position[b] * row + at] = rows[i];

@@ -88,15 +88,20 @@ __device__ __forceinline__ float block_max(float v) {
   return most;
 }
 
-// Is `got` in [low, high)? If not, the first such index is kept for the host.
-__device__ __forceinline__ bool index_holds(Fault* fault, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
+// Is `got` in [low, high)? If not, the first such index of the command is kept for the host.
+__device__ __forceinline__ bool index_holds(FaultSink fault, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
   if (got >= low && got < high) return true;
-  if (atomicCAS(&fault->taken, 0, 1) == 0) {
-    fault->at = at;
-    fault->got = got;
-    fault->low = low;
-    fault->high = high;
-    fault->kind = kind;
+  Fault& slot = fault.to->slots[fault.command % Faults::kSlots];
+  const int32_t owner = static_cast<int32_t>(fault.command % INT32_MAX) + 1, before = atomicCAS(&slot.owner, 0, owner);
+  if (before == 0) {
+    slot.command = fault.command;
+    slot.kind = kind;
+    slot.at = at;
+    slot.got = got;
+    slot.low = low;
+    slot.high = high;
+  } else if (before != owner) {
+    atomicMax(&fault.to->lost, 1);
   }
   return false;
 }

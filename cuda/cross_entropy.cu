@@ -16,7 +16,7 @@ struct LogSum {
 };
 
 template <class T, int W>
-__global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, const int32_t* target, int64_t cols, int64_t ignore, Fault* fault) {
+__global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, const int32_t* target, int64_t cols, int64_t ignore, FaultSink fault) {
   SHARED_ARRAY(LogSum, parts, [kThreads / 32]);
   const int64_t row = blockIdx.x;
   const int32_t at = target[row];

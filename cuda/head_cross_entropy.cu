@@ -7,8 +7,9 @@ namespace {
 
 // One block per row: its loss, then weight * (softmax - onehot) to `gradient`, which may be the logits' own place. Ignored rows: zeros.
 template <class T>
-__global__ void __launch_bounds__(kThreads) loss_row_kernel(float* loss, T* gradient, const float* logits, const int32_t* target,
-                                                            const float* row_scale, int64_t first, int64_t vocabulary, int64_t ignore, Fault* fault) {
+__global__ void __launch_bounds__(kThreads)
+    loss_row_kernel(float* loss, T* gradient, const float* logits, const int32_t* target, const float* row_scale, int64_t first, int64_t vocabulary,
+                    int64_t ignore, FaultSink fault) {
   const int64_t row = first + blockIdx.x;
   const float* x = logits + blockIdx.x * vocabulary;
   const int64_t id = target[row];

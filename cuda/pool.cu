@@ -25,7 +25,7 @@ __global__ void max_pool1d_kernel(int64_t items, T* y, int32_t* index, const T* 
 
 // A block per row. Windows may overlap, and add up in their order: of those among kThreads windows that name one place, the first adds all.
 template <class T>
-__global__ void max_pool1d_backward_kernel(T* dx, const T* dy, const int32_t* index, int64_t n, int64_t length, Fault* fault) {
+__global__ void max_pool1d_backward_kernel(T* dx, const T* dy, const int32_t* index, int64_t n, int64_t length, FaultSink fault) {
   SHARED_ARRAY(int32_t, places, [kThreads]);
   SHARED_ARRAY(float, values, [kThreads]);
   const int64_t row = blockIdx.x;

@@ -11,7 +11,7 @@ struct Heads {
 
 // `threads` of a block share a row (H,D), W pairs to a thread at a time.
 template <class T, int W>
-__global__ void rope_kernel(T* y, const T* x, const float* table, const int32_t* positions, Heads n, int threads, float sign, Fault* fault) {
+__global__ void rope_kernel(T* y, const T* x, const float* table, const int32_t* positions, Heads n, int threads, float sign, FaultSink fault) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / threads) + threadIdx.x / threads;
   if (row >= n.rows) return;
   const int32_t at = positions[row];

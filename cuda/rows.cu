@@ -27,7 +27,7 @@ struct Tables {
 // y row i <- row index[i] of the tables, or zeros where it is -1.
 template <class U>
 __global__ void gather_kernel(U* y, Tables tables, const int32_t* index, int64_t n, int64_t units, int threads, int64_t low, Fault::Kind kind,
-                              Fault* fault) {
+                              FaultSink fault) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * (kThreads / threads) + threadIdx.x / threads;
   if (i >= n) return;
   const int64_t at = index[i];
@@ -59,7 +59,7 @@ struct Inverse {
 };
 
 __global__ void count_kernel(int64_t n, int32_t* count, int32_t* place, const int32_t* index, int64_t low, int64_t rows, Fault::Kind kind,
-                             Fault* fault) {
+                             FaultSink fault) {
   for (int64_t i = first_index(); i < n; i += index_stride()) {
     const int32_t r = index[i];
     if (index_holds(fault, kind, i, r, low, rows) && r >= 0) place[i] = atomicAdd(&count[r], 1);

@@ -17,13 +17,23 @@ namespace cuda {
 // Throws with the runtime's words and those of the caller.
 void check(cudaError_t error, const char* doing);
 
-// Indices come from data, so kernels look at them. The first bad one is kept here, in pinned memory that kernels write to, until the host next
-// waits: synchronize and copy_to_host throw it as std::out_of_range.
+// Indices come from data, so kernels look at them. The first bad one of each command is kept here, in pinned memory that kernels write to, until the
+// host asks for it after a wait.
 struct Fault {
   enum Kind : int32_t { none = 0, row_index, splice_index, token, target, position, pool_index };
   int32_t kind;
-  int32_t taken;  // by the first thread
-  int64_t at, got, low, high;
+  int32_t owner;  // 0: nobody; else of the command, taken by its first thread
+  int64_t command, at, got, low, high;
+};
+struct Faults {
+  static constexpr int kSlots = 64;
+  Fault slots[kSlots];
+  int32_t lost;  // a command found another's fault in its slot
+};
+// What a kernel gets of it: where to write, and whose fault it is. Captured kernels keep it.
+struct FaultSink {
+  Faults* to;
+  int64_t command;
 };
 
 }  // namespace cuda
@@ -38,7 +48,7 @@ struct Stream {
   int index;
   cudaStream_t stream = nullptr;
   int multiprocessors = 0;  // that kernels are chosen for
-  cuda::Fault* fault = nullptr;
+  cuda::FaultSink fault{};
   std::string description;
 
   bool capturing = false;  // waiting for the stream would break the capture
@@ -67,7 +77,7 @@ struct Stream {
     end_rehearsal();
   }
   bool rehearsing() const { return rehearsing_; }
-  size_t scratch_bytes() const { return scratch_bytes_; }  // held from the card
+  void account_scratch(ScratchAccount* account);  // of the blocks below; null: nobody counts
 
   static constexpr size_t kStagingBytes = size_t{8} << 20;
   struct Staging {
@@ -85,11 +95,13 @@ struct Stream {
   void close() noexcept;
   void begin_rehearsal();
   void end_rehearsal();
+  bool add_block(size_t bytes);
   void free_scratch() noexcept;
 
   std::vector<Block> scratch_;
   int scratch_users_ = 0;
   size_t scratch_bytes_ = 0;
+  ScratchAccount* account_ = nullptr;
   bool rehearsing_ = false;
   size_t lacked_ = 0, most_lacked_ = 0, taken_ = 0, most_taken_ = 0;  // bytes, in one Scratch and in the largest of a rehearsal
   std::unordered_map<const void*, size_t> shared_allowed_;

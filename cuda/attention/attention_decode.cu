@@ -36,7 +36,7 @@ struct Partial {
 
 // budget: 255 registers, 99 KiB shared, 0 spills
 template <class X, int D>
-__global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X> j, Partial partial, Fault* fault) {
+__global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X> j, Partial partial, FaultSink fault) {
   using C = Decode<X, D>;
   using Queries = typename C::Queries;
   using Keys = typename C::Keys;
