@@ -103,8 +103,8 @@ void Stream::open(int processors) {
                 std::to_string(p.l2CacheSize >> 20) + " MiB of L2 cache, driver for CUDA " + cuda::version(driver);
   if (processors) description += ", kernels as for " + std::to_string(processors) + " multiprocessors";
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "opening a stream");
-  check(cudaHostAlloc(&faults, sizeof(cuda::Faults), cudaHostAllocMapped), "allocating pinned memory");
-  std::memset(static_cast<void*>(faults), 0, sizeof *faults);
+  check(cudaHostAlloc(&fault.to, sizeof(cuda::Faults), cudaHostAllocMapped), "allocating pinned memory");
+  std::memset(static_cast<void*>(fault.to), 0, sizeof(cuda::Faults));
   for (Staging& s : staging) {
     check(cudaHostAlloc(&s.data, kStagingBytes, cudaHostAllocDefault), "allocating pinned memory");
     check(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming), "making an event");
@@ -121,7 +121,7 @@ void Stream::close() noexcept {
     if (s.data) warn(cudaFreeHost(s.data), "freeing pinned memory");
   }
   free_scratch();
-  if (faults) warn(cudaFreeHost(faults), "freeing pinned memory");
+  if (fault.to) warn(cudaFreeHost(fault.to), "freeing pinned memory");
   if (stream) warn(cudaStreamDestroy(stream), "closing a stream");
 }
 
@@ -180,43 +180,46 @@ void Stream::end_rehearsal() {
     settle();
     free_scratch();
   }
-  for (const size_t bytes : {roomy, least}) {
-    if (Block b{static_cast<char*>(allocate_scratch(bytes)), bytes, 0}; b.data) {
-      scratch_.push_back(b);
-      scratch_bytes_ += bytes;
-      return;
-    }
+  try {
+    if (add_block(roomy)) return;
+  } catch (const std::bad_alloc&) {  // beyond the device's limit
   }
+  if (add_block(least) || (account_ && account_->reclaim() && add_block(least))) return;
   throw std::bad_alloc();
 }
 
-// Null where neither the device's limit nor the card has room, cached buffers given back.
-void* Stream::allocate_scratch(size_t bytes) {
-  void* data = nullptr;
-  if (account) {
-    try {
-      account->take(bytes);
-    } catch (const std::bad_alloc&) {
-      return nullptr;
-    }
+// False: the card has not so much. Throws where the device's limit leaves no room.
+bool Stream::add_block(size_t bytes) {
+  if (account_) account_->take(bytes);
+  Block b{nullptr, bytes, 0};
+  const cudaError_t e = cudaMalloc(&b.data, bytes);
+  if (e == cudaSuccess) {
+    scratch_.push_back(b);
+    scratch_bytes_ += bytes;
+    return true;
   }
-  cudaError_t e = cudaMalloc(&data, bytes);
-  if (e == cudaErrorMemoryAllocation) {
-    cudaGetLastError();
-    if (account && account->reclaim()) e = cudaMalloc(&data, bytes);
-  }
-  if (e == cudaSuccess) return data;
-  if (account) account->give_back(bytes);
+  if (account_) account_->give_back(bytes);
   if (e != cudaErrorMemoryAllocation) check(e, "allocating scratch memory");
   cudaGetLastError();
-  return nullptr;
+  return false;
 }
 
 void Stream::free_scratch() noexcept {
   for (Block& b : scratch_) warn(cudaFree(b.data), "freeing scratch memory");
-  if (account && scratch_bytes_) account->give_back(scratch_bytes_);
   scratch_.clear();
+  if (account_) account_->give_back(scratch_bytes_);
   scratch_bytes_ = 0;
+}
+
+// Called before the first op and after the last: a new account begins with nothing held.
+void Stream::account_scratch(ScratchAccount* account) {
+  if (scratch_bytes_ && !graphs) {
+    settle();
+    free_scratch();
+  } else if (account_) {
+    account_->give_back(scratch_bytes_);
+  }
+  account_ = account;
 }
 
 void Stream::wait() {
@@ -234,38 +237,28 @@ Stream* stream_create(const char* options) {
   return new Stream(index, number_named(options, "processors=", "a number of processors", 0, 1, 4096));
 }
 void stream_destroy(Stream* s) { delete s; }
+void account_scratch(Stream& s, ScratchAccount* account) { s.account_scratch(account); }
 void synchronize(Stream& s) { s.wait(); }
-// What is held was counted by nobody, or by another.
-void account_scratch(Stream& s, ScratchAccount* account) {
-  if (account && s.scratch_bytes()) account->take(s.scratch_bytes());
-  if (s.account && s.scratch_bytes()) s.account->give_back(s.scratch_bytes());
-  s.account = account;
-}
-
-void issue(Stream& s, int64_t command) { s.command = command; }
-
+void issue(Stream& s, int64_t command) { s.fault.command = command; }
 int64_t faults(Stream& s, DeferredFault* to, int64_t most) {
+  Faults& all = *s.fault.to;
   int64_t n = 0;
-  for (Fault& f : s.faults->slots) {
-    if (!f.command) continue;
-    if (n < most) {
-      to[n].command = static_cast<int64_t>(f.command);
-      std::snprintf(to[n].message, sizeof to[n].message, "%s %lld at position %lld is outside [%lld, %lld)", fault_name(f.kind),
-                    static_cast<long long>(f.got), static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
-      ++n;
-    } else {
-      s.faults->lost = 1;
-    }
-    f.command = 0;
+  for (Fault& f : all.slots) {
+    if (!f.owner || n == most) continue;
+    to[n].command = f.command;
+    std::snprintf(to[n].message, sizeof to[n].message, "%s %lld at position %lld is outside [%lld, %lld)", fault_name(f.kind),
+                  static_cast<long long>(f.got), static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
+    f = Fault{};
+    ++n;
   }
-  if (s.faults->lost && most > 0) {
-    if (n == most) --n;
-    to[n++] = {0, "an index is out of range; of several ops, so that nobody knows which"};
-    s.faults->lost = 0;
+  if (all.lost && n < most) {
+    to[n].command = 0;
+    std::snprintf(to[n].message, sizeof to[n].message, "an index out of range, among more of them than are kept");
+    all.lost = 0;
+    ++n;
   }
   return n;
 }
-
 const char* describe(Stream& s) { return s.description.c_str(); }
 void* allocate(Stream& s, size_t bytes) {
   void* data = nullptr;

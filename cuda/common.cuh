@@ -89,18 +89,19 @@ __device__ __forceinline__ float block_max(float v) {
 }
 
 // Is `got` in [low, high)? If not, the first such index of the command is kept for the host.
-__device__ __forceinline__ bool index_holds(FaultLog log, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
+__device__ __forceinline__ bool index_holds(FaultSink fault, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
   if (got >= low && got < high) return true;
-  Fault* fault = &log.faults->slots[log.command % Faults::kSlots];
-  const unsigned long long owner = atomicCAS(&fault->command, 0ull, log.command);
-  if (owner == 0) {
-    fault->at = at;
-    fault->got = got;
-    fault->low = low;
-    fault->high = high;
-    fault->kind = kind;
-  } else if (owner != log.command) {
-    atomicExch(&log.faults->lost, 1);
+  Fault& slot = fault.to->slots[fault.command % Faults::kSlots];
+  const int32_t owner = static_cast<int32_t>(fault.command % INT32_MAX) + 1, before = atomicCAS(&slot.owner, 0, owner);
+  if (before == 0) {
+    slot.command = fault.command;
+    slot.kind = kind;
+    slot.at = at;
+    slot.got = got;
+    slot.low = low;
+    slot.high = high;
+  } else if (before != owner) {
+    atomicMax(&fault.to->lost, 1);
   }
   return false;
 }

@@ -25,7 +25,7 @@ __global__ void max_pool1d_kernel(int64_t items, T* y, int32_t* index, const T* 
 
 // A block per row. Windows may overlap, and add up in their order: of those among kThreads windows that name one place, the first adds all.
 template <class T>
-__global__ void max_pool1d_backward_kernel(T* dx, const T* dy, const int32_t* index, int64_t n, int64_t length, FaultLog fault) {
+__global__ void max_pool1d_backward_kernel(T* dx, const T* dy, const int32_t* index, int64_t n, int64_t length, FaultSink fault) {
   SHARED_ARRAY(int32_t, places, [kThreads]);
   SHARED_ARRAY(float, values, [kThreads]);
   const int64_t row = blockIdx.x;
@@ -91,7 +91,7 @@ void max_pool1d_backward(Stream& s, Out dx, In dy, In index, int64_t length) {
   by_dtype(dy.dtype, [&](auto t) {
     using T = decltype(t);
     launch<max_pool1d_backward_kernel<T>>(s, grid_of(dy.rows()), kThreads, 0, dx.as<T>(), dy.as<T>(), index.as<int32_t>(), dy.cols(), length,
-                                          s.fault_log());
+                                          s.fault);
   });
 }
 

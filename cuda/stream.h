@@ -18,22 +18,22 @@ namespace cuda {
 void check(cudaError_t error, const char* doing);
 
 // Indices come from data, so kernels look at them. The first bad one of each command is kept here, in pinned memory that kernels write to, until the
-// host has waited and asks (Backend::faults).
+// host asks for it after a wait.
 struct Fault {
   enum Kind : int32_t { none = 0, row_index, splice_index, token, target, position, pool_index };
-  unsigned long long command;  // that took this slot; 0: free
   int32_t kind;
-  int64_t at, got, low, high;
+  int32_t owner;  // 0: nobody; else of the command, taken by its first thread
+  int64_t command, at, got, low, high;
 };
 struct Faults {
-  static constexpr int kSlots = 256;  // a command's is its number's remainder
+  static constexpr int kSlots = 64;
   Fault slots[kSlots];
-  int32_t lost;  // a second command wanted a slot that was taken
+  int32_t lost;  // a command found another's fault in its slot
 };
-// What a kernel gets.
-struct FaultLog {
-  Faults* faults;
-  unsigned long long command;
+// What a kernel gets of it: where to write, and whose fault it is. Captured kernels keep it.
+struct FaultSink {
+  Faults* to;
+  int64_t command;
 };
 
 }  // namespace cuda
@@ -48,10 +48,7 @@ struct Stream {
   int index;
   cudaStream_t stream = nullptr;
   int multiprocessors = 0;  // that kernels are chosen for
-  cuda::Faults* faults = nullptr;
-  int64_t command = 1;  // whose kernels are launched now
-  cuda::FaultLog fault_log() const { return {faults, static_cast<unsigned long long>(command)}; }
-  ScratchAccount* account = nullptr;
+  cuda::FaultSink fault{};
   std::string description;
 
   bool capturing = false;  // waiting for the stream would break the capture
@@ -59,7 +56,7 @@ struct Stream {
 
   void enter() noexcept;                                     // makes the card the calling thread's: every entry of the table begins with it
   void allow_shared(const void* kernel, size_t bytes);       // dynamic shared memory beyond what a kernel has unasked
-  void wait();                                               // for all that was issued; throws the card's own errors
+  void wait();                                               // for all that was issued; throws the first error
   void settle() noexcept;                                    // the same for what frees memory: an error is only said
   void warn(cudaError_t error, const char* doing) noexcept;  // a line on standard error, once: after the first all calls fail alike
 
@@ -80,7 +77,7 @@ struct Stream {
     end_rehearsal();
   }
   bool rehearsing() const { return rehearsing_; }
-  size_t scratch_bytes() const { return scratch_bytes_; }  // held from the card
+  void account_scratch(ScratchAccount* account);  // of the blocks below; null: nobody counts
 
   static constexpr size_t kStagingBytes = size_t{8} << 20;
   struct Staging {
@@ -98,12 +95,13 @@ struct Stream {
   void close() noexcept;
   void begin_rehearsal();
   void end_rehearsal();
-  void* allocate_scratch(size_t bytes);
+  bool add_block(size_t bytes);
   void free_scratch() noexcept;
 
   std::vector<Block> scratch_;
   int scratch_users_ = 0;
   size_t scratch_bytes_ = 0;
+  ScratchAccount* account_ = nullptr;
   bool rehearsing_ = false;
   size_t lacked_ = 0, most_lacked_ = 0, taken_ = 0, most_taken_ = 0;  // bytes, in one Scratch and in the largest of a rehearsal
   std::unordered_map<const void*, size_t> shared_allowed_;

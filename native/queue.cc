@@ -346,16 +346,20 @@ void Device::note_issued(const Command& command) {
 
 // What was computed from a bad value is followed through everything issued since the last wait, so that a late fault ends up where an early one does.
 void Device::collect_faults() {
-  constexpr int64_t most = 64;
-  DeferredFault found[most];
-  const int64_t n = backend_.faults(*stream_, found, most);
+  constexpr size_t at_once = 64;
+  std::vector<DeferredFault> found;
+  for (size_t got = at_once; got == at_once;) {
+    found.resize(found.size() + at_once);
+    got = static_cast<size_t>(backend_.faults(*stream_, found.data() + found.size() - at_once, at_once));
+    found.resize(found.size() - at_once + got);
+  }
   std::vector<Issued> issued;
   issued.swap(issued_);
-  if (n == 0) return;
+  if (found.empty()) return;
 
-  std::vector<FailureRef> failures(static_cast<size_t>(n));
+  std::vector<FailureRef> failures(found.size());
   const auto fault_of = [&](const Issued& entry) -> FailureRef {
-    for (int64_t i = 0; i < n; ++i) {
+    for (size_t i = 0; i < found.size(); ++i) {
       const int64_t command = found[i].command;
       const char* name = entry.name;
       if (entry.recording) {
@@ -365,7 +369,7 @@ void Device::collect_faults() {
       } else if (command != 0 && command != entry.number) {
         continue;
       }
-      FailureRef& failure = failures[static_cast<size_t>(i)];
+      FailureRef& failure = failures[i];
       if (!failure) failure = std::make_shared<Failure>(Failure{"E_INDEX", std::string(name) + ": " + found[i].message});
       return failure;
     }
