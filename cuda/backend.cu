@@ -46,7 +46,8 @@ int number_named(const char* options, const char* key, const char* what, int oth
   char* end;
   const long value = std::strtol(at, &end, 10);
   if (end == at || (*end && *end != ';') || value < low || value > high)
-    throw std::runtime_error(std::string("expected ") + what + " from " + std::to_string(low) + " to " + std::to_string(high) + ", got \"" + at + "\"");
+    throw std::runtime_error(std::string("expected ") + what + " from " + std::to_string(low) + " to " + std::to_string(high) + ", got \"" + at +
+                             "\"");
   return static_cast<int>(value);
 }
 
@@ -102,8 +103,8 @@ void Stream::open(int processors) {
                 std::to_string(p.l2CacheSize >> 20) + " MiB of L2 cache, driver for CUDA " + cuda::version(driver);
   if (processors) description += ", kernels as for " + std::to_string(processors) + " multiprocessors";
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "opening a stream");
-  check(cudaHostAlloc(&fault, sizeof(cuda::Fault), cudaHostAllocMapped), "allocating pinned memory");
-  std::memset(static_cast<void*>(fault), 0, sizeof *fault);
+  check(cudaHostAlloc(&faults, sizeof(cuda::Faults), cudaHostAllocMapped), "allocating pinned memory");
+  std::memset(static_cast<void*>(faults), 0, sizeof *faults);
   for (Staging& s : staging) {
     check(cudaHostAlloc(&s.data, kStagingBytes, cudaHostAllocDefault), "allocating pinned memory");
     check(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming), "making an event");
@@ -120,7 +121,7 @@ void Stream::close() noexcept {
     if (s.data) warn(cudaFreeHost(s.data), "freeing pinned memory");
   }
   free_scratch();
-  if (fault) warn(cudaFreeHost(fault), "freeing pinned memory");
+  if (faults) warn(cudaFreeHost(faults), "freeing pinned memory");
   if (stream) warn(cudaStreamDestroy(stream), "closing a stream");
 }
 
@@ -179,18 +180,41 @@ void Stream::end_rehearsal() {
     settle();
     free_scratch();
   }
-  Block b{nullptr, roomy, 0};
-  if (cudaMalloc(&b.data, b.bytes) != cudaSuccess) {
-    cudaGetLastError();
-    b.bytes = least;
-    check(cudaMalloc(&b.data, b.bytes), "allocating scratch memory");
+  for (const size_t bytes : {roomy, least}) {
+    if (Block b{static_cast<char*>(allocate_scratch(bytes)), bytes, 0}; b.data) {
+      scratch_.push_back(b);
+      scratch_bytes_ += bytes;
+      return;
+    }
   }
-  scratch_.push_back(b);
-  scratch_bytes_ += b.bytes;
+  throw std::bad_alloc();
+}
+
+// Null where neither the device's limit nor the card has room, cached buffers given back.
+void* Stream::allocate_scratch(size_t bytes) {
+  void* data = nullptr;
+  if (account) {
+    try {
+      account->take(bytes);
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
+  cudaError_t e = cudaMalloc(&data, bytes);
+  if (e == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    if (account && account->reclaim()) e = cudaMalloc(&data, bytes);
+  }
+  if (e == cudaSuccess) return data;
+  if (account) account->give_back(bytes);
+  if (e != cudaErrorMemoryAllocation) check(e, "allocating scratch memory");
+  cudaGetLastError();
+  return nullptr;
 }
 
 void Stream::free_scratch() noexcept {
   for (Block& b : scratch_) warn(cudaFree(b.data), "freeing scratch memory");
+  if (account && scratch_bytes_) account->give_back(scratch_bytes_);
   scratch_.clear();
   scratch_bytes_ = 0;
 }
@@ -198,13 +222,6 @@ void Stream::free_scratch() noexcept {
 void Stream::wait() {
   enter();
   check(cudaStreamSynchronize(stream), "waiting for the card");
-  if (!fault->taken) return;
-  const cuda::Fault f = *fault;
-  std::memset(static_cast<void*>(fault), 0, sizeof *fault);
-  char text[160];
-  std::snprintf(text, sizeof text, "%s %lld at position %lld is outside [%lld, %lld)", cuda::fault_name(f.kind), static_cast<long long>(f.got),
-                static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
-  throw std::out_of_range(text);
 }
 
 namespace cuda {
@@ -218,6 +235,37 @@ Stream* stream_create(const char* options) {
 }
 void stream_destroy(Stream* s) { delete s; }
 void synchronize(Stream& s) { s.wait(); }
+// What is held was counted by nobody, or by another.
+void account_scratch(Stream& s, ScratchAccount* account) {
+  if (account && s.scratch_bytes()) account->take(s.scratch_bytes());
+  if (s.account && s.scratch_bytes()) s.account->give_back(s.scratch_bytes());
+  s.account = account;
+}
+
+void issue(Stream& s, int64_t command) { s.command = command; }
+
+int64_t faults(Stream& s, DeferredFault* to, int64_t most) {
+  int64_t n = 0;
+  for (Fault& f : s.faults->slots) {
+    if (!f.command) continue;
+    if (n < most) {
+      to[n].command = static_cast<int64_t>(f.command);
+      std::snprintf(to[n].message, sizeof to[n].message, "%s %lld at position %lld is outside [%lld, %lld)", fault_name(f.kind),
+                    static_cast<long long>(f.got), static_cast<long long>(f.at), static_cast<long long>(f.low), static_cast<long long>(f.high));
+      ++n;
+    } else {
+      s.faults->lost = 1;
+    }
+    f.command = 0;
+  }
+  if (s.faults->lost && most > 0) {
+    if (n == most) --n;
+    to[n++] = {0, "an index is out of range; of several ops, so that nobody knows which"};
+    s.faults->lost = 0;
+  }
+  return n;
+}
+
 const char* describe(Stream& s) { return s.description.c_str(); }
 void* allocate(Stream& s, size_t bytes) {
   void* data = nullptr;
@@ -267,7 +315,7 @@ void copy_to_host(Stream& s, void* dst, const void* src, size_t bytes) {
     pending = n;
     at += n;
   }
-  s.wait();  // what kernels found wrong is told with what they computed
+  s.wait();
 }
 
 void capture_begin(Stream& s) {
@@ -330,7 +378,10 @@ Backend make_table() {
 #endif
   b.stream_create = stream_create;
   b.stream_destroy = stream_destroy;
+  b.account_scratch = account_scratch;
   b.synchronize = synchronize;
+  b.issue = issue;
+  b.faults = faults;
   b.describe = describe;
   b.allocate = allocate;
   b.release = release;

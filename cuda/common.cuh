@@ -88,15 +88,19 @@ __device__ __forceinline__ float block_max(float v) {
   return most;
 }
 
-// Is `got` in [low, high)? If not, the first such index is kept for the host.
-__device__ __forceinline__ bool index_holds(Fault* fault, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
+// Is `got` in [low, high)? If not, the first such index of the command is kept for the host.
+__device__ __forceinline__ bool index_holds(FaultLog log, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
   if (got >= low && got < high) return true;
-  if (atomicCAS(&fault->taken, 0, 1) == 0) {
+  Fault* fault = &log.faults->slots[log.command % Faults::kSlots];
+  const unsigned long long owner = atomicCAS(&fault->command, 0ull, log.command);
+  if (owner == 0) {
     fault->at = at;
     fault->got = got;
     fault->low = low;
     fault->high = high;
     fault->kind = kind;
+  } else if (owner != log.command) {
+    atomicExch(&log.faults->lost, 1);
   }
   return false;
 }
@@ -104,7 +108,8 @@ __device__ __forceinline__ bool index_holds(Fault* fault, Fault::Kind kind, int6
 // A grid of so many blocks, where sizes come from tensors.
 inline dim3 grid_of(int64_t x, int64_t y = 1) {
   if (x < 0 || x > INT32_MAX || y < 0 || y > 65535)
-    throw std::runtime_error("a launch of " + std::to_string(x) + " by " + std::to_string(y) + " blocks: 2147483647 by 65535 is the most; use a smaller batch");
+    throw std::runtime_error("a launch of " + std::to_string(x) + " by " + std::to_string(y) +
+                             " blocks: 2147483647 by 65535 is the most; use a smaller batch");
   return dim3(static_cast<unsigned>(x), static_cast<unsigned>(y));
 }
 

@@ -275,8 +275,7 @@ void convolve_db(Stream& s, const Geometry& g, const View& db, const View& dy) {
   const int64_t all = g.images * g.outputs(), runs = all < 64 * 4096 ? (all + 4095) / 4096 : 64;
   if (g.out == 0 || runs == 0) return;
   float* partial = scratch.take<float>(runs * g.out);
-  launch<channel_sums_kernel<T>>(s, grid_of(g.out, runs), kThreads, 0, partial, dy.as<T>(), g.images,
-                                 g.out, g.outputs(), (all + runs - 1) / runs);
+  launch<channel_sums_kernel<T>>(s, grid_of(g.out, runs), kThreads, 0, partial, dy.as<T>(), g.images, g.out, g.outputs(), (all + runs - 1) / runs);
   launch_items<add_channel_sums_kernel>(s, g.out, db.as<float>(), partial, runs);
 }
 

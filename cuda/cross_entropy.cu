@@ -16,7 +16,7 @@ struct LogSum {
 };
 
 template <class T, int W>
-__global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, const int32_t* target, int64_t cols, int64_t ignore, Fault* fault) {
+__global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, const int32_t* target, int64_t cols, int64_t ignore, FaultLog fault) {
   SHARED_ARRAY(LogSum, parts, [kThreads / 32]);
   const int64_t row = blockIdx.x;
   const int32_t at = target[row];
@@ -85,7 +85,7 @@ void softmax_cross_entropy(Stream& s, Out loss, Out lse, In logits, In target, i
     constexpr int W = kWidth<T>;
     const auto run = [&](auto width) {
       launch<cross_entropy_kernel<T, width()>>(s, rows, kThreads, 0, loss.as<float>(), lse.as<float>(), logits.as<T>(), target.as<int32_t>(), cols,
-                                               ignore, s.fault);
+                                               ignore, s.fault_log());
     };
     if (cols % W == 0 && aligned16({logits.data})) run(std::integral_constant<int, W>{});
     else run(std::integral_constant<int, 1>{});

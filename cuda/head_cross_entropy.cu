@@ -7,8 +7,9 @@ namespace {
 
 // One block per row: its loss, then weight * (softmax - onehot) to `gradient`, which may be the logits' own place. Ignored rows: zeros.
 template <class T>
-__global__ void __launch_bounds__(kThreads) loss_row_kernel(float* loss, T* gradient, const float* logits, const int32_t* target,
-                                                            const float* row_scale, int64_t first, int64_t vocabulary, int64_t ignore, Fault* fault) {
+__global__ void __launch_bounds__(kThreads)
+    loss_row_kernel(float* loss, T* gradient, const float* logits, const int32_t* target, const float* row_scale, int64_t first, int64_t vocabulary,
+                    int64_t ignore, FaultLog fault) {
   const int64_t row = first + blockIdx.x;
   const float* x = logits + blockIdx.x * vocabulary;
   const int64_t id = target[row];
@@ -57,8 +58,8 @@ void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In t
       gemm::Matrix to{logits, DType::f32, V};
       to.pairs = V % 2 == 0;
       gemm::dense(s, scratch, x.dtype, n, V, C, {xs, C}, {w.data, C}, to);
-      launch<loss_row_kernel<T>>(s, grid_of(n), kThreads, 0, loss.as<float>(), gradient, logits, target.as<int32_t>(),
-                                 row_scale.as<float>(), first, V, ignore, s.fault);
+      launch<loss_row_kernel<T>>(s, grid_of(n), kThreads, 0, loss.as<float>(), gradient, logits, target.as<int32_t>(), row_scale.as<float>(), first,
+                                 V, ignore, s.fault_log());
       if (dx) {
         View part = dx;
         part.data = dx.as<T>() + first * C;

@@ -157,8 +157,8 @@ void group_norm(Stream& s, Out y, Out mean, Out rstd, In x, In w, In b, int64_t 
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     const auto run = [&](auto width) {
-      launch<group_norm_kernel<T, width()>>(s, grid_of(n.B * groups), kThreads, 0, y.as<T>(), mean.as<float>(), rstd.as<float>(),
-                                            x.as<T>(), Weights(w), Weights(b), groups, n.C / groups, n.L, static_cast<float>(eps));
+      launch<group_norm_kernel<T, width()>>(s, grid_of(n.B * groups), kThreads, 0, y.as<T>(), mean.as<float>(), rstd.as<float>(), x.as<T>(),
+                                            Weights(w), Weights(b), groups, n.C / groups, n.L, static_cast<float>(eps));
     };
     if (line_packs<T>(n.L, {y.data, x.data})) run(std::integral_constant<int, kWidth<T>>{});
     else run(std::integral_constant<int, 1>{});
@@ -175,8 +175,8 @@ void group_norm_backward(Stream& s, OutOpt dx, Acc dw, Acc db, In dy, In x, In w
     line_sums<T>(s, sums, dots, dy, x, mean, n, per, false);
     if (!dx) return;
     const auto run = [&](auto width) {
-      launch<group_norm_backward_kernel<T, width()>>(s, grid_of(n.B * groups), kThreads, 0, dx.as<T>(), dy.as<T>(), x.as<T>(),
-                                                     Weights(w), mean.as<float>(), rstd.as<float>(), sums, dots, groups, per, n.L);
+      launch<group_norm_backward_kernel<T, width()>>(s, grid_of(n.B * groups), kThreads, 0, dx.as<T>(), dy.as<T>(), x.as<T>(), Weights(w),
+                                                     mean.as<float>(), rstd.as<float>(), sums, dots, groups, per, n.L);
     };
     if (line_packs<T>(n.L, {dx.data, dy.data, x.data})) run(std::integral_constant<int, kWidth<T>>{});
     else run(std::integral_constant<int, 1>{});

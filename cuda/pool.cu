@@ -25,7 +25,7 @@ __global__ void max_pool1d_kernel(int64_t items, T* y, int32_t* index, const T* 
 
 // A block per row. Windows may overlap, and add up in their order: of those among kThreads windows that name one place, the first adds all.
 template <class T>
-__global__ void max_pool1d_backward_kernel(T* dx, const T* dy, const int32_t* index, int64_t n, int64_t length, Fault* fault) {
+__global__ void max_pool1d_backward_kernel(T* dx, const T* dy, const int32_t* index, int64_t n, int64_t length, FaultLog fault) {
   SHARED_ARRAY(int32_t, places, [kThreads]);
   SHARED_ARRAY(float, values, [kThreads]);
   const int64_t row = blockIdx.x;
@@ -90,8 +90,8 @@ void max_pool1d(Stream& s, Out y, Out index, In x, int64_t kernel, int64_t strid
 void max_pool1d_backward(Stream& s, Out dx, In dy, In index, int64_t length) {
   by_dtype(dy.dtype, [&](auto t) {
     using T = decltype(t);
-    launch<max_pool1d_backward_kernel<T>>(s, grid_of(dy.rows()), kThreads, 0, dx.as<T>(), dy.as<T>(), index.as<int32_t>(), dy.cols(),
-                                          length, s.fault);
+    launch<max_pool1d_backward_kernel<T>>(s, grid_of(dy.rows()), kThreads, 0, dx.as<T>(), dy.as<T>(), index.as<int32_t>(), dy.cols(), length,
+                                          s.fault_log());
   });
 }
 
@@ -104,8 +104,7 @@ void mean_pool(Stream& s, Out y, In x, int64_t dim) {
   const int64_t blocks = outer * ((inner + across - 1) / across), most = int64_t{8} * s.multiprocessors;
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    launch<mean_pool_kernel<T>>(s, grid_of(blocks < most ? blocks : most), kThreads, 0, y.as<T>(), x.as<T>(), outer, x.shape[dim],
-                                inner, across);
+    launch<mean_pool_kernel<T>>(s, grid_of(blocks < most ? blocks : most), kThreads, 0, y.as<T>(), x.as<T>(), outer, x.shape[dim], inner, across);
   });
 }
 

@@ -238,8 +238,7 @@ void quantize_rows_int8(Stream& s, Out codes, Out scale, In w) {
     using T = decltype(t);
     const int64_t cols = w.cols();
     const auto run = [&](auto width) {
-      launch<quantize_rows_kernel<T, width()>>(s, grid_of(w.rows()), kThreads, 0, codes.as<int8_t>(), scale.as<float>(), w.as<T>(),
-                                               cols);
+      launch<quantize_rows_kernel<T, width()>>(s, grid_of(w.rows()), kThreads, 0, codes.as<int8_t>(), scale.as<float>(), w.as<T>(), cols);
     };
     if (cols % kWidth<T> == 0 && aligned16({codes.data, w.data})) run(std::integral_constant<int, kWidth<T>>{});
     else run(std::integral_constant<int, 1>{});
@@ -249,8 +248,7 @@ void quantize_rows_int8(Stream& s, Out codes, Out scale, In w) {
 void dequantize_rows_int8(Stream& s, Out w, In codes, In scale) {
   by_dtype(w.dtype, [&](auto t) {
     using T = decltype(t);
-    launch<dequantize_rows_kernel<T>>(s, grid_of(codes.rows()), kThreads, 0, w.as<T>(), codes.as<int8_t>(), scale.as<float>(),
-                                      codes.cols());
+    launch<dequantize_rows_kernel<T>>(s, grid_of(codes.rows()), kThreads, 0, w.as<T>(), codes.as<int8_t>(), scale.as<float>(), codes.cols());
   });
 }
 

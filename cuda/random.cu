@@ -158,8 +158,8 @@ void dropout(Stream& s, Out y, In x, double p, int64_t seed, int64_t offset) {
 void sample_categorical(Stream& s, Out y, In logits, In counter, int64_t seed) {
   by_dtype(logits.dtype, [&](auto t) {
     using T = decltype(t);
-    launch<sample_kernel<T>>(s, grid_of(logits.rows()), kThreads, 0, y.as<int32_t>(), logits.as<T>(), logits.cols(),
-                             counter.as<int32_t>(), static_cast<uint64_t>(seed));
+    launch<sample_kernel<T>>(s, grid_of(logits.rows()), kThreads, 0, y.as<int32_t>(), logits.as<T>(), logits.cols(), counter.as<int32_t>(),
+                             static_cast<uint64_t>(seed));
   });
 }
 

@@ -11,7 +11,7 @@ struct Heads {
 
 // `threads` of a block share a row (H,D), W pairs to a thread at a time.
 template <class T, int W>
-__global__ void rope_kernel(T* y, const T* x, const float* table, const int32_t* positions, Heads n, int threads, float sign, Fault* fault) {
+__global__ void rope_kernel(T* y, const T* x, const float* table, const int32_t* positions, Heads n, int threads, float sign, FaultLog fault) {
   const int64_t row = static_cast<int64_t>(blockIdx.x) * (kThreads / threads) + threadIdx.x / threads;
   if (row >= n.rows) return;
   const int32_t at = positions[row];
@@ -54,8 +54,8 @@ void rope(Stream& s, Out y, In x, In table, In positions, bool inverse) {
       int threads = 8;
       while (threads < kThreads && threads < items) threads *= 2;
       const int64_t per = kThreads / threads;
-      launch<rope_kernel<T, w()>>(s, grid_of((n.rows + per - 1) / per), kThreads, 0, y.as<T>(), x.as<T>(), table.as<float>(),
-                                  positions.as<int32_t>(), n, threads, inverse ? -1.0f : 1.0f, s.fault);
+      launch<rope_kernel<T, w()>>(s, grid_of((n.rows + per - 1) / per), kThreads, 0, y.as<T>(), x.as<T>(), table.as<float>(), positions.as<int32_t>(),
+                                  n, threads, inverse ? -1.0f : 1.0f, s.fault_log());
     };
     if (n.half % kWidth<T> == 0 && aligned16({y.data, x.data, table.data})) run(std::integral_constant<int, kWidth<T>>{});
     else run(std::integral_constant<int, 1>{});

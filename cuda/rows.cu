@@ -27,7 +27,7 @@ struct Tables {
 // y row i <- row index[i] of the tables, or zeros where it is -1.
 template <class U>
 __global__ void gather_kernel(U* y, Tables tables, const int32_t* index, int64_t n, int64_t units, int threads, int64_t low, Fault::Kind kind,
-                              Fault* fault) {
+                              FaultLog fault) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * (kThreads / threads) + threadIdx.x / threads;
   if (i >= n) return;
   const int64_t at = index[i];
@@ -45,7 +45,8 @@ void gather(Stream& s, const View& y, const Tables& tables, const View& index, i
     using U = decltype(u);
     const int64_t units = bytes / static_cast<int64_t>(sizeof(U));
     const int threads = row_threads(units);
-    launch<gather_kernel<U>>(s, row_blocks(n, threads), kThreads, 0, y.as<U>(), tables, index.as<int32_t>(), n, units, threads, low, kind, s.fault);
+    launch<gather_kernel<U>>(s, row_blocks(n, threads), kThreads, 0, y.as<U>(), tables, index.as<int32_t>(), n, units, threads, low, kind,
+                             s.fault_log());
   };
   if (bytes % 16 == 0 && aligned16({y.data, tables.first, tables.second})) run(uint4{});
   else if (y.dtype == DType::bf16) run(uint16_t{});
@@ -59,7 +60,7 @@ struct Inverse {
 };
 
 __global__ void count_kernel(int64_t n, int32_t* count, int32_t* place, const int32_t* index, int64_t low, int64_t rows, Fault::Kind kind,
-                             Fault* fault) {
+                             FaultLog fault) {
   for (int64_t i = first_index(); i < n; i += index_stride()) {
     const int32_t r = index[i];
     if (index_holds(fault, kind, i, r, low, rows) && r >= 0) place[i] = atomicAdd(&count[r], 1);
@@ -118,7 +119,7 @@ Inverse invert(Stream& s, Scratch& scratch, const View& index, int64_t low, int6
   int32_t *count = scratch.take<int32_t>(rows), *first = scratch.take<int32_t>(rows), *place = scratch.take<int32_t>(n),
           *laid = scratch.take<int32_t>(n), *order = scratch.take<int32_t>(n);
   clear(s, count, rows * 4);
-  launch_items<count_kernel>(s, n, count, place, at, low, rows, kind, s.fault);
+  launch_items<count_kernel>(s, n, count, place, at, low, rows, kind, s.fault_log());
   if (rows) launch<scan_kernel>(s, 1, kScanThreads, 0, first, count, rows);
   launch_items<lay_kernel>(s, n, laid, place, first, at, rows);
   launch_items<order_kernel>(s, n, order, laid, first, count, at, rows);

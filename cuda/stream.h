@@ -17,13 +17,23 @@ namespace cuda {
 // Throws with the runtime's words and those of the caller.
 void check(cudaError_t error, const char* doing);
 
-// Indices come from data, so kernels look at them. The first bad one is kept here, in pinned memory that kernels write to, until the host next
-// waits: synchronize and copy_to_host throw it as std::out_of_range.
+// Indices come from data, so kernels look at them. The first bad one of each command is kept here, in pinned memory that kernels write to, until the
+// host has waited and asks (Backend::faults).
 struct Fault {
   enum Kind : int32_t { none = 0, row_index, splice_index, token, target, position, pool_index };
+  unsigned long long command;  // that took this slot; 0: free
   int32_t kind;
-  int32_t taken;  // by the first thread
   int64_t at, got, low, high;
+};
+struct Faults {
+  static constexpr int kSlots = 256;  // a command's is its number's remainder
+  Fault slots[kSlots];
+  int32_t lost;  // a second command wanted a slot that was taken
+};
+// What a kernel gets.
+struct FaultLog {
+  Faults* faults;
+  unsigned long long command;
 };
 
 }  // namespace cuda
@@ -38,7 +48,10 @@ struct Stream {
   int index;
   cudaStream_t stream = nullptr;
   int multiprocessors = 0;  // that kernels are chosen for
-  cuda::Fault* fault = nullptr;
+  cuda::Faults* faults = nullptr;
+  int64_t command = 1;  // whose kernels are launched now
+  cuda::FaultLog fault_log() const { return {faults, static_cast<unsigned long long>(command)}; }
+  ScratchAccount* account = nullptr;
   std::string description;
 
   bool capturing = false;  // waiting for the stream would break the capture
@@ -46,7 +59,7 @@ struct Stream {
 
   void enter() noexcept;                                     // makes the card the calling thread's: every entry of the table begins with it
   void allow_shared(const void* kernel, size_t bytes);       // dynamic shared memory beyond what a kernel has unasked
-  void wait();                                               // for all that was issued; throws the first error
+  void wait();                                               // for all that was issued; throws the card's own errors
   void settle() noexcept;                                    // the same for what frees memory: an error is only said
   void warn(cudaError_t error, const char* doing) noexcept;  // a line on standard error, once: after the first all calls fail alike
 
@@ -85,6 +98,7 @@ struct Stream {
   void close() noexcept;
   void begin_rehearsal();
   void end_rehearsal();
+  void* allocate_scratch(size_t bytes);
   void free_scratch() noexcept;
 
   std::vector<Block> scratch_;

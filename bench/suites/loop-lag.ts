@@ -1,112 +1,156 @@
-// The event loop's longest stall while a model trains: a frozen LLaMA in NF4, a Perceiver resampler and LoRA, AdamW in 8 bit. A timer of one
-// millisecond runs beside the training; what it is late by is what a server in the same process would be late by.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { monitorEventLoopDelay } from "node:perf_hooks";
-import { setImmediate } from "node:timers/promises";
-import { LoraAdapter } from "../../lib/adapters/lora.js";
-import { backwardAsync, type Device, device, Tensor } from "../../lib/index.js";
-import { saveSafetensors } from "../../lib/io/safetensors.js";
-import { type AnyMALBatch, AnyMALNetwork } from "../../lib/models/anymal.js";
-import { LlamaForCausalLM } from "../../lib/models/llama.js";
-import { parseLlamaConfig } from "../../lib/models/llama-config.js";
-import { ResamplerProjector } from "../../lib/models/projector.js";
-import { Weights } from "../../lib/nn/weights.js";
-import { AdamW } from "../../lib/train/optimizer.js";
-import { median, type Row, type SuiteOptions } from "../suite.js";
+// How late a timer of one millisecond is while a model is loaded, trained and asked: what a server in the same process would be late by. First times
+// count, so nothing is warmed up. After each stretch the process is idle for as long: what the machine itself is late by, to be taken off.
+import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
+import { setTimeout as sleep } from "node:timers/promises";
+import { AnyMAL, align, type Device, device, image, instruct, type PromptInput } from "../../lib/index.js";
+import { type LagWorld, lagWorld } from "../lag-world.js";
+import { digits, printHeader, printRow, type Row, type SuiteOptions } from "../suite.js";
 
-const CONFIG = {
-  model_type: "llama",
-  hidden_size: 512,
-  intermediate_size: 1408,
-  num_hidden_layers: 8,
-  num_attention_heads: 8,
-  num_key_value_heads: 4,
-  vocab_size: 8192,
-  max_position_embeddings: 1024,
-  rms_norm_eps: 1e-5,
-  rope_theta: 10000,
-  hidden_act: "silu",
-  tie_word_embeddings: false,
-};
-const ENCODER = { dim: 256, cells: 65 };
-const [BATCH, WORDS] = [8, 96];
-const [WARM_UP, STEPS] = [5, 40];
+const ROUNDS = 3;
+const STEPS = 8;
+const [PROMPTS, TOKENS] = [8, 16];
 
-/** A checkpoint on disk, so that the model is quantised as it is loaded. */
-async function checkpointFolder(d: Device): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "anymal-bench-"));
-  const fresh = new LlamaForCausalLM(Weights.fresh({ device: d, trainable: false, dtype: "bf16" }), parseLlamaConfig(CONFIG));
-  await saveSafetensors(join(folder, "model.safetensors"), new Map(fresh.namedParameters()));
-  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...CONFIG, dtype: "bfloat16" }));
-  fresh.dispose();
-  return folder;
+/** Milliseconds by which a timer comes too late. */
+class Lag {
+  readonly #late: RecordableHistogram = createHistogram();
+
+  async during<T>(work: () => Promise<T>): Promise<T> {
+    let running = true;
+    const watching = (async () => {
+      for (let last = performance.now(); running; ) {
+        await sleep(1);
+        const now = performance.now();
+        this.#late.record(Math.max(1, Math.round(1000 * (now - last - 1))));
+        last = now;
+      }
+    })();
+    try {
+      return await work();
+    } finally {
+      running = false;
+      await watching; // a stall at the very end is one too
+    }
+  }
+  percentile(share: number): number {
+    return this.#late.percentile(share) / 1000;
+  }
+  get longest(): number {
+    return this.#late.max / 1000;
+  }
+  get count(): number {
+    return this.#late.count;
+  }
 }
 
-export default async function loopLag({ level, threads }: SuiteOptions): Promise<Row[]> {
-  await using d = device("cpu", { ...(level && { level }), ...(threads && { threads }) });
-  const folder = await checkpointFolder(d);
-  const llm = LlamaForCausalLM.fromPretrained(folder, { device: d, dtype: "bf16", quantization: { format: "nf4", doubleQuant: true } });
-  rmSync(folder, { recursive: true });
-  const resampler = { form: "flamingo", dim: ENCODER.dim, depth: 4, heads: 4, dimHead: 64, latents: 32, frames: 4 } as const;
-  const projector = new ResamplerProjector(Weights.fresh({ device: d, dtype: "bf16" }), resampler, CONFIG.hidden_size);
-  const model = new AnyMALNetwork(llm, { image: projector });
-  const lora = LoraAdapter.apply(llm, { r: 16, alpha: 32, dropout: 0.05 });
-  using features = Tensor.full([BATCH, ENCODER.cells, ENCODER.dim], 0.5, { device: d, dtype: "bf16" });
-  const ids = Array.from({ length: WORDS }, (_, i) => (i * 7919) % CONFIG.vocab_size);
-  const batch: AnyMALBatch = {
-    rows: Array.from({ length: BATCH }, (_, item) => [
-      { modality: "image", item },
-      { ids, labels: ids },
-    ]),
-    features: { image: features },
-  };
-  const parameters = [...projector.namedParameters("projector"), ...lora.namedParameters()];
-  using optimizer = new AdamW([{ parameters }], { maxGradNorm: 1, moments: "8bit" });
+const WIDTHS = {
+  what: 9,
+  seconds: 8,
+  samples: 8,
+  p50: 6,
+  p99: 7,
+  "p99.9": 7,
+  longest: 8,
+  "idle p99.9": 10,
+  "idle longest": 12,
+  "p99.9 over": 10,
+  "longest over": 12,
+};
 
-  const sections: number[] = [];
-  const whole: number[] = [];
-  /** Work of JavaScript between two turns of the event loop. */
-  const section = async (work: () => void) => {
-    await setImmediate();
-    const start = performance.now();
-    work();
-    sections.push(performance.now() - start);
-  };
-  const delay = monitorEventLoopDelay({ resolution: 1 });
-  for (let step = -WARM_UP; step < STEPS; ++step) {
-    if (step === 0) {
-      delay.enable();
-      sections.length = 0;
+export default async function loopLag({ level, threads, size, folder, filter }: SuiteOptions): Promise<Row[]> {
+  await using d = device("cpu", { ...(level && { level }), ...(threads && { threads }) });
+  const world = await lagWorld(size, folder);
+  try {
+    const stretches = stretchesOf(d, world);
+    const lags = new Map(Object.keys(stretches).map((what) => [what, { busy: new Lag(), idle: new Lag(), ms: 0 }]));
+    for (let round = 0; round < ROUNDS; ++round) {
+      for (const [what, { prepare, run }] of Object.entries(stretches)) {
+        if (!what.includes(filter)) continue;
+        const lag = lags.get(what) as { busy: Lag; idle: Lag; ms: number };
+        const ready = await prepare();
+        const start = performance.now();
+        await lag.busy.during(() => run(ready));
+        const took = performance.now() - start;
+        lag.ms += took;
+        await ready?.[Symbol.asyncDispose]();
+        await lag.idle.during(() => sleep(took));
+      }
     }
-    const start = performance.now();
-    let loss: Tensor | undefined;
-    await section(() => {
-      loss = model.forward(batch).loss;
+    console.log(`${d.describe()}; ${folder ?? size}; milliseconds, ${ROUNDS} rounds`);
+    printHeader(WIDTHS);
+    return Array.from(lags).flatMap(([what, { busy, idle, ms }]) => {
+      if (!busy.count) return [];
+      const row = rowOf(what, ms, busy, idle);
+      printRow(row, WIDTHS);
+      return [row];
     });
-    await setImmediate();
-    await backwardAsync(loss as Tensor);
-    await section(() => {
-      optimizer.step(1e-4).dispose();
-      optimizer.zeroGrad();
-    });
-    await loss?.item();
-    loss?.dispose();
-    if (step >= 0) whole.push(performance.now() - start);
+  } finally {
+    world.remove();
   }
-  delay.disable();
-  const seconds = median(whole) / 1000;
-  const row: Row = {
-    steps: STEPS,
-    "tokens/s": Math.round((BATCH * (WORDS + resampler.latents)) / seconds),
-    "step ms": Number((seconds * 1000).toFixed(1)),
-    "longest forward ms": Number(Math.max(...sections).toFixed(2)),
-    "longest stall ms": Number((delay.max / 1e6).toFixed(2)),
-    "99 % stall ms": Number((delay.percentile(99) / 1e6).toFixed(2)),
-    "peak MiB": Math.round(d.memory().bytesPeak / 2 ** 20),
+}
+
+function rowOf(what: string, ms: number, busy: Lag, idle: Lag): Row {
+  return {
+    what,
+    seconds: digits(ms / 1000, 1),
+    samples: busy.count,
+    p50: digits(busy.percentile(50), 2),
+    p99: digits(busy.percentile(99), 1),
+    "p99.9": digits(busy.percentile(99.9), 1),
+    longest: digits(busy.longest, 1),
+    "idle p99.9": digits(idle.percentile(99.9), 1),
+    "idle longest": digits(idle.longest, 1),
+    "p99.9 over": digits(busy.percentile(99.9) - idle.percentile(99.9), 1),
+    "longest over": digits(busy.longest - idle.longest, 1),
   };
-  console.log(d.describe());
-  for (const [key, value] of Object.entries(row)) console.log(`${key.padEnd(22)} ${value}`);
-  return [row];
+}
+
+interface Stretch {
+  prepare(): Promise<AnyMAL | undefined>;
+  run(model: AnyMAL | undefined): Promise<void>;
+}
+
+function stretchesOf(d: Device, world: LagWorld): Record<"loading" | "training" | "answering", Stretch> {
+  const assemble = () =>
+    AnyMAL.assemble({
+      llm: world.llm,
+      device: d,
+      dtype: "bf16",
+      quantization: { format: "nf4", doubleQuant: true },
+      modalities: { image: { encoder: world.encoder, projector: { type: "resampler", layers: 2, tokens: 16 } } },
+    });
+  let runs = 0;
+  return {
+    loading: {
+      prepare: async () => undefined,
+      run: async () => {
+        const checkpoint = world.path(`model-${++runs}`);
+        {
+          await using model = await assemble();
+          await model.save(checkpoint);
+        }
+        await using again = await AnyMAL.fromPretrained(checkpoint, { device: d });
+        await again.device.synchronize();
+      },
+    },
+    training: {
+      prepare: assemble,
+      run: async (model) => {
+        const common = { steps: STEPS, saveEvery: STEPS / 2, batch: 4, microBatch: 2 };
+        const output = () => world.path(`run-${++runs}`);
+        for await (const _ of align(model as AnyMAL, { ...common, modality: "image", data: world.captions, output: output() }));
+        const lora = { r: 16, alpha: 32 };
+        for await (const _ of instruct(model as AnyMAL, { ...common, lora, data: world.conversations, output: output() }));
+      },
+    },
+    answering: {
+      prepare: assemble,
+      run: async (model) => {
+        const prompts = world.pictures.slice(0, PROMPTS).map((file): PromptInput => [image(file), "what is left of the circle?"]);
+        const all = model as AnyMAL;
+        await all.generateAll(prompts, { maxNewTokens: TOKENS });
+        await all.generateAll(prompts, { maxNewTokens: TOKENS, temperature: 0.8, topK: 200, topP: 0.9, repetitionPenalty: 1.1 });
+        for await (const _ of all.generate(prompts[0] as PromptInput, { maxNewTokens: TOKENS, temperature: 1, topP: 0.9 }));
+      },
+    },
+  };
 }

@@ -36,7 +36,7 @@ struct Partial {
 
 // budget: 255 registers, 99 KiB shared, 0 spills
 template <class X, int D>
-__global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X> j, Partial partial, Fault* fault) {
+__global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X> j, Partial partial, FaultLog fault) {
   using C = Decode<X, D>;
   using Queries = typename C::Queries;
   using Keys = typename C::Keys;
@@ -177,8 +177,7 @@ void attention_decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, 
         partial.state = scratch.take<float2>(rows * partial.splits);
         partial.sums = scratch.take<float>(rows * partial.splits * j.D);
       }
-      launch<decode_kernel<X, d()>>(s, grid_of(blocks * partial.splits, d() / C::kColumns), C::kThreads, C::kShared, j, partial,
-                                    s.fault);
+      launch<decode_kernel<X, d()>>(s, grid_of(blocks * partial.splits, d() / C::kColumns), C::kThreads, C::kShared, j, partial, s.fault_log());
       if (partial.splits > 1) launch<merge_kernel<X>>(s, grid_of(rows), 128, 0, j.y, partial, j.D);
     });
   });

@@ -217,7 +217,7 @@ export class Tensor {
   }
 }
 
-const WIDENED_AT_ONCE = 2 ** 16;
+const WIDENED_AT_ONCE = 2 ** 14;
 
 /** bf16 as f32. A batch's logits over a large vocabulary are millions. */
 function* widened(halves: Uint16Array): Pieces<Float32Array> {

@@ -1,5 +1,6 @@
 // Data files as records, the same for all kinds of rows: JSONL, a JSON list, CSV; and what happens to a bad one.
 import { extname } from "node:path";
+import { Turns } from "../core/turns.js";
 import { reasonOf } from "../media/error.js";
 import { csvRows } from "./csv.js";
 import { entriesOf, firstLine, linesOf, MAX_PIECE, notUtf8, type Piece } from "./lines.js";
@@ -108,6 +109,7 @@ export async function collect(
   const rows: Row[] = [];
   const problems = new Problems(path, options);
   let waiting: Promise<Row | DataError>[] = [];
+  const turns = new Turns();
   const settle = async () => {
     for (const made of await Promise.all(waiting)) {
       if (made instanceof DataError) problems.add(made);
@@ -117,7 +119,9 @@ export async function collect(
   };
   for await (const record of records) {
     waiting.push(record instanceof DataError ? Promise.resolve(record) : make(record).catch(onlyData));
-    if (waiting.length === 64) await settle();
+    if (waiting.length < 64) continue;
+    await settle();
+    await turns.next(); // rows that wait for nothing come without one
   }
   await settle();
   problems.finish(rows.length);

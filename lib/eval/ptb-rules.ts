@@ -80,6 +80,10 @@ export const SPLITS: Record<string, string> = { can: "not", gon: "na", got: "ta"
 const splitAfter = (text: string, at: number) => `${text.slice(0, at)} ${text.slice(at)}`;
 const CLITIC = anyCase("m|s|d|re|ve|ll");
 
+const WWW = `${anyCase("www")}\\.(?:[^ \\t\\n\\f\\r"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}`;
+const DOMAIN = `(?!\\d)(?:[^ \\t\\n\\f\\r"\`'<>|.!?(){},:@/A-Z\\-_$]+\\.)+(?:${anyCase("com|net|org|edu")})`;
+const PATH = '/[^ \\t\\n\\f\\r"<>|()]+[^ \\t\\n\\f\\r"<>|.!?(){},-]';
+
 const rule = (pattern: string, write: (text: string) => string = same): Rule => ({ pattern: new RegExp(pattern, "uy"), write });
 
 export const RULES: readonly Rule[] = [
@@ -107,9 +111,8 @@ export const RULES: readonly Rule[] = [
   rule(`([yY]${APOS})[A-Za-z]`),
   // Addresses.
   rule(`${anyCase("https?")}://[^ \\t\\n\\f\\r"<>|(){}]+[^ \\t\\n\\f\\r"<>|.!?(){},-]`),
-  rule(
-    `(?:${anyCase("www")}\\.(?:[^ \\t\\n\\f\\r"<>|.!?(){},]+\\.)+[a-zA-Z]{2,4}|(?!\\d)(?:[^ \\t\\n\\f\\r"\`'<>|.!?(){},:@/A-Z\\-_$]+\\.)+(?:${anyCase("com|net|org|edu")}))(?:/[^ \\t\\n\\f\\r"<>|()]+[^ \\t\\n\\f\\r"<>|.!?(){},-])?`,
-  ),
+  // A path is a rule of its own: a host takes slashes too, and would go on into a path that reaches further.
+  ...[WWW, DOMAIN].flatMap((host) => [rule(host), rule(`${host}${PATH}`)]),
   rule(`[a-zA-Z0-9][^ \\t\\n\\f\\r"<>|()\u00a0{}]*@(?:[^ \\t\\n\\f\\r"<>|(){}.\u00a0]+\\.)*[^ \\t\\n\\f\\r"<>|(){}.\u00a0]+`),
   rule("@[A-Za-z_][A-Za-z_0-9]*|#\\p{L}+"),
   // Words, numbers, and what is made of both.

@@ -1,5 +1,6 @@
 // Tokens to text while they come: characters whose bytes are not all there yet wait, and so does what may be the beginning of a stop string.
 import { Turns } from "../core/turns.js";
+import { DecodeStream } from "../text/decode-stream.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { type GenerationOptions, generateTokens, sizeOf } from "./generate.js";
@@ -10,58 +11,45 @@ export interface TextOptions extends GenerationOptions {
   stop?: string | readonly string[] | undefined;
 }
 
-/**
- * Turns a growing row of ids into pieces of text whose concatenation is the decoded whole, up to the first stop string. (Where a model writes
- * bytes that are no UTF-8, decoding the whole may judge a byte by one that came later; a stream cannot take back what it gave.)
- */
+/** A growing row of ids as pieces of text, up to the first stop string; DecodeStream says what the pieces are. */
 export class TextStream {
-  readonly #ids: number[] = [];
+  readonly #decoding: DecodeStream;
   readonly #stops: readonly string[];
-  #sent = 0;
+  /** Decoded, and held back for what may be the beginning of a stop string. */
+  #held = "";
   stopped = false;
 
-  constructor(
-    private readonly tokenizer: Tokenizer,
-    stop: string | readonly string[] = [],
-  ) {
+  constructor(tokenizer: Pick<Tokenizer, "decode" | "specialTokens">, stop: string | readonly string[] = []) {
+    this.#decoding = new DecodeStream(tokenizer, { skipSpecialTokens: true });
     this.#stops = typeof stop === "string" ? [stop] : stop;
     if (this.#stops.some((text) => !text)) throw new GenerationError("stop", "strings of at least one character", JSON.stringify(stop));
   }
 
   /** The text that is certain after one more token. */
   push(token: number): string {
-    this.#ids.push(token);
-    return this.#advance(false);
+    return this.#advance(this.#decoding.push(token), false);
   }
   /** The rest, when no token follows. */
   end(): string {
-    return this.stopped ? "" : this.#advance(true);
+    return this.stopped ? "" : this.#advance(this.#decoding.end(), true);
   }
 
-  #advance(final: boolean): string {
-    const text = this.tokenizer.decode(this.#ids, { skipSpecialTokens: true });
-    const found = this.#stops.map((stop) => text.indexOf(stop, Math.max(0, this.#sent - stop.length))).filter((at) => at >= 0);
-    if (found.length) {
-      this.stopped = true;
-      return this.#send(text, Math.max(this.#sent, Math.min(...found)));
-    }
-    return this.#send(text, final ? text.length : this.#certain(text));
+  #advance(piece: string, final: boolean): string {
+    const text = this.#held + piece;
+    const found = this.#stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
+    this.stopped ||= found.length > 0;
+    const end = found.length ? Math.min(...found) : final ? text.length : text.length - this.#mayBegin(text);
+    this.#held = text.slice(end);
+    return text.slice(0, end);
   }
 
-  #certain(text: string): number {
-    // A trailing replacement character may be the first bytes of a character.
-    const whole = text.replace(/\ufffd+$/, "").length;
+  /** Characters at the end that a stop string begins with. */
+  #mayBegin(text: string): number {
     const held = this.#stops.map((stop) => {
-      for (let n = Math.min(stop.length - 1, whole); n > 0; --n) if (text.slice(0, whole).endsWith(stop.slice(0, n))) return n;
+      for (let n = Math.min(stop.length - 1, text.length); n > 0; --n) if (text.endsWith(stop.slice(0, n))) return n;
       return 0;
     });
-    return Math.max(this.#sent, whole - Math.max(0, ...held));
-  }
-
-  #send(text: string, end: number): string {
-    const piece = text.slice(this.#sent, end);
-    this.#sent = end;
-    return piece;
+    return Math.max(0, ...held);
   }
 }
 

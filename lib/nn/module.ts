@@ -126,15 +126,24 @@ export abstract class Module {
 
   /** Swaps the child or parameter at `path` (its state name, such as "self_attn.q_proj") and returns the old one, which is not disposed. */
   replace<T extends Module | Tensor>(path: string, replacement: T): T {
-    for (const [name, module] of this.namedModules()) {
-      for (const slot of module.#slots()) {
-        if (join(name, slot.name) !== path || slot.value instanceof Module !== replacement instanceof Module) continue;
-        const old = slot.value as T;
-        slot.set(replacement);
-        return old;
-      }
+    const slot = this.#find(path, "", replacement instanceof Module);
+    if (!slot) throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
+    const old = slot.value as T;
+    slot.set(replacement);
+    return old;
+  }
+
+  /** Looks only where the path leads: a model has a thousand modules, and an adapter replaces hundreds of them. */
+  #find(path: string, prefix: string, isModule: boolean): Slot | undefined {
+    const slots = this.#slots().map((slot) => ({ slot, name: join(prefix, slot.name) }));
+    const here = slots.find(({ slot, name }) => name === path && slot.value instanceof Module === isModule);
+    if (here) return here.slot;
+    for (const { slot, name } of slots) {
+      if (!(slot.value instanceof Module) || !(name === prefix || path.startsWith(`${name}.`))) continue;
+      const found = slot.value.#find(path, name, isModule);
+      if (found) return found;
     }
-    throw new StateError(`"${path}" in ${this.constructor.name}`, "nothing of that name");
+    return undefined;
   }
 
   /** Holds what an adapter has exchanged until it is put back: it goes when the module goes. */

@@ -1,8 +1,9 @@
 // Chat templates are Jinja programs that come with a tokenizer: messages in, the exact prompt text out.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Template } from "@huggingface/jinja";
 import { AnymalError } from "../core/errors.js";
+import { Template } from "./jinja/template.js";
+import { Dict, fromJs, List, PartsFault, TemplateFault, type Value } from "./jinja/values.js";
 
 export interface Message {
   role: string;
@@ -26,14 +27,15 @@ export class ChatTemplateError extends AnymalError {
 
 export class ChatTemplate {
   readonly #template: Template;
+  #wantsParts: boolean | undefined;
 
   constructor(
     readonly source: string,
     private readonly specialTokens: Readonly<Record<string, string>> = {},
   ) {
+    if (typeof source !== "string") throw new ChatTemplateError(`expected a Jinja template as text, got ${typeof source}`);
     try {
       this.#template = new Template(source);
-      compareAsPython(this.#template.parsed);
     } catch (cause) {
       throw new ChatTemplateError(`expected a Jinja template, got one that does not parse (${(cause as Error).message})`, { cause });
     }
@@ -43,60 +45,69 @@ export class ChatTemplate {
   static sourceIn(folder: string, config: Readonly<Record<string, unknown>>): string | undefined {
     const file = join(folder, "chat_template.jinja");
     if (existsSync(file)) return readFileSync(file, "utf8");
-    const inline = config.chat_template;
+    const inline = config.chat_template ?? undefined;
     if (!Array.isArray(inline)) return inline as string | undefined;
-    return (inline.find((entry) => entry.name === "default") ?? inline[0])?.template;
+    return (inline.find((entry) => entry?.name === "default") ?? inline[0])?.template;
   }
 
-  /** The prompt. Throws E_CHAT_TEMPLATE with the template's own words when it refuses the conversation. */
-  render(messages: readonly Message[], { addGenerationPrompt = false, ...variables }: ChatOptions = {}): string {
+  /**
+   * The prompt, as transformers renders it. Two things differ on purpose: text goes into a template that reads parts alone as one part of text,
+   * and a list of parts is refused where the template would print it as a list.
+   *
+   * Throws E_CHAT_TEMPLATE with the template's own words when it refuses the conversation, and where it computes for too long.
+   */
+  render(messages: readonly Message[], options: ChatOptions = {}): string {
+    this.#wantsParts ??= this.#findWantsParts();
+    return this.#render(this.#wantsParts ? messages.map(inParts) : messages, options);
+  }
+
+  #render(messages: readonly Message[], { addGenerationPrompt = false, ...variables }: ChatOptions): string {
     try {
-      return this.#template.render({
-        ...this.specialTokens,
-        ...variables,
-        messages,
-        add_generation_prompt: addGenerationPrompt,
-        [EQUAL]: equal,
-      });
+      return this.#template.render(
+        Object.entries({
+          tools: null,
+          documents: null,
+          ...this.specialTokens,
+          ...variables,
+          messages: new List(messages.map(messageOf)),
+          add_generation_prompt: addGenerationPrompt,
+        }).map(([name, value]) => [name, fromJs(value)] as const),
+      );
     } catch (cause) {
-      throw new ChatTemplateError((cause as Error).message, { cause });
+      if (!(cause instanceof TemplateFault)) throw cause;
+      const partsInText =
+        cause instanceof PartsFault || (/^can only concatenate str \(not "list"\)/.test(cause.message) && messages.some(hasParts));
+      throw new ChatTemplateError(partsInText ? `expected text as each message's content, got a list of parts; ${JOIN}` : cause.message, {
+        cause,
+      });
     }
   }
-}
 
-const EQUAL = "__equal__";
-
-/**
- * The interpreter compares with JavaScript's loose `==`, where '' equals false and undefined equals none; Python's do not, and LLaMA 2's template
- * tells an empty system message from none by just that. So every == and != of the parsed template becomes a call of equal().
- */
-function compareAsPython(node: unknown): void {
-  if (typeof node !== "object" || node === null) return;
-  for (const [key, child] of Object.entries(node)) {
-    compareAsPython(child);
-    if (child?.type === "BinaryExpression" && (child.operator.value === "==" || child.operator.value === "!="))
-      (node as Record<string, unknown>)[key] = equalityCall(child);
+  /** Does text get lost in the template that as a part of a list is kept, as with those of vision models? */
+  #findWantsParts(): boolean {
+    const probe = "anymal\u2063probe";
+    const keeps = (content: Message["content"]) => {
+      try {
+        return this.#render([{ role: "user", content }], {}).includes(probe);
+      } catch {
+        return false; // what it says of the real conversation counts
+      }
+    };
+    return !keeps(probe) && keeps([{ type: "text", text: probe }]);
   }
 }
 
-interface Comparison {
-  operator: { value: string };
-  left: unknown;
-  right: unknown;
-}
+const JOIN = 'this template takes text alone: join the parts, content: parts.map((part) => part.text).join("\\n")';
 
-function equalityCall({ operator, left, right }: Comparison): object {
-  const call = { type: "CallExpression", callee: { type: "Identifier", value: EQUAL }, args: [left, right] };
-  return operator.value === "==" ? call : { type: "UnaryExpression", operator: { type: "UnaryOperator", value: "not" }, argument: call };
-}
+const hasParts = ({ content }: Message) => typeof content === "object" && content !== null;
+const inParts = (message: Message): Message =>
+  typeof message?.content === "string" ? { ...message, content: [{ type: "text", text: message.content }] } : message;
 
-/** Python's ==. Elements of lists and values of dicts arrive as {value}. */
-function equal(a: unknown, b: unknown): boolean {
-  const inner = (entry: unknown) => (entry as { value: unknown }).value;
-  const numeric = (v: unknown) => typeof v === "number" || typeof v === "boolean";
-  if (numeric(a) && numeric(b)) return Number(a) === Number(b);
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((entry, i) => equal(inner(entry), inner(b[i])));
-  if (a instanceof Map && b instanceof Map)
-    return a.size === b.size && [...a].every(([key, entry]) => b.has(key) && equal(inner(entry), inner(b.get(key))));
-  return a === b;
+/** A message as the template sees it; a content that is no text is never printed as it is. */
+function messageOf(message: Message): Value {
+  const value = fromJs(message);
+  const content = value instanceof Dict ? value.get("content") : undefined;
+  if (!(value instanceof Dict && (content instanceof List || content instanceof Dict))) return value;
+  const marked = content instanceof List ? new List(content.items, true) : new Dict(content.entries.values(), true);
+  return new Dict([...value.entries.values(), ["content", marked]]);
 }

@@ -1,13 +1,13 @@
 // Text to ids and back, as transformers does it: tokenizer.json through @huggingface/tokenizers, sentencepiece's tokenizer.model, or a GGUF file.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { AnymalError } from "../core/errors.js";
 import { atOnce, inTurns, type Pieces } from "../core/turns.js";
 import { readJsonInTurns } from "../io/json-pieces.js";
+import { type AddedToken, AddedTokens, addedToken, type SplitOptions } from "./added-tokens.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
-import { hubTokenizer, sizeOf } from "./hub-model.js";
+import { hubEngine } from "./hub-tokenizer.js";
 import { SentencePiece } from "./sentencepiece.js";
 import { sentencePieceModel } from "./sentencepiece-model.js";
 
@@ -21,6 +21,10 @@ export class TokenizerError extends AnymalError {
 export interface EncodeOptions {
   /** What the tokenizer puts around a text, e.g. <s> in front. Default true. */
   addSpecialTokens?: boolean;
+  /** The text's `<s>` and its like are letters, as with transformers' split_special_tokens. Default false: they are the control tokens. */
+  splitSpecialTokens?: boolean;
+  /** A character that keeps what it stands in from being read as a token, and is taken out; for prompts. */
+  literalMark?: string;
 }
 export interface DecodeOptions {
   skipSpecialTokens?: boolean;
@@ -38,10 +42,10 @@ type Json = Record<string, unknown>;
 const JSON_FILE = "tokenizer.json";
 
 /** What stands behind a tokenizer: one of the two file formats. */
-interface Engine {
+export interface Engine {
   readonly size: number;
   readonly specialTokens: ReadonlyMap<string, number>;
-  encode(text: string, addSpecialTokens: boolean): number[];
+  encode(text: string, addSpecialTokens: boolean, split: SplitOptions): number[];
   decode(ids: readonly number[], skipSpecialTokens: boolean): string;
   idOf(token: string): number | undefined;
 }
@@ -83,7 +87,7 @@ export class Tokenizer {
     const chat = ChatTemplate.sourceIn(folder, config);
     const model = join(folder, "tokenizer.model");
     yield;
-    if (json) return new Tokenizer(yield* hubEngine(json, config, join(folder, JSON_FILE)), config, chat);
+    if (json) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE)), config, chat);
     if (existsSync(model)) {
       const added = addedTokens(config, readJson(folder, "added_tokens.json"));
       const pieces = new SentencePiece(yield* sentencePieceModel(readFileSync(model)));
@@ -96,7 +100,7 @@ export class Tokenizer {
   static *#ofGguf(path: string): Pieces<Tokenizer> {
     const { pieces, tokenizerJson, config, chatTemplate } = yield* ggufTokenizer(path);
     yield;
-    const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* hubEngine(tokenizerJson as Json, config, path);
+    const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* jsonEngine(tokenizerJson as Json, config, path);
     return new Tokenizer(engine, config, chatTemplate);
   }
 
@@ -126,8 +130,8 @@ export class Tokenizer {
     return this.#engine.idOf(token);
   }
 
-  encode(text: string, { addSpecialTokens = true }: EncodeOptions = {}): number[] {
-    return this.#engine.encode(text, addSpecialTokens);
+  encode(text: string, { addSpecialTokens = true, splitSpecialTokens = false, literalMark }: EncodeOptions = {}): number[] {
+    return this.#engine.encode(text, addSpecialTokens, { splitSpecialTokens, literalMark });
   }
   decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
     return this.#engine.decode(ids, skipSpecialTokens);
@@ -190,91 +194,60 @@ function noJson(file: string, cause: unknown, signal?: AbortSignal): never {
   throw new TokenizerError(`expected ${file} to hold JSON, got something else (${(cause as Error).message}); fetch it again`, { cause });
 }
 
-function* hubEngine(json: Json, config: Json, file: string): Pieces<Engine> {
-  let hub: HubTokenizer;
-  try {
-    // The package cleans up spaces before punctuation unless told otherwise; transformers does not for BPE.
-    hub = yield* hubTokenizer(json, { ...config, clean_up_tokenization_spaces: false });
-    exactByteFallback(hub.decoder);
-  } catch (cause) {
-    throw new TokenizerError(`expected a tokenizer of a known kind in ${file}, got one that fails (${(cause as Error).message})`, {
-      cause,
-    });
-  }
-  const size = yield* sizeOf(hub);
-  const special = [...hub.get_added_tokens_decoder()].filter(([, token]) => token.special);
-  return {
-    size,
-    specialTokens: new Map(special.map(([id, { content }]) => [content, id])),
-    encode: (text, addSpecialTokens) => hub.encode(text, { add_special_tokens: addSpecialTokens }).ids,
-    decode: (ids, skipSpecialTokens) =>
-      ids.length ? hub.decode([...ids], { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: false }) : "",
-    idOf: (token) => hub.token_to_id(token),
-  };
-}
-
-/**
- * A run of byte tokens is their text when it is UTF-8, and one replacement character per byte when it is not, as tokenizers has it; the package
- * decodes what it can, and drops U+FEFF.
- */
-function exactByteFallback(decoder: unknown): void {
-  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
-  const decode = (bytes: Uint8Array) => {
+/** Reads tokenizer.json; whatever the package throws, then or later, is the file's fault. */
+function* jsonEngine(json: Json, config: Json, file: string): Pieces<Engine> {
+  const blame = <T>(work: () => T): T => {
     try {
-      return utf8.decode(bytes);
-    } catch {
-      return "\ufffd".repeat(bytes.length);
+      return work();
+    } catch (cause) {
+      if (cause instanceof AnymalError) throw cause;
+      throw new TokenizerError(`expected a tokenizer of a known kind in ${file}, got one that fails (${(cause as Error).message})`, {
+        cause,
+      });
     }
   };
-  const { decoders = [decoder] } = (decoder ?? {}) as { decoders?: unknown[] };
-  for (const step of decoders as ({ text_decoder?: unknown; config?: { type?: string } } | undefined)[]) {
-    if (step?.text_decoder && step.config?.type === "ByteFallback") step.text_decoder = { decode };
-  }
-}
-
-interface Added {
-  id: number;
-  content: string;
-  special: boolean;
+  const pieces = hubEngine(json, config);
+  let step = blame(() => pieces.next());
+  for (; !step.done; step = blame(() => pieces.next())) yield;
+  const engine = step.value;
+  return {
+    ...engine,
+    encode: (...given) => blame(() => engine.encode(...given)),
+    decode: (...given) => blame(() => engine.decode(...given)),
+  };
 }
 
 /** Tokens beside the pieces, such as <image>: of tokenizer_config.json, or of added_tokens.json as older folders have them. */
-function addedTokens(config: Json, older: Json = {}): Added[] {
+function addedTokens(config: Json, older: Json = {}): AddedToken[] {
   const { added_tokens_decoder: decoder, additional_special_tokens: more } = config;
   const named = ["bos_token", "eos_token", "unk_token", "pad_token"].map((key) => config[key]);
   const specials = new Set([...named, ...(Array.isArray(more) ? more : [])].map(tokenText));
-  const added = new Map<number, Added>();
-  const add = (id: number, content: unknown, special: boolean) => {
-    if (Number.isInteger(id) && id >= 0 && typeof content === "string" && content) added.set(id, { id, content, special });
+  const added = new Map<number, AddedToken>();
+  const add = (id: number, content: unknown, flags: Json) => {
+    if (Number.isInteger(id) && id >= 0 && typeof content === "string" && content) added.set(id, addedToken(id, content, flags));
   };
-  for (const [content, id] of Object.entries(older)) add(Number(id), content, specials.has(content));
-  for (const [id, token] of Object.entries((decoder ?? {}) as Record<string, Partial<Added> | null>))
-    add(Number(id), token?.content, token?.special === true);
+  for (const [content, id] of Object.entries(older)) add(Number(id), content, { special: specials.has(content), normalized: false });
+  for (const [id, token] of Object.entries((decoder ?? {}) as Record<string, Json | null>)) add(Number(id), token?.content, token ?? {});
   return [...added.values()];
 }
 
 /** As LLaMA's tokenizer without a tokenizer.json: control tokens written in the text count as themselves, the text between is sentencepiece's. */
-function sentencePieceEngine(model: SentencePiece, config: Json, added: readonly Added[]): Engine {
+function sentencePieceEngine(model: SentencePiece, config: Json, added: readonly AddedToken[]): Engine {
   const { add_bos_token: addBos = true, add_eos_token: addEos = false } = config;
   const ids = Array.from({ length: model.size }, (_, id) => id);
   const whole = ids
     .filter((id) => model.isControl(id) && model.pieceOf(id))
-    .map((id) => ({ id, content: model.pieceOf(id) as string, special: true }));
+    .map((id) => addedToken(id, model.pieceOf(id) as string, { special: true }));
   const tokens = new Map([...whole, ...added].map((token) => [token.content, token]));
-  const byId = new Map([...tokens.values()].map((token) => [token.id, token]));
-  const longestFirst = [...tokens.keys()].sort((a, b) => b.length - a.length);
-  const pattern = new RegExp(`(${longestFirst.map((token) => token.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")).join("|")})`);
+  const splitter = new AddedTokens([...tokens.values()]);
   const idOf = (token: string) => tokens.get(token)?.id ?? model.idOf(token);
   const id = (token: unknown) => idOf(tokenText(token) ?? "");
   const [bos, eos] = [id(config.bos_token) ?? id("<s>"), id(config.eos_token) ?? id("</s>")];
   return {
     size: Math.max(model.size, ...added.map((token) => token.id + 1)),
     specialTokens: new Map([...tokens.values()].filter(({ special }) => special).map((token) => [token.content, token.id])),
-    encode: (text, addSpecialTokens) => {
-      const inner = (tokens.size ? text.split(pattern) : [text]).flatMap((part) => {
-        const token = tokens.get(part);
-        return token === undefined ? model.encode(part) : [token.id];
-      });
+    encode: (text, addSpecialTokens, split) => {
+      const inner = splitter.split(text, split).flatMap((piece) => ("text" in piece ? model.encode(piece.text) : [piece.id]));
       if (!addSpecialTokens) return inner;
       return [...(addBos && bos !== undefined ? [bos] : []), ...inner, ...(addEos && eos !== undefined ? [eos] : [])];
     },
@@ -286,7 +259,7 @@ function sentencePieceEngine(model: SentencePiece, config: Json, added: readonly
         plain = [];
       };
       for (const id of row) {
-        const token = byId.get(id);
+        const token = splitter.byId.get(id);
         if (!token) {
           plain.push(id);
           continue;

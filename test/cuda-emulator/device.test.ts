@@ -2,6 +2,7 @@
 // under test in ops.cc and, with models around them, in every suite that takes --device.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { native } from "../../lib/core/native.js";
 import { device, scope, Tensor } from "../../lib/index.js";
 import * as ops from "../../lib/ops/index.js";
 import { random } from "../harness.js";
@@ -68,6 +69,70 @@ test("an index out of range is told by the next read, with the index; the device
   using z = scope(() => ops.embedding(fine, table));
   const [rows, all] = [await z.data(), await table.data()];
   assert.equal(Array.from(rows), [...all.subarray(9, 12), ...all.subarray(0, 3)]);
+});
+
+test("a late fault poisons what was computed from it since, and nothing else", async () => {
+  const n = native();
+  const rows = (...ids: number[]) => ops.embedding(Tensor.from(ids, [ids.length], { device: d, dtype: "i32" }), table);
+  const table = Tensor.from(uniform(12), [4, 3], { device: d });
+  const [weight, other, twice] = [6, 6, 6].map((size) => Tensor.full([size], 1, { device: d })) as [Tensor, Tensor, Tensor];
+  const [bad, worse] = [rows(0, 7), rows(9, 9)];
+  n.accumulate(weight.handle, bad.reshape([6]).handle, 1); // runs on the card before anybody knows
+  n.accumulate(other.handle, other.handle, 1);
+  const after = scope(() => ops.add(weight, weight));
+  twice.write([1, 2, 3, 4, 5, 6]);
+  assert.is((await rejection(after.data())).code, "E_INDEX");
+  assert.match((await rejection(weight.data())).message, /^embedding: token id 7 at position 1 is outside/);
+  assert.match((await rejection(worse.data())).message, /token id 9/, "each command has a fault of its own");
+  assert.equal(Array.from(await other.data()), [2, 2, 2, 2, 2, 2]);
+  assert.equal(Array.from(await twice.data()), [1, 2, 3, 4, 5, 6]);
+  weight.heal(); // it was updated, with what nobody knows
+  assert.is((await rejection(weight.data())).code, "E_INDEX");
+  await d.synchronize(); // everybody was told
+  rows(5);
+  assert.is((await rejection(d.synchronize())).code, "E_INDEX");
+  for (const tensor of [table, weight, other, twice, bad, worse, after]) tensor.dispose();
+});
+
+test("a fault in a graph is that of the recorded op, and poisons what the replay writes", async () => {
+  using table = Tensor.from(uniform(12), [4, 3], { device: d });
+  using ids = Tensor.from([1, 2], [2], { device: d, dtype: "i32" });
+  using counter = Tensor.from([0], [1], { device: d, dtype: "i32" });
+  using other = Tensor.from([5], [1], { device: d, dtype: "i32" });
+  using step = d.capture(() => {
+    ops.increment(counter, 1);
+    return ops.embedding(ids, table);
+  });
+  const y = step.result;
+  step.replay();
+  assert.is((await y.data()).length, 6);
+  ids.write([1, 8]);
+  step.replay();
+  assert.match((await rejection(y.data())).message, /^embedding: token id 8 at position 1/);
+  assert.is((await rejection(counter.data())).code, "E_INDEX");
+  assert.equal(Array.from(await other.data()), [5]);
+  counter.write([0]);
+  ids.write([3, 0]);
+  step.replay();
+  assert.is((await y.data()).length, 6);
+  assert.equal(Array.from(await counter.data()), [1]);
+  y.dispose();
+});
+
+test("scratch counts, and the limit holds for it too", async () => {
+  const small = device("emulated", { index: 1, memoryLimit: 8 << 20 });
+  try {
+    const x = Tensor.full([64, 64], 0.1, { device: small });
+    using y = scope(() => ops.sum(x));
+    await y.data();
+    const { bytesScratch, bytesReserved, memoryLimit } = small.memory();
+    assert.ok(bytesScratch > 0 && bytesReserved >= bytesScratch && bytesReserved <= 8 << 20);
+    assert.is(memoryLimit, 8 << 20);
+    const error = await rejection(Tensor.full([4 << 20], 1, { device: small }).data());
+    assert.match(error.message, /held in all of a memoryLimit of 8\.4 MB/);
+  } finally {
+    await small.close();
+  }
 });
 
 test("out of memory says how much, and the device works on", async () => {

@@ -37,4 +37,13 @@ test("line ends are blanks, and what no rule takes is dropped", () => {
   assert.equal(captionTokens("🐶 dog\u200b"), ["dog"]);
 });
 
+// JFlex takes the longest match, whichever alternative it goes through; of the grammar's LIKELYURL (PTBLexer.flex, 3.4.1) by hand.
+test("the longest match wins: an address goes on into its path", () => {
+  assert.equal(ptbTokens("www.a.bc/d.ef?g\n"), ["www.a.bc/d.ef?g"]);
+  assert.equal(ptbTokens("see www.a.bc/d.ef/g!h. It\n"), ["see", "www.a.bc/d.ef/g!h", ".", "it"]);
+  assert.equal(ptbTokens("www.org/www.orgco x\n"), ["www.org/www.orgco", "x"]);
+  assert.equal(ptbTokens("a.com/b.com?c=d, x\n"), ["a.com/b.com?c=d", ",", "x"]);
+  assert.equal(ptbTokens("www.a.bc? Yes\n"), ["www.a.bc", "?", "yes"]);
+});
+
 test.run();

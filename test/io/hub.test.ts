@@ -28,6 +28,14 @@ async function refusal(promise: Promise<unknown>): Promise<HubError> {
   assert.instance(error, HubError, `a HubError, not ${error}`);
   return error as HubError;
 }
+/** For what once never ended. */
+async function within<T>(promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("no end within 20 s")), 20_000);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
 const get = (place: Place, id = "org/model", options: ResolveOptions = {}) => resolveModel(id, { hub: place.quick, ...options });
 
 test("a folder is taken as it is, without a question", async () => {
@@ -124,6 +132,35 @@ test("a download that is cut goes on where it was cut", async () => {
   const ranges = place.hub.seen.filter(isDownload).map(({ range }) => Number(/^bytes=(\d+)-$/.exec(range ?? "bytes=0-")![1]));
   assert.is(ranges.length, 3);
   assert.ok(ranges[0] === 0 && ranges[1]! > 0 && ranges[2]! > ranges[1]!, ranges.join());
+});
+
+test("an abort after the whole body has arrived ends a download and a listing at once", async () => {
+  for (const size of [20_000, 40_000, 60_000]) {
+    const small = { ...model(), files: { "config.json": "{}", "model.safetensors": Buffer.alloc(size, "x") }, large: /none/ };
+    for (let times = 0; times < 3; ++times) {
+      await using place = await Place.make({ "org/model": small });
+      const stop = new AbortController();
+      const reason = new Error("enough");
+      const error = await within(
+        get(place, "org/model", { signal: stop.signal, onProgress: () => stop.abort(reason) }).catch((error) => error),
+      );
+      assert.is(error, reason, `${size} bytes`);
+      assert.is(await within(get(place)), place.snapshot(), "and the next one goes on");
+    }
+  }
+  // A listing that is long enough to be read in pieces, aborted while its pieces arrive.
+  const many = { ...model(), files: Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`file-${i}-${"x".repeat(30)}.json`, "{}"])) };
+  for (const wait of [0, 1, 2, 4, 8]) {
+    await using place = await Place.make({ "org/model": many });
+    const stop = new AbortController();
+    const reason = new Error("enough");
+    place.hub.trouble = ({ path }) => {
+      if (path.startsWith("/api/")) setTimeout(() => stop.abort(reason), wait);
+      return false;
+    };
+    const error = await within(get(place, "org/model", { signal: stop.signal }).catch((error) => error));
+    assert.ok(error === reason || error.code === "E_HUB_FILES", String(error));
+  }
 });
 
 test("another process goes on from what an aborted one left; nothing half stands in the snapshot", async () => {

@@ -10,6 +10,7 @@ import { hubTokenizer } from "../../lib/text/hub-model.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
 import { Case, caseNames } from "../case.js";
 import { perTurn } from "../turns.js";
+import { jsonOf, wordsOf } from "./words.js";
 
 const test = suite("Tokenizer.load");
 let folder = "";
@@ -17,35 +18,6 @@ test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-tokenizer-"));
 });
 test.after.each(() => rmSync(folder, { recursive: true }));
-
-const SPECIAL = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
-
-/** A byte-pair model of so many words: letters, then each word so far with each letter behind it. */
-function wordsOf(count: number) {
-  const letters = Array.from({ length: 26 }, (_, i) => String.fromCharCode(97 + i));
-  const words = [...letters];
-  const merges: [string, string][] = [];
-  for (let i = 0; words.length < count; ++i) {
-    const pair: [string, string] = [words[Math.floor(i / 26)] as string, letters[i % 26] as string];
-    merges.push(pair);
-    words.push(pair.join(""));
-  }
-  return { vocab: Object.fromEntries(words.map((word, id) => [word, id])), merges };
-}
-
-function jsonOf({ vocab, merges, ...model }: Record<string, unknown>) {
-  return {
-    added_tokens: [
-      { id: 70_000, content: "<s>", ...SPECIAL },
-      { id: 3, content: "d", ...SPECIAL, special: false },
-    ],
-    normalizer: null,
-    pre_tokenizer: { type: "Whitespace" },
-    post_processor: null,
-    decoder: null,
-    model: { type: "BPE", unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, vocab, merges, ...model },
-  };
-}
 
 test("as fromPretrained makes it, of every kind of file", async () => {
   const cases = caseNames(/^tokenizer-|^gguf-tokenizer-/).map((name) => new Case(name));

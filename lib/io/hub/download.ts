@@ -8,7 +8,7 @@ import type { ModelCache } from "./cache.js";
 import { diskError, HubError } from "./error.js";
 import { withLock } from "./lock.js";
 import { etagName } from "./names.js";
-import { ask, drop, pause, unreachable } from "./request.js";
+import { ask, bodyOf, drop, pause, unreachable } from "./request.js";
 import type { HubSettings } from "./settings.js";
 
 export interface FileJob {
@@ -59,7 +59,7 @@ async function lookUp({ settings, cache, commit, name, signal }: FileJob): Promi
   const what = `${cache.id} ${name}`;
   const url = `${settings.endpoint}/${cache.id}/resolve/${commit}/${name.split("/").map(encodeURIComponent).join("/")}`;
   const answer = await ask({ settings, what, url, method: "HEAD", signal });
-  await drop(answer);
+  drop(answer);
   const { headers, status } = answer.response;
   if (headers.get("x-repo-commit") !== commit)
     throw unreachable(what, `X-Repo-Commit ${headers.get("x-repo-commit")} for ${commit}, which is not a hub's answer`, 1);
@@ -120,15 +120,13 @@ async function receiveSome(
   at: number,
 ): Promise<{ end: number; failed?: string }> {
   const answer = await ask({ settings, what, url, signal, headers: at > 0 ? { range: `bytes=${at}-` } : {} });
-  const { response, silence } = answer;
+  const { response } = answer;
   let end = at;
   try {
     if (response.status !== 206)
       end = 0; // the server does not know ranges, and sends all
     else if (!response.headers.get("content-range")?.startsWith(`bytes ${at}-`)) return { end: 0, failed: "another range than asked for" };
-    for await (const bytes of response.body ?? []) {
-      silence.heard();
-      const chunk = bytes as Uint8Array;
+    for await (const chunk of bodyOf(answer)) {
       if (end + chunk.length > (size ?? UNTOLD))
         throw new HubError("E_HUB_HASH", what, `${size ?? `at most ${UNTOLD}`} bytes`, "more", "try again, or check HF_ENDPOINT");
       // By position: two who write the same content, should a lock fail, do not hurt each other.
@@ -141,7 +139,7 @@ async function receiveSome(
     if (error instanceof HubError || (error as NodeJS.ErrnoException).syscall === "write") throw error;
     return { end, failed: `a connection that ended after ${end} bytes` };
   } finally {
-    await drop(answer);
+    drop(answer);
   }
   return size === undefined || end === size ? { end } : { end, failed: `${end} of ${size} bytes` };
 }

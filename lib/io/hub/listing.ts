@@ -1,7 +1,7 @@
 // What a revision of a model is: its commit, and the files of it.
 import { HubError } from "./error.js";
 import { entryName, type HubId, isCommit } from "./names.js";
-import { ask, drop, unreachable } from "./request.js";
+import { ask, bodyOf, drop, unreachable } from "./request.js";
 import type { HubSettings } from "./settings.js";
 
 export interface Listing {
@@ -32,16 +32,15 @@ export async function listFiles(
   const decoder = new TextDecoder();
   let text = "";
   try {
-    for await (const bytes of answer.response.body ?? []) {
-      answer.silence.heard();
-      text += decoder.decode(bytes as Uint8Array, { stream: true });
+    for await (const bytes of bodyOf(answer)) {
+      text += decoder.decode(bytes, { stream: true });
       if (text.length > MAX_BYTES) throw new HubError("E_HUB_HOSTILE", what, "a list of files", "one without end", "check HF_ENDPOINT");
     }
   } catch (error) {
     signal?.throwIfAborted();
     throw error instanceof HubError ? error : unreachable(what, (error as Error).message, 1, { cause: error });
   } finally {
-    await drop(answer);
+    drop(answer);
   }
   return parse(what, text);
 }

@@ -58,13 +58,17 @@ export async function ask(question: Question): Promise<Answer> {
   const { settings, what, wanted, signal, attempts = settings.attempts } = question;
   for (let attempt = 1; ; ++attempt) {
     signal?.throwIfAborted();
-    const result = await once(question).catch((error: Error) => error);
+    // Not by `instanceof Error`: under Jest what fetch throws is another realm's.
+    const { answer, error } = await once(question).then(
+      (answer) => ({ answer, error: undefined }),
+      (error: unknown) => ({ answer: undefined, error }),
+    );
     signal?.throwIfAborted();
-    const failed = result instanceof Error ? reason(result) : passing(result.response);
-    if (failed === undefined) return result as Answer;
-    const wait = result instanceof Error ? 0 : retryAfter(result.response);
-    if (!(result instanceof Error)) await drop(result);
-    if (attempt >= attempts) throw unreachable(what, failed, attempt, { cause: result, ...(wanted && { wanted }) });
+    const failed = answer ? passing(answer.response) : reason(error);
+    if (answer && failed === undefined) return answer;
+    const wait = answer ? retryAfter(answer.response) : 0;
+    if (answer) drop(answer);
+    if (attempt >= attempts) throw unreachable(what, failed ?? "", attempt, { cause: error, ...(wanted && { wanted }) });
     await pause(settings, attempt, wait, signal);
   }
 }
@@ -87,13 +91,43 @@ export function unreachable(
     wanted,
     `${failed}${attempts > 1 ? ` (${attempts} attempts)` : ""}`,
     "try again later: what has arrived is kept; check the network, the proxy and HF_ENDPOINT",
-    cause instanceof Error ? { cause } : {},
+    cause === undefined ? {} : { cause },
   );
 }
 
-export async function drop({ response, silence }: Answer): Promise<void> {
+/** Nobody waits for the end of the body: fetch of Node 20 leaves that promise for ever where the signal aborted after the last byte had come. */
+export function drop({ response, silence }: Answer): void {
   silence.end();
-  await response.body?.cancel().catch(() => undefined);
+  response.body?.cancel().catch(() => undefined);
+}
+
+/**
+ * The body, piece by piece. Every read is raced against the signal: fetch of Node 20 neither gives nor fails a read that waits when the signal aborts
+ * after the last byte has come.
+ */
+export async function* bodyOf({ response, silence }: Answer): AsyncGenerator<Uint8Array> {
+  const reader = response.body?.getReader();
+  if (!reader) return;
+  const { signal } = silence;
+  let abort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+  });
+  aborted.catch(() => undefined); // told where a read is raced against it
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const { done, value } = await Promise.race([reader.read(), aborted]);
+      if (done) return;
+      silence.heard();
+      yield value as Uint8Array;
+    }
+  } finally {
+    signal.removeEventListener("abort", abort);
+    reader.cancel().catch(() => undefined);
+    reader.releaseLock();
+  }
 }
 
 async function once({ settings, what, url, method = "GET", headers = {}, signal }: Question): Promise<Answer> {
@@ -116,7 +150,7 @@ async function once({ settings, what, url, method = "GET", headers = {}, signal 
         throw new HubError("E_HUB_HOSTILE", what, "a redirect to https", location.slice(0, 200), "check HF_ENDPOINT");
       // Asked about a file, the hub tells all in its own answer; the storage behind knows less.
       if (method === "HEAD" && (next.origin !== home || response.headers.has("x-linked-etag"))) return { response, silence };
-      await response.body?.cancel();
+      response.body?.cancel().catch(() => undefined);
       at = next;
     }
     throw new HubError("E_HUB_NETWORK", what, `at most ${HOPS} redirects`, "more", "check HF_ENDPOINT");
@@ -131,10 +165,10 @@ function passing({ status, statusText }: Response): string | undefined {
   return status === 408 || status === 429 || status >= 500 ? `status ${status} ${statusText}`.trim() : undefined;
 }
 
-function reason(error: Error): string | undefined {
+function reason(error: unknown): string {
   if (error instanceof HubError) throw error;
-  const cause = error.cause as NodeJS.ErrnoException | undefined;
-  return cause?.code ?? cause?.message ?? error.message;
+  const { message, cause } = Object(error) as { message?: string; cause?: NodeJS.ErrnoException };
+  return cause?.code ?? cause?.message ?? message ?? String(error);
 }
 
 /** In ms. */
@@ -149,7 +183,7 @@ async function refusal(settings: HubSettings, what: string, answer: Answer): Pro
   const { status, headers } = answer.response;
   const code = headers.get("x-error-code") ?? "";
   const said = (headers.get("x-error-message") ?? "").slice(0, 200);
-  await drop(answer);
+  drop(answer);
   const got = `status ${status}${said && `: ${said}`}`;
   const id = what.split(" ")[0];
   const login = settings.token ? "check that the token of HF_TOKEN may read it" : "set HF_TOKEN, or log in with `hf auth login`";

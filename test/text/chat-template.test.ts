@@ -1,0 +1,145 @@
+// Chat templates against transformers' Jinja: the same text, character for character, and an error where it refuses.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { ChatTemplate, type Message } from "../../lib/text/chat-template.js";
+import { stepsTaken } from "../../lib/text/jinja/budget.js";
+
+const FOLDER = new URL("../fixtures/chat-templates", import.meta.url).pathname;
+const TOKENS = { bos_token: "<s>", eos_token: "</s>", unk_token: "<unk>", pad_token: "<pad>" };
+const refused = (what: RegExp) => (error: Error & { code?: string }) => error.code === "E_CHAT_TEMPLATE" && what.test(error.message);
+const render = (template: string, variables: Record<string, unknown> = {}, messages: Message[] = []) =>
+  new ChatTemplate(template, TOKENS).render(messages, variables);
+
+interface Case {
+  file?: string;
+  template?: string;
+  variables: { messages?: Message[]; add_generation_prompt?: boolean };
+  value?: string;
+  error?: string;
+}
+
+test("what transformers renders, and what it refuses", () => {
+  const cases: Case[] = JSON.parse(readFileSync(join(FOLDER, "cases.json"), "utf8"));
+  for (const { file, template, variables, value, error } of cases) {
+    const { messages = [], add_generation_prompt: addGenerationPrompt, ...rest } = variables;
+    const source = template ?? readFileSync(join(FOLDER, file as string), "utf8");
+    const run = () => render(source, { ...rest, addGenerationPrompt }, messages);
+    const what = `${file ?? template} ${JSON.stringify(variables)}`;
+    if (error !== undefined) assert.throws(run, refused(/./), what);
+    else assert.is(run(), value, what);
+  }
+});
+
+// Each value is what jinja2 3.1.6 prints with transformers' settings.
+const KNOWN: readonly (readonly [template: string, text: string])[] = [
+  // break and continue keep what the turn has written
+  ["{% for x in 'abcd' %}A{{ x }}{% if true %}B{% continue %}{% endif %}C{% endfor %}", "AaBAbBAcBAdB"],
+  ["{% for x in 'abcd' %}A{{ x }}{% if x == 'b' %}B{% break %}{% endif %}C{% endfor %}", "AaCAbB"],
+  ["{% for x in [1, 2] %}{% with y = x %}{{ y }}{% if x %}{% continue %}{% endif %}{% endwith %}n{% else %}none{% endfor %}", "12none"],
+  // characters to strip
+  ["{{ '\\n  a b \\n'.lstrip('\\n') }}|", "  a b \n|"],
+  ["{{ 'xxaxx'.strip('x') }} {{ 'xyaxy'.rstrip('yx') }} {{ '<<a' | trim('<') }}", "a xya a"],
+  ["{{ '\\ufeff a\\u0085'.strip() == '\\ufeff a' }}", "True"],
+  // values as Python prints them
+  ["{{ none }} {{ true }} {{ 1.0 }} {{ 1e16 }} {{ 1e-5 }} {{ 3 / 1 }} {{ 7 // 2 }} {{ -7 % 3 }}", "None True 1.0 1e+16 1e-05 3.0 3 2"],
+  ["{{ [1, none, true, 'it\\'s', \"q\"] }} {{ {'a': 1} }} {{ (1,) }}", "[1, None, True, \"it's\", 'q'] {'a': 1} (1,)"],
+  ["{{ tools is defined }} {{ tools is none }} {{ documents }}", "True True None"],
+  [
+    "{{ 'x' ~ none ~ 1.5 }} {{ 'ab' * 2 }} {{ nothing | upper }}{{ none | trim }} {{ {'a': [true]} | string }}",
+    "xNone1.5 abab None {'a': [True]}",
+  ],
+  ["{{ {'ü': 1.0, 'b': [none, '<']} | tojson }} {{ [1, 2] | tojson(separators=(',', ':')) }}", '{"ü": 1.0, "b": [null, "<"]} [1,2]'],
+  // names: a key of a dict against its method
+  ["{{ {'items': 3}.items is callable }} {{ {'items': 3}['items'] }} {{ {'a': none}.a is none }}", "True 3 True"],
+  ["{% set x = 1 %}{% for i in [1, 2] %}{{ x }}{% set x = 9 %}{% endfor %}{{ x }}", "111"],
+  // white space of tags, and newlines of Windows
+  ["a\r\n{% if true %}\r\nb\r\n{% endif %}\r\n{{ 'c' }}\r\n", "a\nb\nc"],
+  ["  {% if true %}  \n x{%+ if true %} y{%- endif %}\n  {#- c #}\n{% endif %}", "  \n x y"],
+  ["{% generation %}{% set y = 1 %}a{% endgeneration %}{{ y }}", "a"],
+  ["{{ '🙂é'[0] }}{{ '🙂é' | length }}{{ '🙂é'[::-1] }}", "🙂2é🙂"],
+  ["{{ strftime_now('%Y') | length }}", "4"],
+];
+
+test("constructs, one by one", () => {
+  for (const [template, text] of KNOWN) assert.is(render(template), text, template);
+});
+
+test("a template that refuses says so in its own words", () => {
+  assert.throws(() => render("{{ raise_exception('no system ' ~ 1) }}"), refused(/^chat template: no system 1$/));
+  assert.throws(() => render("{{ nothing.at.all }}"), refused(/'nothing' is undefined/));
+  assert.throws(() => render("a\n{% if %}"), refused(/does not parse \(.*line 2/));
+  assert.throws(() => render("{% break %}"), refused(/'break' outside loop/));
+  assert.throws(() => render("{{ 'a' + 1 }}"), refused(/can only concatenate str \(not "int"\) to str/));
+  assert.throws(() => render("{{ [].append(1) }}"), refused(/unsafe/));
+});
+
+test("content parts are never printed as a list, and the error says what to do", () => {
+  const messages = [{ role: "user", content: [{ type: "text", text: "Hi" }] }];
+  const say = "{% for m in messages %}";
+  for (const body of [
+    "{{ m.content }}",
+    "{{ 'a' + m['content'] }}",
+    "{{ m.content | trim }}",
+    "{{ 'a' ~ m.content }}",
+    "{{ [m.content] | join }}",
+  ])
+    assert.throws(
+      () => render(`${say}${body}{% endfor %}`, {}, messages),
+      refused(/list of parts; this template takes text alone: join/),
+      body,
+    );
+  assert.is(render(`${say}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}`, {}, messages), "Hi");
+  assert.is(render(`${say}{{ m.content | tojson }}{% endfor %}`, {}, messages), '[{"type": "text", "text": "Hi"}]');
+});
+
+test("text reaches a template that reads parts alone", () => {
+  const parts = readFileSync(join(FOLDER, "parts.jinja"), "utf8");
+  assert.is(render(parts, { addGenerationPrompt: true }, [{ role: "user", content: " Hi you " }]), "User:  Hi you <end>\nAssistant:");
+  // A template that reads both keeps its text.
+  const both =
+    "{% for m in messages %}{% for p in m.content %}{% if p.type == 'image' %}!{% endif %}{% endfor %}{{ m.content }}{% endfor %}";
+  assert.is(render(both, {}, [{ role: "user", content: "Hi" }]), "Hi");
+});
+
+const BOMBS = [
+  "{% for i in range(1000000000) %}x{% endfor %}",
+  "{% set x = range(200000000) %}a",
+  "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+  "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+  "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x | length }}",
+  "{% set ns = namespace(x='a') %}{% for i in range(99) %}{% set ns.x = ns.x.replace('a', 'aaaaaaaaaa') %}{% endfor %}",
+  "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+  "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+  "{{ 'a' * 999999999999 }}",
+  "{{ [1] * 999999999 }}",
+  "{{ 'a'.center(999999999) }}",
+  "{{ 'a' | indent(999999999, true) }}",
+  "{{ '%999999999d' % 1 }}",
+  "{{ '{:999999999}'.format(1) }}",
+  "{{ 9 ** 999999999 }}",
+  "{% set ns = namespace(x=9) %}{% for i in range(999) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+  "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+  "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+  "{% for x in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}",
+  "{{ [1] | batch(999999999, 'x') | list }}",
+  "{{ [1] | slice(999999999) | list }}",
+  `{{ ${"(".repeat(50_000)}1${")".repeat(50_000)} }}`,
+  `{{ ${"[".repeat(20_000)}${"]".repeat(20_000)} }}`,
+  `{{ ${"1".repeat(200_000)} }}`,
+  "{{ 'a'.join(['a' * 9999999, 'b' * 9999999] * 9999) }}",
+];
+
+test("a template that computes without end is an error", () => {
+  for (const bomb of BOMBS)
+    assert.throws(() => render(bomb), refused(/steps|characters|nests|million bits|Range too big|digits/), bomb.slice(0, 80));
+});
+
+test("a conversation of a million characters is far below the bounds", () => {
+  const messages = Array.from({ length: 400 }, (_, i) => ({ role: i % 2 ? "assistant" : "user", content: "word ".repeat(500) }));
+  render(readFileSync(join(FOLDER, "thinking.jinja"), "utf8"), {}, messages);
+  assert.ok(stepsTaken() < 200_000, `${stepsTaken()}`);
+});
+
+test.run();
