@@ -1,5 +1,6 @@
 // What a turn says, as the lists of parts that OpenAI's API, Qwen-VL and transformers' chat templates take: texts, and media in the place where they
 // are seen or heard.
+import { MEDIA_OPTIONS } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { splitAtMarks } from "./marks.js";
 import { MODALITIES } from "./media-files.js";
@@ -44,11 +45,15 @@ function sourceOf(part: Readonly<Record<string, unknown>>, type: string, modalit
   const given = [type, modality, `${modality}_url`, ...SOURCES]
     .map((name) => part[name])
     .find((value) => value !== undefined && value !== null);
+  // Options of the medium, beside its path as in a row.
+  const options = Object.entries(part).filter(([name]) => Object.hasOwn(MEDIA_OPTIONS[modality], name));
+  if (typeof given === "string" && options.length) return { path: given, ...Object.fromEntries(options) };
   if (typeof given === "string" || given === undefined) {
     const bytes = given === undefined ? (part.base64 ?? part.data) : undefined;
     return typeof bytes === "string" ? dataUrl(modality, part.format ?? part.mime_type, bytes) : given;
   }
   if (!isFields(given)) throw wrong(`the path of the ${modality} in ${at}`, shown(given), "name its file");
+  if (given.path !== undefined && Object.keys(given).length > 1) return given;
   const { data, format } = given;
   if (typeof data === "string") return dataUrl(modality, format, data);
   const inner = SOURCES.map((name) => given[name]).find((value) => typeof value === "string");

@@ -43,12 +43,23 @@ export interface Choosing {
   hint?: Kind | undefined;
 }
 
+/** A name takes some time to be read. */
+const MOST_COLUMNS = 4096;
+
 /** All columns of one sensor. */
 interface Triple extends SensorName {
   axes: [number[], number[], number[]];
 }
 
 export function chooseColumns(names: readonly string[], { columns: given = {}, place, hint }: Choosing, what: string): Choice {
+  if (names.length > MOST_COLUMNS)
+    throw new MediaError(
+      "E_MEDIA_LIMIT",
+      what,
+      `at most ${MOST_COLUMNS} columns`,
+      `${names.length}`,
+      "keep those of the sensors and the time",
+    );
   const named = givenColumns(names, given, what);
   const triples = triplesOf(names, new Set(named.values()), hint);
   const decided: string[] = [];
@@ -110,7 +121,9 @@ export function missingColumns(what: string, missing: readonly Channel[], names:
 
 /** Whether a line could be the one that names the columns. */
 export const looksLikeNames = (names: readonly string[], given: ImuColumns = {}): boolean =>
-  names.some((name) => sensorName(name) || timeName(name) || Object.values(given).some((one) => String(one).trim() === name.trim()));
+  names
+    .slice(0, MOST_COLUMNS)
+    .some((name) => sensorName(name) || timeName(name) || Object.values(given).some((one) => String(one).trim() === name.trim()));
 
 function givenColumns(names: readonly string[], given: ImuColumns, what: string): Map<Channel | "time", number> {
   const named = new Map<Channel | "time", number>();

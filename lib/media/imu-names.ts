@@ -138,6 +138,7 @@ const hasSensor = (words: readonly string[]): boolean => words.some(isSensorWord
 const isAngular = (words: readonly string[]): boolean => words.some((w) => ANGULAR.has(w)) && words.some((w) => SPEED.has(w));
 
 export function sensorName(name: string): SensorName | undefined {
+  if (!/[xyz]/i.test(name)) return undefined;
   const { unit: inBrackets, rest } = bracketed(plain(name), isSensorUnit);
   let words: readonly string[] = wordsOf(rest);
   let unit = inBrackets;
@@ -194,6 +195,7 @@ const TIME_BESIDE = set(
 );
 
 export function timeName(name: string): TimeName | undefined {
+  if (!/t|epoc|elapsed|zeit|sec|milli|micro|nano/i.test(name)) return undefined;
   const isUnit = (word: string) => unitIn(TIMES, word) !== undefined;
   const { unit: inBrackets, rest } = bracketed(plain(name), isUnit);
   // "(01:00)" is a time zone.

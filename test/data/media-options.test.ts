@@ -53,11 +53,15 @@ test("one recording by every way gives the same samples", async () => {
     "talk.json",
     JSON.stringify([{ imu: { path: "odd.csv", ...options }, conversations: [{ from: "human", value: "<imu>?" }, { from: "gpt", value: "a nod" }] }]), // biome-ignore format: a row
   );
+  const parts = (part: object) =>
+    folder.write("parts.json", JSON.stringify([{ messages: [{ role: "user", content: [part, { type: "text", text: "?" }] }, { role: "assistant", content: "a nod" }] }])); // biome-ignore format: a row
   const ways: [string, ImuPart][] = [
     ["a file's media", await mediumOf(readCaptions(caption("odd.csv"), { media: { imu: options } }))],
     ["a row", await mediumOf(readCaptions(caption({ path: "odd.csv", ...options })))],
     ["a row before the file's", await mediumOf(readCaptions(caption({ path: "odd.csv", ...options }), { media: { imu: { acceleration: "m/s2", seconds: 1 } } }))], // biome-ignore format: one way
     ["a conversation", await mediumOf(readConversations(conversation))],
+    ["a part", await mediumOf(readConversations(parts({ type: "imu", imu: { path: "odd.csv", ...options } })))],
+    ["a part's own keys", await mediumOf(readConversations(parts({ type: "imu", path: "odd.csv", ...options })))],
     ["a recipe", await mediumOf(readCaptions(caption("odd.csv"), { media: written.media }))],
     ["flags", mediaPart("imu", path, flags()) as ImuPart],
     ["a chat", chat],
