@@ -9,7 +9,7 @@ import { MediaError } from "../../lib/media/error.js";
 import { Case, caseNames, near } from "../case.js";
 import { abortedAtEveryLook } from "./aborts.js";
 import { rejects, temporaryFolder } from "./media-case.js";
-import { s16, type WavOptions, wavFile } from "./wav-file.js";
+import { readWav, s16, type WavOptions, wavFile } from "./wav-file.js";
 
 const load = (source: AudioPart["source"], options?: AudioOptions): Promise<Sound> => loadAudio(audio(source, options));
 const samplesOf = async (source: AudioPart["source"], options?: AudioOptions): Promise<number[]> => [
@@ -22,16 +22,15 @@ for (const name of caseNames(/^clap/)) {
   for (const file of readdirSync(c.folder).filter((f) => f.endsWith(".wav")))
     test(`${name}: ${file} to the bit`, async () => {
       const bytes = readFileSync(join(c.folder, file));
-      const [channels, rate] = [bytes.readUInt16LE(22), bytes.readUInt32LE(24)];
-      const frames = (bytes.length - 44) / 2 / channels;
-      const want = Float32Array.from({ length: frames }, (_, i) => {
-        let sum = 0;
-        for (let k = 0; k < channels; ++k) sum += bytes.readInt16LE(44 + 2 * (i * channels + k)) / 32768;
-        return sum / channels;
-      });
+      const { rate, frames } = readWav(bytes);
+      const want = Float32Array.from(frames, (channels) => channels.reduce((a, b) => a + b, 0) / channels.length);
       const { samples, sampleRate } = await load(join(c.folder, file));
       assert.is(sampleRate, rate);
-      assert.equal(samples, want);
+      assert.is(samples.length, want.length);
+      assert.is(
+        samples.findIndex((v, i) => v !== want[i]),
+        -1,
+      );
       const clip = (c.info.clips as { file: string; samples: number }[]).find((one) => one.file === file);
       if (clip) assert.is(samples.length, clip.samples);
     });

@@ -53,3 +53,25 @@ export const s16 = (values: readonly number[]): Buffer => {
   for (const [i, v] of values.entries()) bytes.writeInt16LE(v, 2 * i);
   return bytes;
 };
+
+/** A RIFF file's samples, frame by frame, of whatever width: another set of fixtures may have another one. */
+export function readWav(bytes: Buffer): { rate: number; frames: number[][] } {
+  const chunks = new Map<string, Buffer>();
+  for (let at = 12; at + 8 <= bytes.length; ) {
+    const size = bytes.readUInt32LE(at + 4);
+    chunks.set(bytes.toString("latin1", at, at + 4), bytes.subarray(at + 8, at + 8 + size));
+    at += 8 + size + (size & 1);
+  }
+  const [format, data] = [chunks.get("fmt ")!, chunks.get("data")!];
+  const extensible = format.readUInt16LE(0) === 0xfffe;
+  const isFloat = format.readUInt16LE(extensible ? 24 : 0) === 3;
+  const [channels, width] = [format.readUInt16LE(2), format.readUInt16LE(14) / 8];
+  const value = (at: number): number => {
+    if (isFloat) return width === 4 ? data.readFloatLE(at) : data.readDoubleLE(at);
+    return width === 1 ? (data[at]! - 128) / 128 : data.readIntLE(at, width) / 2 ** (8 * width - 1);
+  };
+  const frames = Array.from({ length: Math.floor(data.length / (channels * width)) }, (_, i) =>
+    Array.from({ length: channels }, (_, c) => value((i * channels + c) * width)),
+  );
+  return { rate: format.readUInt32LE(4), frames };
+}

@@ -90,9 +90,17 @@ export function unreachable(
     what,
     wanted,
     `${failed}${attempts > 1 ? ` (${attempts} attempts)` : ""}`,
-    "try again later: what has arrived is kept; check the network, the proxy and HF_ENDPOINT",
+    `try again later: what has arrived is kept; check the network and HF_ENDPOINT${proxyHint(process.env)}`,
     cause === undefined ? {} : { cause },
   );
+}
+
+/** Node's fetch looks at no proxy of the environment unless it is told to; empty where none is set, or it is told. */
+function proxyHint(env: NodeJS.ProcessEnv): string {
+  const name = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"].find((variable) => env[variable]);
+  if (!name || env.NODE_USE_ENV_PROXY === "1" || process.execArgv.includes("--use-env-proxy")) return "";
+  const how = "set NODE_USE_ENV_PROXY=1 (Node 24 on), or npm install undici and call its setGlobalDispatcher(new EnvHttpProxyAgent())";
+  return `; ${name} is set, which fetch does not look at by itself: ${how}`;
 }
 
 /** Nobody waits for the end of the body: fetch of Node 20 leaves that promise for ever where the signal aborted after the last byte had come. */
