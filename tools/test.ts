@@ -3,15 +3,18 @@
 //   npm test -- models core/lifecycle     only files whose path contains one of the words
 //   npm test -- --native                  only the C++ tests
 //   npm test -- --device cuda             only what runs ops, on that device: cpu, cuda, or emulated (npm run test:emulated builds it)
+//   npm test -- --level avx2              at a lower dispatch level of the CPU: generic, avx2, avx512, avx512_bf16 or amx, as far as the machine has them
 //   npm test -- --limit 60                seconds that a file may take
 //   npm test -- --folder DIR              the test files of another folder, and nothing is built
-//   npm test -- --ci                      also `npm run check`, the CUDA sources emulated, the kernels' budgets and the packed tarball, as .ci/run does
+//   npm test -- --ci                      also what depends on the dispatch level at every level of the machine, `npm run check`, the CUDA sources
+//                                         emulated, the kernels' budgets and the packed tarball, as .ci/run does
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { machineLevels } from "./machine-levels.js";
 import { runToEnd } from "./test-process.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -24,6 +27,8 @@ interface Suite {
   args: string[];
   /** A command that only succeeds or fails counts as one test. */
   whole?: boolean;
+  /** The CPU's dispatch level, where it is not the highest. */
+  level?: string;
 }
 interface Outcome {
   passed: number;
@@ -37,6 +42,7 @@ const { positionals: words, values } = parseArgs({
     native: { type: "boolean" },
     ci: { type: "boolean" },
     device: { type: "string" },
+    level: { type: "string" },
     limit: { type: "string" },
     folder: { type: "string" },
   },
@@ -46,6 +52,9 @@ const limit = Number(values.limit ?? (device === "emulated" ? LONG_SECONDS : FIL
 if (!(limit > 0)) throw new RangeError(`--limit: expected seconds above 0, got ${values.limit}`);
 /** Folders whose tests run on any device; what tests the CPU itself, the host or the command line is not among them. */
 const ON_DEVICES = /^test\/(ops|nn|models|adapters|generate|train|anymal)\//;
+/** What can tell one dispatch level from another, beside the C++ tests and test/ops/golden, which run at all of them. Minutes a level, on two cores. */
+const ON_LEVELS =
+  /^test\/(ops\/(bf16|finite|random)|nn\/|adapters\/|models\/(llama|qlora|quantized)\.|generate\/generate\.|anymal\/anymal\.|train\/(stages|accumulation|optimizer)\.)/;
 const ON_EMULATED = /^test\/cuda-emulator\//;
 
 const node = (...args: string[]) => ({ command: process.execPath, args });
@@ -72,8 +81,10 @@ function typescriptSuites(): Suite[] {
   return files.sort().map((file) => ({ name: relative(root, join(folder, file)), ...tsx(join(folder, file)) }));
 }
 
-/** All stages anew; minutes are the most it may take on a busy machine. */
+/** All stages anew, in less time than a card's. */
 const BRIEFLY = ["--minutes", "12", "--again", "all"];
+const atLevel = (suite: Suite, level: string): Suite => ({ ...suite, name: `${suite.name} at ${level}`, level });
+
 const wholeSuites: Suite[] = [
   { name: "npm run check", ...tsx(join(root, "tools/check.ts")), whole: true },
   { name: "npm run test:emulated -- --brief", ...tsx(join(root, "tools/test-emulated.ts"), "--brief") },
@@ -85,6 +96,11 @@ const wholeSuites: Suite[] = [
   },
   { name: "npm run check:cuda", ...tsx(join(root, "tools/cuda-budgets.ts")), whole: true },
   { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
+  { name: "npm run endurance -- endings", ...tsx(join(root, "tools/endurance/main.ts"), "endings", "--count", "10") },
+  {
+    name: "npm run endurance -- long",
+    ...tsx(join(root, "tools/endurance/main.ts"), "long", "--answers", "240", "--steps", "80", "--loads", "16"),
+  },
 ];
 
 /** uvu closes with "Passed: N", the C++ tests with "N passed, N failed". */
@@ -106,6 +122,7 @@ async function run(suite: Suite): Promise<Outcome> {
   const env = {
     ...process.env,
     ANYMAL_DEVICE: device,
+    ...(suite.level === undefined ? {} : { ANYMAL_CPU_LEVEL: suite.level }),
     ANYMAL_EMULATED_MODULE: process.env.ANYMAL_EMULATED_MODULE ?? join(root, "build/emulator/libanymal_emulated.so"),
   };
   const { output, ok, seconds, reason } = await runToEnd(suite, wholeSuites.includes(suite) ? LONG_SECONDS : limit, { cwd: root, env });
@@ -122,8 +139,19 @@ async function main(): Promise<number> {
   const own = values.folder === undefined;
   if (own) build();
   const all = [...(own && device === "cpu" ? nativeSuites() : []), ...(values.native ? [] : typescriptSuites())];
+  const levels = values.level !== undefined || (values.ci && device === "cpu") ? await machineLevels() : [];
+  if (values.level !== undefined && !(device === "cpu" && levels.includes(values.level))) {
+    const wanted =
+      device === "cpu" ? `one that this machine has (${levels.join(", ")})` : `none on --device ${device}: levels are the CPU's`;
+    console.error(`--level: expected ${wanted}, got "${values.level}"`);
+    return 1;
+  }
   const meant = (name: string) => (ON_EMULATED.test(name) ? device === "emulated" : device === "cpu" || ON_DEVICES.test(name));
-  const suites = all.filter(({ name }) => chosen(name) && meant(name));
+  const fitting = all.filter(({ name }) => chosen(name) && meant(name));
+  const suites = values.level === undefined ? fitting : fitting.map((suite) => atLevel(suite, values.level as string));
+  if (values.ci && values.level === undefined)
+    for (const level of levels.slice(0, -1))
+      suites.push(...fitting.filter(({ name }) => ON_LEVELS.test(name)).map((suite) => atLevel(suite, level)));
   if (!suites.length) {
     console.error(`no test file's path contains ${words.join(" or ")}`);
     return 1;
