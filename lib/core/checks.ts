@@ -1,8 +1,16 @@
 // Values checked in words: what was meant, and which known name an unknown one is nearest to.
 
 /** A value for a message. */
-export const shown = (value: unknown): string =>
-  typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value);
+export function shown(value: unknown): string {
+  if (typeof value !== "object" && typeof value !== "string") return String(value);
+  let text: string;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    return "something that holds itself"; // YAML can say so, and nesting may be too deep
+  }
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+}
 
 export interface Check {
   /** In words, after "expected … to be". */

@@ -1,4 +1,5 @@
 // Files of one recording, read and put together: which of them has the accelerometer, which the gyroscope, which the time.
+import { inTurns, Turns } from "../core/turns.js";
 import { readCsv, type Table, type Wanted } from "./csv.js";
 import { MediaError } from "./error.js";
 import type { ImuOptions, ImuPart } from "./imu.js";
@@ -39,6 +40,7 @@ interface Sheet {
 export async function readFiles(part: ImuPart, source: MediaSource | readonly MediaSource[], loading: Loading): Promise<Track> {
   const { options } = part;
   const say = sayOf(part);
+  const turns = new Turns(); // each step goes once over all samples, of which there may be a million
   const files = await imuFiles(source);
   if ("axes" in files) {
     const matrix = await readAxes(files.axes, options, loading);
@@ -66,6 +68,7 @@ export async function readFiles(part: ImuPart, source: MediaSource | readonly Me
     );
   const streams = await readSheets(oneOfEach(sheets, options.place), {}, options, say);
   if (path !== undefined && !(streams.acceleration && streams.gyroscope)) await joinBeside(streams, path, options, say, loading);
+  await turns.next();
   return tracked(streams, what, options, say);
 }
 
@@ -147,6 +150,7 @@ interface Found extends Streams {
 }
 
 async function readSheets(sheets: readonly Sheet[], found: Found, options: ImuOptions, say: Say): Promise<Found> {
+  const turns = new Turns();
   for (const [i, sheet] of sheets.entries()) {
     // Two files that say nothing but x, y, z: the accelerometer first, as everywhere.
     const kind = sheet.sensor?.kind ?? (sheets.length === 2 ? (i === 0 ? "total" : "gyroscope") : undefined);
@@ -166,7 +170,8 @@ async function readSheets(sheets: readonly Sheet[], found: Found, options: ImuOp
     found.names ??= table.names;
     found.missing ??= missingChannels(table.names, choice, options.columns);
     if (!choice.acceleration && !choice.gyroscope) continue;
-    const { acceleration, gyroscope } = streamsOf(table, choice, sheet.rate, options, sheet.what, say);
+    await turns.next();
+    const { acceleration, gyroscope } = await inTurns(streamsOf(table, choice, sheet.rate, options, sheet.what, say));
     if (kind === "gravity") found.gravity ??= acceleration!;
     else if (acceleration) found.acceleration ??= acceleration;
     if (gyroscope) found.gyroscope ??= gyroscope;
@@ -228,13 +233,13 @@ function tracked(streams: Found, what: string, options: ImuOptions, say: Say): T
   return track;
 }
 
-function matrixTrack(
+async function matrixTrack(
   matrix: Matrix,
   stamps: Float64Array | undefined,
   { what, rate }: Pick<Sheet, "what" | "rate">,
   options: ImuOptions,
   say: Say,
-): Track {
+): Promise<Track> {
   const known = options.sampleRate ?? rate;
   if (known === undefined && !stamps)
     throw new MediaError("E_MEDIA_OPTION", what, "the option sampleRate", "numbers without time", "give the option sampleRate in Hz");
@@ -259,5 +264,5 @@ function matrixTrack(
   };
   const times = [{ at: 6, name: "timestamps", canonical: false }];
   const choice: Choice = { acceleration: { at: [0, 1, 2] }, gyroscope: { at: [3, 4, 5] }, times, decided: [] };
-  return tracked(streamsOf(table, choice, known, options, what, say), what, options, say);
+  return tracked(await inTurns(streamsOf(table, choice, known, options, what, say)), what, options, say);
 }

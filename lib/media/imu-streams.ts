@@ -1,4 +1,5 @@
 // One sensor of a table: its three columns and its times, rows without a value found or left out.
+import type { Pieces } from "../core/turns.js";
 import type { Table, Wanted } from "./csv.js";
 import { MediaError } from "./error.js";
 import type { ImuOptions } from "./imu.js";
@@ -36,7 +37,14 @@ export function wantedOf({ acceleration, gyroscope, times }: Choice, needsTime: 
 }
 
 /** `rate`: samples a second, where the clock is not asked. */
-export function streamsOf(table: Table, choice: Choice, rate: number | undefined, options: ImuOptions, what: string, say: Say): Streams {
+export function* streamsOf(
+  table: Table,
+  choice: Choice,
+  rate: number | undefined,
+  options: ImuOptions,
+  what: string,
+  say: Say,
+): Pieces<Streams> {
   if (!table.rows) throw new MediaError("E_MEDIA_FORMAT", what, "at least one row", "none", "record it again, or leave it out");
   for (const sentence of choice.decided) say("files", `${what}: ${sentence}`);
   const drop = options.missing === "drop";
@@ -50,6 +58,7 @@ export function streamsOf(table: Table, choice: Choice, rate: number | undefined
       table.names.slice(0, 20).map((name) => JSON.stringify(name)).join(", "), // biome-ignore format: short
       'give the option sampleRate in Hz, or name the column with the option columns: { time: "…" }',
     );
+  yield;
   const clock = rate === undefined ? clockOf(table, choice.times, options, what) : undefined;
   if (!drop) {
     const timeless = clock?.without === undefined ? [] : [{ row: clock.without, name: clock.name }];
@@ -69,6 +78,7 @@ export function streamsOf(table: Table, choice: Choice, rate: number | undefined
   const streams: Streams = {};
   for (const [name, sensor] of Object.entries(sensors) as ["acceleration" | "gyroscope", SensorColumns | undefined][]) {
     if (!sensor) continue;
+    yield;
     const { stream, without } = streamOf(table, sensor, order, clock, rate, what);
     if (without) say("rows", `${what}: ${without} of ${table.rows} rows have no ${name}, and are left out of it`);
     streams[name] = stream;

@@ -1,4 +1,5 @@
 // A recording as it was read, and its samples at even steps in m/s² and rad/s.
+import type { Pieces } from "../core/turns.js";
 import { MediaError } from "./error.js";
 import type { ImuOptions, ImuRecording } from "./imu.js";
 import { shortNumber } from "./imu-clock.js";
@@ -147,7 +148,7 @@ function isEven(times: Float64Array, rate: number): boolean {
 const snapped = (rate: number): number => (Math.abs(rate - Math.round(rate)) < 1e-4 * rate ? Math.round(rate) : rate);
 
 /** Samples at start + k/rate, up to the last that was recorded; at most `most`. */
-export function sampled(track: Track, rate: number, options: ImuOptions, what: string, say: Say, most = Infinity): ImuRecording {
+export function* sampled(track: Track, rate: number, options: ImuOptions, what: string, say: Say, most = Infinity): Pieces<ImuRecording> {
   const { start = 0, seconds, maxSeconds = IMU_LIMITS.maxSeconds } = options;
   const { end } = track;
   if (start > end) throw new MediaError("E_MEDIA_OPTION", what, "start inside the recording", `${start} s of ${end} s`, "begin earlier");
@@ -160,14 +161,18 @@ export function sampled(track: Track, rate: number, options: ImuOptions, what: s
   const last = start + (count - 1) / rate;
   const together = acceleration.times === gyroscope.times;
   checkHoles(acceleration, together ? "sensors" : "accelerometer", start, last, options, what, say);
+  yield;
   if (!together) checkHoles(gyroscope, "gyroscope", start, last, options, what, say);
   for (const [at, sensor] of track.sensors.entries()) {
-    fill(samples.subarray(3 * at * count, 3 * (at + 1) * count), sensor, start, rate, count);
+    yield;
+    yield* fill(samples.subarray(3 * at * count, 3 * (at + 1) * count), sensor, start, rate, count);
   }
   return { samples, sampleRate: rate };
 }
 
-function fill(into: Float32Array, { channels, times, sampleRate }: Sensor, start: number, rate: number, count: number): void {
+const FILLED_AT_ONCE = 2 ** 14;
+
+function* fill(into: Float32Array, { channels, times, sampleRate }: Sensor, start: number, rate: number, count: number): Pieces<void> {
   const recorded = channels[0]!.length;
   let i = 0;
   for (let k = 0; k < count; ++k) {
@@ -187,6 +192,7 @@ function fill(into: Float32Array, { channels, times, sampleRate }: Sensor, start
       const to = channel[Math.min(before + 1, recorded - 1)]!;
       into[c * count + k] = from + part * (to - from);
     }
+    if ((k + 1) % FILLED_AT_ONCE === 0) yield;
   }
 }
 

@@ -1,5 +1,6 @@
 // Recordings of motion sensors (accelerometer and gyroscope): a part of a prompt, and its samples.
 import { kindOfValue, own } from "../core/realm.js";
+import { inTurns, Turns } from "../core/turns.js";
 import { MediaError } from "./error.js";
 import type { ImuColumns } from "./imu-columns.js";
 import type { AccelerationUnit, GyroscopeUnit, TimeUnit } from "./imu-names.js";
@@ -68,12 +69,13 @@ export function imu(source: ImuSource, options: ImuOptions = {}): ImuPart {
 /** In m/s² and rad/s at the recording's own rate; at its usual rate, by linear interpolation, where its time stamps are irregular. */
 export async function loadImu(part: ImuPart, loading: Loading = {}): Promise<ImuRecording> {
   const track = await readTrack(part, loading);
-  return sampled(track, ownRate(track), part.options, nameOf(part.source), sayOf(part));
+  await new Turns().next();
+  return inTurns(sampled(track, ownRate(track), part.options, nameOf(part.source), sayOf(part)), loading);
 }
 
 /** The same at any rate, by linear interpolation between the samples as they were recorded; at most `most` samples. */
 export async function loadImuAt(part: ImuPart, sampleRate: number, loading: Loading = {}, most = Infinity): Promise<ImuRecording> {
-  return sampled(await readTrack(part, loading), sampleRate, part.options, nameOf(part.source), sayOf(part), most);
+  return inTurns(sampled(await readTrack(part, loading), sampleRate, part.options, nameOf(part.source), sayOf(part), most), loading);
 }
 
 async function readTrack(part: ImuPart, loading: Loading): Promise<Track> {
