@@ -99,7 +99,7 @@ std::vector<Case> wide_products(int processors);
 
 // What a case's outputs should be, from plain loops: the CPU's generic level, on one thread. Outputs of f32 inputs are held to these numbers. For
 // bf16 the same loops run in f32 on the same inputs as well; what they say is nearly exact, and the distance of the plain bf16 loops from it is what
-// rounding at these points costs. A kernel may be off by twice that and one rounding of its own.
+// rounding at these points costs. A kernel may be off by three times that and one rounding of its own.
 class Expectation {
  public:
   Expectation(const Case& c, DType x, uint32_t seed);

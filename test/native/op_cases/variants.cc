@@ -58,16 +58,6 @@ void variants() {
   add_case("argmax", CASE(b.argmax(s, _(t.out({3}, DType::i32)), _(t.in({3, 3072})))), true, 0);
   // One image of few positions under a long sum over channels and taps.
   add_case("conv1d", CASE(b.conv1d(s, _(t.out({1, 20, 12})), _(t.in({1, 160, 12})), _(t.in({20, 160, 5})), none, 1, 2, 1)), true, 2);
-  for (const int64_t D : {int64_t{64}, int64_t{128}})
-    add_case(
-        "attention_backward",
-        [=](const Backend& b, Stream& s, Bench& t) {
-          const View q = t.in({1, 9, 2, D}), k = t.in({1, 20, 1, D}), v = t.in({1, 20, 1, D}), bias = t.floats({1, 2, 9, 20}), y = t.in({1, 9, 2, D}),
-                     lse = t.floats({1, 2, 9}, 1, 4);
-          b.attention_backward(s, _(t.out({1, 9, 2, D})), _(t.out({1, 20, 1, D})), _(t.out({1, 20, 1, D})), _(t.acc({1, 2, 9, 20})),
-                               _(t.in({1, 9, 2, D})), _(q), _(k), _(v), _(y), _(lse), none, _(bias), 0.1, false, 0);
-        },
-        true, 6);
 }
 
 }  // namespace anymal::op_cases
