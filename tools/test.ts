@@ -52,9 +52,8 @@ const limit = Number(values.limit ?? (device === "emulated" ? LONG_SECONDS : FIL
 if (!(limit > 0)) throw new RangeError(`--limit: expected seconds above 0, got ${values.limit}`);
 /** Folders whose tests run on any device; what tests the CPU itself, the host or the command line is not among them. */
 const ON_DEVICES = /^test\/(ops|nn|models|adapters|generate|train|anymal)\//;
-/** What can tell one dispatch level from another, beside the C++ tests and test/ops/golden, which run at all of them. Minutes a level, on two cores. */
-const ON_LEVELS =
-  /^test\/(ops\/(bf16|finite|random)|nn\/|adapters\/|models\/(llama|qlora|quantized)\.|generate\/generate\.|anymal\/anymal\.|train\/(stages|accumulation|optimizer)\.)/;
+/** What can tell one dispatch level from another, beside the C++ tests and test/ops/golden, which run at all of them. Half a minute a level, on two cores. */
+const ON_LEVELS = /^test\/(ops\/bf16|adapters\/lora|models\/llama|generate\/generate|anymal\/anymal|train\/(stages|optimizer))\.test/;
 const ON_EMULATED = /^test\/cuda-emulator\//;
 
 const node = (...args: string[]) => ({ command: process.execPath, args });
