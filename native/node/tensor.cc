@@ -307,9 +307,9 @@ Napi::Value packed_bytes(const Napi::CallbackInfo& info) {
     Arguments a(info, "packed_bytes");
     Device& device = a.addon().device(a.integer(), a.op());
     const int64_t format = a.integer(), rows = a.integer(), cols = a.integer();
-    if (format < 0 || format > 2 || rows < 0 || cols < 0)
-      throw Error("E_VALUE", "packed_bytes: expected a format of 0 (nf4), 1 (fp4) or 2 (int8) and sizes >= 0, got " + std::to_string(format) + ", " +
-                                 std::to_string(rows) + ", " + std::to_string(cols));
+    if (format < 0 || format > 2 || rows < 0 || cols < 0 || (cols > 0 && rows > (int64_t{1} << 46) / cols))
+      throw Error("E_VALUE", "packed_bytes: expected a format of 0 (nf4), 1 (fp4) or 2 (int8) and sizes >= 0 of fewer than 2^46 weights, got " +
+                                 std::to_string(format) + ", " + std::to_string(rows) + ", " + std::to_string(cols));
     return number(info.Env(), device.backend().packed_bytes(static_cast<QuantFormat>(format), rows, cols));
   });
 }

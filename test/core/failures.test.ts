@@ -135,6 +135,10 @@ test("sizes that hide behind a zero are refused", () => {
     () => n.tensor_create(device("cpu").id, 0, [0, 2 ** 52, 2 ** 52]),
     (e: Error & { code: string }) => e.code === "E_SHAPE",
   );
+  assert.throws(
+    () => n.packed_bytes(device("cpu").id, 0, 2 ** 52, 2 ** 52),
+    (e: Error & { code: string }) => e.code === "E_VALUE" && /fewer than 2\^46/.test(e.message),
+  );
 });
 
 test.run();

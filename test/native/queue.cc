@@ -187,19 +187,17 @@ void stopping_never_waits_for_the_queue() {
 }
 
 struct Last final : Command {
-  Last(bool* g, std::string* e) : Command("close"), gone(g), error(e) {}
+  explicit Last(std::promise<std::string>* e) : Command("close"), ended(e) {}
   void run(Device&) override {}
   bool settle(const FailureRef& f) override {
-    *gone = true;
-    *error = f ? f->code : "";
+    ended->set_value(f ? f->code : "");
     return true;
   }
   bool recordable() const override { return false; }
   bool waits() const override { return true; }
   bool fence() const override { return true; }
   bool last() const override { return true; }
-  bool* gone;
-  std::string* error;
+  std::promise<std::string>* ended;
 };
 
 // The stream is gone before close() resolves; what nobody was told of is told there.
@@ -214,19 +212,14 @@ void close_ends_with_the_stream_gone() {
     delete s;
     --streams;
   };
-  bool gone = false;
-  std::string error;
+  std::promise<std::string> ended;
   Device d(counted, "");
   StorageRef a = storage(d);
   add(d, a, nullptr, -1);
   drop(d, a);
-  d.push(std::make_unique<Last>(&gone, &error));
-  d.wait_idle();
+  d.push(std::make_unique<Last>(&ended));
+  CHECK(ended.get_future().get() == "E_DEVICE_FAILED");
   CHECK(streams == 0);
-  d.stop();
-  // settle() comes after that, so the thread is waited for.
-  while (!gone) std::this_thread::yield();
-  CHECK(error == "E_DEVICE_FAILED");
 }
 
 void two_threads_with_a_device_each() {
