@@ -147,7 +147,7 @@ async function main(): Promise<number> {
   }
   const meant = (name: string) => (ON_EMULATED.test(name) ? device === "emulated" : device === "cpu" || ON_DEVICES.test(name));
   const fitting = all.filter(({ name }) => chosen(name) && meant(name));
-  const suites = values.level === undefined ? fitting : fitting.map((suite) => atLevel(suite, values.level as string));
+  const suites = values.level === undefined ? [...fitting] : fitting.map((suite) => atLevel(suite, values.level as string));
   if (values.ci && values.level === undefined)
     for (const level of levels.slice(0, -1))
       suites.push(...fitting.filter(({ name }) => ON_LEVELS.test(name)).map((suite) => atLevel(suite, level)));
