@@ -225,11 +225,11 @@ function* walk(roots: readonly Root[]): Generator<void> {
 /** Lets go of what the tape behind `loss` keeps: for who will not call backward() after all. */
 export function freeTape(loss: Tensor): void {
   const seen = new Set<Node>();
-  for (let todo = loss.edge ? [loss.edge.node] : []; todo.length; ) {
-    const node = todo.pop() as Node;
+  const stack = loss.edge ? [loss.edge.node] : [];
+  for (let node = stack.pop(); node; node = stack.pop()) {
     if (seen.has(node) || node.freed) continue;
     seen.add(node);
-    todo.push(...node.parents.flatMap((parent) => (parent && "edge" in parent ? [parent.edge.node] : [])));
+    for (const parent of node.parents) if (parent && "edge" in parent) stack.push(parent.edge.node);
   }
   for (const node of seen) node.free();
 }
@@ -237,8 +237,8 @@ export function freeTape(loss: Tensor): void {
 /** Every node that gradients may pass, latest first. */
 function reachable(roots: readonly Node[]): Node[] {
   const seen = new Set<Node>();
-  const todo = [...roots];
-  for (let node = todo.pop(); node; node = todo.pop()) {
+  const stack = [...roots];
+  for (let node = stack.pop(); node; node = stack.pop()) {
     if (seen.has(node)) continue;
     if (node.freed)
       throw new AnymalError(
@@ -246,7 +246,7 @@ function reachable(roots: readonly Node[]): Node[] {
         "backward: this graph was walked before and freed itself; run the forward pass again, or add the losses and call backward once",
       );
     seen.add(node);
-    for (const parent of node.parents) if (parent && "edge" in parent) todo.push(parent.edge.node);
+    for (const parent of node.parents) if (parent && "edge" in parent) stack.push(parent.edge.node);
   }
   return [...seen].sort((a, b) => b.id - a.id);
 }

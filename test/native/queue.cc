@@ -114,6 +114,18 @@ void late_faults_end_up_where_early_ones_do() {
   drop_all(d, {&a, &b, &w, &other, &again});
 }
 
+// Says that it runs, and goes on when it is told to.
+struct Block final : Command {
+  Block(std::promise<void>* r, std::future<void> g) : Command("block"), running(r), go_on(std::move(g)) {}
+  void run(Device&) override {
+    running->set_value();
+    go_on.wait();
+  }
+  bool recordable() const override { return false; }
+  std::promise<void>* running;
+  std::future<void> go_on;
+};
+
 // A device is closed while it works: behind the command that runs there is one in its batch and one that came later, and both are settled.
 void closing_settles_what_waits() {
   std::string in_batch, later;
@@ -122,16 +134,6 @@ void closing_settles_what_waits() {
     Device d(backend, "");
     StorageRef x = storage(d), y = storage(d);
     std::promise<void> running, go_on;
-    struct Block final : Command {
-      Block(std::promise<void>* r, std::future<void> g) : Command("block"), running(r), go_on(std::move(g)) {}
-      void run(Device&) override {
-        running->set_value();
-        go_on.wait();
-      }
-      bool recordable() const override { return false; }
-      std::promise<void>* running;
-      std::future<void> go_on;
-    };
     // One batch holds what was pushed while another ran.
     std::promise<void> first_running, first_go_on;
     d.push(std::make_unique<Block>(&first_running, first_go_on.get_future()));
@@ -161,15 +163,6 @@ void stopping_never_waits_for_the_queue() {
   std::shared_ptr<Recording> recording = std::make_shared<Recording>();
   Device d(backend, "");
   std::promise<void> running, go_on;
-  struct Block final : Command {
-    Block(std::promise<void>* r, std::future<void> g) : Command("block"), running(r), go_on(std::move(g)) {}
-    void run(Device&) override {
-      running->set_value();
-      go_on.wait();
-    }
-    std::promise<void>* running;
-    std::future<void> go_on;
-  };
   StorageRef x = storage(d);
   d.capture_begin(recording);
   StorageRef y = storage(d);
