@@ -30,16 +30,29 @@ struct Command {
   // Told once how it ended, unless it was recorded: null when it ran. True when somebody awaits it, who knows of the failure now.
   virtual bool settle(const FailureRef&) { return false; }
   virtual bool recordable() const { return true; }
-  virtual bool waits() const { return false; }                   // for the stream: late faults are known when it has run
-  virtual bool fence() const { return false; }                   // waits, and is told what nobody was told of
-  virtual bool last() const { return false; }                    // the queue ends with it, and settles it when nothing of the device is left
-  virtual const Recording* replayed() const { return nullptr; }  // what it reads and writes is this recording's, beside `refs`
+  virtual bool waits() const { return false; }  // for the stream: late faults are known when it has run
+  virtual bool fence() const { return false; }  // waits, and is told what nobody was told of
+  virtual bool last() const { return false; }   // the queue ends with it, and settles it when nothing of the device is left
+  virtual std::shared_ptr<const Recording> replayed() const { return nullptr; }  // what it reads and writes is this recording's, beside `refs`
 
   const char* name;
   std::vector<StorageRef> refs;
   size_t outputs = 0, written = 0;
 };
 using CommandRef = std::unique_ptr<Command>;
+
+// A command that carries a function; never recorded.
+struct Call final : Command {
+  Call(const char* n, std::function<void(Device&)> f) : Command(n), call(std::move(f)) {}
+  void run(Device& d) override { call(d); }
+  bool recordable() const override { return false; }
+  std::function<void(Device&)> call;
+};
+
+// Thrown by a command that knows better than its own name what failed: an op inside of a replay.
+struct Described {
+  FailureRef failure;
+};
 
 // The op stream of one capture: a list that replays on a backend without graphs, and a graph where there is one.
 struct Recording {

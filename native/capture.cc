@@ -1,0 +1,138 @@
+// Captures: what is recorded, replayed and let go of.
+#include <unordered_set>
+#include <utility>
+
+#include "queue.h"
+
+namespace anymal {
+namespace {
+
+struct Replay final : Command {
+  explicit Replay(std::shared_ptr<Recording> r) : Command("capture_replay"), recording(std::move(r)) {}
+  void run(Device& d) override { d.replay(*recording); }
+  bool recordable() const override { return false; }
+  std::shared_ptr<const Recording> replayed() const override { return recording; }
+  std::shared_ptr<Recording> recording;
+};
+
+}  // namespace
+
+void Device::capture_begin(std::shared_ptr<Recording> recording) {
+  capturing_ = true;
+  push(std::make_unique<Call>("capture_begin", [recording = std::move(recording)](Device& d) { d.begin_recording(recording); }));
+}
+void Device::capture_end() {
+  capturing_ = false;
+  push(std::make_unique<Call>("capture_end", [](Device& d) { d.end_recording(); }));
+}
+void Device::capture_replay(std::shared_ptr<Recording> recording) { push(std::make_unique<Replay>(std::move(recording))); }
+void Device::capture_close(std::shared_ptr<Recording> recording) {
+  push(std::make_unique<Call>("capture_dispose", [recording = std::move(recording)](Device& d) { d.close_recording(*recording); }));
+}
+
+// A recording that fails goes on swallowing what is meant for it: run now, those commands would change what only a replay may change.
+void Device::begin_recording(std::shared_ptr<Recording> recording) {
+  recording_ = std::move(recording);
+  memory_->enter(recording_->arena);
+  recording_->first_issue = issues_ + 1;
+  if (!backend_.capture_begin) return;
+  try {
+    backend_.capture_begin(*stream_);
+    recording_->graph_begun = true;
+  } catch (...) {
+    recording_->failure = describe_failure(Call("capture_begin", nullptr));
+    note_untold(recording_->failure);
+  }
+}
+
+void Device::record(CommandRef command) {
+  Recording& r = *recording_;
+  const bool was_whole = !r.failure;
+  if (was_whole) {
+    try {
+      for (StorageRef& storage : command->refs) ensure(*storage);
+      command->bind();
+      if (backend_.capture_begin) {
+        if (backend_.issue) backend_.issue(*stream_, ++issues_);
+        command->run(*this);
+      }
+    } catch (...) {
+      r.failure = describe_failure(*command);
+      note_untold(r.failure);
+    }
+  }
+  for (size_t i = 0; i < command->refs.size(); ++i) {
+    const StorageRef& s = command->refs[i];
+    const bool own = i < command->outputs || s->home == r.arena;
+    if (own && i < command->written) r.results.push_back(s);
+    if (!own) (i < command->written ? r.updates : r.inputs).push_back(s);
+  }
+  if (r.failure) {  // the outputs have nobody who will ever write them
+    for (size_t i = 0; i < command->outputs; ++i) {
+      command->refs[i]->failure = r.failure;
+      command->refs[i]->spoilt = true;
+    }
+    return;
+  }
+  // Buffers of the capture's arena live as long as the capture; not holding them lets later commands of it reuse them.
+  std::erase_if(command->refs, [&](const StorageRef& s) { return s->home == r.arena; });
+  command->outputs = command->written = 0;
+  r.commands.push_back(std::move(command));
+}
+
+// Whatever happens here, the device leaves the recording: the next op runs.
+void Device::end_recording() {
+  const std::shared_ptr<Recording> r = std::exchange(recording_, nullptr);
+  memory_->leave();
+  if (r->graph_begun) {
+    try {
+      r->graph = backend_.capture_end(*stream_);
+    } catch (...) {
+      const FailureRef failure = describe_failure(Call("capture_end", nullptr));
+      if (!r->failure) note_untold(r->failure = failure);
+    }
+  }
+  const auto unique = [](std::vector<StorageRef>& storages) {
+    std::unordered_set<const Storage*> seen;
+    std::erase_if(storages, [&](const StorageRef& s) { return !seen.insert(s.get()).second; });
+  };
+  unique(r->inputs);
+  unique(r->updates);
+  std::unordered_set<const Storage*> seen;
+  std::erase_if(r->results, [&](const std::weak_ptr<Storage>& weak) {
+    const StorageRef s = weak.lock();
+    if (s && r->failure) s->failure = r->failure;
+    return !s || !seen.insert(s.get()).second;
+  });
+}
+
+void Device::close_recording(Recording& recording) {
+  if (recording.graph) {
+    try {
+      backend_.capture_destroy(*stream_, recording.graph);
+    } catch (...) {  // a device that failed for good
+    }
+  }
+  recording.graph = nullptr;
+  recording.commands.clear();
+  recording.inputs.clear();
+  recording.updates.clear();
+  recording.results.clear();
+  memory_->close(recording.arena);
+}
+
+void Device::replay(Recording& recording) {
+  if (recording.graph) {
+    backend_.capture_replay(*stream_, recording.graph);
+    return;
+  }
+  for (CommandRef& command : recording.commands) {
+    try {
+      command->run(*this);
+    } catch (...) {
+      throw Described{describe_failure(*command)};
+    }
+  }
+}
+
+}  // namespace anymal
