@@ -95,7 +95,7 @@ const wholeSuites: Suite[] = [
   },
   { name: "npm run check:cuda", ...tsx(join(root, "tools/cuda-budgets.ts")), whole: true },
   { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
-  { name: "npm run endurance -- endings", ...tsx(join(root, "tools/endurance/main.ts"), "endings", "--count", "10") },
+  { name: "npm run endurance -- endings", ...tsx(join(root, "tools/endurance/main.ts"), "endings", "--count", "20") },
   {
     name: "npm run endurance -- long",
     ...tsx(join(root, "tools/endurance/main.ts"), "long", "--answers", "240", "--steps", "80", "--loads", "16"),

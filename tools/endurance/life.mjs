@@ -104,6 +104,11 @@ const WORK = {
   },
 };
 const kinds = Object.keys(WORK);
+/** Gives the event loop back to nobody, so that only a worker can be ended in it: inside of one of its calls, most likely. */
+function calls() {
+  const x = Tensor.full([1, 2, 1, 2, 1, 2], 1);
+  for (;;) scope(() => x.reshape([2, 1, 2, 1, 2, 1]));
+}
 
 /** Reserved memory stays; what is in use, and the tensors, must be what they were. */
 async function held() {
@@ -116,7 +121,7 @@ async function held() {
 async function endWorkers() {
   for (let i = 0; i < Number(rounds); ++i) {
     const worker = new Worker(new URL(import.meta.url), {
-      workerData: [root, world, kinds[draw(kinds.length)], String(draw(2 ** 31)), "1"],
+      workerData: [root, world, i % 4 ? "calls" : kinds[draw(kinds.length)], String(draw(2 ** 31)), "1"],
       execArgv: [],
     });
     let failure;
@@ -152,7 +157,7 @@ async function abortOften() {
 
 if (!isMainThread) {
   parentPort.postMessage("works");
-  await WORK[ending]();
+  await (ending === "calls" ? calls() : WORK[ending]());
 } else if (ending === "worker" || ending === "abort") {
   await (ending === "worker" ? endWorkers() : abortOften());
   console.log("nothing left");
