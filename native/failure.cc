@@ -66,8 +66,14 @@ FailureRef Device::attempt(Command& command) {
       return describe_failure(command);
     }
   }
+  // What it wrote whole is healthy, unless a late fault says otherwise.
+  each_written(command, [](Storage& s, bool whole) {
+    if (whole) s.failure = nullptr, s.spoilt = false;
+  });
   collect_faults();
-  return poison_of(command);
+  FailureRef failure = poison_of(command);
+  each_written(command, [&](Storage& s, bool) { failure = failure ? failure : s.failure; });
+  return failure;
 }
 
 void Device::finish(Command& command, FailureRef failure) {

@@ -128,11 +128,11 @@ export class AdamW {
 
   /**
    * After a step that failed: parameters and moments whose update was not run hold what they held before it, and may be read and trained again.
-   * What a failed op had begun to write stays failed.
+   * What a failed op had begun to write stays failed. Steps that were enqueued stay counted.
    */
   recover(): void {
-    for (const { parameters } of this.#groups) for (const p of parameters.values()) p.heal();
-    for (const tensor of this.state().values()) tensor.heal();
+    const parameters = this.#groups.flatMap((group) => [...group.parameters.values()]);
+    for (const tensor of [...parameters, ...this.state().values()]) if (!tensor.disposed) tensor.heal(); // a model may have been disposed meanwhile
   }
 
   zeroGrad(): void {

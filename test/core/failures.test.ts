@@ -51,6 +51,8 @@ test("an optimiser's step that was not made can be taken back", async () => {
   assert.equal([...(await weight.data())], [1, 2, 3, 4, 5, 6]);
   train(() => Tensor.full([2, 3], 1));
   assert.ok([...(await weight.data())].every((w, i) => w < i + 1));
+  weight.dispose();
+  optimizer.recover(); // what is gone needs none
 });
 
 test("synchronize() is told what nobody else was told, once", async () => {

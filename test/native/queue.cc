@@ -126,6 +126,22 @@ struct Block final : Command {
   std::future<void> go_on;
 };
 
+// The queue waits by itself now and then. The op that it waits behind may be the bad one.
+void a_late_fault_is_found_wherever_the_queue_waits() {
+  for (int before = 4090; before < 4100; ++before) {
+    Device d(late, "");
+    StorageRef w = storage(d), bad = storage(d), after = storage(d);
+    add(d, w, nullptr, 0);
+    for (int i = 1; i < before; ++i) increment(d, w);
+    add(d, bad, nullptr, -1);
+    add(d, after, bad, 1);
+    for (int i = 0; i < 20; ++i) increment(d, w);
+    CHECK_SAY(!read(d, bad).error.empty() && !read(d, after).error.empty(), "behind " + std::to_string(before) + " commands");
+    CHECK(read(d, w).error.empty());
+    drop_all(d, {&w, &bad, &after});
+  }
+}
+
 // A device is closed while it works: behind the command that runs there is one in its batch and one that came later, and both are settled.
 void closing_settles_what_waits() {
   std::string in_batch, later;
@@ -245,6 +261,7 @@ int main() {
   an_update_that_is_not_run_is_told();
   a_fence_is_told_what_nobody_was_told();
   late_faults_end_up_where_early_ones_do();
+  a_late_fault_is_found_wherever_the_queue_waits();
   closing_settles_what_waits();
   stopping_never_waits_for_the_queue();
   close_ends_with_the_stream_gone();
