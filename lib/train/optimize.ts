@@ -83,6 +83,9 @@ export async function* optimize(
       if (before) yield await settle(before);
     }
     if (pending) yield await settle(pending);
+  } catch (error) {
+    optimizer.recover();
+    throw error;
   } finally {
     optimizer.zeroGrad();
     await pending?.values.catch(() => undefined);

@@ -1,5 +1,6 @@
 // Whatever step of an answer or of a training fails: it is told under a code, nothing stays on the device, and the next one works.
 import { suite } from "uvu";
+import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { ConversationMemory } from "../../lib/anymal/conversation-memory.js";
 import { backward } from "../../lib/core/autograd.js";
@@ -12,7 +13,7 @@ import { instruct } from "../../lib/train/instruct.js";
 import { language } from "../../lib/train/language.js";
 import { blink, captions, shake, square, type Toy, toy } from "../anymal/toy.js";
 import { caseFolder, here } from "../case.js";
-import { sweep } from "../faults.js";
+import { spread, sweep, withFault } from "../faults.js";
 
 const test = suite("faults in running");
 let world: Toy;
@@ -114,6 +115,23 @@ test("from nothing: a language model, two towers", async () => {
     const towers = { encoder: clip.vision, text: clip.text, logitScale: clip.logitScale };
     await all(contrastive({ ...towers, batch: () => ({ media, captions }), steps: 2, learningRate: 1e-3 }));
   });
+});
+
+test("what a training that failed leaves behind are weights: a step that was not made is taken back", async () => {
+  const text = [{ ids: [1, 2, 3, 4] }];
+  using llm = LlamaForCausalLM.fromPretrained(caseFolder("llama2"), { device: here, trainable: true });
+  const train = () => all(language(llm, { batch: () => text, steps: 2, learningRate: 1e-3 }));
+  const { steps } = await withFault(0, "now", train);
+  let failed = 0;
+  for (const n of spread(steps, 40)) {
+    const { error } = await withFault(n, "later", train);
+    failed += Number(error !== undefined);
+    for (const [name, parameter] of llm.namedParameters()) {
+      const values = await parameter.data().catch((problem: Error) => assert.unreachable(`step ${n}: ${name}: ${problem.message}`));
+      assert.ok(Array.from(values as Float32Array).every(Number.isFinite), `step ${n}: ${name}`);
+    }
+  }
+  assert.ok(failed > 20, `${failed} of 40 faults were felt`);
 });
 
 test.run();
