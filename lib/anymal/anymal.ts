@@ -6,6 +6,7 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
+import { settled } from "../core/settled.js";
 import { Turns } from "../core/turns.js";
 import { checkGeneration, GENERATION_KEYS, type Prompt } from "../generate/generate.js";
 import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
@@ -112,9 +113,10 @@ export class AnyMAL {
         openProjector(projector, false);
         projectors[modality] = projector;
       }
-      await on.synchronize(); // what fails while the weights are read fails here, not in the first forward
+      const model = new AnyMAL({ llm, tokenizer, encoders, projectors, llmSource, quantization: form, prompt, calibrated: [] });
+      await model.arrived(); // what fails while the weights are read fails here, not in the first forward
       options.signal?.throwIfAborted();
-      return new AnyMAL({ llm, tokenizer, encoders, projectors, llmSource, quantization: form, prompt, calibrated: [] });
+      return model;
     } catch (error) {
       for (const part of new Set(built)) part.dispose();
       throw error;
@@ -302,6 +304,12 @@ export class AnyMAL {
     );
   }
 
+  /** Resolves when all weights are on the device; rejects with what kept one of them from getting there. */
+  async arrived(): Promise<void> {
+    const encoders = Array.from(this.encoders.values(), ({ encoder }) => encoder);
+    await settled([this.network, ...new Set(encoders)].map((part) => part.arrived()));
+  }
+
   dispose(): void {
     this.network.dispose();
     for (const encoder of new Set(Array.from(this.encoders.values(), ({ encoder }) => encoder))) encoder.dispose();
@@ -313,7 +321,7 @@ export class AnyMAL {
   async [Symbol.asyncDispose](): Promise<void> {
     const { device: on } = this;
     this.dispose();
-    await on.synchronize();
+    await on.idle();
   }
 }
 

@@ -131,7 +131,7 @@ export async function readCheckpoint(
     const calibrated = [...encoders.keys()].filter((modality) => manifest.modalities[modality]?.calibrated);
     const model = make({ llm, tokenizer, encoders, projectors, llmSource, quantization, prompt, calibrated });
     if (manifest.adapter) model.adapter = await LoraAdapter.load(llm, folder);
-    await options.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
+    await model.arrived(); // what fails while the weights are read fails here, not in the first forward
     options.signal?.throwIfAborted();
     return model;
   } catch (error) {

@@ -56,6 +56,14 @@ export class Device {
   synchronize(): Promise<void> {
     return native().device_synchronize(this.id);
   }
+  /** Resolves when all that was enqueued has run, whatever became of it: unlike synchronize() it is told of no failure, which stays for whoever asks. */
+  async idle(): Promise<void> {
+    const n = native();
+    const mark = n.tensor_create(this.id, 0, [0]);
+    const read = n.tensor_read(mark);
+    n.tensor_dispose(mark);
+    await read;
+  }
   memory(): DeviceMemory {
     return native().device_memory(this.id);
   }

@@ -43,6 +43,7 @@ export interface Native {
   tensor_slice(tensor: Handle, start: number, length: number): Handle;
   tensor_dispose(tensors: Handle | readonly Handle[]): void;
   tensor_read(tensor: Handle): Promise<ArrayBuffer>;
+  tensors_computed(tensors: readonly Handle[]): Promise<void>;
   tensor_write(tensor: Handle, data: ArrayBufferView | ArrayBuffer): void;
   tensor_heal(tensor: Handle): void;
   packed_bytes(device: number, format: number, outFeatures: number, inFeatures: number): number;

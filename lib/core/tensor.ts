@@ -5,6 +5,7 @@ import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
 import { isTypedArray, kindOfValue, own, typedArrayName } from "./realm.js";
 import { enroll } from "./scope.js";
+import { settled } from "./settled.js";
 import { inTurns, type Pieces } from "./turns.js";
 
 export type DType = "f32" | "bf16" | "i32" | "u8";
@@ -215,6 +216,13 @@ export class Tensor {
   [Symbol.dispose](): void {
     if (!this.disposed) this.dispose();
   }
+}
+
+/** Resolves when all have been computed, and rejects with what kept one of them from that. Other work on their devices does not count. */
+export async function computed(tensors: readonly Tensor[]): Promise<void> {
+  const devices = [...new Set(tensors.map(({ device }) => device))];
+  const on = (device: Device) => tensors.filter((tensor) => tensor.device === device).map(({ handle }) => handle);
+  await settled(devices.map((device) => native().tensors_computed(on(device))));
 }
 
 const WIDENED_AT_ONCE = 2 ** 14;

@@ -50,7 +50,7 @@ export const AutoModelForCausalLM = {
     if (held) loading.quantization = held;
     const model = await openCausalLM(await resolveModel(folderOrId, where), loading, signal);
     try {
-      await model.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
+      await model.arrived(); // what fails while the weights are read fails here, not in the first forward
       signal?.throwIfAborted();
     } catch (error) {
       model.dispose();

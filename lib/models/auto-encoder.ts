@@ -73,7 +73,7 @@ export const AutoEncoder = {
     const folder = await resolveModel(folderOrId, { revision, signal });
     const encoder = kindOf(folder).fromPretrained(folder, loading);
     try {
-      await encoder.device.synchronize(); // what fails while the weights are read fails here, not in the first forward
+      await encoder.arrived(); // what fails while the weights are read fails here, not in the first forward
       signal?.throwIfAborted();
     } catch (error) {
       encoder.dispose();

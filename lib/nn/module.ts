@@ -3,7 +3,7 @@
 
 import { AnymalError } from "../core/errors.js";
 import { built, keep } from "../core/scope.js";
-import { Tensor } from "../core/tensor.js";
+import { computed, Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 
 interface Slot {
@@ -58,6 +58,15 @@ export abstract class Module {
   *namedModules(prefix = ""): Generator<[string, Module]> {
     yield [prefix, this];
     for (const { name, value } of this.#slots()) if (value instanceof Module) yield* value.namedModules(join(prefix, name));
+  }
+
+  /** What it holds beside its fields and never trains. */
+  protected frozen(): readonly Tensor[] {
+    return [];
+  }
+  /** Resolves when every weight is on the device; rejects with what kept one of them from getting there. Other work on the device does not count. */
+  async arrived(): Promise<void> {
+    await computed([...this.parameters(), ...this.modules().flatMap((module) => module.frozen())]);
   }
 
   parameters(): Tensor[] {

@@ -28,6 +28,9 @@ export class QuantizedLinear extends Module implements LinearLayer {
   get weight(): QuantizedWeight {
     return this.#weight;
   }
+  protected override frozen(): readonly Tensor[] {
+    return this.#weight.tensors();
+  }
   get inFeatures(): number {
     return this.#weight.inFeatures;
   }

@@ -278,6 +278,29 @@ Napi::Value tensor_read(const Napi::CallbackInfo& info) {
   });
 }
 
+// Resolves when all of them have been computed, and rejects with what kept one of them from that. Nothing is copied.
+Napi::Value tensors_computed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "tensors_computed");
+    const std::vector<Tensor*> tensors = a.tensors();
+    if (tensors.empty()) throw Error("E_ARGUMENT", "tensors_computed: expected at least one tensor, got none");
+    Device& device = tensors[0]->storage->device;
+    no_capture(device, a.op());
+    std::vector<StorageRef> storages;
+    for (const Tensor* t : tensors) {
+      if (&t->storage->device != &device) throw Error("E_DEVICE", "tensors_computed: expected all tensors on one device, got two devices");
+      storages.push_back(t->storage);
+    }
+    auto pending = a.addon().completions.open(info.Env(), nullptr);
+    const Napi::Promise promise = pending->deferred.Promise();
+    auto command = promise_command(
+        a.op(), a.addon().completions, std::move(pending), [](Device& d) { d.backend().synchronize(d.stream()); }, Waits::stream);
+    command->refs = std::move(storages);
+    device.push(std::move(command));
+    return promise;
+  });
+}
+
 Napi::Value tensor_write(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Arguments a(info, "tensor_write");
@@ -328,6 +351,7 @@ void init_tensor(Napi::Env env, Napi::Object exports) {
   set("tensor_slice", tensor_slice);
   set("tensor_dispose", tensor_dispose);
   set("tensor_read", tensor_read);
+  set("tensors_computed", tensors_computed);
   set("tensor_write", tensor_write);
   set("tensor_heal", tensor_heal);
   set("packed_bytes", packed_bytes);

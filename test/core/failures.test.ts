@@ -5,8 +5,10 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { native } from "../../lib/core/native.js";
-import { AdamW, backward, device, scope, Tensor } from "../../lib/index.js";
+import { AdamW, AutoModelForCausalLM, backward, device, scope, Tensor } from "../../lib/index.js";
+import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import * as ops from "../../lib/ops/index.js";
+import { caseFolder } from "../case.js";
 
 const codeOf = (promise: Promise<unknown>): Promise<string> =>
   promise.then(
@@ -67,6 +69,28 @@ test("synchronize() is told what nobody else was told, once", async () => {
   ops.embedding(ids, table);
   assert.is(await codeOf(d.close()), "E_INDEX", "close() too, and the device is closed");
   assert.throws(() => table.shape && ops.add(table, table), /disposed|closed/);
+});
+
+test("a model is loaded, and a device is waited for, beside somebody else's failure, which is still told", async () => {
+  const d = device("cpu");
+  const bad = badRows();
+  const model = await AutoModelForCausalLM.fromPretrained(caseFolder("llama2"), { device: d, quantization: "nf4" });
+  await d.idle();
+  assert.is(await codeOf(d.synchronize()), "E_INDEX");
+  model.dispose();
+  bad.dispose();
+});
+
+test("a weight that did not arrive is told by the load", async () => {
+  const model = await AutoModelForCausalLM.fromPretrained(caseFolder("llama2"), { quantization: "nf4" });
+  await model.arrived();
+  const layer = model.modules().find((module) => module instanceof QuantizedLinear) as QuantizedLinear;
+  const { absmax } = layer.weight; // which is no parameter
+  const ids = Tensor.from(Int32Array.of(9), [1], { dtype: "i32" });
+  const bad = ops.embedding(ids, Tensor.full([4, absmax.size], 1)).reshape(absmax.shape);
+  native().accumulate(absmax.handle, bad.handle, 1);
+  assert.is(await codeOf(model.arrived()), "E_INDEX");
+  model.dispose();
 });
 
 test("a file that was cut keeps its code", async () => {

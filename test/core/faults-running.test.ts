@@ -4,6 +4,7 @@ import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { ConversationMemory } from "../../lib/anymal/conversation-memory.js";
 import { backward } from "../../lib/core/autograd.js";
+import type { Tensor } from "../../lib/core/tensor.js";
 import type { Row } from "../../lib/data/row.js";
 import { ClipModel } from "../../lib/models/clip.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
@@ -117,21 +118,42 @@ test("from nothing: a language model, two towers", async () => {
   });
 });
 
-test("what a training that failed leaves behind are weights: a step that was not made is taken back", async () => {
-  const text = [{ ids: [1, 2, 3, 4] }];
-  using llm = LlamaForCausalLM.fromPretrained(caseFolder("llama2"), { device: here, trainable: true });
-  const train = () => all(language(llm, { batch: () => text, steps: 2, learningRate: 1e-3 }));
+/** After faults on the device in `train`: every parameter can be read, and is a number. */
+async function leavesWeights(
+  name: string,
+  parameters: () => Iterable<readonly [string, Tensor]>,
+  train: () => Promise<void>,
+): Promise<void> {
   const { steps } = await withFault(0, "now", train);
   let failed = 0;
   for (const n of spread(steps, 40)) {
     const { error } = await withFault(n, "later", train);
     failed += Number(error !== undefined);
-    for (const [name, parameter] of llm.namedParameters()) {
-      const values = await parameter.data().catch((problem: Error) => assert.unreachable(`step ${n}: ${name}: ${problem.message}`));
-      assert.ok(Array.from(values as Float32Array).every(Number.isFinite), `step ${n}: ${name}`);
+    for (const [path, parameter] of parameters()) {
+      const where = `${name}, step ${n}: ${path}`;
+      const values = await parameter.data().catch((problem: Error) => assert.unreachable(`${where}: ${problem.message}`));
+      assert.ok(Array.from(values as Float32Array).every(Number.isFinite), where);
     }
   }
-  assert.ok(failed > 20, `${failed} of 40 faults were felt`);
+  assert.ok(failed > 20, `${name}: ${failed} of 40 faults were felt`);
+}
+
+test("what a training that failed leaves behind are weights: a step that was not made is taken back", async () => {
+  const text = [{ ids: [1, 2, 3, 4] }];
+  using llm = LlamaForCausalLM.fromPretrained(caseFolder("llama2"), { device: here, trainable: true });
+  await leavesWeights(
+    "language",
+    () => llm.namedParameters(),
+    () => all(language(llm, { batch: () => text, steps: 2, learningRate: 1e-3 })),
+  );
+  using model = await AnyMAL.assemble(world.options());
+  const data = captions();
+  await all(align(model, { modality: "image", data, ...STEP })); // calibrated, which writes weights and is not taken back
+  await leavesWeights(
+    "align",
+    () => model.projector("image").namedParameters(),
+    () => all(align(model, { modality: "image", data, ...STEP })),
+  );
 });
 
 test.run();
