@@ -8,13 +8,12 @@
 //   npm test -- --folder DIR              the test files of another folder, and nothing is built
 //   npm test -- --ci                      also what depends on the dispatch level at every level of the machine, `npm run check`, the CUDA sources
 //                                         emulated, the kernels' budgets and the packed tarball, as .ci/run does
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { machineLevels } from "./machine-levels.js";
 import { runToEnd } from "./test-process.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -63,6 +62,11 @@ const chosen = (name: string) => !words.length || words.some((word) => name.incl
 function build(): void {
   const r = spawnSync(process.execPath, [join(root, "tools/build-native.cjs"), "--quiet", "--tests"], { stdio: "inherit" });
   if (r.status !== 0) process.exit(1);
+}
+
+function machineLevels(): string[] {
+  const { command, args } = tsx(join(root, "tools/machine-levels.ts"));
+  return JSON.parse(execFileSync(command, args, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] }));
 }
 
 function nativeSuites(): Suite[] {
@@ -138,7 +142,7 @@ async function main(): Promise<number> {
   const own = values.folder === undefined;
   if (own) build();
   const all = [...(own && device === "cpu" ? nativeSuites() : []), ...(values.native ? [] : typescriptSuites())];
-  const levels = values.level !== undefined || (values.ci && device === "cpu") ? await machineLevels() : [];
+  const levels = values.level !== undefined || (values.ci && device === "cpu") ? machineLevels() : [];
   if (values.level !== undefined && !(device === "cpu" && levels.includes(values.level))) {
     const wanted =
       device === "cpu" ? `one that this machine has (${levels.join(", ")})` : `none on --device ${device}: levels are the CPU's`;
