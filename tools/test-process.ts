@@ -64,7 +64,10 @@ export function runToEnd(
       end(child);
     }, limitSeconds * 1000);
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", take);
-    child.on("error", (error) => take(`${error}\n`));
+    child.on("error", (error) => {
+      reason ??= String(error);
+      take(`${error}\n`);
+    });
     // What it left behind would keep its output open, and `close` from coming; what even left the group is not waited for.
     child.on("exit", (_, signal) => {
       if (signal) reason ??= `ended by ${signal}`;

@@ -78,6 +78,16 @@ test("started again, what ended is not run again; what was broken off, out of ti
     assert.is(readFileSync(log, "utf8"), "a b c d e b a ");
   }));
 
+test("what the others need may take all the time; where it runs out of that, they wait for the next start", () =>
+  inFolders(async (options) => {
+    const build = (code: string): Stage => ({ ...stage("build", code, 1e-6), needed: true });
+    const rest = stage("rest", "", 1);
+    assert.equal(outcomes(await runCourse([build("setTimeout(() => {}, 1e6)"), rest], { ...options, minutes: 0.03 })), [
+      "build out of time",
+    ]);
+    assert.equal(outcomes(await runCourse([build(""), rest], options)), ["build ok", "rest ok"]);
+  }));
+
 test("what is packed holds the packages of the tests and of the library with all that they depend on", () => {
   const packages = closure(root, ["tsx", "uvu", "sharp", "audio-decode"]);
   for (const name of ["tsx", "esbuild", "uvu", "kleur", "sharp", "audio-decode", "@audio/decode-mp3"])

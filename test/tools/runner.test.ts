@@ -57,6 +57,7 @@ test("a crash is told by its signal, a program that is not there by its name", a
   const missing = await runToEnd({ command: join(folder, "nothing"), args: [] }, 100, end);
   assert.is(missing.ok, false);
   assert.match(missing.output, /ENOENT/);
+  assert.match(missing.reason ?? "", /ENOENT/);
 });
 
 test("a folder of files, good and bad", () => {

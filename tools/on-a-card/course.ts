@@ -11,6 +11,8 @@ export interface Stage {
   name: string;
   /** Its part of the time, against those of the stages still to come: what one leaves, the others share. */
   weight: number;
+  /** The others are nothing without it: it may take all the time that is left, and where even that is too little they are not begun. */
+  needed?: boolean;
   /** One after the other, until one fails. Or a sentence that says why there is nothing to run here. */
   commands: Command[] | string;
 }
@@ -129,7 +131,7 @@ export async function runCourse(stages: readonly Stage[], options: CourseOptions
     const left = minutes * 60_000 - (performance.now() - begin);
     if (left < 1000) break;
     const weights = open.slice(i).reduce((sum, { weight }) => sum + weight, 0);
-    const limit = (left * stage.weight) / weights;
+    const limit = stage.needed ? left : (left * stage.weight) / weights;
     // So it stays where the course is broken off: the next start begins it anew.
     record({ stage: stage.name, outcome: "running", seconds: 0, detail: "" });
     const start = performance.now();
