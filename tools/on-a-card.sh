@@ -11,6 +11,7 @@ packed=build/card
 previous=
 for argument in "$@"; do
   if [ "$previous" = --packed ]; then packed=$argument; fi
+  case $argument in --packed=*) packed=${argument#--packed=} ;; esac
   previous=$argument
 done
 

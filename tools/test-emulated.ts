@@ -6,11 +6,12 @@ import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { runToEnd } from "./test-process.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const build = join(root, "build/emulator");
 const stats = join(build, `stats-${process.pid}`);
-const LIMIT_MS = 25 * 60_000;
+const LIMIT_SECONDS = 25 * 60;
 /** Ops that have tiles for many processors only. */
 const LARGE_TILES = "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,head_cross_entropy";
 const AT_ONCE = 2;
@@ -90,37 +91,17 @@ function runs(): Run[] {
   ];
 }
 
-function run({ name, command, args, env }: Run, index: number): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const start = performance.now();
-    // The emulator's own tests launch no kernel of cuda/.
-    const all = { ...process.env, ...env, ...(name.startsWith("ops") ? { EMU_STATS: join(stats, String(index)) } : {}) };
-    const child = spawn(command, args, {
-      cwd: root,
-      env: all,
-      stdio: ["ignore", "pipe", "pipe"],
-      timeout: LIMIT_MS,
-      killSignal: "SIGKILL",
-    });
-    let output = "";
-    const take = (chunk: Buffer) => {
-      output += chunk;
-    };
-    child.stdout.on("data", take);
-    child.stderr.on("data", take);
-    child.on("error", (error) => take(Buffer.from(String(error))));
-    child.on("close", (code, signal) => {
-      const counts = /(\d+) passed, (\d+) failed\n$/.exec(output);
-      const passed = Number(counts?.[1] ?? 0);
-      let failed = Number(counts?.[2] ?? 0);
-      if (!counts || (code !== 0 && failed === 0)) ++failed;
-      console.log(
-        `${failed ? "FAIL" : "ok  "} ${name}: ${passed} passed, ${failed} failed (${((performance.now() - start) / 1000).toFixed(1)} s)`,
-      );
-      if (failed) console.log(signal ? `${output}\nended by ${signal}` : output);
-      resolve({ passed, failed });
-    });
-  });
+async function run({ name, command, args, env }: Run, index: number): Promise<Outcome> {
+  // The emulator's own tests launch no kernel of cuda/.
+  const all = { ...process.env, ...env, ...(name.startsWith("ops") ? { EMU_STATS: join(stats, String(index)) } : {}) };
+  const { output, ok, seconds, reason } = await runToEnd({ command, args }, LIMIT_SECONDS, { cwd: root, env: all });
+  const counts = /(\d+) passed, (\d+) failed\n$/.exec(output);
+  const passed = Number(counts?.[1] ?? 0);
+  let failed = Number(counts?.[2] ?? 0);
+  if (!counts || (!ok && failed === 0)) ++failed;
+  console.log(`${failed ? "FAIL" : "ok  "} ${name}: ${passed} passed, ${failed} failed (${seconds.toFixed(1)} s)`);
+  if (failed) console.log(reason ? `${output}\n${reason}` : output);
+  return { passed, failed };
 }
 
 /** Of the library's own tests those that together touch every op and both training stages; `npm test -- --device emulated` runs all, in half an hour. */

@@ -1,5 +1,5 @@
-// One test file in a process of its own, with all that it starts: at its limit the whole group is ended, so that nothing holds its output open, eats
-// a processor or goes on writing while the next files run.
+// A test file, or another step of a longer run, in a process of its own with all that it starts: at its limit the whole group is ended, so that
+// nothing holds its output open, eats a processor or goes on writing while the next ones run. Ended itself, this process ends what it runs first.
 import { type ChildProcess, spawn } from "node:child_process";
 
 export interface Command {
@@ -9,6 +9,10 @@ export interface Command {
 export interface Ended {
   output: string;
   ok: boolean;
+  /** None where a signal ended it. */
+  code: number | null;
+  /** It was ended at its limit. */
+  late: boolean;
   seconds: number;
   /** Why it did not come to its own end. */
   reason?: string;
@@ -41,24 +45,29 @@ for (const [signal, code] of [
 export function runToEnd(
   { command, args }: Command,
   limitSeconds: number,
-  { cwd, env }: { cwd: string; env: NodeJS.ProcessEnv },
+  { cwd, env, said }: { cwd: string; env: NodeJS.ProcessEnv; said?: (text: string) => void },
 ): Promise<Ended> {
   return new Promise((resolve) => {
     const start = performance.now();
     const child = spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"], detached: process.platform !== "win32" });
     running.add(child);
     let output = "";
+    let late = false;
     let reason: string | undefined;
-    const take = (chunk: Buffer | string) => {
-      output += chunk;
+    const take = (text: string) => {
+      output += text;
+      said?.(text);
     };
     const limit = setTimeout(() => {
+      late = true;
       reason = `ended after its limit of ${limitSeconds} s, with all that it had started`;
       end(child);
     }, limitSeconds * 1000);
-    child.stdout.on("data", take);
-    child.stderr.on("data", take);
-    child.on("error", (error) => take(`${error}\n`));
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", take);
+    child.on("error", (error) => {
+      reason ??= String(error);
+      take(`${error}\n`);
+    });
     // What it left behind would keep its output open, and `close` from coming; what even left the group is not waited for.
     child.on("exit", (_, signal) => {
       if (signal) reason ??= `ended by ${signal}`;
@@ -68,7 +77,7 @@ export function runToEnd(
     child.on("close", (code) => {
       clearTimeout(limit);
       running.delete(child);
-      resolve({ output, ok: code === 0, seconds: (performance.now() - start) / 1000, ...(reason && { reason }) });
+      resolve({ output, ok: code === 0, code, late, seconds: (performance.now() - start) / 1000, ...(reason && { reason }) });
     });
   });
 }

@@ -117,35 +117,6 @@ bool may_copy(void* d, const void* s, size_t n, cudaMemcpyKind kind) {
 
 namespace emu {
 
-// The text is __PRETTY_FUNCTION__ of a member of Launch<Kernel>. A kernel's name in it ends with the entry or the list. Never destroyed, as the
-// texts below: the statistics are written when the library's statics go.
-static const std::string& kernel_name(const char* text) {
-  static auto& names = *new std::map<const char*, std::string>;
-  const auto [it, fresh] = names.try_emplace(text, text);
-  if (!fresh) return it->second;
-  std::string& name = it->second;
-  for (const char* key : {"Kernel = ", "(P ...) = "})
-    if (const size_t at = name.rfind(key); at != std::string::npos) {
-      const size_t begin = at + strlen(key), end = std::min(name.find(';', begin), name.rfind(']'));
-      return name = name.substr(begin, end - begin);
-    }
-  return name;
-}
-
-static std::vector<const char*>& known_texts() {  // filled while the library's statics are made
-  static auto& texts = *new std::vector<const char*>;
-  return texts;
-}
-bool know_kernel(const char* text) {
-  known_texts().push_back(text);
-  return true;
-}
-std::vector<std::string> known_kernels() {
-  std::vector<std::string> names;
-  for (const char* text : known_texts()) names.push_back(kernel_name(text));
-  return names;
-}
-
 cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body, const char* text, const void* kernel) {
   std::lock_guard lock(mutex);
   if (stream && stream->device != current_device) return told(cudaErrorInvalidResourceHandle);

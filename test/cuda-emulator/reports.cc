@@ -1,4 +1,4 @@
-// Reports, and the log of launched kernels.
+// Reports, the names of kernels, and the log of launched ones.
 #include "reports.h"
 
 #include <fcntl.h>
@@ -78,13 +78,37 @@ std::string code_at(const void* pc) {
   return out.empty() ? "      ? (addr2line is not installed)\n" : out;
 }
 
+// A kernel's name in the text ends with the entry or the list. Never destroyed, as the texts below: the statistics are written when the library's
+// statics go.
+const std::string& kernel_name(const char* text) {
+  static auto& names = *new std::map<const char*, std::string>;
+  const auto [it, fresh] = names.try_emplace(text, text);
+  if (!fresh) return it->second;
+  std::string& name = it->second;
+  for (const char* key : {"Kernel = ", "(P ...) = "})
+    if (const size_t at = name.rfind(key); at != std::string::npos) {
+      const size_t begin = at + strlen(key), end = std::min(name.find(';', begin), name.rfind(']'));
+      return name = name.substr(begin, end - begin);
+    }
+  return name;
+}
+
+static std::vector<const char*>& known_texts() {  // filled while the library's statics are made
+  static auto& texts = *new std::vector<const char*>;
+  return texts;
+}
+bool know_kernel(const char* text) {
+  known_texts().push_back(text);
+  return true;
+}
+
 namespace {
 // Kernel and launches, appended in one write at the end: processes side by side share the file.
 struct Log {
   std::map<std::string, uint64_t> launches;
   ~Log() {
     if (!settings.stats || launches.empty()) return;
-    for (const std::string& kernel : known_kernels()) launches.try_emplace(kernel, 0);
+    for (const char* text : known_texts()) launches.try_emplace(kernel_name(text), 0);
     std::string text;
     for (const auto& [kernel, n] : launches) text += kernel + "\t" + std::to_string(n) + "\n";
     const int file = open(settings.stats, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

@@ -1,7 +1,6 @@
 // What the emulator says: a kernel's fault ends the process with exit code 3, as a card's fault ends the context.
 #pragma once
 #include <string>
-#include <vector>
 
 #include "running.h"
 
@@ -20,7 +19,7 @@ struct Image {
 };
 const Image& image();
 
-void log_launch(const char* kernel);  // for the file that EMU_STATS names
-std::vector<std::string> known_kernels();
+const std::string& kernel_name(const char* text);  // of __PRETTY_FUNCTION__ of a member of Launch<Kernel>; lives as long as the process
+void log_launch(const char* kernel);               // for the file that EMU_STATS names
 
 }  // namespace emu

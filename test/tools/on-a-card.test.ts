@@ -9,6 +9,7 @@ import * as assert from "uvu/assert";
 import { type CourseOptions, RESULTS, type Report, runCourse, type Stage, table } from "../../tools/on-a-card/course.js";
 import { closure } from "../../tools/on-a-card/pack.js";
 import { stagesFor } from "../../tools/on-a-card/stages.js";
+import { isAlive } from "./alive.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
 const script = (code: string) => ({ command: process.execPath, args: ["-e", code] });
@@ -25,16 +26,6 @@ async function inFolders(run: (options: CourseOptions, read: (folder: string) =>
   }
 }
 const outcomes = ({ stages }: Report) => stages.map(({ stage, outcome }) => `${stage} ${outcome}`);
-
-/** A child whose parent has gone may wait as a zombie for a first process that never collects it. */
-function runs(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
-  } catch {
-    return false;
-  }
-}
 
 test("a stage that fails, one that hangs with its child and one with nothing to do are recorded; the last runs; every folder has it all", () =>
   inFolders(async (options, read) => {
@@ -61,7 +52,7 @@ test("a stage that fails, one that hangs with its child and one with nothing to 
       assert.match(readFileSync(join(options.folders[folder === "kept" ? 0 : 1] as string, "fails.log"), "utf8"), /3 passed, 2 failed/);
     }
     assert.match(table(report.stages), /hangs +out of time/);
-    assert.not.ok(runs(Number(readFileSync(pidFile, "utf8"))), "the hung stage's child lives on");
+    assert.not.ok(isAlive(Number(readFileSync(pidFile, "utf8"))), "the hung stage's child lives on");
   }));
 
 test("started again, what ended is not run again; what was broken off, out of time or asked for is", () =>
@@ -87,6 +78,16 @@ test("started again, what ended is not run again; what was broken off, out of ti
     assert.is(readFileSync(log, "utf8"), "a b c d e b a ");
   }));
 
+test("what the others need may take all the time; where it runs out of that, they wait for the next start", () =>
+  inFolders(async (options) => {
+    const build = (code: string): Stage => ({ ...stage("build", code, 1e-6), needed: true });
+    const rest = stage("rest", "", 1);
+    assert.equal(outcomes(await runCourse([build("setTimeout(() => {}, 1e6)"), rest], { ...options, minutes: 0.03 })), [
+      "build out of time",
+    ]);
+    assert.equal(outcomes(await runCourse([build(""), rest], options)), ["build ok", "rest ok"]);
+  }));
+
 test("what is packed holds the packages of the tests and of the library with all that they depend on", () => {
   const packages = closure(root, ["tsx", "uvu", "sharp", "audio-decode"]);
   for (const name of ["tsx", "esbuild", "uvu", "kleur", "sharp", "audio-decode", "@audio/decode-mp3"])
@@ -96,7 +97,7 @@ test("what is packed holds the packages of the tests and of the library with all
 
 test("each stage runs what exists, on a card and emulated", () => {
   for (const device of ["cuda", "emulated"] as const) {
-    const stages = stagesFor({ root, device, folder: "/tmp/none", python: "python3", sanitizer: "compute-sanitizer" });
+    const stages = stagesFor({ root, device, folder: "/elsewhere", python: "python3", sanitizer: "compute-sanitizer" });
     assert.equal(new Set(stages.map(({ name }) => name)).size, stages.length);
     for (const { name, commands } of stages)
       if (typeof commands !== "string")

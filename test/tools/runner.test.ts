@@ -1,13 +1,14 @@
 // The runner of the tests itself: a file that hangs, one that crashes, one that tests nothing and one that fails are named and counted, and the others
 // go on; what a hanging file started is ended with it.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { runToEnd } from "../../tools/test-process.js";
+import { isAlive } from "./alive.js";
 
 const test = suite("test runner");
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -17,27 +18,16 @@ test.before.each(() => {
 });
 test.after.each(() => rmSync(folder, { recursive: true }));
 
-/** One that has ended but was not asked for its result is gone too. */
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return process.platform !== "linux" || !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
-  } catch (error) {
-    assert.ok(["ESRCH", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? ""), String(error));
-    return false;
-  }
-}
-
 const end = { cwd: root, env: process.env };
 const pidsIn = (output: string): number[] => Array.from(output.matchAll(/^pid (\d+)$/gm), ([, pid]) => Number(pid));
 
 test("at its limit a process is ended, and what it started", async () => {
   const hanging = "sleep 1000 & echo pid $!; sh -c 'trap \"\" TERM INT; echo pid $$; while :; do :; done'";
-  const { output, ok, reason } = await runToEnd({ command: "sh", args: ["-c", hanging] }, 2, end);
+  const { output, ok, late, reason } = await runToEnd({ command: "sh", args: ["-c", hanging] }, 2, end);
   const pids = pidsIn(output);
   assert.is(pids.length, 2, output);
   for (const pid of pids) assert.not.ok(isAlive(pid), `${pid} runs on`);
-  assert.is(ok, false);
+  assert.equal([ok, late], [false, true]);
   assert.match(reason ?? "", /limit of 2 s/);
 });
 
@@ -50,13 +40,24 @@ test("what a process leaves behind neither holds the next one up nor runs on", a
   assert.is(reason, undefined);
 });
 
+test("what it says is whole, and told as it comes: letters of several bytes that arrive in pieces too", async () => {
+  const said: string[] = [];
+  const pieces = "printf '\\303'; sleep 0.2; printf '\\244'; echo; echo b >&2; exit 3";
+  const ended = await runToEnd({ command: "sh", args: ["-c", pieces] }, 100, { ...end, said: (text) => said.push(text) });
+  assert.match(ended.output, /ä/);
+  assert.is(said.join(""), ended.output);
+  assert.equal([ended.ok, ended.code, ended.late, ended.reason], [false, 3, false, undefined]);
+});
+
 test("a crash is told by its signal, a program that is not there by its name", async () => {
   const crashed = await runToEnd({ command: "sh", args: ["-c", "kill -ABRT $$"] }, 100, end);
   assert.is(crashed.ok, false);
   assert.match(crashed.reason ?? "", /SIGABRT/);
+  assert.is(crashed.code, null);
   const missing = await runToEnd({ command: join(folder, "nothing"), args: [] }, 100, end);
   assert.is(missing.ok, false);
   assert.match(missing.output, /ENOENT/);
+  assert.match(missing.reason ?? "", /ENOENT/);
 });
 
 test("a folder of files, good and bad", () => {

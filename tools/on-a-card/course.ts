@@ -1,18 +1,18 @@
 // A course of stages on a machine that is lent for minutes: each has its share of the time that is left, what it says is written as it comes, a
 // stage that fails or runs out of time is recorded and the next one goes on, and a course that was broken off is taken up where it ended.
-import { type ChildProcess, spawn } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { type Ended, type Command as Program, runToEnd } from "../test-process.js";
 
-export interface Command {
-  command: string;
-  args: string[];
+export interface Command extends Program {
   env?: Record<string, string>;
 }
 export interface Stage {
   name: string;
   /** Its part of the time, against those of the stages still to come: what one leaves, the others share. */
   weight: number;
+  /** The others are nothing without it: it may take all the time that is left, and where even that is too little they are not begun. */
+  needed?: boolean;
   /** One after the other, until one fails. Or a sentence that says why there is nothing to run here. */
   commands: Command[] | string;
 }
@@ -43,7 +43,8 @@ export interface CourseOptions {
 }
 
 export const RESULTS = "results.json";
-const KILL_MS = 5_000;
+/** Of what a command said, in characters: where its counts stand. */
+const TAIL = 8000;
 
 /** The first folder's results that are of this commit. */
 function earlier({ folders, commit }: CourseOptions): Result[] {
@@ -68,51 +69,12 @@ function writeReport(folders: readonly string[], report: Report): void {
   }
 }
 
-let running: ChildProcess | undefined;
-
-/** The process and what it has started. */
-function end(child: ChildProcess, signal: NodeJS.Signals): void {
-  try {
-    if (child.pid) process.kill(-child.pid, signal);
-  } catch {
-    // it has ended
-  }
-}
-
-interface Ended {
-  code: number | null;
-  late: boolean;
-  tail: string;
-}
-
 function run({ command, args, env }: Command, limitMs: number, { folders, root }: CourseOptions, log: string): Promise<Ended> {
-  return new Promise((resolve) => {
-    const write = (text: string | Buffer) => {
-      for (const folder of folders) appendFileSync(join(folder, log), text);
-    };
-    write(`$ ${[command, ...args].join(" ")}\n`);
-    const child = spawn(command, args, { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"], detached: true });
-    running = child;
-    let tail = "";
-    let late = false;
-    const take = (chunk: Buffer) => {
-      write(chunk);
-      tail = (tail + chunk).slice(-8000);
-    };
-    child.stdout.on("data", take);
-    child.stderr.on("data", take);
-    child.on("error", (error) => take(Buffer.from(`${error.message}\n`)));
-    const timer = setTimeout(() => {
-      late = true;
-      end(child, "SIGTERM");
-      setTimeout(() => end(child, "SIGKILL"), KILL_MS).unref();
-    }, limitMs);
-    child.on("close", (code) => {
-      clearTimeout(timer);
-      running = undefined;
-      resolve({ code, late, tail });
-    });
-  });
+  const write = (text: string) => {
+    for (const folder of folders) appendFileSync(join(folder, log), text);
+  };
+  write(`$ ${[command, ...args].join(" ")}\n`);
+  return runToEnd({ command, args }, limitMs / 1000, { cwd: root, env: { ...process.env, ...env }, said: write });
 }
 
 /** What a stage says of itself: why it was skipped, its counts, or its last line. */
@@ -133,10 +95,10 @@ async function runStage(stage: Stage, limitMs: number, options: CourseOptions): 
   const until = performance.now() + limitMs;
   const tails: string[] = [];
   for (const command of stage.commands) {
-    const { code, late, tail } = await run(command, Math.max(1, until - performance.now()), options, `${stage.name}.log`);
-    tails.push(tail);
+    const { ok, code, late, reason, output } = await run(command, Math.max(1, until - performance.now()), options, `${stage.name}.log`);
+    tails.push(output.slice(-TAIL));
     if (late) return { outcome: "out of time", detail: `after ${Math.round(limitMs / 1000)} s; ${detailOf(tails)}` };
-    if (code !== 0) return { outcome: "failed", detail: `exit code ${code ?? "none: ended by a signal"}; ${detailOf(tails)}` };
+    if (!ok) return { outcome: "failed", detail: `${reason ?? `exit code ${code}`}; ${detailOf(tails)}` };
   }
   const skipped = /^skipped: (.*)$/m.exec(tails.join("\n"))?.[1];
   return skipped && tails.length === 1 ? { outcome: "skipped", detail: skipped } : { outcome: "ok", detail: detailOf(tails) };
@@ -163,27 +125,20 @@ export async function runCourse(stages: readonly Stage[], options: CourseOptions
     report.stages = stages.flatMap(({ name }) => (name === result.stage ? [result] : report.stages.filter(({ stage }) => stage === name)));
     writeReport(folders, report);
   };
-  const breakOff = () => {
-    if (running) end(running, "SIGKILL");
-    process.exit(143); // the stage stays "running": the next start begins it anew
-  };
-  process.once("SIGTERM", breakOff);
-  process.once("SIGINT", breakOff);
   const open = stages.filter(({ name }) => !ended(name));
   for (const { name } of stages) if (ended(name)) say(`     ${name}: ended before`);
   for (const [i, stage] of open.entries()) {
     const left = minutes * 60_000 - (performance.now() - begin);
     if (left < 1000) break;
     const weights = open.slice(i).reduce((sum, { weight }) => sum + weight, 0);
-    const limit = (left * stage.weight) / weights;
+    const limit = stage.needed ? left : (left * stage.weight) / weights;
+    // So it stays where the course is broken off: the next start begins it anew.
     record({ stage: stage.name, outcome: "running", seconds: 0, detail: "" });
     const start = performance.now();
     const result = { stage: stage.name, ...(await runStage(stage, limit, options)), seconds: (performance.now() - start) / 1000 };
     record(result);
     say(`${result.outcome === "ok" ? "ok  " : result.outcome === "failed" ? "FAIL" : "    "} ${table([result]).split("\n")[1]}`);
   }
-  process.off("SIGTERM", breakOff);
-  process.off("SIGINT", breakOff);
   writeReport(folders, report);
   return report;
 }

@@ -37,7 +37,7 @@ const answer = (command: string, ...args: string[]): string | undefined => {
 /** A checkout that travelled without its history was packed with its commit. */
 function commitOf(): string {
   const here = answer("git", "describe", "--always", "--dirty");
-  const packed = join(root, values.packed, "packed.json");
+  const packed = resolve(root, values.packed, "packed.json");
   return here ?? (existsSync(packed) ? `${JSON.parse(readFileSync(packed, "utf8")).commit} (as packed)` : "unknown");
 }
 

@@ -51,7 +51,7 @@ export function stagesFor({ root, device, folder, python, sanitizer }: Surroundi
   const rival = python ? ["--rival", python] : [];
   const demo = ["--output", join(folder, "demo"), "--json", join(folder, "demo.json")];
   return [
-    { name: "build", weight: 3, commands: [tsx("tools/on-a-card/build.ts", "--device", device)] },
+    { name: "build", weight: 3, needed: true, commands: [tsx("tools/on-a-card/build.ts", "--device", device)] },
     { name: "ops", weight: 2, commands: [brief ? ops("--ops", "linear,rms_norm,adamw_8bit") : ops()] },
     {
       name: "tiles",
