@@ -1,12 +1,14 @@
 // What every test of the hub begins with: an empty cache, a model on a server of this machine, an environment that names both.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { HubSettings } from "../../../lib/io/hub.js";
-import { FakeHub, type FakeModel } from "./server.js";
+import * as assert from "uvu/assert";
+import { HubError, type HubSettings, type ResolveOptions, resolveModel } from "../../../lib/io/hub.js";
+import { FakeHub, type FakeModel, sha256 } from "./server.js";
 
 export const COMMIT = "0123456789abcdef0123456789abcdef01234567";
 export const weights = Buffer.alloc(700_000, "weights of a model that are large enough to be cut in two; ");
+export const etag = sha256(weights);
 export const model = (): FakeModel => ({
   commit: COMMIT,
   large: /\.safetensors$/,
@@ -50,4 +52,17 @@ export class Place {
       if (value === undefined) delete process.env[name];
       else process.env[name] = value;
   }
+}
+
+export const get = (place: Place, id = "org/model", options: ResolveOptions = {}) => resolveModel(id, { hub: place.quick, ...options });
+export const blobs = (place: Place): string[] => readdirSync(join(place.cache, "models--org--model/blobs")).sort();
+export const isDownload = ({ host, method }: { host: string; method: string }) => host === "storage" && method === "GET";
+
+export async function refusal(promise: Promise<unknown>): Promise<HubError> {
+  const error = await promise.then(
+    () => undefined,
+    (error) => error,
+  );
+  assert.instance(error, HubError, `a HubError, not ${error}`);
+  return error as HubError;
 }
