@@ -84,10 +84,9 @@ export class GgufCheckpoint implements WeightSource {
   }
   load(name: string, device: Device, options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
     const heads = this.#interleavedHeads(name);
-    return scope(() => {
-      const tensor = this.file.load(this.#name(name), device, options);
-      return heads === undefined ? tensor : this.#inHalves(name, tensor, heads);
-    });
+    if (heads === undefined) return this.file.load(this.#name(name), device, options);
+    using tensor = this.file.load(this.#name(name), device, options); // one that was prepared is in no scope's care
+    return scope(() => this.#inHalves(name, tensor, heads));
   }
   *prepare(prefix: string, device: Device, dtype: "f32" | "bf16"): Pieces<void> {
     for (const [name, stored] of this.#stored) if (name.startsWith(prefix)) yield* this.file.prepare(stored, device, dtype);
