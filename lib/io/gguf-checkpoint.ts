@@ -78,9 +78,9 @@ export class GgufCheckpoint implements WeightSource {
   has(name: string): boolean {
     return this.#stored.has(name);
   }
-  entry(name: string): { dtype: GgufTensor["type"]; shape: readonly number[] } {
-    const { type, shape } = this.file.tensor(this.#name(name));
-    return { dtype: type, shape };
+  entry(name: string): { dtype: GgufTensor["type"]; shape: readonly number[]; bytes: number } {
+    const { type, shape, bytes } = this.file.tensor(this.#name(name));
+    return { dtype: type, shape, bytes };
   }
   load(name: string, device: Device, options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
     const heads = this.#interleavedHeads(name);
@@ -94,8 +94,8 @@ export class GgufCheckpoint implements WeightSource {
   loadBytes(name: string, device: Device): Tensor {
     return this.file.loadBytes(this.#name(name), device);
   }
-  bytes(name: string): ArrayBuffer {
-    return this.file.bytes(this.#name(name));
+  bytes(name: string, from?: number, length?: number): ArrayBuffer {
+    return this.file.bytes(this.#name(name), from, length);
   }
 
   #name(name: string): string {
