@@ -261,11 +261,17 @@ export async function readState(checkpoint: string, steps = Infinity): Promise<T
     return fail("JSON", text === "" ? "an empty file" : shown(text));
   }
   if (!isObject(state)) return fail("an object", shown(state));
-  const { step, updates, rows, secondsElapsed } = state;
+  const { step, batches, updates, fewerUpdates, rows, secondsElapsed } = state;
   const wholes = { step: [step, steps], updates: [updates, steps], rows: [rows, Infinity] } as const;
   for (const [key, [value, most]] of Object.entries(wholes))
     if (!(Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most))
       fail(`${key} to be an integer from 0${most === Infinity ? "" : ` to the run's ${most} steps`}`, shown(value));
+  if (batches !== undefined && !(Number.isSafeInteger(batches) && (batches as number) >= (step as number)))
+    fail(`batches to be an integer of at least the ${step} steps`, shown(batches));
+  if (fewerUpdates !== undefined && !isObject(fewerUpdates)) fail("fewerUpdates to be an object", shown(fewerUpdates));
+  for (const n of Object.values(fewerUpdates ?? {}))
+    if (!(Number.isSafeInteger(n) && (n as number) >= 0 && (n as number) < (updates as number)))
+      fail(`fewerUpdates to hold integers from 0 to below the ${updates} updates`, shown(n));
   if (!is.number(0).fits(secondsElapsed)) fail("secondsElapsed to be a number of at least 0", shown(secondsElapsed));
   return state as unknown as TrainerState;
 }

@@ -266,6 +266,16 @@ test("a damaged state or recipe is told under a code, with the file and what to 
   const states = ["null", "{", "", "[]", "7", '{"step":1e9,"updates":1,"rows":4,"secondsElapsed":0}'];
   states.push('{"step":-1,"updates":0,"rows":4,"secondsElapsed":0}', '{"step":1.5,"updates":1,"rows":4,"secondsElapsed":0}');
   states.push('{"step":1,"updates":"x","rows":4,"secondsElapsed":0}', '{"step":1,"updates":1,"rows":4,"secondsElapsed":null}');
+  const good = JSON.parse(readFileSync(join(output, "checkpoint", "trainer_state.json"), "utf8"));
+  for (const more of [
+    { batches: 1 },
+    { batches: "7" },
+    { batches: 1e300 },
+    { fewerUpdates: 1 },
+    { fewerUpdates: { x: 2 } },
+    { fewerUpdates: { x: null } },
+  ])
+    states.push(JSON.stringify({ ...good, ...more }));
   const recipes = ["{{{", "a: &x [*x]", "align: &x {image: *x}", "", "- a", "null", "7"];
   const check = async (file: string, text: string, code: string) => {
     const path = join(output, file);
