@@ -193,7 +193,6 @@ export class Tensor {
     return new Tensor(native().tensor_alias(this.handle), this.device);
   }
 
-  /** Frees the memory once what is enqueued has used it. A second call is an error. */
   /**
    * Ends the failure of a tensor whose updates in place were not run because something they depended on failed: it holds what it held before them.
    * A tensor that a failed op had begun to write, or was to write as a whole, stays failed.
@@ -202,6 +201,7 @@ export class Tensor {
     native().tensor_heal(this.handle);
   }
 
+  /** Frees the memory once what is enqueued has used it. A second call is an error. */
   dispose(): void {
     collected.unregister(this);
     native().tensor_dispose(this.release());

@@ -117,8 +117,9 @@ export class AdamW {
     for (const [name, p] of parameters) {
       if (!p.grad) continue;
       const step = this.#updatesOf(name) + 1;
-      const present = { name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) };
-      bySteps.set(step, [...(bySteps.get(step) ?? []), present]);
+      const present = bySteps.get(step) ?? [];
+      present.push({ name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) });
+      bySteps.set(step, present);
     }
     for (const [step, present] of bySteps) {
       updateAll(present, { scale, lr, beta1: betas[0], beta2: betas[1], eps, weightDecay, step });
