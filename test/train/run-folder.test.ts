@@ -13,11 +13,11 @@ import { saveModel } from "../../lib/io/model-folder.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
-import type { TrainStep } from "../../lib/train/trainer.js";
 import { captions, square, type Toy, toy } from "../anymal/toy.js";
 import { Case, here } from "../case.js";
 import { spread } from "../faults.js";
 import { withRefusal } from "../file-faults.js";
+import { all } from "./stages.js";
 
 const test = suite("run folder");
 let world: Toy;
@@ -33,11 +33,6 @@ test.after(() => {
 });
 
 const ALIGN = { modality: "image", batch: 2, learningRate: 1e-3, data: captions() } as const;
-async function all(steps: AsyncIterable<TrainStep>): Promise<TrainStep[]> {
-  const list: TrainStep[] = [];
-  for await (const step of steps) list.push(step);
-  return list;
-}
 async function rejection(run: () => Promise<unknown>): Promise<AnymalError> {
   const error = await run().then(
     () => undefined,
