@@ -181,11 +181,13 @@ export class Tensor {
     });
   }
 
-  /** A second owner of the same memory and of the same place on the tape. */
+  /** A second owner of the same memory and of the same place on the tape; a leaf, which has none there, gets what arrives at its alias. */
   alias(): Tensor {
     const tensor = this.detach();
+    if (!this.edge)
+      return record(tensor, [this], () => ([g]) => [g]);
     tensor.edge = this.edge;
-    tensor.requiresGrad = this.requiresGrad && this.edge !== undefined;
+    tensor.requiresGrad = this.requiresGrad;
     return tensor;
   }
   /** A second owner of the same memory, off the tape. */

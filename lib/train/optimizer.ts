@@ -167,7 +167,7 @@ export class AdamW {
         );
       }
     }
-    const take = (name: string) => keep((state.get(name) as Tensor).alias());
+    const take = (name: string) => keep((state.get(name) as Tensor).detach());
     const fresh = built(() =>
       Array.from(this.#moments, ([name, old]): [string, Moments] => {
         const coded = old.mAbsmax !== undefined;
