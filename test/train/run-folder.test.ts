@@ -254,6 +254,48 @@ test("whatever call the disk refuses: E_FILE with path and remedy, and nothing t
   }
 });
 
+test("a run goes on with other micro-batches only where they change nothing: dropout's numbers are counted by them", async () => {
+  for (const dropout of [0, 0.2]) {
+    const base = {
+      data: captions(),
+      lora: { r: 2, dropout },
+      batch: 4,
+      learningRate: 1e-3,
+      warmupSteps: 0,
+      output: world.path(`d${dropout}`),
+    };
+    const options = { ...base, microBatch: 4, steps: 4 };
+    {
+      using first = await AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } }));
+      for await (const { step } of instruct(first, options)) if (step === 1) break;
+    }
+    using again = await AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } }));
+    const resume = (microBatch: number) => all(instruct(again, { ...options, microBatch, resume: true }));
+    if (!dropout) await resume(2);
+    else {
+      const error = await rejection(() => resume(2));
+      assert.is(error.code, "E_RECIPE");
+      assert.match(error.message, /microBatch to be 4/);
+      await resume(4);
+    }
+  }
+});
+
+test("a run that is refused leaves no branches on the model", async () => {
+  using fresh = await AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } }));
+  const { tensors } = here.memory();
+  const options = { data: captions(), lora: { r: 2 }, batch: 2, steps: 1 };
+  writeFileSync(world.path("a-file"), "");
+  for (const output of [world.path("a-file"), world.path("damaged-too")]) {
+    if (output.endsWith("too")) cpSync(world.path("d0"), output, { recursive: true });
+    await rejection(() => all(instruct(fresh, { ...options, output })));
+    assert.is(fresh.adapter, undefined);
+    assert.is(here.memory().tensors, tensors);
+  }
+  await all(instruct(fresh, { ...options, lora: { r: 4 } })); // another rank is no matter
+  assert.is(fresh.adapter?.config.r, 4);
+});
+
 test("a damaged state or recipe is told under a code, with the file and what to do", async () => {
   const output = world.path("damaged");
   const options = { ...ALIGN, steps: 2, output };
