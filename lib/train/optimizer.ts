@@ -227,7 +227,7 @@ function freshMoments(p: Tensor, coded: boolean): Moments {
   return { m: codes(), v: codes(), mAbsmax: maxima(), vAbsmax: maxima() };
 }
 
-/** The usual two groups: matrices decay, biases and norm weights do not. */
+/** The usual two groups, as in transformers' Trainer: matrices decay, latents and tables of positions among them; biases and norm weights do not. */
 export function decayMatricesOnly(parameters: Iterable<readonly [string, Tensor]>, weightDecay: number): ParameterGroup[] {
   const all = [...parameters];
   return [
