@@ -9,7 +9,10 @@ import type { AssembleOptions } from "../../lib/anymal/options.js";
 import { noGrad, record } from "../../lib/core/autograd.js";
 import { seed } from "../../lib/core/random.js";
 import { Tensor } from "../../lib/core/tensor.js";
+import type { FeatureCache } from "../../lib/data/feature-cache.js";
+import type { Row } from "../../lib/data/row.js";
 import { SafetensorsFile } from "../../lib/io/safetensors.js";
+import { image } from "../../lib/media/image.js";
 import { copy } from "../../lib/ops/index.js";
 import { type AlignOptions, align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
@@ -149,6 +152,55 @@ test("stopping: an abort ends the loop without an error and saves; an error in t
         .parameters()
         .every((p) => !p.requiresGrad && !p.grad),
     );
+  }
+});
+
+test("a loop that was left leaves nothing at work: no medium is read and no row is told afterwards", async () => {
+  for (const way of ["break", "throw", "return"] as const) {
+    using model = await assembled();
+    const { encoder } = model.encoder("image");
+    const forward = encoder.forward.bind(encoder);
+    let over = false;
+    let late = 0;
+    encoder.forward = (x, options) => {
+      if (over) ++late;
+      return forward(x, options);
+    };
+    const broken: Row = {
+      where: "broken:1",
+      turns: [
+        { role: "user", content: [image(new Uint8Array([1]))] },
+        { role: "assistant", content: ["x"] },
+      ],
+    };
+    const cache: Pick<FeatureCache, "getOrMake"> = { getOrMake: async (_, make) => make() }; // every step encodes
+    const onProblem = () => {
+      if (over) ++late;
+    };
+    const data = [...captions(), broken];
+    const options = {
+      ...ALIGN,
+      batch: 2,
+      microBatch: 2,
+      data,
+      steps: 50,
+      onBadRow: "skip",
+      onProblem,
+      cache: cache as FeatureCache,
+    } as const;
+    model.calibrated.add("image");
+    const steps = align(model, options);
+    try {
+      for await (const { step } of steps) {
+        if (step < 2) continue;
+        if (way === "throw") throw new Error("mine");
+        if (way === "return") await steps.return(undefined);
+        break;
+      }
+    } catch {}
+    over = true;
+    await new Promise((done) => setTimeout(done, 50)); // what goes on would be seen by then
+    assert.is(late, 0, way);
   }
 });
 
