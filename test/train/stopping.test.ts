@@ -210,6 +210,7 @@ test("a loss that is no number ends the run with a sentence, and nothing is save
   const options = { ...ALIGN, warmupSteps: 0, maxGradNorm: 0, learningRate: 1e38, data: captions(), steps: 9, output };
   const error = await rejection(() => all(align(model, options)));
   assert.is(error.code, "E_DIVERGED");
+  assert.match(error.message, /loss/);
   assert.not(existsSync(join(output, "checkpoint")));
   // The first step is fine, the second, which is under way when the loop is left, is not.
   using other = await assembled();
