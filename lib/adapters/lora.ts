@@ -59,11 +59,11 @@ export class LoraAdapter {
     const beside: Overlay[] = [];
     try {
       for await (const overlay of heldBeside(model, trained, at)) beside.push(overlay);
+      return LoraAdapter.#attach(model, config, at, beside);
     } catch (error) {
       for (const { tensor } of beside) tensor.dispose();
       throw error;
     }
-    return LoraAdapter.#attach(model, config, at, beside);
   }
 
   static #attach(model: Module, config: LoraConfig, at: Weights, beside: readonly Overlay[] = []): LoraAdapter {

@@ -211,7 +211,10 @@ export class AnyMAL {
   }
 
   /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
-  async *generate(prompt: PromptInput, { memory, splitSpecialTokens, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+  async *generate(
+    prompt: PromptInput,
+    { memory, splitSpecialTokens, ...options }: Omit<AnswerOptions, "batch"> = {},
+  ): AsyncGenerator<string> {
     checkGeneration(options, [...ANSWER_KEYS, "memory", "splitSpecialTokens"]);
     if (memory && options.past) throw expected("E_GENERATION", "generate", "memory or past", "both", "a memory has a past of its own");
     const ready = await this.#prepare([prompt], { signal: options.signal, memory, splitSpecialTokens });

@@ -295,10 +295,13 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
   const outer = wanted;
   wanted = false;
   let output: Tensor;
-  let needed: boolean;
+  let needed = false;
   try {
-    output = scope(() => noGrad(() => fn(...inputs)));
-    needed = wanted || inputs.some((t) => t.requiresGrad);
+    output = scope(() => {
+      const result = noGrad(() => fn(...inputs));
+      needed = wanted || [...inputs, result].some((t) => t.requiresGrad);
+      return result.detach(); // fn may hand back what it was given, and the place of that on the tape is its own
+    });
   } finally {
     wanted = outer;
   }
@@ -321,7 +324,7 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
           }
           return t;
         });
-        const out = withGrad(true, () => fn(...fresh));
+        const out = withGrad(true, () => fn(...fresh).alias());
         if (out.edge) propagate([{ edge: out.edge, grad: (dy as Tensor).detach() }]);
         return collectors.map((node) => {
           const g = node?.grads[0];

@@ -83,27 +83,22 @@ export class Device {
   capture<T>(fn: () => T): Capture<T> {
     const n = native();
     const id = n.capture_begin(this.id);
-    let result: T;
+    let result: T | undefined;
+    let ended = false;
     try {
       result = fn();
-    } catch (error) {
-      try {
-        n.capture_end(id);
-      } finally {
-        n.capture_dispose(id);
-      }
-      throw error;
-    }
-    try {
+      ended = true;
       n.capture_end(id);
+      return new Capture(id, result);
     } catch (error) {
+      // What went wrong first says more than what cannot be put away because of it.
       for (const tensor of tensorsIn(result)) if (!tensor.disposed) tensor.dispose();
-      try {
-        n.capture_dispose(id);
-      } catch {} // why it could not be ended says more
+      for (const away of [...(ended ? [] : [n.capture_end]), n.capture_dispose])
+        try {
+          away(id);
+        } catch {}
       throw error;
     }
-    return new Capture(id, result);
   }
 
   /** Finishes what is enqueued and frees everything on the device; its tensors are disposed. */

@@ -181,11 +181,13 @@ export class Tensor {
     });
   }
 
-  /** A second owner of the same memory and of the same place on the tape. */
+  /** A second owner of the same memory and of the same place on the tape; a leaf, which has none there, gets what arrives at its alias. */
   alias(): Tensor {
     const tensor = this.detach();
+    if (!this.edge)
+      return record(tensor, [this], () => ([g]) => [g]);
     tensor.edge = this.edge;
-    tensor.requiresGrad = this.requiresGrad && this.edge !== undefined;
+    tensor.requiresGrad = this.requiresGrad;
     return tensor;
   }
   /** A second owner of the same memory, off the tape. */
@@ -193,7 +195,6 @@ export class Tensor {
     return new Tensor(native().tensor_alias(this.handle), this.device);
   }
 
-  /** Frees the memory once what is enqueued has used it. A second call is an error. */
   /**
    * Ends the failure of a tensor whose updates in place were not run because something they depended on failed: it holds what it held before them.
    * A tensor that a failed op had begun to write, or was to write as a whole, stays failed.
@@ -202,6 +203,7 @@ export class Tensor {
     native().tensor_heal(this.handle);
   }
 
+  /** Frees the memory once what is enqueued has used it. A second call is an error. */
   dispose(): void {
     collected.unregister(this);
     native().tensor_dispose(this.release());

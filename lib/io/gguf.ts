@@ -115,9 +115,9 @@ export class GgufFile {
   }
 
   /** The stored bytes, on the host or as u8 on the device. */
-  bytes(name: string): ArrayBuffer {
+  bytes(name: string, from = 0, length?: number): ArrayBuffer {
     const { offset, bytes } = this.tensor(name);
-    return this.#file.read(offset, bytes);
+    return this.#file.read(offset + from, length ?? bytes - from);
   }
   loadBytes(name: string, device: Device): Tensor {
     const { offset, bytes } = this.tensor(name);

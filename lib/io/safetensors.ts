@@ -72,10 +72,10 @@ export class SafetensorsFile {
     return this.#file.tensor(device, "u8", [entry.bytes], entry.offset);
   }
 
-  /** The stored bytes, on the host. For small tensors. */
-  bytes(name: string): ArrayBuffer {
-    const entry = this.entry(name);
-    return this.#file.read(entry.offset, entry.bytes);
+  /** The stored bytes, on the host: all of a small tensor, or a part of a large one. */
+  bytes(name: string, from = 0, length?: number): ArrayBuffer {
+    const { offset, bytes } = this.entry(name);
+    return this.#file.read(offset + from, length ?? bytes - from);
   }
 
   /** The numbers, on the host: floats as f32, integers as i32, bytes as u8 (I8 as stored). For small tensors. */

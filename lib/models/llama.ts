@@ -197,7 +197,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   static *inPieces(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): Pieces<LlamaForCausalLM> {
     const json = readConfig(folder);
     using file = Checkpoint.open(folder);
-    const { config, checkpoint } = asStored(readLlamaConfig(folder), file);
+    const { config, checkpoint } = yield* asStored(readLlamaConfig(folder), file);
     checkAgainst(config, checkpoint);
     const threshold = int8Threshold(json);
     tellDense(json, checkpoint);

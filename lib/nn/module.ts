@@ -1,6 +1,7 @@
 // A part of a model: its parameters are the Tensors in its public fields, its children the Modules there; arrays and Maps of both count, by
 // index and key. Their names in a checkpoint follow from the field names: `qProj` is `q_proj`. What lives in private (#) fields is no parameter.
 
+import { noGrad } from "../core/autograd.js";
 import { AnymalError } from "../core/errors.js";
 import { built, keep } from "../core/scope.js";
 import { computed, Tensor } from "../core/tensor.js";
@@ -119,7 +120,7 @@ export abstract class Module {
       for (const [name, tensor] of state) {
         const old = own.get(name);
         if (!old) continue;
-        const value = keep(tensor.dtype === old.dtype ? tensor.alias() : cast(tensor, old.dtype));
+        const value = keep(tensor.dtype === old.dtype ? tensor.detach() : noGrad(() => cast(tensor, old.dtype)));
         value.requiresGrad = old.requiresGrad;
         fresh.set(old, value);
       }

@@ -117,8 +117,9 @@ export class AdamW {
     for (const [name, p] of parameters) {
       if (!p.grad) continue;
       const step = this.#updatesOf(name) + 1;
-      const present = { name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) };
-      bySteps.set(step, [...(bySteps.get(step) ?? []), present]);
+      const present = bySteps.get(step) ?? [];
+      present.push({ name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) });
+      bySteps.set(step, present);
     }
     for (const [step, present] of bySteps) {
       updateAll(present, { scale, lr, beta1: betas[0], beta2: betas[1], eps, weightDecay, step });
@@ -166,7 +167,7 @@ export class AdamW {
         );
       }
     }
-    const take = (name: string) => keep((state.get(name) as Tensor).alias());
+    const take = (name: string) => keep((state.get(name) as Tensor).detach());
     const fresh = built(() =>
       Array.from(this.#moments, ([name, old]): [string, Moments] => {
         const coded = old.mAbsmax !== undefined;
@@ -226,7 +227,7 @@ function freshMoments(p: Tensor, coded: boolean): Moments {
   return { m: codes(), v: codes(), mAbsmax: maxima(), vAbsmax: maxima() };
 }
 
-/** The usual two groups: matrices decay, biases and norm weights do not. */
+/** The usual two groups, as in transformers' Trainer: matrices decay, latents and tables of positions among them; biases and norm weights do not. */
 export function decayMatricesOnly(parameters: Iterable<readonly [string, Tensor]>, weightDecay: number): ParameterGroup[] {
   const all = [...parameters];
   return [

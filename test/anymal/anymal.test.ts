@@ -309,6 +309,21 @@ test("aborting ends generation with the signal's reason, and nothing stays alloc
   assert.is(here.memory().bytesInUse, before);
 });
 
+test("a model whose prompt says so takes control tokens as letters, read again too; a call may say otherwise", async () => {
+  const spelled = "say <s> and </s>";
+  const folder = world.path("letters");
+  const refused = (model: AnyMAL, more = {}) => answer(model, spelled, more).catch((error) => error.code);
+  using plain = await AnyMAL.assemble(world.options());
+  assert.is(await refused(plain), "E_PROMPT");
+  using model = await AnyMAL.assemble(world.options({ prompt: { splitSpecialTokens: true } }));
+  const want = await answer(model, spelled);
+  assert.is(await answer(plain, spelled, { splitSpecialTokens: true }), want);
+  assert.is(await refused(model, { splitSpecialTokens: false }), "E_PROMPT");
+  await model.save(folder);
+  using again = await AnyMAL.fromPretrained(folder, { device: here });
+  assert.is(await answer(again, spelled), want);
+});
+
 test("the dtype of the encoders is part of a checkpoint; an older one without it goes by the encoder's folder", async () => {
   const folder = world.path("narrow");
   // IMU2CLIP computes in f32 always.

@@ -33,6 +33,16 @@ test("what is no JSON of Python's either is refused", () => {
     );
 });
 
+test("long and odd strings take no more than their length: no stack, and no second look", () => {
+  for (const inside of ["x".repeat(1e7), '\\"'.repeat(1e5)]) {
+    assert.is((parseJson(`{"a": "${inside}", "b": NaN}`) as { a: string }).a, JSON.parse(`"${inside}"`));
+    assert.throws(
+      () => parseJson(`{"a": NaN, "b": "${inside}`),
+      (error: unknown) => error instanceof SyntaxError,
+    );
+  }
+});
+
 test("written as it was read", () => {
   const value = { a: [0.5, Infinity, -Infinity], b: Number.NaN, c: "NaN", d: null };
   assert.equal(formatJson({ c: 1, d: [2] }), JSON.stringify({ c: 1, d: [2] }, null, 2));

@@ -73,6 +73,14 @@ test("a file with narrow weights computes in bf16 unless told otherwise", async 
   near(await logits.data(), c.values("out.logits"), 0.05 * largest(c.values("out.logits")), "bf16");
 });
 
+test("what was widened for a row order of llama.cpp goes once the rows are in order", async () => {
+  const { tensors } = here.memory();
+  const model = llamaFromGguf(join(new Case("gguf-mixed").folder, "model.gguf"), { device: here });
+  assert.is(here.memory().tensors - tensors, model.parameters().length);
+  model.dispose();
+  assert.is(here.memory().tensors, tensors);
+});
+
 test("keys that do not fit the weights, and models of other kinds", () => {
   const folder = mkdtempSync(join(tmpdir(), "anymal-gguf-"));
   try {
