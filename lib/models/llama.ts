@@ -120,7 +120,7 @@ class LlamaModel extends Module {
 
   constructor(at: Weights, c: LlamaConfig, layers?: DecoderLayer[]) {
     super();
-    this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize);
+    this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize, { padding: c.padTokenId });
     this.layers = layers ?? Array.from({ length: c.layers }, (_, i) => decoderLayer(at, i, c));
     this.norm = new RMSNorm(at.at("norm"), c.hiddenSize, c.rmsNormEps);
     this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
