@@ -2,6 +2,7 @@
 // to those of its inputs. Nodes are numbered as they are made, so the descending order of numbers is a valid order for backward.
 import { AnymalError, expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
+import { checkOptions } from "./options.js";
 import { paced } from "./pace.js";
 import { randomState, setRandomState } from "./random.js";
 import { built, enrollHolder, keep, scope } from "./scope.js";
@@ -160,8 +161,9 @@ export function backward(loss: Tensor, grad?: Tensor): void {
 }
 
 /** The same, but hands the event loop back every `sliceMs` milliseconds: a server that trains keeps answering. */
-export async function backwardAsync(loss: Tensor, { grad, sliceMs }: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
-  await paced(loss.device, backwardInPieces(loss, grad), sliceMs);
+export async function backwardAsync(loss: Tensor, options: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
+  checkOptions("backwardAsync", options, ["grad", "sliceMs"]);
+  await paced(loss.device, backwardInPieces(loss, options.grad), options.sliceMs);
 }
 
 /** The same for who runs the pieces. */
@@ -185,8 +187,13 @@ function rootOf(loss: Tensor, grad: Tensor | undefined): Root {
     throw expected("E_GRAD", "backward", "a loss of one element, or an explicit gradient", `shape [${loss.shape}]`, "sum() it first");
   if (grad && String(grad.shape) !== String(loss.shape))
     throw expected("E_SHAPE", "backward", `a gradient of shape [${loss.shape}]`, `[${grad.shape}]`);
-  const seed = grad ? grad.detach() : Tensor.full(loss.shape, 1, { dtype: loss.dtype, device: loss.device });
-  return { edge: loss.edge, grad: keep(seed) };
+  try {
+    const seed = grad ? grad.detach() : Tensor.full(loss.shape, 1, { dtype: loss.dtype, device: loss.device });
+    return { edge: loss.edge, grad: keep(seed) };
+  } catch (error) {
+    freeTape(loss); // as when a step of it fails
+    throw error;
+  }
 }
 
 function propagate(roots: readonly Root[]): void {

@@ -1,6 +1,7 @@
 // A device: one native queue that a thread of its own works off. Ops return at once; data is read back asynchronously.
 import { expected } from "./errors.js";
 import { native } from "./native.js";
+import { checkOptions, optionNames } from "./options.js";
 import { tensorsIn } from "./scope.js";
 
 export interface DeviceOptions {
@@ -137,6 +138,7 @@ export class Capture<T> {
   }
 }
 
+const DEVICE_OPTIONS = optionNames<DeviceOptions>({ threads: true, level: true, index: true, memoryLimit: true });
 const open = new Map<string, Device>();
 let toldFallback = false;
 
@@ -145,6 +147,7 @@ let toldFallback = false;
  * says once why; asking for "cuda" and not getting it throws E_DEVICE with the reason.
  */
 export function device(name: "cpu" | "cuda" | "auto" | (string & {}) = "cpu", options: DeviceOptions = {}): Device {
+  checkOptions("device", options, DEVICE_OPTIONS);
   if (name === "auto") {
     try {
       return device("cuda", options.index === undefined ? {} : { index: options.index });

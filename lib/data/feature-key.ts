@@ -6,7 +6,7 @@ import { onFile } from "../core/file-error.js";
 import { isBuffer } from "../core/realm.js";
 import { filesOfImu } from "../media/imu-files.js";
 import type { MediaPart } from "../media/part.js";
-import { isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
+import { checkLoading, isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 import { KnownHashes } from "./known-hashes.js";
 
 /** Of the readers of media: another number where the same file has come to mean other values, so that no cache gives the old ones. */
@@ -17,6 +17,7 @@ const known = new KnownHashes();
 
 /** The key of a medium's features. `fingerprint` stands for processor and encoder, e.g. of folderFingerprint(). */
 export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
+  checkLoading("featureKey", loading);
   const hash = createHash("sha256");
   addValue(hash, [READING, modality, options, fingerprint]);
   for (const one of Array.isArray(source) ? source : [source])
@@ -34,6 +35,7 @@ async function beside(source: unknown): Promise<string[]> {
 
 /** Of a model folder: the content of its configurations and weights. */
 export async function folderFingerprint(folder: string, loading: Loading = {}): Promise<string> {
+  checkLoading("folderFingerprint", loading);
   return folderHash(folder, loading, (name) => /\.(json|safetensors)$/.test(name));
 }
 

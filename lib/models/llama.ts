@@ -25,6 +25,7 @@ import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
 import { asStored, HEAD } from "./llama-ties.js";
+import { checkPretrained } from "./loading.js";
 
 export type { Ids } from "../nn/sequence.js";
 
@@ -190,6 +191,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * E_SAFETENSORS where the folder does not hold the model that it claims to.
    */
   static fromPretrained(folder: string, options: PretrainedOptions): LlamaForCausalLM {
+    checkPretrained("LlamaForCausalLM.fromPretrained", options);
     return atOnce(LlamaForCausalLM.inPieces(folder, options));
   }
 

@@ -3,6 +3,7 @@
 
 import { noGrad } from "../core/autograd.js";
 import { AnymalError } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { built, keep } from "../core/scope.js";
 import { computed, Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
@@ -105,7 +106,9 @@ export abstract class Module {
   }
 
   /** Puts `state`'s tensors in place of this module's, which are disposed. Shapes must agree; floats are cast to what is there. */
-  loadState(state: ReadonlyMap<string, Tensor>, { strict = true } = {}): void {
+  loadState(state: ReadonlyMap<string, Tensor>, options: { strict?: boolean } = {}): void {
+    checkOptions("loadState", options, ["strict"]);
+    const { strict = true } = options;
     const own = new Map(this.namedParameters());
     const missing = [...own.keys()].filter((name) => !state.has(name));
     const left = [...state.keys()].filter((name) => !own.has(name));

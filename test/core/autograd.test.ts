@@ -7,6 +7,7 @@ import { Tensor } from "../../lib/core/tensor.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { mul, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here } from "../case.js";
+import { withFault } from "../faults.js";
 
 const leaf = (values: readonly number[]) => Tensor.from(values, [values.length], { device: here, requiresGrad: true });
 const gradient = async (t: Tensor): Promise<number[] | undefined> => {
@@ -76,6 +77,18 @@ test("a checkpointed function that hands back a parameter of its own", async () 
   assert.ok(w.isParameter);
   assert.equal(await gradient(w), [2, 4, 6]);
   assert.is(here.memory().tensors, tensors);
+});
+
+test("a backward that fails before its first step has freed the tape, as one that fails later has", async () => {
+  using w = leaf([1, 2, 3]);
+  const { tensors } = here.memory();
+  for (const step of [1, 2]) {
+    const loss = scope(() => sum(mul(w, w)));
+    const { error } = await withFault(step, "now", () => backward(loss));
+    loss.dispose();
+    assert.is((error as { code?: string }).code, "E_OUT_OF_MEMORY");
+    assert.is(here.memory().tensors, tensors, `step ${step}`);
+  }
 });
 
 test.run();
