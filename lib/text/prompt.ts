@@ -5,7 +5,7 @@
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import type { Message } from "./chat-template.js";
-import { strip } from "./jinja/strings.js";
+import { pastBlanks, strip } from "./jinja/strings.js";
 import type { TextPart } from "./splice.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -289,9 +289,8 @@ function textPart({ text, answers }: Segment, tokenizer: Tokenizer, encode: (tex
     const before = encode(text.slice(0, to));
     let end = shared(ids, before);
     if (end < Math.min(before.length, ids.length)) ++end; // a token that reaches over the border
-    // The control token that closes the answer, if nothing but white space comes before it.
-    let close = end;
-    while (close < ids.length && !isControl(ids[close]!) && !tokenizer.decode([ids[close]!]).trim()) ++close;
+    // The control token that closes the answer, if nothing but white space comes before it; a blank may be tokens of single bytes.
+    const close = Math.max(end, shared(ids, encode(text.slice(0, pastBlanks(text, to)))));
     if (close < ids.length && isControl(ids[close]!)) end = close + 1;
     else tellOpenAnswer(tokenizer, options);
     for (let i = start; i < end; ++i) labels[i] = ids[i]!;

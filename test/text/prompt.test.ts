@@ -207,6 +207,18 @@ for (const name of caseNames(/^tokenizer-/)) {
     assert.equal(scored(turn("m.content.lstrip('\\n')"), "\n\n  x").run, scored(turn("m.content"), "  x").run);
   });
 
+  test(`${name}: the end token is scored behind white space of any kind, be it tokens of single bytes`, () => {
+    const tokenizer = withTemplate(c.folder, "{% for m in messages %}[{{ m.role }}]\n{{ m.content }}{{ eos_token }}{% endfor %}");
+    const told: string[] = [];
+    for (const blanks of ["", " \n", "\t \u00a0\n ", "\u0085", " \u3000\u2028"]) {
+      const parts = promptParts(tokenizer, [say("user", "Hi"), say("assistant", `Ho${blanks}`)], { onNotice: (what) => told.push(what) });
+      const [run] = runs(parts) as [number[]];
+      assert.is(run.at(-1), tokenizer.eosTokenId, JSON.stringify(blanks)); // transformers' assistant_masks have it too
+      assert.ok(tokenizer.decode(run).includes(`Ho${blanks}`), JSON.stringify(tokenizer.decode(run)));
+    }
+    assert.equal(told, []);
+  });
+
   test(`${name}: text that spells control tokens is letters where one says so, in every turn`, () => {
     for (const tokenizer of [chat, plain])
       for (const token of [...tokenizer.specialTokens.keys()].filter((token) => token.length > 1)) {

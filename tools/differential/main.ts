@@ -12,14 +12,16 @@ import { Random } from "../fuzz/random.js";
 import { Oracle } from "./oracle.js";
 import type { Target } from "./target.js";
 import { adapters } from "./targets/adapters.js";
+import { encoders } from "./targets/encoders.js";
 import { models } from "./targets/models.js";
 import { pictures } from "./targets/pictures.js";
+import { rows } from "./targets/rows.js";
 import { sounds } from "./targets/sounds.js";
 import { templates } from "./targets/templates.js";
 import { tokenizers } from "./targets/tokenizers.js";
 
 /** One file each in targets/, with its other side in python/. */
-const TARGETS: readonly Target[] = [models, adapters, templates, tokenizers, pictures, sounds];
+const TARGETS: readonly Target[] = [models, encoders, adapters, templates, tokenizers, pictures, sounds, rows];
 /** Cases on their way to Python at a time. */
 const AT_ONCE = 64;
 const MOST_SHOWN = 20;

@@ -19,6 +19,12 @@ export function textLength(text: string): number {
 const BLANK = new RegExp(`[${SPACE}]`);
 const BLANKS = new RegExp(`[${SPACE}]+`, "g");
 const isBlank = (character: string) => BLANK.test(character);
+/** Where the white space that begins at `from` ends. */
+export function pastBlanks(text: string, from: number): number {
+  let at = from;
+  while (at < text.length && isBlank(text[at] as string)) ++at;
+  return at;
+}
 
 /** str.strip and its kin: of white space, or of any of the characters. */
 export function strip(text: string, chars: string | undefined, ends: "both" | "left" | "right" = "both"): string {

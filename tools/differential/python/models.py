@@ -45,19 +45,26 @@ def answer(question):
     (folder / "config.json").write_text(config)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids, mask, labels = (torch.tensor(question[key]) for key in ("ids", "mask", "labels"))
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    positions = (torch.arange(ids.shape[1]) - mask.argmax(1, keepdim=True)).clamp(min=0)
     inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": False, "return_dict": True}
-    output = model(**inputs, labels=labels)
-    output.loss.backward()
-    want = {"logits": output.logits.detach(), "loss": output.loss.detach().reshape(1)}
-    want |= {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
-    save_file({name: t.contiguous() for name, t in want.items()}, folder / "want.st")
-    # How far rounding of the weights alone moves the logits.
+    want = computed(model, inputs, labels)
+    save_file({name: t.clone().contiguous() for name, t in want.items()}, folder / "want.st")
+    # How far rounding of the weights alone moves each of them.
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(1 + 1e-7 * torch.randn(p.shape, generator=generator))
-        moved = model(**inputs).logits - output.logits
-    return {"moved": moved[mask.bool()].abs().max().item()}
+    again = computed(model, inputs, labels)
+    off = {name: (again[name] - t).abs() for name, t in want.items()}
+    off["logits"] = off["logits"][mask.bool()]
+    return {"moved": {name: t.max().item() for name, t in off.items()}}
+
+
+def computed(model, inputs, labels):
+    model.zero_grad()
+    output = model(**inputs, labels=labels)
+    output.loss.backward()
+    grads = {f"grad.{name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return {"logits": output.logits.detach(), "loss": output.loss.detach().reshape(1), **grads}
 
 
 serve(answer)
