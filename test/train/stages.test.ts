@@ -267,6 +267,8 @@ test("memory is back to the baseline after a step, a run, and a run that was lef
 });
 
 test("bad rows are named: thrown at once, or left out and told", async () => {
+  using model = await assembled();
+  const context = model.llm.config.maxPositions;
   const bad: Row[] = [
     {
       where: "rows:1",
@@ -292,7 +294,7 @@ test("bad rows are named: thrown at once, or left out and told", async () => {
     {
       where: "rows:4",
       turns: [
-        { role: "user", content: ["long ".repeat(200), square("red")] },
+        { role: "user", content: ["long ".repeat(context), square("red")] },
         { role: "assistant", content: ["red"] },
       ],
     },
@@ -304,12 +306,11 @@ test("bad rows are named: thrown at once, or left out and told", async () => {
       ],
     },
   ];
-  using model = await assembled();
   const patterns = [
     /rows:1: .*medium of image/,
     /rows:2: .*no such file/,
     /rows:3: .*picture/,
-    /rows:4: .*within 128 positions/,
+    new RegExp(`rows:4: .*within ${context} positions`),
     /rows:5: .*media of image, got audio/,
   ];
   for (const [i, row] of bad.entries()) {
