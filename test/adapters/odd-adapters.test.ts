@@ -10,9 +10,9 @@ import { noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { SafetensorsFile, saveSafetensors } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
-import { Case, caseFolder, caseNames, here } from "../case.js";
+import { Case, caseNames, here } from "../case.js";
 
-const load = (name: string, options = {}) => LlamaForCausalLM.fromPretrained(caseFolder(name), { device: here, ...options });
+const load = (folder: string, options = {}) => LlamaForCausalLM.fromPretrained(folder, { device: here, ...options });
 
 /** Adapters around one base, each odd in one way. */
 function oddAdapter(name: string, change: { config?: object; weights?: (all: Map<string, Tensor>) => void }): [string, Case] {
@@ -35,7 +35,7 @@ const TABLES = ["model.embed_tokens.weight", "lm_head.weight"];
 /** The base's tables, as PEFT's save_embedding_layers writes them. */
 function withTables(base: string, change: (values: Float32Array) => Float32Array = (v) => v, rows = 0) {
   return (all: Map<string, Tensor>) => {
-    using file = new SafetensorsFile(join(caseFolder(base), "model.safetensors"));
+    using file = new SafetensorsFile(join(base, "model.safetensors"));
     for (const name of TABLES) {
       const [V, C] = file.entry(name).shape as [number, number];
       const values = new Float32Array((V + rows) * C);
@@ -46,7 +46,7 @@ function withTables(base: string, change: (values: Float32Array) => Float32Array
 }
 
 test("tables that an adapter's file holds beside the factors: unchanged ones are passed over, others count, resized ones are named", async () => {
-  const base = new Case(caseNames(/^lora-some-layers$/)[0]!).info.base as string;
+  const { base } = new Case(caseNames(/^lora-some-layers$/)[0]!);
   const [same, c] = oddAdapter("unchanged", { weights: withTables(base) });
   const [moved] = oddAdapter("moved", { weights: withTables(base, (v) => v.map((x, i) => x + 0.1 * Math.sin(i))) });
   const [grown] = oddAdapter("grown", { weights: withTables(base, (v) => v, 2) });
@@ -82,7 +82,7 @@ test("tables that an adapter's file holds beside the factors: unchanged ones are
 });
 
 test("tables of an adapter that fits nothing go again", async () => {
-  const base = new Case(caseNames(/^lora-some-layers$/)[0]!).info.base as string;
+  const { base } = new Case(caseNames(/^lora-some-layers$/)[0]!);
   const tables = withTables(base, (v) => v.map((x, i) => x + 0.1 * Math.sin(i)));
   const [folder] = oddAdapter("tables-unfit", { config: { modules_to_save: ["score"] }, weights: tables });
   await Promise.all(written);
@@ -111,7 +111,7 @@ test("names of other tools are named, patterns without effect are told, modules 
   const [whole] = oddAdapter("whole", { config: { modules_to_save: ["score"] } });
   const [table] = oddAdapter("table", { config: { target_modules: ["o_proj", "embed_tokens"], layers_to_transform: null } });
   await Promise.all(written);
-  using model = load(c.info.base);
+  using model = load(c.base);
   for (const [i, folder] of folders.entries()) {
     const error = await LoraAdapter.load(model, folder).catch((e) => e);
     assert.is(error.code, "E_LORA");
@@ -132,12 +132,12 @@ test("a tied head: trained apart, merged and exported as an untied model, refuse
   const [name] = caseNames(/^lora-tied-embedding$/) as [string];
   const c = new Case(name);
   const folder = join(odd, "untied");
-  const config = JSON.parse(readFileSync(join(caseFolder(c.info.base), "config.json"), "utf8"));
+  const config = JSON.parse(readFileSync(join(c.base, "config.json"), "utf8"));
   const mask = c.rows("in.attention_mask");
   const input = { inputIds: c.rows("in.input_ids"), attentionMask: mask };
   for (const together of [false, true]) {
     const one = together ? new Case(caseNames(/^lora-tied-together$/)[0]!) : c;
-    using model = load(c.info.base);
+    using model = load(c.base);
     await LoraAdapter.load(model, join(one.folder, "adapter"));
     await exportMerged(model, folder, config);
     assert.is(JSON.parse(readFileSync(join(folder, "config.json"), "utf8")).tie_word_embeddings, together);
@@ -145,7 +145,7 @@ test("a tied head: trained apart, merged and exported as an untied model, refuse
     const own = { inputIds: one.rows("in.input_ids"), attentionMask: one.rows("in.attention_mask") };
     await one.close("out.merged.logits", noGrad(() => again.forward(own)).logits!, { mask: own.attentionMask });
   }
-  using model = load(c.info.base);
+  using model = load(c.base);
   const before = await noGrad(() => model.forward(input)).logits!.data();
   const adapter = LoraAdapter.apply(model, { r: 2, targetModules: ["q_proj"], modulesToSave: ["lm_head"] });
   assert.equal(await noGrad(() => model.forward(input)).logits!.data(), before);
@@ -168,7 +168,7 @@ test("what an adapter exchanged goes with the model: nothing is left", async () 
     [["embed_tokens", "lm_head"], "merge"],
     [["norm"], "unload"],
   ] as const) {
-    const model = load(c.info.base);
+    const model = load(c.base);
     const adapter = LoraAdapter.apply(model, { r: 2, targetModules: ["q_proj"], modulesToSave });
     if (end !== "no") adapter[end]();
     model.dispose();

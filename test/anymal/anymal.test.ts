@@ -265,9 +265,11 @@ test("the language model may be swapped knowingly, and held in another precision
 
 test("what does not fit is told: the context, a modality, a projection", async () => {
   using model = await AnyMAL.assemble(world.options());
-  const many = Array.from({ length: 40 }, () => square("red"));
+  const context = model.llm.config.maxPositions;
+  const many = Array.from({ length: Math.ceil(context / 4) + 8 }, () => square("red"));
+  const tooLong = new RegExp(`${context} tokens.*${4 * many.length} of ${many.length} media.*leave media out`);
   for (const [run, code, pattern] of [
-    [() => answer(model, many), "E_PROMPT", /128 tokens.*160 of 40 media.*leave media out/],
+    [() => answer(model, many), "E_PROMPT", tooLong],
     [() => model.generateAll(["a", [{ modality: "audio", source: "x.wav", options: {} }]]), "E_MODALITY", /image, video, imu, got audio/],
     [() => AnyMAL.assemble(world.options({ modalities: { audio: { encoder: world.clip } } })), "E_MODALITY", /encoder of audio/],
     [

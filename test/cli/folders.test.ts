@@ -224,7 +224,7 @@ test("export: the adapter alone; a PEFT adapter merged; what has no adapter is r
   const c = new Case(lora);
   copyFolder(join(c.folder, "adapter"), world.path("theirs"));
   assert.match((await refusal("export", world.path("theirs"), world.path("never"))).message, /--llm is needed/);
-  await command("export", world.path("theirs"), world.path("merged-theirs"), "--llm", caseFolder(c.info.base), "--dtype", "f32");
+  await command("export", world.path("theirs"), world.path("merged-theirs"), "--llm", c.base, "--dtype", "f32");
   using ours = Checkpoint.open(world.path("merged-theirs"));
   for (const key of c.info.merged_keys as string[]) {
     const tensor = ours.load(key, here);

@@ -18,6 +18,8 @@ test.after(() => world.remove());
 const assembled = (more: Partial<AssembleOptions> = {}) => assembledIn(world, more);
 
 test("bad rows are named: thrown at once, or left out and told", async () => {
+  using model = await assembled();
+  const context = model.llm.config.maxPositions;
   const bad: Row[] = [
     {
       where: "rows:1",
@@ -43,7 +45,7 @@ test("bad rows are named: thrown at once, or left out and told", async () => {
     {
       where: "rows:4",
       turns: [
-        { role: "user", content: ["long ".repeat(200), square("red")] },
+        { role: "user", content: ["long ".repeat(context), square("red")] },
         { role: "assistant", content: ["red"] },
       ],
     },
@@ -55,12 +57,11 @@ test("bad rows are named: thrown at once, or left out and told", async () => {
       ],
     },
   ];
-  using model = await assembled();
   const patterns = [
     /rows:1: .*medium of image/,
     /rows:2: .*no such file/,
     /rows:3: .*picture/,
-    /rows:4: .*within 128 positions/,
+    new RegExp(`rows:4: .*within ${context} positions`),
     /rows:5: .*media of image, got audio/,
   ];
   for (const [i, row] of bad.entries()) {
