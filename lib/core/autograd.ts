@@ -3,11 +3,11 @@
 import { AnymalError, expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
 import { checkOptions } from "./options.js";
-import { behind } from "./pace.js";
+import { paced } from "./pace.js";
 import { randomState, setRandomState } from "./random.js";
 import { built, enrollHolder, keep, scope } from "./scope.js";
 import { collected, dtypeCode, Tensor } from "./tensor.js";
-import { slice, Turns } from "./turns.js";
+import type { Pieces } from "./turns.js";
 
 /** Where a tensor stands: output `slot` of `node`. */
 export interface Edge {
@@ -163,14 +163,11 @@ export function backward(loss: Tensor, grad?: Tensor): void {
 /** The same, but hands the event loop back every `sliceMs` milliseconds: a server that trains keeps answering. */
 export async function backwardAsync(loss: Tensor, options: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
   checkOptions("backwardAsync", options, ["grad", "sliceMs"]);
-  const { grad, sliceMs = slice.ms } = options;
-  const turns = new Turns(sliceMs);
-  const { device } = loss;
-  for (const _ of walk([rootOf(loss, grad)])) {
-    await behind(device);
-    await turns.next();
-  }
+  await paced(loss.device, backwardInPieces(loss, options.grad), options.sliceMs);
 }
+
+/** The same for who runs the pieces. */
+export const backwardInPieces = (loss: Tensor, grad?: Tensor): Pieces<void> => walk([rootOf(loss, grad)]);
 
 interface Root {
   edge: Edge;
@@ -204,7 +201,7 @@ function propagate(roots: readonly Root[]): void {
 }
 
 /** Passes gradients on, one node per turn. */
-function* walk(roots: readonly Root[]): Generator<void> {
+function* walk(roots: readonly Root[]): Pieces<void> {
   let order: Node[] = [];
   const waiting = new Set(roots.map(({ grad }) => grad));
   try {

@@ -88,8 +88,9 @@ export class MediaFiles {
       const path = pathOf(source);
       return path === undefined ? undefined : resolve(this.#root, path);
     } catch (cause) {
-      if (cause instanceof MediaError) throw wrong(cause.expected, `${cause.got} (${shown(source)})`, "download it first");
-      throw wrong("a path, a file: or a data: URL", shown(source), reasonOf(cause));
+      if (!(cause instanceof MediaError)) throw cause;
+      const remedy = /^file:/i.test(source) ? "name its path" : "download it first";
+      throw wrong(cause.expected, `${cause.got} (${shown(source)})`, remedy);
     }
   }
 

@@ -1,4 +1,5 @@
 // Windows and OS/2 bitmaps, as Pillow reads them: 1, 4, 8, 16, 24 and 32 bits, run lengths, masks, rows upwards or downwards.
+import type { Pieces } from "../core/turns.js";
 import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
 
@@ -24,14 +25,23 @@ export function bmpSize(bytes: Uint8Array, what: string): { width: number; heigh
   return readHeader(bytes, what);
 }
 
-export function decodeBmp(bytes: Uint8Array, what: string): Pixels {
+/** Pixels between two turns of the event loop. */
+const PIECE = 1 << 16;
+
+/** In pieces: a header of a kilobyte may claim a hundred million pixels. */
+export function* decodeBmp(bytes: Uint8Array, what: string): Pieces<Pixels> {
   const header = readHeader(bytes, what);
   const { width, height, bits, compression, palette } = header;
   const data = new Uint8Array(width * height * 3);
   if (bits <= 8) {
-    const indices = compression === RGB ? plainIndices(bytes, header, what) : runs(bytes, header, what);
-    for (let i = 0; i < indices.length; ++i) data.set(palette.subarray(3 * indices[i]!, 3 * indices[i]! + 3), 3 * i);
-  } else direct(bytes, header, data, what);
+    const indices = yield* compression === RGB ? plainIndices(bytes, header, what) : runs(bytes, header, what);
+    for (let i = 0; i < indices.length; ++i) {
+      if (i % PIECE === 0) yield;
+      const from = 3 * indices[i]!;
+      for (let c = 0; c < 3; ++c) data[3 * i + c] = palette[from + c]!;
+    }
+  } else yield* direct(bytes, header, data, what);
+  yield;
   return { data: header.topDown ? data : upwards(data, width * 3, height), width, height };
 }
 
@@ -81,13 +91,14 @@ function rowsOf(bytes: Uint8Array, { width, height, bits, dataAt }: Header, what
   return { stride };
 }
 
-function plainIndices(bytes: Uint8Array, header: Header, what: string): Uint8Array {
+function* plainIndices(bytes: Uint8Array, header: Header, what: string): Pieces<Uint8Array> {
   const { width, height, bits, dataAt } = header;
   const { stride } = rowsOf(bytes, header, what);
   const indices = new Uint8Array(width * height);
   const [perByte, mask] = [8 / bits, (1 << bits) - 1];
   for (let y = 0; y < height; ++y)
     for (let x = 0; x < width; ++x) {
+      if ((y * width + x) % PIECE === 0) yield;
       const byte = bytes[dataAt + y * stride + Math.floor(x / perByte)]!;
       indices[y * width + x] = (byte >> (8 - bits * ((x % perByte) + 1))) & mask;
     }
@@ -95,32 +106,35 @@ function plainIndices(bytes: Uint8Array, header: Header, what: string): Uint8Arr
 }
 
 /** Pairs of a count and an index, or a zero and an escape. What is skipped has index 0. */
-function runs(bytes: Uint8Array, { width, height, compression, dataAt }: Header, what: string): Uint8Array {
+function* runs(bytes: Uint8Array, { width, height, compression, dataAt }: Header, what: string): Pieces<Uint8Array> {
   const indices = new Uint8Array(width * height);
   const half = compression === RLE4;
   let [x, y, at] = [0, 0, dataAt];
-  const put = (value: number) => {
-    if (x < width && y < height) indices[y * width + x] = value;
-    ++x;
+  // What a run has beyond the row is left out.
+  const put = (count: number, value: (i: number) => number) => {
+    for (let i = 0; i < Math.min(count, width - x); ++i) indices[y * width + x + i] = value(i);
+    x += count;
   };
-  while (y < height) {
+  for (let codes = 0; y < height; ++codes) {
+    if (codes % 1024 === 0) yield;
     const [count, value] = [bytes[at], bytes[at + 1]];
     if (count === undefined || value === undefined) {
       if (y === height - 1 && x >= width) break; // the end's mark is missing, no pixel is
       throw bad(what, "runs up to the end", `an end in row ${y}`);
     }
     at += 2;
-    if (count) for (let i = 0; i < count; ++i) put(half ? (i % 2 ? value & 15 : value >> 4) : value);
+    if (count) put(count, (i) => (half ? (i % 2 ? value & 15 : value >> 4) : value));
     else if (value === 0) [x, y] = [0, y + 1];
     else if (value === 1) break;
     else if (value === 2) {
       [x, y] = [x + (bytes[at] ?? 0), y + (bytes[at + 1] ?? 0)];
       at += 2;
     } else {
-      for (let i = 0; i < value; ++i) {
-        const byte = bytes[at + (half ? i >> 1 : i)] ?? 0;
-        put(half ? (i % 2 ? byte & 15 : byte >> 4) : byte);
-      }
+      const from = at;
+      put(value, (i) => {
+        const byte = bytes[from + (half ? i >> 1 : i)] ?? 0;
+        return half ? (i % 2 ? byte & 15 : byte >> 4) : byte;
+      });
       const length = half ? (value + 1) >> 1 : value;
       at += length + (length & 1);
     }
@@ -128,7 +142,7 @@ function runs(bytes: Uint8Array, { width, height, compression, dataAt }: Header,
   return indices;
 }
 
-function direct(bytes: Uint8Array, header: Header, data: Uint8Array, what: string): void {
+function* direct(bytes: Uint8Array, header: Header, data: Uint8Array, what: string): Pieces<void> {
   const { width, height, bits, masks, dataAt } = header;
   const { stride } = rowsOf(bytes, header, what);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -145,9 +159,12 @@ function direct(bytes: Uint8Array, header: Header, data: Uint8Array, what: strin
   });
   for (let y = 0; y < height; ++y)
     for (let x = 0; x < width; ++x) {
+      if ((y * width + x) % PIECE === 0) yield;
       const value = pixel(dataAt + y * stride + x * size);
-      for (const [c, { shift, top }] of channels.entries())
+      for (let c = 0; c < 3; ++c) {
+        const { shift, top } = channels[c]!;
         data[3 * (y * width + x) + c] = top ? Math.floor((((value >>> shift) & top) * 255) / top) : 0;
+      }
     }
 }
 

@@ -43,6 +43,8 @@ interface Line {
 const ROWS_A_TURN = 4096;
 /** Devices write about themselves before the names. */
 const MOST_BEFORE_NAMES = 64;
+/** A name takes some time to be read. */
+const MOST_CELLS_BEFORE_ROWS = 8192;
 
 export async function readCsv<C extends Wanted>(
   text: string,
@@ -127,9 +129,9 @@ function headOf<C extends Wanted>(text: string, what: string, plan: CsvPlan<C>):
   let first: (Line & { separator: string; cells: string[]; start: number; end: number }) | undefined;
   let told: string | undefined;
   let comment: string | undefined;
-  let looked = 0;
+  let [looked, seen] = [0, 0];
   let at = text.charCodeAt(0) === 0xfeff ? 1 : 0;
-  for (let number = 1; at < text.length && looked < MOST_BEFORE_NAMES; ++number) {
+  for (let number = 1; at < text.length && looked < MOST_BEFORE_NAMES && seen < MOST_CELLS_BEFORE_ROWS; ++number) {
     const start = at;
     const { line, end } = lineAt(text, start);
     at = end;
@@ -145,6 +147,7 @@ function headOf<C extends Wanted>(text: string, what: string, plan: CsvPlan<C>):
     ++looked;
     const separator = told && line.includes(told) ? told : separatorOf(line);
     const cells = cellsOf(line, separator);
+    seen += cells.length;
     first ??= { line, number, separator, cells, start, end };
     const isRow = isNumbers(cells, separator);
     if (isRow && first.number === number) break;

@@ -1,4 +1,5 @@
 // The first picture of a GIF, as Pillow reads it: a transparent pixel keeps the palette's colour, which other decoders clear to black.
+import type { Pieces } from "../core/turns.js";
 import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
 
@@ -26,17 +27,25 @@ export function gifSize(bytes: Uint8Array, what: string): { width: number; heigh
   return { width: Math.max(screen.getUint16(6, true), left + width), height: Math.max(screen.getUint16(8, true), top + height) };
 }
 
-export function decodeGif(bytes: Uint8Array, what: string): Pixels {
+/** Pixels between two turns of the event loop. */
+const PIECE = 1 << 16;
+
+/** In pieces: some kilobytes may be a hundred million pixels. */
+export function* decodeGif(bytes: Uint8Array, what: string): Pieces<Pixels> {
   const size = gifSize(bytes, what);
   const { left, top, width, height, interlaced, palette, transparent, codesAt } = firstFrame(bytes, what);
-  const indices = unpacked(bytes, codesAt, width * height, what);
+  const indices = yield* unpacked(bytes, codesAt, width * height, what);
   const data = new Uint8Array(size.width * size.height * 3);
   const around = 3 * (transparent ?? 0);
-  for (let i = 0; i < data.length; ++i) data[i] = palette[around + (i % 3)]!;
+  for (let i = 0; i < data.length; ++i) {
+    if (i % PIECE === 0) yield;
+    data[i] = palette[around + (i % 3)]!;
+  }
   const rows = interlaced ? interlacedRows(height) : undefined;
   for (let y = 0; y < height; ++y) {
     const to = (top + (rows?.[y] ?? y)) * size.width + left;
     for (let x = 0; x < width; ++x) {
+      if ((y * width + x) % PIECE === 0) yield;
       const colour = 3 * indices[y * width + x]!;
       for (let c = 0; c < 3; ++c) data[3 * (to + x) + c] = palette[colour + c]!;
     }
@@ -90,7 +99,7 @@ function interlacedRows(height: number): number[] {
 }
 
 /** Lempel, Ziv and Welch: codes of a growing number of bits, each a sequence seen before and one more index. */
-function unpacked(bytes: Uint8Array, at: number, count: number, what: string): Uint8Array {
+function* unpacked(bytes: Uint8Array, at: number, count: number, what: string): Pieces<Uint8Array> {
   const least = bytes[at++] ?? 0;
   if (least < 1 || least > 8) throw bad(what, "codes of 1 to 8 bits", `${least}`);
   const [clear, end] = [1 << least, (1 << least) + 1];
@@ -101,7 +110,8 @@ function unpacked(bytes: Uint8Array, at: number, count: number, what: string): U
   let [written, next, size, previous] = [0, end + 1, least + 1, -1];
   let [bits, have, left] = [0, 0, 0];
   const cut = () => bad(what, `${count} pixels`, `${written}`);
-  while (written < count) {
+  for (let codes = 0; written < count; ++codes) {
+    if (codes % 64 === 0) yield;
     while (have < size) {
       if (!left) left = bytes[at++] ?? 0;
       const byte = bytes[at++];

@@ -1,6 +1,7 @@
 // Pictures: a part of a prompt, and its pixels.
 import type { Metadata } from "sharp";
 import { bytesIn, isBytes, kindOfValue } from "../core/realm.js";
+import { inTurns } from "../core/turns.js";
 import { bmpSize, decodeBmp } from "./bmp.js";
 import { MediaError, readingOf, reasonOf } from "./error.js";
 import { decodeGif, gifSize } from "./gif.js";
@@ -79,7 +80,7 @@ async function pixelsOf({ source, options }: ImagePart, defaults: ImageOptions, 
   if (own) {
     const { width, height } = own[0](bytes, what);
     checkArea(what, width, height, all.maxPixels);
-    return own[1](bytes, what);
+    return inTurns(own[1](bytes, what), { signal });
   }
   if (kind === "tiff" && isBareYcbcr(bytes))
     return unreadable(what, "a TIFF in YCbCr without JPEG", undefined, "save it as RGB first: magick in.tiff -colorspace sRGB out.png");

@@ -48,6 +48,10 @@ const AXES = "xyz";
 const JOINED = [...ACCELERATION, ...GYROSCOPE, ...GRAVITY, ...LINEAR, ...ANGULAR, ...SPEED, ...WITH, ...WITHOUT, ...OTHER, "imu", "raw"]
   .filter((word) => word.length > 2 && word !== "time" && word !== "con")
   .sort((a, b) => b.length - a.length);
+const BY_LETTER = new Map(
+  [...new Set(JOINED.map((word) => word[0]!))].map((letter) => [letter, JOINED.filter((word) => word[0] === letter)]),
+);
+const joinedAt = (word: string, at: number): string | undefined => BY_LETTER.get(word[at] ?? "")?.find((one) => word.startsWith(one, at));
 
 const TURNS: Readonly<Record<GyroscopeUnit, ReadonlySet<string>>> = {
   "deg/s": set("degs degsec degps dps degrees degreessec degreess degreesps degreespersecond degreespersec degpersec degpersecond degs1"),
@@ -78,7 +82,7 @@ function plain(name: string): string {
 
 /** The unit in brackets, if one stands there, and the name without it. */
 function bracketed(name: string, isUnit: (word: string) => boolean): { unit?: string; rest: string } {
-  for (const match of name.matchAll(/[([{]([^()[\]{}]*(?:\([^()]*\))?[^()[\]{}]*)[)\]}]/g))
+  for (const match of name.matchAll(/[([{]([^()[\]{}]*(?:\([^()]*\)[^()[\]{}]*)?)[)\]}]/g))
     if (isUnit(letters(match[1]!)))
       return { unit: letters(match[1]!), rest: `${name.slice(0, match.index)} ${name.slice(match.index + match[0].length)}` };
   return { rest: name };
@@ -88,7 +92,7 @@ function bracketed(name: string, isUnit: (word: string) => boolean): { unit?: st
 function wordsOf(name: string): string[] {
   const split = name
     .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
-    .replace(/([A-Z]+)([A-Z][a-z]{2})/g, "$1 $2")
+    .replace(/([A-Z])([A-Z][a-z]{2})/g, "$1 $2")
     .toLowerCase()
     .split(/[^a-z0-9]+/);
   return split.filter((word) => word !== "").flatMap((word) => apart(word) ?? [word]);
@@ -105,12 +109,12 @@ function apart(word: string): string[] | undefined {
   if (/^[xyz]axis$|^axis[xyz]$/.test(word)) return [word.replace("axis", "")];
   const found: string[] = [];
   let rest = word;
-  if (/^[xyz]/.test(rest) && JOINED.some((one) => rest.startsWith(one, 1))) {
+  if (/^[xyz]/.test(rest) && joinedAt(rest, 1)) {
     found.push(rest[0]!);
     rest = rest.slice(1);
   }
   while (rest) {
-    const next = JOINED.find((one) => rest.startsWith(one)) ?? (found.length ? tail(rest, found.at(-1)!) : undefined);
+    const next = joinedAt(rest, 0) ?? (found.length ? tail(rest, found.at(-1)!) : undefined);
     if (!next) return undefined;
     found.push(next);
     rest = rest.slice(next.length).replace(/^axis$/, "");
@@ -199,7 +203,9 @@ export function timeName(name: string): TimeName | undefined {
   const isUnit = (word: string) => unitIn(TIMES, word) !== undefined;
   const { unit: inBrackets, rest } = bracketed(plain(name), isUnit);
   // "(01:00)" is a time zone.
-  const words = wordsOf(rest.replace(/\([^)]*\d[^)]*\)/g, " ").replace(/time_?stamps?/gi, " timestamp ")).flatMap((word) => {
+  const words = wordsOf(
+    rest.replace(/\([^()]*\)/g, (part) => (/\d/.test(part) ? " " : part)).replace(/time_?stamps?/gi, " timestamp "),
+  ).flatMap((word) => {
     const joined = /^(time|t|ts)(s|ms|us|ns|sec|secs|seconds|millis|micros|nanos)$/.exec(word);
     return joined && !TIME.has(word) ? [joined[1]!, joined[2]!] : [word];
   });

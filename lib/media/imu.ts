@@ -1,7 +1,7 @@
 // Recordings of motion sensors (accelerometer and gyroscope): a part of a prompt, and its samples.
 import { kindOfValue, own } from "../core/realm.js";
 import { inTurns, Turns } from "../core/turns.js";
-import { MediaError } from "./error.js";
+import { MediaError, readingOf } from "./error.js";
 import type { ImuColumns } from "./imu-columns.js";
 import type { AccelerationUnit, GyroscopeUnit, TimeUnit } from "./imu-names.js";
 import { sayOf } from "./imu-notice.js";
@@ -71,15 +71,22 @@ export function imu(source: ImuSource, options: ImuOptions = {}): ImuPart {
 /** In m/s² and rad/s at the recording's own rate; at its usual rate, by linear interpolation, where its time stamps are irregular. */
 export async function loadImu(part: ImuPart, loading: Loading = {}): Promise<ImuRecording> {
   checkLoading("loadImu", loading);
-  const track = await readTrack(part, loading);
-  await new Turns().next();
-  return inTurns(sampled(track, ownRate(track), part.options, nameOf(part.source), sayOf(part)), loading);
+  return loadAt(part, ownRate, loading);
 }
 
 /** The same at any rate, by linear interpolation between the samples as they were recorded; at most `most` samples. */
 export async function loadImuAt(part: ImuPart, sampleRate: number, loading: Loading = {}, most = Infinity): Promise<ImuRecording> {
   checkLoading("loadImuAt", loading);
-  return inTurns(sampled(await readTrack(part, loading), sampleRate, part.options, nameOf(part.source), sayOf(part), most), loading);
+  return loadAt(part, () => sampleRate, loading, most);
+}
+
+async function loadAt(part: ImuPart, rateOf: (track: Track) => number, loading: Loading, most = Infinity): Promise<ImuRecording> {
+  const what = nameOf(part.source);
+  return readingOf(what, loading.signal, async () => {
+    const track = await readTrack(part, loading);
+    await new Turns().next();
+    return inTurns(sampled(track, rateOf(track), part.options, what, sayOf(part), most), loading);
+  });
 }
 
 async function readTrack(part: ImuPart, loading: Loading): Promise<Track> {

@@ -16,7 +16,7 @@ export const checkLoading = (where: string, loading: Loading | undefined): void 
 
 /** How messages call a source. */
 export function describe(source: unknown): string {
-  if (typeof source === "string") return source.startsWith("data:") ? `${source.slice(0, 32)}…` : source;
+  if (typeof source === "string") return /^data:/i.test(source) ? `${source.slice(0, 32)}…` : source;
   if (isUrl(source)) return describe(source.href);
   if (isBytes(source)) return `${source.constructor.name} of ${source.byteLength} bytes`;
   return kindOfValue(source);
@@ -31,7 +31,12 @@ export function pathOf(source: MediaSource): string | undefined {
   if (typeof source !== "string" && !isAddress) return undefined;
   const text = isAddress ? source.href : source;
   if (/^data:/i.test(text)) return undefined;
-  if (/^file:/i.test(text)) return fileURLToPath(text);
+  if (/^file:/i.test(text))
+    try {
+      return fileURLToPath(text);
+    } catch (cause) {
+      throw new MediaError("E_MEDIA_SOURCE", describe(source), "a file: URL of this machine", reasonOf(cause), "pass the path", { cause });
+    }
   if (isAddress || /^[a-z][a-z0-9+.-]+:\/\//i.test(text))
     throw new MediaError(
       "E_MEDIA_SOURCE",
@@ -74,7 +79,12 @@ function dataUrl(url: string, maxBytes: number): Uint8Array {
   if (comma < 0) throw new MediaError("E_MEDIA_FORMAT", describe(url), "data:<type>;base64,<data>", "no comma", "check the URL");
   const payload = url.slice(comma + 1);
   checkBytes(url, Math.floor((payload.length * 3) / 4) - 2 > maxBytes ? payload.length : 1, maxBytes);
-  if (!/;base64$/i.test(url.slice(0, comma))) return Buffer.from(decodeURIComponent(payload), "latin1");
+  if (!/;base64$/i.test(url.slice(0, comma)))
+    try {
+      return Buffer.from(decodeURIComponent(payload), "latin1");
+    } catch (cause) {
+      throw new MediaError("E_MEDIA_FORMAT", describe(url), "%XX for a byte", reasonOf(cause), "encode the data as base64", { cause });
+    }
   if (!/^[A-Za-z0-9+/_\-\s]*={0,2}\s*$/.test(payload))
     throw new MediaError(
       "E_MEDIA_FORMAT",

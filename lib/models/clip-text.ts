@@ -30,7 +30,7 @@ class ClipTextEmbeddings extends Module {
   constructor(at: Weights, c: ClipTextConfig) {
     super();
     this.tokenEmbedding = new Embedding(at.at("token_embedding"), c.vocabSize, c.hiddenSize);
-    this.positionEmbedding = new Embedding(at.at("position_embedding"), c.maxPositions, c.hiddenSize, 0.01);
+    this.positionEmbedding = new Embedding(at.at("position_embedding"), c.maxPositions, c.hiddenSize, { std: 0.01 });
   }
 
   forward(ids: Tensor): Tensor {

@@ -38,6 +38,7 @@ export interface LlamaConfig {
   slidingLayers?: readonly boolean[] | undefined;
   bosTokenId: number | undefined;
   eosTokenIds: number[];
+  /** Whose embedding learns nothing from being looked up, as in transformers; often that is the token that ends a text. */
   padTokenId: number | undefined;
 }
 
@@ -111,7 +112,7 @@ export function parseLlamaConfig(json: Json): LlamaConfig {
     ...windows(json, name as string, layers),
     bosTokenId: id(json.bos_token_id === undefined ? family.bosTokenId : json.bos_token_id),
     eosTokenIds: tokenIds(json.eos_token_id === undefined ? family.eosTokenId : json.eos_token_id),
-    padTokenId: id(json.pad_token_id),
+    padTokenId: padding(json),
   };
 }
 
@@ -159,6 +160,13 @@ function epsilon(json: Json): number {
   return value;
 }
 
+/** A row of the table; counted from its end where it is negative, as torch counts it. */
+function padding(json: Json): number | undefined {
+  const given = json.pad_token_id;
+  const row = id(typeof given === "number" && given < 0 ? size(json, "vocab_size") + given : given);
+  return row !== undefined && row < size(json, "vocab_size") ? row : undefined;
+}
+
 function tokenIds(value: unknown): number[] {
   return [value].flat().flatMap((one) => id(one) ?? []);
 }
@@ -169,7 +177,7 @@ function windows(json: Json, name: string, layers: number): Pick<LlamaConfig, "s
   // Qwen names a window and switches it off.
   if (name === "llama") return { slidingWindow: 0 };
   if (!flag(json, "use_sliding_window", false) || window() === 0) {
-    if ([json.layer_types].flat().includes("sliding_attention"))
+    if ([json.layer_types ?? []].flat().some((type) => type !== "full_attention"))
       throw new ConfigError("layer_types", "full_attention for each layer where no window is on", json.layer_types);
     return { slidingWindow: 0 };
   }

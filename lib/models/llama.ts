@@ -3,7 +3,7 @@
 import { checkpoint as recompute } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { checkOptions } from "../core/options.js";
-import { builtInPieces, scope } from "../core/scope.js";
+import { builtInPieces, scope, scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
@@ -121,7 +121,7 @@ class LlamaModel extends Module {
 
   constructor(at: Weights, c: LlamaConfig, layers?: DecoderLayer[]) {
     super();
-    this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize);
+    this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize, { padding: c.padTokenId });
     this.layers = layers ?? Array.from({ length: c.layers }, (_, i) => decoderLayer(at, i, c));
     this.norm = new RMSNorm(at.at("norm"), c.hiddenSize, c.rmsNormEps);
     this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
@@ -244,22 +244,29 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * which counts first.
    */
   forward(input: LlamaInput, options: LlamaOptions = {}): LlamaOutput {
+    return atOnce(this.forwardInPieces(input, options));
+  }
+
+  /** The same, a layer at a time: a model of many layers takes longer to enqueue than an event loop should wait. */
+  forwardInPieces(input: LlamaInput, options: LlamaOptions = {}): Pieces<LlamaOutput> {
+    return scopeInPieces(this.#forward(input, options));
+  }
+
+  *#forward(input: LlamaInput, options: LlamaOptions): Pieces<LlamaOutput> {
     const all = { ...input, ...options };
     checkOptions("LlamaForCausalLM.forward", all, FORWARD_KEYS, { others: OTHER_FORWARD });
     const { cache, outputHiddenStates = false, ...wanted } = all;
-    return scope(() => {
-      const x = input.inputsEmbeds ?? this.embed(idsOf(input.inputIds));
-      const [B, T] = x.shape as [number, number];
-      if (input.attentionMask) checkMask(input.attentionMask, B);
-      if (wanted.labels)
-        checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
-      cache?.reserve(T, B);
-      const spans = spansFor(input.attentionMask, B, T, cache);
-      const sequence = this.#sequence(input, spans, B, T, cache);
-      const states = this.#states(x, sequence, outputHiddenStates);
-      this.#advance(cache, sequence, spans, T);
-      return { ...this.#output(states.at(-1) as Tensor, spans, wanted), ...(outputHiddenStates && { hiddenStates: states }) };
-    });
+    const x = input.inputsEmbeds ?? this.embed(idsOf(input.inputIds));
+    const [B, T] = x.shape as [number, number];
+    if (input.attentionMask) checkMask(input.attentionMask, B);
+    if (wanted.labels)
+      checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
+    cache?.reserve(T, B);
+    const spans = spansFor(input.attentionMask, B, T, cache);
+    const sequence = this.#sequence(input, spans, B, T, cache);
+    const states = yield* this.#states(x, sequence, outputHiddenStates);
+    this.#advance(cache, sequence, spans, T);
+    return { ...this.#output(states.at(-1) as Tensor, spans, wanted), ...(outputHiddenStates && { hiddenStates: states }) };
   }
 
   #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
@@ -283,7 +290,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   /** The last entry is the output of the final norm; the ones before it are there when asked for. */
-  #states(x: Tensor, sequence: Sequence, all: boolean): Tensor[] {
+  *#states(x: Tensor, sequence: Sequence, all: boolean): Pieces<Tensor[]> {
     const states: Tensor[] = [];
     let h = x;
     for (const [i, layer] of this.model.layers.entries()) {
@@ -294,6 +301,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
       if (inside !== h) inside.dispose();
       if (!all && h !== x) h.dispose();
       h = next;
+      yield;
     }
     return [...states, this.model.norm.forward(h)];
   }

@@ -2,18 +2,33 @@
 import { record, save, wantsGrad } from "../core/autograd.js";
 import { native } from "../core/native.js";
 import { checkOptions, optionNames } from "../core/options.js";
+import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
+import { scale, sub } from "./arithmetic.js";
 import { sum } from "./reduce.js";
 import { made, madeIf, only } from "./result.js";
 
-/** Rows of w (V,C) by ids (...) i32 → (...,C). */
-export function embedding(ids: Tensor, w: Tensor): Tensor {
+/** Rows of w (V,C) by ids (...) i32 → (...,C). `fixed`: a row that learns nothing from being looked up (torch's padding_idx). */
+export function embedding(ids: Tensor, w: Tensor, fixed?: number): Tensor {
   return record(made(native().embedding(ids.handle, w.handle), w), [w], () => {
     const at = save(ids);
     return (g, into) => {
-      native().embedding_backward(into(0)?.handle, only(g).handle, at.handle);
+      const dw = into(0);
+      const add = () => native().embedding_backward(dw?.handle, only(g).handle, at.handle);
+      if (dw && fixed !== undefined) keepingRow(dw, fixed, add);
+      else add();
       return [];
     };
+  });
+}
+
+/** Runs what adds to `total` (V,C) f32, and takes out again what came into one row: another part of the tape may have put its own there. */
+function keepingRow(total: Tensor, row: number, add: () => void): void {
+  scope(() => {
+    const place = total.slice(row, 1);
+    const before = scale(place, 1);
+    add();
+    native().sum_leading(place.handle, sub(before, place).handle);
   });
 }
 

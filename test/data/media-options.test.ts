@@ -92,7 +92,7 @@ test("what a row may not say", async () => {
   const row = (value: object) => folder.write("video.jsonl", JSON.stringify({ video: value, caption: "x" }));
   // A data set must not choose a program.
   folder.write("clip.mp4", "bytes");
-  await rejects(readCaptions(row({ path: "clip.mp4", ffmpeg: "/tmp/evil" })), dataError("E_ROW", /no option ffmpeg in a row/));
+  await rejects(readCaptions(row({ path: "clip.mp4", ffmpeg: "/elsewhere/evil" })), dataError("E_ROW", /no option ffmpeg in a row/));
   await readCaptions(row({ path: "clip.mp4", maxFrames: 1e9 }));
   await rejects(readCaptions(row({ path: "clip.mp4", maxFrames: 1e9 }), { confine: true }), dataError("E_ROW", /no option maxFrames/));
 });

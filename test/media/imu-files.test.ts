@@ -1,6 +1,7 @@
 // Recordings of motion as data sets and apps write them: one known signal through each of them.
 import { join } from "node:path";
 import { test } from "uvu";
+import * as assert from "uvu/assert";
 import { imu, loadImu } from "../../lib/media/imu.js";
 import { AXES, at, DEGREES, G, heard, isMotion, linear, motion, PLAIN, RATE, Recordings, ROWS, table } from "./imu-signal.js";
 import { rejects } from "./media-case.js";
@@ -62,6 +63,14 @@ test("PAMAP2's .dat: three places, two accelerometers in each, no names", async 
   );
   await rejects(heard(holes, { place: "hand" }), "E_MEDIA_FORMAT", /:8:/, /hand_acc_16g_x/);
   await isMotion(holes, { place: "hand", missing: "drop" }, [/16 g/, /1 of 301 rows have no acceleration/, /no gyroscope/], 0, 5e-3);
+});
+
+test("of two accelerometers the wider one, wherever it stands; MHEALTH's columns at its rate", async () => {
+  const names = ["acc_6g_", "acc_16g_", "gyro_"].flatMap((name) => AXES.map((axis) => name + axis)).join();
+  const narrow = (i: number) => sides(i)[0].map((v) => v / 2);
+  await isMotion(recordings.file(table(`time,${names}`, (i) => [i / RATE, ...narrow(i), ...at(i)])), {}, [/6 g and 16 g that of 16 g/]);
+  const mhealth = (i: number) => [1, 2, 3, 0, 0, ...at(i, { gyroscope: DEGREES }), 4, 5, 6, ...at(i).reverse(), 4, 5, 6, 1];
+  await isMotion(recordings.file(table("", mhealth, "\t"), "mHealth_subject1.log"), { sampleRate: RATE, place: "ankle" });
 });
 
 test("PAMAP2's names in a CSV; one place needs no choice", async () => {
@@ -163,6 +172,8 @@ test("gravity: put back from its own file or columns, asked for where it is nowh
   // ROS calls so what an accelerometer measures.
   const ros = `t,${AXES.map((a) => `linear_acceleration.${a}`).join()},${AXES.map((a) => `angular_velocity.${a}`).join()}`;
   await isMotion(recordings.file(table(ros, (i) => [i / RATE, ...at(i)])));
+  const bare = await heard(recordings.file(table(ros, (i) => [i / RATE, ...linear(i)])));
+  assert.match(bare.said.join("\n"), /no gravity is in the accelerometer/);
 });
 
 test("JSON of apps: sensors by turns, texts for numbers, lists of three", async () => {
@@ -264,6 +275,21 @@ test("uid.npy with uid_timestamps.npy, as IMU2CLIP prepares Ego4D", async () => 
 test("a list of files is looked at before it is read", async () => {
   await rejects(loadImu(imu([])), "E_MEDIA_SOURCE", /at least one file/);
   await rejects(loadImu(imu([join(recordings.path, "none.csv")])), "E_MEDIA_SOURCE", /no such file/);
+});
+
+test("what is no place and no data is an error of the medium", async () => {
+  await rejects(loadImu(imu("file://elsewhere/walk.csv")), "E_MEDIA_SOURCE", /a file: URL of this machine/);
+  await rejects(loadImu(imu("file:///a%2Fb.csv")), "E_MEDIA_SOURCE", /encoded \/ characters/);
+  await rejects(loadImu(imu("data:text/csv,%E0%A4%A")), "E_MEDIA_FORMAT", /URI malformed/);
+});
+
+// Without the limits this takes ten times as long as the rest of the file.
+test("names that take long to be read end nevertheless", async () => {
+  for (const name of [`t${"(".repeat(98)}${"1".repeat(100)}`, `(${"x".repeat(190)}`, `x${"acc".repeat(18)}q`.repeat(3)]) {
+    const line = `${`${name},`.repeat(4000)}x`;
+    await rejects(loadImu(imu(Buffer.from(`${line}\n`.repeat(24)))), "E_MEDIA_FORMAT", /none for ax/);
+  }
+  await isMotion(recordings.file(table(`${"a,".repeat(5000)}x\ntime,${PLAIN}`, (i) => [i / RATE, ...at(i)])));
 });
 
 test.run();

@@ -8,6 +8,8 @@ import { featureKey } from "../../lib/data/feature-key.js";
 import { image, loadImage } from "../../lib/media/image.js";
 import { ImageProcessor } from "../../lib/media/image-processor.js";
 import { loadVideo, video } from "../../lib/media/video.js";
+import { perTurn } from "../turns.js";
+import { abortedAtEveryLook } from "./aborts.js";
 import { rejects, temporaryFolder } from "./media-case.js";
 
 /** 16 × 16: CMYK 100, 50, 25, 40 on the left, 0, 200, 255, 0 on the right; written by Pillow, which puts Adobe's mark. */
@@ -150,7 +152,7 @@ test("bitmaps and GIFs that are cut, that lie, or are too large", async () => {
     }
     if (name === "gif opaque" || name === "gif grey")
       await rejects(loadImage(image(bytes.subarray(0, bytes.length * 0.6))), "E_MEDIA_FORMAT");
-    await rejects(loadImage(image(bytes, { maxPixels: 11 })), "E_MEDIA_LIMIT");
+    await rejects(loadImage(image(bytes, { maxPixels: whole.width * whole.height - 1 })), "E_MEDIA_LIMIT");
   }
   const huge = Buffer.from(named("bmp 40 8 1"));
   huge.writeInt32LE(1_000_000, 18);
@@ -167,6 +169,23 @@ test("bitmaps and GIFs that are cut, that lie, or are too large", async () => {
     for (let n = 1 + random(4); n > 0; --n) bytes[random(Math.min(bytes.length, 80))] = random(256);
     const got = await loadImage(image(bytes, { maxPixels: 1e6 })).catch((error) => error);
     if (got instanceof Error) assert.match((got as { code?: string }).code ?? "", /^E_MEDIA/, `${got.stack}`);
+  }
+});
+
+test("small files of many pixels leave the event loop free, and end by an abort", async () => {
+  const bmp = Buffer.from(named("bmp 40 8 1"));
+  bmp.writeInt32LE(1200, 18);
+  bmp.writeInt32LE(1200, 22);
+  bmp.writeUInt16LE(256, bmp.readUInt32LE(10)); // a run of none and the end's mark
+  const gif = Buffer.from(named("gif part"));
+  for (const at of [6, 8]) gif.writeUInt16LE(1200, at);
+  for (const bytes of [bmp, gif]) {
+    const { value, turns, most } = await perTurn(() => loadImage(image(bytes)));
+    assert.is(value.width, 1200);
+    assert.ok(turns > 20, `${turns} turns`);
+    assert.ok(most.blocks < 1e6, `${most.blocks} blocks in one turn, of them ${most.where}`);
+    const reason = new Error("enough");
+    await abortedAtEveryLook(reason, (signal) => loadImage(image(bytes), { signal }), 20);
   }
 });
 

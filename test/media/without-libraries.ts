@@ -2,7 +2,7 @@
 import Module, { register } from "node:module";
 
 const HOOK = `export async function resolve(name, context, next) {
-  if (name === "audio-decode") throw Object.assign(new Error("Cannot find package 'audio-decode'"), { code: "ERR_MODULE_NOT_FOUND" });
+  if (["audio-decode", "sharp"].includes(name)) throw Object.assign(new Error("Cannot find package " + name), { code: "ERR_MODULE_NOT_FOUND" });
   return next(name, context);
 }`;
 register(`data:text/javascript,${encodeURIComponent(HOOK)}`);

@@ -126,6 +126,7 @@ test("windows by the layer, in a family that has none, or the same for all", () 
   refuses(parseLlamaConfig, of("mistral", { layer_types: [sliding, sliding], sliding_window: null }), "layer_types");
   parseLlamaConfig(of("mistral", { layer_types: [sliding, sliding], sliding_window: 4 }));
   refuses(parseLlamaConfig, of("qwen2", { layer_types: [full, sliding], use_sliding_window: false, sliding_window: 4 }), "layer_types");
+  refuses(parseLlamaConfig, of("qwen3", { layer_types: [full, "linear_attention"] }), "layer_types");
 });
 
 test("encoders: keys that would make another tower", () => {

@@ -19,7 +19,7 @@ let folder = "";
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-quantised-"));
 });
-test.after.each(() => rmSync(folder, { recursive: true }));
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 const bytes = (...path: string[]) => readFileSync(join(...path));
 const json = (...path: string[]) => JSON.parse(readFileSync(join(...path), "utf8"));

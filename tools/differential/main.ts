@@ -1,27 +1,34 @@
 // The library against the Python packages whose numbers and texts it claims, on cases made at random. Python is found at run time; no test needs it.
-//   npx tsx tools/differential/main.ts templates --python ~/venv/bin/python --count 5000 --seed 7
-//   npx tsx tools/differential/main.ts templates --python ~/venv/bin/python --material DIR     chat templates of a folder too
-//   … --keep FILE     writes the cases that agree with Python's answers, as fixtures of the tests
-// Prints counts and each disagreement; exits with 1 where one is not explained.
-import { writeFileSync } from "node:fs";
+//   npm run differential -- templates --python ~/venv/bin/python --count 5000 --seed 7      PYTHON=… does for --python; without a name: the targets
+//   … --material DIR     chat templates or tokenizers of a folder too
+//   … --keep FILE        writes the cases that agree with Python's answers, as fixtures of the tests
+//   … --scratch DIR      leaves the files of the cases there
+// Prints counts and each disagreement; exits with 1 where one is not explained. What differs on purpose has a line of its own among the counts.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { Random } from "../fuzz/random.js";
 import { Oracle } from "./oracle.js";
 import type { Target } from "./target.js";
+import { adapters } from "./targets/adapters.js";
+import { models } from "./targets/models.js";
+import { pictures } from "./targets/pictures.js";
+import { sounds } from "./targets/sounds.js";
 import { templates } from "./targets/templates.js";
 import { tokenizers } from "./targets/tokenizers.js";
 
 /** One file each in targets/, with its other side in python/. */
-const TARGETS: readonly Target[] = [templates, tokenizers];
+const TARGETS: readonly Target[] = [models, adapters, templates, tokenizers, pictures, sounds];
 /** Cases on their way to Python at a time. */
 const AT_ONCE = 64;
 const MOST_SHOWN = 20;
 
 function usage(problem: string): never {
   console.error(
-    `${problem}\nusage: npx tsx tools/differential/main.ts NAME [--python PROGRAM] [--count N] [--seed S] [--material FOLDER] [--show N] [--keep FILE]`,
+    `${problem}\nusage: npm run differential -- NAME [--python PROGRAM] [--count N] [--seed S] [--material FOLDER] [--show N] [--keep FILE] [--scratch FOLDER]`,
   );
-  console.error(`names: ${TARGETS.map(({ name, needs }) => `${name} (needs ${needs})`).join(", ")}`);
+  for (const { name, needs } of TARGETS) console.error(`  ${name.padEnd(12)}Python with ${needs}`);
   process.exit(2);
 }
 
@@ -30,33 +37,36 @@ function asked() {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
       options: {
-        python: { type: "string", default: "python3" },
+        python: { type: "string", default: process.env.PYTHON ?? "python3" },
         count: { type: "string", default: "1000" },
         seed: { type: "string", default: "1" },
         material: { type: "string" },
         show: { type: "string", default: String(MOST_SHOWN) },
         keep: { type: "string" },
+        scratch: { type: "string" },
       },
     });
     const target = TARGETS.find(({ name }) => name === positionals[0]);
     if (!target || positionals.length !== 1) return usage("expected the name of a target");
     const [count, seed, show] = [values.count, values.seed, values.show].map(Number) as [number, number, number];
     if (![count, seed, show].every((n) => Number.isInteger(n) && n >= 0)) return usage("expected integers for --count, --seed and --show");
-    return { target, count, seed, show, python: values.python, material: values.material, keep: values.keep };
+    return { ...values, target, count, seed, show };
   } catch (error) {
     return usage((error as Error).message);
   }
 }
 
-const { target, count, seed, show, python, material, keep } = asked();
+const { target, count, seed, show, python, material, keep, scratch: left } = asked();
 const kept: unknown[] = [];
+if (left !== undefined) mkdirSync(left, { recursive: true });
+const scratch = left === undefined ? mkdtempSync(join(tmpdir(), "anymal-differential-")) : resolve(left);
 const oracle = new Oracle(python, target.script);
 const counts = new Map<string, number>();
 const tally = (what: string) => counts.set(what, (counts.get(what) ?? 0) + 1);
 let shown = 0;
 let wrong = 0;
 try {
-  const cases = target.cases(new Random(seed), count, material);
+  const cases = target.cases(new Random(seed), count, { material, scratch });
   for (let done = 0; done < count; ) {
     const batch: { index: number; input: unknown; theirs: Promise<unknown> }[] = [];
     while (batch.length < AT_ONCE && done + batch.length < count) {
@@ -79,6 +89,7 @@ try {
   }
 } finally {
   oracle.end();
+  if (left === undefined) rmSync(scratch, { recursive: true });
 }
 console.log(`${target.name}, seed ${seed}:`);
 for (const [what, n] of [...counts].sort(([, a], [, b]) => b - a)) console.log(`  ${String(n).padStart(6)}  ${what}`);

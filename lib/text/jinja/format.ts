@@ -2,7 +2,10 @@
 import { spendText } from "./budget.js";
 import { floatText, repr, str, typeName } from "./repr.js";
 import { padded } from "./strings.js";
-import { Dict, Float, type Kwargs, or, TemplateFault, Tuple, type Value } from "./values.js";
+import { Dict, Float, type Kwargs, List, or, Range, TemplateFault, Tuple, Undefined, type Value } from "./values.js";
+
+/** What Python takes for a mapping here, so that nothing of it need be used. */
+const HAS_ITEMS = [Dict, List, Range, Undefined];
 
 /** text % value */
 export function percent(text: string, value: Value): string {
@@ -28,7 +31,7 @@ export function percent(text: string, value: Value): string {
       return converted(take(key), kind, flags, room, places);
     },
   );
-  if (next < items.length && !named && !(value instanceof Dict))
+  if (next < items.length && !named && !HAS_ITEMS.some((type) => value instanceof type))
     throw new TemplateFault("not all arguments converted during string formatting");
   return written;
 }

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ChatTemplate, type Message } from "../../../lib/text/chat-template.js";
 import type { Random } from "../../fuzz/random.js";
-import type { Target, Verdict } from "../target.js";
+import type { Places, Target, Verdict } from "../target.js";
 import { conversation } from "./conversations.js";
 import { program } from "./programs.js";
 
@@ -23,7 +23,7 @@ function filesIn(folder: string): [string, string][] {
     .map((file) => [file, readFileSync(join(folder, file), "utf8")]);
 }
 
-function* cases(random: Random, count: number, material: string | undefined): Generator<Case> {
+function* cases(random: Random, count: number, { material }: Places): Generator<Case> {
   const files = material === undefined ? [] : filesIn(material);
   for (let i = 0; i < count; ++i) {
     const file = files.length && random.chance(0.7) ? files[i % files.length] : undefined;

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Tokenizer } from "../../../lib/text/tokenizer.js";
 import type { Random } from "../../fuzz/random.js";
-import type { Target, Verdict } from "../target.js";
+import type { Places, Target, Verdict } from "../target.js";
 
 type Json = Record<string, unknown>;
 interface Case {
@@ -54,7 +54,7 @@ function withTokens(random: Random, json: Json): Json {
   return { ...json, added_tokens: [...old, ...added] };
 }
 
-function* cases(random: Random, count: number, material: string | undefined): Generator<Case> {
+function* cases(random: Random, count: number, { material }: Places): Generator<Case> {
   const all = [...files(FIXTURES), ...(material === undefined ? [] : files(material))].filter(
     ([, json]) => (json.model as Json).type === "BPE",
   );

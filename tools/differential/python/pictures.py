@@ -1,15 +1,13 @@
-"""Random pictures and what Pillow reads in them: python pictures.py FOLDER SEED COUNT. A line of JSON for each, the pixels beside it as raw RGB."""
+"""A random picture of a seed, written to a path, and what Pillow reads in it, beside it as raw RGB."""
 import io
-import json
 import random
 import struct
-import sys
 import zlib
 
 from PIL import Image, ImageOps
+from serve import serve
 
-folder, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-rng = random.Random(seed)
+rng = random.Random()
 
 
 def side():
@@ -285,22 +283,26 @@ def resized():
 
 
 KINDS = [png, png_by_hand, jpeg, tiff, tiff_by_hand, gif, webp, bmp, bmp]
-for index in range(count):
-    path = f"{folder}/{index}"
+
+
+def answer(question):
+    rng.seed(question["seed"])
+    path = question["path"]
     if rng.random() < 0.25:
         im, to, filter_ = resized()
         made = im.resize(to, filter_)
         open(path, "wb").write(im.tobytes())
         open(f"{path}.rgb", "wb").write(made.tobytes())
-        print(json.dumps({"kind": f"resize {filter_}", "path": path, "from": im.size, "to": to, "filter": filter_}))
-        continue
+        return {"kind": f"resize {filter_}", "from": im.size, "to": to, "filter": filter_}
     kind, data, tolerance = rng.choice(KINDS)()
     open(path, "wb").write(data)
-    line = {"kind": kind, "path": path, "tolerance": tolerance}
+    line = {"kind": kind, "tolerance": tolerance}
     try:
         made = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
-        open(f"{path}.rgb", "wb").write(made.tobytes())
-        line["size"] = made.size
     except Exception as error:  # noqa: BLE001 whatever Pillow says no with
-        line["refused"] = f"{type(error).__name__}: {error}"
-    print(json.dumps(line))
+        return {**line, "refused": f"{type(error).__name__}: {error}"}
+    open(f"{path}.rgb", "wb").write(made.tobytes())
+    return {**line, "size": made.size}
+
+
+serve(answer)

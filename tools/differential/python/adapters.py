@@ -1,23 +1,24 @@
-"""The other side of adapters.ts: random tied and untied LLaMAs with adapters of PEFT, and what they answer. usage: python adapters.py FOLDER COUNT SEED
-
-Each case is a folder with base/, adapter/ (save_pretrained) and case.json: ids and the logits of the last position, in f32.
-"""
-import json
+"""A random tied or untied LLaMA with an adapter of PEFT, and what it answers: a folder with base/ and adapter/ (save_pretrained); ids and the logits of
+the last position, in f32."""
 import random
-import sys
 import warnings
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
+from serve import serve
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
 
 warnings.filterwarnings("ignore")
+logging.disable_progress_bar()
+torch.set_num_threads(1)
 SAVED = [None, ["embed_tokens"], ["lm_head"], ["embed_tokens", "lm_head"], ["norm"]]
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def case(folder: Path, rng: random.Random):
+def answer(question):
+    folder, rng = Path(question["path"]), random.Random(question["seed"])
     torch.manual_seed(rng.randrange(2**31))
     heads = rng.choice([1, 2, 4])
     base = LlamaForCausalLM(LlamaConfig(
@@ -37,12 +38,8 @@ def case(folder: Path, rng: random.Random):
     model.save_pretrained(folder / "adapter")
     ids = [rng.randrange(base.config.vocab_size) for _ in range(rng.randrange(2, 9))]
     logits = model(torch.tensor([ids])).logits[0, -1]
-    (folder / "case.json").write_text(json.dumps({"ids": ids, "logits": logits.tolist(), "tied": base.config.tie_word_embeddings, "saved": saved,
-                                                  "together": config.ensure_weight_tying, "bias": config.bias}))
+    return {"ids": ids, "logits": logits.tolist(), "tied": base.config.tie_word_embeddings, "saved": saved,
+            "together": config.ensure_weight_tying, "bias": config.bias}
 
 
-if __name__ == "__main__":
-    out, count, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    rng = random.Random(seed)
-    for i in range(count):
-        case(out / f"{i:04d}", rng)
+serve(answer)

@@ -1,14 +1,12 @@
-"""Random sounds and what libsndfile reads in them: python sounds.py FOLDER SEED COUNT. A line of JSON for each, the mean of the channels beside it as f32."""
-import json
+"""A random sound of a seed, written to a path, and what libsndfile reads in it: the mean of the channels, beside it as f32."""
 import random
 import struct
-import sys
 
 import numpy as np
 import soundfile as sf
+from serve import serve
 
-folder, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-rng = random.Random(seed)
+rng = random.Random()
 RATES = [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000]
 SUBTYPES = {
     "WAV": ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM"],
@@ -75,8 +73,9 @@ def by_hand():
     return f"{kind} by hand {bits}", kind.encode() + struct.pack("<I", 0xFFFFFFFF) + b"WAVE" + whole, rate, values(data, tag, bits).reshape(-1, channels).mean(axis=1).astype("<f4")
 
 
-for index in range(count):
-    path = f"{folder}/{index}"
+def answer(question):
+    rng.seed(question["seed"])
+    path = question["path"]
     if rng.random() < 0.5:
         kind, data, rate, meant = by_hand()
         open(path, "wb").write(data)
@@ -93,15 +92,17 @@ for index in range(count):
         sf.write(path, x, rate, format=format_, subtype=subtype)
         kind = f"{format_} {subtype}"
         tolerance = 4e-3 if subtype in ("VORBIS", "IMA_ADPCM") else 1e-6
-    line = {"kind": kind, "path": path, "rate": rate, "tolerance": tolerance}
+    line = {"kind": kind, "rate": rate, "tolerance": tolerance}
     try:
         if "64 by hand" in kind:  # libsndfile knows no BW64, and of RF64 no chunks between: what was written is what is there
             meant.tofile(f"{path}.f32")
-            print(json.dumps({**line, "frames": len(meant)}))
-            continue
+            return {**line, "frames": len(meant)}
         got, _ = sf.read(path, dtype="float64", always_2d=True)
         got.mean(axis=1).astype("<f4").tofile(f"{path}.f32")
         line["frames"] = len(got)
     except Exception as error:  # noqa: BLE001 whatever libsndfile says no with
         line["refused"] = f"{type(error).__name__}: {error}"
-    print(json.dumps(line))
+    return line
+
+
+serve(answer)
