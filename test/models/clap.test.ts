@@ -1,5 +1,5 @@
 // LAION-CLAP's audio tower against transformers, with and without fusion; its gradients against central differences.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -238,6 +238,8 @@ test("saved and loaded: the same bits, and every name that transformers has for 
       }
       using again = ClapAudioModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
+      // transformers 5.18 refuses a ratio of 4: "expected float, got int".
+      assert.match(readFileSync(join(folder, "config.json"), "utf8"), /"mlp_ratio": \d+\.\d+,/);
     }
   } finally {
     rmSync(folder, { recursive: true });
