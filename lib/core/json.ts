@@ -23,16 +23,23 @@ export function parseJson(given: string): unknown {
   }
 }
 
-/** As Python's json.dumps writes it with an indent of 2, so that what parseJson() read is not lost as null. */
-export function formatJson(value: unknown): string {
+/**
+ * As Python's json.dumps writes it with an indent of 2, so that what parseJson() read is not lost as null. A whole number is written as 4.0 where
+ * `isFloat` says so: to Python, 4 is of another type.
+ */
+export function formatJson(value: unknown, isFloat: (key: string, holder: object) => boolean = () => false): string {
   const marks = new Map<string, string>();
+  const marked = (written: string): string => {
+    const mark = `\u0000${written}\u0000`;
+    marks.set(JSON.stringify(mark), written);
+    return mark;
+  };
   const text = JSON.stringify(
     value,
-    (_, v) => {
-      if (typeof v !== "number" || Number.isFinite(v)) return v;
-      const mark = `\u0000${v}\u0000`;
-      marks.set(JSON.stringify(mark), String(v));
-      return mark;
+    function (this: object, key, v) {
+      if (typeof v !== "number") return v;
+      if (!Number.isFinite(v)) return marked(String(v));
+      return Number.isSafeInteger(v) && isFloat(key, this) ? marked(`${v}.0`) : v;
     },
     2,
   );

@@ -82,7 +82,7 @@ export async function saveModel(
   try {
     for (const [i, shard] of shards.entries()) await saveSafetensors(temporary(nameOf(i)), shard, { format: "pt" });
     if (!single) await writeNew(temporary(INDEX), (file) => file.writeFile(indexOf(shards, files)));
-    await writeNew(temporary(CONFIG), (file) => file.writeFile(`${formatJson(config)}\n`));
+    await writeNew(temporary(CONFIG), (file) => file.writeFile(`${formatJson(config, isFloat)}\n`));
     await onFile("to be written", folder, async () => {
       for (const name of written) await rename(temporary(name), join(folder, name));
       // Of an older model in the same folder: readers would prefer its index, or find weights twice.
@@ -156,6 +156,17 @@ const essential = ({ bnb_4bit_quant_type, bnb_4bit_use_double_quant }: Record<st
   bnb_4bit_quant_type,
   bnb_4bit_use_double_quant,
 });
+/** What transformers 5 reads as a float alone. DINOv2's mlp_ratio is an integer, CLAP's, which has stages, is none. */
+const FLOATS = new Set([
+  "layer_norm_eps",
+  "rms_norm_eps",
+  "initializer_range",
+  "initializer_factor",
+  "layerscale_value",
+  "logit_scale_init_value",
+]);
+const isFloat = (key: string, config: object): boolean => FLOATS.has(key) || (key === "mlp_ratio" && "depths" in config);
+
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 
 /** In order, each as full as it gets. */

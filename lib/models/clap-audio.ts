@@ -46,6 +46,8 @@ class Projection extends Module {
 }
 
 const TOWER = "audio_model.audio_encoder";
+/** … in transformers' ClapAudioModel, which is the tower without a projection. */
+const ALONE = "audio_encoder";
 const ANCHOR = "patch_embed.proj.weight";
 
 export class ClapAudioModel extends Module implements Encoder {
@@ -88,7 +90,8 @@ export class ClapAudioModel extends Module implements Encoder {
   }
 
   protected override stateName(field: string): string {
-    return field === "audioEncoder" ? TOWER : super.stateName(field);
+    if (field !== "audioEncoder") return super.stateName(field);
+    return this.audioProjection ? TOWER : ALONE;
   }
   get device(): Device {
     return this.audioEncoder.norm.weight.device;

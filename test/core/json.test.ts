@@ -43,6 +43,13 @@ test("long and odd strings take no more than their length: no stack, and no seco
   }
 });
 
+test("a float that is whole keeps its point where it is asked for", () => {
+  const value = { ratio: 4, count: 4, part: { ratio: -0, list: [1] }, wide: 1e300, other: { ratio: 0.5 } };
+  const text = '{"ratio": 4.0, "count": 4, "part": {"ratio": 0.0, "list": [1]}, "wide": 1e+300, "other": {"ratio": 0.5}}';
+  const written = formatJson(value, (key, holder) => key === "ratio" && typeof holder === "object");
+  assert.is(written.replace(/\s+/g, ""), text.replace(/\s+/g, ""));
+});
+
 test("written as it was read", () => {
   const value = { a: [0.5, Infinity, -Infinity], b: Number.NaN, c: "NaN", d: null };
   assert.equal(formatJson({ c: 1, d: [2] }), JSON.stringify({ c: 1, d: [2] }, null, 2));

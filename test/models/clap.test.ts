@@ -1,5 +1,5 @@
 // LAION-CLAP's audio tower against transformers, with and without fusion; its gradients against central differences.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -238,7 +238,33 @@ test("saved and loaded: the same bits, and every name that transformers has for 
       }
       using again = ClapAudioModel.fromPretrained(folder, { device: here });
       assert.equal(again.config, model.config);
+      // transformers 5.18 refuses a ratio of 4: "expected float, got int".
+      assert.match(readFileSync(join(folder, "config.json"), "utf8"), /"mlp_ratio": \d+\.\d+,/);
     }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("saved without a projection: the names and the class of transformers' ClapAudioModel", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "anymal-clap-"));
+  try {
+    using whole = tiny();
+    await saveModel(folder, whole, { ...whole.configJson(), architectures: ["ClapAudioModel"] });
+    const stored = (path: string) => {
+      using checkpoint = Checkpoint.open(path);
+      return new Map([...checkpoint.names()].map((name) => [name, checkpoint.bytes(name)]));
+    };
+    const before = stored(folder);
+    using bare = new ClapAudioModel(Weights.fresh({ device: here, seed: 1 }), { ...whole.config, projectionDim: undefined });
+    await saveModel(folder, bare, bare.configJson());
+    const after = stored(folder);
+    const names = [...before.keys()].filter((name) => name.startsWith("audio_model."));
+    assert.equal([...after.keys()].sort(), names.map((name) => name.slice("audio_model.".length)).sort());
+    using again = ClapAudioModel.fromPretrained(folder, { device: here });
+    assert.is(again.config.projectionDim, undefined);
+    assert.equal(await again.audioEncoder.norm.weight.data(), await bare.audioEncoder.norm.weight.data());
+    assert.is(JSON.parse(readFileSync(join(folder, "config.json"), "utf8")).architectures[0], "ClapAudioModel");
   } finally {
     rmSync(folder, { recursive: true });
   }

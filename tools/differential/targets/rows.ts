@@ -87,7 +87,7 @@ function folderOf(random: Random, json: Json, template: string, folder: string):
 }
 
 function talk(random: Random): Talk["messages"] {
-  const words = () => (random.chance(0.02) ? "" : text(random) || "x");
+  const words = () => [text(random), text(random), text(random)].find((each) => random.chance(0.02) || each.trim()) ?? "x";
   const said = (role: string) => ({ role, content: role === "assistant" ? words() : text(random) });
   const turns = Array.from({ length: 1 + random.below(3) }, () => [said("user"), said("assistant")]).flat();
   return random.chance(0.4) ? [said("system"), ...turns] : turns;
