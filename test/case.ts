@@ -53,10 +53,14 @@ export class Case {
     this.info = JSON.parse(readFileSync(join(this.folder, "expected.json"), "utf8"));
   }
 
-  /** The folder of the model that this case was made with: that of its own set, which may lack cases and has other sizes. */
+  /** The folder of a case that this one was made with: that of its own set, which may lack cases and has other sizes. */
+  beside(name: string): string {
+    const folder = join(dirname(this.folder), name);
+    return existsSync(folder) ? folder : caseFolder(name);
+  }
+  /** The folder of the model that an adapter or a training was made with. */
   get base(): string {
-    const beside = join(dirname(this.folder), this.info.base);
-    return existsSync(beside) ? beside : caseFolder(this.info.base);
+    return this.beside(this.info.base);
   }
 
   /** expected.safetensors; some cases have none. */
