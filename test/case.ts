@@ -1,7 +1,7 @@
 // A golden case: a folder of test/fixtures (or of ANYMAL_FIXTURES) with inputs and the numbers a reference got from them. Tests read sizes,
 // names and options from the folder, so that another set of the same cases runs unchanged.
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as assert from "uvu/assert";
 import { defaultDevice } from "../lib/core/device.js";
@@ -51,6 +51,16 @@ export class Case {
   constructor(readonly name: string) {
     this.folder = caseFolder(name);
     this.info = JSON.parse(readFileSync(join(this.folder, "expected.json"), "utf8"));
+  }
+
+  /** The folder of a case that this one was made with: that of its own set, which may lack cases and has other sizes. */
+  beside(name: string): string {
+    const folder = join(dirname(this.folder), name);
+    return existsSync(folder) ? folder : caseFolder(name);
+  }
+  /** The folder of the model that an adapter or a training was made with. */
+  get base(): string {
+    return this.beside(this.info.base);
   }
 
   /** expected.safetensors; some cases have none. */

@@ -15,17 +15,29 @@ for argument in "$@"; do
   previous=$argument
 done
 
-# What was brought takes the place of what is missing, and of nothing else.
+# The machine with the card has Python, and perhaps no xz.
+unpack() {
+  if command -v xz >/dev/null; then xz -dc "$1"; else python3 -c 'import lzma, shutil, sys
+shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$1"; fi
+}
+
+# What was brought takes the place of what is missing, and of nothing else; each file under its name only when it is whole.
+unpack_to() {
+  unpack "$1" >"$2.part"
+  chmod +x "$2.part"
+  mv "$2.part" "$2"
+}
 if [ -f "$packed/packed.json" ]; then
   mkdir -p build/Release build/cmake runs
-  if [ ! -d node_modules ]; then xz -dc "$packed/node_modules.tar.xz" | tar -xf -; fi
-  if [ ! -f build/Release/anymal.node ]; then cp "$packed/anymal.node" build/Release/; fi
-  if [ -f "$packed/backend_ops" ] && [ ! -f build/cmake/backend_ops ]; then
-    cp "$packed/backend_ops" build/cmake/
-    chmod +x build/cmake/backend_ops
+  if [ ! -d node_modules ]; then
+    rm -rf build/unpacking && mkdir build/unpacking
+    unpack "$packed/node_modules.tar.xz" | tar -xf - -C build/unpacking
+    mv build/unpacking/node_modules .
   fi
+  if [ ! -f build/Release/anymal.node ]; then unpack_to "$packed/anymal.node.xz" build/Release/anymal.node; fi
+  if [ -f "$packed/backend_ops.xz" ] && [ ! -f build/cmake/backend_ops ]; then unpack_to "$packed/backend_ops.xz" build/cmake/backend_ops; fi
   if [ -f "$packed/libanymal_cuda.so.xz" ] && [ ! -f build/Release/libanymal_cuda.so ]; then
-    xz -dc "$packed/libanymal_cuda.so.xz" >build/Release/libanymal_cuda.so
+    unpack_to "$packed/libanymal_cuda.so.xz" build/Release/libanymal_cuda.so
     cp "$packed/libanymal_cuda.so.sources" build/Release/
   fi
 fi
@@ -40,9 +52,7 @@ if ! node --version 2>/dev/null | grep -Eq '^v(2[0-9]|[3-9][0-9])\.'; then
       exit 1
     fi
     mkdir -p build
-    xz -dc "$packed/node.xz" >"$node.part"
-    chmod +x "$node.part"
-    mv "$node.part" "$node"
+    unpack_to "$packed/node.xz" "$node"
   fi
 fi
 exec "$node" --import tsx tools/on-a-card/main.ts "$@"

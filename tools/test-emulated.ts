@@ -18,6 +18,8 @@ const AT_ONCE = 2;
 /** Multiprocessors of an H100 or H200; the emulator's own card has four. */
 const LARGE_CARD = 132;
 const brief = process.argv.includes("--brief");
+/** The emulator's own tests. */
+const OWN = ["host", "ptx", "faults"];
 
 function must(command: string, args: string[]): void {
   const r = spawnSync(command, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });
@@ -31,7 +33,7 @@ function buildAll(): void {
   const ninja = spawnSync("ninja", ["--version"]).status === 0 && !existsSync(join(build, "Makefile")) ? ["-G", "Ninja"] : [];
   must("cmake", ["-S", "test/cuda-emulator", "-B", build, ...ninja, "-DONLY="]);
   const targets = brief
-    ? ["anymal_emulated", "anymal_emulated_checked"]
+    ? ["anymal_emulated", "anymal_emulated_checked", "emulator_test", ...OWN.map((test) => `${test}_test_plain`)]
     : ["anymal_emulated", "anymal_emulated_checked", "anymal_emulated_asan", "emulator_tests"];
   must("cmake", ["--build", build, "--parallel", String(AT_ONCE), "--target", ...targets]);
   must(process.execPath, [join(root, "tools/build-native.cjs"), "--quiet", "--backend-ops"]);
@@ -56,7 +58,7 @@ function sanitizerEnvironment(): Record<string, string> {
 
 function runs(): Run[] {
   const own = (variant: string, seed: number) =>
-    ["host", "ptx", "faults"].map((test) => ({
+    OWN.map((test) => ({
       name: `emulator: ${test}, ${variant}, schedule ${seed}`,
       command: join(build, "emulator_test"),
       args: [join(build, `lib${test}_test_${variant}.so`)],
@@ -77,7 +79,7 @@ function runs(): Run[] {
   const large = { EMU_PROCESSORS: String(LARGE_CARD) };
   if (brief) {
     const tiles = ops("plain", 2, 3, large); // all ops on as many processors would take a quarter of an hour
-    return [ops("checked", 1, 2), { ...tiles, args: [...tiles.args, "--ops", LARGE_TILES] }, faults];
+    return [ops("checked", 1, 2), { ...tiles, args: [...tiles.args, "--ops", LARGE_TILES] }, faults, ...own("plain", 1)];
   }
   return [
     ops("asan", 2, 3, sanitizerEnvironment()), // the longest first

@@ -96,8 +96,7 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
     total[half] = row_sum(total[half]);
     inverse[half] = total[half] > 0 ? 1.0f / total[half] : 0.0f;
     const int t = t0 + 16 * warp + lane / 4 + 8 * half;
-    if (blockIdx.y == 0 && lane % 4 == 0 && t < j.T)
-      j.lse[(static_cast<int64_t>(b) * j.H + h) * j.T + t] = total[half] > 0 ? most[half] + logf(total[half]) : -INFINITY;
+    if (blockIdx.y == 0 && lane % 4 == 0 && t < j.T) j.lse[row_offset(j, b, h, t)] = total[half] > 0 ? most[half] + logf(total[half]) : -INFINITY;
   }
   store_rows(j.y + query_offset(j, b, t0 + 16 * warp, h) + column, row_q, t_count - 16 * warp, j.D - column, j.aligned, o, inverse[0], inverse[1]);
 }

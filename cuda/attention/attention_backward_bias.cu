@@ -49,12 +49,10 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) bias_gradients_ke
       load_tile<Steps, C::kThreads>(k_tile, j.source[0].k + k_at, row_k, s_count, j.D, j.aligned, thread);
       load_tile<Steps, C::kThreads>(v_tile, j.source[0].v + k_at, row_k, s_count, j.D, j.aligned, thread);
       ptx::cp_async_commit();
-      float shift[2], delta[2];
+      Row row[2];
       for (int i = 0; i < 2; ++i) {
         const int t = t0 + 16 * warp + lane / 4 + 8 * i;
-        const int64_t at = (static_cast<int64_t>(b) * j.H + h) * j.T + t;
-        shift[i] = t < j.T ? shift_of(j.lse[at]) : INFINITY;
-        delta[i] = t < j.T ? j.delta[at] : 0.0f;
+        row[i] = t < j.T ? j.rows[row_offset(j, b, h, t)] : Row{INFINITY, 0, 0, 0};
       }
       ptx::cp_async_wait<0>();
       __syncthreads();  // the tiles have come
@@ -68,8 +66,8 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) bias_gradients_ke
         for (int e = 0; e < 4; ++e) {
           const int key = s0 + 8 * n + lane % 4 * 2 + e % 2, r = e / 2;
           if (!seen[r].holds(key)) continue;
-          const float score = p[n][e] * j.scale + j.bias[own_rows + 8 * r * static_cast<int64_t>(S) + key];
-          sum[n][e] += exponential<X>(score - shift[r]) * (ds[n][e] - delta[r]);
+          const float score = score_of(p[n][e], j.scale, j.bias + own_rows + 8 * r * static_cast<int64_t>(S) + key);
+          sum[n][e] += row[r].score_gradient(exponential<X>(score - row[r].most) * row[r].inverse, ds[n][e]);
         }
     }
   }

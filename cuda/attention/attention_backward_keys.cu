@@ -60,9 +60,7 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) key_gradients_ker
     ptx::cp_async_commit();
     // The bytes between the rows carry what the softmax needs of each query.
     for (int row = thread; row < kSteps; row += C::kThreads) {
-      const int64_t t = (static_cast<int64_t>(b) * j.H + h) * j.T + t0 + row;
-      *reinterpret_cast<float2*>(q_tile + row * Steps::kStride + D) =
-          row < left ? make_float2(shift_of(j.lse[t]), j.delta[t]) : make_float2(INFINITY, 0);
+      *reinterpret_cast<Row*>(q_tile + row * Steps::kStride + D) = row < left ? j.rows[row_offset(j, b, h, t0 + row)] : Row{INFINITY, 0, 0, 0};
     }
   };
 
@@ -74,32 +72,33 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) key_gradients_ker
     const bf16 *q_tile = q_tiles + stage * Steps::kSize, *dy_tile = dy_tiles + stage * Steps::kSize;
     const float* bias = j.bias ? j.bias + bias_offset(j, b, h, 0) : nullptr;
     float p[kSteps / 8][4];
-    multiply_rows<Rows, Steps>(p, k_tile + 16 * warp * Rows::kStride, q_tile);
+    multiply_rows<Rows, Steps, true>(p, k_tile + 16 * warp * Rows::kStride, q_tile);
 #pragma unroll
     for (int n = 0; n < kSteps / 8; ++n)
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         const int column = 8 * n + lane % 4 * 2 + c, t = t0 + column;
-        const float shift = *reinterpret_cast<const float*>(q_tile + column * Steps::kStride + D);
+        const Row& row = *reinterpret_cast<const Row*>(q_tile + column * Steps::kStride + D);
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           float& x = p[n][2 * r + c];
           if (!seen[r].holds(t)) x = 0.0f;
-          else if (bias) x = exponential<X>(x * j.scale + bias[static_cast<int64_t>(t) * j.source[0].S + key[r]] - shift);
-          else x = exponential<X>(x * j.scale - shift);
+          else
+            x = exponential<X>(score_of(x, j.scale, bias ? bias + static_cast<int64_t>(t) * j.source[0].S + key[r] : nullptr) - row.most) *
+                row.inverse;
         }
       }
     if constexpr (Wanted & values_only) multiply_columns<Steps>(dv, p, dy_tile + out);
     if constexpr (Wanted & keys_only) {
       float ds[kSteps / 8][4];
-      multiply_rows<Rows, Steps>(ds, v_tile + 16 * warp * Rows::kStride, dy_tile);
+      multiply_rows<Rows, Steps, true>(ds, v_tile + 16 * warp * Rows::kStride, dy_tile);
 #pragma unroll
       for (int n = 0; n < kSteps / 8; ++n)
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const int column = 8 * n + lane % 4 * 2 + e % 2;
-          const float delta = *reinterpret_cast<const float*>(q_tile + column * Steps::kStride + D + 2);
-          ds[n][e] = p[n][e] == 0.0f ? 0.0f : p[n][e] * (ds[n][e] - delta);  // hidden keys may hold anything
+          const Row& row = *reinterpret_cast<const Row*>(q_tile + column * Steps::kStride + D);
+          ds[n][e] = p[n][e] == 0.0f ? 0.0f : row.score_gradient(p[n][e], ds[n][e]);  // hidden keys may hold anything
         }
       multiply_columns<Steps>(dk, ds, q_tile + out);
     }

@@ -1,14 +1,19 @@
-// The gradient of attention in three kernels, none of which two blocks add to one number in:
-//   P = exp(scale q.k + bias - lse)   dP = dy.v^T   dS = P (dP - delta), delta = rowsum(dy * y)
+// The gradient of attention in four kernels, none of which two blocks add to one number in:
+//   P = softmax(scale q.k + bias)   dP = dy.v^T   dS = P (dP - rowsum(P * dP))
+//   rows: a block per tile of queries walks the keys: each query's Row
 //   keys: a block per tile of keys walks the queries that see it: dv = P^T.dy, dk = scale dS^T.q
 //   queries: a block per tile of queries walks the keys: dq = scale dS.k
 //   bias: a block per tile of the bias walks the batch rows and heads that share it: dbias += dS
-// (FlashAttention, arXiv 2205.14135, algorithm 4.)
+// FlashAttention (arXiv 2205.14135, algorithm 4) has no kernel for rows: it takes P from lse and the row's sum from dy * y. Where softmax is
+// saturated dP - rowsum vanishes, and two ways that round apart leave noise of f32's size in its place, which AdamW would blow up to whole steps; and
+// a large lse is rounded so far that P would no longer add up to 1. Hence the rule of these kernels: scores and dP have the same bits in all of them.
 #pragma once
 #include "job.cuh"
 
 namespace anymal::cuda::flash {
 
+template <class X>
+void rows(Stream& s, const Job<X>& j);
 template <class X>
 void key_gradients(Stream& s, const Job<X>& j);
 template <class X>
@@ -29,6 +34,13 @@ struct Backward {
   static constexpr int kShared = 2 * Rows::kBytes + 2 * kStages * Steps::kBytes;
   static_assert(kShared <= kSharedLimit);
 };
+
+// A score from q.k and its place in the bias, if there is one. Rounded step by step: fused with the subtraction that follows it would have other bits
+// in one kernel than in another.
+__device__ __forceinline__ float score_of(float product, float scale, const float* bias) {
+  const float score = __fmul_rn(product, scale);
+  return bias ? __fadd_rn(score, *bias) : score;
+}
 
 // Walks `total` steps: load(i, stage) begins the copies of step i, use(i, stage) follows when they have come. With two stages the next step's copies
 // run while this one is used.

@@ -15,11 +15,20 @@ struct Source {
   int S;
 };
 
+// A query's softmax and its gradient, for backward: P = exp(score - most) inverse, dS = P ((dP - reference) - delta). `reference` is the dP of the
+// key with the largest score, and delta the sum of P (dP - reference): where softmax is saturated, dP - reference is 0 for that key, and what is left
+// is as small as the gradient. Sixteen bytes, the space between the rows of a tile.
+struct alignas(16) Row {
+  float most, inverse, reference, delta;
+  __device__ __forceinline__ float score_gradient(float p, float dp) const { return p * (dp - reference - delta); }
+};
+
 template <class X>
 struct Job {
   const X *q, *dy;            // (B,T,H,D)
-  X *y, *dq;                  // (B,T,H,D)
-  float *lse, *delta;         // (B,H,T)
+  X *y, *dq;                  // (B,T,H,D), y forward only
+  float* lse;                 // (B,H,T), forward only
+  Row* rows;                  // (B,H,T), backward only
   const float* bias;          // (Bb,Hb,T,S) or null
   float* dbias;               // the same
   const int32_t* range;       // (B,2) or null
@@ -93,12 +102,13 @@ __device__ __forceinline__ int64_t key_offset(const Job<X>& j, int b, int source
   return ((static_cast<int64_t>(b) * j.source[source].S + s) * j.K + kv) * j.D;
 }
 template <class X>
+__device__ __forceinline__ int64_t row_offset(const Job<X>& j, int b, int h, int t) {
+  return (static_cast<int64_t>(b) * j.H + h) * j.T + t;
+}
+template <class X>
 __device__ __forceinline__ int64_t bias_offset(const Job<X>& j, int b, int h, int t) {
   return ((static_cast<int64_t>(b % j.Bb) * j.Hb + (j.Hb == 1 ? 0 : h)) * j.T + t) * j.source[0].S;
 }
-// A query's lse as the subtrahend of its scores: one that sees nothing gets probabilities of zero.
-__device__ __forceinline__ float shift_of(float lse) { return lse == -INFINITY ? INFINITY : lse; }
-
 // Calls f with the head size that kernels are made for: the next larger one, zeros fill the rest.
 template <class F>
 void by_head_size(int64_t D, const F& f) {

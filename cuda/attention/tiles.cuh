@@ -82,8 +82,8 @@ __device__ __forceinline__ void load_tile(bf16* tile, const float* from, int64_t
 }
 
 // d0, d1 (16,8) += a (16,16) . b (16,16), small products first. Three planes make a sum of their own, which is added with rounding: tensor cores cut
-// off what does not fit beside the sum they add to.
-template <int Planes>
+// off what does not fit beside the sum they add to. Swapped: in the order that the product b^T . a^T has, for the bits that it has.
+template <bool Swapped, int Planes>
 __device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], const uint32_t (&a)[Planes][4], const uint32_t (&b)[Planes][4]) {
   if constexpr (Planes == 1) {
     const uint32_t b0[2] = {b[0][0], b[0][1]}, b1[2] = {b[0][2], b[0][3]};
@@ -96,9 +96,10 @@ __device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], con
   for (int sum = Planes - 1; sum >= 0; --sum)
 #pragma unroll
     for (int p = 0; p <= sum; ++p) {
-      const uint32_t b0[2] = {b[sum - p][0], b[sum - p][1]}, b1[2] = {b[sum - p][2], b[sum - p][3]};
-      ptx::mma_m16n8k16(e0, a[p], b0);
-      ptx::mma_m16n8k16(e1, a[p], b1);
+      const int of_a = Swapped ? sum - p : p, of_b = sum - of_a;
+      const uint32_t b0[2] = {b[of_b][0], b[of_b][1]}, b1[2] = {b[of_b][2], b[of_b][3]};
+      ptx::mma_m16n8k16(e0, a[of_a], b0);
+      ptx::mma_m16n8k16(e1, a[of_a], b1);
     }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -107,8 +108,8 @@ __device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], con
   }
 }
 
-// s (16,N) = a . b^T over the head: sixteen rows of tile A, beginning at `a`, against the N rows of tile B.
-template <class A, class B>
+// s (16,N) = a . b^T over the head: sixteen rows of tile A, beginning at `a`, against the N rows of tile B. Swapped: the bits of b . a^T, transposed.
+template <class A, class B, bool Swapped = false>
 __device__ __forceinline__ void multiply_rows(float (&s)[B::kRows / 8][4], const bf16* a, const bf16* b) {
   constexpr int kPlanes = A::kPlanes;
   const int lane = threadIdx.x % 32;
@@ -128,7 +129,7 @@ __device__ __forceinline__ void multiply_rows(float (&s)[B::kRows / 8][4], const
       uint32_t fb[kPlanes][4];
 #pragma unroll
       for (int p = 0; p < kPlanes; ++p) ptx::ldmatrix_x4(fb[p], b_at + 2 * (p * B::kPlane + n * B::kStride + k));
-      multiply_add(s[n / 8], s[n / 8 + 1], fa, fb);
+      multiply_add<Swapped>(s[n / 8], s[n / 8 + 1], fa, fb);
     }
   }
 }
@@ -156,7 +157,7 @@ __device__ __forceinline__ void multiply_columns(float (&o)[P][4], const float (
       uint32_t fb[kPlanes][4];
 #pragma unroll
       for (int p = 0; p < kPlanes; ++p) ptx::ldmatrix_x4_trans(fb[p], b_at + 2 * (p * B::kPlane + k * B::kStride + n));
-      multiply_add(o[n / 8], o[n / 8 + 1], fa, fb);
+      multiply_add<false>(o[n / 8], o[n / 8 + 1], fa, fb);
     }
   }
 }

@@ -2,9 +2,10 @@
 // branches were trained against, which for a quantised base are the dequantised ones, and written dense: quantising the sum again would round away
 // much of what was learned. What was written is then read back and asked, since rounding it to bf16 moves it too.
 import { noGrad } from "../core/autograd.js";
+import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { late, type SaveOptions, saveModel } from "../io/model-folder.js";
+import { late, SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-folder.js";
 import type { Writable } from "../io/safetensors.js";
 import { LlamaForCausalLM } from "../models/llama.js";
 import { Linear } from "../nn/linear.js";
@@ -32,6 +33,8 @@ export interface ExportOptions extends SaveOptions {
   onWritten?: () => void;
 }
 
+const EXPORT_OPTIONS = [...SAVE_OPTIONS, "inputIds", "onWritten"];
+
 /**
  * Writes `model`, which may carry a LoraAdapter and a quantised base, dense and merged, reads it back and says how far its logits are from the model's.
  * `configJson` is the config.json of the base. `dtype` default: the model's. Throws as saveModel and LlamaForCausalLM.fromPretrained do.
@@ -40,8 +43,10 @@ export async function exportMerged(
   model: LlamaForCausalLM,
   folder: string,
   configJson: Readonly<Record<string, unknown>>,
-  { inputIds, onWritten, ...options }: ExportOptions = {},
+  given: ExportOptions = {},
 ): Promise<Drift> {
+  checkOptions("exportMerged", given, EXPORT_OPTIONS);
+  const { inputIds, onWritten, ...options } = given;
   const { device, dtype } = model;
   const probe = inputIds ?? probeIds(model.config.vocabSize);
   const before = await logitsOf(model, probe);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
 import { onFile } from "../core/file-error.js";
 import { parseJson } from "../core/json.js";
+import { checkOptions } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
@@ -44,13 +45,17 @@ export class LoraAdapter {
   }
 
   /** Fresh branches that change nothing yet. What they do not train should be frozen by the caller. */
-  static apply(model: Module, options: Partial<LoraConfig>, { seed = 0 } = {}): LoraAdapter {
+  static apply(model: Module, options: Partial<LoraConfig>, drawing: { seed?: number } = {}): LoraAdapter {
+    checkOptions("LoraAdapter.apply", drawing, ["seed"]);
+    const { seed = 0 } = drawing;
     const dtype = model.parameters().some((p) => p.dtype === "bf16") ? "bf16" : "f32";
     return LoraAdapter.#attach(model, loraConfig(options), Weights.fresh({ device: deviceOf(model), dtype, trainable: true, seed }));
   }
 
   /** From a folder that PEFT or save() wrote. */
-  static async load(model: Module, folder: string, { trainable = false } = {}): Promise<LoraAdapter> {
+  static async load(model: Module, folder: string, loading: { trainable?: boolean } = {}): Promise<LoraAdapter> {
+    checkOptions("LoraAdapter.load", loading, ["trainable"], { others: { isTrainable: 'did you mean "trainable"?' } });
+    const { trainable = false } = loading;
     const config = await readConfigOf(folder);
     using checkpoint = Checkpoint.open(join(folder, WEIGHTS));
     checkNames(checkpoint);
@@ -59,11 +64,11 @@ export class LoraAdapter {
     const beside: Overlay[] = [];
     try {
       for await (const overlay of heldBeside(model, trained, at)) beside.push(overlay);
+      return LoraAdapter.#attach(model, config, at, beside);
     } catch (error) {
       for (const { tensor } of beside) tensor.dispose();
       throw error;
     }
-    return LoraAdapter.#attach(model, config, at, beside);
   }
 
   static #attach(model: Module, config: LoraConfig, at: Weights, beside: readonly Overlay[] = []): LoraAdapter {

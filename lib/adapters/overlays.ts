@@ -3,7 +3,8 @@
 import { noGrad } from "../core/autograd.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import type { WeightSource } from "../io/checkpoint.js";
+import { atOnce, inTurns } from "../core/turns.js";
+import { sameTensor } from "../io/checkpoint.js";
 import { LlamaForCausalLM } from "../models/llama.js";
 import { EMBEDDING, HEAD } from "../models/llama-ties.js";
 import type { LoraLinear } from "../nn/lora.js";
@@ -83,17 +84,14 @@ function* parametersOf(model: Module): Generator<[string, Tensor]> {
 
 /** One table for both places, which PEFT writes under both names. */
 function tied(original: Tensor, at: Weights): Overlay {
-  const keys = [EMBEDDING, HEAD].map(keyOf);
+  const keys = [keyOf(EMBEDDING), keyOf(HEAD)] as const;
   if (!at.checkpoint) return { path: EMBEDDING, keys, original, tensor: master(original), trains: true };
   const there = [EMBEDDING, HEAD].filter((key) => at.has(key));
-  if (there.length === 2 && !sameBytes(at.checkpoint, keys))
+  if (there.length === 2 && !atOnce(sameTensor(at.checkpoint, ...keys)))
     throw new LoraConfigError("one table under ensure_weight_tying", `an embedding and a head that differ in ${at.checkpoint.path}`);
   for (const key of there) at.take(key);
   const tensor = at.parameter(there[0] ?? EMBEDDING, original.shape, { fill: 0 });
   return { path: EMBEDDING, keys, original, tensor, trains: true };
-}
-function sameBytes(checkpoint: WeightSource, [a = "", b = ""]: readonly string[]): boolean {
-  return Buffer.from(checkpoint.bytes(a)).equals(Buffer.from(checkpoint.bytes(b)));
 }
 
 /**
@@ -108,7 +106,7 @@ export async function* heldBeside(model: Module, taken: ReadonlySet<string>, at:
   const keys = held.map((path) => at.take(path));
   // PEFT loads into the one table of a tied pair, whichever of its names the file has.
   const one = isTied(model) && !taken.has(EMBEDDING) && !taken.has(HEAD);
-  if (one && held.length === 2 && !sameBytes(checkpoint, keys))
+  if (one && held.length === 2 && !(await inTurns(sameTensor(checkpoint, keyOf(EMBEDDING), keyOf(HEAD)))))
     throw new LoraConfigError("one table for a head that is tied to the embedding", `two that differ in ${checkpoint.path}`);
   for (const [i, path] of (one ? held.slice(0, 1) : held).entries()) {
     const key = keys[i] as string;
@@ -120,7 +118,11 @@ export async function* heldBeside(model: Module, taken: ReadonlySet<string>, at:
         `[${shape}] in ${checkpoint.path}; the vocabulary was resized in training: take a base model that was resized to ${shape[0]} rows too`,
       );
     const tensor = checkpoint.load(key, original.device, { dtype: original.dtype });
-    if (await equal(tensor, original)) tensor.dispose();
+    const same = await equal(tensor, original).catch((error) => {
+      tensor.dispose();
+      throw error;
+    });
+    if (same) tensor.dispose();
     else if (one) yield { path: EMBEDDING, keys: [EMBEDDING, HEAD].map(keyOf), original, tensor, trains: false };
     else yield { path, keys: [key], original, tensor, trains: false };
   }

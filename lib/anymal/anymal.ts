@@ -4,7 +4,7 @@ import type { LoraConfig } from "../adapters/lora-config.js";
 import { noGrad } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
-import { checkOptions } from "../core/options.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { settled } from "../core/settled.js";
 import { Turns } from "../core/turns.js";
@@ -54,6 +54,8 @@ interface Reading extends Loading {
   splitSpecialTokens?: boolean | undefined;
 }
 
+const READING = optionNames<Reading>({ signal: true, memory: true, splitSpecialTokens: true });
+
 /** Media of one kind that an encoder takes at once. */
 const ENCODER_BATCH = 32;
 /** Between the seeds of one model's projections. */
@@ -102,7 +104,7 @@ export class AnyMAL {
     const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
     try {
       options.signal?.throwIfAborted();
-      const tokenizer = await Tokenizer.load(llmSource.folder, options);
+      const tokenizer = await Tokenizer.load(llmSource.folder, { signal: options.signal });
       const llm = await openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) }, options.signal);
       built.push(llm);
       const projectors: Partial<Record<Modality, Projector>> = {};
@@ -176,14 +178,16 @@ export class AnyMAL {
   }
 
   /** Puts fresh LoRA branches on the language model. */
-  addAdapter(config: Partial<LoraConfig>, { seed = 0 } = {}): LoraAdapter {
-    const adapter = LoraAdapter.apply(this.llm, config, { seed });
+  addAdapter(config: Partial<LoraConfig>, drawing: { seed?: number } = {}): LoraAdapter {
+    const adapter = LoraAdapter.apply(this.llm, config, drawing);
     this.adapter = adapter;
     return adapter;
   }
 
   /** What the encoders make of media, in the order given. */
-  async features(parts: readonly MediaPart[], { signal, memory }: Reading = {}): Promise<Features[]> {
+  async features(parts: readonly MediaPart[], reading: Reading = {}): Promise<Features[]> {
+    checkOptions("AnyMAL.features", reading, READING);
+    const { signal, memory } = reading;
     const result = new Array<Features>(parts.length);
     const kept = memory?.featuresOf(this);
     const places = new Map<MediaEncoder, number[]>();
@@ -211,7 +215,10 @@ export class AnyMAL {
   }
 
   /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
-  async *generate(prompt: PromptInput, { memory, splitSpecialTokens, ...options }: AnswerOptions = {}): AsyncGenerator<string> {
+  async *generate(
+    prompt: PromptInput,
+    { memory, splitSpecialTokens, ...options }: Omit<AnswerOptions, "batch"> = {},
+  ): AsyncGenerator<string> {
     checkGeneration(options, [...ANSWER_KEYS, "memory", "splitSpecialTokens"]);
     if (memory && options.past) throw expected("E_GENERATION", "generate", "memory or past", "both", "a memory has a past of its own");
     const ready = await this.#prepare([prompt], { signal: options.signal, memory, splitSpecialTokens });

@@ -103,7 +103,7 @@ export async function readCheckpoint(
   const manifest = await readManifest(folder);
   await checkFiles(folder, manifest);
   const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
-  const tokenizer = await Tokenizer.load(llmSource.folder, options);
+  const tokenizer = await Tokenizer.load(llmSource.folder, { signal: options.signal });
   if (templateOf(tokenizer) !== manifest.prompt.template)
     throw new CheckpointError(
       folder,

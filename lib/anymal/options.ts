@@ -89,6 +89,7 @@ export interface PromptFormat {
 }
 
 const LOAD_KEYS = ["device", "dtype", "signal", "onProgress"];
+const PROMPT_KEYS: readonly (keyof PromptFormat)[] = ["system", "splitSpecialTokens"];
 export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders"];
 const PROJECTOR_KEYS = {
   resampler: ["type", "layers", "tokens", "heads", "form", "normalize"],
@@ -99,7 +100,7 @@ const PROJECTOR_KEYS = {
 export function checkAssembly(options: AssembleOptions): void {
   const at = "AnyMAL.assemble";
   checkOptions(at, options, [...LOAD_KEYS, "llm", "quantization", "modalities", "prompt", "seed"], { others: OTHER_LOADING });
-  checkOptions(`${at} prompt`, options.prompt, ["system"]);
+  checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
   checkOptions(`${at} modalities`, options.modalities, MODALITIES);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
     const where = `${at} modalities.${modality}`;

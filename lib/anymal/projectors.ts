@@ -1,15 +1,9 @@
 // A modality's projection by its setup, fresh or from a checkpoint.
-import { built } from "../core/scope.js";
 import { LinearProjector, type Projector, ResamplerProjector } from "../models/projector.js";
 import type { Weights } from "../nn/weights.js";
 import type { CompleteProjector } from "./options.js";
 
-/** When it cannot be finished, nothing of it stays. */
 export function makeProjector(at: Weights, setup: CompleteProjector, dimLlm: number): Projector {
-  return built(() => make(at, setup, dimLlm));
-}
-
-function make(at: Weights, setup: CompleteProjector, dimLlm: number): Projector {
   const { dim, tokens } = setup;
   const normalize = setup.normalize || undefined;
   if (setup.type === "linear") return new LinearProjector(at, { mode: setup.mode, dim, dimLlm, tokens, normalize });

@@ -8,6 +8,7 @@ import { integer, list, number } from "./output.js";
 
 export interface AnswerFlags extends ModelFlags {
   maxNewTokens: number;
+  minNewTokens?: number;
   temperature?: number;
   topK?: number;
   topP?: number;
@@ -26,6 +27,7 @@ export function answerFlags(command: Command): Command {
   modelFlags(command, "a folder that align, instruct or demo wrote");
   return mediaFlags(command)
     .option("--max-new-tokens <n>", "the longest answer", integer(1), 256)
+    .option("--min-new-tokens <n>", "the shortest answer; no token that ends it comes before (default: 0)", integer())
     .option("--temperature <x>", "above 1 more surprising, below 1 less; default: the most probable token each time", number())
     .option("--top-k <n>", "of the k most probable tokens", integer(1))
     .option("--top-p <x>", "of the most probable tokens that make up this share", number(0, 1))
@@ -38,8 +40,12 @@ export function answerFlags(command: Command): Command {
 }
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {
-  const { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop, splitSpecialTokens } = flags;
-  return { maxNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop, splitSpecialTokens };
+  const { maxNewTokens, minNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop } = flags;
+  const { splitSpecialTokens } = flags;
+  return {
+    ...{ maxNewTokens, minNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize },
+    ...{ seed, stop, splitSpecialTokens },
+  };
 }
 
 /** Counts what is generated. */

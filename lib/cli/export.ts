@@ -5,7 +5,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { onFileSync } from "../core/file-error.js";
 import { writeWhole } from "../io/whole-file.js";
 import type { Quantization } from "../nn/weights.js";
-import { checkFresh, copyBeside, makeFolder } from "./folders.js";
+import { checkFresh, configOf, copyBeside, makeFolder } from "./folders.js";
 import { command, Interrupt, print, printJson, UsageError } from "./output.js";
 
 interface ExportFlags {
@@ -108,8 +108,12 @@ async function merge(trained: Trained, to: string, flags: ExportFlags): Promise<
   const { exportMerged } = await import("../adapters/export.js");
   const { LoraAdapter } = await import("../adapters/lora.js");
   const { AutoModelForCausalLM } = await import("../models/auto-causal-lm.js");
-  const { readConfig } = await import("../models/config.js");
   const { signal } = interrupt;
+  const config = await configOf(
+    "anymal export",
+    llm,
+    "name the model that it was made of with --llm, or take --adapter, the adapter alone",
+  );
   const start = performance.now();
   const loading = { signal, ...(quantization && { quantization }), ...(trained.dtype && { dtype: trained.dtype }) };
   const model = await AutoModelForCausalLM.fromPretrained(llm, { ...loading, ...(flags.device && { device: flags.device }) });
@@ -121,7 +125,7 @@ async function merge(trained: Trained, to: string, flags: ExportFlags): Promise<
   try {
     const { layers } = await LoraAdapter.load(model, folder);
     signal.throwIfAborted();
-    const drift = await exportMerged(model, to, readConfig(llm), {
+    const drift = await exportMerged(model, to, config, {
       ...(flags.dtype && { dtype: flags.dtype }),
       ...(flags.maxShard && { maxShardBytes: flags.maxShard }),
       onWritten: close,

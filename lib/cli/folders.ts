@@ -1,8 +1,9 @@
 // What commands do that make one model folder out of another.
-import { copyFileSync, existsSync, readdirSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { onFile, onFileSync } from "../core/file-error.js";
+import type { Json } from "../models/config.js";
 import { UsageError } from "./output.js";
 
 /** Tokenizer and generation settings: a folder is of no use without them, and no weight depends on them. */
@@ -34,6 +35,13 @@ export function checkFresh(command: string, folder: string): void {
     throw new UsageError(command, `${folder} is no folder: name another one to write to`);
   }
   if (held.length) throw new UsageError(command, `${resolve(folder)} holds ${held[0]} already: name a new or an empty folder`);
+}
+
+/** The config.json of a model that is about to be written anew: one GGUF file has none, which is said before hours of loading. */
+export async function configOf(command: string, model: string, next: string): Promise<Json> {
+  if (statSync(model, { throwIfNoEntry: false })?.isFile())
+    throw new UsageError(command, `${model} is one file, and a folder in Hugging Face layout is needed: ${next}`);
+  return (await import("../models/config.js")).readConfig(model);
 }
 
 export const makeFolder = (folder: string) => onFile("to be written", folder, () => mkdir(folder, { recursive: true }));

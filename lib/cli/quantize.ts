@@ -1,6 +1,6 @@
 // `anymal quantize`: a language model's folder in 4 or 8 bits, in the layout of bitsandbytes.
 import { type Command, Option } from "commander";
-import { checkFresh, copyBeside, sizeText } from "./folders.js";
+import { checkFresh, configOf, copyBeside, sizeText } from "./folders.js";
 import { command, Interrupt, integer, print, printJson, tell, UsageError } from "./output.js";
 
 interface QuantizeFlags {
@@ -38,13 +38,13 @@ async function run(from: string, to: string, flags: QuantizeFlags): Promise<void
   checkFresh("anymal quantize", to);
   using interrupt = new Interrupt();
   const { AutoModelForCausalLM } = await import("../models/auto-causal-lm.js");
-  const { ConfigError, readConfig } = await import("../models/config.js");
+  const { ConfigError } = await import("../models/config.js");
   const { resolveModel } = await import("../io/hub.js");
   const { saveModel } = await import("../io/model-folder.js");
   const { storedBytes } = await import("./inspect-weights.js");
 
   const folder = await resolveModel(from, { signal: interrupt.signal });
-  const config = readConfig(folder);
+  const config = await configOf("anymal quantize", folder, "its weights are quantised already; take the model that it was made of");
   if (config.quantization_config)
     throw new ConfigError(
       "quantization_config",

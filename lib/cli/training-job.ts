@@ -1,15 +1,13 @@
 // From flags and a recipe file to what a stage is given: one recipe, the model to begin from, and the folder it ends in.
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { parse } from "yaml";
 import { AnyMAL } from "../anymal/anymal.js";
 import type { AssembleOptions } from "../anymal/options.js";
 import { AnymalError } from "../core/errors.js";
 import { DataError } from "../data/row.js";
 import { type MediaOptions, mergedOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
-import { type Recipe, readRecipe, recipe } from "../train/recipe.js";
+import { type Recipe, readYaml, recipe } from "../train/recipe.js";
 import { loadOptions } from "./flags.js";
 import { UsageError } from "./output.js";
 import { projectorKeys, type TrainingFlags } from "./training-flags.js";
@@ -35,8 +33,9 @@ export interface Job {
 /** `change` puts the stage's own flags into the recipe; it is read and checked before and after that. */
 export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (raw: RawRecipe) => RawRecipe): Promise<Job> {
   const { config } = flags;
-  if (config) await readRecipe(config); // what is wrong is said in the file's own terms
-  const file: RawRecipe = config ? ((parse(await readFile(config, "utf8")) as RawRecipe | null) ?? {}) : {};
+  const read = config ? await readYaml(config) : {};
+  if (config) recipe(read); // what is wrong is said in the file's own terms
+  const file = (read ?? {}) as RawRecipe;
   const checked = recipe(withMedia(withModel(change(file), flags), flags));
   const both = Boolean(file.instruct && Object.keys(file.align ?? {}).length);
   const output = flags.output ?? (both && file.output ? join(file.output, stage) : file.output);

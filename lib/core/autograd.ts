@@ -2,11 +2,12 @@
 // to those of its inputs. Nodes are numbered as they are made, so the descending order of numbers is a valid order for backward.
 import { AnymalError, expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
-import { behind } from "./pace.js";
+import { checkOptions } from "./options.js";
+import { paced } from "./pace.js";
 import { randomState, setRandomState } from "./random.js";
 import { built, enrollHolder, keep, scope } from "./scope.js";
 import { collected, dtypeCode, Tensor } from "./tensor.js";
-import { slice, Turns } from "./turns.js";
+import type { Pieces } from "./turns.js";
 
 /** Where a tensor stands: output `slot` of `node`. */
 export interface Edge {
@@ -160,14 +161,13 @@ export function backward(loss: Tensor, grad?: Tensor): void {
 }
 
 /** The same, but hands the event loop back every `sliceMs` milliseconds: a server that trains keeps answering. */
-export async function backwardAsync(loss: Tensor, { grad, sliceMs = slice.ms }: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
-  const turns = new Turns(sliceMs);
-  const { device } = loss;
-  for (const _ of walk([rootOf(loss, grad)])) {
-    await behind(device);
-    await turns.next();
-  }
+export async function backwardAsync(loss: Tensor, options: { grad?: Tensor; sliceMs?: number } = {}): Promise<void> {
+  checkOptions("backwardAsync", options, ["grad", "sliceMs"]);
+  await paced(loss.device, backwardInPieces(loss, options.grad), options.sliceMs);
 }
+
+/** The same for who runs the pieces. */
+export const backwardInPieces = (loss: Tensor, grad?: Tensor): Pieces<void> => walk([rootOf(loss, grad)]);
 
 interface Root {
   edge: Edge;
@@ -187,8 +187,13 @@ function rootOf(loss: Tensor, grad: Tensor | undefined): Root {
     throw expected("E_GRAD", "backward", "a loss of one element, or an explicit gradient", `shape [${loss.shape}]`, "sum() it first");
   if (grad && String(grad.shape) !== String(loss.shape))
     throw expected("E_SHAPE", "backward", `a gradient of shape [${loss.shape}]`, `[${grad.shape}]`);
-  const seed = grad ? grad.detach() : Tensor.full(loss.shape, 1, { dtype: loss.dtype, device: loss.device });
-  return { edge: loss.edge, grad: keep(seed) };
+  try {
+    const seed = grad ? grad.detach() : Tensor.full(loss.shape, 1, { dtype: loss.dtype, device: loss.device });
+    return { edge: loss.edge, grad: keep(seed) };
+  } catch (error) {
+    freeTape(loss); // as when a step of it fails
+    throw error;
+  }
 }
 
 function propagate(roots: readonly Root[]): void {
@@ -196,7 +201,7 @@ function propagate(roots: readonly Root[]): void {
 }
 
 /** Passes gradients on, one node per turn. */
-function* walk(roots: readonly Root[]): Generator<void> {
+function* walk(roots: readonly Root[]): Pieces<void> {
   let order: Node[] = [];
   const waiting = new Set(roots.map(({ grad }) => grad));
   try {
@@ -297,10 +302,13 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
   const outer = wanted;
   wanted = false;
   let output: Tensor;
-  let needed: boolean;
+  let needed = false;
   try {
-    output = scope(() => noGrad(() => fn(...inputs)));
-    needed = wanted || inputs.some((t) => t.requiresGrad);
+    output = scope(() => {
+      const result = noGrad(() => fn(...inputs));
+      needed = wanted || [...inputs, result].some((t) => t.requiresGrad);
+      return result.detach(); // fn may hand back what it was given, and the place of that on the tape is its own
+    });
   } finally {
     wanted = outer;
   }
@@ -323,7 +331,7 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
           }
           return t;
         });
-        const out = withGrad(true, () => fn(...fresh));
+        const out = withGrad(true, () => fn(...fresh).alias());
         if (out.edge) propagate([{ edge: out.edge, grad: (dy as Tensor).detach() }]);
         return collectors.map((node) => {
           const g = node?.grads[0];

@@ -1,6 +1,7 @@
 // A device: one native queue that a thread of its own works off. Ops return at once; data is read back asynchronously.
 import { expected } from "./errors.js";
 import { native } from "./native.js";
+import { checkOptions, optionNames } from "./options.js";
 import { tensorsIn } from "./scope.js";
 
 export interface DeviceOptions {
@@ -83,27 +84,22 @@ export class Device {
   capture<T>(fn: () => T): Capture<T> {
     const n = native();
     const id = n.capture_begin(this.id);
-    let result: T;
+    let result: T | undefined;
+    let ended = false;
     try {
       result = fn();
-    } catch (error) {
-      try {
-        n.capture_end(id);
-      } finally {
-        n.capture_dispose(id);
-      }
-      throw error;
-    }
-    try {
+      ended = true;
       n.capture_end(id);
+      return new Capture(id, result);
     } catch (error) {
+      // What went wrong first says more than what cannot be put away because of it.
       for (const tensor of tensorsIn(result)) if (!tensor.disposed) tensor.dispose();
-      try {
-        n.capture_dispose(id);
-      } catch {} // why it could not be ended says more
+      for (const away of [...(ended ? [] : [n.capture_end]), n.capture_dispose])
+        try {
+          away(id);
+        } catch {}
       throw error;
     }
-    return new Capture(id, result);
   }
 
   /** Finishes what is enqueued and frees everything on the device; its tensors are disposed. */
@@ -142,6 +138,7 @@ export class Capture<T> {
   }
 }
 
+const DEVICE_OPTIONS = optionNames<DeviceOptions>({ threads: true, level: true, index: true, memoryLimit: true });
 const open = new Map<string, Device>();
 let toldFallback = false;
 
@@ -150,6 +147,7 @@ let toldFallback = false;
  * says once why; asking for "cuda" and not getting it throws E_DEVICE with the reason.
  */
 export function device(name: "cpu" | "cuda" | "auto" | (string & {}) = "cpu", options: DeviceOptions = {}): Device {
+  checkOptions("device", options, DEVICE_OPTIONS);
   if (name === "auto") {
     try {
       return device("cuda", options.index === undefined ? {} : { index: options.index });

@@ -1,8 +1,8 @@
 // JSON as Python's json module reads and writes it by default: with NaN, Infinity and -Infinity, which JSON does not have. Published checkpoints hold
 // them, mostly under keys that nobody reads.
 
-/** A string, which is left as it is whatever it spells, or one of Python's numbers. */
-const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|(?:-?\bInfinity\b|\bNaN\b)(?!\s*:)/gs;
+/** A character that is escaped, the beginning or the end of a string, which is left as it is whatever it spells, or one of Python's numbers. */
+const QUOTE_OR_NUMBER = /\\.|"|(?:-?\bInfinity\b|\bNaN\b)(?!\s*:)/gs;
 // Numbers of JSON that overflow a double give ±Infinity by themselves; NaN needs a mark that no file holds.
 const MARK = "\u0000NaN\u0000";
 const AS_JSON: Readonly<Record<string, string>> = { Infinity: "1e999", "-Infinity": "-1e999", NaN: JSON.stringify(MARK) };
@@ -13,7 +13,11 @@ export function parseJson(given: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    const read = text.replace(STRING_OR_NUMBER, (part) => AS_JSON[part] ?? part);
+    let inString = false;
+    const read = text.replace(QUOTE_OR_NUMBER, (part) => {
+      if (part === '"') inString = !inString;
+      return inString ? part : (AS_JSON[part] ?? part);
+    });
     if (read === text) throw error;
     return JSON.parse(read, (_, value) => (value === MARK ? Number.NaN : value));
   }

@@ -2,6 +2,9 @@
 import { nearest } from "./checks.js";
 import { type AnymalError, expected } from "./errors.js";
 
+/** The names of all of T's options: the compiler misses one that is not there. */
+export const optionNames = <T extends object>(all: Readonly<Record<keyof T, true>>): readonly string[] => Object.keys(all);
+
 /**
  * Throws E_VALUE, or what `fail` makes of the sentence, where `options` has a key that is not `known`. Keys that hold undefined count as absent.
  * `others` says of a name of another library what it is called here, or why it is not there.

@@ -3,6 +3,7 @@
 import type { Device } from "./device.js";
 import { tensorsMade } from "./scope.js";
 import { Tensor } from "./tensor.js";
+import { type Pieces, Turns } from "./turns.js";
 
 /** Tensors between two marks. At most two such stretches are ahead of the device; its queue holds 16 384 commands, an op and its dispose being two. */
 const STRETCH = 2048;
@@ -24,4 +25,19 @@ export function behind(device: Device): Promise<unknown> | undefined {
   here.dispose();
   paces.set(device, { from: tensorsMade(), mark });
   return pace?.mark;
+}
+
+/** Runs work that enqueues ops, in turns of the event loop and within sight of the device. */
+export async function paced<T>(device: Device, work: Pieces<T>, sliceMs?: number): Promise<T> {
+  const turns = new Turns(sliceMs);
+  try {
+    for (;;) {
+      const { done, value } = work.next();
+      if (done) return value;
+      await behind(device);
+      await turns.next();
+    }
+  } finally {
+    work.return(undefined as T); // does nothing to work that has ended
+  }
 }

@@ -1,5 +1,7 @@
 // Random numbers are functions of (seed, offset, position) on the device; here live the seed and the running offset of this thread.
 
+import { type Pieces, within } from "./turns.js";
+
 export interface RandomState {
   seed: number;
   offset: number;
@@ -22,4 +24,17 @@ export function randomState(): RandomState {
 }
 export function setRandomState(to: RandomState): void {
   state = to;
+}
+
+/** Work in pieces whose random numbers begin at `from`, and go on in its next piece whatever others draw between them. */
+export function randomFrom<T>(from: RandomState, work: Pieces<T>): Pieces<T> {
+  let own = from;
+  return within(work, () => {
+    const outer = state;
+    state = own;
+    return () => {
+      own = state;
+      state = outer;
+    };
+  });
 }

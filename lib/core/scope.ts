@@ -4,7 +4,7 @@ import { AnymalError } from "./errors.js";
 import { native } from "./native.js";
 import { isPromise } from "./realm.js";
 import type { Tensor } from "./tensor.js";
-import type { Pieces } from "./turns.js";
+import { type Pieces, within } from "./turns.js";
 
 /** What recorded inside a scope holds on to tensors: a node of the tape. */
 interface Holder {
@@ -62,21 +62,13 @@ export function* builtInPieces<T>(build: Pieces<T>): Pieces<T> {
   const made: Tensor[] = [];
   let whole = false;
   try {
-    for (;;) {
+    const result = yield* within(build, () => {
       builders.push(made);
-      let step: IteratorResult<void, T>;
-      try {
-        step = build.next();
-      } finally {
-        builders.pop();
-      }
-      if (step.done) {
-        whole = true;
-        builders[builders.length - 1]?.push(...made);
-        return step.value;
-      }
-      yield;
-    }
+      return () => builders.pop();
+    });
+    whole = true;
+    builders[builders.length - 1]?.push(...made);
+    return result;
   } finally {
     if (!whole) for (const tensor of made) if (!tensor.disposed) tensor.dispose();
   }
@@ -101,8 +93,8 @@ function isPlain(value: object): boolean {
 
 /** Runs `fn` and disposes the tensors it made, except those in its result, those given to keep(), and leaves that require gradients. */
 export function scope<T>(fn: () => T): T {
-  const { tensors: mine, holders }: Frame = { tensors: [], holders: [] };
-  stack.push({ tensors: mine, holders });
+  const frame: Frame = { tensors: [], holders: [] };
+  stack.push(frame);
   let result: T;
   try {
     result = fn();
@@ -115,11 +107,36 @@ export function scope<T>(fn: () => T): T {
     }
   } catch (error) {
     stack.pop();
-    for (const holder of holders) holder.free();
-    disposeAll(mine);
+    abandon(frame);
     throw error;
   }
   stack.pop();
+  return leave(frame, result);
+}
+
+/** The same of work in pieces; between two of them others have scopes of their own. What is abandoned half-way is disposed too. */
+export function* scopeInPieces<T>(work: Pieces<T>): Pieces<T> {
+  const frame: Frame = { tensors: [], holders: [] };
+  let whole = false;
+  try {
+    const result = yield* within(work, () => {
+      stack.push(frame);
+      return () => stack.pop();
+    });
+    whole = true;
+    return leave(frame, result);
+  } finally {
+    if (!whole) abandon(frame);
+  }
+}
+
+function abandon({ tensors, holders }: Frame): void {
+  for (const holder of holders) holder.free();
+  disposeAll(tensors);
+}
+
+/** Disposes what the result does not hold; the rest is in the care of the scope around it. */
+function leave<T>({ tensors: mine, holders }: Frame, result: T): T {
   const returned = new Set(tensorsIn(result));
   const outer = stack[stack.length - 1];
   const rest: Tensor[] = [];

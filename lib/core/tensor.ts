@@ -3,6 +3,7 @@ import { type Edge, record } from "./autograd.js";
 import { type Device, defaultDevice } from "./device.js";
 import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
+import { checkOptions, optionNames } from "./options.js";
 import { isTypedArray, kindOfValue, own, typedArrayName } from "./realm.js";
 import { enroll } from "./scope.js";
 import { settled } from "./settled.js";
@@ -23,6 +24,7 @@ export interface TensorOptions {
   device?: Device | undefined;
   requiresGrad?: boolean | undefined;
 }
+const TENSOR_OPTIONS = optionNames<TensorOptions>({ dtype: true, device: true, requiresGrad: true });
 
 // The net under tensors that nobody disposed: frees them when they are collected, and says so once. Only tensors made outside of scopes and
 // what the tape saved are registered: registration costs more than an op call.
@@ -65,11 +67,9 @@ export class Tensor {
   }
 
   /** From numbers on the host, copied. Plain arrays and Float32Array give f32 (or bf16, rounded), Int32Array i32, Uint8Array u8 unless `dtype` says else. */
-  static from(
-    data: TensorData | readonly number[],
-    shape: readonly number[],
-    { dtype, device = defaultDevice(), requiresGrad = false }: TensorOptions = {},
-  ): Tensor {
+  static from(data: TensorData | readonly number[], shape: readonly number[], options: TensorOptions = {}): Tensor {
+    checkOptions("Tensor.from", options, TENSOR_OPTIONS);
+    const { dtype, device = defaultDevice(), requiresGrad = false } = options;
     checkNumbers("Tensor.from", data);
     const wanted = dtype ?? (isTypedArray(data, "Int32Array") ? "i32" : isTypedArray(data, "Uint8Array") ? "u8" : "f32");
     const size = shape.reduce((a, b) => a * b, 1);
@@ -79,7 +79,9 @@ export class Tensor {
     return tensor;
   }
   /** Its bytes are garbage until written. */
-  static empty(shape: readonly number[], { dtype = "f32", device = defaultDevice(), requiresGrad = false }: TensorOptions = {}): Tensor {
+  static empty(shape: readonly number[], options: TensorOptions = {}): Tensor {
+    checkOptions("Tensor", options, TENSOR_OPTIONS);
+    const { dtype = "f32", device = defaultDevice(), requiresGrad = false } = options;
     const tensor = new Tensor(native().tensor_create(device.id, dtypeCode(dtype), [...shape]), device);
     tensor.requiresGrad = requiresGrad;
     return tensor;
@@ -181,11 +183,13 @@ export class Tensor {
     });
   }
 
-  /** A second owner of the same memory and of the same place on the tape. */
+  /** A second owner of the same memory and of the same place on the tape; a leaf, which has none there, gets what arrives at its alias. */
   alias(): Tensor {
     const tensor = this.detach();
+    if (!this.edge)
+      return record(tensor, [this], () => ([g]) => [g]);
     tensor.edge = this.edge;
-    tensor.requiresGrad = this.requiresGrad && this.edge !== undefined;
+    tensor.requiresGrad = this.requiresGrad;
     return tensor;
   }
   /** A second owner of the same memory, off the tape. */
@@ -193,7 +197,6 @@ export class Tensor {
     return new Tensor(native().tensor_alias(this.handle), this.device);
   }
 
-  /** Frees the memory once what is enqueued has used it. A second call is an error. */
   /**
    * Ends the failure of a tensor whose updates in place were not run because something they depended on failed: it holds what it held before them.
    * A tensor that a failed op had begun to write, or was to write as a whole, stays failed.
@@ -202,6 +205,7 @@ export class Tensor {
     native().tensor_heal(this.handle);
   }
 
+  /** Frees the memory once what is enqueued has used it. A second call is an error. */
   dispose(): void {
     collected.unregister(this);
     native().tensor_dispose(this.release());

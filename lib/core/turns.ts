@@ -39,6 +39,28 @@ export async function inTurns<T>(
   }
 }
 
+/**
+ * The work with what `enter` sets up around each of its pieces; `enter` gives back what undoes it. What code in one piece finds in this thread's
+ * state (an open scope, random numbers, dropout on or off) must not be there for others who run between two pieces.
+ */
+export function* within<T>(work: Pieces<T>, enter: () => () => void): Pieces<T> {
+  try {
+    for (;;) {
+      const leave = enter();
+      let step: IteratorResult<void, T>;
+      try {
+        step = work.next();
+      } finally {
+        leave();
+      }
+      if (step.done) return step.value;
+      yield;
+    }
+  } finally {
+    work.return(undefined as T);
+  }
+}
+
 /** Runs the work without a break. */
 export function atOnce<T>(work: Pieces<T>): T {
   for (;;) {

@@ -1,5 +1,6 @@
 // Which rows make up which batch: a function of the seed, the epoch and the position alone, so that a resumed run meets what an unbroken one would.
 import { expected } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { Draw } from "./world/draw.js";
 
 export interface BatchOptions {
@@ -12,6 +13,8 @@ export interface BatchOptions {
   /** The rest of an epoch that does not fill a batch: a smaller batch (the default), or left out. */
   last?: "keep" | "drop";
 }
+
+const OPTIONS = optionNames<BatchOptions>({ batchSize: true, seed: true, shuffle: true, lengths: true, last: true });
 
 /** Plain numbers, for a checkpoint. */
 export interface BatchState {
@@ -37,6 +40,7 @@ export class Batches {
     readonly rows: number,
     private readonly options: BatchOptions,
   ) {
+    checkOptions("Batches", options, OPTIONS);
     const { batchSize, seed = 0, lengths, last } = options;
     if (!(Number.isInteger(rows) && rows > 0)) throw expected("E_VALUE", "batches", "at least one row", rows);
     if (!(Number.isInteger(batchSize) && batchSize > 0)) throw expected("E_VALUE", "batchSize", "a positive integer", batchSize);

@@ -1,8 +1,9 @@
 // Captions: one medium and what it shows, a row each. As rows for training: a request to describe the medium, then the caption.
+import { checkOptions, optionNames } from "../core/options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { hasMark } from "./marks.js";
-import { type MediaFileOptions, MediaFiles, MODALITIES } from "./media-files.js";
-import { type BadRowOptions, collect, type DataRecord, keysOf, recordsOf, shown } from "./records.js";
+import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles, MODALITIES } from "./media-files.js";
+import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Row, whereOf } from "./row.js";
 import { Draw } from "./world/draw.js";
 
@@ -22,8 +23,18 @@ export interface CaptionOptions extends MediaFileOptions, BadRowOptions {
   seed?: number;
 }
 
+const OPTIONS = optionNames<CaptionOptions>({
+  ...MEDIA_FILE_OPTIONS,
+  ...BAD_ROW_OPTIONS,
+  ...({ modality: true, prompts: true, seed: true } as const),
+});
+
 /** JSONL, a JSON list or CSV with a column image, video, audio or imu, and a column caption or text. */
 export async function readCaptions(path: string, options: CaptionOptions = {}): Promise<Row[]> {
+  checkOptions("readCaptions", options, OPTIONS);
+  const { modality } = options;
+  if (modality !== undefined && !MODALITIES.includes(modality))
+    throw new DataError("E_DATA", path, undefined, `one of ${MODALITIES.join(", ")} as modality`, shown(modality), "name one of these");
   const files = new MediaFiles(path, options);
   if (options.prompts && !options.prompts.length)
     throw new DataError("E_DATA", path, undefined, "at least one prompt", "none", 'pass prompts: [""] to ask nothing');

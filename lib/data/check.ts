@@ -1,10 +1,12 @@
 // What is in a data file, and what is wrong with it, before anything is trained.
+import { checkOptions, optionNames } from "../core/options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { fitParts, promptLength } from "../text/fit-parts.js";
 import { promptParts } from "../text/prompt.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type CaptionOptions, readCaptions } from "./captions.js";
 import { readConversations } from "./conversations.js";
+import { MEDIA_FILE_OPTIONS } from "./media-files.js";
 import { recordsOf } from "./records.js";
 import { DataError, mediaOf, type Row, whereOf } from "./row.js";
 
@@ -24,6 +26,16 @@ export interface CheckFileOptions extends CheckOptions, Omit<CaptionOptions, "on
   kind?: DataKind;
 }
 
+const OPTIONS = { tokenizer: true, splitSpecialTokens: true, mediaLength: true, maxLength: true } as const satisfies Record<
+  keyof CheckOptions,
+  true
+>;
+const FILE_OPTIONS = optionNames<CheckFileOptions>({
+  ...OPTIONS,
+  ...MEDIA_FILE_OPTIONS,
+  ...({ kind: true, modality: true, prompts: true, seed: true } as const),
+});
+
 export interface Problem {
   where: string;
   message: string;
@@ -42,22 +54,30 @@ export interface CheckSummary {
 }
 
 export async function checkFile(path: string, options: CheckFileOptions = {}): Promise<CheckSummary & { kind: DataKind }> {
-  let kind = options.kind ?? "captions";
+  checkOptions("checkFile", options, FILE_OPTIONS);
+  const { kind: asked, modality, prompts, seed, tokenizer, splitSpecialTokens, mediaLength, maxLength, ...files } = options;
+  let kind = asked ?? "captions";
   const problems: Problem[] = [];
-  const reading = { ...options, onBadRow: "skip" as const, onProblem: (problem: DataError) => problems.push(problemOf(path, problem)) };
+  const reading = { ...files, onBadRow: "skip" as const, onProblem: (problem: DataError) => problems.push(problemOf(path, problem)) };
+  const captions = { ...reading, ...(modality && { modality }), ...(prompts && { prompts }), ...(seed !== undefined && { seed }) };
   let rows: Row[] = [];
   try {
-    kind = options.kind ?? (await kindOf(path, options.signal));
-    rows = kind === "captions" ? await readCaptions(path, reading) : await readConversations(path, reading);
+    kind = asked ?? (await kindOf(path, options.signal));
+    rows = kind === "captions" ? await readCaptions(path, captions) : await readConversations(path, reading);
   } catch (cause) {
     if (!(cause instanceof DataError)) throw cause;
     if (!problems.length) problems.push(problemOf(path, cause)); // otherwise it says that no row is good
   }
-  const summary = checkRows(rows, options);
+  const summary = summaryOf(rows, options);
   return { kind, ...summary, problems: [...problems, ...summary.problems] };
 }
 
 export function checkRows(rows: readonly Row[], options: CheckOptions = {}): CheckSummary {
+  checkOptions("checkRows", options, Object.keys(OPTIONS));
+  return summaryOf(rows, options);
+}
+
+function summaryOf(rows: readonly Row[], options: CheckOptions): CheckSummary {
   const unit = options.tokenizer ? ("positions" as const) : ("characters" as const);
   const summary: CheckSummary = {
     rows: 0,

@@ -1,12 +1,14 @@
 // Conversations as LLaVA writes them: media, and turns of human and gpt whose text marks where the media stand.
+import { checkOptions, optionNames } from "../core/options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { type Piece, type Place, piecesOf, type Wrong } from "./content-parts.js";
 import { splitAtMarks } from "./marks.js";
-import { type MediaFileOptions, MediaFiles, MODALITIES } from "./media-files.js";
-import { type BadRowOptions, collect, type DataRecord, isFields, keysOf, recordsOf, shown } from "./records.js";
+import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles, MODALITIES } from "./media-files.js";
+import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, isFields, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Role, type Row, type Turn, whereOf } from "./row.js";
 
 export interface ConversationOptions extends MediaFileOptions, BadRowOptions {}
+const OPTIONS = optionNames<ConversationOptions>({ ...MEDIA_FILE_OPTIONS, ...BAD_ROW_OPTIONS });
 
 /**
  * A JSON list or JSONL of {id, image | video | audio | imu: a path or a list of them, conversations: [{from: "human" | "gpt" | "system", value}]}.
@@ -16,6 +18,7 @@ export interface ConversationOptions extends MediaFileOptions, BadRowOptions {}
  * an answer are left out, and questions in a row are one.
  */
 export async function readConversations(path: string, options: ConversationOptions = {}): Promise<Row[]> {
+  checkOptions("readConversations", options, OPTIONS);
   const files = new MediaFiles(path, options);
   return collect(path, noTable(path, recordsOf(path, options.signal)), (record) => row(path, record, files), options);
 }

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { expected } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { encodeHeader, headerLength, PREFIX, parseHeader } from "../io/safetensors-header.js";
 import { reasonOf } from "../media/error.js";
 
@@ -27,6 +28,7 @@ export interface FeatureCacheCounts {
   made: number;
 }
 
+const OPTIONS = optionNames<FeatureCacheOptions>({ folder: true, maxBytes: true, memoryBytes: true, dtype: true });
 const SUFFIX = ".safetensors";
 const ABANDONED_MS = 3_600_000;
 
@@ -45,7 +47,9 @@ export class FeatureCache {
   #trimming: Promise<void> = Promise.resolve();
   #warned = false;
 
-  constructor({ folder, maxBytes = 4 * 2 ** 30, memoryBytes = 256 << 20, dtype = "f32" }: FeatureCacheOptions = {}) {
+  constructor(options: FeatureCacheOptions = {}) {
+    checkOptions("FeatureCache", options, OPTIONS);
+    const { folder, maxBytes = 4 * 2 ** 30, memoryBytes = 256 << 20, dtype = "f32" } = options;
     for (const [name, value] of Object.entries({ maxBytes, memoryBytes }))
       if (!(value >= 0)) throw expected("E_VALUE", name, "a number of bytes", value);
     if (dtype !== "f32" && dtype !== "bf16") throw expected("E_VALUE", "feature cache: dtype", "f32 or bf16", dtype);

@@ -6,17 +6,18 @@ import { onFile } from "../core/file-error.js";
 import { isBuffer } from "../core/realm.js";
 import { filesOfImu } from "../media/imu-files.js";
 import type { MediaPart } from "../media/part.js";
-import { isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
+import { checkLoading, isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
+import { KnownHashes } from "./known-hashes.js";
 
 /** Of the readers of media: another number where the same file has come to mean other values, so that no cache gives the old ones. */
 const READING = 2;
 /** A file that was written so recently may be written again without a change of its time. */
 const SETTLED_MS = 2000;
-/** Content hashes of files that have not changed since. */
-const known = new Map<string, { mark: string; hash: string }>();
+const known = new KnownHashes();
 
 /** The key of a medium's features. `fingerprint` stands for processor and encoder, e.g. of folderFingerprint(). */
 export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
+  checkLoading("featureKey", loading);
   const hash = createHash("sha256");
   addValue(hash, [READING, modality, options, fingerprint]);
   for (const one of Array.isArray(source) ? source : [source])
@@ -34,6 +35,7 @@ async function beside(source: unknown): Promise<string[]> {
 
 /** Of a model folder: the content of its configurations and weights. */
 export async function folderFingerprint(folder: string, loading: Loading = {}): Promise<string> {
+  checkLoading("folderFingerprint", loading);
   return folderHash(folder, loading, (name) => /\.(json|safetensors)$/.test(name));
 }
 
@@ -44,10 +46,10 @@ async function sourceHash(source: MediaSource, loading: Loading): Promise<string
   if (status?.isDirectory()) return folderHash(path, loading, () => true);
   if (!status) return contentHash(source, loading);
   const [place, mark] = [resolve(path), `${status.size} ${status.mtimeNs} ${status.ctimeNs} ${status.ino}`];
-  const before = known.get(place);
-  if (before?.mark === mark) return before.hash;
+  const before = known.get(place, mark);
+  if (before !== undefined) return before;
   const hash = await contentHash(source, loading);
-  if (Date.now() - Number(status.mtimeMs) > SETTLED_MS) known.set(place, { mark, hash });
+  if (Date.now() - Number(status.mtimeMs) > SETTLED_MS) known.set(place, mark, hash);
   return hash;
 }
 

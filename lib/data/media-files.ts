@@ -1,9 +1,10 @@
 // Media that a row names: paths relative to the data file's folder (or another root), file: and data: URLs.
 import { realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
+import { checkOptions } from "../core/options.js";
 import { MediaError, reasonOf } from "../media/error.js";
 import { filesOfImu } from "../media/imu-files.js";
-import { isForbidden, type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
+import { checkKnown, isForbidden, type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { pathOf } from "../media/source.js";
 import { isFields, shown } from "./records.js";
@@ -25,6 +26,11 @@ export interface MediaFileOptions {
   signal?: AbortSignal;
 }
 
+export const MEDIA_FILE_OPTIONS = { root: true, confine: true, checkFiles: true, media: true, signal: true } as const satisfies Record<
+  keyof MediaFileOptions,
+  true
+>;
+
 /** Turns what rows name into parts of prompts; every file is looked at once. */
 export class MediaFiles {
   readonly #root: string;
@@ -34,6 +40,8 @@ export class MediaFiles {
     private readonly file: string,
     private readonly options: MediaFileOptions,
   ) {
+    checkOptions("media", options.media, MODALITIES);
+    for (const modality of MODALITIES) checkKnown("media", modality, options.media?.[modality] ?? {});
     this.#root = resolve(options.root ?? dirname(file));
   }
 

@@ -21,6 +21,8 @@ export interface BadRowOptions {
   onProblem?: (problem: DataError) => void;
 }
 
+export const BAD_ROW_OPTIONS = { onBadRow: true, onProblem: true } as const satisfies Record<keyof BadRowOptions, true>;
+
 const TABLES = [".csv", ".tsv"];
 const LISTS = [".jsonl", ".ndjson", ".json"];
 const KNOWN = [...TABLES, ...LISTS, ".txt", ""];

@@ -1,6 +1,7 @@
 // Scores of captions against references: BLEU 1 to 4, ROUGE-L, CIDEr-D and plain CIDEr, the numbers of coco-caption's tools. Document
 // frequencies come from the corpus itself. Papers print CIDEr ×100: their 100 is a 1 here.
 import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { captionTokens } from "./ptb-tokenizer.js";
 
 export interface CaptionPair {
@@ -30,7 +31,9 @@ const ROUGE_BETA = 1.2;
 const [SMALL, TINY] = [1e-9, 1e-15];
 
 /** Corpus scores and each item's own. An item with an empty hypothesis scores 0; a corpus of one item has no document frequencies: CIDEr 0. */
-export function scoreCaptions(pairs: readonly CaptionPair[], { tokenize = captionTokens }: CaptionScoring = {}): CaptionScores {
+export function scoreCaptions(pairs: readonly CaptionPair[], scoring: CaptionScoring = {}): CaptionScores {
+  checkOptions("scoreCaptions", scoring, ["tokenize"]);
+  const { tokenize = captionTokens } = scoring;
   if (!pairs.length) throw expected("E_VALUE", "scoreCaptions", "at least one caption", "none");
   const items = pairs.map(({ hypothesis, references }, i) => {
     if (!references.length) throw expected("E_VALUE", `scoreCaptions: item ${i}`, "at least one reference", "none", "leave the item out");

@@ -1,11 +1,12 @@
 // Does a model look at its media, or guess from the question? The same questions over blank media, and over another question's media, tell.
 import { expected } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { Draw } from "../data/world/draw.js";
 import { audio, loadAudio } from "../media/audio.js";
 import { image, loadImage, type Pixels } from "../media/image.js";
 import { imu, loadImu } from "../media/imu.js";
 import type { MediaPart } from "../media/part.js";
-import type { Loading } from "../media/source.js";
+import { checkLoading, type Loading } from "../media/source.js";
 import { loadVideo, video } from "../media/video.js";
 
 /**
@@ -14,6 +15,7 @@ import { loadVideo, video } from "../media/video.js";
  */
 export async function blank<P extends MediaPart>(part: P, loading?: Loading): Promise<P>;
 export async function blank(part: MediaPart, loading: Loading = {}): Promise<MediaPart> {
+  checkLoading("blank", loading);
   if (part.modality === "image") return image(black(await loadImage(part, loading)), part.options);
   if (part.modality === "video") {
     const { frames, fps, seconds } = await loadVideo(part, 1, loading);
@@ -25,6 +27,16 @@ export async function blank(part: MediaPart, loading: Loading = {}): Promise<Med
     const { samples, sampleRate } = await loadAudio(part, loading);
     const { start: _start, seconds: _seconds, ...options } = part.options;
     return audio({ samples: new Float32Array(samples.length), sampleRate }, options);
+  }
+  if (part.modality !== "imu") {
+    const { modality } = part as MediaPart;
+    throw expected(
+      "E_MODALITY",
+      "blank",
+      "a part of image, video, audio or imu",
+      modality,
+      "make parts with image(), video(), audio(), imu()",
+    );
   }
   const { samples, sampleRate } = await loadImu(part, loading);
   const { start: _start, seconds: _seconds, orientation: _orientation, columns: _columns, ...options } = part.options;
@@ -41,8 +53,12 @@ export interface DerangeOptions {
   kinds?: readonly string[];
 }
 
+const DERANGE_OPTIONS = optionNames<DerangeOptions>({ seed: true, answers: true, kinds: true });
+
 /** For each of n items whose media it gets: a permutation in which nobody keeps their own, the same for the same seed. */
-export function derange(n: number, { seed = 0, answers, kinds }: DerangeOptions = {}): number[] {
+export function derange(n: number, options: DerangeOptions = {}): number[] {
+  checkOptions("derange", options, DERANGE_OPTIONS);
+  const { seed = 0, answers, kinds } = options;
   if (!(Number.isInteger(n) && n >= 2)) throw expected("E_VALUE", "derange", "at least two items to take media from", n);
   for (const [name, list] of Object.entries({ answers, kinds }))
     if (list && list.length !== n) throw expected("E_VALUE", `derange: ${name}`, `one for each of ${n} items`, list.length);

@@ -179,14 +179,16 @@ function* chosen(values: TensorData, sampler: Sampler, { ids, running }: State, 
   const tokens: (number | undefined)[] = [];
   for (const [b, runs] of running.entries()) {
     const row = ids[b] as number[];
-    if (!runs) tokens.push(undefined);
-    else if (sampler.plain) tokens.push(row[row.push(values[b] as number) - 1]);
-    else {
-      const token = yield* sampler.pieces((values as Float32Array).slice(b * width, (b + 1) * width), row, b, made);
-      row.push(token);
-      tokens.push(token);
-      yield;
+    if (!runs) {
+      tokens.push(undefined);
+      continue;
     }
+    const token = sampler.plain
+      ? (values[b] as number)
+      : yield* sampler.pieces((values as Float32Array).slice(b * width, (b + 1) * width), row, b, made);
+    row.push(token);
+    tokens.push(token);
+    if (!sampler.plain) yield;
   }
   return tokens;
 }

@@ -14,11 +14,10 @@ export const SAMPLER_KEYS: readonly string[] = [...SAMPLING_KEYS, "seed", "minNe
 export class Sampler {
   readonly #processors: readonly LogitsProcessor[];
   readonly #seed: number;
+  readonly #least: number;
   readonly greedy: boolean;
   /** Nothing looks at the logits but an argmax, which the device can do. */
   readonly plain: boolean;
-
-  readonly #least: number;
 
   constructor(
     options: SamplerOptions,

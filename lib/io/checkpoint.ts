@@ -21,14 +21,14 @@ export interface WeightSource {
   names(): Iterable<string>;
   has(name: string): boolean;
   /** Shape and stored dtype, before anything is loaded. */
-  entry(name: string): { readonly dtype: string; readonly shape: readonly number[] };
+  entry(name: string): { readonly dtype: string; readonly shape: readonly number[]; readonly bytes: number };
   /** Onto the device, converted to `dtype` when it is given and the tensor holds floats. */
   load(name: string, device: Device, options?: { dtype?: DType | undefined; shape?: readonly number[] | undefined }): Tensor;
   /** Of a file whose tensors take work on this thread: what load() of those that begin so will do in that dtype, done now and in pieces. */
   prepare?(prefix: string, device: Device, dtype: "f32" | "bf16"): Pieces<void>;
-  /** The stored bytes: packed codes as u8, small ones on the host. */
+  /** The stored bytes: packed codes as u8; small ones, or a part of large ones, on the host. */
   loadBytes(name: string, device: Device): Tensor;
-  bytes(name: string): ArrayBuffer;
+  bytes(name: string, from?: number, length?: number): ArrayBuffer;
 }
 
 export class Checkpoint implements WeightSource {
@@ -104,8 +104,8 @@ export class Checkpoint implements WeightSource {
   loadBytes(name: string, device: Device): Tensor {
     return this.#file(name).loadBytes(name, device);
   }
-  bytes(name: string): ArrayBuffer {
-    return this.#file(name).bytes(name);
+  bytes(name: string, from?: number, length?: number): ArrayBuffer {
+    return this.#file(name).bytes(name, from, length);
   }
 
   #file(name: string): SafetensorsFile {
@@ -153,6 +153,20 @@ export function weightFile(folder: string): typeof SINGLE | typeof INDEX | undef
       `${folder}: both ${SINGLE} and ${INDEX} are there; the whole file is read, as transformers does: remove the one that is left over`,
     );
   return whole ? SINGLE : index ? INDEX : undefined;
+}
+
+const COMPARED_AT_ONCE = 2 ** 20;
+
+/** Are two tensors of a file the same, dtype and shape included? Their bytes are read in pieces: a table of a large vocabulary is a gigabyte. */
+export function* sameTensor(file: WeightSource, a: string, b: string): Pieces<boolean> {
+  const [x, y] = [file.entry(a), file.entry(b)];
+  if (x.dtype !== y.dtype || String(x.shape) !== String(y.shape)) return false;
+  for (let from = 0; from < x.bytes; from += COMPARED_AT_ONCE) {
+    const length = Math.min(COMPARED_AT_ONCE, x.bytes - from);
+    if (!Buffer.from(file.bytes(a, from, length)).equals(Buffer.from(file.bytes(b, from, length)))) return false;
+    yield;
+  }
+  return true;
 }
 
 /** The shards that an index names. Throws E_SAFETENSORS where it is none. */

@@ -78,16 +78,15 @@ export class GgufCheckpoint implements WeightSource {
   has(name: string): boolean {
     return this.#stored.has(name);
   }
-  entry(name: string): { dtype: GgufTensor["type"]; shape: readonly number[] } {
-    const { type, shape } = this.file.tensor(this.#name(name));
-    return { dtype: type, shape };
+  entry(name: string): { dtype: GgufTensor["type"]; shape: readonly number[]; bytes: number } {
+    const { type, shape, bytes } = this.file.tensor(this.#name(name));
+    return { dtype: type, shape, bytes };
   }
   load(name: string, device: Device, options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
     const heads = this.#interleavedHeads(name);
-    return scope(() => {
-      const tensor = this.file.load(this.#name(name), device, options);
-      return heads === undefined ? tensor : this.#inHalves(name, tensor, heads);
-    });
+    if (heads === undefined) return this.file.load(this.#name(name), device, options);
+    using tensor = this.file.load(this.#name(name), device, options); // one that was prepared is in no scope's care
+    return scope(() => this.#inHalves(name, tensor, heads));
   }
   *prepare(prefix: string, device: Device, dtype: "f32" | "bf16"): Pieces<void> {
     for (const [name, stored] of this.#stored) if (name.startsWith(prefix)) yield* this.file.prepare(stored, device, dtype);
@@ -95,8 +94,8 @@ export class GgufCheckpoint implements WeightSource {
   loadBytes(name: string, device: Device): Tensor {
     return this.file.loadBytes(this.#name(name), device);
   }
-  bytes(name: string): ArrayBuffer {
-    return this.file.bytes(this.#name(name));
+  bytes(name: string, from?: number, length?: number): ArrayBuffer {
+    return this.file.bytes(this.#name(name), from, length);
   }
 
   #name(name: string): string {

@@ -2,6 +2,7 @@
 // so that a tensor costs its own size on the device and little beside it.
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
+import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
@@ -78,7 +79,9 @@ export class GgufFile {
   }
 
   /** Onto the device as f32 or bf16. Without `dtype` BF16 stays as it is and all else becomes f32. `shape` may regroup the stored one. */
-  load(name: string, device: Device, { dtype, shape }: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
+  load(name: string, device: Device, options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
+    checkOptions("GgufFile.load", options, ["dtype", "shape"]);
+    const { dtype, shape } = options;
     const stored = this.tensor(name);
     const wanted = shape ?? stored.shape;
     if (shapeSize(wanted) !== shapeSize(stored.shape))
@@ -115,9 +118,9 @@ export class GgufFile {
   }
 
   /** The stored bytes, on the host or as u8 on the device. */
-  bytes(name: string): ArrayBuffer {
+  bytes(name: string, from = 0, length?: number): ArrayBuffer {
     const { offset, bytes } = this.tensor(name);
-    return this.#file.read(offset, bytes);
+    return this.#file.read(offset + from, length ?? bytes - from);
   }
   loadBytes(name: string, device: Device): Tensor {
     const { offset, bytes } = this.tensor(name);

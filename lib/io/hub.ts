@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import { checkOptions, optionNames } from "../core/options.js";
 import { ModelCache } from "./hub/cache.js";
 import { fetchFile } from "./hub/download.js";
 import { diskError, HubError } from "./hub/error.js";
@@ -37,6 +38,10 @@ export interface ResolveOptions {
   hub?: Partial<HubSettings> | undefined;
 }
 
+const RESOLVE_OPTIONS = optionNames<ResolveOptions>({ revision: true, signal: true, onProgress: true, files: true, hub: true });
+/** What huggingface_hub takes here. */
+const OTHERS = { cacheDir: "did you mean hub: { cache }?", token: "did you mean hub: { token }?", allowPatterns: 'did you mean "files"?' };
+
 export interface Located {
   folder: string;
   /** undefined for a local folder. */
@@ -49,6 +54,7 @@ export interface Located {
  * Throws HubError (docs/errors.md), and the signal's reason when aborted: what has arrived is kept then.
  */
 export async function resolveModel(folderOrId: string, options: ResolveOptions = {}): Promise<string> {
+  checkOptions("resolveModel", options, RESOLVE_OPTIONS, { others: OTHERS });
   return (await locateModel(folderOrId, options)).folder;
 }
 

@@ -183,7 +183,7 @@ class Reader {
 }
 
 function put(object: Record<string, unknown>, key: string, value: unknown): void {
-  known.get(object)?.push(key);
+  if (!Object.hasOwn(object, key)) known.get(object)?.push(key);
   setKey(object, key, value);
 }
 

@@ -5,6 +5,7 @@ import { noGrad } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import { formatJson } from "../core/json.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 import { type LateTensor, saveSafetensors, type Writable, writtenBytes, writtenDType } from "./safetensors.js";
@@ -33,6 +34,8 @@ export interface SaveOptions {
   maxShardBytes?: number;
 }
 
+export const SAVE_OPTIONS = optionNames<SaveOptions>({ dtype: true, maxShardBytes: true });
+
 const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 const CONFIG = "config.json";
@@ -53,8 +56,10 @@ export async function saveModel(
   folder: string,
   module: Saveable,
   configJson: Readonly<Record<string, unknown>>,
-  { dtype, maxShardBytes = SHARD_BYTES }: SaveOptions = {},
+  options: SaveOptions = {},
 ): Promise<void> {
+  checkOptions("saveModel", options, SAVE_OPTIONS);
+  const { dtype, maxShardBytes = SHARD_BYTES } = options;
   if (!(maxShardBytes >= 1)) throw expected("E_VALUE", "saveModel", "maxShardBytes of at least 1", maxShardBytes);
   const packed = [...packedWeights(module)];
   const dense = Array.from(module.namedParameters(), ([name, tensor]): Group => [[name, dtype ? inDType(tensor, dtype) : tensor]]);

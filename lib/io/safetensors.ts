@@ -2,6 +2,7 @@
 // never passes through JavaScript, except F64 and I64, which no device has and which are converted here.
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
+import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
@@ -52,7 +53,9 @@ export class SafetensorsFile {
   }
 
   /** Onto the device, converted to `dtype` when it is given and the tensor holds floats. `shape` may regroup the stored one. */
-  load(name: string, device: Device, { dtype, shape }: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
+  load(name: string, device: Device, options: { dtype?: DType | undefined; shape?: readonly number[] | undefined } = {}): Tensor {
+    checkOptions("SafetensorsFile.load", options, ["dtype", "shape"]);
+    const { dtype, shape } = options;
     const entry = this.entry(name);
     const stored = DIRECT[entry.dtype];
     // Rounded once, from f16 to what is asked for, and read piece by piece: a model of billions of weights is often stored so.
@@ -72,10 +75,10 @@ export class SafetensorsFile {
     return this.#file.tensor(device, "u8", [entry.bytes], entry.offset);
   }
 
-  /** The stored bytes, on the host. For small tensors. */
-  bytes(name: string): ArrayBuffer {
-    const entry = this.entry(name);
-    return this.#file.read(entry.offset, entry.bytes);
+  /** The stored bytes, on the host: all of a small tensor, or a part of a large one. */
+  bytes(name: string, from = 0, length?: number): ArrayBuffer {
+    const { offset, bytes } = this.entry(name);
+    return this.#file.read(offset + from, length ?? bytes - from);
   }
 
   /** The numbers, on the host: floats as f32, integers as i32, bytes as u8 (I8 as stored). For small tensors. */

@@ -1,10 +1,11 @@
 // Sounds as CLAP's input, as its preprocessor_config.json says: the log-mel spectrograms of transformers' ClapFeatureExtractor.
 import { native } from "../core/native.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { type AudioPart, loadAudio, resampled, type Sound } from "./audio.js";
 import { MediaError } from "./error.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
 import { preprocessorConfig } from "./preprocessor-config.js";
-import type { Loading } from "./source.js";
+import { checkLoading, type Loading } from "./source.js";
 
 export interface AudioProcessorOptions {
   /** Where clips longer than the window are cut: "middle" (default), the same every time, or anywhere by a seed and the number of the call. */
@@ -12,6 +13,8 @@ export interface AudioProcessorOptions {
   /** As transformers with fusion: when no clip of a batch is longer than the window, one is marked as if it were. Default false. */
   markOneLonger?: boolean;
 }
+
+const OPTIONS = optionNames<AudioProcessorOptions>({ crops: true, markOneLonger: true });
 
 /** None for a clip that fits; the first sample with rand_trunc; the first frames of the three crops with fusion. */
 export type Crop = readonly number[];
@@ -48,6 +51,7 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
   #calls = 0;
 
   constructor(config: Readonly<Record<string, unknown>> = {}, where = "preprocessor_config.json", options: AudioProcessorOptions = {}) {
+    checkOptions("AudioProcessor", options, OPTIONS);
     const read = reader(config, where);
     const type = config.feature_extractor_type ?? "ClapFeatureExtractor";
     if (type !== "ClapFeatureExtractor") fail(where, "feature_extractor_type ClapFeatureExtractor", String(type), "use a CLAP encoder");
@@ -73,12 +77,15 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
   }
 
   async process(parts: readonly AudioPart[], loading: Loading = {}): Promise<AudioFeatures> {
+    checkLoading("AudioProcessor.process", loading);
     const draw = this.#draw(); // before anything is awaited: the order of the calls decides, not that of the disk
     return this.#features(await Promise.all(parts.map((part) => loadAudio(part, loading))), draw);
   }
 
   /** The same from samples; `crops` of an earlier result are taken instead of drawn. */
-  async features(sounds: readonly Sound[], { crops }: { crops?: readonly Crop[] } = {}): Promise<AudioFeatures> {
+  async features(sounds: readonly Sound[], options: { crops?: readonly Crop[] } = {}): Promise<AudioFeatures> {
+    checkOptions("AudioProcessor.features", options, ["crops"]);
+    const { crops } = options;
     return this.#features(sounds, this.#draw(), crops);
   }
 

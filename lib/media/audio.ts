@@ -3,7 +3,8 @@ import { native } from "../core/native.js";
 import { kindOfValue, own } from "../core/realm.js";
 import { type DecodedPiece, declaredSeconds, decodePieces, unreadable } from "./compressed-audio.js";
 import { MediaError, readingOf } from "./error.js";
-import { bytesOf, checkBytes, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
+import { checkKnown } from "./media-options.js";
+import { bytesOf, checkBytes, checkLoading, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
 import { isWav, readWavLayout, type WavLayout } from "./wav.js";
 import { checkLength, checkWindow } from "./window.js";
 
@@ -38,16 +39,19 @@ export const AUDIO_LIMITS = { maxSeconds: 600, maxBytes: 256 << 20 };
  * Nothing is read yet.
  */
 export function audio(source: MediaSource | Sound, options: AudioOptions = {}): AudioPart {
+  checkKnown("audio", "audio", options);
   return { modality: "audio", source, options };
 }
 
 /** The samples of a sound at the rate it was recorded with: the mean of its channels. Of a file that was cut, what is there. */
 export async function loadAudio(part: AudioPart, loading: Loading = {}): Promise<Sound> {
+  checkLoading("loadAudio", loading);
   return readingOf(describe(part.source), loading.signal, () => soundIn(part, loading));
 }
 
 async function soundIn({ source, options }: AudioPart, loading: Loading): Promise<Sound> {
   loading.signal?.throwIfAborted();
+  checkKnown(describe(source), "audio", options);
   checkWindow(describe(source), options);
   if (isSound(source)) return windowOf(source, options);
   const { maxBytes } = { ...AUDIO_LIMITS, ...options };

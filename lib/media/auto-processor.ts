@@ -1,6 +1,7 @@
 // The processor an encoder's folder asks for.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { checkOptions } from "../core/options.js";
 import { resolveModel } from "../io/hub.js";
 import { AudioProcessor } from "./audio-processor.js";
 import { MediaError } from "./error.js";
@@ -27,8 +28,10 @@ export class AutoProcessor {
    */
   static async fromPretrained(
     folderOrId: string,
-    { revision, signal }: AutoProcessorOptions = {},
+    options: AutoProcessorOptions = {},
   ): Promise<ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor> {
+    checkOptions("AutoProcessor.fromPretrained", options, ["revision", "signal"]);
+    const { revision, signal } = options;
     return processorOf(await resolveModel(folderOrId, { revision, signal, files: (name) => PROCESSOR_FILES.includes(name) }));
   }
 }

@@ -4,7 +4,7 @@ import { MediaError } from "./error.js";
 import { checkPixels, type ImagePart, loadWith, type Pixels } from "./image.js";
 import { nearest } from "./nearest.js";
 import { type PreprocessorConfig, preprocessorConfig, typeOf } from "./preprocessor-config.js";
-import type { Loading } from "./source.js";
+import { checkLoading, type Loading } from "./source.js";
 
 export interface PixelValues {
   /** (N, 3, H, W) */
@@ -90,6 +90,7 @@ export class ImageProcessor {
 
   /** Parts to pixel values; all must come out in one size. */
   async process(parts: readonly ImagePart[], loading: Loading = {}): Promise<PixelValues> {
+    checkLoading("ImageProcessor.process", loading);
     if (!parts.length) fail("ImageProcessor", "at least one image part", "none", "pass image(…)");
     return this.pixelValues(await Promise.all(parts.map((part) => loadWith(part, { grey16: "clip" }, loading))));
   }

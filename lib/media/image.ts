@@ -6,9 +6,10 @@ import { bmpSize, decodeBmp } from "./bmp.js";
 import { MediaError, readingOf, reasonOf } from "./error.js";
 import { decodeGif, gifSize } from "./gif.js";
 import { sharpFor } from "./libraries.js";
+import { checkKnown } from "./media-options.js";
 import { pictureKind } from "./picture-kind.js";
 import { pillowPixels } from "./pillow-pixels.js";
-import { bytesOf, describe, type Loading, type MediaSource } from "./source.js";
+import { bytesOf, checkLoading, describe, type Loading, type MediaSource } from "./source.js";
 import { isBareYcbcr } from "./tiff-tags.js";
 
 export interface ImageOptions {
@@ -48,6 +49,7 @@ const FORMATS = ["jpeg", "png", "webp", "avif", "gif", "tiff"];
 
 /** A picture for a prompt: a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP (path, file: or data: URL, bytes), or RGB pixels. Nothing is read yet. */
 export function image(source: MediaSource | Pixels, options: ImageOptions = {}): ImagePart {
+  checkKnown("image", "image", options);
   return { modality: "image", source, options };
 }
 
@@ -55,7 +57,8 @@ export function image(source: MediaSource | Pixels, options: ImageOptions = {}):
  * The pixels of a picture, as Pillow's exif_transpose and convert("RGB") give them: turned as its EXIF orientation says, grey spread over three
  * channels, alpha dropped without blending, the colour profile ignored, of an animation the first frame. Grey of 16 bits: see ImageOptions.
  */
-export function loadImage(part: ImagePart, loading?: Loading): Promise<Pixels> {
+export async function loadImage(part: ImagePart, loading?: Loading): Promise<Pixels> {
+  checkLoading("loadImage", loading);
   return loadWith(part, { grey16: "scale" }, loading);
 }
 
@@ -66,7 +69,8 @@ export async function loadWith(part: ImagePart, defaults: ImageOptions, loading:
 
 async function pixelsOf({ source, options }: ImagePart, defaults: ImageOptions, { signal }: Loading): Promise<Pixels> {
   const all = { ...IMAGE_LIMITS, ...defaults, ...options };
-  checkOptions(describe(source), all);
+  checkKnown(describe(source), "image", options);
+  checkValues(describe(source), all);
   if (isPixels(source)) return owned(source);
   const bytes = await bytesOf(source, all.maxBytes, { signal });
   const what = describe(source);
@@ -95,7 +99,7 @@ function owned(given: Pixels): Pixels {
 const isPixels = (source: unknown): source is Pixels =>
   typeof source === "object" && source !== null && "data" in source && "width" in source;
 
-function checkOptions(what: string, { grey16, profile = "ignore" }: ImageOptions): void {
+function checkValues(what: string, { grey16, profile = "ignore" }: ImageOptions): void {
   const bad = (expected: string, got: unknown) => {
     throw new MediaError("E_MEDIA_OPTION", what, expected, String(got), "see ImageOptions");
   };

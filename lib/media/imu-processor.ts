@@ -5,7 +5,7 @@ import { MediaError } from "./error.js";
 import { type ImuPart, type ImuRecording, loadImuAt } from "./imu.js";
 import type { MediaProcessor } from "./part.js";
 import { preprocessorConfig, readJsonFile } from "./preprocessor-config.js";
-import type { Loading } from "./source.js";
+import { checkLoading, type Loading } from "./source.js";
 
 export interface ImuValues {
   /** (N, 6, L): accelerometer x, y, z in m/s², gyroscope x, y, z in rad/s. */
@@ -36,6 +36,7 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
   }
 
   async process(parts: readonly ImuPart[], loading: Loading = {}): Promise<ImuValues> {
+    checkLoading("ImuProcessor.process", loading);
     if (!parts.length) throw new MediaError("E_MEDIA_OPTION", "ImuProcessor", "at least one imu part", "none", "pass imu(…)");
     return this.imuValues(await Promise.all(parts.map((part) => loadImuAt(part, this.samplingRate, loading, this.windowSamples))));
   }

@@ -7,7 +7,8 @@ import type { AccelerationUnit, GyroscopeUnit, TimeUnit } from "./imu-names.js";
 import { sayOf } from "./imu-notice.js";
 import { readFiles } from "./imu-read.js";
 import { matrixChannels, ownRate, sampled, type Track, trackOf } from "./imu-track.js";
-import { describe, type Loading, type MediaSource } from "./source.js";
+import { checkKnown } from "./media-options.js";
+import { checkLoading, describe, type Loading, type MediaSource } from "./source.js";
 import { checkWindow } from "./window.js";
 
 export interface ImuOptions {
@@ -63,16 +64,19 @@ export interface ImuRecording {
 
 /** A recording for a prompt: CSV, JSON or npy (path, file: or data: URL, bytes), or samples. Nothing is read yet. */
 export function imu(source: ImuSource, options: ImuOptions = {}): ImuPart {
+  checkKnown("imu", "imu", options);
   return { modality: "imu", source, options };
 }
 
 /** In m/s² and rad/s at the recording's own rate; at its usual rate, by linear interpolation, where its time stamps are irregular. */
 export async function loadImu(part: ImuPart, loading: Loading = {}): Promise<ImuRecording> {
+  checkLoading("loadImu", loading);
   return loadAt(part, ownRate, loading);
 }
 
 /** The same at any rate, by linear interpolation between the samples as they were recorded; at most `most` samples. */
 export async function loadImuAt(part: ImuPart, sampleRate: number, loading: Loading = {}, most = Infinity): Promise<ImuRecording> {
+  checkLoading("loadImuAt", loading);
   return loadAt(part, () => sampleRate, loading, most);
 }
 
@@ -90,7 +94,8 @@ async function readTrack(part: ImuPart, loading: Loading): Promise<Track> {
   const options = isRecording(source) ? { ...given, sampleRate: source.sampleRate } : given;
   const what = nameOf(source);
   loading.signal?.throwIfAborted();
-  checkOptions(what, options);
+  checkKnown(what, "imu", options);
+  checkValues(what, options);
   const floats = floatsIn(source);
   if (floats) return listTrack(floats, options, what);
   if (isRecording(source)) return listTrack(source.samples, options, what);
@@ -130,7 +135,7 @@ function listTrack(given: Float32Array | Float64Array, options: ImuOptions, what
   return trackOf(stream(channels.slice(0, 3)), stream(channels.slice(3)), units, options.axes, what);
 }
 
-function checkOptions(what: string, options: ImuOptions): void {
+function checkValues(what: string, options: ImuOptions): void {
   checkWindow(what, options);
   const { sampleRate, acceleration = "g", gyroscope = "deg/s", time = "s", orientation = "rows", missing = "drop" } = options;
   const { sort = true, maxGap = 1, row = 0, place = "any", columns = {}, onNotice } = options;

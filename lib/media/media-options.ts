@@ -1,6 +1,8 @@
 // The options of media as data: the same names and values in scripts, in recipes, in rows of data and on the command line.
 import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
+import { checkOptions } from "../core/options.js";
 import type { AudioOptions } from "./audio.js";
+import { MediaError } from "./error.js";
 import type { ImageOptions } from "./image.js";
 import type { ImuOptions } from "./imu.js";
 import { CHANNELS } from "./imu-columns.js";
@@ -64,6 +66,19 @@ export const MEDIA_OPTIONS: Readonly<Record<Modality, Schema>> = {
     maxBytes,
   } satisfies AsData<ImuOptions>,
 };
+
+const KNOWN = Object.fromEntries(
+  Object.entries(MEDIA_OPTIONS).map(([modality, schema]) => [
+    modality,
+    [...Object.keys(schema), ...(modality === "video" || modality === "imu" ? ["onNotice"] : [])],
+  ]),
+) as unknown as Readonly<Record<Modality, readonly string[]>>;
+
+/** Throws E_MEDIA_OPTION on an option that media of the kind do not have. `what`: the call, or the medium. */
+export function checkKnown(what: string, modality: Modality, options: object): void {
+  const fail = (key: string, next: string) => new MediaError("E_MEDIA_OPTION", what, "options that are known", `"${key}"`, next);
+  checkOptions(what, options, KNOWN[modality], { fail });
+}
 
 export interface OptionProblem {
   /** "imu.acceleration" */

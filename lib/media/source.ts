@@ -1,6 +1,7 @@
 // Where media comes from: a path, a file: URL, a data: URL or bytes. Nothing here reads from the network.
 import { open, stat } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { checkOptions } from "../core/options.js";
 import { bytesIn, isBytes, isUrl, kindOfValue } from "../core/realm.js";
 import { MediaError, reasonOf } from "./error.js";
 
@@ -11,6 +12,7 @@ export interface Loading {
   /** Stops loading; the promise rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
+export const checkLoading = (where: string, loading: Loading | undefined): void => checkOptions(where, loading, ["signal"]);
 
 /** How messages call a source. */
 export function describe(source: unknown): string {

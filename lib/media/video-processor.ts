@@ -1,12 +1,13 @@
 // Videos as an encoder's input: frames picked evenly, each made into pixel values as preprocessor_config.json says for one picture.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { checkOptions } from "../core/options.js";
 import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
 import { ImageProcessor } from "./image-processor.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
 import { preprocessorConfig, readJsonFile } from "./preprocessor-config.js";
-import type { Loading } from "./source.js";
+import { checkLoading, type Loading } from "./source.js";
 import { loadVideo, type VideoPart } from "./video.js";
 
 export interface VideoProcessorOptions {
@@ -19,14 +20,17 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
 
   constructor(
     readonly imageProcessor: ImageProcessor,
-    { frames }: VideoProcessorOptions,
+    options: VideoProcessorOptions,
   ) {
+    checkOptions("VideoProcessor", options, ["frames"]);
+    const { frames } = options;
     if (!(Number.isInteger(frames) && frames > 0)) fail("VideoProcessor", "frames from 1 on", String(frames), "8 is usual");
     this.frames = frames;
   }
 
   /** Reads preprocessor_config.json of a model folder; the number of frames (num_frames) may also stand in its config.json. */
   static fromPretrained(folder: string, options: Partial<VideoProcessorOptions> = {}): VideoProcessor {
+    checkOptions("VideoProcessor.fromPretrained", options, ["frames"]);
     const { config, where } = preprocessorConfig(folder);
     const frames = options.frames ?? framesOf(config) ?? framesOf(modelConfig(folder));
     if (frames === undefined)
@@ -36,6 +40,7 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
 
   /** (N, frames, 3, H, W) */
   async process(parts: readonly VideoPart[], loading: Loading = {}): Promise<EncoderInput> {
+    checkLoading("VideoProcessor.process", loading);
     if (!parts.length) fail("VideoProcessor", "at least one video part", "none", "pass video(…)");
     const clips: Float32Array[] = [];
     let size: number[] = [];

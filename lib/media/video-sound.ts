@@ -4,7 +4,7 @@ import { MediaError } from "./error.js";
 import { findTools, inputArguments, onDisk, run, type Tools } from "./ffmpeg.js";
 import { probe, type SoundTrack } from "./ffmpeg-clip.js";
 import { byteLimit, isFrames, kindOf } from "./open-clip.js";
-import { describe, type Loading, pathOf } from "./source.js";
+import { checkLoading, describe, type Loading, pathOf } from "./source.js";
 import type { VideoOptions, VideoPart } from "./video.js";
 
 const noticed = new WeakSet<VideoPart>();
@@ -27,6 +27,7 @@ export function noticeSound(part: VideoPart, what: string): void {
  * Through ffmpeg; without it the sound of an MP4 or WebM is left to the audio reader.
  */
 export async function soundOf(part: VideoPart, loading: Loading = {}): Promise<AudioPart | undefined> {
+  checkLoading("soundOf", loading);
   const { source, options } = part;
   if (isFrames(source)) return undefined;
   const kind = await kindOf(source, options);

@@ -2,8 +2,9 @@
 import { checkFrames, pickFrames } from "./clip.js";
 import { MediaError, readingOf } from "./error.js";
 import type { Pixels } from "./image.js";
+import { checkKnown } from "./media-options.js";
 import { isFrames, openClip, VIDEO_LIMITS } from "./open-clip.js";
-import { describe, type Loading, type MediaSource } from "./source.js";
+import { checkLoading, describe, type Loading, type MediaSource } from "./source.js";
 import { noticeSound } from "./video-sound.js";
 
 /** A decoded clip. */
@@ -46,6 +47,7 @@ export interface VideoPart {
 
 /** A video for a prompt: a file, a folder of pictures in natural order, bytes, or decoded frames. Nothing is read yet. */
 export function video(source: MediaSource | Frames, options: VideoOptions = {}): VideoPart {
+  checkKnown("video", "video", options);
   return { modality: "video", source, options };
 }
 
@@ -66,13 +68,15 @@ export interface LoadedVideo {
  * build on). The same rule holds for every kind of source.
  */
 export async function loadVideo(part: VideoPart, frames: number, loading: Loading = {}): Promise<LoadedVideo> {
+  checkLoading("loadVideo", loading);
   return readingOf(describe(part.source), loading.signal, () => framesOf(part, frames, loading));
 }
 
 async function framesOf(part: VideoPart, frames: number, loading: Loading): Promise<LoadedVideo> {
   const { source, options } = part;
   const what = isFrames(source) ? "frames" : describe(source);
-  checkOptions(what, options, frames);
+  checkKnown(what, "video", options);
+  checkValues(what, options, frames);
   loading.signal?.throwIfAborted();
   await using clip = await openClip(part, what, loading);
   const { indices, fps, seconds } = pickFrames(clip.timeline, frames, options, what);
@@ -98,7 +102,7 @@ async function framesOf(part: VideoPart, frames: number, loading: Loading): Prom
   };
 }
 
-function checkOptions(what: string, options: VideoOptions, frames: number): void {
+function checkValues(what: string, options: VideoOptions, frames: number): void {
   const fail = (expected: string, got: unknown) => {
     throw new MediaError("E_MEDIA_OPTION", what, expected, String(got), "correct the option");
   };

@@ -1,10 +1,12 @@
 // AnyMAL (arXiv 2309.16058): features of frozen encoders → a projection per modality → rows spliced between text embeddings → the language
 // model, scored on text alone. Encoder features come in ready made: they depend on the file only, so they are computed once and kept.
-import { scope } from "../core/scope.js";
+import { checkOptions } from "../core/options.js";
+import { scope, scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
+import { atOnce, type Pieces } from "../core/turns.js";
 import { Module } from "../nn/module.js";
 import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
-import { type MediaPart, type Part, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
+import { type MediaPart, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
 import type { LlamaForCausalLM, LlamaOptions, LlamaOutput } from "./llama.js";
 import type { Projector } from "./projector.js";
 
@@ -43,6 +45,7 @@ export class AnyMALNetwork extends Module {
 
   /** The sequence as the language model is to see it. */
   embed({ rows, features }: AnyMALBatch, options: SpliceOptions = {}): Embedded {
+    checkOptions("AnyMALNetwork.embed", options, SPLICE_OPTIONS);
     return scope(() => {
       const media = Object.entries(features).map(([modality, x]) => ({
         modality,
@@ -69,14 +72,21 @@ export class AnyMALNetwork extends Module {
     });
   }
 
-  forward(batch: AnyMALBatch, { loss = true, side, maxLength, ...options }: AnyMALNetworkOptions = {}): LlamaOutput {
-    return scope(() => {
-      const { inputsEmbeds, spliced } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
-      return this.llm.forward(
-        { inputsEmbeds, attentionMask: spliced.attentionMask },
-        { ...(loss && { labels: spliced.labels, logits: false }), ...options },
-      );
-    });
+  forward(batch: AnyMALBatch, options: AnyMALNetworkOptions = {}): LlamaOutput {
+    return atOnce(this.forwardInPieces(batch, options));
+  }
+
+  forwardInPieces(batch: AnyMALBatch, options: AnyMALNetworkOptions = {}): Pieces<LlamaOutput> {
+    return scopeInPieces(this.#forward(batch, options));
+  }
+
+  *#forward(batch: AnyMALBatch, { loss = true, side, maxLength, ...options }: AnyMALNetworkOptions): Pieces<LlamaOutput> {
+    const { inputsEmbeds, spliced } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
+    yield;
+    return yield* this.llm.forwardInPieces(
+      { inputsEmbeds, attentionMask: spliced.attentionMask },
+      { ...(loss && { labels: spliced.labels, logits: false }), ...options },
+    );
   }
 
   // Kept features may be in another precision than this model computes in.

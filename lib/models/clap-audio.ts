@@ -13,7 +13,7 @@ import { relativePositions } from "../nn/window.js";
 import { activation, meanPool, transposeCopy } from "../ops/index.js";
 import { type ClapAudioConfig, clapAudioJson, foldRatio, parseClapAudioConfig, stageGrid, stageWidth } from "./clap-config.js";
 import { ConfigError } from "./config.js";
-import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { Htsat } from "./htsat.js";
 import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 
@@ -108,7 +108,9 @@ export class ClapAudioModel extends Module implements Encoder {
    * Decibels (N,1 or 4,T,bins) of an AudioProcessor. `hidden` (N,time,d) is the last map, after the final norm, averaged over frequency; with
    * `layer` from 0 on it is that of transformers' hidden state, as wide as its stage.
    */
-  forward(x: Tensor, { layer = -1, isLonger = [], map = false, hiddenStates = false }: ClapAudioOptions = {}): ClapAudioOutput {
+  forward(x: Tensor, options: ClapAudioOptions = {}): ClapAudioOutput {
+    checkForward("ClapAudioModel", options, ["map", "hiddenStates"]);
+    const { layer = -1, isLonger = [], map = false, hiddenStates = false } = options;
     const longer = this.#check(x, isLonger);
     const stages = this.config.depths.length;
     if (!Number.isInteger(layer) || layer < -1 || layer > stages)

@@ -12,7 +12,7 @@ import { Weights } from "../nn/weights.js";
 import { add, gatherRows } from "../ops/index.js";
 import { type ClipTextConfig, clipTextJson, parseClipTextConfig, vitBlock } from "./clip-config.js";
 import { type Json, readConfig, storedDType } from "./config.js";
-import type { EncoderLoading } from "./encoder.js";
+import { checkLoading, type EncoderLoading } from "./encoder.js";
 
 export interface ClipTextOutput {
   /** (N,T,d): after the final norm. Rows that were shorter than T go on with states that mean nothing. */
@@ -78,7 +78,9 @@ export class ClipTextModel extends Module {
   }
 
   /** From a folder in Hugging Face layout, of this tower or of both. Frozen, in the dtype of the checkpoint, unless told otherwise. */
-  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ClipTextModel {
+  static fromPretrained(folder: string, loading: EncoderLoading): ClipTextModel {
+    checkLoading(loading);
+    const { device, dtype, trainable = false } = loading;
     const json = readConfig(folder);
     using checkpoint = Checkpoint.open(folder);
     const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });

@@ -11,7 +11,7 @@ import type { Weights } from "../nn/weights.js";
 import { add } from "../ops/index.js";
 import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
 import type { Json } from "./config.js";
-import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
 import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 
@@ -109,7 +109,9 @@ export class ClipVisionModel extends Module implements Encoder {
   }
 
   /** Pictures (N,3,H,W) of any size that holds a patch; the position table is stretched where it is not the tower's own. */
-  forward(x: Tensor, { layer = -1 }: EncoderOptions = {}): EncoderOutput {
+  forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
+    checkForward("ClipVisionModel", options);
+    const { layer = -1 } = options;
     const { visionModel, config } = this;
     return scope(() => {
       const pixels = encoderInput("ClipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.#dtype);

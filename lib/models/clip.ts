@@ -8,7 +8,7 @@ import { type ClipConfig, clipJson, parseClipConfig } from "./clip-config.js";
 import { ClipTextModel } from "./clip-text.js";
 import { ClipVisionModel } from "./clip-vision.js";
 import { type Json, readConfig, storedDType } from "./config.js";
-import type { EncoderLoading } from "./encoder.js";
+import { checkLoading, type EncoderLoading } from "./encoder.js";
 
 export class ClipModel extends Module {
   vision: ClipVisionModel;
@@ -25,7 +25,9 @@ export class ClipModel extends Module {
     at.finish((name) => name.endsWith(".position_ids"));
   }
 
-  static fromPretrained(folder: string, { device, dtype, trainable = false }: EncoderLoading): ClipModel {
+  static fromPretrained(folder: string, loading: EncoderLoading): ClipModel {
+    checkLoading(loading);
+    const { device, dtype, trainable = false } = loading;
     const json = readConfig(folder);
     using checkpoint = Checkpoint.open(folder);
     const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });

@@ -9,7 +9,7 @@ import type { Weights } from "../nn/weights.js";
 import { add, concat } from "../ops/index.js";
 import type { Json } from "./config.js";
 import { type Dinov2Config, dinov2Json, feedForwardWidth, parseDinov2Config } from "./dinov2-config.js";
-import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
 
@@ -103,7 +103,9 @@ export class Dinov2Model extends Module implements Encoder {
    * Pictures (N,3,H,W) of any size that holds a patch; the position table is stretched to it. hidden: the class token, the registers, the patches;
    * -1 is after the final norm, as transformers' last_hidden_state. pooled and embeds are the class token after that norm.
    */
-  forward(x: Tensor, { layer = -1 }: EncoderOptions = {}): EncoderOutput {
+  forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
+    checkForward("Dinov2Model", options);
+    const { layer = -1 } = options;
     const { channels, layers } = this.config;
     return scope(() => {
       const pixels = encoderInput("Dinov2Model", x, `pixels (N,${channels},H,W)`, [0, channels, 0, 0], this.dtype);

@@ -1,8 +1,10 @@
 // What AnyMAL asks of an encoder, whatever it looks at or listens to.
 import type { Device } from "../core/device.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import type { Modality } from "../media/part.js";
 import type { Module } from "../nn/module.js";
+import { OTHER_LOADING } from "./loading.js";
 
 export interface EncoderOutput {
   /**
@@ -29,6 +31,15 @@ export interface EncoderLoading {
   dtype?: "f32" | "bf16";
   trainable?: boolean;
 }
+
+const OPTIONS = optionNames<EncoderOptions>({ layer: true, isLonger: true });
+const LOADING = optionNames<EncoderLoading>({ device: true, dtype: true, trainable: true });
+
+/** Throws E_VALUE on an option of forward() that no encoder has, nor this one (`more`). */
+export const checkForward = (encoder: string, options: EncoderOptions, more: readonly string[] = []): void =>
+  checkOptions(`${encoder}.forward`, options, [...OPTIONS, ...more]);
+export const checkLoading = (loading: EncoderLoading): void =>
+  checkOptions("fromPretrained of an encoder", loading, LOADING, { others: OTHER_LOADING });
 
 export interface Encoder extends Module {
   readonly kind: "clip-vision" | "siglip-vision" | "dinov2" | "video-mae" | "vi-clip" | "clap-audio" | "imu2clip";

@@ -9,6 +9,7 @@ import { ConfigError, type Json } from "./config.js";
 import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
 import { checkAgainst } from "./llama-checkpoint.js";
 import { type LlamaConfig, parseLlamaConfig } from "./llama-config.js";
+import { checkPretrained } from "./loading.js";
 
 /** general.architecture, and the family of config.json that it is. Mistral has LLaMA's. */
 const FAMILIES: readonly string[] = ["llama", "qwen2", "qwen3"];
@@ -18,6 +19,7 @@ const FAMILIES: readonly string[] = ["llama", "qwen2", "qwen3"];
  * missing or left over.
  */
 export function llamaFromGguf(path: string, options: PretrainedOptions): LlamaForCausalLM {
+  checkPretrained("llamaFromGguf", options);
   return atOnce(llamaFromGgufInPieces(path, options));
 }
 

@@ -1,7 +1,8 @@
 // Is the head the embedding? config.json claims it, the file may hold another thing; as in transformers (tie_weights) the file counts: two tables that
 // differ are two, and of a tied pair it is enough that either is stored.
 import { notice } from "../core/notice.js";
-import type { WeightSource } from "../io/checkpoint.js";
+import type { Pieces } from "../core/turns.js";
+import { sameTensor, type WeightSource } from "../io/checkpoint.js";
 import type { LlamaConfig } from "./llama-config.js";
 
 export const EMBEDDING = "model.embed_tokens.weight";
@@ -13,21 +14,15 @@ interface Stored {
 }
 
 /** The configuration as the file has it, and a file in which a tied table is found as the embedding. */
-export function asStored(config: LlamaConfig, checkpoint: WeightSource): Stored {
+export function* asStored(config: LlamaConfig, checkpoint: WeightSource): Pieces<Stored> {
   if (!config.tieWordEmbeddings || !checkpoint.has(HEAD)) return { config, checkpoint };
   if (!checkpoint.has(EMBEDDING)) return { config, checkpoint: renamed(checkpoint, HEAD, EMBEDDING) };
-  if (sameBytes(checkpoint)) return { config, checkpoint };
+  if (yield* sameTensor(checkpoint, EMBEDDING, HEAD)) return { config, checkpoint };
   notice(
     "ANYMAL_NOT_TIED",
     `${checkpoint.path}: config.json ties the head to the embedding, but ${HEAD} and ${EMBEDDING} differ, so both are read, as transformers does; set "tie_word_embeddings": false`,
   );
   return { config: { ...config, tieWordEmbeddings: false }, checkpoint };
-}
-
-function sameBytes(checkpoint: WeightSource): boolean {
-  const [table, head] = [checkpoint.entry(EMBEDDING), checkpoint.entry(HEAD)];
-  if (table.dtype !== head.dtype || String(table.shape) !== String(head.shape)) return false;
-  return Buffer.from(checkpoint.bytes(EMBEDDING)).equals(Buffer.from(checkpoint.bytes(HEAD)));
 }
 
 /** The same file, in which what is called `from` is called `to`. */
@@ -42,6 +37,6 @@ function renamed(source: WeightSource, from: string, to: string): WeightSource {
     entry: (asked) => source.entry(name(asked)),
     load: (asked, ...rest) => source.load(name(asked), ...rest),
     loadBytes: (asked, device) => source.loadBytes(name(asked), device),
-    bytes: (asked) => source.bytes(name(asked)),
+    bytes: (asked, ...part) => source.bytes(name(asked), ...part),
   };
 }

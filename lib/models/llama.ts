@@ -3,7 +3,7 @@
 import { checkpoint as recompute } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { checkOptions } from "../core/options.js";
-import { builtInPieces, scope } from "../core/scope.js";
+import { builtInPieces, scope, scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
@@ -25,6 +25,7 @@ import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
 import { asStored, HEAD } from "./llama-ties.js";
+import { checkPretrained } from "./loading.js";
 
 export type { Ids } from "../nn/sequence.js";
 
@@ -190,6 +191,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * E_SAFETENSORS where the folder does not hold the model that it claims to.
    */
   static fromPretrained(folder: string, options: PretrainedOptions): LlamaForCausalLM {
+    checkPretrained("LlamaForCausalLM.fromPretrained", options);
     return atOnce(LlamaForCausalLM.inPieces(folder, options));
   }
 
@@ -197,7 +199,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   static *inPieces(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): Pieces<LlamaForCausalLM> {
     const json = readConfig(folder);
     using file = Checkpoint.open(folder);
-    const { config, checkpoint } = asStored(readLlamaConfig(folder), file);
+    const { config, checkpoint } = yield* asStored(readLlamaConfig(folder), file);
     checkAgainst(config, checkpoint);
     const threshold = int8Threshold(json);
     tellDense(json, checkpoint);
@@ -242,22 +244,29 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * which counts first.
    */
   forward(input: LlamaInput, options: LlamaOptions = {}): LlamaOutput {
+    return atOnce(this.forwardInPieces(input, options));
+  }
+
+  /** The same, a layer at a time: a model of many layers takes longer to enqueue than an event loop should wait. */
+  forwardInPieces(input: LlamaInput, options: LlamaOptions = {}): Pieces<LlamaOutput> {
+    return scopeInPieces(this.#forward(input, options));
+  }
+
+  *#forward(input: LlamaInput, options: LlamaOptions): Pieces<LlamaOutput> {
     const all = { ...input, ...options };
     checkOptions("LlamaForCausalLM.forward", all, FORWARD_KEYS, { others: OTHER_FORWARD });
     const { cache, outputHiddenStates = false, ...wanted } = all;
-    return scope(() => {
-      const x = input.inputsEmbeds ?? this.embed(idsOf(input.inputIds));
-      const [B, T] = x.shape as [number, number];
-      if (input.attentionMask) checkMask(input.attentionMask, B);
-      if (wanted.labels)
-        checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
-      cache?.reserve(T, B);
-      const spans = spansFor(input.attentionMask, B, T, cache);
-      const sequence = this.#sequence(input, spans, B, T, cache);
-      const states = this.#states(x, sequence, outputHiddenStates);
-      this.#advance(cache, sequence, spans, T);
-      return { ...this.#output(states.at(-1) as Tensor, spans, wanted), ...(outputHiddenStates && { hiddenStates: states }) };
-    });
+    const x = input.inputsEmbeds ?? this.embed(idsOf(input.inputIds));
+    const [B, T] = x.shape as [number, number];
+    if (input.attentionMask) checkMask(input.attentionMask, B);
+    if (wanted.labels)
+      checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
+    cache?.reserve(T, B);
+    const spans = spansFor(input.attentionMask, B, T, cache);
+    const sequence = this.#sequence(input, spans, B, T, cache);
+    const states = yield* this.#states(x, sequence, outputHiddenStates);
+    this.#advance(cache, sequence, spans, T);
+    return { ...this.#output(states.at(-1) as Tensor, spans, wanted), ...(outputHiddenStates && { hiddenStates: states }) };
   }
 
   #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
@@ -281,7 +290,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   /** The last entry is the output of the final norm; the ones before it are there when asked for. */
-  #states(x: Tensor, sequence: Sequence, all: boolean): Tensor[] {
+  *#states(x: Tensor, sequence: Sequence, all: boolean): Pieces<Tensor[]> {
     const states: Tensor[] = [];
     let h = x;
     for (const [i, layer] of this.model.layers.entries()) {
@@ -292,6 +301,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
       if (inside !== h) inside.dispose();
       if (!all && h !== x) h.dispose();
       h = next;
+      yield;
     }
     return [...states, this.model.norm.forward(h)];
   }

@@ -1,7 +1,9 @@
 // How a model is to be held, as users spell it: a device by name, a quantisation by name.
 import { Device, defaultDevice, device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import type { Quantization } from "../nn/weights.js";
+import type { PretrainedOptions } from "./llama.js";
 
 /** What transformers and llama.cpp call an option of loading, or have and this library does not. */
 export const OTHER_LOADING: Readonly<Record<string, string>> = {
@@ -15,6 +17,19 @@ export const OTHER_LOADING: Readonly<Record<string, string>> = {
   attnImplementation: "there is one implementation of attention",
   trustRemoteCode: "no code of a repository is run",
 };
+
+const PRETRAINED = optionNames<PretrainedOptions>({ device: true, dtype: true, trainable: true, quantization: true });
+const QUANTIZATION = optionNames<Quantization>({ format: true, block: true, doubleQuant: true, threshold: true });
+const OTHER_QUANTIZATION = { bnb4bitUseDoubleQuant: 'did you mean "doubleQuant"?', bnb4bitQuantType: 'did you mean "format"?' };
+
+/** Throws E_VALUE on an option of loading that nobody knows. */
+export function checkPretrained(where: string, options: PretrainedOptions): void {
+  checkOptions(where, options, PRETRAINED, { others: OTHER_LOADING });
+  checkQuantization(options.quantization);
+}
+function checkQuantization(form: Quantization | undefined): void {
+  checkOptions("quantization", form, QUANTIZATION, { others: OTHER_QUANTIZATION });
+}
 
 export type QuantizationName = "nf4" | "fp4" | "int8" | "none";
 const FORMATS: readonly unknown[] = ["nf4", "fp4", "int8"];
@@ -40,6 +55,7 @@ export function quantizationOf(wanted: QuantizationName | Quantization | undefin
       JSON.stringify(wanted),
       'or an object such as { format: "nf4", doubleQuant: true }',
     );
+  checkQuantization(form);
   return form;
 }
 

@@ -12,7 +12,7 @@ import { fanIn, type Weights } from "../nn/weights.js";
 import { add, conv2d, linear, transposeCopy } from "../ops/index.js";
 import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
 import { type Json, readConfig } from "./config.js";
-import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { parseOpenClipConfig, readOpenClipConfig } from "./open-clip-config.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
 import { fromCheckpoint, leftover, prefixOf } from "./tower.js";
@@ -103,7 +103,9 @@ export class OpenClipVisionModel extends Module implements Encoder {
   }
 
   /** As ClipVisionModel: pictures (N,3,H,W) of any size that holds a patch. */
-  forward(x: Tensor, { layer = -1 }: EncoderOptions = {}): EncoderOutput {
+  forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
+    checkForward("OpenClipVisionModel", options);
+    const { layer = -1 } = options;
     const { visual, config } = this;
     return scope(() => {
       const pixels = encoderInput("OpenClipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.dtype);

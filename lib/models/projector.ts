@@ -1,4 +1,5 @@
 // From an encoder's features to rows in the language model's embedding space: one linear layer, or a resampler followed by one.
+import { checkOptions, optionNames } from "../core/options.js";
 import { built, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Linear } from "../nn/linear.js";
@@ -63,6 +64,8 @@ export interface LinearProjectorConfig {
   normalize?: FeatureNormKind | undefined;
 }
 
+const LINEAR = optionNames<LinearProjectorConfig>({ mode: true, dim: true, dimLlm: true, tokens: true, normalize: true });
+
 export class LinearProjector extends Module implements Projector {
   input: FeatureNorm | undefined;
   proj: Linear;
@@ -70,6 +73,7 @@ export class LinearProjector extends Module implements Projector {
 
   constructor(at: Weights, config: LinearProjectorConfig) {
     super();
+    checkOptions("LinearProjector", config, LINEAR);
     const { mode, dim, dimLlm, tokens, normalize } = config;
     this.config = config;
     [this.input, this.proj] = built(() => [
@@ -104,8 +108,10 @@ export class ResamplerProjector extends Module implements Projector {
   resampler: Resampler;
   linear: Linear;
 
-  constructor(at: Weights, config: ResamplerConfig, dimLlm: number, { normalize }: ResamplerProjectorOptions = {}) {
+  constructor(at: Weights, config: ResamplerConfig, dimLlm: number, options: ResamplerProjectorOptions = {}) {
     super();
+    checkOptions("ResamplerProjector", options, ["normalize"]);
+    const { normalize } = options;
     [this.input, this.resampler, this.linear] = built(() => [
       featureNorm(at.at("input"), config.dim, normalize),
       new Resampler(at.at("resampler"), config),

@@ -1,5 +1,6 @@
 // Perceiver resamplers: learned latents attend to [features; latents] and come out as a fixed number of rows. Three forms that differ in
 // norms, activation and names: Flamingo (arXiv 2204.14198), OpenFlamingo, Idefics.
+import { checkOptions, optionNames } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { Linear } from "../nn/linear.js";
@@ -31,6 +32,22 @@ export interface ResamplerConfig {
   /** How Flamingo's table is stretched over more frames than it has: whether the first and last rows stay on the ends. */
   alignCorners?: boolean;
 }
+const CONFIG = optionNames<ResamplerConfig>({
+  form: true,
+  dim: true,
+  depth: true,
+  heads: true,
+  dimHead: true,
+  latents: true,
+  ffMult: true,
+  ffBias: true,
+  headNorm: true,
+  frames: true,
+  media: true,
+  latentStd: true,
+  tableStd: true,
+  alignCorners: true,
+});
 
 interface FormTraits {
   activation: ActivationKind;
@@ -151,6 +168,7 @@ export class Resampler extends Module {
 
   constructor(at: Weights, config: ResamplerConfig) {
     super();
+    checkOptions("Resampler", config, CONFIG);
     this.config = config;
     const { dim, frames = 0, media = 0, latentStd = 0.02, tableStd = 0.02 } = config;
     const { layers, finalNorm } = FORMS[config.form];

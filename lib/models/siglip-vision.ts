@@ -13,7 +13,7 @@ import { VitStack } from "../nn/vit-block.js";
 import { type Weights, zeros } from "../nn/weights.js";
 import { add, attention, linear, meanPool } from "../ops/index.js";
 import type { Json } from "./config.js";
-import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { encoderInput, patchRows, stateIndex, tableFor } from "./patches.js";
 import { parseSiglipVisionConfig, type SiglipVisionConfig, siglipVisionJson } from "./siglip-config.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
@@ -147,7 +147,9 @@ export class SiglipVisionModel extends Module implements Encoder {
    * Pictures (N,3,H,W) of any size that holds a patch. hidden -1 is after the final norm, as transformers' last_hidden_state. Both pooled and embeds
    * are what the head makes (pooler_output); without one they are the mean over the patches.
    */
-  forward(x: Tensor, { layer = -1 }: EncoderOptions = {}): EncoderOutput {
+  forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
+    checkForward("SiglipVisionModel", options);
+    const { layer = -1 } = options;
     const { visionModel, config } = this;
     return scope(() => {
       const pixels = encoderInput("SiglipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.dtype);

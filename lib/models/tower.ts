@@ -5,7 +5,7 @@ import { describe, type Module, StateError } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { Weights } from "../nn/weights.js";
 import { ConfigError, type Json, readConfig, storedDType } from "./config.js";
-import type { EncoderLoading } from "./encoder.js";
+import { checkLoading, type EncoderLoading } from "./encoder.js";
 
 export interface TowerKind {
   /** model_type of the tower by itself, such as clip_vision_model. */
@@ -72,17 +72,15 @@ export function fromFolder<T>(
   loading: EncoderLoading,
   build: (weights: Weights, json: Json, checkpoint: Checkpoint) => T,
 ): T {
+  checkLoading(loading);
   const json = readConfig(folder);
   using checkpoint = Checkpoint.open(folder);
   return fromCheckpoint(checkpoint, loading, json, (weights) => build(weights, json, checkpoint));
 }
 
-export function fromCheckpoint<T>(
-  checkpoint: Checkpoint,
-  { device, dtype, trainable = false }: EncoderLoading,
-  json: Json,
-  build: (weights: Weights) => T,
-): T {
+export function fromCheckpoint<T>(checkpoint: Checkpoint, loading: EncoderLoading, json: Json, build: (weights: Weights) => T): T {
+  checkLoading(loading);
+  const { device, dtype, trainable = false } = loading;
   return built(() => build(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable })));
 }
 

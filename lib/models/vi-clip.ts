@@ -8,7 +8,7 @@ import { VitStack } from "../nn/vit-block.js";
 import { fanIn, type Weights, zeros } from "../nn/weights.js";
 import { type ActivationKind, add, conv2d, gatherRows, linear, meanPool, transposeCopy } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, type Json, size } from "./config.js";
-import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
 import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
@@ -107,7 +107,9 @@ export class ViClipModel extends Module implements Encoder {
   }
 
   /** Clips (N,F,3,H,W). After the class token hidden has each patch's F frames in a row, patch after patch. */
-  forward(x: Tensor, { layer = -1 }: EncoderOptions = {}): EncoderOutput {
+  forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
+    checkForward("ViClipModel", options);
+    const { layer = -1 } = options;
     return scope(() => {
       const clips = encoderInput("ViClipModel", x, "clips (N,F,3,H,W)", [0, 0, 3, 0, 0], this.#dtype);
       const start = this.lnPre.forward(this.#embed(clips));

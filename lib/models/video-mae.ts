@@ -8,7 +8,7 @@ import { VitStack } from "../nn/vit-block.js";
 import { fanIn, type Weights } from "../nn/weights.js";
 import { add, conv2d, gatherRows, meanPool, transposeCopy } from "../ops/index.js";
 import type { Json } from "./config.js";
-import type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { encoderInput, patchRows, stateIndex } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
 import { parseVideoMaeConfig, tokensOf, type VideoMaeConfig, videoMaeJson } from "./video-mae-config.js";
@@ -118,7 +118,9 @@ export class VideoMaeModel extends Module implements Encoder {
    * Clips (N,F,3,H,W) of the number of frames and the size that the model was made for: its positions fit no other. hidden -1 is transformers'
    * last_hidden_state. pooled and embeds are its mean over the tokens, of which none is a class token.
    */
-  forward(x: Tensor, { layer = -1, masked }: VideoMaeOptions = {}): EncoderOutput {
+  forward(x: Tensor, options: VideoMaeOptions = {}): EncoderOutput {
+    checkForward("VideoMaeModel", options, ["masked"]);
+    const { layer = -1, masked } = options;
     const { channels, frames, imageSize: side, layers } = this.config;
     return scope(() => {
       const shape = [0, frames, channels, side, side];

@@ -3,6 +3,7 @@
 
 import type { Device } from "../core/device.js";
 import { AnymalError } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
@@ -18,6 +19,7 @@ export interface CacheOptions {
   headDim: number;
   dtype?: "f32" | "bf16";
 }
+const CACHE_OPTIONS = optionNames<CacheOptions>({ layers: true, batch: true, length: true, kvHeads: true, headDim: true, dtype: true });
 
 export class CacheFullError extends AnymalError {
   override readonly name = "CacheFullError";
@@ -46,8 +48,10 @@ export class KVCache {
 
   constructor(
     private readonly device: Device,
-    { layers, batch, length, kvHeads, headDim, dtype = "f32" }: CacheOptions,
+    options: CacheOptions,
   ) {
+    checkOptions("KVCache", options, CACHE_OPTIONS);
+    const { layers, batch, length, kvHeads, headDim, dtype = "f32" } = options;
     this.length = length;
     this.batch = batch;
     // Zeros, not garbage: a key that is masked out still meets the query, and 0 · NaN would not be hidden.

@@ -1,7 +1,9 @@
 // A part of a model: its parameters are the Tensors in its public fields, its children the Modules there; arrays and Maps of both count, by
 // index and key. Their names in a checkpoint follow from the field names: `qProj` is `q_proj`. What lives in private (#) fields is no parameter.
 
+import { noGrad } from "../core/autograd.js";
 import { AnymalError } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { built, keep } from "../core/scope.js";
 import { computed, Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
@@ -104,7 +106,9 @@ export abstract class Module {
   }
 
   /** Puts `state`'s tensors in place of this module's, which are disposed. Shapes must agree; floats are cast to what is there. */
-  loadState(state: ReadonlyMap<string, Tensor>, { strict = true } = {}): void {
+  loadState(state: ReadonlyMap<string, Tensor>, options: { strict?: boolean } = {}): void {
+    checkOptions("loadState", options, ["strict"]);
+    const { strict = true } = options;
     const own = new Map(this.namedParameters());
     const missing = [...own.keys()].filter((name) => !state.has(name));
     const left = [...state.keys()].filter((name) => !own.has(name));
@@ -119,7 +123,7 @@ export abstract class Module {
       for (const [name, tensor] of state) {
         const old = own.get(name);
         if (!old) continue;
-        const value = keep(tensor.dtype === old.dtype ? tensor.alias() : cast(tensor, old.dtype));
+        const value = keep(tensor.dtype === old.dtype ? tensor.detach() : noGrad(() => cast(tensor, old.dtype)));
         value.requiresGrad = old.requiresGrad;
         fresh.set(old, value);
       }

@@ -1,6 +1,7 @@
 // Where a model's parameters come from while it is built: fresh random numbers or a checkpoint. Building from the source means that a
 // model larger than memory in full precision is never made in full precision: a layer asks what is stored and becomes that.
 import type { Device } from "../core/device.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
@@ -50,19 +51,24 @@ export interface CheckpointOptions extends Omit<FreshOptions, "seed"> {
   int8Threshold?: number | undefined;
 }
 
+const COMMON = { device: true, dtype: true, trainable: true, quantization: true } as const;
+const FRESH_OPTIONS = optionNames<FreshOptions>({ ...COMMON, seed: true });
+const CHECKPOINT_OPTIONS = optionNames<CheckpointOptions>({ ...COMMON, int8Threshold: true });
+
 export class Weights {
   private constructor(
     private readonly source: Source,
     readonly prefix: string,
   ) {}
 
-  static fresh({ device, dtype = "f32", trainable = true, seed = 0, quantization }: FreshOptions): Weights {
+  static fresh(options: FreshOptions): Weights {
+    checkOptions("Weights.fresh", options, FRESH_OPTIONS);
+    const { device, dtype = "f32", trainable = true, seed = 0, quantization } = options;
     return new Weights({ device, dtype, trainable, used: new Set(), made: [], seed, drawn: 0, quantization }, "");
   }
-  static from(
-    checkpoint: WeightSource,
-    { device, dtype = "f32", trainable = false, quantization, int8Threshold }: CheckpointOptions,
-  ): Weights {
+  static from(checkpoint: WeightSource, options: CheckpointOptions): Weights {
+    checkOptions("Weights.from", options, CHECKPOINT_OPTIONS);
+    const { device, dtype = "f32", trainable = false, quantization, int8Threshold } = options;
     const state = { used: new Set<string>(), made: [], seed: 0, drawn: 0 };
     return new Weights({ device, dtype, trainable, checkpoint, ...state, quantization, int8Threshold }, "");
   }

@@ -1,6 +1,7 @@
 // Attention over (B,T,H,D) queries and (B,S,K,D) keys and values, rotary embedding, and the cached decode step.
 import { record, save } from "../core/autograd.js";
 import { native } from "../core/native.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { made, only } from "./result.js";
 
@@ -17,15 +18,13 @@ export interface AttentionOptions {
   window?: number | undefined;
 }
 
+const ATTENTION_OPTIONS = optionNames<AttentionOptions>({ range: true, bias: true, scale: true, causal: true, window: true });
 const defaultScale = (q: Tensor) => 1 / Math.sqrt(q.shape[3] as number);
 
 /** y (B,T,H,D). Head h reads key/value head h / (H/K). A query that sees no key gives zeros. */
-export function attention(
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  { range, bias, scale = defaultScale(q), causal = false, window = 0 }: AttentionOptions = {},
-): Tensor {
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
+  checkOptions("attention", options, ATTENTION_OPTIONS);
+  const { range, bias, scale = defaultScale(q), causal = false, window = 0 } = options;
   const [h, l] = native().attention(q.handle, k.handle, v.handle, range?.handle, bias?.handle, scale, causal, window);
   const [y, lse] = [made(h, q), made(l, q)];
   record(y, [q, k, v, bias], () => {
@@ -59,8 +58,10 @@ export function attentionTwoSource(
   v1: Tensor,
   k2: Tensor,
   v2: Tensor,
-  { range, scale = defaultScale(q) }: { range?: Tensor | undefined; scale?: number | undefined } = {},
+  options: Pick<AttentionOptions, "range" | "scale"> = {},
 ): Tensor {
+  checkOptions("attentionTwoSource", options, ["range", "scale"]);
+  const { range, scale = defaultScale(q) } = options;
   const [h, l] = native().attention_two_source(q.handle, k1.handle, v1.handle, k2.handle, v2.handle, range?.handle, scale);
   const [y, lse] = [made(h, q), made(l, q)];
   record(y, [q, k1, v1, k2, v2], () => {
@@ -94,8 +95,10 @@ export function attentionDecode(
   kCache: Tensor,
   vCache: Tensor,
   range: Tensor,
-  { scale = defaultScale(q), window = 0 }: { scale?: number | undefined; window?: number | undefined } = {},
+  options: Pick<AttentionOptions, "scale" | "window"> = {},
 ): Tensor {
+  checkOptions("attentionDecode", options, ["scale", "window"]);
+  const { scale = defaultScale(q), window = 0 } = options;
   return made(native().attention_decode(q.handle, kCache.handle, vCache.handle, range.handle, scale, window), q);
 }
 

@@ -1,6 +1,7 @@
 // Convolutions (as torch: cross-correlation), pooling, bicubic resampling, GRU.
 import { record, save } from "../core/autograd.js";
 import { native } from "../core/native.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { made, madeIf, only } from "./result.js";
 
@@ -10,8 +11,12 @@ export interface Conv1dOptions {
   dilation?: number;
 }
 
+const CONV1D_OPTIONS = optionNames<Conv1dOptions>({ stride: true, padding: true, dilation: true });
+
 /** y (B,O,L') from x (B,I,L), w (O,I,k), b (O). */
-export function conv1d(x: Tensor, w: Tensor, b?: Tensor, { stride = 1, padding = 0, dilation = 1 }: Conv1dOptions = {}): Tensor {
+export function conv1d(x: Tensor, w: Tensor, b?: Tensor, options: Conv1dOptions = {}): Tensor {
+  checkOptions("conv1d", options, CONV1D_OPTIONS);
+  const { stride = 1, padding = 0, dilation = 1 } = options;
   return record(made(native().conv1d(x.handle, w.handle, b?.handle, stride, padding, dilation), x), [x, w, b], () => {
     const wantX = x.requiresGrad;
     const [sx, sw] = [save(x), save(w)];
@@ -36,10 +41,13 @@ export interface Conv2dOptions {
   stride?: number | readonly [number, number];
   padding?: number | readonly [number, number];
 }
+const CONV2D_OPTIONS = optionNames<Conv2dOptions>({ stride: true, padding: true });
 const pair = (v: number | readonly [number, number]): readonly [number, number] => (typeof v === "number" ? [v, v] : v);
 
 /** y (B,O,H',W') from x (B,I,H,W), w (O,I,kh,kw), b (O). */
-export function conv2d(x: Tensor, w: Tensor, b?: Tensor, { stride = 1, padding = 0 }: Conv2dOptions = {}): Tensor {
+export function conv2d(x: Tensor, w: Tensor, b?: Tensor, options: Conv2dOptions = {}): Tensor {
+  checkOptions("conv2d", options, CONV2D_OPTIONS);
+  const { stride = 1, padding = 0 } = options;
   const geometry = [...pair(stride), ...pair(padding)] as [number, number, number, number];
   return record(made(native().conv2d(x.handle, w.handle, b?.handle, ...geometry), x), [x, w, b], () => {
     const wantX = x.requiresGrad;
@@ -78,13 +86,12 @@ export interface BicubicOptions {
   antialias?: boolean;
 }
 
+const BICUBIC_OPTIONS = optionNames<BicubicOptions>({ alignCorners: true, antialias: true });
+
 /** x (B,C,H,W) → (B,C,height,width), as torch.nn.functional.interpolate(mode="bicubic"). */
-export function interpolateBicubic(
-  x: Tensor,
-  height: number,
-  width: number,
-  { alignCorners = false, antialias = false }: BicubicOptions = {},
-): Tensor {
+export function interpolateBicubic(x: Tensor, height: number, width: number, options: BicubicOptions = {}): Tensor {
+  checkOptions("interpolateBicubic", options, BICUBIC_OPTIONS);
+  const { alignCorners = false, antialias = false } = options;
   return record(made(native().interpolate_bicubic(x.handle, height, width, alignCorners, antialias), x), [x], () => {
     const [h, w] = [x.shape[2] as number, x.shape[3] as number];
     return (g) => [made(native().interpolate_bicubic_backward(only(g).handle, h, w, alignCorners, antialias), only(g))];

@@ -1,6 +1,7 @@
 // Products with a frozen quantised weight, alone and with a LoRA branch in the same sum.
 import { record, save } from "../core/autograd.js";
 import { native } from "../core/native.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { nextRandom } from "../core/random.js";
 import type { Tensor } from "../core/tensor.js";
 import { formatCode, type QuantFormat } from "./quantize.js";
@@ -72,14 +73,12 @@ export interface LoraOptions {
   dropout?: number;
 }
 
+const LORA_OPTIONS = optionNames<LoraOptions>({ bias: true, scaling: true, dropout: true });
+
 /** y = x·Wᵀ + b + scaling · dropout(x)·Aᵀ·Bᵀ (QLoRA, arXiv 2305.14314, eq. 3). A (r,I), B (O,r) of x's dtype. */
-export function linearQuantizedLora(
-  x: Tensor,
-  w: QuantizedOperand,
-  a: Tensor,
-  b: Tensor,
-  { bias, scaling, dropout = 0 }: LoraOptions,
-): Tensor {
+export function linearQuantizedLora(x: Tensor, w: QuantizedOperand, a: Tensor, b: Tensor, options: LoraOptions): Tensor {
+  checkOptions("linearQuantizedLora", options, LORA_OPTIONS);
+  const { bias, scaling, dropout = 0 } = options;
   const format = formatCode(w.format);
   const { seed, offset } = dropout > 0 ? nextRandom() : { seed: 0, offset: 0 };
   const [y, u] = native().linear_quantized_lora(

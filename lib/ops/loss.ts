@@ -1,6 +1,7 @@
 // Embedding and losses.
 import { record, save, wantsGrad } from "../core/autograd.js";
 import { native } from "../core/native.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { scale, sub } from "./arithmetic.js";
@@ -49,11 +50,15 @@ export interface HeadCrossEntropyOptions {
   scale?: number;
 }
 
+const HEAD_OPTIONS = optionNames<HeadCrossEntropyOptions>({ ignore: true, scale: true });
+
 /**
  * Scaled sum (1) of the cross entropies of x·wᵀ, x (N,C), w (V,C): logits exist in chunks only, and gradients are made in the same pass
  * (Liger, arXiv 2410.10989, section 3.2).
  */
-export function headCrossEntropy(x: Tensor, w: Tensor, target: Tensor, { ignore = -100, scale = 1 }: HeadCrossEntropyOptions = {}): Tensor {
+export function headCrossEntropy(x: Tensor, w: Tensor, target: Tensor, options: HeadCrossEntropyOptions = {}): Tensor {
+  checkOptions("headCrossEntropy", options, HEAD_OPTIONS);
+  const { ignore = -100, scale = 1 } = options;
   const wantX = wantsGrad(x);
   // Gradients are of the plain sum; the scale and what flows in multiply them in backward.
   const dw = wantsGrad(w) ? Tensor.zeros(w.shape, { device: w.device }) : undefined;

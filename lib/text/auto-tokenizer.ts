@@ -1,10 +1,20 @@
 // The tokenizer of a model, wherever the model is.
 import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { type ResolveOptions, resolveModel } from "../io/hub.js";
 import { Tokenizer } from "./tokenizer.js";
 
 /** revision: branch, tag or commit of a model on the hub. onProgress is told of what arrives from there. */
 export type AutoTokenizerOptions = Pick<ResolveOptions, "revision" | "signal" | "onProgress">;
+
+/** What transformers takes here. */
+const OTHERS = {
+  useFast: "there is one reader for each of the files",
+  paddingSide: "encodeBatch(texts, { side }) takes it",
+  addBosToken: "encode(text, { addSpecialTokens }) takes it",
+  token: "the hub's token is read from HF_TOKEN",
+  cacheDir: "the hub's cache is where HF_HOME or HF_HUB_CACHE says",
+};
 
 export const AutoTokenizer = {
   /**
@@ -12,7 +22,9 @@ export const AutoTokenizer = {
    * fetched. Rejects with HubError where there is no such model, with E_TOKENIZER, E_CHAT_TEMPLATE or E_GGUF where the files hold no tokenizer
    * that is read here.
    */
-  async fromPretrained(folderOrId: string, { revision, signal, onProgress }: AutoTokenizerOptions = {}): Promise<Tokenizer> {
+  async fromPretrained(folderOrId: string, options: AutoTokenizerOptions = {}): Promise<Tokenizer> {
+    checkOptions("AutoTokenizer.fromPretrained", options, ["revision", "signal", "onProgress"], { others: OTHERS });
+    const { revision, signal, onProgress } = options;
     signal?.throwIfAborted();
     if (typeof folderOrId !== "string")
       throw expected("E_ARGUMENT", "AutoTokenizer", "a folder, a GGUF file, or a model of the hub as org/name", typeof folderOrId);

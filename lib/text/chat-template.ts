@@ -19,6 +19,21 @@ export interface ChatOptions {
   [variable: string]: unknown;
 }
 
+/** Names of apply_chat_template's own arguments, which no template reads; as variables they would change nothing. */
+const NO_VARIABLES: Readonly<Record<string, string>> = {
+  messages: "messages are the first argument",
+  conversation: "messages are the first argument",
+  add_generation_prompt: 'did you mean "addGenerationPrompt"?',
+  continue_final_message: "cut the rendered text behind the last message's content",
+  tokenize: "the result is text: encode(text, { addSpecialTokens: false }) makes ids of it",
+  return_tensors: "the result is text: encode(text, { addSpecialTokens: false }) makes ids of it",
+  return_dict: "the result is text: encode(text, { addSpecialTokens: false }) makes ids of it",
+  padding: "the result is text: encodeBatch(texts) pads",
+  truncation: "the result is text: cut its ids",
+  max_length: "the result is text: cut its ids",
+  chat_template: "new ChatTemplate(source) takes another template",
+};
+
 export class ChatTemplateError extends AnymalError {
   override readonly name = "ChatTemplateError";
   constructor(message: string, options?: ErrorOptions) {
@@ -58,6 +73,9 @@ export class ChatTemplate {
    * Throws E_CHAT_TEMPLATE with the template's own words when it refuses the conversation, and where it computes for too long.
    */
   render(messages: readonly Message[], options: ChatOptions = {}): string {
+    for (const [name, next] of Object.entries(NO_VARIABLES))
+      if (options[name] !== undefined)
+        throw new ChatTemplateError(`expected addGenerationPrompt and variables of the template, got "${name}"; ${next}`);
     this.#wantsParts ??= this.#findWantsParts();
     return this.#render(this.#wantsParts ? messages.map(inParts) : messages, options);
   }

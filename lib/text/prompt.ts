@@ -3,6 +3,7 @@
 // The chat template sees text alone, so media and the borders of answers go through it as noncharacters, which no text may hold. The rendered
 // prompt is cut at the media; a border of an answer is where the ids of the text before it stop being the first ids of the whole.
 import { expected } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import type { Message } from "./chat-template.js";
 import { pastBlanks, strip } from "./jinja/strings.js";
 import type { TextPart } from "./splice.js";
@@ -27,6 +28,8 @@ export interface PromptOptions {
   onNotice?: (message: string) => void;
 }
 
+const OPTIONS = optionNames<PromptOptions>({ generation: true, where: true, splitSpecialTokens: true, onNotice: true });
+
 export const IGNORE = -100;
 const [MEDIUM, MEDIUM_END, ANSWER, ANSWER_END] = ["\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"];
 /** Stands inside of what spells a control token and is none. */
@@ -35,6 +38,7 @@ const ANY_MARK = /[\ufdd0-\ufdd4]/;
 
 /** Renders with the tokenizer's chat template; without one, plainly: `{bos}{instruction} {media} {response}{eos}`. */
 export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], options: PromptOptions = {}): PromptPart[] {
+  checkOptions("promptParts", options, OPTIONS);
   const { generation = false, where = "prompt", splitSpecialTokens = false } = options;
   checkTurns(turns, generation, where);
   let media = 0;

@@ -1,5 +1,6 @@
 // Where media rows go in a sequence of text: a pure function over ids and lengths. It returns an index that `splice_rows` follows on the
 // device, so text embeddings and projector outputs stay in their own buffers until they are needed side by side.
+import { optionNames } from "../core/options.js";
 
 export interface TextPart {
   ids: ArrayLike<number>;
@@ -20,6 +21,7 @@ export interface SpliceOptions {
   maxLength?: number;
   ignore?: number;
 }
+export const SPLICE_OPTIONS = optionNames<SpliceOptions>({ side: true, maxLength: true, ignore: true });
 
 export interface Spliced {
   batch: number;

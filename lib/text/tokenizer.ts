@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
 import { onFileSync } from "../core/file-error.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { atOnce, inTurns, type Pieces } from "../core/turns.js";
 import { readJsonInTurns } from "../io/json-pieces.js";
 import { type AddedToken, AddedTokens, addedToken, type SplitOptions } from "./added-tokens.js";
@@ -27,6 +28,15 @@ export interface EncodeOptions {
   /** A character that keeps what it stands in from being read as a token, and is taken out; for prompts. */
   literalMark?: string;
 }
+const ENCODE_OPTIONS = optionNames<EncodeOptions>({ addSpecialTokens: true, splitSpecialTokens: true, literalMark: true });
+/** What transformers takes here. */
+const OTHERS = {
+  padding: "encodeBatch pads to the longest row",
+  paddingSide: 'did you mean "side" of encodeBatch?',
+  truncation: "cut the ids: encode(text).slice(0, length)",
+  maxLength: "cut the ids: encode(text).slice(0, length)",
+  returnTensors: "ids are plain arrays",
+};
 export interface DecodeOptions {
   skipSpecialTokens?: boolean;
 }
@@ -76,7 +86,9 @@ export class Tokenizer {
   }
 
   /** The same, without holding the event loop: a tokenizer of 128 000 words takes half a second. Aborting rejects with the signal's reason. */
-  static async load(path: string, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
+  static async load(path: string, loading: { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
+    checkOptions("Tokenizer.load", loading, ["signal"]);
+    const { signal } = loading;
     if (isFile(path)) return inTurns(Tokenizer.#ofGguf(path), { signal });
     const file = join(path, JSON_FILE);
     const json = existsSync(file) ? await readJsonInTurns(file, signal).catch((cause) => noJson(file, cause, signal)) : undefined;
@@ -131,15 +143,21 @@ export class Tokenizer {
     return this.#engine.idOf(token);
   }
 
-  encode(text: string, { addSpecialTokens = true, splitSpecialTokens = false, literalMark }: EncodeOptions = {}): number[] {
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    checkOptions("Tokenizer.encode", options, ENCODE_OPTIONS, { others: OTHERS });
+    const { addSpecialTokens = true, splitSpecialTokens = false, literalMark } = options;
     return this.#engine.encode(text, addSpecialTokens, { splitSpecialTokens, literalMark });
   }
-  decode(ids: readonly number[], { skipSpecialTokens = false }: DecodeOptions = {}): string {
+  decode(ids: readonly number[], options: DecodeOptions = {}): string {
+    checkOptions("Tokenizer.decode", options, ["skipSpecialTokens"]);
+    const { skipSpecialTokens = false } = options;
     return this.#engine.decode(ids, skipSpecialTokens);
   }
 
   /** Rows of equal length, padded with the pad token (eos where there is none). */
-  encodeBatch(texts: readonly string[], { side = "left", ...options }: BatchOptions = {}): TokenBatch {
+  encodeBatch(texts: readonly string[], batch: BatchOptions = {}): TokenBatch {
+    checkOptions("Tokenizer.encodeBatch", batch, [...ENCODE_OPTIONS, "side"], { others: OTHERS });
+    const { side = "left", ...options } = batch;
     const rows = texts.map((text) => this.encode(text, options));
     const longest = rows.reduce((most, { length }) => Math.max(most, length), 0);
     const pad = this.padTokenId ?? this.eosTokenId ?? 0;

@@ -1,4 +1,5 @@
 // Stage 1 (arXiv 2309.16058, section 3.1): one projection per modality learns to make media readable for a language model that does not change.
+import type { LoraAdapter } from "../adapters/lora.js";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { calibrate } from "../anymal/calibrate.js";
 import type { AnymalError } from "../core/errors.js";
@@ -78,6 +79,8 @@ export interface StageJob {
   /** Whose projections train. */
   modalities: readonly Modality[];
   check?: (media: readonly { modality: Modality }[]) => string | undefined;
+  /** Puts fresh branches on the model; they go again when nothing is trained. */
+  adapt?: (() => LoraAdapter) | undefined;
 }
 
 /** Opens what trains, trains it, closes it again. */
@@ -88,11 +91,13 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
   const source = new FeatureSource(model, cache);
   const rows = new TrainingRows(model, job.rows, source, { seed, batch, maxLength, onBadRow, onProblem, ...(check && { check }) });
-  const size = { rows: job.rows.length, steps: recipe.steps };
-  const run = output === undefined ? undefined : await RunFolder.open(output, job.told, { ...size, what: job.what, resume });
   const { gradientCheckpointing } = model.llm;
-  const adapter = job.recipe && "lora" in job.recipe && job.recipe.lora ? model.adapter : undefined;
+  let fresh = job.adapt?.();
+  const adapter = "lora" in recipe && recipe.lora ? model.adapter : undefined;
+  let run: RunFolder | undefined;
   try {
+    const opening = { rows: job.rows.length, steps: recipe.steps, what: job.what, resume };
+    if (output !== undefined) run = await RunFolder.open(output, job.told, { ...opening, draws: !!model.adapter?.config.dropout });
     for (const modality of modalities) openProjector(model.projector(modality), true);
     for (const [, tensor] of adapter?.namedParameters() ?? []) tensor.requiresGrad = true;
     await run?.restore(model);
@@ -106,11 +111,13 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
       ...modalities.flatMap((modality) => [...model.projector(modality).namedParameters(`projectors.${modality}`)]),
       ...(adapter?.namedParameters() ?? []),
     ].filter(([, tensor]) => tensor.requiresGrad);
+    fresh = undefined; // it trains: the model keeps it
     yield* train({ model, recipe, rows, parameters, run, signal });
   } finally {
     model.llm.gradientCheckpointing = gradientCheckpointing;
     for (const modality of modalities) openProjector(model.projector(modality), false);
     for (const [, tensor] of adapter?.namedParameters() ?? []) tensor.requiresGrad = false;
+    fresh?.unload();
     await run?.close();
   }
 }

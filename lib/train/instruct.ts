@@ -7,7 +7,7 @@ import type { Row } from "../data/row.js";
 import type { Modality } from "../media/part.js";
 import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./align.js";
 import { alone } from "./busy-model.js";
-import { type InstructInput, type InstructRecipe, instructRecipe } from "./recipe.js";
+import { type InstructInput, instructRecipe, type LoraRecipe } from "./recipe.js";
 import type { TrainStep } from "./trainer.js";
 
 export interface InstructOptions extends StageOptions, InstructInput {
@@ -29,9 +29,10 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
   for (const modality of modalities) model.encoder(modality);
   if (!modalities.length && !recipe.lora)
     throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
-  if (recipe.lora) adapt(model, recipe);
+  const { lora, seed } = recipe;
+  const adapt = lora && !goesOn(model, lora) ? () => model.addAdapter(lora, { seed }) : undefined;
   const told = { ...toldMedia(media), instruct: { ...described(data), ...(chosen && { modalities: [...chosen] }), ...recipe } };
-  yield* stage(model, options, { recipe, what: "instruct", told, rows, modalities });
+  yield* stage(model, options, { recipe, what: "instruct", told, rows, modalities, adapt });
 }
 
 /** Of the model's modalities, those that the rows hold; others are named when their row comes up. */
@@ -43,13 +44,8 @@ function present(model: AnyMAL, rows: readonly Row[]): Modality[] {
 }
 
 /** Branches that are there already go on, if they are of the shape that was asked for. */
-function adapt(model: AnyMAL, { lora, seed }: InstructRecipe): void {
-  if (!lora) return;
-  const { adapter } = model;
-  if (!adapter) {
-    model.addAdapter(lora, { seed });
-    return;
-  }
+function goesOn({ adapter }: AnyMAL, lora: LoraRecipe): boolean {
+  if (!adapter) return false;
   adapter.checkAttached();
   const { r, alpha } = adapter.config;
   if (r !== lora.r || alpha !== lora.alpha)
@@ -60,4 +56,5 @@ function adapt(model: AnyMAL, { lora, seed }: InstructRecipe): void {
       `r ${lora.r} and alpha ${lora.alpha}`,
       "take these, or begin from the checkpoint of stage 1",
     );
+  return true;
 }

@@ -1,6 +1,6 @@
 // AdamW over f32 masters, all parameters of a group in one call, clipping by the global norm without a word to the host.
 import { AnymalError } from "../core/errors.js";
-import { checkOptions } from "../core/options.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { type AdamWStep, adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
@@ -21,6 +21,9 @@ export interface AdamWOptions {
   /** 8-bit moments in blocks of 256 (arXiv 2110.02861); tensors under 4096 elements keep f32, as in bitsandbytes. */
   moments?: "f32" | "8bit";
 }
+
+const OPTIONS = optionNames<AdamWOptions>({ betas: true, eps: true, weightDecay: true, maxGradNorm: true, moments: true });
+const GROUP = optionNames<ParameterGroup>({ parameters: true, weightDecay: true, lrScale: true });
 
 const MOMENT_BLOCK = 256;
 const SMALL = 4096;
@@ -52,11 +55,13 @@ export class AdamW {
   #steps = 0;
 
   constructor(groups: readonly ParameterGroup[], options: AdamWOptions = {}) {
-    checkOptions("AdamW", options, ["betas", "eps", "weightDecay", "maxGradNorm", "moments"], {
+    checkOptions("AdamW", options, OPTIONS, {
       others: { lr: "step(lr) takes the rate" },
     });
     const { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, maxGradNorm, moments = "f32" } = options;
     this.#options = { betas, eps, maxGradNorm, moments };
+    for (const group of groups)
+      checkOptions("AdamW: a group", group, GROUP, { others: { lr: 'did you mean "lrScale"?', params: 'did you mean "parameters"?' } });
     this.#groups = groups.map((group) => ({
       parameters: new Map(group.parameters),
       weightDecay: group.weightDecay ?? weightDecay,
@@ -117,8 +122,9 @@ export class AdamW {
     for (const [name, p] of parameters) {
       if (!p.grad) continue;
       const step = this.#updatesOf(name) + 1;
-      const present = { name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) };
-      bySteps.set(step, [...(bySteps.get(step) ?? []), present]);
+      const present = bySteps.get(step) ?? [];
+      present.push({ name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) });
+      bySteps.set(step, present);
     }
     for (const [step, present] of bySteps) {
       updateAll(present, { scale, lr, beta1: betas[0], beta2: betas[1], eps, weightDecay, step });
@@ -166,7 +172,7 @@ export class AdamW {
         );
       }
     }
-    const take = (name: string) => keep((state.get(name) as Tensor).alias());
+    const take = (name: string) => keep((state.get(name) as Tensor).detach());
     const fresh = built(() =>
       Array.from(this.#moments, ([name, old]): [string, Moments] => {
         const coded = old.mAbsmax !== undefined;
@@ -226,7 +232,7 @@ function freshMoments(p: Tensor, coded: boolean): Moments {
   return { m: codes(), v: codes(), mAbsmax: maxima(), vAbsmax: maxima() };
 }
 
-/** The usual two groups: matrices decay, biases and norm weights do not. */
+/** The usual two groups, as in transformers' Trainer: matrices decay, latents and tables of positions among them; biases and norm weights do not. */
 export function decayMatricesOnly(parameters: Iterable<readonly [string, Tensor]>, weightDecay: number): ParameterGroup[] {
   const all = [...parameters];
   return [

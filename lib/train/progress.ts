@@ -1,4 +1,5 @@
 // How a training looks from outside: one line that is written over in a terminal, a line now and then elsewhere.
+import { checkOptions } from "../core/options.js";
 import type { TrainStep } from "./trainer.js";
 
 export interface ProgressOptions {
@@ -16,7 +17,9 @@ export class Progress {
   readonly #every: number;
   #last: { at: number; step: TrainStep | undefined; shown: boolean } = { at: -Infinity, step: undefined, shown: true };
 
-  constructor({ stream = process.stderr, label = "", every = 10 }: ProgressOptions = {}) {
+  constructor(options: ProgressOptions = {}) {
+    checkOptions("Progress", options, ["stream", "label", "every"]);
+    const { stream = process.stderr, label = "", every = 10 } = options;
     this.#stream = stream;
     this.#label = label;
     this.#every = every;

@@ -234,19 +234,22 @@ function split(at: string, entry: unknown, names: readonly (keyof typeof BESIDE)
 
 /** A recipe in YAML (or JSON, which is YAML). Paths in it are relative to the working directory, as on the command line. */
 export async function readRecipe(path: string): Promise<Recipe> {
+  return recipe(await readYaml(path));
+}
+
+/** What a recipe's file says, unchecked. */
+export async function readYaml(path: string): Promise<unknown> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
   } catch (cause) {
     throw new RecipeError(path, "a readable file", (cause as Error).message, "check the path");
   }
-  let value: unknown;
   try {
-    value = parse(text);
+    return parse(text);
   } catch (cause) {
     throw new RecipeError(path, "YAML", (cause as Error).message.split("\n")[0]);
   }
-  return recipe(value);
 }
 
 export function writeRecipe(value: object): string {

@@ -28,7 +28,9 @@ const CHECKPOINT = "checkpoint";
 const STATE = "trainer_state.json";
 const MOMENTS = "optimizer.safetensors";
 /** May differ between a run and its continuation: they change nothing of what is computed. */
-const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "microBatch"];
+const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing"];
+/** So may this one where nothing is drawn: dropout's numbers are counted by micro-batch. */
+const MICRO_BATCH = "microBatch";
 
 interface TrainerState {
   step: number;
@@ -51,6 +53,8 @@ interface OpenOptions {
   /** The training in a word, for who finds the folder taken. */
   what: string;
   resume: boolean;
+  /** Does training draw numbers, as dropout does? */
+  draws: boolean;
 }
 
 export class RunFolder {
@@ -73,12 +77,12 @@ export class RunFolder {
    * Makes the folder, or takes up the run in it, and holds it until close(). `recipe` is what recipe.yaml is to say, `what` the training in a word.
    * Rejects with E_BUSY while another run holds it, E_RECIPE where it cannot be gone on with, E_CHECKPOINT where its state is damaged, E_FILE.
    */
-  static async open(output: string, recipe: object, { what, resume, ...size }: OpenOptions): Promise<RunFolder> {
+  static async open(output: string, recipe: object, { what, resume, rows, ...more }: OpenOptions): Promise<RunFolder> {
     const folder = resolve(output);
     await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
-    const run = new RunFolder(folder, size.rows, await FolderLock.take(folder, what));
+    const run = new RunFolder(folder, rows, await FolderLock.take(folder, what));
     try {
-      await run.#begin(recipe, size.steps, resume);
+      await run.#begin(recipe, { resume, ...more });
     } catch (error) {
       await run.close();
       throw error;
@@ -86,13 +90,13 @@ export class RunFolder {
     return run;
   }
 
-  async #begin(recipe: object, steps: number, resume: boolean): Promise<void> {
+  async #begin(recipe: object, { steps, resume, draws }: Pick<OpenOptions, "steps" | "resume" | "draws">): Promise<void> {
     const { folder } = this;
     await clearRubbish(folder, (name) => [CHECKPOINT, RECIPE, LOG].includes(name));
     const there = existsSync(join(folder, CHECKPOINT)) || existsSync(join(folder, `${CHECKPOINT}.old`));
     if (there && !resume)
       throw new RecipeError("output", "a folder without a run", folder, "pass resume: true to go on, another folder, or remove it");
-    if (there) await this.#takeUp(recipe, steps);
+    if (there) await this.#takeUp(recipe, steps, draws ? FREE : [...FREE, MICRO_BATCH]);
     else await onFile("to be written", join(folder, LOG), () => rm(join(folder, LOG), { force: true }));
     await writeWhole(join(folder, RECIPE), writeRecipe(recipe));
   }
@@ -102,9 +106,9 @@ export class RunFolder {
     return this.lock.release();
   }
 
-  async #takeUp(recipe: object, steps: number): Promise<void> {
+  async #takeUp(recipe: object, steps: number, free: readonly string[]): Promise<void> {
     const path = join(this.folder, RECIPE);
-    sameRecipe(parseRecipe(path, await onFile("to be read", path, () => readFile(path, "utf8"))), parse(writeRecipe(recipe)), "");
+    sameRecipe(parseRecipe(path, await onFile("to be read", path, () => readFile(path, "utf8"))), parse(writeRecipe(recipe)), free);
     const state = await readState(this.#checkpoint(), steps);
     if (state.rows !== this.rows)
       throw new RecipeError("data", `the ${state.rows} rows that the run began with`, `${this.rows} rows`, "resume with the same data");
@@ -217,12 +221,12 @@ function overwrite(parameters: Iterable<[string, Tensor]>, file: Checkpoint): vo
   }
 }
 
-function sameRecipe(before: unknown, now: unknown, at: string): void {
+function sameRecipe(before: unknown, now: unknown, free: readonly string[], at = ""): void {
   if (typeof before === "object" && typeof now === "object" && before !== null && now !== null) {
     const keys = new Set([...Object.keys(before), ...Object.keys(now)]);
     for (const key of keys)
-      if (!FREE.includes(key))
-        sameRecipe((before as Record<string, unknown>)[key], (now as Record<string, unknown>)[key], at ? `${at}.${key}` : key);
+      if (!free.includes(key))
+        sameRecipe((before as Record<string, unknown>)[key], (now as Record<string, unknown>)[key], free, at ? `${at}.${key}` : key);
   } else if (before !== now) {
     const remedy = "resume with the recipe that the run began with, or begin another run";
     throw new RecipeError(at || "the recipe", `${shown(before)}, as in the run's ${RECIPE}`, now, remedy);
@@ -261,11 +265,17 @@ export async function readState(checkpoint: string, steps = Infinity): Promise<T
     return fail("JSON", text === "" ? "an empty file" : shown(text));
   }
   if (!isObject(state)) return fail("an object", shown(state));
-  const { step, updates, rows, secondsElapsed } = state;
+  const { step, batches, updates, fewerUpdates, rows, secondsElapsed } = state;
   const wholes = { step: [step, steps], updates: [updates, steps], rows: [rows, Infinity] } as const;
   for (const [key, [value, most]] of Object.entries(wholes))
     if (!(Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most))
       fail(`${key} to be an integer from 0${most === Infinity ? "" : ` to the run's ${most} steps`}`, shown(value));
+  if (batches !== undefined && !(Number.isSafeInteger(batches) && (batches as number) >= (step as number)))
+    fail(`batches to be an integer of at least the ${step} steps`, shown(batches));
+  if (fewerUpdates !== undefined && !isObject(fewerUpdates)) fail("fewerUpdates to be an object", shown(fewerUpdates));
+  for (const n of Object.values(fewerUpdates ?? {}))
+    if (!(Number.isSafeInteger(n) && (n as number) >= 0 && (n as number) < (updates as number)))
+      fail(`fewerUpdates to hold integers from 0 to below the ${updates} updates`, shown(n));
   if (!is.number(0).fits(secondsElapsed)) fail("secondsElapsed to be a number of at least 0", shown(secondsElapsed));
   return state as unknown as TrainerState;
 }

@@ -2,11 +2,13 @@
 // so that the device always has work while JavaScript waits for numbers.
 import type { AnyMAL } from "../anymal/anymal.js";
 import { batchOf } from "../anymal/prompt.js";
-import { backwardAsync, freeTape, noGrad } from "../core/autograd.js";
+import { backwardInPieces, freeTape, noGrad } from "../core/autograd.js";
 import type { DeviceMemory } from "../core/device.js";
-import { randomState, setRandomState } from "../core/random.js";
-import { scope } from "../core/scope.js";
+import { paced } from "../core/pace.js";
+import { type RandomState, randomFrom } from "../core/random.js";
+import { scopeInPieces } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
+import { type Pieces, within } from "../core/turns.js";
 import { gradNorm } from "../ops/index.js";
 import { accumulate } from "./accumulation.js";
 import { diverged } from "./diverged.js";
@@ -162,22 +164,15 @@ async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow
   let tokens = 0;
   let scoredTokens = 0;
   const micros = microBatches(window, recipe.microBatch);
-  const layers = [...(model.adapter?.layers.values() ?? [])];
-  for (const layer of layers) layer.training = true;
+  const run = <T>(work: Pieces<T>) => paced(model.device, inTraining(model, work));
   try {
     for (const [k, { batch, windowTokens, tokens: own }] of [...accumulate(micros, micros.length, scoredOf)].entries()) {
       tokens += batch.reduce((n, { length }) => n + length, 0);
       scoredTokens += own;
-      const outer = randomState();
-      setRandomState({ seed: recipe.seed, offset: step * DRAWS_PER_STEP + k * DRAWS_PER_MICRO_BATCH });
-      let loss: Tensor;
-      try {
-        loss = forward(model, batch, windowTokens);
-      } finally {
-        setRandomState(outer);
-      }
+      const random = { seed: recipe.seed, offset: step * DRAWS_PER_STEP + k * DRAWS_PER_MICRO_BATCH };
+      const loss = await run(forward(model, batch, windowTokens, random));
       losses.push(loss);
-      if (loss.requiresGrad) await backwardAsync(loss); // text alone has no gradient where only projections train
+      if (loss.requiresGrad) await run(backwardInPieces(loss)); // text alone has no gradient where only projections train
     }
     const norm = optimizer.hasGradients ? optimizer.step(learningRate) : undefined;
     optimizer.zeroGrad();
@@ -186,7 +181,6 @@ async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow
     norm?.dispose();
     return { step: step + 1, learningRate, tokens, scoredTokens, values };
   } finally {
-    for (const layer of layers) layer.training = false;
     for (const loss of losses) {
       freeTape(loss); // of one that failed before backward
       loss.dispose();
@@ -194,15 +188,28 @@ async function update({ model, recipe }: Job, optimizer: AdamW, window: ReadyRow
   }
 }
 
-function forward(model: AnyMAL, rows: readonly ReadyRow[], windowTokens: number): Tensor {
-  return scope(() => {
+/** Dropout is on while the training itself runs, and off for who asks the model between two of its pieces. */
+function inTraining<T>({ adapter }: AnyMAL, work: Pieces<T>): Pieces<T> {
+  const layers = [...(adapter?.layers.values() ?? [])];
+  const set = (on: boolean) => {
+    for (const layer of layers) layer.training = on;
+  };
+  return within(work, () => {
+    set(true);
+    return () => set(false);
+  });
+}
+
+function forward(model: AnyMAL, rows: readonly ReadyRow[], windowTokens: number, random: RandomState): Pieces<Tensor> {
+  function* loss(): Pieces<Tensor> {
     const batch = batchOf(
       rows,
       rows.map(({ features }) => features),
       model.device,
     );
-    return model.network.forward(batch, { windowTokens }).loss as Tensor;
-  });
+    return (yield* model.network.forwardInPieces(batch, { windowTokens })).loss as Tensor;
+  }
+  return scopeInPieces(randomFrom(random, loss()));
 }
 
 const scoredOf = (rows: readonly ReadyRow[]): number => rows.reduce((n, { scored }) => n + scored, 0);

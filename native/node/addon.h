@@ -38,6 +38,7 @@ class Addon {
   };
   std::unordered_map<int64_t, Capture> captures;
   int64_t next_id = 1;
+  const char* reading = nullptr;  // whose arguments are being read or used right now
 
  private:
   std::unordered_map<int64_t, std::unique_ptr<Device>> devices_, closing_;

@@ -18,10 +18,19 @@
 
 namespace anymal::node {
 
-// Reads the arguments of one call in order, and names op and position when one is off.
+// Reads the arguments of one call in order, and names op and position when one is off. An array may be a proxy or have getters, which run any code
+// while it is read: that code cannot call the addon, where it could dispose what was read before.
 class Arguments {
  public:
-  Arguments(const Napi::CallbackInfo& info, const char* op) : info_(info), op_(op), addon_(Addon::of(info.Env())) {}
+  Arguments(const Napi::CallbackInfo& info, const char* op) : info_(info), op_(op), addon_(Addon::of(info.Env())) {
+    if (addon_.reading)
+      throw Error("E_ARGUMENT", std::string(op) + ": expected arrays without getters as arguments of " + addon_.reading +
+                                    ", got one that calls back while it is read; pass a plain copy of it: [...array]");
+    addon_.reading = op;
+  }
+  ~Arguments() { addon_.reading = nullptr; }
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
 
   const char* op() const { return op_; }
   Addon& addon() { return addon_; }

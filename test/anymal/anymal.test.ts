@@ -265,9 +265,11 @@ test("the language model may be swapped knowingly, and held in another precision
 
 test("what does not fit is told: the context, a modality, a projection", async () => {
   using model = await AnyMAL.assemble(world.options());
-  const many = Array.from({ length: 40 }, () => square("red"));
+  const context = model.llm.config.maxPositions;
+  const many = Array.from({ length: Math.ceil(context / 4) + 8 }, () => square("red"));
+  const tooLong = new RegExp(`${context} tokens.*${4 * many.length} of ${many.length} media.*leave media out`);
   for (const [run, code, pattern] of [
-    [() => answer(model, many), "E_PROMPT", /128 tokens.*160 of 40 media.*leave media out/],
+    [() => answer(model, many), "E_PROMPT", tooLong],
     [() => model.generateAll(["a", [{ modality: "audio", source: "x.wav", options: {} }]]), "E_MODALITY", /image, video, imu, got audio/],
     [() => AnyMAL.assemble(world.options({ modalities: { audio: { encoder: world.clip } } })), "E_MODALITY", /encoder of audio/],
     [
@@ -307,6 +309,21 @@ test("aborting ends generation with the signal's reason, and nothing stays alloc
   for await (const _ of model.generate(PROMPTS[1]!, { maxNewTokens: 50 })) break;
   await here.synchronize();
   assert.is(here.memory().bytesInUse, before);
+});
+
+test("a model whose prompt says so takes control tokens as letters, read again too; a call may say otherwise", async () => {
+  const spelled = "say <s> and </s>";
+  const folder = world.path("letters");
+  const refused = (model: AnyMAL, more = {}) => answer(model, spelled, more).catch((error) => error.code);
+  using plain = await AnyMAL.assemble(world.options());
+  assert.is(await refused(plain), "E_PROMPT");
+  using model = await AnyMAL.assemble(world.options({ prompt: { splitSpecialTokens: true } }));
+  const want = await answer(model, spelled);
+  assert.is(await answer(plain, spelled, { splitSpecialTokens: true }), want);
+  assert.is(await refused(model, { splitSpecialTokens: false }), "E_PROMPT");
+  await model.save(folder);
+  using again = await AnyMAL.fromPretrained(folder, { device: here });
+  assert.is(await answer(again, spelled), want);
 });
 
 test("the dtype of the encoders is part of a checkpoint; an older one without it goes by the encoder's folder", async () => {

@@ -96,6 +96,8 @@ test("generate answers as the library does: media at their marks, and many promp
   const { answer, tokens, seconds } = value[0]!;
   assert.is(answer, after);
   assert.ok((tokens as number) >= 1 && (tokens as number) <= 5 && (seconds as number) > 0, `${tokens} tokens in ${seconds} s`);
+  const long = await inProcess(["generate", ...model, "see ", "--image", picture("blue"), "--min-new-tokens", "5", "--json"]);
+  assert.is(long.value[0]!.tokens, 5);
   assert.is(many.code, 1);
   const result = many.json()[0] as { answers: object[]; problems: { row: number; code: string }[] };
   assert.equal(result.answers, [

@@ -224,7 +224,7 @@ test("export: the adapter alone; a PEFT adapter merged; what has no adapter is r
   const c = new Case(lora);
   copyFolder(join(c.folder, "adapter"), world.path("theirs"));
   assert.match((await refusal("export", world.path("theirs"), world.path("never"))).message, /--llm is needed/);
-  await command("export", world.path("theirs"), world.path("merged-theirs"), "--llm", caseFolder(c.info.base), "--dtype", "f32");
+  await command("export", world.path("theirs"), world.path("merged-theirs"), "--llm", c.base, "--dtype", "f32");
   using ours = Checkpoint.open(world.path("merged-theirs"));
   for (const key of c.info.merged_keys as string[]) {
     const tensor = ours.load(key, here);
@@ -236,6 +236,24 @@ test("export: the adapter alone; a PEFT adapter merged; what has no adapter is r
   await plain.save(world.path("stage-1"));
   assert.is((await refusal("export", world.path("stage-1"), world.path("never"))).code, "E_CHECKPOINT");
   assert.not(existsSync(world.path("never")));
+});
+
+test("one GGUF file is no folder to quantise or to merge into, and that is said before it is loaded", async () => {
+  const gguf = join(caseFolder("gguf-llama"), "model.gguf");
+  const [lora] = caseNames(/^lora$/) as [string];
+  const adapter = world.path("for-gguf");
+  copyFolder(join(caseFolder(lora), "adapter"), adapter);
+  for (const [args, next] of [
+    [["quantize", gguf], /model\.gguf is one file.*folder.*made of/],
+    [["export", adapter, "--llm", gguf], /model\.gguf is one file.*folder.*--llm.*--adapter/],
+  ] as const) {
+    const { code, message } = await refusal(...args, world.path("never-written"));
+    assert.is(code, "E_USAGE");
+    assert.match(message, next);
+  }
+  assert.not(existsSync(world.path("never-written")));
+  await command("export", adapter, world.path("only-adapter"), "--adapter", "--llm", gguf);
+  assert.is(json(world.path("only-adapter"), "adapter_config.json").base_model_name_or_path, gguf);
 });
 
 test("help tells how", async () => {

@@ -63,12 +63,12 @@ test("projections", async () => {
 test("an adapter: fresh, from its folder, taken off, merged", async () => {
   const c = new Case("lora");
   for (const quantization of [undefined, { format: "nf4", doubleQuant: true }, { format: "int8" }] as const) {
-    const model = LlamaForCausalLM.fromPretrained(caseFolder(c.info.base), { device: here, ...(quantization && { quantization }) });
+    const model = LlamaForCausalLM.fromPretrained(c.base, { device: here, ...(quantization && { quantization }) });
     await sweep("apply", () => LoraAdapter.apply(model, { r: 2, alpha: 4, bias: "all", modulesToSave: ["norm"] }).unload());
     await sweep("load", async () => (await LoraAdapter.load(model, join(c.folder, "adapter"))).unload());
     model.dispose();
     await sweep("merge", async () => {
-      using own = LlamaForCausalLM.fromPretrained(caseFolder(c.info.base), { device: here, ...(quantization && { quantization }) });
+      using own = LlamaForCausalLM.fromPretrained(c.base, { device: here, ...(quantization && { quantization }) });
       (await LoraAdapter.load(own, join(c.folder, "adapter"))).merge();
     });
   }

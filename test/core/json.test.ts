@@ -33,6 +33,16 @@ test("what is no JSON of Python's either is refused", () => {
     );
 });
 
+test("long and odd strings take no more than their length: no stack, and no second look", () => {
+  for (const inside of ["x".repeat(1e7), '\\"'.repeat(1e5)]) {
+    assert.is((parseJson(`{"a": "${inside}", "b": NaN}`) as { a: string }).a, JSON.parse(`"${inside}"`));
+    assert.throws(
+      () => parseJson(`{"a": NaN, "b": "${inside}`),
+      (error: unknown) => error instanceof SyntaxError,
+    );
+  }
+});
+
 test("a float that is whole keeps its point where it is asked for", () => {
   const value = { ratio: 4, count: 4, part: { ratio: -0, list: [1] }, wide: 1e300, other: { ratio: 0.5 } };
   const text = '{"ratio": 4.0, "count": 4, "part": {"ratio": 0.0, "list": [1]}, "wide": 1e+300, "other": {"ratio": 0.5}}';

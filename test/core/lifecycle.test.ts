@@ -27,7 +27,7 @@ const stages: Record<string, Expected> = {
 
 for (const [stage, expected] of Object.entries(stages)) {
   test(`a process ends cleanly ${stage}`, () => {
-    const r = spawnSync(process.execPath, ["--expose-gc", "--import", "tsx", child, stage], { encoding: "utf8", timeout: 60_000 });
+    const r = spawnSync(process.execPath, ["--expose-gc", "--import", "tsx", child, stage], { encoding: "utf8", timeout: 240_000 });
     assert.is(r.signal, null, `killed by ${r.signal}: ${r.stderr}`);
     assert.is(r.status, expected.code, r.stderr);
     if (expected.stdout !== undefined) assert.is(r.stdout, expected.stdout);

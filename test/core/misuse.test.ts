@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { native } from "../../lib/core/native.js";
 import { backward, checkpoint, device, linear, noGrad, scope, Tensor } from "../../lib/index.js";
 import * as ops from "../../lib/ops/index.js";
 import { here } from "../case.js";
@@ -53,6 +54,30 @@ test("wrong shapes and dtypes say what was expected and what was got", () => {
   fails("E_SHAPE", /6/, () => ones(2, 3).reshape([4]));
   fails("E_SHAPE", /4/, () => Tensor.from([1, 2, 3], [4], { device: here }));
   fails("E_VALUE", /swish/, () => ops.activation(ones(2), "swish" as "silu"));
+});
+
+test("a shape that calls back while it is read cannot take away what was read before it", async () => {
+  const x = ones(2, 3);
+  const shape = [3, 2];
+  Object.defineProperty(shape, 1, {
+    get: () => {
+      native().tensor_dispose(x.handle);
+      return 2;
+    },
+  });
+  fails("E_ARGUMENT", /tensor_dispose: .*arrays without getters as arguments of tensor_reshape/, () =>
+    native().tensor_reshape(x.handle, shape),
+  );
+  const broken = Object.defineProperty([3, 2], 0, {
+    get: () => {
+      throw new RangeError("no");
+    },
+  });
+  assert.throws(
+    () => native().tensor_reshape(x.handle, broken),
+    (error: unknown) => error instanceof RangeError && error.message === "no",
+  );
+  assert.equal(await x.reshape([3, 2]).data(), new Float32Array(6).fill(1));
 });
 
 test("tensors of two devices", () => {

@@ -31,6 +31,7 @@ void test_memory() {
   MUST(cudaGetDeviceProperties(&card, 1));
   CHECK(cudaGetDeviceProperties(&card, 2) == cudaErrorInvalidDevice);
   CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice && cudaSetDevice(1) == cudaSuccess);
+  MUST(cudaSetDevice(0));
   cudaGetLastError();
   void* p = &card;
   for (const size_t bytes : {card.totalGlobalMem + 1, size_t{1} << 50, ~size_t{0}, ~size_t{0} - 1023})

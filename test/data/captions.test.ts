@@ -167,6 +167,10 @@ test("which medium: the one a row has, or the one that is asked for", async () =
     read(folder.write("c.jsonl", json({ image: "a.png", caption: "x" })), { modality: "imu" }),
     dataError("E_ROW", "image, caption"),
   );
+  await rejects(
+    read(folder.write("d.jsonl", json({ file_name: "a.png", text: "x" })), { modality: "thermal" as "image" }),
+    dataError("E_DATA", 'image, video, audio, imu as modality, got "thermal"'),
+  );
 });
 
 test("rows that are wrong: number, what was got, what to do; the others stay", async () => {

@@ -7,6 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { FeatureCache, type Features } from "../../lib/data/feature-cache.js";
 import { featureKey, folderFingerprint } from "../../lib/data/feature-key.js";
+import { KnownHashes } from "../../lib/data/known-hashes.js";
 import { AnymalError, SafetensorsFile } from "../../lib/index.js";
 import { audio } from "../../lib/media/audio.js";
 import { image } from "../../lib/media/image.js";
@@ -229,6 +230,19 @@ test("keys of folders: a clip by its frames, an encoder by its configurations an
   assert.is(await clip("x"), await clip("y"));
   folder.write("y/1.png", "one");
   assert.is.not(await clip("x"), await clip("y"));
+});
+
+test("of hashes that are known, the oldest goes; one of a file that has changed is not known", () => {
+  const known = new KnownHashes(2);
+  for (const place of ["a", "b", "a", "c"]) known.set(place, "1", `hash of ${place}`);
+  assert.is(known.get("a", "1"), "hash of a");
+  assert.is(known.get("b", "1"), undefined);
+  assert.is(known.get("c", "1"), "hash of c");
+  assert.is(known.get("c", "2"), undefined);
+  const many = new KnownHashes();
+  for (let i = 0; i < 70_000; ++i) many.set(`${i}`, "1", "x");
+  assert.is(many.get("0", "1"), undefined);
+  assert.is(many.get("69999", "1"), "x");
 });
 
 test("options that are wrong", () => {

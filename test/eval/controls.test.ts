@@ -2,7 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { blank, type DerangeOptions, derange } from "../../lib/eval/controls.js";
-import { audio, image, imu, loadAudio, loadImage, loadImu, loadVideo, type Pixels, video } from "../../lib/index.js";
+import { audio, type ImuPart, image, imu, loadAudio, loadImage, loadImu, loadVideo, type Pixels, video } from "../../lib/index.js";
 import { random } from "../harness.js";
 
 const picture = (width: number, height: number): Pixels => ({ data: new Uint8Array(width * height * 3).fill(200), width, height });
@@ -40,6 +40,9 @@ test("what is not there has no blank", async () => {
   } catch (error) {
     assert.is((error as { code: string }).code, "E_MEDIA_SOURCE");
   }
+  const thermal = { modality: "thermal", source: new Float32Array(60), options: { sampleRate: 10 } };
+  const error = await blank(thermal as unknown as ImuPart).catch((e) => e);
+  assert.is(error.code, "E_MODALITY");
 });
 
 /** A permutation without fixed points; how many get media with their own answer. */

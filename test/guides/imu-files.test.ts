@@ -36,7 +36,7 @@ test.before(() => {
   );
   symlinkSync(join(root, "models"), join(folder, "models"), "junction");
 });
-test.after(() => rmSync(folder, { recursive: true }));
+test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** npx of somebody who has installed this package. */
 function installed(): NodeJS.ProcessEnv {

@@ -16,7 +16,7 @@ let folder = "";
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-gguf-"));
 });
-test.after.each(() => rmSync(folder, { recursive: true }));
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 const code =
   (wanted: string, words = /./) =>

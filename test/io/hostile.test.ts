@@ -20,7 +20,7 @@ let folder = "";
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-hostile-"));
 });
-test.after.each(() => rmSync(folder, { recursive: true }));
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Rejects with that code, in two seconds of processor time and 64 MiB beside what the header itself takes. */
 async function refused(run: () => unknown, code: string, says: RegExp, mib = 64): Promise<void> {

@@ -2,7 +2,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { atOnce } from "../../lib/core/turns.js";
-import { parsedJson } from "../../lib/io/json-pieces.js";
+import { keysOf, parsedJson } from "../../lib/io/json-pieces.js";
 import { random } from "../harness.js";
 
 const test = suite("JSON in pieces");
@@ -101,6 +101,13 @@ test("one byte too few, too many or another: JSON.parse's own error, or its valu
         outcome(() => JSON.parse(text)),
         text,
       );
+});
+
+test("a key that stands twice has its last value, and is one key", () => {
+  const text = `{${Array.from({ length: 60 }, (_, i) => `"k${i % 40}":${i}`).join()}}`;
+  const value = atOnce(parsedJson(bytesOf(text), JSON.parse, 40)) as object;
+  assert.equal(value, JSON.parse(text));
+  assert.equal(keysOf(value), Object.keys(JSON.parse(text)));
 });
 
 /** What goes through JSON.parse, text by text. */

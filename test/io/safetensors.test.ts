@@ -15,7 +15,7 @@ let folder = "";
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-safetensors-"));
 });
-test.after.each(() => rmSync(folder, { recursive: true }));
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 function file(header: string | Uint8Array, data = new Uint8Array(0), length?: bigint): string {
   const json = typeof header === "string" ? new TextEncoder().encode(header) : header;

@@ -34,6 +34,10 @@ for (const magic of ["RF64", "BW64"])
     assert.equal(await samples(wavFile(data, { magic, before: [ds64(7)], after: NOISE })), WANT, "a size that fits into its field counts");
     const cut = wavFile(data, { magic, dataSize: UNKNOWN, before: [ds64(2 ** 40)] });
     assert.equal(await samples(cut), WANT, "of a file that was cut, what is there");
+    for (const length of [0, 4, 27]) {
+      const short: [string, Buffer] = ["ds64", ds64(data.length)[1].subarray(0, length)];
+      assert.equal(await samples(wavFile(data, { magic, dataSize: UNKNOWN, before: [short] })), WANT, `${length} bytes of ds64`);
+    }
     const table: [string, Buffer][] = [ds64(data.length, [["axml", 7]]), ["axml", Buffer.alloc(7)]];
     const tabled = wavFile(data, { magic, dataSize: UNKNOWN, before: table, after: NOISE });
     tabled.writeUInt32LE(UNKNOWN, tabled.indexOf("axml", 60) + 4); // its own size stands in the table

@@ -1,4 +1,4 @@
-// CLIP's towers: the image tower against transformers, at its own picture size and at others; the text tower and the whole model.
+// CLIP's image tower against transformers, at its own picture size and at others, and the whole model.
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -8,7 +8,7 @@ import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
 import { ClipModel } from "../../lib/models/clip.js";
-import { type ClipConfig, parseClipConfig, parseClipTextConfig, parseClipVisionConfig } from "../../lib/models/clip-config.js";
+import { parseClipConfig, parseClipTextConfig, parseClipVisionConfig } from "../../lib/models/clip-config.js";
 import { ClipTextModel } from "../../lib/models/clip-text.js";
 import { ClipVisionModel } from "../../lib/models/clip-vision.js";
 import { ConfigError, readConfig } from "../../lib/models/config.js";
@@ -18,40 +18,7 @@ import { contrastiveLoss, l2Normalize, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, near } from "../case.js";
 import { some } from "../some.js";
 import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne, settles, trainedOnce } from "./encoders.js";
-
-const tiny: ClipConfig = {
-  vision: {
-    imageSize: 8,
-    patchSize: 4,
-    channels: 3,
-    hiddenSize: 8,
-    intermediateSize: 12,
-    layers: 2,
-    heads: 2,
-    activation: "quick_gelu",
-    layerNormEps: 1e-5,
-    projectionDim: 6,
-  },
-  text: {
-    vocabSize: 11,
-    maxPositions: 7,
-    eosTokenId: 10,
-    hiddenSize: 8,
-    intermediateSize: 12,
-    layers: 2,
-    heads: 2,
-    activation: "quick_gelu",
-    layerNormEps: 1e-5,
-    projectionDim: 6,
-  },
-  logitScaleInit: 2.6592,
-};
-const TEXTS = [
-  [1, 4, 2, 10],
-  [1, 7, 10, 3, 3, 9, 10],
-  [5, 10],
-];
-const fresh = (trainable = false) => Weights.fresh({ device: here, seed: 5, trainable });
+import { fresh, TEXTS, tiny } from "./tiny-clip.js";
 
 for (const name of caseNames(/^clip-vision/)) {
   const c = new Case(name);
@@ -104,23 +71,6 @@ for (const name of caseNames(/^clip-vision/)) {
     disposeAll(out);
   });
 }
-
-for (const name of caseNames(/^clip-text/))
-  test(`${name}: states, pooled state and embedding`, async () => {
-    const c = new Case(name);
-    using model = ClipTextModel.fromPretrained(c.folder, { device: here });
-    using checkpoint = Checkpoint.open(c.folder);
-    assert.equal([...model.namedParameters()].map(([n]) => n).sort(), [...checkpoint.names()].sort());
-    const rows = c.info.rows as number[][];
-    const out = model.forward(rows);
-    await c.close("out.last_hidden_state", out.hidden, {
-      mask: c.rows("in.input_ids").map((row, n) => row.map((_, t) => Number(t < rows[n]!.length))),
-    });
-    await c.close("out.pooler_output", out.pooled);
-    await c.close("out.text_embeds", out.embeds);
-    assert.not(out.embeds.requiresGrad);
-    disposeAll(out);
-  });
 
 for (const name of caseNames(/^clip-pair/)) {
   const c = new Case(name);
@@ -221,18 +171,6 @@ test("position ids, which old checkpoints keep, are no weights", async () => {
   });
 });
 
-test("a text tower alone is saved and read with the same bits", async () => {
-  using model = new ClipTextModel(fresh(), tiny.text);
-  await reloaded(model, async (folder) => {
-    using again = ClipTextModel.fromPretrained(folder, { device: here });
-    assert.equal(again.config, model.config);
-    const [a, b] = [model.forward(TEXTS), again.forward(TEXTS)];
-    assert.equal(await b.hidden.data(), await a.hidden.data());
-    assert.equal(await b.embeds.data(), await a.embeds.data());
-    disposeAll(a, b);
-  });
-});
-
 test("a batch is its items one by one", async () => {
   using model = new ClipModel(fresh(), tiny);
   await sameOneByOne(noise([3, 3, 8, 12], 2), (x) => model.vision.forward(x));
@@ -247,32 +185,11 @@ test("a batch is its items one by one", async () => {
   disposeAll(all);
 });
 
-test("a text is pooled at its first end-of-text token, and nothing after it matters", async () => {
-  using model = new ClipTextModel(fresh(), tiny.text);
-  const [a, b, c] = [model.forward([[1, 4, 10, 3, 10]]), model.forward([[1, 4, 10]]), model.forward([[1, 4, 9, 10]])];
-  near(await a.pooled.data(), await b.pooled.data(), 2e-6, "what follows the first end");
-  const row = (await a.hidden.data()).slice(2 * 8, 3 * 8);
-  assert.equal(await a.pooled.data(), row);
-  assert.not.equal(await c.pooled.data(), await b.pooled.data());
-  disposeAll(a, b, c);
-  // Where the configuration says 2, as OpenAI's do, the highest id ends the text.
-  using old = new ClipTextModel(fresh(), { ...tiny.text, eosTokenId: 2 });
-  const [d, e] = [old.forward([[1, 2, 4, 10, 3]]), old.forward([[1, 2, 4, 10]])];
-  near(await d.pooled.data(), await e.pooled.data(), 2e-6, "the highest id");
-  assert.equal(await e.pooled.data(), (await e.hidden.data()).slice(3 * 8));
-  disposeAll(d, e);
-});
-
 // The whole model's gradients are clip-pair's; here is what transformers' loss does not reach.
 test("gradients through a hidden state and a stretched position table agree with central differences", async () => {
   using model = new ClipVisionModel(fresh(true), tiny.vision);
   using x = noise([2, 3, 8, 12], 3);
   await parameterGradients(model, () => ({ ...model.forward(x, { layer: 1 }) }), 7);
-});
-
-test("gradients of a text's states agree with central differences", async () => {
-  using model = new ClipTextModel(fresh(true), { ...tiny.text, layers: 1 });
-  await parameterGradients(model, () => ({ ...model.forward(TEXTS) }), 7);
 });
 
 test("memory is what it was after inference, training and disposal", async () => {

@@ -73,19 +73,28 @@ test("a file with narrow weights computes in bf16 unless told otherwise", async 
   near(await logits.data(), c.values("out.logits"), 0.05 * largest(c.values("out.logits")), "bf16");
 });
 
+test("what was widened for a row order of llama.cpp goes once the rows are in order", async () => {
+  const { tensors } = here.memory();
+  const model = llamaFromGguf(join(new Case("gguf-mixed").folder, "model.gguf"), { device: here });
+  assert.is(here.memory().tensors - tensors, model.parameters().length);
+  model.dispose();
+  assert.is(here.memory().tensors, tensors);
+});
+
 test("keys that do not fit the weights, and models of other kinds", () => {
   const folder = mkdtempSync(join(tmpdir(), "anymal-gguf-"));
   try {
     const c = new Case("gguf-llama");
     using source = new GgufCheckpoint(join(c.folder, "model.gguf"));
+    const { layers, hiddenSize, heads, ...own } = ggufConfig(source);
     const keys: [string, GgufField][] = [
       ["general.architecture", text("llama")],
-      ["llama.block_count", u32(2)],
-      ["llama.context_length", u32(64)],
-      ["llama.embedding_length", u32(48)],
-      ["llama.feed_forward_length", u32(64)],
-      ["llama.attention.head_count", u32(6)],
-      ["llama.attention.head_count_kv", u32(2)],
+      ["llama.block_count", u32(layers)],
+      ["llama.context_length", u32(own.maxPositions)],
+      ["llama.embedding_length", u32(hiddenSize)],
+      ["llama.feed_forward_length", u32(own.intermediateSize)],
+      ["llama.attention.head_count", u32(heads)],
+      ["llama.attention.head_count_kv", u32(own.kvHeads)],
       ["llama.attention.layer_norm_rms_epsilon", f32(1e-5)],
     ];
     const tensors = [...source.file.tensors].map(([name, { shape }]) => ({
@@ -104,12 +113,15 @@ test("keys that do not fit the weights, and models of other kinds", () => {
     open({});
     // A last layer of another size is found when the others are built.
     const changed = tensors.map((tensor) =>
-      tensor.name === "blk.1.ffn_down.weight" ? { ...tensor, sizes: [...tensor.sizes].reverse() } : tensor,
+      tensor.name === `blk.${layers - 1}.ffn_down.weight` ? { ...tensor, sizes: [...tensor.sizes].reverse() } : tensor,
     );
     writeFileSync(path, ggufFile({ values: keys, tensors: changed }).bytes);
     const before = here.memory().tensors;
     for (const options of [{}, { trainable: true }, { quantization: { format: "nf4", doubleQuant: true } }, { dtype: "bf16" }] as const) {
-      assert.throws(() => llamaFromGguf(path, { device: here, ...options }), refused("E_STATE", /layers\.1\.mlp\.down_proj/));
+      assert.throws(
+        () => llamaFromGguf(path, { device: here, ...options }),
+        refused("E_STATE", new RegExp(`layers\\.${layers - 1}\\.mlp\\.down_proj`)),
+      );
       assert.is(here.memory().tensors, before, "what was built before the failure is gone");
     }
     const wrong: [Record<string, GgufField | undefined>, string, RegExp][] = [
@@ -118,12 +130,12 @@ test("keys that do not fit the weights, and models of other kinds", () => {
       [{ "general.architecture": undefined }, "E_GGUF", /general.architecture/],
       [{ "llama.expert_count": u32(8) }, "E_GGUF", /experts/],
       [{ "split.count": { type: 2, value: 3 } }, "E_GGUF", /llama-gguf-split --merge/],
-      [{ "llama.block_count": u32(3) }, "E_GGUF", /num_hidden_layers/],
+      [{ "llama.block_count": u32(layers + 1) }, "E_GGUF", /num_hidden_layers/],
       [{ "llama.block_count": u32(2 ** 32 - 1) }, "E_GGUF", /num_hidden_layers/],
-      [{ "llama.embedding_length": u32(96) }, "E_GGUF", /hidden_size|rope_freqs/],
+      [{ "llama.embedding_length": u32(2 * hiddenSize) }, "E_GGUF", /hidden_size|rope_freqs/],
       [{ "llama.attention.head_count": u32(0) }, "E_GGUF", /num_attention_heads/],
-      [{ "llama.attention.head_count": list(5, [6, 6]) }, "E_GGUF", /num_attention_heads/],
-      [{ "llama.attention.head_count_kv": u32(5) }, "E_GGUF", /num_key_value_heads/],
+      [{ "llama.attention.head_count": list(5, Array(layers).fill(heads)) }, "E_GGUF", /num_attention_heads/],
+      [{ "llama.attention.head_count_kv": u32(heads + 1) }, "E_GGUF", /num_key_value_heads/],
       [{ "llama.rope.dimension_count": u32(4) }, "E_GGUF", /RoPE/],
       [{ "llama.rope.freq_base": f32(Number.NaN) }, "E_GGUF", /rope_theta/],
       [{ "llama.rope.scaling.type": text("linear"), "llama.rope.scaling.factor": f32(2) }, "E_GGUF", /rope_freqs/],
@@ -144,7 +156,7 @@ test("numbers of 32 bits are read as the decimals that they were rounded from", 
     for (const name of caseNames(/^gguf-(?!types|tokenizer)/)) {
       using checkpoint = new GgufCheckpoint(join(new Case(name).folder, "model.gguf"));
       const { rmsNormEps, ropeTheta } = ggufConfig(checkpoint);
-      assert.ok([1e-5, 1e-6].includes(rmsNormEps) && [1e4, 5e5, 1e6].includes(ropeTheta), `${rmsNormEps} ${ropeTheta}`);
+      for (const value of [rmsNormEps, ropeTheta]) assert.ok(String(value).length < 9, `${name}: ${value}`);
     }
     // A file of another kind under the name.
     writeFileSync(join(folder, "x.gguf"), readFileSync(new URL(import.meta.url)));

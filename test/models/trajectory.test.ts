@@ -13,7 +13,7 @@ import { Weights } from "../../lib/nn/weights.js";
 import type { TextPart } from "../../lib/text/splice.js";
 import { AdamW } from "../../lib/train/optimizer.js";
 import { cosine } from "../../lib/train/schedule.js";
-import { Case, caseFolder, caseNames, here, largest } from "../case.js";
+import { Case, caseNames, here, largest } from "../case.js";
 
 type Named = Map<string, Tensor>;
 
@@ -47,7 +47,7 @@ interface Setup {
 
 function setup(name: string): Setup {
   const c = new Case(name);
-  const llm = LlamaForCausalLM.fromPretrained(caseFolder(c.info.base), { device: here });
+  const llm = LlamaForCausalLM.fromPretrained(c.base, { device: here });
   const {
     dim,
     depth,

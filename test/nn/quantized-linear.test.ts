@@ -65,9 +65,21 @@ for (const name of caseNames(/^quant_linear4bit/)) {
       using dense = c.tensor(`in.${s.id}.W`, { dtype: "f32" });
       const weight = QuantizedWeight.quantize(dense, { format: s.kind, block: s.blocksize, doubleQuant: s.nested });
       const [got, want] = [await weight.dequantize().data(), await stored(c, s).dequantize().data()];
-      // Four thresholds may differ by one ulp between implementations: a handful of codes may be neighbours.
-      const off = Array.from(got).filter((g, i) => Math.abs(g - want[i]!) > 1e-6 * largest(want)).length;
-      assert.ok(off <= got.length * 1e-3, `${off} of ${got.length} weights differ`);
+      // Thresholds are spelled with an ulp's difference by implementations, and weights of few bits stand on them often: there either neighbour is right.
+      const values = await dense.data();
+      const most = (all: ArrayLike<number>, i: number) => {
+        const start = i - (i % s.blocksize);
+        return largest(Array.prototype.slice.call(all, start, start + s.blocksize));
+      };
+      const same = 1e-6 * largest(want);
+      let off = 0;
+      for (let i = 0; i < got.length; ++i) {
+        if (Math.abs(got[i]! - want[i]!) <= same) continue;
+        const [place, threshold] = [values[i]! / most(values, i), (got[i]! + want[i]!) / 2 / most(got, i)];
+        assert.ok(Math.abs(place - threshold) < 1e-6, `weight ${i}: ${got[i]} instead of ${want[i]}, of ${values[i]}`);
+        ++off;
+      }
+      assert.ok(off <= got.length * 1e-2, `${off} of ${got.length} weights differ`);
     });
   }
 }

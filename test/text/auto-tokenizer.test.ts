@@ -13,7 +13,7 @@ let folder = "";
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-tokenizer-"));
 });
-test.after.each(() => rmSync(folder, { recursive: true }));
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 const rejects = async (promise: Promise<unknown>, code: string) =>
   promise.then(
@@ -22,11 +22,12 @@ const rejects = async (promise: Promise<unknown>, code: string) =>
   );
 
 test("a folder, a GGUF file, and an id whose snapshot is in the cache", async () => {
-  const source = new Case("tokenizer-llama3").folder;
+  const gguf = new Case("gguf-llama");
+  const source = gguf.beside("tokenizer-llama3");
   const sentence = "The quick brown fox, 12345 times";
   const want = Tokenizer.fromPretrained(source).encode(sentence);
   assert.equal((await AutoTokenizer.fromPretrained(source)).encode(sentence), want);
-  assert.equal((await AutoTokenizer.fromPretrained(join(new Case("gguf-llama").folder, "model.gguf"))).encode(sentence), want);
+  assert.equal((await AutoTokenizer.fromPretrained(join(gguf.folder, "model.gguf"))).encode(sentence), want);
 
   const commit = "0123456789abcdef0123456789abcdef01234567";
   const cached = join(folder, "models--org--llama");

@@ -40,15 +40,18 @@ for (const name of caseNames(/^gguf-tokenizer-/)) {
 }
 
 test("the tokenizer and the chat template inside of a model are those of the folder that it was made from", () => {
-  const own = Tokenizer.fromPretrained(join(new Case("gguf-llama").folder, "model.gguf"));
-  const folder = Tokenizer.fromPretrained(new Case("tokenizer-llama3").folder);
+  const c = new Case("gguf-llama");
+  const own = Tokenizer.fromPretrained(join(c.folder, "model.gguf"));
+  const folder = Tokenizer.fromPretrained(c.beside("tokenizer-llama3"));
   const messages = [
     { role: "system", content: "Be brief." },
     { role: "user", content: "What is in the picture?" },
   ];
-  const prompt = own.applyChatTemplate(messages, { addGenerationPrompt: true });
-  assert.is(prompt, folder.applyChatTemplate(messages, { addGenerationPrompt: true }));
-  assert.equal(own.encode(prompt, { addSpecialTokens: false }), folder.encode(prompt, { addSpecialTokens: false }));
+  const prompt = (t: Tokenizer) =>
+    t.hasChatTemplate ? t.applyChatTemplate(messages, { addGenerationPrompt: true }) : JSON.stringify(messages);
+  assert.is(own.hasChatTemplate, folder.hasChatTemplate);
+  assert.is(prompt(own), prompt(folder));
+  assert.equal(own.encode(prompt(own), { addSpecialTokens: false }), folder.encode(prompt(own), { addSpecialTokens: false }));
   assert.equal([...own.specialTokens].sort(), [...folder.specialTokens].sort());
 });
 

@@ -17,7 +17,7 @@ let folder = "";
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-tokenizer-"));
 });
-test.after.each(() => rmSync(folder, { recursive: true }));
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 test("as fromPretrained makes it, of every kind of file", async () => {
   const cases = caseNames(/^tokenizer-|^gguf-tokenizer-/).map((name) => new Case(name));

@@ -9,7 +9,7 @@ import * as assert from "uvu/assert";
 import { type CourseOptions, RESULTS, type Report, runCourse, type Stage, table } from "../../tools/on-a-card/course.js";
 import { closure } from "../../tools/on-a-card/pack.js";
 import { stagesFor } from "../../tools/on-a-card/stages.js";
-import { isAlive } from "./alive.js";
+import { ends } from "./alive.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
 const script = (code: string) => ({ command: process.execPath, args: ["-e", code] });
@@ -52,7 +52,7 @@ test("a stage that fails, one that hangs with its child and one with nothing to 
       assert.match(readFileSync(join(options.folders[folder === "kept" ? 0 : 1] as string, "fails.log"), "utf8"), /3 passed, 2 failed/);
     }
     assert.match(table(report.stages), /hangs +out of time/);
-    assert.not.ok(isAlive(Number(readFileSync(pidFile, "utf8"))), "the hung stage's child lives on");
+    await ends(Number(readFileSync(pidFile, "utf8")));
   }));
 
 test("started again, what ended is not run again; what was broken off, out of time or asked for is", () =>

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { runToEnd } from "../../tools/test-process.js";
-import { isAlive } from "./alive.js";
+import { ends } from "./alive.js";
 
 const test = suite("test runner");
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -16,7 +16,7 @@ let folder = "";
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), "anymal-runner-"));
 });
-test.after.each(() => rmSync(folder, { recursive: true }));
+test.after.each(() => rmSync(folder, { recursive: true, force: true }));
 
 const end = { cwd: root, env: process.env };
 const pidsIn = (output: string): number[] => Array.from(output.matchAll(/^pid (\d+)$/gm), ([, pid]) => Number(pid));
@@ -26,7 +26,7 @@ test("at its limit a process is ended, and what it started", async () => {
   const { output, ok, late, reason } = await runToEnd({ command: "sh", args: ["-c", hanging] }, 2, end);
   const pids = pidsIn(output);
   assert.is(pids.length, 2, output);
-  for (const pid of pids) assert.not.ok(isAlive(pid), `${pid} runs on`);
+  for (const pid of pids) await ends(pid);
   assert.equal([ok, late], [false, true]);
   assert.match(reason ?? "", /limit of 2 s/);
 });
@@ -35,7 +35,7 @@ test("what a process leaves behind neither holds the next one up nor runs on", a
   const { output, ok, reason } = await runToEnd({ command: "sh", args: ["-c", "sleep 1000 & echo pid $!"] }, 100, end);
   const pids = pidsIn(output);
   assert.is(pids.length, 1, output);
-  for (const pid of pids) assert.not.ok(isAlive(pid), `${pid} runs on`);
+  for (const pid of pids) await ends(pid);
   assert.is(ok, true);
   assert.is(reason, undefined);
 });

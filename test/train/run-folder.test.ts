@@ -13,11 +13,11 @@ import { saveModel } from "../../lib/io/model-folder.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
-import type { TrainStep } from "../../lib/train/trainer.js";
 import { captions, square, type Toy, toy } from "../anymal/toy.js";
 import { Case, here } from "../case.js";
 import { spread } from "../faults.js";
 import { withRefusal } from "../file-faults.js";
+import { all } from "./stages.js";
 
 const test = suite("run folder");
 let world: Toy;
@@ -33,11 +33,6 @@ test.after(() => {
 });
 
 const ALIGN = { modality: "image", batch: 2, learningRate: 1e-3, data: captions() } as const;
-async function all(steps: AsyncIterable<TrainStep>): Promise<TrainStep[]> {
-  const list: TrainStep[] = [];
-  for await (const step of steps) list.push(step);
-  return list;
-}
 async function rejection(run: () => Promise<unknown>): Promise<AnymalError> {
   const error = await run().then(
     () => undefined,
@@ -259,6 +254,48 @@ test("whatever call the disk refuses: E_FILE with path and remedy, and nothing t
   }
 });
 
+test("a run goes on with other micro-batches only where they change nothing: dropout's numbers are counted by them", async () => {
+  for (const dropout of [0, 0.2]) {
+    const base = {
+      data: captions(),
+      lora: { r: 2, dropout },
+      batch: 4,
+      learningRate: 1e-3,
+      warmupSteps: 0,
+      output: world.path(`d${dropout}`),
+    };
+    const options = { ...base, microBatch: 4, steps: 4 };
+    {
+      using first = await AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } }));
+      for await (const { step } of instruct(first, options)) if (step === 1) break;
+    }
+    using again = await AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } }));
+    const resume = (microBatch: number) => all(instruct(again, { ...options, microBatch, resume: true }));
+    if (!dropout) await resume(2);
+    else {
+      const error = await rejection(() => resume(2));
+      assert.is(error.code, "E_RECIPE");
+      assert.match(error.message, /microBatch to be 4/);
+      await resume(4);
+    }
+  }
+});
+
+test("a run that is refused leaves no branches on the model", async () => {
+  using fresh = await AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } }));
+  const { tensors } = here.memory();
+  const options = { data: captions(), lora: { r: 2 }, batch: 2, steps: 1 };
+  writeFileSync(world.path("a-file"), "");
+  for (const output of [world.path("a-file"), world.path("damaged-too")]) {
+    if (output.endsWith("too")) cpSync(world.path("d0"), output, { recursive: true });
+    await rejection(() => all(instruct(fresh, { ...options, output })));
+    assert.is(fresh.adapter, undefined);
+    assert.is(here.memory().tensors, tensors);
+  }
+  await all(instruct(fresh, { ...options, lora: { r: 4 } })); // another rank is no matter
+  assert.is(fresh.adapter?.config.r, 4);
+});
+
 test("a damaged state or recipe is told under a code, with the file and what to do", async () => {
   const output = world.path("damaged");
   const options = { ...ALIGN, steps: 2, output };
@@ -266,6 +303,16 @@ test("a damaged state or recipe is told under a code, with the file and what to 
   const states = ["null", "{", "", "[]", "7", '{"step":1e9,"updates":1,"rows":4,"secondsElapsed":0}'];
   states.push('{"step":-1,"updates":0,"rows":4,"secondsElapsed":0}', '{"step":1.5,"updates":1,"rows":4,"secondsElapsed":0}');
   states.push('{"step":1,"updates":"x","rows":4,"secondsElapsed":0}', '{"step":1,"updates":1,"rows":4,"secondsElapsed":null}');
+  const good = JSON.parse(readFileSync(join(output, "checkpoint", "trainer_state.json"), "utf8"));
+  for (const more of [
+    { batches: 1 },
+    { batches: "7" },
+    { batches: 1e300 },
+    { fewerUpdates: 1 },
+    { fewerUpdates: { x: 2 } },
+    { fewerUpdates: { x: null } },
+  ])
+    states.push(JSON.stringify({ ...good, ...more }));
   const recipes = ["{{{", "a: &x [*x]", "align: &x {image: *x}", "", "- a", "null", "7"];
   const check = async (file: string, text: string, code: string) => {
     const path = join(output, file);

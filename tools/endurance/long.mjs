@@ -1,10 +1,10 @@
 // What a process holds after many answers, training steps and loads, and the longest its event loop was held.
-//   node --expose-gc long.mjs ROOT WORLD ANSWERS STEPS LOADS
+//   node --expose-gc long.mjs ROOT WORLD DEVICE ANSWERS STEPS LOADS
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 
-const [root, world, ...counts] = process.argv.slice(2);
+const [root, world, backend, ...counts] = process.argv.slice(2);
 const [answers, steps, loads] = counts.map(Number);
 const { AnyMAL, align, audio, device, image, imu, video } = await import(join(root, "dist/index.mjs"));
 
@@ -13,6 +13,7 @@ const tiny = (name) => join(root, "models/tiny", name);
 const [pictures, clips, sounds, motions] = ["image", "video", "audio", "imu"].map(files);
 const assemble = () =>
   AnyMAL.assemble({
+    device: device(backend),
     llm: tiny("llama"),
     modalities: {
       image: { encoder: tiny("clip"), projector: { type: "resampler", layers: 2, tokens: 8, heads: 4 } },
@@ -35,7 +36,7 @@ let wrong = 0;
 let passed = 0;
 
 async function measure(what, share) {
-  const d = device("cpu");
+  const d = device(backend);
   await d.synchronize();
   for (let i = 0; i < 3; ++i) globalThis.gc();
   const { bytesInUse, bytesReserved, tensors } = d.memory();

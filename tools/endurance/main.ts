@@ -1,6 +1,6 @@
 // `npm run endurance`: what only many repetitions show, on the built package as users load it.
 //   npm run endurance -- endings --count 1000 [--only worker,exit,throw,abort] [--seed 1]   lives that end at random moments in mid-work
-//   npm run endurance -- long [--answers 3000] [--steps 2000] [--loads 500]                a table of what is held at 0, 25, 50 and 100 %
+//   npm run endurance -- long [--answers 3000] [--steps 2000] [--loads 500] [--device cpu]   a table of what is held at 0, 25, 50 and 100 %
 // Closes with `N passed, N failed`.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -22,6 +22,7 @@ const { positionals, values } = parseArgs({
     answers: { type: "string", default: "3000" },
     steps: { type: "string", default: "2000" },
     loads: { type: "string", default: "500" },
+    device: { type: "string", default: "cpu" },
   },
 });
 const [what = "endings"] = positionals;
@@ -50,10 +51,11 @@ async function endings(): Promise<number> {
 
 /** A process of its own, for its garbage collector and its figures. */
 function long(): Promise<number> {
-  const counts = [values.answers, values.steps, values.loads].map(String);
+  const counts = [values.device, values.answers, values.steps, values.loads].map(String);
   const script = fileURLToPath(new URL("./long.mjs", import.meta.url));
+  const env = { ANYMAL_EMULATED_MODULE: join(root, "build/emulator/libanymal_emulated.so"), ...process.env };
   return new Promise((resolve) => {
-    spawn(process.execPath, ["--expose-gc", script, root, world, ...counts], { stdio: "inherit" }).on("close", (code) =>
+    spawn(process.execPath, ["--expose-gc", script, root, world, ...counts], { stdio: "inherit", env }).on("close", (code) =>
       resolve(code ?? 1),
     );
   });

@@ -1,7 +1,7 @@
 // `tools/on-a-card.sh --pack FOLDER`: what a machine without a package registry needs beside the checkout, in one folder of at most 64 MiB: this
-// Node and the packages that tests, demo and benches load, packed by xz; the addon; the op suite and a CUDA module for one architecture where they
-// are built. On the other side tools/on-a-card.sh unpacks it.
-import { execFileSync } from "node:child_process";
+// Node and the packages that tests, demo and benches load, the addon, the op suite and a CUDA module for one architecture where they are built, each
+// packed by xz. On the other side tools/on-a-card.sh unpacks it.
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
   copyFileSync,
@@ -52,8 +52,29 @@ export function closure(root: string, names: readonly string[]): string[] {
 const needed = (path: string) =>
   !/(\.map|\.md|\.d\.[cm]?ts)$/.test(path) && !/\/node_modules$/.test(path.replace(/^.*?\/node_modules\//, ""));
 
-function xz(args: string[], from?: string): Buffer {
-  return execFileSync("xz", ["-6", "-T0", "-c", ...args], { maxBuffer: LIMIT_BYTES, ...(from && { input: readFileSync(from) }) });
+/** One block, whose dictionary reaches over all of it: some packages bring the same program twice. */
+const XZ = ["-c", ...(process.arch === "x64" ? ["--x86"] : []), "--lzma2=preset=9e"];
+function xz(from: string, to: string): void {
+  writeFileSync(to, execFileSync("xz", XZ, { maxBuffer: LIMIT_BYTES, input: readFileSync(from) }));
+}
+
+/** Without symbols, of which debuggers alone know something; whole where there is no strip. */
+function packNode(to: string): void {
+  const work = mkdtempSync(join(tmpdir(), "anymal-pack-"));
+  const bare = join(work, "node");
+  try {
+    const stripped = spawnSync("strip", ["-o", bare, process.execPath]).status === 0 && spawnSync(bare, ["--version"]).status === 0;
+    xz(stripped ? bare : process.execPath, to);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** What travels with the checkout: all that git knows of. */
+function checkoutBytes(root: string): number {
+  const list = spawnSync("git", ["ls-files", "-z"], { cwd: root, encoding: "utf8", maxBuffer: 1 << 26 }).stdout ?? "";
+  const files = list.split("\0").filter((file) => file && existsSync(join(root, file)));
+  return files.reduce((sum, file) => sum + statSync(join(root, file)).size, 0);
 }
 
 function packModules(root: string, target: string): number {
@@ -63,7 +84,7 @@ function packModules(root: string, target: string): number {
   try {
     for (const folder of packages) cpSync(join(root, folder), join(work, folder), { recursive: true, dereference: true, filter: needed });
     execFileSync("tar", ["-cf", join(work, "all.tar"), "-C", work, "node_modules"]);
-    writeFileSync(target, xz([], join(work, "all.tar")));
+    xz(join(work, "all.tar"), target);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
@@ -76,15 +97,15 @@ export function pack(root: string, folder: string, commit: string, architecture?
   if (!existsSync(addon)) throw new Error("build/Release/anymal.node is missing; run: npm run build:native");
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, "node.xz"), xz([], process.execPath));
+  packNode(join(folder, "node.xz"));
   const count = packModules(root, join(folder, "node_modules.tar.xz"));
-  copyFileSync(addon, join(folder, "anymal.node"));
+  xz(addon, join(folder, "anymal.node.xz"));
   const suite = join(root, "build/cmake/backend_ops");
-  if (existsSync(suite)) copyFileSync(suite, join(folder, "backend_ops"));
+  if (existsSync(suite)) xz(suite, join(folder, "backend_ops.xz"));
   if (architecture && !moduleIsCurrent(root) && !buildModule(root, architecture)) throw new Error("the CUDA module was not built");
   const brings = moduleIsCurrent(root);
   if (brings) {
-    writeFileSync(join(folder, "libanymal_cuda.so.xz"), xz([], modulePath(root)));
+    xz(modulePath(root), join(folder, "libanymal_cuda.so.xz"));
     copyFileSync(stampPath(root), join(folder, "libanymal_cuda.so.sources"));
   }
   writeFileSync(
@@ -92,12 +113,16 @@ export function pack(root: string, folder: string, commit: string, architecture?
     `${JSON.stringify({ commit, node: process.version, packages: count, module: brings }, null, 1)}\n`,
   );
   for (const file of readdirSync(folder)) chmodSync(join(folder, file), 0o755);
+  const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1).padStart(6)} MiB`;
   const sizes = readdirSync(folder).map((file) => [file, statSync(join(folder, file)).size] as const);
   const total = sizes.reduce((sum, [, size]) => sum + size, 0);
-  for (const [file, size] of sizes) console.log(`${(size / 2 ** 20).toFixed(1).padStart(6)} MiB  ${file}`);
-  console.log(
-    `${(total / 2 ** 20).toFixed(1).padStart(6)} MiB  in all, of 64; carry ${folder} and start tools/on-a-card.sh --packed ${folder}`,
-  );
-  if (total > LIMIT_BYTES)
-    throw new Error(`${(total / 2 ** 20).toFixed(1)} MiB are more than the 64 that may be carried; leave libanymal_cuda.so out`);
+  const checkout = checkoutBytes(root);
+  for (const [file, size] of sizes) console.log(`${mib(size)}  ${file}`);
+  console.log(`${mib(total)}  in all, of 64; carry ${folder} and start tools/on-a-card.sh --packed ${folder}`);
+  if (total > LIMIT_BYTES) throw new Error(`${mib(total).trim()} are more than the 64 that may be carried; leave libanymal_cuda.so out`);
+  console.log(`${mib(checkout)}  the checkout`);
+  if (checkout + total > LIMIT_BYTES)
+    console.log(
+      "Where the 64 MiB are for both, carry the largest files in a go of their own: nothing is unpacked before packed.json is there.",
+    );
 }

@@ -1,6 +1,7 @@
 // The tiny world as a folder of real files with captions and conversations beside them.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { checkOptions, optionNames } from "../../core/options.js";
 import { reasonOf } from "../../media/error.js";
 import type { Modality } from "../../media/part.js";
 import { DataError } from "../row.js";
@@ -36,6 +37,7 @@ const PAIRS: readonly (readonly [Modality, Modality])[] = [
   ["video", "imu"],
   ["audio", "imu"],
 ];
+const OPTIONS = optionNames<WorldOptions>({ seed: true, train: true, heldout: true, mixed: true, onProgress: true, signal: true });
 /** Files in work at a time. */
 const AT_ONCE = 8;
 const TRAIN_QUESTIONS = 3;
@@ -100,6 +102,8 @@ export async function writeWorld(folder: string, options: WorldOptions): Promise
 const countOf = (options: WorldOptions, modality: Modality, split: Split): number => options[split][modality] ?? 0;
 
 function check(folder: string, options: WorldOptions): void {
+  checkOptions("writeWorld", options, OPTIONS);
+  for (const split of SPLITS) checkOptions(`writeWorld ${split}`, options[split], MODALITIES);
   const fail = (expected: string, got: unknown, remedy: string) => {
     throw new DataError("E_DATA", folder, undefined, expected, String(got), remedy);
   };

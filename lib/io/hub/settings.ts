@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { checkOptions, optionNames } from "../../core/options.js";
 import { HubError } from "./error.js";
 
 export interface HubSettings {
@@ -25,9 +26,15 @@ export interface HubSettings {
   parallel: number;
 }
 
+const NAMES = optionNames<HubSettings>({
+  ...({ endpoint: true, cache: true, token: true, offline: true, symlinks: true } as const),
+  ...({ timeoutMs: true, attempts: true, backoffMs: true, parallel: true } as const),
+});
+
 const isTrue = (value: string | undefined): boolean => ["1", "ON", "YES", "TRUE"].includes((value ?? "").toUpperCase());
 
 export function hubSettings(env: NodeJS.ProcessEnv = process.env, given: Partial<HubSettings> = {}): HubSettings {
+  checkOptions("hubSettings", given, NAMES);
   const home = pathOf(env.HF_HOME, env) ?? join(pathOf(env.XDG_CACHE_HOME, env) ?? join(homedir(), ".cache"), "huggingface");
   const cache = pathOf(env.HF_HUB_CACHE, env) ?? pathOf(env.HUGGINGFACE_HUB_CACHE, env) ?? join(home, "hub");
   const settings: HubSettings = {

@@ -58,6 +58,8 @@ inline int __clz(unsigned v) { return std::countl_zero(v); }
 inline float __expf(float x) { return std::exp(x); }
 inline float __logf(float x) { return std::log(x); }
 inline float __fdividef(float a, float b) { return a / b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __frcp_rn(float a) { return 1.0f / a; }
 inline void sincospif(float x, float* s, float* c) {  // of pi x
   *s = static_cast<float>(std::sin(3.14159265358979323846 * x));

@@ -1,0 +1,157 @@
+// Every public call that takes options refuses one that it does not know, and names the one that was probably meant.
+import { readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import * as anymal from "../../lib/index.js";
+import { caseFolder, here } from "../case.js";
+import { fresh, tiny } from "../models/tiny-clip.js";
+
+// biome-ignore lint/suspicious/noExplicitAny: what JavaScript passes
+type Any = any;
+
+const llama = caseFolder("llama2");
+const nowhere = join(tmpdir(), "anymal-nowhere");
+const device = here;
+const ones = (...shape: number[]) => anymal.Tensor.full(shape, 1, { device });
+const picture = { data: new Uint8Array(12), width: 2, height: 2 };
+const part = anymal.image(picture);
+const tokenizer = () => anymal.Tokenizer.fromPretrained(llama);
+
+/** The call, the misspelt option, what it should have been, the type of its options, and the call with them. */
+const DOORS: [call: string, typo: string, right: string, type: string, run: (options: Any) => unknown][] = [
+  ["saveModel", "max_shard_bytes", "maxShardBytes", "SaveOptions", (o) => anymal.saveModel(nowhere, {} as Any, {}, o)],
+  ["exportMerged", "input_ids", "inputIds", "ExportOptions", (o) => anymal.exportMerged({} as Any, nowhere, {}, o)],
+  ["LoraAdapter.apply", "sead", "seed", "", (o) => anymal.LoraAdapter.apply({} as Any, {}, o)],
+  ["LoraAdapter.load", "is_trainable", "trainable", "", (o) => anymal.LoraAdapter.load({} as Any, nowhere, o)],
+  [
+    "AnyMAL.assemble",
+    "quantisation",
+    "quantization",
+    "AssembleOptions",
+    (o) => anymal.AnyMAL.assemble({ llm: llama, modalities: {}, ...o }),
+  ],
+  ["AnyMAL.fromPretrained", "encoder", "encoders", "FromPretrainedOptions", (o) => anymal.AnyMAL.fromPretrained(nowhere, o)],
+  ["AnyMAL.features", "sginal", "signal", "", (o) => anymal.AnyMAL.prototype.features([], o)],
+  ["AnyMAL.generate", "max_new_tokens", "maxNewTokens", "AnswerOptions", (o) => anymal.AnyMAL.prototype.generate("x", o).next()],
+  ["AnyMAL.generateAll", "batches", "batch", "AnswerOptions", (o) => anymal.AnyMAL.prototype.generateAll(["x"], o)],
+  ["loadState", "Strict", "strict", "", (o) => anymal.ClipModel.prototype.loadState(new Map(), o)],
+  ["SafetensorsFile.load", "Dtype", "dtype", "", (o) => anymal.SafetensorsFile.prototype.load("x", device, o)],
+  ["GgufFile.load", "Shape", "shape", "", (o) => anymal.GgufFile.prototype.load("x", device, o)],
+  ["device", "thread", "threads", "DeviceOptions", (o) => anymal.device("cpu", o)],
+  ["Tensor.from", "requires_grad", "requiresGrad", "TensorOptions", (o) => anymal.Tensor.from([1], [1], o)],
+  ["Tensor.zeros", "Dtype", "dtype", "TensorOptions", (o) => anymal.Tensor.zeros([1], o)],
+  ["backwardAsync", "slice_ms", "sliceMs", "", (o) => anymal.backwardAsync({} as Any, o)],
+  ["Batches", "batch_size", "batchSize", "BatchOptions", (o) => new anymal.Batches(3, { batchSize: 1, ...o })],
+  ["readCaptions", "on_bad_row", "onBadRow", "CaptionOptions", (o) => anymal.readCaptions(nowhere, o)],
+  ["readConversations", "check_files", "checkFiles", "ConversationOptions", (o) => anymal.readConversations(nowhere, o)],
+  ["checkFile", "max_length", "maxLength", "CheckFileOptions", (o) => anymal.checkFile(nowhere, o)],
+  ["checkRows", "tokeniser", "tokenizer", "CheckOptions", (o) => anymal.checkRows([], o)],
+  ["FeatureCache", "max_bytes", "maxBytes", "FeatureCacheOptions", (o) => new anymal.FeatureCache(o)],
+  ["featureKey", "sginal", "signal", "", (o) => anymal.featureKey(part, "x", o)],
+  ["folderFingerprint", "sginal", "signal", "", (o) => anymal.folderFingerprint(nowhere, o)],
+  ["writeWorld", "heldOut", "heldout", "WorldOptions", (o) => anymal.writeWorld(nowhere, { seed: 0, train: {}, heldout: {}, ...o })],
+  ["writeWorld", "images", "image", "WorldCounts", (o) => anymal.writeWorld(nowhere, { seed: 0, train: o, heldout: {} })],
+  ["scoreCaptions", "tokenise", "tokenize", "CaptionScoring", (o) => anymal.scoreCaptions([], o)],
+  ["blank", "sginal", "signal", "", (o) => anymal.blank(part, o)],
+  ["derange", "answer", "answers", "DerangeOptions", (o) => anymal.derange(3, o)],
+  ["hubSettings", "timeout_ms", "timeoutMs", "HubSettings", (o) => anymal.hubSettings({}, o)],
+  ["resolveModel", "revison", "revision", "ResolveOptions", (o) => anymal.resolveModel(nowhere, o)],
+  ["audio", "max_seconds", "maxSeconds", "AudioOptions", (o) => anymal.audio(nowhere, o)],
+  ["image", "maxPixel", "maxPixels", "ImageOptions", (o) => anymal.image(nowhere, o)],
+  ["video", "FPS", "fps", "VideoOptions", (o) => anymal.video(nowhere, o)],
+  ["imu", "sample_rate", "sampleRate", "ImuOptions", (o) => anymal.imu(nowhere, o)],
+  ["a part by hand", "maxPixel", "maxPixels", "ImageOptions", (o) => anymal.loadImage({ modality: "image", source: picture, options: o })],
+  ["a sound by hand", "Start", "start", "AudioOptions", (o) => anymal.loadAudio({ modality: "audio", source: nowhere, options: o })],
+  ["a video by hand", "second", "seconds", "VideoOptions", (o) => anymal.loadVideo({ modality: "video", source: nowhere, options: o }, 1)],
+  ["a recording by hand", "axis", "axes", "ImuOptions", (o) => anymal.loadImu({ modality: "imu", source: nowhere, options: o })],
+  ["media of captions", "Axes", "axes", "MediaOptions", (o) => anymal.readCaptions(nowhere, { media: { imu: o } })],
+  ["media of captions", "images", "image", "MediaOptions", (o) => anymal.readCaptions(nowhere, { media: o })],
+  ["loadImage", "sginal", "signal", "Loading", (o) => anymal.loadImage(part, o)],
+  ["loadAudio", "sginal", "signal", "Loading", (o) => anymal.loadAudio(anymal.audio(nowhere), o)],
+  ["loadVideo", "sginal", "signal", "Loading", (o) => anymal.loadVideo(anymal.video(nowhere), 1, o)],
+  ["loadImu", "sginal", "signal", "Loading", (o) => anymal.loadImu(anymal.imu(nowhere), o)],
+  ["loadImuAt", "sginal", "signal", "Loading", (o) => anymal.loadImuAt(anymal.imu(nowhere), 50, o)],
+  ["soundOf", "sginal", "signal", "Loading", (o) => anymal.soundOf(anymal.video(nowhere), o)],
+  ["ImageProcessor.process", "sginal", "signal", "Loading", (o) => new anymal.ImageProcessor({}, "x").process([part], o)],
+  ["ImuProcessor.process", "sginal", "signal", "Loading", (o) => new anymal.ImuProcessor().process([], o)],
+  ["AudioProcessor.process", "sginal", "signal", "Loading", (o) => new anymal.AudioProcessor().process([], o)],
+  ["AudioProcessor", "crop", "crops", "AudioProcessorOptions", (o) => new anymal.AudioProcessor({}, "x", o)],
+  ["AudioProcessor.features", "crop", "crops", "", (o) => new anymal.AudioProcessor().features([], o)],
+  ["AutoProcessor.fromPretrained", "revison", "revision", "AutoProcessorOptions", (o) => anymal.AutoProcessor.fromPretrained(nowhere, o)],
+  ["VideoProcessor.fromPretrained", "frame", "frames", "VideoProcessorOptions", (o) => anymal.VideoProcessor.fromPretrained(nowhere, o)],
+  ["AutoTokenizer.fromPretrained", "revison", "revision", "AutoTokenizerOptions", (o) => anymal.AutoTokenizer.fromPretrained(nowhere, o)],
+  ["Tokenizer.load", "sginal", "signal", "", (o) => anymal.Tokenizer.load(llama, o)],
+  ["Tokenizer.encode", "add_special_tokens", "addSpecialTokens", "EncodeOptions", (o) => tokenizer().encode("x", o)],
+  ["Tokenizer.decode", "skip_special_tokens", "skipSpecialTokens", "DecodeOptions", (o) => tokenizer().decode([1], o)],
+  ["Tokenizer.encodeBatch", "padding_side", "side", "BatchOptions", (o) => tokenizer().encodeBatch(["x"], o)],
+  ["ChatTemplate.render", "add_generation_prompt", "addGenerationPrompt", "ChatOptions", (o) => new anymal.ChatTemplate("x").render([], o)],
+  ["promptParts", "onNotices", "onNotice", "PromptOptions", (o) => anymal.promptParts(tokenizer(), [], o)],
+  ["AutoEncoder.fromPretrained", "devcie", "device", "AutoEncoderOptions", (o) => anymal.AutoEncoder.fromPretrained(nowhere, o)],
+  ["AutoModelForCausalLM", "torch_dtype", "dtype", "AutoModelOptions", (o) => anymal.AutoModelForCausalLM.fromPretrained(nowhere, o)],
+  ["its quantization", "double_quant", "doubleQuant", "Quantization", (o) => loaded({ quantization: { format: "nf4", ...o } })],
+  ["LlamaForCausalLM", "torch_dtype", "dtype", "PretrainedOptions", (o) => anymal.LlamaForCausalLM.fromPretrained(llama, { device, ...o })],
+  ["llamaFromGguf", "Trainable", "trainable", "PretrainedOptions", (o) => anymal.llamaFromGguf(nowhere, { device, ...o })],
+  ["ClipModel", "torch_dtype", "dtype", "EncoderLoading", (o) => anymal.ClipModel.fromPretrained(nowhere, { device, ...o })],
+  ["ClipTextModel", "torch_dtype", "dtype", "EncoderLoading", (o) => anymal.ClipTextModel.fromPretrained(nowhere, { device, ...o })],
+  ["ClipVisionModel.forward", "layers", "layer", "EncoderOptions", (o) => clip().forward(ones(1, 3, 8, 8), o)],
+  ["Weights.fresh", "sead", "seed", "", (o) => anymal.Weights.fresh({ device, ...o })],
+  [
+    "KVCache",
+    "head_dim",
+    "headDim",
+    "",
+    (o) => new anymal.KVCache(device, { layers: 1, batch: 1, length: 1, kvHeads: 1, headDim: 1, ...o }),
+  ],
+  ["LinearProjector", "dim_llm", "dimLlm", "LinearProjectorConfig", (o) => new anymal.LinearProjector(fresh(), { dim: 2, ...o } as Any)],
+  ["ResamplerProjector", "normalise", "normalize", "", (o) => new anymal.ResamplerProjector(fresh(), {} as Any, 2, o)],
+  ["Resampler", "dim_head", "dimHead", "ResamplerConfig", (o) => new anymal.Resampler(fresh(), { form: "flamingo", ...o } as Any)],
+  ["attention", "is_causal", "causal", "AttentionOptions", (o) => anymal.attention(...threeTensors(), o)],
+  ["conv1d", "strides", "stride", "Conv1dOptions", (o) => anymal.conv1d(ones(1, 1, 4), ones(1, 1, 2), undefined, o)],
+  ["conv2d", "pading", "padding", "Conv2dOptions", (o) => anymal.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), undefined, o)],
+  ["interpolateBicubic", "align_corners", "alignCorners", "BicubicOptions", (o) => anymal.interpolateBicubic(ones(1, 1, 4, 4), 2, 2, o)],
+  ["headCrossEntropy", "ignored", "ignore", "HeadCrossEntropyOptions", (o) => anymal.headCrossEntropy(ones(1, 2), ones(2, 2), ones(1), o)],
+  ["AdamW", "weight_decay", "weightDecay", "AdamWOptions", (o) => new anymal.AdamW([], o)],
+  ["a group of AdamW", "lr", "lrScale", "ParameterGroup", (o) => new anymal.AdamW([{ parameters: [], ...o }])],
+  ["align", "learning_rate", "learningRate", "AlignOptions", (o) => anymal.align(model(), { modality: "image", data: [], ...o }).next()],
+  ["align", "microbatch", "microBatch", "StageOptions", (o) => anymal.align(model(), { modality: "image", data: [], ...o }).next()],
+  ["instruct", "learning_rate", "learningRate", "InstructOptions", (o) => anymal.instruct(model(), { data: [], ...o }).next()],
+  ["Progress", "lable", "label", "ProgressOptions", (o) => new anymal.Progress(o)],
+  ["schedules.cosine", "num_training_steps", "totalSteps", "", (o) => anymal.schedules.cosine(o)],
+  ["schedules.constant", "warmup_steps", "warmupSteps", "", (o) => anymal.schedules.constant(o)],
+];
+const threeTensors = () => [ones(1, 2, 1, 2), ones(1, 2, 1, 2), ones(1, 2, 1, 2)] as const;
+const loaded = (options: Any) => anymal.AutoModelForCausalLM.fromPretrained(llama, { device, ...options });
+const clip = () => new anymal.ClipVisionModel(fresh(), tiny.vision);
+const model = (): Any => ({ llm: {}, encoder: () => ({}), modalities: ["image"] });
+
+for (const [call, typo, right, , run] of DOORS)
+  test(`${call}: ${typo}`, async () => {
+    const error = await Promise.resolve({ [typo]: 1 })
+      .then(run)
+      .then(
+        () => undefined,
+        (e) => e,
+      );
+    assert.ok(error instanceof anymal.AnymalError, `not refused: ${error?.stack}`);
+    assert.ok(error.message.includes(typo) && new RegExp(`\\b${right}\\b`).test(error.message), error.message);
+  });
+
+/** Seen in options.test.ts. */
+const ELSEWHERE = ["AnswerOptions", "ModalityOptions", "ProjectorOptions", "LinearOptions", "ResamplerOptions", "LlamaOptions"];
+/** Made of others here, and checked with them. */
+const INHERITED = ["AnyMALNetworkOptions", "ClapAudioOptions", "VideoMaeOptions", "TokenBatchOptions"];
+
+test("no public type of options is forgotten", () => {
+  const index = readFileSync(new URL("../../lib/index.ts", import.meta.url), "utf8");
+  const types = new Set(Array.from(index.matchAll(/\b(\w+(?:Options|Loading))\b/g), ([, name]) => name as string));
+  const seen = new Set([...DOORS.map(([, , , type]) => type), ...ELSEWHERE, ...INHERITED]);
+  assert.ok(types.size > 40);
+  assert.equal(
+    [...types].filter((name) => !seen.has(name)),
+    [],
+  );
+});
+
+test.run();
