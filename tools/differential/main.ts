@@ -78,7 +78,7 @@ try {
     }
     if (!batch.length) break;
     for (const { index, input, theirs } of batch) {
-      const verdict = await target.compare(input, await theirs);
+      const verdict = await target.compare(input, await theirs, (question) => oracle.ask(question));
       tally(verdict.what);
       if (verdict.agrees) {
         if (keep !== undefined && verdict.keep) kept.push(verdict.keep);

@@ -28,7 +28,8 @@ export interface Target {
   cases(random: Random, count: number, places: Places): Iterator<unknown>;
   /** What goes to Python; the case itself by default. */
   question?(input: unknown): unknown;
-  compare(input: unknown, theirs: unknown): Verdict | Promise<Verdict>;
+  /** `ask` puts another question to Python, such as what it reads in a file that was written here. */
+  compare(input: unknown, theirs: unknown, ask: (question: unknown) => Promise<unknown>): Verdict | Promise<Verdict>;
 }
 
 /** A case that Python makes: of this seed, with files below this path. */

@@ -4,6 +4,7 @@ import { noGrad } from "../../../lib/core/autograd.js";
 import { device } from "../../../lib/core/device.js";
 import { Tensor } from "../../../lib/core/tensor.js";
 import { Checkpoint } from "../../../lib/io/checkpoint.js";
+import { saveModel } from "../../../lib/io/model-folder.js";
 import { AutoEncoder } from "../../../lib/models/auto-encoder.js";
 import { parseClapAudioConfig } from "../../../lib/models/clap-config.js";
 import { parseClipVisionConfig } from "../../../lib/models/clip-config.js";
@@ -30,6 +31,7 @@ const EXPLAINED: readonly [RegExp, string][] = [
     /for (\/\/|-|\*\* or pow\(\)): '(int|list)' and '(int|list)'/,
     "a pair of equal sizes where this version of transformers wants a number",
   ],
+  [/Kernel size can't be greater than actual input size/, "a picture of the sound that is smaller than the fusion's kernel"],
   [/pow\(\): 'NoneType' and 'float'/, "head_dim null, which is absent here"],
 ];
 
@@ -37,7 +39,7 @@ function* cases(random: Random, count: number, places: Places): Generator<Case> 
   for (const one of seeded(random, count, places)) yield { ...one, ...encoderConfig(random), layer: random.below(4) };
 }
 
-async function compare(input: unknown, answer: unknown): Promise<Verdict> {
+async function compare(input: unknown, answer: unknown, ask: (question: unknown) => Promise<unknown>): Promise<Verdict> {
   const asked = input as Case;
   const { value, error } = answer as { value?: { moved: Moved }; error?: string };
   const details = (what: string) => `${what}\n${JSON.stringify({ ...asked, path: undefined })}`;
@@ -50,7 +52,7 @@ async function compare(input: unknown, answer: unknown): Promise<Verdict> {
     return { agrees: false, what: `${kind}: refused by Python alone`, details: details(error as string) };
   }
   try {
-    const problems = await problemsOf(asked, value.moved);
+    const problems = (await problemsOf(asked, value.moved)).concat(await savedProblems(asked, value.moved, ask));
     if (!problems.length) return { agrees: true, what: `${kind}: the same numbers` };
     return { agrees: false, what: `${kind}: other numbers`, details: details(problems.join("; ")) };
   } catch (problem) {
@@ -105,6 +107,21 @@ async function problemsOf({ path, architecture, shape, isLonger, layer }: Case, 
   });
   if (!architecture.startsWith("Clap") && want.has(`hidden.${layer}`)) await run(layer, ({ hidden }) => hold(`hidden.${layer}`, hidden));
   return problems;
+}
+
+/** Saved here, and read by transformers. */
+async function savedProblems(asked: Case, moved: Moved, ask: (question: unknown) => Promise<unknown>): Promise<string[]> {
+  const saved = join(asked.path, "saved");
+  using encoder = await AutoEncoder.fromPretrained(asked.path, { device: "cpu", dtype: "f32" });
+  await saveModel(saved, encoder, encoder.configJson());
+  const { value, error } = (await ask({ ...asked, saved })) as {
+    value?: { off: number; missing: string[]; unexpected: string[] };
+    error?: string;
+  };
+  if (!value) return [`saved: ${error}`];
+  const names = [...value.missing, ...value.unexpected];
+  if (names.length) return [`saved: names that do not fit: ${names}`];
+  return value.off <= 1e-5 + MOVES * (moved.hidden as number) ? [] : [`saved: off by ${value.off}`];
 }
 
 export const encoders: Target = { name: "encoders", needs: "transformers, torch, safetensors", script: "encoders.py", cases, compare };
