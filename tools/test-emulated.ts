@@ -109,6 +109,7 @@ async function run({ name, command, args, env }: Run, index: number): Promise<Ou
 /** Of the library's own tests those that together touch every op and both training stages; `npm test -- --device emulated` runs all, in half an hour. */
 const SUITES = [
   "cuda-emulator",
+  "ops/attention",
   "ops/golden",
   "ops/bf16",
   "ops/random",
@@ -118,7 +119,7 @@ const SUITES = [
   "models/imu2clip",
   "models/projectors",
 ];
-const BRIEF = ["cuda-emulator", "ops/golden", "ops/bf16", "nn/", "models/imu2clip", "models/projectors"];
+const BRIEF = ["cuda-emulator", "ops/attention", "ops/golden", "ops/bf16", "nn/", "models/imu2clip", "models/projectors"];
 
 function suites(): Promise<Outcome> {
   const args = ["--import", "tsx", "tools/test.ts", "--device", "emulated", ...(brief ? BRIEF : SUITES)];
