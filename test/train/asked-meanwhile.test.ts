@@ -71,7 +71,7 @@ for (const gradientCheckpointing of [false, true])
       ++asked;
       for (let i = 0; i < 3; ++i) drawn = nextRandom().offset; // as who trains something else would
     });
-    assert.ok(asked > 10 && drawn > 10, `${asked} times`);
+    assert.ok(asked > 4 && drawn > 10, `${asked} times in 4 steps`); // within steps, not only between them
     assert.equal(disturbed, plain);
     assert.ok(plain.every(Number.isFinite) && plain[0] !== plain[2], `dropout makes two steps differ: ${plain}`);
   });
