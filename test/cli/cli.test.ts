@@ -91,7 +91,7 @@ test("generate answers as the library does: media at their marks, and many promp
     run(["generate", "see <image> or <image>?", ...model, "--image", picture("red"), "--image", picture("blue")]),
     run(["generate", ...model, "--prompts", file, "--batch", "4", "--json"]),
   ]);
-  assert.equal([one.code, one.out, one.err], [0, `${marked}\n`, ""]);
+  assert.equal([one.code, one.out, one.err], [0, marked ? `${marked}\n` : "", ""]); // a model of no training may end at once
   const { value } = await inProcess(["generate", ...model, "see ", "--image", picture("blue"), "--json"]);
   const { answer, tokens, seconds } = value[0]!;
   assert.is(answer, after);
