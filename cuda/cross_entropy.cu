@@ -1,4 +1,4 @@
-// softmax_cross_entropy over logits and its gradient: a block per row, the logits read once.
+// softmax_cross_entropy over logits and its gradient: a block per row, the logits read once, and twice for the gradient.
 #include "elementwise.cuh"
 
 namespace anymal::cuda {
@@ -51,12 +51,13 @@ __global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, c
   __syncthreads();
   if (threadIdx.x) return;
   for (int w = 1; w < kThreads / 32; ++w) total.add(parts[w].most, parts[w].sum);
-  const float l = total.most + logf(total.sum);
-  lse[row] = l;
-  loss[row] = l - to_float(from[at]);
+  const float log_sum = logf(total.sum);
+  lse[row] = total.most + log_sum;
+  loss[row] = (total.most - to_float(from[at])) + log_sum;
 }
 
-// dlogits may be the logits: a thread reads what it writes, and nothing else.
+// dlogits may be the logits: a thread reads what it writes, and nothing else. lse is rounded to the last place of a large number, which at logits of
+// 2000 is 6e-5 of every probability: they are divided by their sum.
 template <class T, int W>
 __global__ void cross_entropy_backward_kernel(T* dlogits, const float* dloss, const T* logits, const float* lse, const int32_t* target, int64_t cols,
                                               int64_t ignore) {
@@ -64,11 +65,18 @@ __global__ void cross_entropy_backward_kernel(T* dlogits, const float* dloss, co
   const int32_t at = target[row];
   const bool counts = at != ignore;
   const float weight = dloss[row], l = lse[row];
+  float part = 0;
+  for (int64_t j = threadIdx.x * W; counts && j < cols; j += kThreads * W) {
+    float v[W];
+    load<W>(v, logits + start + j);
+    for (int k = 0; k < W; ++k) part += __expf(v[k] - l);
+  }
+  const float sum = block_sum<kThreads>(part);
   for (int64_t j = threadIdx.x * W; j < cols; j += kThreads * W) {
     float v[W];
     load<W>(v, logits + start + j);
     for (int k = 0; k < W; ++k) {
-      const float p = __expf(v[k] - l);
+      const float p = __expf(v[k] - l) / sum;
       v[k] = counts ? weight * (j + k == at ? p - 1.0f : p) : 0.0f;
     }
     store<W>(dlogits + start + j, v);

@@ -15,24 +15,23 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t id = target[row];
   const bool counts = id != ignore && id >= 0 && id < vocabulary;
   if (threadIdx.x == 0 && id != ignore) index_holds(fault, Fault::target, row, id, 0, vocabulary);
-  float lse = 0, at_target = 0, most = -INFINITY, inverse = 0;
+  float value = 0, most = -INFINITY, inverse = 0;
   if (counts) {  // the same for the whole block
     for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads) most = fmaxf(most, x[j]);
     most = block_max<kThreads>(most);
     float sum = 0;
     for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads) sum += expf(x[j] - most);
     const float total = block_sum<kThreads>(sum);
-    lse = most + logf(total);
+    // By the largest and the sum, not by lse: that is rounded to the last place of a large number.
+    value = (most - x[id]) + logf(total);
     inverse = 1.0f / total;
-    at_target = x[id];
   }
-  if (threadIdx.x == 0) loss[row] = counts ? lse - at_target : 0.0f;
+  if (threadIdx.x == 0) loss[row] = value;
   if (!gradient) return;
   __syncthreads();  // every thread has read the target's logit before it may be written
   T* to = gradient + blockIdx.x * vocabulary;
   const float weight = row_scale ? row_scale[row] : 1.0f;
   for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads)
-    // By the largest and the sum, not by lse: that is rounded to the last place of a large number.
     to[j] = from_float<T>(counts ? weight * (expf(x[j] - most) * inverse - (j == id ? 1.0f : 0.0f)) : 0.0f);
 }
 

@@ -110,6 +110,7 @@ async function run({ name, command, args, env }: Run, index: number): Promise<Ou
 const SUITES = [
   "cuda-emulator",
   "ops/attention",
+  "ops/large-logits",
   "ops/golden",
   "ops/bf16",
   "ops/random",
@@ -119,7 +120,16 @@ const SUITES = [
   "models/imu2clip",
   "models/projectors",
 ];
-const BRIEF = ["cuda-emulator", "ops/attention", "ops/golden", "ops/bf16", "nn/", "models/imu2clip", "models/projectors"];
+const BRIEF = [
+  "cuda-emulator",
+  "ops/attention",
+  "ops/large-logits",
+  "ops/golden",
+  "ops/bf16",
+  "nn/",
+  "models/imu2clip",
+  "models/projectors",
+];
 
 function suites(): Promise<Outcome> {
   const args = ["--import", "tsx", "tools/test.ts", "--device", "emulated", ...(brief ? BRIEF : SUITES)];

@@ -20,28 +20,39 @@ void check_targets(const int32_t* target, int64_t n, int64_t vocabulary, int64_t
     }
 }
 
-// log(sum exp(row)); the sum in blocks, so that long vocabularies lose nothing.
+// sum exp(row - reference), in blocks, so that long vocabularies lose nothing.
 template <class T>
-float log_sum_exp(const T* row, int64_t n) {
-  float most = -INFINITY;
-  for (int64_t j = 0; j < n; ++j) most = to_float(row[j]) > most ? to_float(row[j]) : most;
+double sum_exp(const T* row, int64_t n, float reference) {
   double total = 0;
   for (int64_t i = 0; i < n; i += 256) {
     const int64_t end = i + 256 < n ? i + 256 : n;
     float part = 0;
 #pragma omp simd reduction(+ : part)
-    for (int64_t j = i; j < end; ++j) part += exp_fast(to_float(row[j]) - most);
+    for (int64_t j = i; j < end; ++j) part += exp_fast(to_float(row[j]) - reference);
     total += part;
   }
-  return most + static_cast<float>(std::log(total));
+  return total;
 }
 
-// to = weight * (softmax(row) - onehot(target)); `to` may be `row`.
+// log(sum exp(row)) in two parts. Together they are rounded to the last place of a large number: at logits of 2000 that is 6e-5 of every probability.
+struct LogSum {
+  float most;
+  double total;  // relative to it
+  float log_total() const { return static_cast<float>(std::log(total)); }
+};
 template <class T>
-void gradient_row(T* to, const T* row, int64_t n, float lse, int64_t target, float weight) {
-  const float at_target = to_float(row[target]);
-  for (int64_t j = 0; j < n; ++j) to[j] = from_float<T>(weight * exp_fast(to_float(row[j]) - lse));
-  to[target] = from_float<T>(weight * (exp_fast(at_target - lse) - 1.0f));
+LogSum log_sum_exp(const T* row, int64_t n) {
+  float most = -INFINITY;
+  for (int64_t j = 0; j < n; ++j) most = to_float(row[j]) > most ? to_float(row[j]) : most;
+  return {most, sum_exp(row, n, most)};
+}
+
+// to = weight * (softmax(row) - onehot(target)), by the sum of the row relative to `reference`; `to` may be `row`.
+template <class T>
+void gradient_row(T* to, const T* row, int64_t n, float reference, double total, int64_t target, float weight) {
+  const float at_target = to_float(row[target]), sum = static_cast<float>(total);
+  for (int64_t j = 0; j < n; ++j) to[j] = from_float<T>(weight * (exp_fast(to_float(row[j]) - reference) / sum));
+  to[target] = from_float<T>(weight * (exp_fast(at_target - reference) / sum - 1.0f));
 }
 
 }  // namespace
@@ -55,9 +66,9 @@ void softmax_cross_entropy(Stream& s, Out loss, Out lse, In logits, In target, i
     parallel_range(s, rows, 8 * cols, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
         const bool counts = at[r] != ignore;
-        const float l = counts ? log_sum_exp(from + r * cols, cols) : 0.0f;
-        lse.as<float>()[r] = l;
-        loss.as<float>()[r] = counts ? l - to_float(from[r * cols + at[r]]) : 0.0f;
+        const LogSum sum = counts ? log_sum_exp(from + r * cols, cols) : LogSum{0, 1};
+        lse.as<float>()[r] = sum.most + sum.log_total();
+        loss.as<float>()[r] = counts ? (sum.most - to_float(from[r * cols + at[r]])) + sum.log_total() : 0.0f;
       }
     });
   });
@@ -71,8 +82,10 @@ void softmax_cross_entropy_backward(Stream& s, Out dlogits, In dloss, In logits,
     parallel_range(s, rows, 8 * cols, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
         T* to = dlogits.as<T>() + r * cols;
+        const T* row = logits.as<T>() + r * cols;
+        const float reference = lse.as<float>()[r];
         if (at[r] == ignore) std::memset(static_cast<void*>(to), 0, static_cast<size_t>(cols) * sizeof(T));
-        else gradient_row(to, logits.as<T>() + r * cols, cols, lse.as<float>()[r], at[r], dloss.as<float>()[r]);
+        else gradient_row(to, row, cols, reference, sum_exp(row, cols, reference), at[r], dloss.as<float>()[r]);
       }
     });
   });
@@ -102,11 +115,11 @@ void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In t
           float* row = logits + i * V;
           const int32_t target_id = at[r0 + i];
           const bool counts = target_id != ignore;
-          const float l = counts ? log_sum_exp(row, V) : 0.0f;
-          loss.as<float>()[r0 + i] = counts ? l - row[target_id] : 0.0f;
+          const LogSum sum = counts ? log_sum_exp(row, V) : LogSum{0, 1};
+          loss.as<float>()[r0 + i] = counts ? (sum.most - row[target_id]) + sum.log_total() : 0.0f;
           if (!dx && !dw) continue;
           const float weight = counts ? (row_scale ? row_scale.as<float>()[r0 + i] : 1.0f) : 0.0f;
-          if (counts) gradient_row(row, row, V, l, target_id, weight);
+          if (counts) gradient_row(row, row, V, sum.most, sum.total, target_id, weight);
           else std::memset(row, 0, static_cast<size_t>(V) * 4);
           if constexpr (sizeof(T) != 4)
             for (int64_t j = 0; j < V; ++j) gradient[i * V + j] = from_float<T>(row[j]);
