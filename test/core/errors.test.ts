@@ -73,7 +73,8 @@ test("what the file system refuses: E_FILE with the path, its word, and what to 
     assert.match(error.message, remedy);
     assert.is(error.cause, cause);
   }
-  for (const other of [new Error("x"), new AnymalError("E_STATE", "x"), new RangeError("x"), undefined])
+  const notOfFiles = Object.assign(new TypeError("x"), { code: "ERR_INVALID_ARG_TYPE" });
+  for (const other of [new Error("x"), new AnymalError("E_STATE", "x"), new RangeError("x"), notOfFiles, undefined])
     assert.is(fileError("to be read", "/a", other), other);
   assert.throws(
     () => onFileSync("to be read", "/", () => readFileSync("/")),

@@ -51,6 +51,8 @@ test("an unknown option names the nearest, a wrong value what was meant", () => 
     [{ align: { image: { betas: [0.9] } } }, /betas to be two numbers/],
     [{ align: { image: { schedule: "cosin" } } }, /one of cosine, linear, constant, got "cosin"/],
     [{ instruct: { lora: { rank: 4 } } }, /instruct\.lora\.rank.*unknown/],
+    [{ instruct: { lora: { targetModules: { q: 1 } } } }, /instruct\.lora\.targetModules to be a text, or a list, each a text, got/],
+    [{ instruct: { lora: { targetModules: ["q_proj", 7] } } }, /instruct\.lora\.targetModules to be a text, or a list, each a text, got/],
     [{ instruct: { lora: true } }, /instruct\.lora to be a mapping, or false, got true/],
     [{ instruct: { data: 3 } }, /instruct\.data to be a text, or a list/],
     [{ model: { llm: "x", modalities: { image: { projector: {} } } } }, /model\.modalities\.image\.encoder/],
