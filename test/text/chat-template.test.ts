@@ -34,6 +34,21 @@ test("what transformers renders, and what it refuses", () => {
 
 // Each value is what jinja2 3.1.6 prints with transformers' settings.
 const KNOWN: readonly (readonly [template: string, text: string])[] = [
+  [
+    "{{ 25|round(-1) }} {{ 35|round(-1) }} {{ 26|round(-1) }} {{ (-25)|round(-1) }} {{ (-35)|round(-1) }} {{ 7|round }}",
+    "20 40 30 -20 -40 7",
+  ],
+  [
+    "{{ 25.0|round(-1) }} {{ 25.5|round(-1) }} {{ (-25.5)|round(-1) }} {{ 24.9|round(-1) }} {{ 35.0|round(-1) }}",
+    "20.0 30.0 -30.0 20.0 40.0",
+  ],
+  [
+    "{{ 2.675|round(2) }} {{ 0.125|round(2) }} {{ 0.375|round(2) }} {{ 0.03125|round(4) }} {{ (-0.5)|round }} {{ 1.5|round }}",
+    "2.67 0.12 0.38 0.0312 -0.0 2.0",
+  ],
+  ["{{ '12'|int }} {{ ' 0x1f '|int(0, 16) }} {{ '3.9'|int }} {{ 'x'|int(5) }} {{ '1_0'|int }} {{ 2.7|int }}", "12 31 3 5 10 2"],
+  ["{{ 'a,b,c'.rsplit(',', 1) }} {{ 'a,b,c'.rsplit(',', 2) }} {{ 'a,b,c'.rsplit(',', 0) }}", "['a,b', 'c'] ['a', 'b', 'c'] ['a,b,c']"],
+  ["{{ '😀a'|length }} {{ '😀a'[1] }} {{ '😀a'.find('a') }}", "2 a 1"],
   // break and continue keep what the turn has written
   ["{% for x in 'abcd' %}A{{ x }}{% if true %}B{% continue %}{% endif %}C{% endfor %}", "AaBAbBAcBAdB"],
   ["{% for x in 'abcd' %}A{{ x }}{% if x == 'b' %}B{% break %}{% endif %}C{% endfor %}", "AaCAbB"],

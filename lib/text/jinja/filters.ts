@@ -68,20 +68,30 @@ function rounded(value: Value, precision: number, method: string): Value {
   }
   const real = value.value;
   if (!Number.isFinite(real) || precision > 22) return value;
-  if (precision < 0) return new Float(Number(roundedInt(BigInt(Math.trunc(real)), 10n ** BigInt(Math.min(-precision, 400)))));
-  // toFixed rounds exact ties away from zero; such a tie is exact in binary, so twice of it is a whole number of last places.
-  const fixed = Number(real.toFixed(precision));
-  const scaled = Math.abs(real) * 10 ** precision;
-  const tie = scaled % 1 === 0.5 && Number((Math.abs(real) * 2).toFixed(precision + 2)) === Math.abs(real) * 2 && precision < 4;
-  if (!tie) return new Float(fixed);
-  return new Float((Math.sign(real) * (2 * Math.round(scaled / 2))) / 10 ** precision);
+  const size = roundedSize(Math.abs(real), precision);
+  return new Float(real < 0 || Object.is(real, -0) ? -size : size);
 }
 
-function roundedInt(value: bigint, unit: bigint): bigint {
+function roundedSize(size: number, precision: number): number {
+  if (precision < 0) {
+    const whole = Math.floor(size);
+    return Number(roundedInt(BigInt(whole), 10n ** BigInt(Math.min(-precision, 400)), size > whole));
+  }
+  if (size >= 2 ** 52) return size; // a whole number
+  // toFixed goes by the exact value, as Python does, and takes ties away from zero. A hundred places are more than a tie at 22 needs.
+  const digits = size.toFixed(100);
+  const kept = digits.indexOf(".") + 1 + precision;
+  const isTie = /^50*$/.test(digits.slice(kept));
+  const toEven = isTie && Number(digits.slice(0, kept).replace(".", "").at(-1)) % 2 === 0;
+  return Number(toEven ? digits.slice(0, kept) : size.toFixed(precision));
+}
+
+/** `more`: something less than 1 stands behind it, so it is no tie. */
+function roundedInt(value: bigint, unit: bigint, more = false): bigint {
   const rest = ((value % unit) + unit) % unit;
   const low = value - rest;
-  if (rest * 2n === unit) return (low / unit) % 2n === 0n ? low : low + unit;
-  return rest * 2n > unit ? low + unit : low;
+  if (rest * 2n === unit && !more) return (low / unit) % 2n === 0n ? low : low + unit;
+  return rest * 2n >= unit ? low + unit : low;
 }
 
 const GENERAL: Readonly<Record<string, Given>> = {
