@@ -46,6 +46,18 @@ const KNOWN: readonly (readonly [template: string, text: string])[] = [
     "{{ 2.675|round(2) }} {{ 0.125|round(2) }} {{ 0.375|round(2) }} {{ 0.03125|round(4) }} {{ (-0.5)|round }} {{ 1.5|round }}",
     "2.67 0.12 0.38 0.0312 -0.0 2.0",
   ],
+  ["{{ '%.2f %.0f %.3e %g' % (-16730.625, 28760.5, 4370.5, 446846.5) }}", "-16730.62 28760 4.370e+03 446846"],
+  [
+    "{{ '{:.2f} {:,.1f} {:e} {:%} {:g}'.format(125425.125, -12560.25, 121228.25, 2.142578125, -115112.5) }}",
+    "125425.12 -12,560.2 1.212282e+05 214.257812% -115112",
+  ],
+  ["{{ '{:.3} {:.3} {:.3} {:.1} {:.5}'.format(-629.3, 62.93, 0.00001, 5.0, 12345.678) }}", "-6.29e+02 62.9 1e-05 5e+00 1.2346e+04"],
+  ["{{ '%d %+d %d' % (-0.35, -0.4, -1.9) }}", "0 +0 -1"],
+  ["{{ -7.0 % 7 }} {{ 14.0 % -7 }} {{ -1.0 // 7 }} {{ 0.0 // -3 }} {{ 7.5 // -2 }}", "0.0 -0.0 -1.0 -0.0 -4.0"],
+  [
+    "{{ (-0.00002)|round(2, 'ceil') }} {{ (-138888507739504120000.0)|filesizeformat }} {{ 1250000|filesizeformat }} {{ 1350000|filesizeformat }}",
+    "0.0 -138888507739504115712 Bytes 1.2 MB 1.4 MB",
+  ],
   ["{{ '12'|int }} {{ ' 0x1f '|int(0, 16) }} {{ '3.9'|int }} {{ 'x'|int(5) }} {{ '1_0'|int }} {{ 2.7|int }}", "12 31 3 5 10 2"],
   ["{{ 'a,b,c'.rsplit(',', 1) }} {{ 'a,b,c'.rsplit(',', 2) }} {{ 'a,b,c'.rsplit(',', 0) }}", "['a,b', 'c'] ['a', 'b', 'c'] ['a,b,c']"],
   ["{{ '😀a'|length }} {{ '😀a'[1] }} {{ '😀a'.find('a') }}", "2 a 1"],
@@ -90,6 +102,7 @@ test("a template that refuses says so in its own words", () => {
   for (const empty of ["{% set = 1 %}", "{% for in [1] %}{% endfor %}"])
     assert.throws(() => render(empty), refused(/does not parse \(.*Expected an expression/), empty);
   assert.throws(() => render("{% break %}"), refused(/'break' outside loop/));
+  assert.throws(() => render("{{ '{:.3}'.format(7) }}"), refused(/Precision not allowed in integer format specifier/));
   assert.throws(() => render("{{ 'a' + 1 }}"), refused(/can only concatenate str \(not "int"\) to str/));
   assert.throws(() => render("{{ [].append(1) }}"), refused(/unsafe/));
 });

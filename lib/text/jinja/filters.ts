@@ -1,5 +1,6 @@
 // `value | name(…)`: Jinja's filters, with transformers' tojson.
 import { bind } from "./arguments.js";
+import { fixed } from "./decimals.js";
 import { LIST_FILTERS } from "./filters-lists.js";
 import { TEXT_FILTERS } from "./filters-text.js";
 import { dumps, jsonOptions } from "./json.js";
@@ -60,7 +61,7 @@ function rounded(value: Value, precision: number, method: string): Value {
   if (method !== "common") {
     const factor = 10 ** precision;
     const real = value instanceof Float ? value.value : Number(value);
-    return new Float((method === "ceil" ? Math.ceil : Math.floor)(real * factor) / factor);
+    return new Float((method === "ceil" ? Math.ceil : Math.floor)(real * factor) / factor + 0); // no zero below zero: it was an int
   }
   if (!(value instanceof Float)) {
     if (precision >= 0) return value === true || value === false ? Number(value) : value;
@@ -77,13 +78,7 @@ function roundedSize(size: number, precision: number): number {
     const whole = Math.floor(size);
     return Number(roundedInt(BigInt(whole), 10n ** BigInt(Math.min(-precision, 400)), size > whole));
   }
-  if (size >= 2 ** 52) return size; // a whole number
-  // toFixed goes by the exact value, as Python does, and takes ties away from zero. A hundred places are more than a tie at 22 needs.
-  const digits = size.toFixed(100);
-  const kept = digits.indexOf(".") + 1 + precision;
-  const isTie = /^50*$/.test(digits.slice(kept));
-  const toEven = isTie && Number(digits.slice(0, kept).replace(".", "").at(-1)) % 2 === 0;
-  return Number(toEven ? digits.slice(0, kept) : size.toFixed(precision));
+  return Number(fixed(size, precision));
 }
 
 /** `more`: something less than 1 stands behind it, so it is no tie. */
@@ -151,14 +146,14 @@ const GENERAL: Readonly<Record<string, Given>> = {
 };
 
 function fileSize(bytes: number, binary: boolean): string {
-  if (Number.isNaN(bytes)) throw new TemplateFault("could not convert to a number of bytes");
+  if (Number.isNaN(bytes) || bytes === -Infinity) throw new TemplateFault("could not convert to a number of bytes");
   const base = binary ? 1024 : 1000;
   if (bytes === 1) return "1 Byte";
-  if (bytes < base) return `${Math.trunc(bytes)} Bytes`;
+  if (bytes < base) return `${BigInt(Math.trunc(bytes))} Bytes`;
   const prefixes = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
   const power = Math.min(Math.floor(Math.log(bytes) / Math.log(base)), prefixes.length);
   const prefix = prefixes[power - 1] as string;
-  return `${(bytes / base ** power).toFixed(1)} ${binary ? `${prefix.toUpperCase()}iB` : `${prefix}B`}`;
+  return `${fixed(bytes / base ** power, 1)} ${binary ? `${prefix.toUpperCase()}iB` : `${prefix}B`}`;
 }
 
 const given = ([name, [names, run]]: [string, Given]): [string, Filter] => [

@@ -1,5 +1,6 @@
 // "%s" % value and "{}".format(value), as far as templates use them.
 import { spendText } from "./budget.js";
+import { exponential, fixed } from "./decimals.js";
 import { floatText, repr, str, typeName } from "./repr.js";
 import { padded } from "./strings.js";
 import { Dict, Float, type Kwargs, List, or, Range, TemplateFault, Tuple, Undefined, type Value } from "./values.js";
@@ -69,11 +70,12 @@ function numeric(value: Value, kind: string, spec: Spec, alternate: boolean): st
   if (!isFloat && typeof value !== "number" && typeof value !== "bigint" && typeof value !== "boolean")
     throw new TemplateFault(`%${kind} format: a real number is required, not ${typeName(value)}`);
   const real = isFloat ? value.value : value;
-  const negative = Number(real) < 0 || Object.is(real, -0);
+  let negative = Number(real) < 0 || Object.is(real, -0);
   let text: string;
-  if ("oxXb".includes(kind) && isFloat) throw new TemplateFault(`%${kind} format: an integer is required, not float`);
-  if ("doxXb".includes(kind)) {
+  if (kind && "oxXb".includes(kind) && isFloat) throw new TemplateFault(`%${kind} format: an integer is required, not float`);
+  if (kind && "doxXb".includes(kind)) {
     const whole = BigInt(isFloat ? Math.trunc(value.value) : (real as number | bigint | boolean));
+    negative = whole < 0n;
     const radix = { d: 10, o: 8, x: 16, X: 16, b: 2 }[kind] as number;
     text = (whole < 0n ? -whole : whole).toString(radix);
     if (alternate && radix !== 10) text = `0${kind.toLowerCase()}${text}`;
@@ -87,18 +89,18 @@ function numeric(value: Value, kind: string, spec: Spec, alternate: boolean): st
 function floating(value: number, kind: string, precision = 6): string {
   if (precision > 100) throw new TemplateFault("precision too big");
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : "inf";
-  const exponent = (text: string) => text.replace(/e([+-])(\d)$/, "e$10$2");
   let text: string;
   if (kind === "f" || kind === "F" || kind === "%") {
-    // Beyond 1e21 toFixed writes an exponent; a float that large is a whole number.
-    text = value < 1e21 ? value.toFixed(precision) : BigInt(value).toString() + (precision ? `.${"0".repeat(precision)}` : "");
-  } else if (kind.toLowerCase() === "e") text = exponent(value.toExponential(precision));
+    text = fixed(value, precision);
+  } else if (kind.toLowerCase() === "e") text = exponential(value, precision);
   else {
     const places = precision || 1;
-    const power = value === 0 ? 0 : Number(value.toExponential(places - 1).split("e")[1]);
-    if (power < -4 || power >= places) text = exponent(value.toExponential(places - 1).replace(/\.?0+e/, "e"));
+    const short = exponential(value, places - 1);
+    const power = value === 0 ? 0 : Number(short.split("e")[1]);
+    // Without a letter one digit stands behind the point, which counts.
+    if (power < -4 || power >= (kind === "" ? places - 1 : places)) text = short.replace(/\.0+e/, "e").replace(/(\.\d*[1-9])0+e/, "$1e");
     else {
-      text = value.toFixed(Math.max(0, places - 1 - power));
+      text = fixed(value, Math.max(0, places - 1 - power));
       if (text.includes(".")) text = text.replace(/\.?0+$/, "");
     }
   }
@@ -143,10 +145,12 @@ export function formatted(value: Value, spec: string): string {
     const share = (value instanceof Float ? value.value : Number(value)) * 100;
     return aligned(share < 0 ? "-" : sign === "-" ? "" : sign, `${floating(Math.abs(share), "f", given.precision)}%`, given);
   }
+  if (!(value instanceof Float) && precision !== undefined && "doxXb".includes(kind ?? "d"))
+    throw new TemplateFault("Precision not allowed in integer format specifier");
   if (kind) return numeric(value, kind, given, alternate !== undefined);
-  if (!(value instanceof Float)) return numeric(value, precision === undefined ? "d" : "g", given, false);
+  if (!(value instanceof Float)) return numeric(value, "d", given, false);
   if (precision !== undefined) {
-    const text = numeric(value, "g", { ...given, width: 0 }, false);
+    const text = numeric(value, "", { ...given, width: 0 }, false);
     return aligned("", /[.e]|inf|nan/.test(text) ? text : `${text}.0`, given);
   }
   const text = floatText(Math.abs(value.value));

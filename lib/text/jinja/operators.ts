@@ -198,8 +198,13 @@ function ofFloats(operator: string, a: number, b: number): number {
       operator === "/" ? "float division by zero" : operator === "%" ? "float modulo" : "float floor division by zero",
     );
   if (operator === "/") return a / b;
-  const rest = a % b !== 0 && a % b < 0 !== b < 0 ? (a % b) + b : a % b;
-  return operator === "%" ? rest : Math.round((a - rest) / b);
+  // As CPython: the rest has the divisor's sign, as a zero too, and the quotient is the whole number next to what the division gives.
+  const rest = a % b;
+  const isOther = rest !== 0 && rest < 0 !== b < 0;
+  if (operator === "%") return isOther ? rest + b : rest === 0 ? (b < 0 ? -0 : 0) : rest;
+  const quotient = (a - rest) / b - Number(isOther);
+  if (quotient === 0) return a / b < 0 || Object.is(a / b, -0) ? -0 : 0;
+  return Math.floor(quotient) + Number(quotient - Math.floor(quotient) > 0.5);
 }
 
 function joined(a: Value, b: Value): Value {
