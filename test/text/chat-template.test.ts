@@ -32,6 +32,15 @@ test("what transformers renders, and what it refuses", () => {
   }
 });
 
+test("every filter, test and method, and what is built of them: jinja2's text, or refused as it refuses", () => {
+  const { variables, cases } = JSON.parse(readFileSync(join(FOLDER, "expressions.json"), "utf8"));
+  for (const [template, text] of cases as [string, string | null][]) {
+    const run = () => render(template, structuredClone(variables));
+    if (text === null) assert.throws(run, refused(/./), template);
+    else assert.is(run(), text, template);
+  }
+});
+
 // Each value is what jinja2 3.1.6 prints with transformers' settings.
 const KNOWN: readonly (readonly [template: string, text: string])[] = [
   [
@@ -102,6 +111,7 @@ test("a template that refuses says so in its own words", () => {
   for (const empty of ["{% set = 1 %}", "{% for in [1] %}{% endfor %}"])
     assert.throws(() => render(empty), refused(/does not parse \(.*Expected an expression/), empty);
   assert.throws(() => render("{% break %}"), refused(/'break' outside loop/));
+  assert.throws(() => render("{{ range(99)|list|pprint }}"), refused(/pprint breaks what is longer/));
   assert.throws(() => render("{{ '{:.3}'.format(7) }}"), refused(/Precision not allowed in integer format specifier/));
   assert.throws(() => render("{{ 'a' + 1 }}"), refused(/can only concatenate str \(not "int"\) to str/));
   assert.throws(() => render("{{ [].append(1) }}"), refused(/unsafe/));

@@ -5,7 +5,7 @@ import { LIST_FILTERS } from "./filters-lists.js";
 import { TEXT_FILTERS } from "./filters-text.js";
 import { dumps, jsonOptions } from "./json.js";
 import { attribute } from "./members.js";
-import { binary, isInt, isNumber, iterate, lengthOf, truth } from "./operators.js";
+import { binary, compare, isInt, isNumber, iterate, lengthOf, truth } from "./operators.js";
 import { repr, str, typeName } from "./repr.js";
 import { Dict, Float, int, type Kwargs, List, number, TemplateFault, Tuple, Undefined, type Value, Walk } from "./values.js";
 
@@ -89,6 +89,22 @@ function roundedInt(value: bigint, unit: bigint, more = false): bigint {
   return rest * 2n >= unit ? low + unit : low;
 }
 
+/** As Python's pprint where one line holds it: dictionaries by their keys. */
+function pretty(value: Value): string {
+  const text = repr(byKeys(value));
+  if (text.length > 80)
+    throw new TemplateFault("pprint breaks what is longer than 80 characters into lines, which is not supported: take tojson");
+  return text;
+}
+function byKeys(value: Value): Value {
+  if (value instanceof List) return new List(value.items.map(byKeys));
+  if (value instanceof Tuple) return new Tuple(value.items.map(byKeys));
+  if (!(value instanceof Dict)) return value;
+  const entries = [...value.entries.values()].map(([key, inside]) => [key, byKeys(inside)] as const);
+  const areTexts = entries.every(([key]) => typeof key === "string");
+  return new Dict(areTexts ? entries.sort(([a], [b]) => compare(a, b)) : entries);
+}
+
 const GENERAL: Readonly<Record<string, Given>> = {
   abs: [
     [],
@@ -135,7 +151,7 @@ const GENERAL: Readonly<Record<string, Given>> = {
     },
   ],
   list: [[], (value) => new List([...iterate(value)])],
-  pprint: [[], (value) => repr(value)],
+  pprint: [[], pretty],
   round: [["precision?", "method?"], (value, precision = 0, method = "common") => rounded(value, Number(precision), String(method))],
   string: [[], str],
   tojson: [
