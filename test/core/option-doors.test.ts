@@ -11,6 +11,8 @@ import { fresh, tiny } from "../models/tiny-clip.js";
 // biome-ignore lint/suspicious/noExplicitAny: what JavaScript passes
 type Any = any;
 
+/** In a model's, a tensor's or a configuration's place: options are looked at first, so nothing of it is read. */
+const unread: Any = {};
 const llama = caseFolder("llama2");
 const nowhere = join(tmpdir(), "anymal-nowhere");
 const device = here;
@@ -21,10 +23,10 @@ const tokenizer = () => anymal.Tokenizer.fromPretrained(llama);
 
 /** The call, the misspelt option, what it should have been, the type of its options, and the call with them. */
 const DOORS: [call: string, typo: string, right: string, type: string, run: (options: Any) => unknown][] = [
-  ["saveModel", "max_shard_bytes", "maxShardBytes", "SaveOptions", (o) => anymal.saveModel(nowhere, {} as Any, {}, o)],
-  ["exportMerged", "input_ids", "inputIds", "ExportOptions", (o) => anymal.exportMerged({} as Any, nowhere, {}, o)],
-  ["LoraAdapter.apply", "sead", "seed", "", (o) => anymal.LoraAdapter.apply({} as Any, {}, o)],
-  ["LoraAdapter.load", "is_trainable", "trainable", "", (o) => anymal.LoraAdapter.load({} as Any, nowhere, o)],
+  ["saveModel", "max_shard_bytes", "maxShardBytes", "SaveOptions", (o) => anymal.saveModel(nowhere, unread, {}, o)],
+  ["exportMerged", "input_ids", "inputIds", "ExportOptions", (o) => anymal.exportMerged(unread, nowhere, {}, o)],
+  ["LoraAdapter.apply", "sead", "seed", "", (o) => anymal.LoraAdapter.apply(unread, {}, o)],
+  ["LoraAdapter.load", "is_trainable", "trainable", "", (o) => anymal.LoraAdapter.load(unread, nowhere, o)],
   [
     "AnyMAL.assemble",
     "quantisation",
@@ -42,7 +44,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["device", "thread", "threads", "DeviceOptions", (o) => anymal.device("cpu", o)],
   ["Tensor.from", "requires_grad", "requiresGrad", "TensorOptions", (o) => anymal.Tensor.from([1], [1], o)],
   ["Tensor.zeros", "Dtype", "dtype", "TensorOptions", (o) => anymal.Tensor.zeros([1], o)],
-  ["backwardAsync", "slice_ms", "sliceMs", "", (o) => anymal.backwardAsync({} as Any, o)],
+  ["backwardAsync", "slice_ms", "sliceMs", "", (o) => anymal.backwardAsync(unread, o)],
   ["Batches", "batch_size", "batchSize", "BatchOptions", (o) => new anymal.Batches(3, { batchSize: 1, ...o })],
   ["readCaptions", "on_bad_row", "onBadRow", "CaptionOptions", (o) => anymal.readCaptions(nowhere, o)],
   ["readConversations", "check_files", "checkFiles", "ConversationOptions", (o) => anymal.readConversations(nowhere, o)],
@@ -104,9 +106,15 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
     "",
     (o) => new anymal.KVCache(device, { layers: 1, batch: 1, length: 1, kvHeads: 1, headDim: 1, ...o }),
   ],
-  ["LinearProjector", "dim_llm", "dimLlm", "LinearProjectorConfig", (o) => new anymal.LinearProjector(fresh(), { dim: 2, ...o } as Any)],
-  ["ResamplerProjector", "normalise", "normalize", "", (o) => new anymal.ResamplerProjector(fresh(), {} as Any, 2, o)],
-  ["Resampler", "dim_head", "dimHead", "ResamplerConfig", (o) => new anymal.Resampler(fresh(), { form: "flamingo", ...o } as Any)],
+  [
+    "LinearProjector",
+    "dim_llm",
+    "dimLlm",
+    "LinearProjectorConfig",
+    (o) => new anymal.LinearProjector(fresh(), { ...unread, dim: 2, ...o }),
+  ],
+  ["ResamplerProjector", "normalise", "normalize", "", (o) => new anymal.ResamplerProjector(fresh(), unread, 2, o)],
+  ["Resampler", "dim_head", "dimHead", "ResamplerConfig", (o) => new anymal.Resampler(fresh(), { ...unread, form: "flamingo", ...o })],
   ["attention", "is_causal", "causal", "AttentionOptions", (o) => anymal.attention(...threeTensors(), o)],
   ["conv1d", "strides", "stride", "Conv1dOptions", (o) => anymal.conv1d(ones(1, 1, 4), ones(1, 1, 2), undefined, o)],
   ["conv2d", "pading", "padding", "Conv2dOptions", (o) => anymal.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), undefined, o)],

@@ -81,7 +81,7 @@ const KNOWN: readonly (readonly [template: string, text: string])[] = [
   // values as Python prints them
   ["{{ none }} {{ true }} {{ 1.0 }} {{ 1e16 }} {{ 1e-5 }} {{ 3 / 1 }} {{ 7 // 2 }} {{ -7 % 3 }}", "None True 1.0 1e+16 1e-05 3.0 3 2"],
   ["{{ [1, none, true, 'it\\'s', \"q\"] }} {{ {'a': 1} }} {{ (1,) }}", "[1, None, True, \"it's\", 'q'] {'a': 1} (1,)"],
-  ["{{ 'x' % [1, 2] }}{{ 'x' % nothing }}{{ 'x' % range(3) }}{{ '%s' % [1, 2] }}{{ '%%' % [1] }}{{ 'x' % () }}", "xxx[1, 2]%x"],
+  ["{{ 'x' % [1, 2] }}{{ 'x' % absent }}{{ 'x' % range(3) }}{{ '%s' % [1, 2] }}{{ '%%' % [1] }}{{ 'x' % () }}", "xxx[1, 2]%x"],
   ["{{ tools is defined }} {{ tools is none }} {{ documents }}", "True True None"],
   [
     "{{ 'x' ~ none ~ 1.5 }} {{ 'ab' * 2 }} {{ nothing | upper }}{{ none | trim }} {{ {'a': [true]} | string }}",
