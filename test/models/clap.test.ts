@@ -5,19 +5,17 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { backward, noGrad } from "../../lib/core/autograd.js";
-import type { AnymalError } from "../../lib/core/errors.js";
 import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { saveModel } from "../../lib/io/model-folder.js";
 import { ClapAudioModel, melStatistics } from "../../lib/models/clap-audio.js";
-import { clapAudioJson, parseClapAudioConfig } from "../../lib/models/clap-config.js";
-import { ConfigError } from "../../lib/models/config.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { windowPlan } from "../../lib/nn/window.js";
 import { add, concat, mul, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 import { random } from "../harness.js";
+import { drawn, throws, tiny } from "./tiny-clap.js";
 
 interface Run {
   run: string;
@@ -72,28 +70,6 @@ for (const name of caseNames(/^clap/)) {
     });
   }
 }
-
-// 16 × 16 with two segments of time, 8 × 8 patches, a shifted second block, 4 × 4 at the end.
-const TINY = {
-  model_type: "clap_audio_model",
-  spec_size: 16,
-  num_mel_bins: 8,
-  patch_size: 2,
-  patch_stride: [2, 2],
-  patch_embeds_hidden_size: 4,
-  hidden_size: 8,
-  depths: [2, 1],
-  num_attention_heads: [2, 4],
-  window_size: 4,
-  aff_block_r: 2,
-  projection_dim: 5,
-};
-const tiny = (changes: object = {}, seed = 1) =>
-  new ClapAudioModel(Weights.fresh({ device: here, seed }), parseClapAudioConfig({ ...TINY, ...changes }));
-const drawn = (shape: number[], seed: number) => {
-  const draw = random(seed);
-  return Tensor.from(Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, draw), shape, { device: here });
-};
 
 const GEOMETRIES: [string, object, readonly boolean[]][] = [
   ["shifted windows", {}, []],
@@ -360,56 +336,6 @@ test("bf16 is near f32", async () => {
   assert.is(out.embeds.dtype, "bf16");
   await c.close(`out.${run.run}.audio_embeds`, out.embeds, { atol: 0.03 * largest(c.values(`out.${run.run}.audio_embeds`)) });
   for (const t of [x, out.embeds, out.hidden, out.pooled]) t.dispose();
-});
-
-function throws(run: () => unknown, code: string, words: RegExp): void {
-  assert.throws(run, (error: Error) => (error as AnymalError).code === code && words.test(error.message));
-}
-
-test("a configuration that does not fit says which number", () => {
-  const wrong: [object, string][] = [
-    [{ model_type: "clip" }, "model_type"],
-    [{ model_type: "clap" }, "audio_config"],
-    [{ spec_size: 20 }, "spec_size"],
-    [{ num_attention_heads: [2] }, "num_attention_heads"],
-    [{ num_attention_heads: [2, 3] }, "num_attention_heads"],
-    [{ hidden_size: 16 }, "hidden_size"],
-    [{ window_size: 5 }, "window_size"],
-    [{ depths: [2, 1, 1, 1], num_attention_heads: [1, 1, 1, 1], hidden_size: 32 }, "window_size"],
-    [{ spec_size: 24, depths: [1, 1, 1, 1], num_attention_heads: [1, 1, 1, 1], hidden_size: 32, window_size: 1 }, "spec_size"],
-    [{ spec_size: 32, depths: [1, 1, 1, 1], num_attention_heads: [1, 1, 1, 1], hidden_size: 32, window_size: 2 }, "spec_size"],
-    [{ patch_size: 1 }, "patch_size"],
-    [{ enable_fusion: true, fusion_type: "channel_map" }, "fusion_type"],
-    [{ hidden_act: "mish" }, "hidden_act"],
-    [{ depths: [] }, "depths"],
-    [{ qkv_bias: "yes" }, "qkv_bias"],
-  ];
-  for (const [changes, key] of wrong)
-    assert.throws(
-      () => parseClapAudioConfig({ ...TINY, ...changes }),
-      (error: Error) => error instanceof ConfigError && error.key === key,
-      `${JSON.stringify(changes)} is not about ${key}`,
-    );
-  assert.equal(parseClapAudioConfig(clapAudioJson(parseClapAudioConfig(TINY))), parseClapAudioConfig(TINY));
-});
-
-test("an input that does not fit says what would", () => {
-  using plain = tiny();
-  using fused = tiny({ enable_fusion: true });
-  using dropping = tiny({ drop_path_rate: 0.1 });
-  const shapes: [ClapAudioModel, number[], object, RegExp][] = [
-    [plain, [1, 1, 33, 8], {}, /T from 1 to 32/],
-    [plain, [1, 4, 20, 8], {}, /\(N,1,T,8\)/],
-    [plain, [1, 1, 20, 9], {}, /\(N,1,T,8\)/],
-    [fused, [2, 4, 20, 8], { isLonger: [true] }, /isLonger of 2/],
-    [fused, [1, 1, 20, 8], { isLonger: [true] }, /fusion/],
-  ];
-  for (const [model, shape, options, words] of shapes) {
-    using x = drawn(shape, 1);
-    throws(() => model.forward(x, options), "E_SHAPE", words);
-  }
-  using x = drawn([1, 1, 20, 8], 1);
-  throws(() => dropping.train().forward(x), "E_CONFIG", /drop_path_rate/);
 });
 
 test.run();
