@@ -15,7 +15,7 @@ export type {
 } from "./anymal/options.js";
 export type { PromptInput } from "./anymal/prompt.js";
 export { backward, backwardAsync, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
-export { Capture, type Device, type DeviceMemory, type DeviceOptions, defaultDevice, device } from "./core/device.js";
+export { Capture, type Device, type DeviceMemory, type DeviceOptions, defaultDevice, device, openDevice } from "./core/device.js";
 export { AnymalError } from "./core/errors.js";
 export { seed } from "./core/random.js";
 export { keep, scope } from "./core/scope.js";

@@ -97,7 +97,7 @@ export class AnyMAL {
   static async assemble(given: AssembleOptions): Promise<AnyMAL> {
     checkAssembly(given);
     const { modalities, quantization = "nf4", seed = 0, prompt = {}, ...options } = given;
-    const on = deviceOf(options.device);
+    const on = await deviceOf(options.device);
     const form = quantizationOf(quantization);
     const llmSource = await openSource(options.llm, options);
     const encoders = await loadEncoders(modalities, on, options.dtype, options);
@@ -129,7 +129,7 @@ export class AnyMAL {
   static async fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<AnyMAL> {
     checkOptions("AnyMAL.fromPretrained", options, FROM_PRETRAINED_KEYS, { others: OTHER_LOADING });
     checkOptions("AnyMAL.fromPretrained encoders", options.encoders, MODALITIES);
-    return readCheckpoint(folder, { ...options, device: deviceOf(options.device) }, (parts) => new AnyMAL(parts));
+    return readCheckpoint(folder, { ...options, device: await deviceOf(options.device) }, (parts) => new AnyMAL(parts));
   }
 
   /** What stage 2 put on the language model; undefined once it was merged or taken off. */

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
-import { device } from "../core/device.js";
+import { openDevice } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import { duration, Progress } from "../train/progress.js";
@@ -42,7 +42,7 @@ async function demo({ json, ...flags }: Flags): Promise<void> {
   const result = await runDemo({
     models: flags.models ?? packagedModels(),
     output: resolve(flags.output),
-    device: device(flags.device),
+    device: await openDevice(flags.device),
     seed: flags.seed,
     effort: flags.effort,
     signal: interrupt.signal,

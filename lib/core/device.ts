@@ -140,36 +140,80 @@ export class Capture<T> {
 
 const DEVICE_OPTIONS = optionNames<DeviceOptions>({ threads: true, level: true, index: true, memoryLimit: true });
 const open = new Map<string, Device>();
+const opening = new Map<string, Promise<Device>>();
 let toldFallback = false;
 
 /**
  * The device of that name and options; the same object for the same arguments. "auto" takes CUDA where it works and the CPU elsewhere, and
- * says once why; asking for "cuda" and not getting it throws E_DEVICE with the reason.
+ * says once why; asking for "cuda" and not getting it throws E_DEVICE with the reason. The thread waits until the device is open, which takes a card
+ * some hundred milliseconds the first time: a server opens it with openDevice().
  */
 export function device(name: "cpu" | "cuda" | "auto" | (string & {}) = "cpu", options: DeviceOptions = {}): Device {
   checkOptions("device", options, DEVICE_OPTIONS);
   if (name === "auto") {
     try {
-      return device("cuda", options.index === undefined ? {} : { index: options.index });
+      return device("cuda", cardOf(options));
     } catch (error) {
-      if (!toldFallback) process.emitWarning(`${(error as Error).message}; running on the CPU`, { code: "ANYMAL_CPU_FALLBACK" });
-      toldFallback = true;
+      tellFallback(error as Error);
       return device("cpu", options);
     }
   }
-  const text = Object.entries(options)
-    .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${value}`)
-    .join(";");
-  const key = `${name}|${text}`;
+  const text = textOf(options);
+  return open.get(keyOf(name, text)) ?? kept(name, text, native().device_open(name, text));
+}
+
+/** As device(), with the opening off JavaScript's thread: whatever loads a model by the name of a device opens it so. Rejects where device() throws. */
+export async function openDevice(name: "cpu" | "cuda" | "auto" | (string & {}) = "cpu", options: DeviceOptions = {}): Promise<Device> {
+  checkOptions("openDevice", options, DEVICE_OPTIONS);
+  if (name === "auto") {
+    try {
+      return await openDevice("cuda", cardOf(options));
+    } catch (error) {
+      tellFallback(error as Error);
+      return openDevice("cpu", options);
+    }
+  }
+  const text = textOf(options);
+  const key = keyOf(name, text);
   const known = open.get(key);
   if (known) return known;
-  const made = new Device(name, native().device_open(name, text), () => open.delete(key));
+  const begun = opening.get(key) ?? opened(name, text).finally(() => opening.delete(key));
+  opening.set(key, begun);
+  return begun;
+}
+
+async function opened(name: string, options: string): Promise<Device> {
+  const id = await native().device_open_async(name, options);
+  const meanwhile = open.get(keyOf(name, options));
+  if (!meanwhile) return kept(name, options, id);
+  await native().device_close(id);
+  return meanwhile;
+}
+
+const cardOf = ({ index }: DeviceOptions): DeviceOptions => (index === undefined ? {} : { index });
+const keyOf = (name: string, options: string): string => `${name}|${options}`;
+
+function textOf(options: DeviceOptions): string {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return given.map(([key, value]) => `${key}=${value}`).join(";");
+}
+
+function kept(name: string, options: string, id: number): Device {
+  const key = keyOf(name, options);
+  const made = new Device(name, id, () => open.delete(key));
   open.set(key, made);
   return made;
 }
 
+function tellFallback({ message }: Error): void {
+  if (!toldFallback) process.emitWarning(`${message}; running on the CPU`, { code: "ANYMAL_CPU_FALLBACK" });
+  toldFallback = true;
+}
+
 /** Where tensors go when no device is named: ANYMAL_DEVICE, or the CPU. */
 export function defaultDevice(): Device {
-  return device(process.env.ANYMAL_DEVICE ?? "cpu");
+  return device(defaultDeviceName());
+}
+export function defaultDeviceName(): string {
+  return process.env.ANYMAL_DEVICE ?? "cpu";
 }

@@ -12,6 +12,7 @@ type Optional = Handle | undefined;
 /** Ops are named as in native/backend.h; arguments follow the entry's order without its plain outputs (native/node/bind.h). */
 export interface Native {
   device_open(name: string, options: string): number;
+  device_open_async(name: string, options: string): Promise<number>;
   device_close(device: number): Promise<void>;
   device_describe(device: number): string;
   device_synchronize(device: number): Promise<void>;

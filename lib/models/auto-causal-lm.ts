@@ -44,7 +44,7 @@ export const AutoModelForCausalLM = {
     signal?.throwIfAborted();
     if (typeof folderOrId !== "string")
       throw expected("E_ARGUMENT", "AutoModelForCausalLM", "a folder, or a model of the hub as org/name", typeof folderOrId);
-    const loading: PretrainedOptions = { device: deviceOf(device), trainable };
+    const loading: PretrainedOptions = { device: await deviceOf(device), trainable };
     const [computed, held] = [dtypeOf(dtype), quantizationOf(quantization)];
     if (computed) loading.dtype = computed;
     if (held) loading.quantization = held;

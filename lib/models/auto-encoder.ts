@@ -69,7 +69,7 @@ export const AutoEncoder = {
     const { device, dtype, revision, trainable = false, signal } = options;
     signal?.throwIfAborted();
     const computed = dtypeOf(dtype);
-    const loading: EncoderLoading = { device: deviceOf(device), trainable, ...(computed && { dtype: computed }) };
+    const loading: EncoderLoading = { device: await deviceOf(device), trainable, ...(computed && { dtype: computed }) };
     const folder = await resolveModel(folderOrId, { revision, signal });
     const encoder = kindOf(folder).fromPretrained(folder, loading);
     try {

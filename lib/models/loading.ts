@@ -1,5 +1,5 @@
 // How a model is to be held, as users spell it: a device by name, a quantisation by name.
-import { Device, defaultDevice, device } from "../core/device.js";
+import { Device, defaultDeviceName, openDevice } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import type { Quantization } from "../nn/weights.js";
@@ -34,13 +34,13 @@ function checkQuantization(form: Quantization | undefined): void {
 export type QuantizationName = "nf4" | "fp4" | "int8" | "none";
 const FORMATS: readonly unknown[] = ["nf4", "fp4", "int8"];
 
-/** Of nothing: ANYMAL_DEVICE, or the CPU. Throws E_DEVICE where there is no such device. */
-export function deviceOf(wanted: Device | string | undefined): Device {
-  if (wanted === undefined) return defaultDevice();
+/** Of nothing: ANYMAL_DEVICE, or the CPU. Rejects with E_DEVICE where there is no such device. */
+export async function deviceOf(wanted: Device | string | undefined): Promise<Device> {
+  if (wanted === undefined) return openDevice(defaultDeviceName());
   if (wanted instanceof Device) return wanted;
   if (typeof wanted !== "string")
     throw expected("E_ARGUMENT", "device", 'a Device or a name such as "cpu", "cuda" or "auto"', typeof wanted);
-  return device(wanted);
+  return openDevice(wanted);
 }
 
 /** undefined: as the checkpoint stores it. */

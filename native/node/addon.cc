@@ -24,8 +24,7 @@ Device& Addon::device(int64_t id, const char* op) {
   return *it->second;
 }
 
-// Environment variables give the defaults that options leave open.
-int64_t Addon::open(const std::string& name, const std::string& given) {
+std::string with_defaults(const std::string& name, const std::string& given) {
   std::string options = given;
   const auto add = [&](const char* key, const char* variable) {
     const std::string value = environment(variable);
@@ -36,18 +35,24 @@ int64_t Addon::open(const std::string& name, const std::string& given) {
     add("level", "ANYMAL_CPU_LEVEL");
     add("threads", "ANYMAL_THREADS");
   }
-  const Backend& backend = backend_open(name, options);
+  return options;
+}
+
+std::unique_ptr<Device> open_device(const std::string& name, const std::string& options) {
   try {
-    auto device = std::make_unique<Device>(backend, options);
-    const int64_t id = next_id++;
-    devices_.emplace(id, std::move(device));
-    return id;
+    return std::make_unique<Device>(backend_open(name, options), options);
   } catch (const Error&) {
     throw;
   } catch (const std::exception& e) {
     const char* remedy = name == "cuda" ? "; use device(\"cpu\"), or device(\"auto\") to fall back by itself" : "";
     throw Error("E_DEVICE", "device \"" + name + "\": " + e.what() + remedy);
   }
+}
+
+int64_t Addon::add(std::unique_ptr<Device> device) {
+  const int64_t id = next_id++;
+  devices_.emplace(id, std::move(device));
+  return id;
 }
 
 void Addon::close(int64_t id) { closing_.insert(devices_.extract(id)); }

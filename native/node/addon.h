@@ -20,7 +20,7 @@ class Addon {
   static Addon& of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
   Device& device(int64_t id, const char* op);
-  int64_t open(const std::string& name, const std::string& options);
+  int64_t add(std::unique_ptr<Device> device);
   void close(int64_t id);   // from now on nobody finds it; its queue was told to end
   void closed(int64_t id);  // its queue has ended: only a thread is left to join
   int64_t id_of(const Device& device) const;
@@ -46,6 +46,11 @@ class Addon {
   int64_t reported_bytes_ = 0;
   int64_t least_bytes_ = 0, enqueued_ = 0;
 };
+
+// Opens a device of that name; on any thread. Throws Error with E_DEVICE and the reason.
+std::unique_ptr<Device> open_device(const std::string& name, const std::string& options);
+// The options, and for what they leave open the environment variables. On JavaScript's thread, which may change those.
+std::string with_defaults(const std::string& name, const std::string& options);
 
 void init_device(Napi::Env env, Napi::Object exports);
 void init_tensor(Napi::Env env, Napi::Object exports);

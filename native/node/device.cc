@@ -10,7 +10,45 @@ Napi::Value device_open(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Arguments a(info, "device_open");
     const std::string name = a.string(), options = a.string();
-    return Napi::Number::New(info.Env(), static_cast<double>(a.addon().open(name, options)));
+    return Napi::Number::New(info.Env(), static_cast<double>(a.addon().add(open_device(name, with_defaults(name, options)))));
+  });
+}
+
+// A driver takes hundreds of milliseconds to start a card, and the module is large: on libuv's pool nobody waits for them.
+class Opening final : public Napi::AsyncWorker {
+ public:
+  Opening(Napi::Env env, std::string name, std::string options)
+      : AsyncWorker(env), name_(std::move(name)), options_(std::move(options)), deferred_(Napi::Promise::Deferred::New(env)) {}
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ private:
+  void Execute() override {
+    try {
+      device_ = open_device(name_, options_);
+    } catch (const Error& e) {
+      code_ = e.code;
+      SetError(e.what());
+    } catch (const std::bad_alloc&) {
+      code_ = "E_OUT_OF_MEMORY";
+      SetError("out of host memory");
+    }
+  }
+  void OnOK() override { deferred_.Resolve(Napi::Number::New(Env(), static_cast<double>(Addon::of(Env()).add(std::move(device_))))); }
+  void OnError(const Napi::Error& e) override { deferred_.Reject(make_error(Env(), code_, e.Message())); }
+
+  std::string name_, options_, code_;
+  Napi::Promise::Deferred deferred_;
+  std::unique_ptr<Device> device_;
+};
+
+Napi::Value device_open_async(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Arguments a(info, "device_open_async");
+    const std::string name = a.string(), options = a.string();
+    auto* opening = new Opening(info.Env(), name, with_defaults(name, options));
+    const Napi::Promise promise = opening->promise();
+    opening->Queue();
+    return promise;
   });
 }
 
@@ -159,6 +197,7 @@ Napi::Value capture_dispose(const Napi::CallbackInfo& info) {
 void init_device(Napi::Env env, Napi::Object exports) {
   const auto set = [&](const char* name, Napi::Value (*f)(const Napi::CallbackInfo&)) { exports.Set(name, Napi::Function::New(env, f, name)); };
   set("device_open", device_open);
+  set("device_open_async", device_open_async);
   set("device_close", device_close);
   set("device_describe", device_describe);
   set("device_synchronize", device_synchronize);

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { device, openDevice, Tensor } from "../../lib/index.js";
 
 const folder = mkdtempSync(join(tmpdir(), "anymal-modules-"));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -73,6 +74,53 @@ static anymal::Stream* create(const char*) { throw std::runtime_error("the NVIDI
 static const anymal::Backend table{anymal::kBackendVersion, "cuda", create};
 extern "C" const anymal::Backend* anymal_backend_cuda(uint32_t) { return &table; }`;
   refused(library("no-card", source), /the NVIDIA driver sees no card/);
+});
+
+// The module waits in its first function until JavaScript has answered it: a thread that were held there would never answer.
+test("a model that loads by a device's name, and openDevice(), leave the thread to others", () => {
+  const source = `#include <cstdio>
+#include <cstdlib>
+#include <unistd.h>
+extern "C" const void* anymal_backend_cuda(unsigned) {
+  for (int i = 0; i < 3000 && access(std::getenv("ANYMAL_TEST_ANSWER"), F_OK); ++i) usleep(10000);
+  puts(access(std::getenv("ANYMAL_TEST_ANSWER"), F_OK) ? "held" : "answered");
+  fflush(stdout);
+  return nullptr;
+}`;
+  const script = (call: string) => `import { writeFileSync } from "node:fs";
+import { AutoModelForCausalLM, openDevice } from "${root}lib/index.js";
+setImmediate(() => writeFileSync(process.env.ANYMAL_TEST_ANSWER, ""));
+await ${call}.then(() => console.log("opened"), (error) => console.log(error.code));`;
+  const module = library("slow", source);
+  for (const [i, call] of [
+    'openDevice("cuda")',
+    'AutoModelForCausalLM.fromPretrained("models/tiny/llama", { device: "cuda" })',
+  ].entries()) {
+    const env = { ...process.env, ANYMAL_CUDA_MODULE: module, ANYMAL_TEST_ANSWER: join(folder, `answer-${i}`) };
+    const r = spawnSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script(call)], {
+      encoding: "utf8",
+      env,
+      cwd: root,
+    });
+    assert.is(r.stdout, "answered\nE_DEVICE\n", r.stderr);
+  }
+});
+
+test("openDevice() gives the device that device() gives, whoever comes first", async () => {
+  const [a, b] = await Promise.all([openDevice("cpu", { threads: 1 }), openDevice("cpu", { threads: 1 })]);
+  assert.is(a, b);
+  assert.is(device("cpu", { threads: 1 }), a);
+  const later = openDevice("cpu", { threads: 2 });
+  const sooner = device("cpu", { threads: 2 });
+  assert.is(await later, sooner);
+  assert.equal(await Tensor.from([1, 2], [2], { device: sooner }).data(), new Float32Array([1, 2]));
+  await a.close();
+  const again = await openDevice("cpu", { threads: 1 });
+  assert.is.not(again, a);
+  assert.equal(await Tensor.from([3], [1], { device: again }).data(), new Float32Array([3]));
+  const failed = await openDevice("abacus").catch((error) => error);
+  assert.is(failed.code, "E_DEVICE");
+  assert.match(failed.message, /expected device "cpu" or "cuda", got "abacus"/);
 });
 
 test.run();

@@ -12,7 +12,16 @@ const pick = <T>(list: readonly T[]): T => list[Math.floor(((draw() + 1) / 2) * 
 
 const n = native() as unknown as Record<string, (...args: unknown[]) => unknown>;
 const d = device("cpu", { threads: 2 });
-const SKIP = new Set(["device_open", "device_close", "capture_begin", "capture_end", "tensor_create", "random_uniform", "device_peak"]);
+const SKIP = new Set([
+  "device_open",
+  "device_open_async",
+  "device_close",
+  "capture_begin",
+  "capture_end",
+  "tensor_create",
+  "random_uniform",
+  "device_peak",
+]);
 
 const shapes = [[1], [4], [3, 4], [4, 4], [2, 3, 4], [1, 2, 4, 4], [0, 3]];
 const live = () => {

@@ -1,7 +1,7 @@
 // One life of a process that uses the addon; lifecycle.test.ts starts it at every stage and looks at how it ends.
 import { once } from "node:events";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
-import { device, linear, scope, Tensor } from "../../lib/index.js";
+import { device, linear, openDevice, scope, Tensor } from "../../lib/index.js";
 
 const startWorker = (stage: string) => new Worker(new URL("./worker.mjs", import.meta.url), { workerData: stage, execArgv: [] });
 
@@ -28,6 +28,13 @@ const stages: Record<string, () => Promise<void> | void> = {
   "after opening a device": () => {
     device("cpu");
     process.exit(0);
+  },
+  "while a device opens": () => {
+    void openDevice("cpu");
+    process.exit(0);
+  },
+  "by itself with a device that nobody awaited": () => {
+    void openDevice("cpu");
   },
   "with work enqueued": () => {
     busy(200);
@@ -88,6 +95,18 @@ const stages: Record<string, () => Promise<void> | void> = {
       await worker.terminate();
     }
     console.log(`settled ${Number.isFinite(await checksum())}`);
+  },
+  "terminating workers that open a device": async () => {
+    for (let i = 0; i < 20; i++) {
+      const worker = startWorker("worker: opening");
+      await once(worker, "message");
+      await worker.terminate();
+    }
+    console.log(`settled ${Number.isFinite(await checksum())}`);
+  },
+  "worker: opening": () => {
+    for (let threads = 1; threads <= 8; threads++) void openDevice("cpu", { threads });
+    parentPort?.postMessage("opening");
   },
   "worker: sum": async () => {
     parentPort?.postMessage(await checksum());

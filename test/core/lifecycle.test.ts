@@ -14,6 +14,8 @@ interface Expected {
 const stages: Record<string, Expected> = {
   "after loading": { code: 0 },
   "after opening a device": { code: 0 },
+  "while a device opens": { code: 0 },
+  "by itself with a device that nobody awaited": { code: 0 },
   "with work enqueued": { code: 0 },
   "with a read open": { code: 0 },
   "by an exception with work enqueued": { code: 1, stderr: /thrown on purpose/ },
@@ -23,6 +25,7 @@ const stages: Record<string, Expected> = {
   "after closing a device with work enqueued": { code: 0, stdout: "E_DISPOSED\n" },
   "two workers": { code: 0, stdout: "settled\n" },
   "terminating a busy worker": { code: 0, stdout: "settled true\n" },
+  "terminating workers that open a device": { code: 0, stdout: "settled true\n" },
 };
 
 for (const [stage, expected] of Object.entries(stages)) {

@@ -42,6 +42,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["SafetensorsFile.load", "Dtype", "dtype", "", (o) => anymal.SafetensorsFile.prototype.load("x", device, o)],
   ["GgufFile.load", "Shape", "shape", "", (o) => anymal.GgufFile.prototype.load("x", device, o)],
   ["device", "thread", "threads", "DeviceOptions", (o) => anymal.device("cpu", o)],
+  ["openDevice", "thread", "threads", "DeviceOptions", (o) => anymal.openDevice("cpu", o)],
   ["Tensor.from", "requires_grad", "requiresGrad", "TensorOptions", (o) => anymal.Tensor.from([1], [1], o)],
   ["Tensor.zeros", "Dtype", "dtype", "TensorOptions", (o) => anymal.Tensor.zeros([1], o)],
   ["backwardAsync", "slice_ms", "sliceMs", "", (o) => anymal.backwardAsync(unread, o)],
