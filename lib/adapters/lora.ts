@@ -79,7 +79,7 @@ export class LoraAdapter {
     built(() => {
       if (isTied(model) && isTarget(config, "lm_head", false)) throw onTable("lm_head");
       for (const [path, module] of modules) {
-        const linear = module instanceof Linear || module instanceof QuantizedLinear;
+        const linear = isLinear(module);
         if (!isTarget(config, path, linear && !path.endsWith("lm_head"))) continue;
         if (path.endsWith("lm_head") || module instanceof Embedding) throw onTable(path);
         if (!linear) throw new LoraConfigError(`targetModules to name linear layers`, `"${path}", a ${module.constructor.name}`);
@@ -100,6 +100,18 @@ export class LoraAdapter {
       modules.map(([path]) => path),
     );
     return new LoraAdapter(model, config, layers, overlays, wasTied);
+  }
+
+  /** Would these names have put the branches on the layers that have them? */
+  reachesAs(targetModules: LoraConfig["targetModules"]): boolean {
+    const { config, layers } = this;
+    if (JSON.stringify(targetModules) === JSON.stringify(config.targetModules)) return true;
+    const inside = new Set([...layers.values()].map(({ base }) => base as Module));
+    const named = [...this.model.namedModules()].filter(([path, module]) => {
+      if (inside.has(module)) return false;
+      return isTarget({ ...config, targetModules }, path, layers.has(path) || (isLinear(module) && !path.endsWith("lm_head")));
+    });
+    return named.length === layers.size && named.every(([path]) => layers.has(path));
   }
 
   /** What the adapter trains, by its key in adapter_model.safetensors; a table that is tied has the first of its two. */
@@ -188,6 +200,8 @@ async function readConfigOf(folder: string): Promise<LoraConfig> {
   if (typeof json !== "object" || json === null) throw new LoraConfigError(`an object in ${join(folder, CONFIG)}`, typeof json);
   return parseLoraConfig(json as Record<string, unknown>);
 }
+
+const isLinear = (module: Module): module is Linear | QuantizedLinear => module instanceof Linear || module instanceof QuantizedLinear;
 
 /** LoRA on a table is another arithmetic: PEFT has lora_embedding_A and lora_embedding_B for it. */
 const onTable = (path: string): LoraConfigError =>

@@ -111,8 +111,10 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
       ...modalities.flatMap((modality) => [...model.projector(modality).namedParameters(`projectors.${modality}`)]),
       ...(adapter?.namedParameters() ?? []),
     ].filter(([, tensor]) => tensor.requiresGrad);
-    fresh = undefined; // it trains: the model keeps it
-    yield* train({ model, recipe, rows, parameters, run, signal });
+    const onBegin = () => {
+      fresh = undefined; // it trains: the model keeps it
+    };
+    yield* train({ model, recipe, rows, parameters, run, signal, onBegin });
   } finally {
     model.llm.gradientCheckpointing = gradientCheckpointing;
     for (const modality of modalities) openProjector(model.projector(modality), false);

@@ -23,7 +23,7 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
   const { data, output, resume, signal, cache, onProblem, media, modalities: chosen, ...rest } = options;
-  const recipe = instructRecipe(rest);
+  const recipe = instructRecipe(rest, "instruct", model.adapter?.config);
   const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(recipe, options)));
   const modalities = chosen ?? present(model, rows);
   for (const modality of modalities) model.encoder(modality);
@@ -43,18 +43,21 @@ function present(model: AnyMAL, rows: readonly Row[]): Modality[] {
   return model.modalities.filter((modality) => seen.has(modality));
 }
 
-/** Branches that are there already go on, if they are of the shape that was asked for. */
+/** Branches that are there already go on, if they are those that were asked for. */
 function goesOn({ adapter }: AnyMAL, lora: LoraRecipe): boolean {
   if (!adapter) return false;
   adapter.checkAttached();
-  const { r, alpha } = adapter.config;
-  if (r !== lora.r || alpha !== lora.alpha)
+  const { config } = adapter;
+  const keys = ["r", "alpha", "dropout", "targetModules"] as const;
+  const other = keys.filter((key) => (key === "targetModules" ? !adapter.reachesAs(lora[key]) : lora[key] !== config[key]));
+  const said = (of: LoraRecipe) => other.map((key) => `${key} ${JSON.stringify(of[key])}`).join(" and ");
+  if (other.length)
     throw expected(
       "E_LORA",
       "instruct",
-      `r ${r} and alpha ${alpha}, those of the adapter that the model has`,
-      `r ${lora.r} and alpha ${lora.alpha}`,
-      "take these, or begin from the checkpoint of stage 1",
+      `${said(config)}, ${other.length > 1 ? "those" : "that"} of the adapter that the model has`,
+      said(lora),
+      `take ${other.length > 1 ? "these" : "this"}, or begin from the checkpoint of stage 1`,
     );
   return true;
 }

@@ -119,12 +119,14 @@ export function alignRecipe(modality: Modality, options: Partial<AlignRecipe> = 
   return completed({ ...ALIGN[modality], ...defined(options) }, at);
 }
 
-/** The options of stage 2, complete. */
-export function instructRecipe(options: InstructInput = {}, at = "instruct"): InstructRecipe {
+/** The options of stage 2, complete; what is left out of `lora` is as in `there`, the adapter that the model has. */
+export function instructRecipe(options: InstructInput = {}, at = "instruct", there: LoraRecipe = LORA): InstructRecipe {
   const { lora, ...training } = options;
   checkKeys(at, options, INSTRUCT_KEYS);
   if (lora) checkKeys(`${at}.lora`, lora, LORA_KEYS);
-  return { ...completed({ ...INSTRUCT, ...defined(training) }, at), lora: lora === false ? false : { ...LORA, ...defined(lora ?? {}) } };
+  const { r, alpha, dropout, targetModules } = there;
+  const complete = completed({ ...INSTRUCT, ...defined(training) }, at);
+  return { ...complete, lora: lora === false ? false : { r, alpha, dropout, targetModules, ...defined(lora ?? {}) } };
 }
 export type InstructInput = Partial<Omit<InstructRecipe, "lora">> & { lora?: Partial<LoraRecipe> | false };
 

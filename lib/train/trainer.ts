@@ -48,6 +48,8 @@ export interface Job {
   parameters: readonly (readonly [string, Tensor])[];
   run: RunFolder | undefined;
   signal: AbortSignal | undefined;
+  /** Called when all that an earlier sitting left has been read: from here on the model is the run's. */
+  onBegin: () => void;
 }
 
 /** Draws of one step are numbered from here on, so that a resumed run draws what an unbroken one does. */
@@ -75,6 +77,7 @@ export async function* train(job: Job): AsyncGenerator<TrainStep> {
   using optimizer = optimizerOf(job);
   const rate = scheduleOf(recipe);
   let step = (await run?.resume(optimizer)) ?? 0;
+  job.onBegin();
   let saved = step;
   let batches = run?.batchesBefore ?? step;
   rows.seek(batches);

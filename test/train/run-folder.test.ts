@@ -296,6 +296,28 @@ test("a run that is refused leaves no branches on the model", async () => {
   assert.is(fresh.adapter?.config.r, 4);
 });
 
+test("moments that cannot be read leave no branches on the model", async () => {
+  const output = world.path("moments");
+  const options = { data: captions(), lora: { r: 2 }, batch: 2, steps: 2, output };
+  const assemble = () => AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector: { type: "linear" } } } }));
+  {
+    using model = await assemble();
+    await all(instruct(model, { ...options, steps: 1 }));
+  }
+  const path = join(output, "checkpoint", "optimizer.safetensors");
+  const good = readFileSync(path);
+  writeFileSync(path, good.subarray(0, good.length / 2));
+  using model = await assemble();
+  const { tensors } = here.memory();
+  const error = await rejection(() => all(instruct(model, { ...options, steps: 1, resume: true })));
+  assert.match(error.message, /optimizer\.safetensors/);
+  assert.is(model.adapter, undefined);
+  assert.is(here.memory().tensors, tensors);
+  writeFileSync(path, good);
+  assert.equal(await all(instruct(model, { ...options, steps: 1, resume: true })), []);
+  assert.is(model.adapter!.config.r, 2);
+});
+
 test("a damaged state or recipe is told under a code, with the file and what to do", async () => {
   const output = world.path("damaged");
   const options = { ...ALIGN, steps: 2, output };
