@@ -41,6 +41,15 @@ test("every filter, test and method, and what is built of them: jinja2's text, o
   }
 });
 
+test("a name that a frame assigns before it reads it is undefined until then, whatever the render was given", () => {
+  const { cases } = JSON.parse(readFileSync(join(FOLDER, "names.json"), "utf8"));
+  for (const [template, given, text] of cases as [string, Record<string, string>, string | null][]) {
+    const run = () => render(template, given);
+    if (text === null) assert.throws(run, refused(/./), template);
+    else assert.is(run(), text, template);
+  }
+});
+
 // Each value is what jinja2 3.1.6 prints with transformers' settings.
 const KNOWN: readonly (readonly [template: string, text: string])[] = [
   [

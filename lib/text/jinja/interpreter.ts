@@ -3,7 +3,7 @@ import { spend, spendText } from "./budget.js";
 import { FILTERS } from "./filters.js";
 import { Loop } from "./loop.js";
 import { attribute, callableOf, member, Slice } from "./members.js";
-import type { CallArguments, Expression, MacroNode, Statement, Target } from "./nodes.js";
+import type { CallArguments, Expression, Frame, MacroNode, Statement, Target } from "./nodes.js";
 import { binary, compare, concatenated, contains, equal, iterate, negated, positive, truth } from "./operators.js";
 import { str, typeName } from "./repr.js";
 import { TESTS } from "./tests.js";
@@ -12,7 +12,12 @@ import { Callable, Dict, type Kwargs, List, Namespace, or, TemplateFault, Tuple,
 /** Names of a template, a turn of a loop, or a macro. */
 export class Scope {
   readonly #names = new Map<string, Value>();
-  constructor(private readonly around?: Scope) {}
+  constructor(
+    private readonly around?: Scope,
+    frame?: Frame,
+  ) {
+    for (const name of frame?.unseen ?? []) this.set(name, new Undefined(`'${name}' is undefined`));
+  }
   get(name: string): Value | undefined {
     const value = this.#names.get(name);
     return value === undefined ? this.around?.get(name) : value; // None is a value
@@ -40,9 +45,9 @@ class Output {
 /** How a body ended before its last statement. */
 type Ending = "break" | "continue" | undefined;
 
-export function run(body: readonly Statement[], scope: Scope): string {
+export function run({ statements }: Frame, scope: Scope): string {
   const out = new Output();
-  execute(body, scope, out);
+  execute(statements, scope, out);
   return out.text();
 }
 
@@ -77,7 +82,7 @@ function step(statement: Statement, scope: Scope, out: Output): Ending {
       return undefined;
     case "setBlock": {
       const inner = new Output();
-      const ending = execute(statement.body, new Scope(scope), inner);
+      const ending = execute(statement.body.statements, new Scope(scope, statement.body), inner);
       if (ending) return ending;
       const text = inner.text();
       assign(statement.target, statement.filter ? evaluate(statement.filter, scope, text) : text, scope);
@@ -85,20 +90,20 @@ function step(statement: Statement, scope: Scope, out: Output): Ending {
     }
     case "filterBlock": {
       const inner = new Output();
-      const ending = execute(statement.body, new Scope(scope), inner);
+      const ending = execute(statement.body.statements, new Scope(scope, statement.body), inner);
       if (!ending) out.write(str(evaluate(statement.filter, scope, inner.text())));
       return ending;
     }
     case "with": {
-      const inner = new Scope(scope);
+      const inner = new Scope(scope, statement.body);
       // Every value sees what stood before the block.
       const values = statement.names.map(([, value]) => evaluate(value, scope));
       for (const [i, [target]] of statement.names.entries()) assign(target, values[i] as Value, inner);
-      return execute(statement.body, inner, out);
+      return execute(statement.body.statements, inner, out);
     }
     case "generation":
     case "block":
-      return execute(statement.body, new Scope(scope), out);
+      return execute(statement.body.statements, new Scope(scope, statement.body), out);
     case "callBlock":
       out.write(str(callWithBlock(statement.call, macro(statement.caller, scope), scope)));
       return undefined;
@@ -121,15 +126,15 @@ function loop(node: ForNode, over: Value, scope: Scope, out: Output, depth: numb
   let whole = false; // did a turn run to its end?
   for (let value = turns.next(); value !== undefined; value = turns.next()) {
     spend(4);
-    const turn = new Scope(scope);
+    const turn = new Scope(scope, node.body);
     turn.set("loop", turns);
     assign(node.target, value, turn);
-    const ending = execute(node.body, turn, out);
+    const ending = execute(node.body.statements, turn, out);
     if (ending === "break") break;
     whole ||= ending === undefined;
   }
   // As Jinja has it: a loop whose every turn was left early counts as one without turns.
-  return whole ? undefined : execute(node.otherwise, new Scope(scope), out);
+  return whole ? undefined : execute(node.otherwise.statements, new Scope(scope, node.otherwise), out);
 }
 
 function* passing(node: ForNode, test: Expression, over: Value, scope: Scope): Generator<Value> {
@@ -163,8 +168,8 @@ function macro(node: MacroNode, around: Scope): Callable {
 }
 
 /** The scope of a macro's body: parameters by position, by name, or by default. */
-function bound({ name, parameters, defaults, reads }: MacroNode, args: readonly Value[], given: Kwargs, around: Scope): Scope {
-  const scope = new Scope(around);
+function bound({ name, parameters, defaults, body, reads }: MacroNode, args: readonly Value[], given: Kwargs, around: Scope): Scope {
+  const scope = new Scope(around, body);
   const kwargs = new Map(given);
   const missing: [index: number, name: string][] = [];
   for (const [i, parameter] of parameters.entries()) {

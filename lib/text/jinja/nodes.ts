@@ -34,13 +34,20 @@ export type Target =
   | { kind: "member"; name: string; attribute: string }
   | { kind: "tuple"; items: readonly Target[] };
 
+/** Statements with names of their own. */
+export interface Frame {
+  statements: readonly Statement[];
+  /** Names that are undefined in it until they are assigned, whatever the render was given (symbols.ts). */
+  unseen: readonly string[];
+}
+
 export interface MacroNode {
   kind: "macro";
   name: string;
   parameters: readonly string[];
   /** Of the last parameters. */
   defaults: readonly Expression[];
-  body: readonly Statement[];
+  body: Frame;
   /** Special names that the body reads: they tell what the macro takes. */
   reads: { caller: boolean; kwargs: boolean; varargs: boolean };
 }
@@ -53,18 +60,18 @@ export type Statement =
       target: Target;
       over: Expression;
       test: Expression | undefined;
-      body: readonly Statement[];
-      otherwise: readonly Statement[];
+      body: Frame;
+      otherwise: Frame;
       recursive: boolean;
     }
   | { kind: "choose"; branches: readonly (readonly [test: Expression, body: readonly Statement[]])[]; otherwise: readonly Statement[] }
   | { kind: "set"; target: Target; value: Expression }
-  | { kind: "setBlock"; target: Target; filter: Expression | undefined; body: readonly Statement[] }
-  | { kind: "with"; names: readonly (readonly [target: Target, value: Expression])[]; body: readonly Statement[] }
-  | { kind: "filterBlock"; filter: Expression; body: readonly Statement[] }
+  | { kind: "setBlock"; target: Target; filter: Expression | undefined; body: Frame }
+  | { kind: "with"; names: readonly (readonly [target: Target, value: Expression])[]; body: Frame }
+  | { kind: "filterBlock"; filter: Expression; body: Frame }
   | { kind: "callBlock"; call: Expression; caller: MacroNode }
   /** transformers' {% generation %}. */
-  | { kind: "generation"; body: readonly Statement[] }
-  | { kind: "block"; body: readonly Statement[] }
+  | { kind: "generation"; body: Frame }
+  | { kind: "block"; body: Frame }
   | { kind: "break" | "continue" }
   | MacroNode;

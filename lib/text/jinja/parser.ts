@@ -1,21 +1,26 @@
 // Statements of Jinja, with break and continue and transformers' {% generation %}.
 import { ExpressionParser } from "./expressions.js";
 import { tokenize } from "./lexer.js";
-import type { Expression, MacroNode, Statement, Target } from "./nodes.js";
+import type { Expression, Frame, MacroNode, Statement, Target } from "./nodes.js";
+import { namesOf, resolveNames } from "./symbols.js";
 
 /** Throws TemplateFault with the line where the template does not parse. */
-export function parse(template: string): Statement[] {
-  return new Parser(tokenize(template)).template();
+export function parse(template: string): Frame {
+  const frame = new Parser(tokenize(template)).template();
+  resolveNames(frame);
+  return frame;
 }
+
+const frameOf = (statements: readonly Statement[]): Frame => ({ statements, unseen: [] });
 
 class Parser extends ExpressionParser {
   /** Loops around the statement, within its macro. */
   #loops = 0;
 
-  template(): Statement[] {
+  template(): Frame {
     const body = this.#body([]);
     this.expect("eof");
-    return body;
+    return frameOf(body);
   }
 
   /** Up to a tag of one of those names, which is not taken. */
@@ -38,7 +43,10 @@ class Parser extends ExpressionParser {
   }
 
   /** The rest of a tag, its body, and the name that ends it. */
-  #block(end: string): Statement[] {
+  #block(end: string): Frame {
+    return frameOf(this.#statements(end));
+  }
+  #statements(end: string): Statement[] {
     this.skip("op", ":");
     this.expect("block_end");
     const body = this.#body([end]);
@@ -103,12 +111,12 @@ class Parser extends ExpressionParser {
     ++this.#loops;
     const body = this.#body(["endfor", "else"]);
     --this.#loops;
-    let otherwise: Statement[] = [];
+    let otherwise = frameOf([]);
     if (this.token.value === "else") {
       ++this.at;
       otherwise = this.#block("endfor");
     } else ++this.at;
-    return { kind: "for", target, over, test, body, otherwise, recursive };
+    return { kind: "for", target, over, test, body: frameOf(body), otherwise, recursive };
   }
 
   #if(): Statement {
@@ -121,7 +129,7 @@ class Parser extends ExpressionParser {
       const { value } = this.token;
       ++this.at;
       if (value === "elif") continue;
-      return { kind: "choose", branches, otherwise: value === "else" ? this.#block("endif") : [] };
+      return { kind: "choose", branches, otherwise: value === "else" ? this.#statements("endif") : [] };
     }
   }
 
@@ -192,8 +200,4 @@ class Parser extends ExpressionParser {
     if (call.kind !== "call") this.fail("expected call");
     return { kind: "callBlock", call, caller: this.#macroOf("caller", parameters, "endcall") };
   }
-}
-
-function namesOf(target: Target): string[] {
-  return target.kind === "tuple" ? target.items.flatMap(namesOf) : [target.name];
 }

@@ -2,12 +2,12 @@
 import { resetBudget } from "./budget.js";
 import { globals } from "./globals.js";
 import { run, Scope } from "./interpreter.js";
-import type { Statement } from "./nodes.js";
+import type { Frame } from "./nodes.js";
 import { parse } from "./parser.js";
 import { TemplateFault, type Value } from "./values.js";
 
 export class Template {
-  readonly #body: readonly Statement[];
+  readonly #body: Frame;
 
   /** Throws TemplateFault where the text is no template. */
   constructor(source: string) {
@@ -20,7 +20,7 @@ export class Template {
       const scope = new Scope();
       for (const [name, value] of globals()) scope.set(name, value);
       for (const [name, value] of variables) scope.set(name, value);
-      return run(this.#body, new Scope(scope));
+      return run(this.#body, new Scope(scope, this.#body));
     });
   }
 }
