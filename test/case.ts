@@ -98,7 +98,9 @@ export class Case {
   atol(name: string): number {
     const atol = this.info.tensors?.[name]?.suggested_atol;
     if (typeof atol !== "number") throw new Error(`${this.name}: no suggested_atol for ${name}`);
-    return atol;
+    // Ten times what one run of torch in f32 was off by; a run may be lucky. Half a last place on weights and pictures moved one gradient of
+    // DINOv2 by 1.3e-5 of its largest value in the worst of 20 runs of torch, and by 1e-6 in the run that its bound came from.
+    return name.startsWith("grad.") ? Math.max(atol, 2e-5 * (this.info.tensors?.[name]?.max_abs ?? 0)) : atol;
   }
 
   /** `got` within the case's own tolerance (times `scale`) of the tensor `name`; rows of `mask` that are 0 do not count. */
