@@ -1,7 +1,9 @@
 // adapter_config.json of PEFT's LoRA, and PEFT's rules for which modules it means.
 
+import { shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
+import { Expressions } from "./lora-expressions.js";
 
 export interface LoraConfig {
   r: number;
@@ -88,15 +90,16 @@ const REFUSED = [
 const CHANGES_BASE = /^(pissa|corda|olora|mica|loftq|lora_ga)/i;
 
 export function parseLoraConfig(json: Json): LoraConfig {
-  if (json.peft_type !== "LORA") throw new LoraConfigError('peft_type "LORA"', JSON.stringify(json.peft_type) ?? "nothing");
-  for (const key of REFUSED) if (json[key]) throw new LoraConfigError(`no ${key}, which is not supported`, JSON.stringify(json[key]));
-  if (CHANGES_BASE.test(String(json.init_lora_weights)))
+  if (json.peft_type !== "LORA") throw new LoraConfigError('peft_type "LORA"', shown(json.peft_type));
+  for (const key of REFUSED) if (json[key]) throw new LoraConfigError(`no ${key}, which is not supported`, shown(json[key]));
+  if (typeof json.init_lora_weights === "string" && CHANGES_BASE.test(json.init_lora_weights))
     throw new LoraConfigError(
       "init_lora_weights that leaves the base model as it is",
-      `${show(json.init_lora_weights)}; save it from PEFT once more with path_initial_model_for_weight_conversion`,
+      `${shown(json.init_lora_weights)}; save it from PEFT once more with path_initial_model_for_weight_conversion`,
     );
   const bias = json.bias ?? "none";
-  if (bias !== "none" && bias !== "all" && bias !== "lora_only") throw new LoraConfigError('bias "none", "all" or "lora_only"', show(bias));
+  if (bias !== "none" && bias !== "all" && bias !== "lora_only")
+    throw new LoraConfigError('bias "none", "all" or "lora_only"', shown(bias));
   const layers = json.layers_to_transform;
   const config = loraConfig({
     r: rank("r", json.r),
@@ -118,35 +121,32 @@ export function parseLoraConfig(json: Json): LoraConfig {
   return config;
 }
 
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
-}
 function number(key: string, value: unknown): number {
-  if (typeof value !== "number" || !Number.isFinite(value)) throw new LoraConfigError(`${key} to be a number`, show(value));
+  if (typeof value !== "number" || !Number.isFinite(value)) throw new LoraConfigError(`${key} to be a number`, shown(value));
   return value;
 }
 /** Wider than any model is; what is above must not cost memory. */
 const MOST_RANK = 2 ** 16;
 function rank(key: string, value: unknown): number {
   if (!(Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MOST_RANK))
-    throw new LoraConfigError(`${key} to be an integer from 1 to ${MOST_RANK}`, show(value));
+    throw new LoraConfigError(`${key} to be an integer from 1 to ${MOST_RANK}`, shown(value));
   return value as number;
 }
 function names(key: string, value: unknown): string | string[] {
   if (typeof value === "string") return value;
   if (Array.isArray(value) && value.every((name): name is string => typeof name === "string")) return value;
-  throw new LoraConfigError(`${key} to be a list of names or one expression`, show(value));
+  throw new LoraConfigError(`${key} to be a list of names or one expression`, shown(value));
 }
 function byPattern(key: string, value: unknown, read: (key: string, value: unknown) => number): Record<string, number> {
   if (value == null) return {};
-  if (typeof value !== "object" || Array.isArray(value)) throw new LoraConfigError(`${key} to be an object`, show(value));
-  return Object.fromEntries(Object.entries(value).map(([pattern, one]) => [pattern, read(`${key} ${show(pattern)}`, one)]));
+  if (typeof value !== "object" || Array.isArray(value)) throw new LoraConfigError(`${key} to be an object`, shown(value));
+  return Object.fromEntries(Object.entries(value).map(([pattern, one]) => [pattern, read(`${key} ${shown(pattern)}`, one)]));
 }
 
-/** Compiled once here, so that a wrong one is named by its key and not met in the middle of a model. */
-function checkExpressions({ targetModules, excludeModules, layersPattern, rankPattern, alphaPattern, modulesToSave }: LoraConfig): void {
-  const expressions: [string, readonly string[]][] = [
+/** Tried once here, so that a wrong one is named by its key and not met in the middle of a model. */
+function checkExpressions(config: LoraConfig): void {
+  const { targetModules, excludeModules, layersPattern, rankPattern, alphaPattern, modulesToSave } = config;
+  const all: [string, readonly string[]][] = [
     ["target_modules", typeof targetModules === "string" ? [targetModules] : []],
     ["exclude_modules", typeof excludeModules === "string" ? [excludeModules] : []],
     ["layers_pattern", layersPattern],
@@ -154,14 +154,13 @@ function checkExpressions({ targetModules, excludeModules, layersPattern, rankPa
     ["alpha_pattern", Object.keys(alphaPattern)],
     ["modules_to_save", modulesToSave],
   ];
-  for (const [key, all] of expressions)
-    for (const one of all) {
+  for (const [key, some] of all)
+    for (const one of some)
       try {
-        whole(one);
-      } catch {
-        throw new LoraConfigError(`${key} to be a regular expression`, show(one));
+        if (!/^[\w.-]*$/.test(one)) expressions(config).fitsWhole(one, "");
+      } catch (cause) {
+        throw new LoraConfigError(`${key} to be a regular expression`, `${shown(one)} (${(cause as Error).message})`);
       }
-    }
 }
 
 export function writeLoraConfig(config: LoraConfig): Json {
@@ -189,22 +188,27 @@ export function writeLoraConfig(config: LoraConfig): Json {
   };
 }
 
-// Python spells named groups (?P<…>).
-const whole = (pattern: string): RegExp => new RegExp(`^(?:${pattern.replaceAll("(?P<", "(?<")})$`);
+/** Of a configuration: what its expressions took is counted together. */
+const expressionsOf = new WeakMap<LoraConfig, Expressions>();
+function expressions(config: LoraConfig): Expressions {
+  const made = expressionsOf.get(config) ?? new Expressions();
+  expressionsOf.set(config, made);
+  return made;
+}
 const endsWith = (path: string, names: readonly string[]): boolean => names.some((name) => path === name || path.endsWith(`.${name}`));
 
 /** Does the adapter sit on the module at `path`? `linear` says whether it is a linear layer below the head. */
 export function isTarget(config: LoraConfig, path: string, linear: boolean): boolean {
   const { targetModules: targets, excludeModules: excluded } = config;
-  if (typeof excluded === "string" ? whole(excluded).test(path) : endsWith(path, excluded)) return false;
+  if (typeof excluded === "string" ? expressions(config).fitsWhole(excluded, path) : endsWith(path, excluded)) return false;
   if (isSaved(config, path)) return false;
   if (targets === "all-linear") return linear;
-  if (typeof targets === "string") return whole(targets).test(path);
+  if (typeof targets === "string") return expressions(config).fitsWhole(targets, path);
   return endsWith(path, targets) && isChosenLayer(config, path);
 }
 
-const isSaved = ({ modulesToSave }: LoraConfig, path: string): boolean =>
-  modulesToSave.some((name) => new RegExp(`(^|.*\\.)${name}($|\\..*)`).test(path));
+const isSaved = (config: LoraConfig, path: string): boolean =>
+  config.modulesToSave.some((name) => expressions(config).fitsWithin(name, path));
 
 /**
  * Is the module at `path` trained whole, or one that it lies in? PEFT goes by how the path ends, in the middle of a name too ("norm" means
@@ -222,21 +226,22 @@ export function isTrainedWhole({ modulesToSave }: LoraConfig, path: string): boo
   );
 }
 
-function isChosenLayer({ layersToTransform, layersPattern }: LoraConfig, path: string): boolean {
+function isChosenLayer(config: LoraConfig, path: string): boolean {
+  const { layersToTransform, layersPattern } = config;
   if (!layersToTransform?.length) return true;
   for (const pattern of layersPattern.length ? layersPattern : ["[^.]*"]) {
-    const match = new RegExp(`^.*?\\.${pattern}\\.(\\d+)\\.`).exec(path);
-    if (match) return layersToTransform.includes(Number(match[1]));
+    const layer = expressions(config).layerOf(pattern, path);
+    if (layer !== undefined) return layersToTransform.includes(layer);
   }
   return false;
 }
 
 /** Does a key of rank_pattern or alpha_pattern mean the module at `path`? */
-export const patternMatches = (key: string, path: string): boolean => whole(`(.*\\.)?(${key})`).test(path);
+export const patternMatches = (config: LoraConfig, key: string, path: string): boolean => expressions(config).fitsEnd(key, path);
 
 /** r and scaling of the adapter at `path`. */
 export function rankOf(config: LoraConfig, path: string): { r: number; scaling: number } {
-  const find = (patterns: Readonly<Record<string, number>>) => Object.keys(patterns).find((key) => patternMatches(key, path));
+  const find = (patterns: Readonly<Record<string, number>>) => Object.keys(patterns).find((key) => patternMatches(config, key, path));
   const rankKey = find(config.rankPattern);
   const alphaKey = find(config.alphaPattern);
   const r = rankKey === undefined ? config.r : (config.rankPattern[rankKey] as number);

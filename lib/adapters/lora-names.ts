@@ -39,14 +39,11 @@ export function checkNames(checkpoint: WeightSource): void {
 }
 
 /** Keys of the configuration without effect: PEFT warns of the patterns too. */
-export function tellUnmatched(
-  { targetModules, rankPattern, alphaPattern }: LoraConfig,
-  targets: readonly string[],
-  modules: readonly string[],
-): void {
+export function tellUnmatched(config: LoraConfig, targets: readonly string[], modules: readonly string[]): void {
+  const { targetModules, rankPattern, alphaPattern } = config;
   const told = (what: string, names: readonly string[]) =>
     names.length && notice("ANYMAL_LORA_UNMATCHED", `LoRA: ${what} ${names.join(", ")} match none of the modules, and are without effect`);
-  const unmatched = (patterns: object) => Object.keys(patterns).filter((key) => !targets.some((path) => patternMatches(key, path)));
+  const unmatched = (patterns: object) => Object.keys(patterns).filter((key) => !targets.some((path) => patternMatches(config, key, path)));
   told("the rank_pattern keys", unmatched(rankPattern));
   told("the alpha_pattern keys", unmatched(alphaPattern));
   if (typeof targetModules === "string") return;

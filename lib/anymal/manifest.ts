@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
+import { shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import { isHubId } from "../io/hub/names.js";
@@ -10,7 +11,8 @@ import { locateModel, type ResolveOptions } from "../io/hub.js";
 import type { Modality } from "../media/part.js";
 import type { Quantization } from "../nn/weights.js";
 import { fingerprint } from "./fingerprint.js";
-import { MODALITIES, type ModalitySetup, type PromptFormat } from "./options.js";
+import { checkManifest } from "./manifest-schema.js";
+import type { ModalitySetup, PromptFormat } from "./options.js";
 
 export const MANIFEST = "anymal.json";
 const VERSION = 1;
@@ -114,18 +116,8 @@ export async function readManifest(folder: string): Promise<Manifest> {
     return fail("JSON", (cause as Error).message);
   }
   if (json?.format !== "anymal" || json.version !== VERSION)
-    fail(`format "anymal", version ${VERSION}`, `${JSON.stringify(json?.format)}, version ${json?.version}`);
-  const isReference = (value?: Partial<FolderReference & HubReference>) =>
-    [value?.path ?? value?.id, value?.path ?? value?.revision, value?.fingerprint].every((part) => typeof part === "string");
-  if (!isReference(json.llm)) fail("llm with path (or id and revision) and fingerprint", JSON.stringify(json.llm));
-  if (typeof json.modalities !== "object" || json.modalities === null) fail("modalities", JSON.stringify(json.modalities));
-  for (const [modality, entry] of Object.entries(json.modalities)) {
-    if (!(MODALITIES as readonly string[]).includes(modality)) fail(`modalities among ${MODALITIES.join(", ")}`, modality);
-    if (!isReference(entry?.encoder) || typeof entry.projector !== "object")
-      fail(`encoder and projector of ${modality}`, JSON.stringify(entry));
-    if (![undefined, "f32", "bf16"].includes(entry.encoder.dtype))
-      fail(`dtype "f32" or "bf16" of ${modality}'s encoder`, JSON.stringify(entry.encoder.dtype));
-  }
+    fail(`format "anymal", version ${VERSION}`, `${shown(json?.format)}, version ${shown(json?.version)}`);
+  checkManifest(json as unknown as Record<string, unknown>, fail);
   return json;
 }
 
@@ -170,5 +162,5 @@ export async function locate(
 /** A local folder of the same name is not what the checkpoint means, but what the fingerprint lets pass. */
 function hubName(checkpoint: string, { id, revision }: HubReference): string {
   if (isHubId(id)) return `${id}@${revision}`;
-  throw new CheckpointError(join(checkpoint, MANIFEST), "an id of the hub as org/name", JSON.stringify(id), "save the model again");
+  throw new CheckpointError(join(checkpoint, MANIFEST), "an id of the hub as org/name", shown(id), "save the model again");
 }

@@ -1,6 +1,6 @@
 // Encoders are frozen, so what they make of a file is made once: kept in memory, and in a folder that several runs may share.
 import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
@@ -112,6 +112,8 @@ export class FeatureCache {
   async #read(key: string): Promise<Features | undefined> {
     if (this.#folder === undefined) return undefined;
     const path = this.#path(key);
+    // A link to a device, or a pipe, has no end: only what is a file itself is read.
+    if (!(await lstat(path).catch(() => undefined))?.isFile()) return undefined;
     const bytes = await readFile(path).catch(() => undefined);
     if (!bytes) return undefined;
     try {

@@ -3,6 +3,7 @@
 import type { Pieces } from "../core/turns.js";
 import { GgufError, GgufFile, type GgufValue } from "../io/gguf.js";
 import { noteKeys, setKey } from "../io/json-pieces.js";
+import { GPT2, LLAMA3, QWEN2 } from "./published-splits.js";
 import { type Piece, PieceType, SentencePiece } from "./sentencepiece.js";
 
 type Json = Record<string, unknown>;
@@ -16,9 +17,6 @@ export interface GgufTokenizer {
   chatTemplate: string | undefined;
 }
 
-const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)`;
-const after = (digits: string) =>
-  String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`;
 /** How a text is split before pairs are merged: `tokenizer.ggml.pre`, as llama.cpp's src/llama-vocab.cpp and the models' own tokenizer.json have it. */
 interface Pre {
   splits: readonly string[];
@@ -27,14 +25,14 @@ interface Pre {
   nfc?: boolean;
   addBos?: boolean;
 }
-const LLAMA3: Pre = { splits: [after(String.raw`\p{N}{1,3}`)], ignoreMerges: true, addBos: true };
-const QWEN2: Pre = { splits: [after(String.raw`\p{N}`)], nfc: true };
+const llama3: Pre = { splits: [LLAMA3], ignoreMerges: true, addBos: true };
+const qwen2: Pre = { splits: [QWEN2], nfc: true };
 const PRE: Readonly<Record<string, Pre>> = {
-  "llama-bpe": LLAMA3,
-  llama3: LLAMA3,
-  "llama-v3": LLAMA3,
-  qwen2: QWEN2,
-  "deepseek-r1-qwen": QWEN2,
+  "llama-bpe": llama3,
+  llama3,
+  "llama-v3": llama3,
+  qwen2,
+  "deepseek-r1-qwen": qwen2,
   smollm: { splits: [String.raw`\p{N}`, GPT2] },
   "gpt-2": { splits: [GPT2] },
   default: { splits: [String.raw`[\p{P}\$\+<=>\^~\|]+`, GPT2, String.raw`\p{N}+`, "[0-9][0-9][0-9]"] },

@@ -2,6 +2,7 @@
 import type { Pieces } from "../core/turns.js";
 import { type AddedToken, AddedTokens, addedToken } from "./added-tokens.js";
 import { hubTokenizer, sizeOf } from "./hub-model.js";
+import { boundStep, type PatternStep } from "./hub-patterns.js";
 import type { Engine } from "./tokenizer.js";
 
 type Json = Record<string, unknown>;
@@ -84,7 +85,10 @@ function eachStep(step: unknown, inner: string, mend: (step: Step) => void): voi
   if (!step) return;
   const steps = (step as Record<string, unknown>)[inner];
   if (Array.isArray(steps)) for (const one of steps) eachStep(one, inner, mend);
-  else mend(step as Step);
+  else {
+    boundStep(step as PatternStep);
+    mend(step as Step);
+  }
 }
 
 /** The package goes by JavaScript's white space, which holds U+FEFF and lacks U+0085. */

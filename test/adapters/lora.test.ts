@@ -279,4 +279,23 @@ for (const quantization of [undefined, { format: "nf4", doubleQuant: true }, { f
     assert.equal([tensors, bytesInUse], [empty.tensors, empty.bytesInUse]);
   });
 
+test("expressions of a stranger's configuration cannot hold up the loading: they are taken in counted steps, or refused", () => {
+  const path = "model.layers.10.self_attn.q_proj";
+  const base = { peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["q_proj"] };
+  const slow = "((([a-z_0-9.])+)+)+!";
+  for (const key of ["target_modules", "exclude_modules", "modules_to_save"]) {
+    const config = parseLoraConfig({ ...base, [key]: key === "modules_to_save" ? [slow] : slow });
+    assert.is(isTarget(config, path, true), key !== "target_modules", key);
+  }
+  for (const key of ["rank_pattern", "alpha_pattern"])
+    assert.equal(rankOf(parseLoraConfig({ ...base, [key]: { [slow]: 8, "q_proj": 16 } }), path), key === "rank_pattern" ? { r: 16, scaling: 0.5 } : { r: 4, scaling: 4 }); // biome-ignore format: one line
+  const layers = parseLoraConfig({ ...base, layers_to_transform: [10], layers_pattern: ["((([a-z_0-9])+)+)+", "layers"] });
+  assert.ok(isTarget(layers, path, true));
+  const refused = [{ target_modules: "(q)\\1" }, { rank_pattern: { "(a{200}){200}": 3 } }, { modules_to_save: ["[a-"] }];
+  for (const more of refused) assert.throws(() => parseLoraConfig({ ...base, ...more }), (e: { code?: string }) => e.code === "E_LORA"); // biome-ignore format: one line
+  // So many of them, that each is cheap and all are not.
+  const many = Object.fromEntries(Array.from({ length: 4000 }, (_, i) => [`(a|b)*${i}{400}`, 2]));
+  assert.throws(() => parseLoraConfig({ ...base, rank_pattern: many }), /all together are too long/);
+});
+
 test.run();

@@ -17,11 +17,12 @@ import { models } from "./targets/models.js";
 import { pictures } from "./targets/pictures.js";
 import { rows } from "./targets/rows.js";
 import { sounds } from "./targets/sounds.js";
+import { splits } from "./targets/splits.js";
 import { templates } from "./targets/templates.js";
 import { tokenizers } from "./targets/tokenizers.js";
 
 /** One file each in targets/, with its other side in python/. */
-const TARGETS: readonly Target[] = [models, encoders, adapters, templates, tokenizers, pictures, sounds, rows];
+const TARGETS: readonly Target[] = [models, encoders, adapters, templates, tokenizers, splits, pictures, sounds, rows];
 /** Cases on their way to Python at a time. */
 const AT_ONCE = 64;
 const MOST_SHOWN = 20;
