@@ -8,7 +8,7 @@ import type { Turn } from "../data/row.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
 import { inFlags } from "./in-flags.js";
-import { command, describeError, EXIT, Interrupt, Interrupted, printJson, tell, UsageError } from "./output.js";
+import { command, describeError, EXIT, Interrupt, Interrupted, printJson, tell, UsageError, write } from "./output.js";
 import { checkFiles, inline } from "./prompt-text.js";
 
 const EXAMPLE = `
@@ -107,12 +107,12 @@ class Chat {
       try {
         for await (const piece of this.model.generate(turns, options)) {
           answer += piece;
-          if (!json) process.stdout.write(piece);
+          if (!json) write(piece);
         }
       } catch (error) {
         if (!(error instanceof Interrupted)) throw error;
       } finally {
-        if (!json) process.stdout.write("\n");
+        if (!json) write("\n");
       }
       // An answer that was stopped stays as far as it went; a model that says nothing leaves no turn behind.
       if (answer.trim()) this.#turns.push({ role: "user", content }, { role: "assistant", content: [answer.trim()] });

@@ -1,4 +1,5 @@
 // How a download from the hub looks: one line that is written over in a terminal, a line now and then elsewhere.
+import { visible } from "../core/visible.js";
 import type { DownloadProgress } from "../io/hub.js";
 
 const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(bytes < 1e8 ? 3 : 1);
@@ -41,5 +42,5 @@ export function downloadLine({ model, file, bytes, total }: DownloadProgress, pe
   const parts = [`fetching ${model}`, `${gigabytes(bytes)}${total === undefined ? "" : ` of ${gigabytes(total)}`} GB`];
   if (perSecond >= 1e5) parts.push(`${(perSecond / 1e6).toFixed(1)} MB/s`);
   if (bytes !== total) parts.push(file);
-  return parts.join(" · ");
+  return visible(parts.join(" · "));
 }

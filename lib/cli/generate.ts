@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import type { Modality } from "../media/part.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
-import { command, Interrupt, integer, printJson, UsageError } from "./output.js";
+import { command, Interrupt, integer, printJson, UsageError, write } from "./output.js";
 import { checkFiles, mediaPart, placed } from "./prompt-text.js";
 
 /** In the order of the command line. */
@@ -62,10 +62,10 @@ async function run(prompt: string | undefined, media: readonly Given[], flags: G
   try {
     for await (const piece of model.generate(content, { ...answerOptions(flags), onTokens: count.onTokens, signal: interrupt.signal })) {
       answer += piece;
-      if (!flags.json) process.stdout.write(piece);
+      if (!flags.json) write(piece);
     }
   } finally {
-    if (!flags.json && answer) process.stdout.write("\n");
+    if (!flags.json && answer) write("\n");
   }
   if (flags.json) printJson({ answer, tokens: count.tokens, seconds: (performance.now() - start) / 1000 });
 }

@@ -1,6 +1,7 @@
 // What all commands share: how they are declared, what Ctrl-C does, and how an error looks. Results go to standard output, all else to standard error.
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { AnymalError } from "../core/errors.js";
+import { visible } from "../core/visible.js";
 import { inFlags } from "./in-flags.js";
 
 export const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
@@ -32,9 +33,11 @@ export function command(name: string, description: string, example: string): Com
     });
 }
 
-export const print = (text: string): void => void process.stdout.write(`${text}\n`);
+// Much of it was written by others, a model's answer too.
+export const write = (text: string): void => void process.stdout.write(visible(text));
+export const print = (text: string): void => write(`${text}\n`);
 export const printJson = (value: object): void => print(JSON.stringify(value));
-export const tell = (text: string): void => void process.stderr.write(`${text}\n`);
+export const tell = (text: string): void => void process.stderr.write(`${visible(text)}\n`);
 
 /** One paragraph; the stack only for who asks for it. */
 export function describeError(error: unknown): string {

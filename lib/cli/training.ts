@@ -25,7 +25,8 @@ export const cacheOf = ({ cache }: TrainingFlags): FeatureCache =>
 
 /** Above the progress line, which is written over. */
 export function tellProblem(problem: AnymalError): void {
-  tell(`${process.stderr.isTTY ? "\r\x1b[2K" : ""}left out: ${describeError(problem)}`);
+  if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
+  tell(`left out: ${describeError(problem)}`);
 }
 
 /** Shows every step; throws Interrupted when the run was stopped before its end. */

@@ -1,6 +1,8 @@
 // A device: one native queue that a thread of its own works off. Ops return at once; data is read back asynchronously.
+
 import { expected } from "./errors.js";
 import { native } from "./native.js";
+import { warn } from "./notice.js";
 import { checkOptions, optionNames } from "./options.js";
 import { tensorsIn } from "./scope.js";
 
@@ -206,7 +208,7 @@ function kept(name: string, options: string, id: number): Device {
 }
 
 function tellFallback({ message }: Error): void {
-  if (!toldFallback) process.emitWarning(`${message}; running on the CPU`, { code: "ANYMAL_CPU_FALLBACK" });
+  if (!toldFallback) warn("ANYMAL_CPU_FALLBACK", `${message}; running on the CPU`);
   toldFallback = true;
 }
 

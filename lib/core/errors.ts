@@ -1,4 +1,5 @@
 // Errors of this library carry a stable `code`; docs/errors.md lists them.
+import { visible } from "./visible.js";
 
 /** Codes of the addon, which throws errors of its own: plain ones and TypeErrors, made where no class of JavaScript is at hand. */
 export const ADDON_CODES: ReadonlySet<unknown> = new Set([
@@ -27,6 +28,7 @@ const OF_DEVICE: ReadonlySet<unknown> = new Set([
   "E_OUT_OF_MEMORY",
 ]);
 
+/** Its message quotes files of others, and is often printed as it is: control characters in it are written out. */
 export class AnymalError extends Error {
   override readonly name: string = "AnymalError";
   constructor(
@@ -34,7 +36,7 @@ export class AnymalError extends Error {
     message: string,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(visible(message), options);
   }
 }
 

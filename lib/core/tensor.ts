@@ -1,8 +1,10 @@
 // A tensor owns one native handle. Contiguous, row-major; shape and dtype are asked for once and remembered.
+
 import { type Edge, record } from "./autograd.js";
 import { type Device, defaultDevice } from "./device.js";
 import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
+import { warn } from "./notice.js";
 import { checkOptions, optionNames } from "./options.js";
 import { isTypedArray, kindOfValue, own, typedArrayName } from "./realm.js";
 import { enroll } from "./scope.js";
@@ -38,9 +40,9 @@ export const collected = new FinalizationRegistry<Handle[]>((handles) => {
     }
     if (toldLeak) continue;
     toldLeak = true;
-    process.emitWarning(
+    warn(
+      "ANYMAL_LEAK",
       "tensors were garbage collected without dispose(); native memory is freed late this way: use scope(), `using` or dispose()",
-      { code: "ANYMAL_LEAK" },
     );
   }
 });

@@ -1,8 +1,10 @@
 // Encoders are frozen, so what they make of a file is made once: kept in memory, and in a folder that several runs may share.
+
 import { createHash } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { expected } from "../core/errors.js";
+import { warn } from "../core/notice.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { encodeHeader, headerLength, PREFIX, parseHeader } from "../io/safetensors-header.js";
 import { reasonOf } from "../media/error.js";
@@ -142,7 +144,7 @@ export class FeatureCache {
     } catch (cause) {
       await unlink(temporary).catch(() => undefined);
       if (!this.#warned)
-        process.emitWarning(`feature cache: cannot write to ${this.#folder} (${reasonOf(cause)}); features are made again`);
+        warn("ANYMAL_CACHE_UNWRITTEN", `feature cache: cannot write to ${this.#folder} (${reasonOf(cause)}); features are made again`);
       this.#warned = true;
     }
   }

@@ -1,5 +1,7 @@
 // Data files as records, the same for all kinds of rows: JSONL, a JSON list, CSV; and what happens to a bad one.
+
 import { extname } from "node:path";
+import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";
 import { reasonOf } from "../media/error.js";
 import { csvRows } from "./csv.js";
@@ -161,8 +163,6 @@ class Problems {
       throw new DataError("E_DATA", this.path, undefined, "at least one good row", got, "mend the file");
     }
     if (this.#first && !this.options.onProblem)
-      process.emitWarning(`${this.path}: ${this.#count} of ${rows + this.#count} rows left out; the first: ${this.#first.message}`, {
-        code: "E_ROW",
-      });
+      warn("E_ROW", `${this.path}: ${this.#count} of ${rows + this.#count} rows left out; the first: ${this.#first.message}`);
   }
 }

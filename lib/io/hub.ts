@@ -1,7 +1,9 @@
 // Models by name: a local folder as it is, or `org/name` of the Hugging Face hub through the cache that Python uses too.
+
 import { existsSync } from "node:fs";
 import { mkdir, readdir, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
+import { warn } from "../core/notice.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { ModelCache } from "./hub/cache.js";
 import { fetchFile } from "./hub/download.js";
@@ -101,7 +103,7 @@ const warned = new Set<string>();
 function warnOnce(id: string, { message }: HubError): void {
   if (warned.has(id)) return;
   warned.add(id);
-  process.emitWarning(`the hub was not reached, the cached snapshot is used (${message})`, { code: "ANYMAL_HUB_CACHED" });
+  warn("ANYMAL_HUB_CACHED", `the hub was not reached, the cached snapshot is used (${message})`);
 }
 
 async function fill(

@@ -1,4 +1,5 @@
 // What is told of a recording that was read: how its units were found, what was left out, where it has holes.
+import { warn } from "../core/notice.js";
 import type { ImuPart } from "./imu.js";
 
 export const IMU_NOTICES = {
@@ -34,6 +35,6 @@ export function sayOf(part: ImuPart): Say {
     if (those.size === MOST || those.has(message)) return;
     those.add(message);
     const last = those.size === MOST ? " (others are not told any more: onNotice hears of each)" : "";
-    process.emitWarning(`${message}${last}`, { code });
+    warn(code, `${message}${last}`);
   };
 }

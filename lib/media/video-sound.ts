@@ -1,4 +1,5 @@
 // The sound track of a video: said when it is not used, and made into an audio part on request.
+import { warn } from "../core/notice.js";
 import { AUDIO_LIMITS, type AudioPart, audio, type Sound } from "./audio.js";
 import { MediaError } from "./error.js";
 import { findTools, inputArguments, onDisk, run, type Tools } from "./ffmpeg.js";
@@ -18,7 +19,7 @@ export function noticeSound(part: VideoPart, what: string): void {
   if (part.options.onNotice) part.options.onNotice(message);
   else if (!warned) {
     warned = true;
-    process.emitWarning(`${message} (said once: other videos may have one too, onNotice hears of each)`, { code: "ANYMAL_SOUND_IGNORED" });
+    warn("ANYMAL_SOUND_IGNORED", `${message} (said once: other videos may have one too, onNotice hears of each)`);
   }
 }
 

@@ -2,7 +2,9 @@
 //
 // The chat template sees text alone, so media and the borders of answers go through it as noncharacters, which no text may hold. The rendered
 // prompt is cut at the media; a border of an answer is where the ids of the text before it stop being the first ids of the whole.
+
 import { expected } from "../core/errors.js";
+import { warn } from "../core/notice.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import type { Message } from "./chat-template.js";
 import { pastBlanks, strip } from "./jinja/strings.js";
@@ -272,7 +274,7 @@ function tellOpenAnswer(tokenizer: Tokenizer, { where = "prompt", onNotice }: Pr
   openTold.add(tokenizer);
   const message = `${where}: no end token follows the answer, so the model will not learn to stop; put {{ eos_token }} behind answers in the chat template`;
   if (onNotice) onNotice(message);
-  else process.emitWarning(message, { code: "ANYMAL_ANSWER_OPEN" });
+  else warn("ANYMAL_ANSWER_OPEN", message);
 }
 const openTold = new WeakSet<Tokenizer>();
 

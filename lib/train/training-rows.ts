@@ -1,9 +1,11 @@
 // Rows as a training loop takes them: tokenised once, with the features of their media, cut to what fits, and each bad one named.
+
 import type { AnyMAL } from "../anymal/anymal.js";
 import type { Features } from "../anymal/media-encoder.js";
 import { tokensOf } from "../anymal/projectors.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
+import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
 import type { Row } from "../data/row.js";
@@ -199,7 +201,7 @@ export class TrainingRows {
       this.#bad.add(index);
       if (this.options.onProblem) this.options.onProblem(named);
       else if (this.#bad.size === 1)
-        process.emitWarning(`a row is left out (${named.message}); onProblem hears of each, skippedRows counts them`, { code: "E_ROW" });
+        warn("E_ROW", `a row is left out (${named.message}); onProblem hears of each, skippedRows counts them`);
       return undefined;
     }
   }
