@@ -1,9 +1,10 @@
 // adapter_config.json of PEFT's LoRA, and PEFT's rules for which modules it means.
-
 import { shown } from "../core/checks.js";
-import { AnymalError } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
+import { LoraConfigError } from "./lora-error.js";
 import { Expressions } from "./lora-expressions.js";
+
+export { LoraConfigError } from "./lora-error.js";
 
 export interface LoraConfig {
   r: number;
@@ -25,16 +26,6 @@ export interface LoraConfig {
   /** modulesToSave with one of a tied embedding and head trains the one table for both. PEFT's default, false, gives each its own. */
   ensureWeightTying: boolean;
   baseModel: string | undefined;
-}
-
-export class LoraConfigError extends AnymalError {
-  override readonly name = "LoraConfigError";
-  constructor(
-    readonly expected: string,
-    readonly got: string,
-  ) {
-    super("E_LORA", `LoRA: expected ${expected}, got ${got}`);
-  }
 }
 
 /** QLoRA's recipe as AnyMAL's second stage uses it, unless told otherwise. */

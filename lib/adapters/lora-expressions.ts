@@ -1,7 +1,7 @@
 // The regular expressions of an adapter_config.json, which comes from whoever made the adapter: run in steps that are counted, all of one configuration
 // together, as PEFT runs them with Python's re.
 import { Pattern, PatternFault } from "../core/regex/pattern.js";
-import { LoraConfigError } from "./lora-config.js";
+import { LoraConfigError } from "./lora-error.js";
 
 /** A key for each module of a deep model takes a tenth of it. */
 const MOST_STEPS = 1 << 27;

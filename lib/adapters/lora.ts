@@ -106,10 +106,11 @@ export class LoraAdapter {
   reachesAs(targetModules: LoraConfig["targetModules"]): boolean {
     const { config, layers } = this;
     if (JSON.stringify(targetModules) === JSON.stringify(config.targetModules)) return true;
+    const asked = { ...config, targetModules };
     const inside = new Set([...layers.values()].map(({ base }) => base as Module));
     const named = [...this.model.namedModules()].filter(([path, module]) => {
       if (inside.has(module)) return false;
-      return isTarget({ ...config, targetModules }, path, layers.has(path) || (isLinear(module) && !path.endsWith("lm_head")));
+      return isTarget(asked, path, layers.has(path) || (isLinear(module) && !path.endsWith("lm_head")));
     });
     return named.length === layers.size && named.every(([path]) => layers.has(path));
   }

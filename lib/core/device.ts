@@ -1,5 +1,4 @@
 // A device: one native queue that a thread of its own works off. Ops return at once; data is read back asynchronously.
-
 import { expected } from "./errors.js";
 import { native } from "./native.js";
 import { warn } from "./notice.js";

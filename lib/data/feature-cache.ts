@@ -1,5 +1,4 @@
 // Encoders are frozen, so what they make of a file is made once: kept in memory, and in a folder that several runs may share.
-
 import { createHash } from "node:crypto";
 import { lstat, mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";

@@ -1,5 +1,4 @@
 // Data files as records, the same for all kinds of rows: JSONL, a JSON list, CSV; and what happens to a bad one.
-
 import { extname } from "node:path";
 import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";

@@ -1,5 +1,4 @@
 // Models by name: a local folder as it is, or `org/name` of the Hugging Face hub through the cache that Python uses too.
-
 import { existsSync } from "node:fs";
 import { mkdir, readdir, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";

@@ -31,10 +31,14 @@ export function boundStep(step: PatternStep): void {
   }
 }
 
+/** What the package makes of ^, and what Oniguruma means by it: behind a last line feed no line begins. */
+const LINE_BEGIN = String.raw`(?:(?<![\s\S])|(?<=\n))`;
+const ONIGURUMA_BEGIN = String.raw`(?:(?<![\s\S])|(?<=\n)(?=[\s\S]))`;
+
 function finder({ config, pattern }: PatternStep): Find {
   const { String: literal, Regex: expression } = config?.pattern ?? {};
   if (expression === undefined) return (text) => occurrences(text, literal as string);
-  const { source } = pattern as RegExp; // in JavaScript's words
+  const source = (pattern as RegExp).source.replaceAll(LINE_BEGIN, ONIGURUMA_BEGIN); // in JavaScript's words
   if (PUBLISHED.has(expression)) return (text) => nativeMatches(text, new RegExp(source, "gu"));
   const bounded = new Pattern(source, true);
   return (text) => told(bounded.matches(text));

@@ -2,7 +2,6 @@
 //
 // The chat template sees text alone, so media and the borders of answers go through it as noncharacters, which no text may hold. The rendered
 // prompt is cut at the media; a border of an answer is where the ids of the text before it stop being the first ids of the whole.
-
 import { expected } from "../core/errors.js";
 import { warn } from "../core/notice.js";
 import { checkOptions, optionNames } from "../core/options.js";

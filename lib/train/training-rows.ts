@@ -1,5 +1,4 @@
 // Rows as a training loop takes them: tokenised once, with the features of their media, cut to what fits, and each bad one named.
-
 import type { AnyMAL } from "../anymal/anymal.js";
 import type { Features } from "../anymal/media-encoder.js";
 import { tokensOf } from "../anymal/projectors.js";

@@ -1,6 +1,18 @@
 // Features are made once for a file, its processing and its encoder; nothing in the folder can break a run.
-import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { test } from "uvu";
@@ -129,6 +141,22 @@ test("entries that were damaged are made again and replaced", async () => {
     const made = await new FeatureCache({ folder: folder.path }).getOrMake("a", make(50, i + 1));
     assert.equal(made.data, features(50, i + 1).data, what);
     assert.equal((await new FeatureCache({ folder: folder.path }).getOrMake("a", never)).data, made.data, what);
+  }
+});
+
+test("an entry that is a link or a pipe is not read, and what is made takes its place", async () => {
+  const cache = () => new FeatureCache({ folder: folder.path, memoryBytes: 0 });
+  await cache().getOrMake("a", make(12));
+  const path = stored()[0]!;
+  const aside = join(folder.path, "aside");
+  const pipe = () => execFileSync("mkfifo", [path]);
+  for (const [i, place] of [() => symlinkSync(aside, path), () => symlinkSync("/dev/zero", path), pipe].entries()) {
+    renameSync(path, aside);
+    place();
+    const own = await cache().getOrMake("a", make(12, 10 + i));
+    assert.is(own.data[0], 10 + i, "made again");
+    assert.ok(lstatSync(path).isFile());
+    assert.is((await cache().getOrMake("a", never)).data[0], 10 + i);
   }
 });
 

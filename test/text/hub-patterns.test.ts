@@ -50,6 +50,12 @@ test("words of each behaviour, groups in the expression or not", () => {
   assert.equal(steps({ String: "b" }, { behavior: "Removed" })[0](TEXT), ["a1", "22 c,-3"]);
 });
 
+// Replace(Regex("^"), "_") of tokenizers 0.23.2, whose Oniguruma begins no line behind a last line feed.
+test("a line begins behind a line feed, but not behind the last one", () => {
+  const [, mark] = steps({ Regex: "^" }, { content: "_" });
+  assert.equal(["a\n", "a\nb", "\n\n", "a"].map(mark), ["_a\n", "_a\n_b", "_\n_\n", "_a"]);
+});
+
 test("what replaces a match is taken by its letters", () => {
   assert.is(steps({ Regex: "\\d" }, { content: "$&$1" })[1](TEXT), "a$&$1b$&$1$&$1 c,-$&$1");
 });

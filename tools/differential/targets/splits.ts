@@ -15,7 +15,7 @@ interface Case {
 }
 
 // biome-ignore format: a table
-const PARTS = ["a", "b", " ?", "\\s", "\\S", "\\p{L}", "\\p{N}", "\\p{Lu}", "[^\\s\\p{L}]", "[ab]", "[^a\\r\\n]", "'s", ".", "\\n", "é", "日", "[0-9]", "(?!\\S)", "(?=a)", "(?<=a)", "$", "\\b", "\\w", "\\d", "(?i:ab)"];
+const PARTS = ["a", "b", " ?", "\\s", "\\S", "\\p{L}", "\\p{N}", "\\p{Lu}", "[^\\s\\p{L}]", "[ab]", "[^a\\r\\n]", "'s", ".", "\\n", "é", "日", "[0-9]", "(?!\\S)", "(?=a)", "(?<=a)", "^", "$", "\\b", "\\w", "\\d", "(?i:ab)"];
 const BEHAVIORS = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"];
 // biome-ignore format: a table
 const LETTERS = ["a", "a", "b", "A", "B", " ", " ", "\n", "\r\n", "1", "2", "é", "日", "🙂", "'s", ".", ",", "-", "_", "\t", "ab", "\u00a0", "\u0301"];

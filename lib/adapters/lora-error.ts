@@ -1,0 +1,12 @@
+// An adapter, or what is asked of one, that cannot be.
+import { AnymalError } from "../core/errors.js";
+
+export class LoraConfigError extends AnymalError {
+  override readonly name = "LoraConfigError";
+  constructor(
+    readonly expected: string,
+    readonly got: string,
+  ) {
+    super("E_LORA", `LoRA: expected ${expected}, got ${got}`);
+  }
+}
