@@ -279,6 +279,15 @@ for (const quantization of [undefined, { format: "nf4", doubleQuant: true }, { f
     assert.equal([tensors, bytesInUse], [empty.tensors, empty.bytesInUse]);
   });
 
+test("a key of rank_pattern fits whole names at the end of a path", () => {
+  const path = "model.layers.10.self_attn.q_proj";
+  const ranks: [string, boolean][] = [["q_proj", true], ["proj", false], ["self_attn.q_proj", true], ["attn.q_proj", false], [path, true], [`x${path}`, false], ["q.proj", true], ["10.self_attn.q_proj", true], ["0.self_attn.q_proj", false]]; // biome-ignore format: a table
+  for (const [key, fits] of ranks) {
+    const config = parseLoraConfig({ peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["q_proj"], rank_pattern: { [key]: 16 } });
+    assert.equal(rankOf(config, path).r, fits ? 16 : 4, key);
+  }
+});
+
 test("expressions of a stranger's configuration cannot hold up the loading: they are taken in counted steps, or refused", () => {
   const path = "model.layers.10.self_attn.q_proj";
   const base = { peft_type: "LORA", r: 4, lora_alpha: 8, target_modules: ["q_proj"] };

@@ -12,7 +12,7 @@ const LETTERS = ["a", "a", "a", "b", "b", " ", "\n", "1", "é", "😀", "😁", 
 
 function expression(random: Random, depth: number, unicode: boolean): string {
   const inner = () => expression(random, depth - 1, unicode);
-  const times = () => random.pick(["", "*", "+", "?", "{0,2}", "{2}", "{1,}", "{1,3}", "{0}"]);
+  const times = () => random.pick(["", "*", "+", "?", "{0,2}", "{2}", "{1,}", "{1,3}", "{0}", "*?", "+?", "??", "{1,3}?", "{1,}?"]);
   const again = (part: string) => part + times();
   const kind = depth > 0 ? random.below(10) : 0;
   const atom = random.pick(unicode ? ATOMS : PLAIN);

@@ -40,6 +40,13 @@ test("an error's message has none", async () => {
   assert.not.match((error as Error).message, CONTROL);
 });
 
+test("a warning has none, which Node prints as it is", () => {
+  const script = `import { notice } from "${root}lib/core/notice.ts"; notice("ANYMAL_TEST", ${JSON.stringify(HOSTILE)});`;
+  const r = spawnSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], { cwd: root, encoding: "utf8" });
+  assert.match(r.stderr, /ANYMAL_TEST.*PWNED/);
+  assert.not.match(r.stderr, CONTROL);
+});
+
 test("what the commands print of a file has none", async () => {
   const path = join(folder, "names.safetensors");
   await saveSafetensors(path, [[`w${HOSTILE}`, { dtype: "F32", shape: [1], read: async () => new Uint8Array(4) }]]);

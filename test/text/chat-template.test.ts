@@ -53,6 +53,12 @@ test("a name that a frame assigns before it reads it is undefined until then, wh
 // Each value is what jinja2 3.1.6 prints with transformers' settings.
 const KNOWN: readonly (readonly [template: string, text: string])[] = [
   [
+    "{% macro m(a=1, b=a, c=d, d=2) %}{{ a }}|{{ b }}|{{ c }}|{{ d }} {% endmacro %}{{ m(none) }}{{ m(b=none, d=none) }}{{ m() }}",
+    "None|None||2 1|None|None|None 1|1||2 ",
+  ],
+  ["{% for i in [1] %}{% endfor %}{% set loop = 3 %}{{ loop }}", "3"],
+  ["{% macro m() %}[{{ caller }}]{% endmacro %}{{ m(caller=none) }}", "[]"],
+  [
     "{{ 25|round(-1) }} {{ 35|round(-1) }} {{ 26|round(-1) }} {{ (-25)|round(-1) }} {{ (-35)|round(-1) }} {{ 7|round }}",
     "20 40 30 -20 -40 7",
   ],

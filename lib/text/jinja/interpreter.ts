@@ -176,15 +176,18 @@ function bound({ name, parameters, defaults, body, reads }: MacroNode, args: rea
     const value = i < args.length ? args[i] : kwargs.get(parameter);
     if (i >= args.length) kwargs.delete(parameter);
     if (value === undefined) missing.push([i, parameter]);
-    else scope.set(parameter, value);
+    // A default that reads a parameter which is not there yet finds it undefined, and not what is around.
+    scope.set(
+      parameter,
+      or(value, () => new Undefined(`parameter '${parameter}' was not provided`)),
+    );
   }
   for (const [i, parameter] of missing) {
     const fallback = defaults[i - (parameters.length - defaults.length)];
-    const value = fallback ? evaluate(fallback, scope) : new Undefined(`parameter '${parameter}' was not provided`);
-    scope.set(parameter, value);
+    if (fallback) scope.set(parameter, evaluate(fallback, scope));
   }
   if (reads.caller && !parameters.includes("caller")) {
-    scope.set("caller", kwargs.get("caller") ?? new Undefined("No caller defined"));
+    scope.set("caller", kwargs.get("caller") ?? new Undefined("No caller defined")); // None too, as jinja2 has it
     kwargs.delete("caller");
   }
   if (reads.kwargs) scope.set("kwargs", new Dict(kwargs));

@@ -16,6 +16,8 @@ const frameOf = (statements: readonly Statement[]): Frame => ({ statements, unse
 class Parser extends ExpressionParser {
   /** Loops around the statement, within its macro. */
   #loops = 0;
+  /** Loops around it, macros or not: "loop" is not to be assigned in any of them. */
+  #within = 0;
 
   template(): Frame {
     const body = this.#body([]);
@@ -101,7 +103,8 @@ class Parser extends ExpressionParser {
 
   #for(): Statement {
     const target = this.target(false, "in");
-    if (namesOf(target).includes("loop")) this.fail("Can't assign to special loop variable in for-loop target");
+    ++this.#within;
+    this.#notLoop(target);
     this.expect("name", "in");
     const over = this.tuple({ condition: false });
     const test = this.skip("name", "if") ? this.expression() : undefined;
@@ -116,6 +119,7 @@ class Parser extends ExpressionParser {
       ++this.at;
       otherwise = this.#block("endfor");
     } else ++this.at;
+    --this.#within;
     return { kind: "for", target, over, test, body: frameOf(body), otherwise, recursive };
   }
 
@@ -135,9 +139,14 @@ class Parser extends ExpressionParser {
 
   #set(): Statement {
     const target = this.target(true);
+    if (this.#within) this.#notLoop(target);
     if (this.skip("op", "=")) return { kind: "set", target, value: this.tuple() };
     const filter = this.is("op", "|") ? this.filters(undefined) : undefined;
     return { kind: "setBlock", target, filter, body: this.#block("endset") };
+  }
+
+  #notLoop(target: Target): void {
+    if (target.kind !== "member" && namesOf(target).includes("loop")) this.fail("Can't assign to special loop variable in for-loop target");
   }
 
   #with(): Statement {

@@ -3,8 +3,8 @@
 // whatever the render was given under it. `{% for m in messages %}{{ date }}{% endfor %}{% set date = "now" %}` never shows the render's date.
 import type { Expression, Frame, MacroNode, Statement, Target } from "./nodes.js";
 
-/** Where a frame finds a name before it has assigned anything: the render's variables, the frame around; nowhere; or it is there from the start. */
-type Origin = "render" | "around" | "nowhere" | "given";
+/** Where a frame finds a name before it has assigned anything: among the render's variables, in the frame around, nowhere. */
+type Origin = "render" | "around" | "nowhere";
 
 class Symbols {
   readonly origins = new Map<string, Origin>();
@@ -13,10 +13,6 @@ class Symbols {
 
   knows(name: string): boolean {
     return this.origins.has(name) || (this.around?.knows(name) ?? false);
-  }
-  give(name: string): void {
-    this.stores.add(name);
-    this.origins.set(name, "given");
   }
   load(name: string): void {
     if (!this.knows(name)) this.origins.set(name, "render");
@@ -70,7 +66,7 @@ function look(statement: Statement, symbols: Symbols, at: Around): void {
     });
   const enterMacro = ({ parameters, defaults, body }: MacroNode) =>
     enter(body, (inner) => {
-      for (const name of parameters) inner.give(name);
+      for (const name of parameters) inner.store(name);
       for (const value of defaults) read(value, inner);
     });
   switch (statement.kind) {
@@ -88,7 +84,7 @@ function look(statement: Statement, symbols: Symbols, at: Around): void {
       const { over, target, body, otherwise } = statement;
       read(over, symbols);
       enter(body, (inner) => {
-        for (const name of ["loop", ...namesOf(target)]) inner.give(name);
+        for (const name of ["loop", ...namesOf(target)]) inner.store(name);
       });
       enter(otherwise);
       break;
