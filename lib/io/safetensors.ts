@@ -6,7 +6,7 @@ import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
-import { halfToFloat } from "./half.js";
+import { hostValues } from "./host-values.js";
 import {
   type Entry,
   encodeHeader,
@@ -23,7 +23,7 @@ import {
 import { writeWhole } from "./whole-file.js";
 
 /** Stored bytes that a device holds as they are. I8 and BOOL are bytes to it. */
-const DIRECT: Partial<Record<FileDType, DType>> = { F32: "f32", BF16: "bf16", I32: "i32", U8: "u8", I8: "u8", BOOL: "u8" };
+export const DIRECT: Partial<Record<FileDType, DType>> = { F32: "f32", BF16: "bf16", I32: "i32", U8: "u8", I8: "u8", BOOL: "u8" };
 const FILE_DTYPE: Record<DType, FileDType> = { f32: "F32", bf16: "BF16", i32: "I32", u8: "U8" };
 
 export class SafetensorsFile {
@@ -84,38 +84,16 @@ export class SafetensorsFile {
   /** The numbers, on the host: floats as f32, integers as i32, bytes as u8 (I8 as stored). For small tensors. */
   values(name: string): Float32Array | Int32Array | Uint8Array {
     const { dtype } = this.entry(name);
-    const bytes = this.bytes(name);
-    switch (dtype) {
-      case "F32":
-        return new Float32Array(bytes);
-      case "F64":
-        return Float32Array.from(new Float64Array(bytes));
-      case "F16":
-        return Float32Array.from(new Uint16Array(bytes), halfToFloat);
-      case "BF16":
-        return new Float32Array(Uint32Array.from(new Uint16Array(bytes), (u) => u << 16).buffer);
-      case "I32":
-        return new Int32Array(bytes);
-      case "I64":
-        return Int32Array.from(new BigInt64Array(bytes), (n) => this.#narrow(name, n));
-      case "U8":
-      case "I8":
-      case "BOOL":
-        return new Uint8Array(bytes);
-      default:
-        throw new SafetensorsError(
-          this.path,
-          `"${name}" in F32, BF16, F16, F64, I32, I64, U8, I8 or BOOL`,
-          dtype,
-          "convert the file to one of them",
-        );
-    }
-  }
-
-  #narrow(name: string, n: bigint): number {
-    if (BigInt.asIntN(32, n) !== n)
+    const values = hostValues(dtype, this.bytes(name), (n) => {
       throw new SafetensorsError(this.path, `"${name}" to hold integers of 32 bits`, `${n}`, "there are no 64-bit integers on the device");
-    return Number(n);
+    });
+    if (values) return values;
+    throw new SafetensorsError(
+      this.path,
+      `"${name}" in F32, BF16, F16, F64, I32, I64, U8, I8 or BOOL`,
+      dtype,
+      "convert the file to one of them",
+    );
   }
 
   close(): void {
