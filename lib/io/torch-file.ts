@@ -155,6 +155,7 @@ export class TorchFile implements WeightSource {
     const end = from + (length ?? tensor.bytes - from);
     if (!(from >= 0 && end <= tensor.bytes))
       throw new PickleError(this.path, `${tensor.bytes} bytes of ${quoted(name)}`, `[${from}, ${end})`, "ask for fewer");
+    if (from === end) return new ArrayBuffer(0); // an empty view may stand anywhere
     if (tensor.isContiguous) return this.#file.read(tensor.storage.place + tensor.first * tensor.dtype.bytes + from, end - from);
     return gathered(this.#file, tensor).slice(from, end).buffer as ArrayBuffer;
   }

@@ -139,6 +139,24 @@ test("keys with dots, dicts in dicts, dicts that hold each other", () => {
   }
 });
 
+test("an empty view may stand behind its storage's end, and the file's", async () => {
+  const own = mkdtempSync(join(tmpdir(), "anymal-torch-"));
+  try {
+    const path = join(own, "x.pt");
+    const views = [{ name: "a", numel: 2, first: 2 ** 20, size: [0, 3], stride: [3, 1] }];
+    for (const { bytes } of [zipForm(dictOf(views), { a: new Uint8Array(8) }), streamForm(dictOf(views, null), { a: new Uint8Array(8) })]) {
+      writeFileSync(path, bytes);
+      using file = new TorchFile(path);
+      assert.is(file.bytes("a").byteLength, 0);
+      assert.equal([...file.pieces(file.tensor("a"))], []);
+      using loaded = file.load("a", here);
+      assert.equal(loaded.shape, [0, 3]);
+    }
+  } finally {
+    rmSync(own, { recursive: true });
+  }
+});
+
 test("tensors of more than a part of a file at once: turned, thinned out, repeated", () => {
   const own = mkdtempSync(join(tmpdir(), "anymal-torch-"));
   try {
