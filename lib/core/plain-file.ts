@@ -1,0 +1,70 @@
+// Files of strangers, read whole: regular ones of a size that its kind can have. A pipe would wait for its other end, a device need not end.
+import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { FileError, onFile, onFileSync } from "./file-error.js";
+
+/** Should a pipe take the file's place between the look at it and the opening, this does not wait for its other end. Windows has no such flag. */
+const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+export interface PlainFileOptions {
+  /** Bytes. Files of its kind are far smaller. */
+  most: number;
+}
+
+/** The bytes of a regular file. Rejects with E_FILE where there is none, where it is something else, and where it is longer than `most`. */
+export function readPlain(path: string, { most }: PlainFileOptions): Promise<Buffer> {
+  return onFile("to be read", path, async () => {
+    const file = await openPlain(path);
+    try {
+      checkSize(path, (await file.stat()).size, most);
+      return await file.readFile();
+    } finally {
+      await file.close();
+    }
+  });
+}
+
+/** As readPlain, for what is small. */
+export function readPlainSync(path: string, { most }: PlainFileOptions): Buffer {
+  return onFileSync("to be read", path, () => {
+    checkKind(path, statSync(path));
+    const file = openSync(path, FLAGS);
+    try {
+      const found = fstatSync(file);
+      checkKind(path, found);
+      checkSize(path, found.size, most);
+      return readFileSync(file);
+    } finally {
+      closeSync(file);
+    }
+  });
+}
+
+/** A regular file, opened for reading. Rejects with E_FILE where there is none, and where it is something else. */
+export function openPlain(path: string): Promise<FileHandle> {
+  return onFile("to be read", path, async () => {
+    checkKind(path, await stat(path));
+    const file = await open(path, FLAGS);
+    try {
+      checkKind(path, await file.stat());
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  });
+}
+
+function checkKind(path: string, found: Stats): void {
+  if (!found.isFile()) throw new FileError(path, "a regular file", "EFTYPE", new Error(kindOf(found)));
+}
+
+function checkSize(path: string, size: number, most: number): void {
+  if (size > most) throw new FileError(path, `a file of at most ${most} bytes`, "EOVERFLOW", new Error(`${size} bytes`));
+}
+
+/** What there is in place of a regular file, in words. */
+export function kindOf(found: Stats): string {
+  if (found.isDirectory()) return "a folder";
+  return found.isFIFO() ? "a pipe" : found.isSocket() ? "a socket" : "a device";
+}
