@@ -1,8 +1,9 @@
 // config.json of a Hugging Face folder, and the checked reading of its keys that every model shares.
-import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
+import { FileError } from "../core/file-error.js";
 import { parseJson } from "../core/json.js";
+import { readPlainSync } from "../core/plain-file.js";
 import type { ActivationKind } from "../ops/index.js";
 
 export type Json = Record<string, unknown>;
@@ -50,11 +51,10 @@ export function readConfig(folder: string): Json {
 export function readJson(path: string): Json {
   let json: unknown;
   try {
-    const found = statSync(path);
-    if (!found.isFile() || found.size > LONGEST) throw new RangeError(found.isFile() ? `a file of ${found.size} bytes` : "no regular file");
-    json = parseJson(readFileSync(path, "utf8"));
+    json = parseJson(readPlainSync(path, { most: LONGEST, linksInside: true }).toString("utf8"));
   } catch (error) {
-    throw new ConfigError(path, "a file of JSON", (error as Error).message, "check the path, or fetch the file again");
+    const { message } = error instanceof FileError ? (error.cause as Error) : (error as Error);
+    throw new ConfigError(path, "a file of JSON", message, "check the path, or fetch the file again");
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw new ConfigError(path, "an object", json);
   return json as Json;
