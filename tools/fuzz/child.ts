@@ -13,16 +13,17 @@ interface Order {
   seed: number;
   from: number;
   inputs: number;
-  /** Date.now() at which to stop. */
-  until: number;
+  /** From the first input on: starting the process is no part of it. */
+  seconds: number;
 }
 
 const say = (report: Report) => new Promise<void>((resolve) => void process.send?.(report, () => resolve()));
 
-async function work({ name, seed, from, inputs, until }: Order, folder: string): Promise<void> {
+async function work({ name, seed, from, inputs, seconds }: Order, folder: string): Promise<void> {
   const target = TARGETS.find((one) => one.name === name) as Target;
   const attempts = new Attempts(target, join(folder, name));
   let accepted = 0;
+  const until = Date.now() + 1000 * seconds;
   for (let i = 0; i < inputs && Date.now() < until; ++i) {
     await say({ begun: from + i }); // heard even if this input brings the process down
     const problem = await attempts.try(inputOf(target, seed, from + i), (taken) => (accepted += Number(taken)));
