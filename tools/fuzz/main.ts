@@ -5,20 +5,25 @@
 //   npm run fuzz -- csv --seed 7 --at 123 --inputs 1     one input again
 //   npm run fuzz -- all --seconds 20       every target, --parallel N of them at a time
 import { type ChildProcess, fork } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type AllOptions, fuzzAll } from "./all.js";
 import { inputOf } from "./input.js";
+import { type Progress, ProgressFile } from "./progress.js";
 import type { Target } from "./target.js";
 import { TARGETS } from "./targets/index.js";
 
 /** How long the reader may be silent. */
 const HANG_MS = 30_000;
 
-/** What the reader's process tells: inputs done so far, or what is wrong with one. */
-export type Report = { done: number; accepted: number } | { begun: number } | { failed: number; problem: string };
+/** What the reader's process says: what is wrong with an input. */
+export interface Report {
+  failed: number;
+  problem: string;
+}
 
 interface Asked {
   target: Target;
@@ -71,10 +76,11 @@ function usage(problem: string): never {
 }
 
 /** Resolves with the inputs that were tried, or rejects with the one that failed. */
-function watch(child: ChildProcess, { target, seed, from, inputs, seconds }: Asked): Promise<{ done: number; accepted: number }> {
-  return new Promise((resolve, reject) => {
-    let [at, tried, accepted, ending] = [from, 0, 0, false];
-    let last: number | undefined; // starting the process is no part of an input
+function watch(child: ChildProcess, { target, seed, from, inputs, seconds }: Asked, progress: string): Promise<Progress> {
+  const told = new ProgressFile(progress, "w+");
+  told.write({ begun: -1, done: 0, accepted: 0 });
+  return new Promise<Progress>((resolve, reject) => {
+    let [ending, seen, since] = [false, "", 0];
     const fail = (index: number, problem: string) => {
       ending = true;
       clearInterval(clock);
@@ -82,26 +88,20 @@ function watch(child: ChildProcess, { target, seed, from, inputs, seconds }: Ask
       reject(Object.assign(new Error(problem), { index }));
     };
     const clock = setInterval(() => {
-      if (!ending && last !== undefined && Date.now() - last > HANG_MS) fail(at, `no answer for ${HANG_MS / 1000} s`);
+      const { begun, done } = told.read();
+      if (seen !== `${begun} ${done}`) [seen, since] = [`${begun} ${done}`, Date.now()];
+      else if (begun >= 0 && Date.now() - since > HANG_MS) fail(begun, `no answer for ${HANG_MS / 1000} s`);
     }, 500);
-    child.on("message", (report: Report) => {
-      last = Date.now();
-      if ("failed" in report) return fail(report.failed, report.problem);
-      if ("begun" in report) {
-        at = report.begun;
-        return undefined;
-      }
-      [tried, accepted] = [report.done, report.accepted];
-      return undefined;
-    });
+    child.on("message", ({ failed, problem }: Report) => fail(failed, problem));
     child.on("exit", (code, signal) => {
       clearInterval(clock);
       if (ending) return;
-      if (code === 0) resolve({ done: tried, accepted });
-      else fail(at, `the process ended with ${signal ?? `code ${code}`}`);
+      const reached = told.read();
+      if (code === 0) resolve(reached);
+      else fail(Math.max(from, reached.begun), `the process ended with ${signal ?? `code ${code}`}`);
     });
-    child.send({ name: target.name, seed, from, inputs, seconds });
-  });
+    child.send({ name: target.name, seed, from, inputs, seconds, progress });
+  }).finally(() => told.close());
 }
 
 async function fuzzOne(options: Asked): Promise<boolean> {
@@ -110,8 +110,9 @@ async function fuzzOne(options: Asked): Promise<boolean> {
     execArgv: ["--import", "tsx"],
     env: { ...process.env, NODE_NO_WARNINGS: "1" },
   });
+  const folder = mkdtempSync(join(tmpdir(), "anymal-fuzz-"));
   try {
-    const { done, accepted } = await watch(child, options);
+    const { done, accepted } = await watch(child, options, join(folder, "progress"));
     console.log(`${target.name}: ${done} inputs with seed ${seed}, ${accepted} of them taken, nothing found`);
     return true;
   } catch (error) {
@@ -122,6 +123,8 @@ async function fuzzOne(options: Asked): Promise<boolean> {
     console.error(`${target.name}: input ${index} of seed ${seed} ${message}`);
     console.error(`written to ${path}; again: npm run fuzz -- ${target.name} --seed ${seed} --at ${index} --inputs 1`);
     return false;
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 }
 
