@@ -1,7 +1,9 @@
 // Compressed sound, decoded piece by piece: memory stays within the limits, the event loop turns, an abort is heard.
 import { setImmediate as turn } from "node:timers/promises";
+import { checkSignal, type Part } from "./counts.js";
 import { MediaError, reasonOf } from "./error.js";
 import { audioDecodeFor, isMissing, missing } from "./libraries.js";
+import { prepared } from "./prepare-sound.js";
 import type { Loading } from "./source.js";
 
 const PIECE = 4 << 10; // half a second of MP3: a few milliseconds of decoding between two turns of the event loop
@@ -41,6 +43,7 @@ export function kindOf(bytes: Uint8Array): Kind | undefined {
 export async function* decodePieces(bytes: Uint8Array, what: string, { signal }: Loading): AsyncGenerator<DecodedPiece> {
   const kind = kindOf(bytes);
   if (!kind) throw unreadable(what, "no file of these kinds by its first bytes");
+  const { parts } = prepared(kind, bytes, what);
   const decode = await audioDecodeFor(what);
   const decoder = await decode[kind]().catch((cause: unknown) => {
     if (isMissing(cause)) throw missing(what, `what decodes ${kind}`, "npm install audio-decode", cause);
@@ -48,19 +51,29 @@ export async function* decodePieces(bytes: Uint8Array, what: string, { signal }:
   });
   const scale = kind === "flac" ? flacScale(bytes) : 1;
   try {
-    for (let at = 0; at < bytes.length + PIECE; at += PIECE) {
+    for (const piece of piecesOf(parts)) {
       signal?.throwIfAborted();
-      // The decoders keep views of what they get; a copy keeps the caller's bytes out of that.
-      const piece = at < bytes.length ? bytes.slice(at, at + PIECE) : undefined;
       const { channelData, sampleRate } = await decoder(piece).catch((cause: unknown) => {
         throw unreadable(what, reasonOf(cause), cause);
       });
-      if (channelData[0]?.length) yield { samples: meanOf(channelData, scale), sampleRate };
+      if (channelData[0]?.length) {
+        checkSignal(what, sampleRate, channelData.length);
+        yield { samples: meanOf(channelData, scale), sampleRate: Math.round(sampleRate) };
+      }
       await turn();
     }
   } finally {
     decoder.free();
   }
+}
+
+/** Undefined at the end. The decoders keep views of what they get; a copy keeps the caller's bytes out of that. */
+function* piecesOf(parts: Iterable<Part>): Generator<Uint8Array | undefined> {
+  for (const { bytes, isWhole } of parts) {
+    const length = isWhole ? bytes.length : PIECE;
+    for (let at = 0; at < bytes.length; at += length) yield bytes.slice(at, at + length);
+  }
+  yield undefined;
 }
 
 /** How long an MP4 or M4A says it is. These are decoded in one piece, so a limit has to be kept before. */
