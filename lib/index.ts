@@ -40,6 +40,7 @@ export { normalizeTextVqa, normalizeVqa, scoreVqa, textVqaAccuracy, type VqaQues
 export type { YesNo, YesNoScore } from "./eval/yes-no.js";
 export { PrefixCache } from "./generate/prefix-cache.js";
 export { Checkpoint, type WeightSource } from "./io/checkpoint.js";
+export { type Converted, type ConvertOptions, convertCheckpoint } from "./io/convert.js";
 export { GgufFile, type GgufTensor, type GgufValue } from "./io/gguf.js";
 export { GgufCheckpoint } from "./io/gguf-checkpoint.js";
 export {
@@ -54,6 +55,7 @@ export {
 } from "./io/hub.js";
 export { type SaveOptions, saveModel } from "./io/model-folder.js";
 export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
+export { TorchFile, type TorchFileOptions, type TorchForm } from "./io/torch-file.js";
 export { type AudioOptions, type AudioPart, audio, loadAudio, resampled, type Sound } from "./media/audio.js";
 export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
 export { AutoProcessor, type AutoProcessorOptions } from "./media/auto-processor.js";

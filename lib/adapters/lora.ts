@@ -11,6 +11,7 @@ import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
+import { NO_PICKLES } from "../io/safetensors-header.js";
 import { writeWhole } from "../io/whole-file.js";
 import { LlamaForCausalLM } from "../models/llama.js";
 import { Embedding } from "../nn/embedding.js";
@@ -189,9 +190,7 @@ async function readConfigOf(folder: string): Promise<LoraConfig> {
   const missing = [CONFIG, WEIGHTS].find((name) => !existsSync(join(folder, name)));
   if (missing) {
     const pickle = existsSync(join(folder, PICKLE));
-    const remedy = pickle
-      ? "; pickles run code when they are read: load it with PEFT and save_pretrained() it again, which writes safetensors"
-      : "";
+    const remedy = pickle ? `; ${NO_PICKLES}` : "";
     throw new LoraConfigError(`${missing} in ${folder}`, `${pickle ? `${PICKLE}, a pickle` : "no such file"}${remedy}`);
   }
   const text = (await readPlain(join(folder, CONFIG), { most: LONGEST, linksInside: true })).toString("utf8");

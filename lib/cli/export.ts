@@ -1,11 +1,12 @@
 // `anymal export`: what stage 2 made of the language model, for others to load: merged as a folder of its own, or as a PEFT adapter.
 import { copyFileSync, existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, Option } from "commander";
 import { onFileSync } from "../core/file-error.js";
 import { checkLinks } from "../core/plain-file.js";
 import { writeWhole } from "../io/whole-file.js";
 import type { Quantization } from "../nn/weights.js";
+import { gigabytes } from "./convert.js";
 import { checkFresh, configOf, copyBeside, makeFolder } from "./folders.js";
 import { command, Interrupt, print, printJson, UsageError } from "./output.js";
 
@@ -47,12 +48,6 @@ export function exportCommand(): Command {
     .option("--local-files-only", "no request to the hub, not for what the run names either")
     .option("--json", "JSON on standard output, for machines")
     .action(run);
-}
-
-function gigabytes(text: string): number {
-  const value = Number(text);
-  if (!(value > 0 && Number.isFinite(value))) throw new InvalidArgumentError("Expected a number of gigabytes above 0");
-  return value * 1e9;
 }
 
 async function run(from: string, to: string, flags: ExportFlags): Promise<void> {

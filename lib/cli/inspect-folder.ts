@@ -7,6 +7,7 @@ import { shown } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import { onFileSync } from "../core/file-error.js";
 import { GgufCheckpoint } from "../io/gguf-checkpoint.js";
+import { TorchFile } from "../io/torch-file.js";
 import { type Json, readConfig, readJson } from "../models/config.js";
 import { LLAMA_FAMILIES, type LlamaConfig, readLlamaConfig } from "../models/llama-config.js";
 import { ggufConfig } from "../models/llama-gguf.js";
@@ -82,16 +83,26 @@ function nothing(path: string) {
 
 function oneFile(path: string): Inspected {
   if (path.endsWith(".gguf")) return gguf(path);
+  if (/\.(bin|pt|pth|ckpt)$/.test(path)) return pickled(path);
   if (!path.endsWith(".safetensors"))
     throw expected(
       "E_FILE",
       path,
-      "a folder of a model, or a file in safetensors or GGUF format",
+      "a folder of a model, or a file in safetensors or GGUF format or of torch.save",
       "another file",
       `inspect its folder: ${dirname(path)}`,
     );
   const weights = weightFacts(path);
   return { kind: "weights", path, about: "tensors in safetensors format", facts: [], weights };
+}
+
+function pickled(path: string): Inspected {
+  using file = new TorchFile(path);
+  const facts: Facts = [
+    ...(file.key ? ([["tensors at", file.key]] as Facts) : []),
+    ["to use it", "anymal convert writes it as a folder in safetensors"],
+  ];
+  return { kind: "weights", path, about: `tensors in a file of torch.save (${file.form})`, facts, weights: factsOf(file, [path]) };
 }
 
 function gguf(path: string): Inspected {

@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { alignCommand } from "./align.js";
 import { chatCommand } from "./chat.js";
+import { convertCommand } from "./convert.js";
 import { demoCommand } from "./demo.js";
 import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
@@ -27,6 +28,7 @@ export function program(): Command {
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())
+    .addCommand(convertCommand())
     .addCommand(quantizeCommand())
     .addCommand(exportCommand());
 }

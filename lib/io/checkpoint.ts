@@ -10,8 +10,8 @@ import type { Pieces } from "../core/turns.js";
 import { SafetensorsFile } from "./safetensors.js";
 import { type Entry, NO_PICKLES, SafetensorsError, show } from "./safetensors-header.js";
 
-const SINGLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+export const SINGLE = "model.safetensors";
+export const INDEX = "model.safetensors.index.json";
 /** Of a file, on the usual file systems. */
 const LONGEST_NAME = 255;
 /** Of an index: the largest models have some 100 000 names. */
@@ -173,7 +173,8 @@ export function* sameTensor(file: WeightSource, a: string, b: string): Pieces<bo
 /** The shards that an index names. Throws E_SAFETENSORS where it is none. */
 export const shardsOf = (folder: string): string[] => [...new Set(readIndex(join(folder, INDEX)).values())];
 
-function readIndex(path: string): Map<string, string> {
+/** Of name → shard, of safetensors or of pickles. Throws E_SAFETENSORS where it is none. */
+export function readIndex(path: string): Map<string, string> {
   const fail = (expected: string, got: string): never => {
     throw new SafetensorsError(path, expected, got, "fetch the index again");
   };

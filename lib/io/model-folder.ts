@@ -8,7 +8,8 @@ import { formatJson } from "../core/json.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
-import { type LateTensor, saveSafetensors, type Writable, writtenBytes, writtenDType } from "./safetensors.js";
+import { type LateTensor, saveSafetensors, type Writable, writtenDType } from "./safetensors.js";
+import { type Group, indexOf, SHARD_BYTES, shardNames, shardsOf } from "./shards.js";
 import { clearRubbish, syncFolder, temporaryName, writeNew } from "./whole-file.js";
 
 /** What saveModel needs of a Module. */
@@ -36,16 +37,11 @@ export interface SaveOptions {
 
 export const SAVE_OPTIONS = optionNames<SaveOptions>({ dtype: true, maxShardBytes: true });
 
-const WEIGHTS = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 const CONFIG = "config.json";
 const ANY_WEIGHTS = /^model(-\d{5}-of-\d{5})?\.safetensors$/;
 /** Under a temporary name of its own while its shard is written. */
 const WRITTEN = /^\.?(model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?|config\.json)(\.\d+\b.*\.tmp)?$/;
-const SHARD_BYTES = 5e9;
-
-/** Tensors that one layer needs together stay in one shard. */
-type Group = [string, Writable][];
 
 /**
  * Writes the module's weights and its config.json. Quantised weights are stored in the layout of bitsandbytes, which transformers loads. All files are
@@ -76,11 +72,10 @@ export async function saveModel(
   };
   const shards = shardsOf(groups, maxShardBytes);
   const single = shards.length === 1;
-  const nameOf = (i: number) => (single ? WEIGHTS : `model-${five(i + 1)}-of-${five(shards.length)}.safetensors`);
-  const files = shards.map((_, i) => nameOf(i));
+  const files = shardNames(shards.length);
   const written = [...files, ...(single ? [] : [INDEX]), CONFIG];
   try {
-    for (const [i, shard] of shards.entries()) await saveSafetensors(temporary(nameOf(i)), shard, { format: "pt" });
+    for (const [i, shard] of shards.entries()) await saveSafetensors(temporary(files[i] as string), shard, { format: "pt" });
     if (!single) await writeNew(temporary(INDEX), (file) => file.writeFile(indexOf(shards, files)));
     await writeNew(temporary(CONFIG), (file) => file.writeFile(`${formatJson(config, isFloat)}\n`));
     await onFile("to be written", folder, async () => {
@@ -94,8 +89,6 @@ export async function saveModel(
     for (const name of written) await rm(temporary(name), { force: true }).catch(() => undefined);
   }
 }
-
-const five = (n: number): string => String(n).padStart(5, "0");
 
 function* packedWeights(module: Saveable): Generator<[string, PackedWeight]> {
   for (const [path, part] of module.namedModules()) {
@@ -168,27 +161,3 @@ const FLOATS = new Set([
 const isFloat = (key: string, config: object): boolean => FLOATS.has(key) || (key === "mlp_ratio" && "depths" in config);
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
-
-/** In order, each as full as it gets. */
-function shardsOf(groups: readonly Group[], most: number): Group[] {
-  const shards: Group[] = [[]];
-  let bytes = 0;
-  for (const group of groups) {
-    const size = bytesOf(group);
-    if (bytes + size > most && bytes > 0) {
-      shards.push([]);
-      bytes = 0;
-    }
-    (shards.at(-1) as Group).push(...group);
-    bytes += size;
-  }
-  return shards;
-}
-const bytesOf = (group: Group): number => group.reduce((sum, [, value]) => sum + writtenBytes(value), 0);
-
-function indexOf(shards: readonly Group[], files: readonly string[]): string {
-  const where = shards.flatMap((shard, i) => shard.map(([name]): [string, string] => [name, files[i] as string]));
-  const total_size = shards.reduce((sum, shard) => sum + bytesOf(shard), 0);
-  const weight_map = Object.fromEntries(where.sort(([a], [b]) => (a < b ? -1 : 1)));
-  return `${JSON.stringify({ metadata: { total_size }, weight_map }, null, 2)}\n`;
-}

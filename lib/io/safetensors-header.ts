@@ -45,7 +45,7 @@ const MAX_RANK = 64;
 
 /** What to do about torch.save's format, which is a program that runs when it is read. */
 export const NO_PICKLES =
-  "pickles run code when they are read, so they are not: load the model with transformers and save_pretrained() it again, which writes safetensors";
+  "pickles can run code where Python reads them, so models are not loaded from them: anymal convert IN OUT writes its tensors as safetensors and runs nothing";
 
 /** Of torch.save: a zip archive, or before torch 1.6 a pickle of protocol 2 or later. */
 function isPickle(prefix: ArrayBuffer): boolean {

@@ -1,5 +1,6 @@
 // Reading and writing safetensors files. Reading maps the file: a tensor goes from its pages to the device on the queue's thread and
 // never passes through JavaScript, except F64 and I64, which no device has and which are converted here.
+import type { FileHandle } from "node:fs/promises";
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
 import { checkOptions } from "../core/options.js";
@@ -111,7 +112,11 @@ export interface HostTensor extends Planned {
 export interface LateTensor extends Planned {
   read(): Promise<ArrayBufferView>;
 }
-export type Writable = Tensor | HostTensor | LateTensor;
+/** Bytes of another file, a part at a time. */
+export interface PiecedTensor extends Planned {
+  pieces(): Iterable<Uint8Array>;
+}
+export type Writable = Tensor | HostTensor | LateTensor | PiecedTensor;
 
 export const writtenDType = (value: Writable): FileDType => (value instanceof Tensor ? FILE_DTYPE[value.dtype] : value.dtype);
 /** On disk. */
@@ -136,7 +141,10 @@ export async function saveSafetensors(
   );
   await writeWhole(path, async (file) => {
     await file.writeFile(header);
-    for (const { name, value, plan } of planned) await file.writeFile(await bytesOf(path, name, value, plan));
+    for (const { name, value, plan } of planned) {
+      if (value instanceof Tensor || !("pieces" in value)) await file.writeFile(await bytesOf(path, name, value, plan));
+      else await writePieces(file, path, name, value);
+    }
   });
 }
 
@@ -154,7 +162,16 @@ function checkSize(path: string, name: string, { dtype, shape }: Planned, got: n
     throw new SafetensorsError(path, `"${name}" to have ${bytes} bytes for ${dtype} [${shape}]`, `${got}`, "check its shape");
 }
 
-async function bytesOf(path: string, name: string, value: Writable, plan: Planned): Promise<Uint8Array> {
+async function writePieces(file: FileHandle, path: string, name: string, value: PiecedTensor): Promise<void> {
+  let written = 0;
+  for (const piece of value.pieces()) {
+    await file.writeFile(piece);
+    written += piece.byteLength;
+  }
+  checkSize(path, name, value, written);
+}
+
+async function bytesOf(path: string, name: string, value: Exclude<Writable, PiecedTensor>, plan: Planned): Promise<Uint8Array> {
   if (value instanceof Tensor) return new Uint8Array(await value.bytes());
   const data = "read" in value ? await value.read() : value.data;
   checkSize(path, name, plan, data.byteLength);

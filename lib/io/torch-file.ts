@@ -1,5 +1,6 @@
 // Reading what torch.save wrote: pickles of models (.bin, .pt, .pth, .ckpt) in all three forms that PyTorch has had. Nothing of such a file is run: names
 // of Python that are not on a list end the reading (torch/allowed.ts). The numbers stay where they are until they are asked for.
+import { crc32 } from "node:zlib";
 import type { Device } from "../core/device.js";
 import { MappedFile } from "../core/mapped-file.js";
 import { checkOptions } from "../core/options.js";
@@ -31,6 +32,8 @@ const FORMS: Readonly<Record<TorchForm, (file: MappedFile, fail: Fail) => Pieces
   tar: readTarForm,
 };
 const BLOCK = 512;
+/** Bytes between two turns of the event loop. */
+const CHECKED = 2 ** 22;
 /** Pickles of protocol 2 and later begin with it. */
 const PROTOCOL = 0x80;
 
@@ -162,6 +165,19 @@ export class TorchFile implements WeightSource {
   /** The same, as pieces of at most 64 MiB. */
   pieces(tensor: StoredTensor): Iterable<Uint8Array> {
     return piecesOf(this.#file, tensor);
+  }
+  /** Holds the tensors' storages against the checksums that the zip form has. Throws E_PICKLE where one differs: the file is damaged. */
+  *checked(): Pieces<void> {
+    const storages = new Set([...this.tensors.values()].map(({ storage }) => storage.base?.storage ?? storage));
+    for (const { key, check } of storages) {
+      if (!check?.crc) continue; // whoever wrote it computed none
+      let crc = 0;
+      for (let at = 0; at < check.bytes; at += CHECKED) {
+        crc = crc32(new Uint8Array(this.#file.read(check.offset + at, Math.min(CHECKED, check.bytes - at))), crc);
+        yield;
+      }
+      if (crc !== check.crc) throw new PickleError(this.path, `storage ${quoted(key)} with the checksum of its archive`, "another one");
+    }
   }
   /** A part of the file. */
   read(offset: number, length: number): ArrayBuffer {

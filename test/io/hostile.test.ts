@@ -99,11 +99,11 @@ test("pickles, under their own name and as safetensors, with what to do about th
   const plain = Buffer.from("\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "latin1");
   for (const bytes of [zip, plain]) {
     const named = write("model.safetensors", bytes);
-    await refused(() => Checkpoint.open(folder), "E_SAFETENSORS", /a pickle of PyTorch; .*save_pretrained/);
+    await refused(() => Checkpoint.open(folder), "E_SAFETENSORS", /a pickle of PyTorch; .*anymal convert/);
     rmSync(named);
     const bin = write("pytorch_model.bin", bytes);
-    await refused(() => Checkpoint.open(bin), "E_SAFETENSORS", /a pickle of PyTorch; .*save_pretrained/);
-    await refused(() => Checkpoint.open(folder), "E_SAFETENSORS", /pytorch_model\.bin, which is a pickle; .*save_pretrained/);
+    await refused(() => Checkpoint.open(bin), "E_SAFETENSORS", /a pickle of PyTorch; .*anymal convert/);
+    await refused(() => Checkpoint.open(folder), "E_SAFETENSORS", /pytorch_model\.bin, which is a pickle; .*anymal convert/);
   }
 });
 

@@ -56,7 +56,7 @@ export function wantedFiles(id: string, names: readonly string[], set: FileSet):
       id,
       "weights as safetensors",
       elsewhere.slice(0, 3).join(", "),
-      "take a revision that has them (the hub's converter offers one as a pull request: revision refs/pr/N under the model's Community tab), or convert once in Python: AutoModel.from_pretrained(…).save_pretrained(folder)",
+      "take a revision that has them (the hub's converter offers one as a pull request: revision refs/pr/N under the model's Community tab), or fetch its files and write them as safetensors: anymal convert IN OUT",
     );
   return [...small, ...projections, ...weights];
 }
