@@ -3,8 +3,9 @@ import type { Target } from "../target.js";
 import { csv } from "./csv.js";
 import { gguf } from "./gguf.js";
 import { npyTarget } from "./npy.js";
+import { pickle } from "./pickle.js";
 import { safetensors } from "./safetensors.js";
 import { sentencepiece } from "./sentencepiece.js";
 import { wav } from "./wav.js";
 
-export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget];
+export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, pickle];
