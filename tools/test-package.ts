@@ -72,6 +72,16 @@ try {
   const help = run("npx", ["anymal", "--help"], app, env);
   for (const name of ["demo", "align", "instruct", "generate", "chat"])
     if (!new RegExp(`^ +${name} `, "m").test(help)) throw new Error(`anymal --help: expected the command ${name}, got\n${help}`);
+  // A folder of sources has another worker for sounds than a package, where it must be found beside the library.
+  if (!packed[0].files.some((file: { path: string }) => file.path === "dist/decode-worker.mjs"))
+    throw new Error("no dist/decode-worker.mjs is packed");
+  const flac = JSON.stringify(join(root, "test", "media", "files", "tones.flac"));
+  for (const load of ['import("anymal")', 'Promise.resolve(require("anymal"))']) {
+    const code = `let workers = 0; process.on("worker", () => ++workers);
+      ${load}.then(async ({ audio, loadAudio }) => console.log((await loadAudio(audio(${flac}))).samples.length, workers))`;
+    const got = run(process.execPath, ["-e", code], app, env).trim();
+    if (got !== "4000 1") throw new Error(`a FLAC through ${load}: expected 4000 samples from 1 worker, got ${got}`);
+  }
   const megabytes = (packed[0].size / 2 ** 20).toFixed(1);
   console.log(
     `ok   ${packed[0].filename} (${megabytes} MiB) installs without a compiler and loads by import and by require; npx anymal runs`,

@@ -13,6 +13,9 @@ export function isPicture(head: Uint8Array): boolean {
 /** Browsers show a frame that asks for 10 ms or less for 100; so it is here. */
 const shownFor = (delay: number) => (delay <= 10 ? 100 : delay);
 
+/** A frame builds on those before it, which are decoded for each that is picked: so many of the largest size in all. */
+const PAGES = 100;
+
 export async function openAnimation(
   bytes: Uint8Array,
   what: string,
@@ -21,6 +24,7 @@ export async function openAnimation(
 ): Promise<Clip> {
   const header = await imageHeader(bytes, what);
   checkArea(what, header.width ?? 0, header.pageHeight ?? header.height ?? 0, maxPixels);
+  const area = (header.width ?? 0) * (header.pageHeight ?? header.height ?? 0);
   const count = header.pages ?? 1;
   checkFrames(count, maxFrames, what);
   if (header.format === "gif" && !isWholeGif(bytes))
@@ -29,6 +33,16 @@ export async function openAnimation(
   return {
     timeline: count > 1 && delays?.length === count ? timelineOf(delays.map(shownFor), 1000) : evenTimeline(count, rate),
     hasSound: false,
+    checkPicks: (indices) => {
+      if (indices.reduce((sum, page) => sum + page + 1, 0) * area <= PAGES * maxPixels) return;
+      throw new MediaError(
+        "E_MEDIA_LIMIT",
+        what,
+        `at most ${PAGES * maxPixels} pixels in the frames up to those that are picked`,
+        "more",
+        "take its beginning with the option seconds, or raise the option maxPixels if you trust it",
+      );
+    },
     decode: async (indices, { signal }) => {
       const pictures: Pixels[] = [];
       for (const page of indices) {

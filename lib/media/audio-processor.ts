@@ -3,6 +3,7 @@ import { native } from "../core/native.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { type AudioPart, loadAudio, resampled, type Sound } from "./audio.js";
 import { MediaError } from "./error.js";
+import { fewAtOnce } from "./few.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
 import { preprocessorConfig } from "./preprocessor-config.js";
 import { checkLoading, type Loading } from "./source.js";
@@ -79,22 +80,32 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
   async process(parts: readonly AudioPart[], loading: Loading = {}): Promise<AudioFeatures> {
     checkLoading("AudioProcessor.process", loading);
     const draw = this.#draw(); // before anything is awaited: the order of the calls decides, not that of the disk
-    return this.#features(await Promise.all(parts.map((part) => loadAudio(part, loading))), draw);
+    return this.#features(parts, (part) => loadAudio(part, loading), draw);
   }
 
   /** The same from samples; `crops` of an earlier result are taken instead of drawn. */
   async features(sounds: readonly Sound[], options: { crops?: readonly Crop[] } = {}): Promise<AudioFeatures> {
     checkOptions("AudioProcessor.features", options, ["crops"]);
     const { crops } = options;
-    return this.#features(sounds, this.#draw(), crops);
+    return this.#features(sounds, async (sound) => sound, this.#draw(), crops);
   }
 
-  async #features(sounds: readonly Sound[], draw: Draw, given?: readonly Crop[]): Promise<AudioFeatures> {
-    if (!sounds.length) fail("AudioProcessor", "at least one sound", "none", "pass audio(…)");
-    const clips = (await Promise.all(sounds.map((sound) => resampled(sound, this.sampleRate)))).map(({ samples }) => samples);
-    const crops = clips.map((clip, i) => this.#checked(given?.[i], clip.length, i) ?? this.#crop(clip.length, draw));
+  async #features<T>(items: readonly T[], load: (item: T) => Promise<Sound>, draw: Draw, given?: readonly Crop[]): Promise<AudioFeatures> {
+    if (!items.length) fail("AudioProcessor", "at least one sound", "none", "pass audio(…)");
+    const crops: Crop[] = [];
+    // A sound is loaded, cut and dropped before the next is: at its own rate it may take half a gigabyte. Its spectrogram is made meanwhile.
+    let before: Promise<unknown> = Promise.resolve();
+    const made = await fewAtOnce(items, 2, (item, i) => {
+      const cut = before.then(async () => {
+        const { samples } = await resampled(await load(item), this.sampleRate);
+        const crop = this.#checked(given?.[i], samples.length, i) ?? this.#crop(samples.length, draw);
+        crops[i] = crop;
+        return this.#heard(samples, crop);
+      });
+      before = cut.catch(() => {});
+      return cut.then((samples) => this.#spectrogram(samples, crops[i]!));
+    });
     const isLonger = crops.map(({ length }) => length > 0);
-    const made = await Promise.all(clips.map((clip, i) => this.#spectrogram(clip, crops[i] as Crop)));
     const [channels, size] = [this.truncation === "fusion" ? 4 : 1, this.frames * this.bins];
     const data = new Float32Array(made.length * channels * size);
     for (const [n, mel] of made.entries())
@@ -128,12 +139,16 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
     return fail(`crops of sound ${i}`, `${count} starts up to ${most}`, `[${crop}]`, "give back what this processor returned for it");
   }
 
-  async #spectrogram(clip: Float32Array, crop: Crop): Promise<Float32Array> {
-    const fused = this.truncation === "fusion";
+  /** What of a clip its spectrogram is made of. */
+  #heard(clip: Float32Array, crop: Crop): Float32Array {
     // A clip longer than the window by less than a hop keeps its samples: its last frame sees them.
-    const whole = fused && clip.length > this.samples;
+    if (this.truncation === "fusion" && clip.length > this.samples) return clip;
     const start = crop[0] ?? 0;
-    const samples = whole ? clip : crop.length ? clip.slice(start, start + this.samples) : this.#padded(clip);
+    return crop.length ? clip.slice(start, start + this.samples) : this.#padded(clip);
+  }
+
+  async #spectrogram(samples: Float32Array, crop: Crop): Promise<Float32Array> {
+    const fused = this.truncation === "fusion";
     const mel = await native().media_log_mel(
       samples,
       this.sampleRate,

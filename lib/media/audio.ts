@@ -1,7 +1,8 @@
 // Sounds: a part of a prompt, and its samples.
 import { native } from "../core/native.js";
 import { kindOfValue, own } from "../core/realm.js";
-import { type DecodedPiece, declaredSeconds, decodePieces, unreadable } from "./compressed-audio.js";
+import { collected } from "./collect.js";
+import { checkSamples, declaredSeconds, decodePieces, openSound } from "./compressed-audio.js";
 import { MediaError, readingOf } from "./error.js";
 import { checkKnown } from "./media-options.js";
 import { bytesOf, checkBytes, checkLoading, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
@@ -17,6 +18,8 @@ export interface AudioOptions {
   maxSeconds?: number;
   /** Refused when more bytes have to be read: of a WAV what is taken, else the file. Default 256 MiB. */
   maxBytes?: number;
+  /** Refused when more samples of a compressed sound are taken, the mean of its channels counted. Default 2^27: 600 s at 192 kHz, 512 MiB. */
+  maxSamples?: number;
 }
 export interface AudioPart {
   readonly modality: "audio";
@@ -32,7 +35,7 @@ export interface Sound {
 
 /** Of a file that can only be decoded whole, a part may be taken when it is at most this long. */
 const WHOLE = 3600;
-export const AUDIO_LIMITS = { maxSeconds: 600, maxBytes: 256 << 20 };
+export const AUDIO_LIMITS = { maxSeconds: 600, maxBytes: 256 << 20, maxSamples: 1 << 27 };
 
 /**
  * A sound for a prompt: a WAV, FLAC, MP3, OGG, Opus or M4A, or the sound of an MP4 or WebM (path, file: or data: URL, bytes), or samples.
@@ -64,12 +67,23 @@ async function soundIn({ source, options }: AudioPart, loading: Loading): Promis
   } finally {
     await file.close();
   }
-  const bytes = await bytesOf(source, maxBytes, loading);
-  const { maxSeconds } = { ...AUDIO_LIMITS, ...options };
+  return decoded(await bytesOf(source, maxBytes, loading), describe(source), options, loading);
+}
+
+async function decoded(bytes: Uint8Array, what: string, options: AudioOptions, loading: Loading): Promise<Sound> {
+  const { maxSeconds, maxSamples } = { ...AUDIO_LIMITS, ...options };
   const declared = declaredSeconds(bytes);
-  if (declared !== undefined)
-    checkLength(describe(source), declared, options.seconds === undefined ? maxSeconds : Math.max(maxSeconds, WHOLE));
-  return collect(decodePieces(bytes, describe(source), loading), describe(source), options);
+  if (declared !== undefined) checkLength(what, declared, options.seconds === undefined ? maxSeconds : Math.max(maxSeconds, WHOLE));
+  const sound = openSound(bytes, what);
+  if (sound.declared) {
+    const taken = Math.min(options.seconds ?? Infinity, sound.declared.frames / sound.declared.sampleRate - (options.start ?? 0));
+    checkLength(what, taken, maxSeconds);
+    checkSamples(what, Math.floor(taken * sound.declared.sampleRate), maxSamples, "of what is taken");
+  }
+  const pieces = decodePieces(sound, what, loading);
+  const { samples, sampleRate, frames } = await collected(pieces, what, { ...options, maxSeconds, maxSamples });
+  if (!samples.length) framesTaken(what, frames, sampleRate, options);
+  return { samples, sampleRate };
 }
 
 /** The sound at another rate, through a polyphase filter; what lies above the lower of the two Nyquist rates is removed. */
@@ -128,33 +142,6 @@ async function readSamples(file: RandomAccess, wav: WavLayout, what: string, opt
   const samples = new Float32Array(await native().media_pcm(bytes, wav.encoding, wav.channels));
   const sound = { samples, sampleRate: wav.sampleRate };
   return wav.isFloat ? finite(what, sound) : sound;
-}
-
-/** The pieces put together, as far as the options take them; the rest is not decoded. */
-async function collect(pieces: AsyncGenerator<DecodedPiece>, what: string, options: AudioOptions): Promise<Sound> {
-  const kept: Float32Array[] = [];
-  let [rate, frames, total] = [0, 0, 0];
-  for await (const piece of pieces) {
-    rate ||= piece.sampleRate;
-    if (piece.sampleRate !== rate) throw unreadable(what, `a change from ${rate} to ${piece.sampleRate} Hz`);
-    const from = Math.round((options.start ?? 0) * rate);
-    const end = options.seconds === undefined ? Infinity : from + Math.max(1, Math.round(options.seconds * rate));
-    const taken = piece.samples.subarray(Math.max(0, from - frames), Math.max(0, end - frames));
-    frames += piece.samples.length;
-    total += taken.length;
-    checkLength(what, total / rate, options.maxSeconds ?? AUDIO_LIMITS.maxSeconds, "at least ");
-    if (taken.length) kept.push(taken);
-    if (frames >= end) break;
-  }
-  if (!frames) throw unreadable(what, "no sound in it");
-  if (!total) framesTaken(what, frames, rate, options);
-  const samples = new Float32Array(total);
-  let at = 0;
-  for (const piece of kept) {
-    samples.set(piece, at);
-    at += piece.length;
-  }
-  return { samples, sampleRate: rate };
 }
 
 function finite(what: string, sound: Sound): Sound {

@@ -13,6 +13,10 @@ export interface Timeline {
 export interface Clip extends AsyncDisposable {
   readonly timeline: Timeline;
   readonly hasSound?: boolean;
+  /** Throws where these frames would take too long. */
+  checkPicks?(indices: readonly number[]): void;
+  /** How many frames one call should decode, where each call begins anew; else one is as good as many. */
+  readonly perCall?: number;
   /** The frames of these indices, which ascend and do not repeat. */
   decode(indices: readonly number[], loading: Loading): Promise<Pixels[]>;
 }

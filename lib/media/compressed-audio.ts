@@ -1,15 +1,20 @@
-// Compressed sound, decoded piece by piece: memory stays within the limits, the event loop turns, an abort is heard.
+// Compressed sound, decoded piece by piece in a worker: memory stays within the limits, the event loop turns, an abort is heard.
 import { setImmediate as turn } from "node:timers/promises";
-import { checkSignal, type Part } from "./counts.js";
+import { checkSignal, type Part, type Prepared } from "./counts.js";
+import { BUDGET, isExhausted, openInWorker } from "./decode-pool.js";
+import { openDecoder, type SoundKind } from "./decoder.js";
 import { MediaError, reasonOf } from "./error.js";
 import { audioDecodeFor, isMissing, missing } from "./libraries.js";
 import { prepared } from "./prepare-sound.js";
 import type { Loading } from "./source.js";
 
-const PIECE = 4 << 10; // half a second of MP3: a few milliseconds of decoding between two turns of the event loop
+/** Bytes of a piece: at first, at least, at most. 4 KB are half a second of MP3. */
+const [FIRST, LEAST, PIECE] = [1 << 10, 256, 4 << 10];
+/** Samples of all channels that one piece should give at most. */
+const AIM = 4 << 20;
+/** Samples of all channels that are decoded of one file, those before its window included: two hours in stereo at 150 kHz, half a minute of work. */
+const MOST_DECODED = 2 ** 31;
 export const KINDS = "WAV, FLAC, MP3, OGG, Opus, M4A, MP4, WebM, AAC, AIFF or CAF";
-
-type Kind = "flac" | "mp3" | "oga" | "opus" | "m4a" | "webm" | "aac" | "aiff" | "caf" | "wav";
 
 export interface DecodedPiece {
   /** The mean of the channels. */
@@ -18,7 +23,7 @@ export interface DecodedPiece {
 }
 
 /** What the first bytes say the file is. */
-export function kindOf(bytes: Uint8Array): Kind | undefined {
+export function kindOf(bytes: Uint8Array): SoundKind | undefined {
   const text = (from: number, to: number): string => Buffer.from(bytes.subarray(from, to)).toString("latin1");
   const head = text(0, 4);
   if (head === "fLaC") return "flac";
@@ -40,40 +45,67 @@ export function kindOf(bytes: Uint8Array): Kind | undefined {
   return undefined;
 }
 
-export async function* decodePieces(bytes: Uint8Array, what: string, { signal }: Loading): AsyncGenerator<DecodedPiece> {
+/** A sound that may be decoded, and what its header tells of its length. */
+export interface OpenSound extends Prepared {
+  kind: SoundKind;
+  scale: number;
+}
+
+/** Throws E_MEDIA_FORMAT for what is of no known kind, or tells of itself what cannot be. */
+export function openSound(bytes: Uint8Array, what: string): OpenSound {
   const kind = kindOf(bytes);
   if (!kind) throw unreadable(what, "no file of these kinds by its first bytes");
-  const { parts } = prepared(kind, bytes, what);
+  return { kind, scale: kind === "flac" ? flacScale(bytes) : 1, ...prepared(kind, bytes, what) };
+}
+
+export async function* decodePieces({ kind, scale, parts }: OpenSound, what: string, { signal }: Loading): AsyncGenerator<DecodedPiece> {
   const decode = await audioDecodeFor(what);
-  const decoder = await decode[kind]().catch((cause: unknown) => {
+  signal?.throwIfAborted();
+  const failed = (cause: unknown): never => {
+    if (signal?.aborted && cause === signal.reason) throw cause;
     if (isMissing(cause)) throw missing(what, `what decodes ${kind}`, "npm install audio-decode", cause);
+    if (isExhausted(cause)) throw new MediaError("E_MEDIA_LIMIT", what, `a sound that is decoded in ${BUDGET}`, reasonOf(cause), "make the file again, or convert it to WAV", { cause }); // biome-ignore format: one line
     throw unreadable(what, reasonOf(cause), cause);
-  });
-  const scale = kind === "flac" ? flacScale(bytes) : 1;
+  };
+  const decoder = await openInWorker(kind, scale, signal)
+    .then((opened) => opened ?? openDecoder(decode, kind, scale))
+    .catch(failed);
+  let [size, spent] = [FIRST, 0];
   try {
-    for (const piece of piecesOf(parts)) {
+    for (const piece of piecesOf(parts, () => size)) {
       signal?.throwIfAborted();
-      const { channelData, sampleRate } = await decoder(piece).catch((cause: unknown) => {
-        throw unreadable(what, reasonOf(cause), cause);
-      });
-      if (channelData[0]?.length) {
-        checkSignal(what, sampleRate, channelData.length);
-        yield { samples: meanOf(channelData, scale), sampleRate: Math.round(sampleRate) };
-      }
+      const { samples, sampleRate, channels } = await decoder.next(piece).catch(failed);
+      size = nextSize(size, samples.length * channels);
+      if (!samples.length) continue;
+      checkSignal(what, sampleRate, channels);
+      spent += samples.length * channels;
+      checkSamples(what, spent, MOST_DECODED, "in all channels");
+      yield { samples, sampleRate: Math.round(sampleRate) };
       await turn();
     }
   } finally {
-    decoder.free();
+    decoder.close();
   }
 }
 
-/** Undefined at the end. The decoders keep views of what they get; a copy keeps the caller's bytes out of that. */
-function* piecesOf(parts: Iterable<Part>): Generator<Uint8Array | undefined> {
-  for (const { bytes, isWhole } of parts) {
-    const length = isWhole ? bytes.length : PIECE;
-    for (let at = 0; at < bytes.length; at += length) yield bytes.slice(at, at + length);
-  }
+/** Undefined at the end. Decoders keep views of what they get; a copy keeps the caller's bytes out of that. */
+function* piecesOf(parts: Iterable<Part>, size: () => number): Generator<Uint8Array<ArrayBuffer> | undefined> {
+  for (const { bytes, isWhole } of parts)
+    for (let at = 0; at < bytes.length; ) {
+      const piece = Uint8Array.from(bytes.subarray(at, isWhole ? bytes.length : at + size()));
+      at += piece.length;
+      yield piece;
+    }
   yield undefined;
+}
+
+/** So many bytes that the next piece gives some millions of samples at most: of silence, a byte of FLAC is thousands. */
+const nextSize = (size: number, decoded: number): number =>
+  Math.min(PIECE, Math.max(LEAST, decoded > AIM ? Math.floor((size * AIM) / decoded) : size * 2));
+
+export function checkSamples(what: string, samples: number, most: number, of: string): void {
+  if (samples <= most) return;
+  throw new MediaError("E_MEDIA_LIMIT", what, `at most ${most} samples ${of}`, `${samples} and more`, "take a part with the options start and seconds, or raise the option maxSamples"); // biome-ignore format: one line
 }
 
 /** How long an MP4 or M4A says it is. These are decoded in one piece, so a limit has to be kept before. */
@@ -94,16 +126,6 @@ function flacScale(bytes: Uint8Array): number {
   if (at < 0 || at + 22 > bytes.length) return 1;
   const bits = (((bytes[at + 20]! & 1) << 4) | (bytes[at + 21]! >> 4)) + 1; // of STREAMINFO, the first block
   return 1 - 2 ** (1 - bits);
-}
-
-function meanOf(channels: readonly Float32Array[], scale: number): Float32Array {
-  const mean = new Float32Array(channels[0]!.length);
-  for (let i = 0; i < mean.length; ++i) {
-    let sum = 0;
-    for (const channel of channels) sum += channel[i]!;
-    mean[i] = (sum * scale) / channels.length;
-  }
-  return mean;
 }
 
 export function unreadable(what: string, got: string, cause?: unknown): MediaError {

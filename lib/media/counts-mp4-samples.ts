@@ -1,19 +1,25 @@
 // The samples of an MP4's track, walked as its decoder walks them: where each lies, how long it is.
 import { checkCount, damaged } from "./counts.js";
+import { isDense } from "./flac-frames.js";
 
 /** Where the tables of a track begin, behind the boxes' headers. */
 export interface Track {
   sizes?: number;
   chunks?: number;
   offsets?: { body: number; isLong: boolean };
+  /** Whether a description of it names one of the codings of sound. */
+  isSound?: boolean;
 }
 
+/** Bytes: what FLAC needs for the longest frame that it cannot compress. */
+const MAX_SAMPLE = 2 << 20;
 /** A decoder looks for a chunk's entry from the end of the table. */
 const MAX_LOOKS = 2 ** 32;
 
 /** The samples up to the first that does not lie in the file must not take more bytes than the file has: else they overlap, and a byte is decoded many times. */
-export function checkSamples(view: DataView, { sizes, chunks, offsets }: Track, fileSize: number, what: string): void {
+export function checkSamples(view: DataView, { sizes, chunks, offsets, isSound }: Track, file: Uint8Array, what: string): void {
   if (sizes === undefined || !offsets) return;
+  const fileSize = file.length;
   const [oneSize, count] = [view.getUint32(sizes + 4), view.getUint32(sizes + 8)];
   const offsetCount = view.getUint32(offsets.body + 4);
   const offsetOf = (chunk: number): number =>
@@ -28,6 +34,8 @@ export function checkSamples(view: DataView, { sizes, chunks, offsets }: Track, 
   for (let i = 0; i < count; ++i) {
     const size = oneSize || view.getUint32(sizes + 12 + 4 * i);
     if (at + size > fileSize) return;
+    if (isSound && (size > MAX_SAMPLE || isDense(file.subarray(at, at + size))))
+      throw damaged(what, "samples that each hold a frame of sound", `one of ${size} bytes`);
     total += size;
     if (total > fileSize) throw damaged(what, "samples that lie one behind the other", "samples that take more bytes than the file has");
     at += size;

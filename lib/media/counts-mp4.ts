@@ -9,7 +9,7 @@ import { checkSamples, type Track } from "./counts-mp4-samples.js";
 const TABLES: ReadonlyMap<string, number> = new Map(Object.entries({ stco: 4, co64: 8, stsc: 12, stts: 8, ctts: 8, stss: 4 }));
 const CODINGS =
   /^(mp4a|alac|\.mp3|fLaC|Opus|sowt|twos|in24|in32|fl32|fl64|lpcm|ipcm|fpcm|raw |NONE|ulaw|alaw|samr|sawb|ac-3|ec-3|dts[cehl])$/;
-const MAX_MOVIE = 64 << 20;
+const MAX_MOVIE = 16 << 20;
 /** Of sizes that are all the same: a decoder writes each of them down. */
 const MAX_SAMPLES = 1 << 25;
 
@@ -23,7 +23,7 @@ export function prepareMp4(bytes: Uint8Array, what: string): Prepared {
   const headView = new DataView(head.buffer);
   headView.setUint32(0, head.length); // it may have been "up to the end"
   const { tracks, usualSize } = checkMovie(headView, bytes.length, what);
-  for (const track of tracks) checkSamples(headView, track, bytes.length, what);
+  for (const track of tracks) checkSamples(headView, track, bytes, what);
   if (usualSize !== undefined) checkFragments(view, usualSize, what);
   // A decoder that meets the header last copies and parses all before it with each further piece.
   moveOffsets(headView, tracks, movie, what);
@@ -54,6 +54,8 @@ function checkMovie(view: DataView, fileSize: number, what: string): { tracks: T
       const size = view.getUint32(at);
       if (size < 16) return;
       if (at + size > end) throw damaged(what, "sample descriptions inside of stsd", `one of ${size} bytes`);
+      const track = tracks.at(-1);
+      if (track && CODINGS.test(typeAt(view, at + 4))) track.isSound = true;
       walkBoxes(view, at + headerOf(view, at, size, what), at + size, what, visit, depth + 1);
       at += size;
     }

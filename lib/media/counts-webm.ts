@@ -1,11 +1,14 @@
 // WebM and Matroska: the elements a decoder of sound needs, each in one piece; a decoder keeps what is not complete and copies it with each further piece.
 import { checkSignal, damaged, type Part, type Prepared } from "./counts.js";
+import { isDense } from "./flac-frames.js";
 
-const [HEADER, SEGMENT, TRACKS, CLUSTER, BLOCK_GROUP, SIMPLE_BLOCK] = [0x1a45dfa3, 0x18538067, 0x1654ae6b, 0x1f43b675, 0xa0, 0xa3];
+const [HEADER, SEGMENT, TRACKS, CLUSTER, BLOCK_GROUP, SIMPLE_BLOCK, BLOCK] = [
+  0x1a45dfa3, 0x18538067, 0x1654ae6b, 0x1f43b675, 0xa0, 0xa3, 0xa1,
+];
 const [TRACK_ENTRY, AUDIO, RATE, OUTPUT_RATE, CHANNELS, BITS] = [0xae, 0xe1, 0xb5, 0x78b5, 0x9f, 0x6264];
 const MAX_HEADER = 64 << 10;
 /** Blocks of sound are a few KB, at most a frame of FLAC that could not be compressed. */
-const MAX_BLOCK = 4 << 20;
+const MAX_BLOCK = 2 << 20;
 /** Small blocks go together, up to this. */
 const PIECE = 4 << 10;
 
@@ -36,8 +39,9 @@ export function prepareWebm(bytes: Uint8Array, what: string): Prepared {
 function* partsOf(head: Uint8Array, bytes: Uint8Array, begin: number): Generator<Part> {
   yield { bytes: head, isWhole: true };
   let [from, to] = [begin, begin];
-  for (const { id, at, end } of elementsOf(bytes, begin)) {
-    if ((id !== BLOCK_GROUP && id !== SIMPLE_BLOCK) || end - at > MAX_BLOCK) continue;
+  for (const { id, at, content, end } of elementsOf(bytes, begin)) {
+    if ((id !== BLOCK_GROUP && id !== SIMPLE_BLOCK) || end - at > MAX_BLOCK || isDense(bytes.subarray(at, end))) continue;
+    if (id === BLOCK_GROUP && blocksIn(bytes, content, end) > 1) continue; // it has one; many, and all would be decoded at one go
     if (at !== to || end - from > PIECE) {
       if (to > from) yield { bytes: bytes.subarray(from, to), isWhole: true };
       from = at;
@@ -59,6 +63,17 @@ function* elementsOf(bytes: Uint8Array, from: number): Generator<{ id: number; a
     if (!(id === BLOCK_GROUP && isOpened)) yield { id, at, content, end };
     at = end;
   }
+}
+
+function blocksIn(bytes: Uint8Array, from: number, to: number): number {
+  let blocks = 0;
+  for (let at = from; at < to; ) {
+    const element = elementAt(bytes, at);
+    if (element?.size === undefined) break;
+    if (element.id === BLOCK) ++blocks;
+    at = element.content + element.size;
+  }
+  return blocks;
 }
 
 /** Rates and channels of every track, however deep the elements lie that hold them. */

@@ -6,6 +6,8 @@ import { checkArea, type Pixels } from "./image.js";
 import { PpmReader } from "./ppm.js";
 import type { Loading, MediaSource } from "./source.js";
 
+/** Pixels of the frames that are decoded at one go: 40 frames of 1080p. */
+const AT_ONCE = 84e6;
 /** So many frames are rather decoded and left out than skipped with a command of their own. */
 const WORTH_A_SEEK = 300;
 const PICKS_PER_COMMAND = 64;
@@ -79,6 +81,7 @@ async function openFile(path: string, what: string, options: FfmpegLimits, { sig
   };
   return {
     timeline,
+    perCall: Math.max(1, Math.floor(AT_ONCE / (video.width * video.height))),
     hasSound: sound !== undefined,
     decode: async (indices, loading) => {
       const pictures: Pixels[] = [];

@@ -1,6 +1,7 @@
 // Pictures as an encoder's input, as its preprocessor_config.json says: the numbers of the processors in transformers (Pillow backend).
 import { native } from "../core/native.js";
 import { MediaError } from "./error.js";
+import { fewAtOnce } from "./few.js";
 import { checkPixels, type ImagePart, loadWith, type Pixels } from "./image.js";
 import { nearest } from "./nearest.js";
 import { type PreprocessorConfig, preprocessorConfig, typeOf } from "./preprocessor-config.js";
@@ -16,7 +17,12 @@ interface Size {
   height: number;
   width: number;
 }
+/** Pixel values of one picture. */
+type One = Size & { values: Float32Array };
 type Resize = { shortestEdge: number } | Size;
+
+/** A picture within the limits takes 300 MB before it is resized. */
+const AT_ONCE = 2;
 
 interface Defaults {
   resize: Resize;
@@ -92,27 +98,14 @@ export class ImageProcessor {
   async process(parts: readonly ImagePart[], loading: Loading = {}): Promise<PixelValues> {
     checkLoading("ImageProcessor.process", loading);
     if (!parts.length) fail("ImageProcessor", "at least one image part", "none", "pass image(…)");
-    return this.pixelValues(await Promise.all(parts.map((part) => loadWith(part, { grey16: "clip" }, loading))));
+    return joined(await fewAtOnce(parts, AT_ONCE, async (part) => this.#one(await loadWith(part, { grey16: "clip" }, loading))));
   }
 
   async pixelValues(pictures: readonly Pixels[]): Promise<PixelValues> {
-    const made = await Promise.all(pictures.map((picture) => this.#one(picture)));
-    const [{ height, width }] = made as [Size & { values: Float32Array }];
-    const data = new Float32Array(made.length * 3 * height * width);
-    for (const [i, one] of made.entries()) {
-      if (one.height !== height || one.width !== width)
-        fail(
-          `picture ${i}`,
-          `${height} × ${width} after resizing, as the first`,
-          `${one.height} × ${one.width}`,
-          "this processor does not crop: pass one size at a time",
-        );
-      data.set(one.values, i * 3 * height * width);
-    }
-    return { data, shape: [made.length, 3, height, width] };
+    return joined(await fewAtOnce(pictures, AT_ONCE, (picture) => this.#one(picture)));
   }
 
-  async #one(given: Pixels): Promise<Size & { values: Float32Array }> {
+  async #one(given: Pixels): Promise<One> {
     const picture = checkPixels(given);
     const resized = resizedSize(picture, this.#resize);
     const out = this.#crop ?? resized;
@@ -130,6 +123,22 @@ export class ImageProcessor {
   #shift(resized: number, crop: number): number {
     return this.#halfEven && resized > crop && (resized - crop) % 4 === 3 ? 1 : 0;
   }
+}
+
+function joined(made: readonly One[]): PixelValues {
+  const [{ height, width }] = made as [One];
+  const data = new Float32Array(made.length * 3 * height * width);
+  for (const [i, one] of made.entries()) {
+    if (one.height !== height || one.width !== width)
+      fail(
+        `picture ${i}`,
+        `${height} × ${width} after resizing, as the first`,
+        `${one.height} × ${one.width}`,
+        "this processor does not crop: pass one size at a time",
+      );
+    data.set(one.values, i * 3 * height * width);
+  }
+  return { data, shape: [made.length, 3, height, width] };
 }
 
 /** (3,H,W) without the first `extra` rows and columns. */

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { MediaError } from "./error.js";
+import { fewAtOnce } from "./few.js";
 import { type ImuPart, type ImuRecording, loadImuAt } from "./imu.js";
 import type { MediaProcessor } from "./part.js";
 import { preprocessorConfig, readJsonFile } from "./preprocessor-config.js";
@@ -12,6 +13,8 @@ export interface ImuValues {
   data: Float32Array;
   shape: [number, number, number];
 }
+
+const AT_ONCE = 2;
 
 export class ImuProcessor implements MediaProcessor<ImuPart> {
   /** Hz */
@@ -38,20 +41,32 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
   async process(parts: readonly ImuPart[], loading: Loading = {}): Promise<ImuValues> {
     checkLoading("ImuProcessor.process", loading);
     if (!parts.length) throw new MediaError("E_MEDIA_OPTION", "ImuProcessor", "at least one imu part", "none", "pass imu(…)");
-    return this.imuValues(await Promise.all(parts.map((part) => loadImuAt(part, this.samplingRate, loading, this.windowSamples))));
+    const made = await fewAtOnce(parts, AT_ONCE, async (part, i) =>
+      this.#one(await loadImuAt(part, this.samplingRate, loading, this.windowSamples), i),
+    );
+    return this.#joined(made);
   }
 
   /** Recordings at the processor's rate. */
   imuValues(recordings: readonly ImuRecording[]): ImuValues {
-    const length = this.windowSamples;
-    const data = new Float32Array(recordings.length * 6 * length);
-    for (const [i, { samples, sampleRate }] of recordings.entries()) {
-      if (sampleRate !== this.samplingRate)
-        throw new MediaError("E_MEDIA_OPTION", `recording ${i}`, `${this.samplingRate} Hz`, `${sampleRate} Hz`, "load it with loadImuAt()");
-      const count = samples.length / 6;
-      for (let c = 0; c < 6; ++c) data.set(samples.subarray(c * count, c * count + Math.min(count, length)), (i * 6 + c) * length);
-    }
-    return { data, shape: [recordings.length, 6, length] };
+    return this.#joined(recordings.map((recording, i) => this.#one(recording, i)));
+  }
+
+  /** (6, L) */
+  #one({ samples, sampleRate }: ImuRecording, i: number): Float32Array {
+    if (sampleRate !== this.samplingRate)
+      throw new MediaError("E_MEDIA_OPTION", `recording ${i}`, `${this.samplingRate} Hz`, `${sampleRate} Hz`, "load it with loadImuAt()");
+    const [count, length] = [samples.length / 6, this.windowSamples];
+    const values = new Float32Array(6 * length);
+    for (let c = 0; c < 6; ++c) values.set(samples.subarray(c * count, c * count + Math.min(count, length)), c * length);
+    return values;
+  }
+
+  #joined(made: readonly Float32Array[]): ImuValues {
+    const size = 6 * this.windowSamples;
+    const data = new Float32Array(made.length * size);
+    for (const [i, values] of made.entries()) data.set(values, i * size);
+    return { data, shape: [made.length, 6, this.windowSamples] };
   }
 
   configJson(): Record<string, unknown> {

@@ -29,8 +29,8 @@ const columns: Check = {
     isObject(v) &&
     Object.entries(v).every(([key, name]) => [...CHANNELS, "time"].includes(key) && (is.text.fits(name) || is.integer(1).fits(name))),
 };
-const LIMITS = { maxBytes: above, maxSeconds: above, maxPixels: above, maxFrames: above } as const;
-const { maxBytes, maxSeconds, maxPixels, maxFrames } = LIMITS;
+const LIMITS = { maxBytes: above, maxSeconds: above, maxPixels: above, maxFrames: above, maxSamples: above } as const;
+const { maxBytes, maxSeconds, maxPixels, maxFrames, maxSamples } = LIMITS;
 
 export const MEDIA_OPTIONS: Readonly<Record<Modality, Schema>> = {
   image: { maxPixels, maxBytes, grey16: is.oneOf("scale", "clip"), profile: is.oneOf("ignore", "apply") } satisfies AsData<ImageOptions>,
@@ -46,7 +46,7 @@ export const MEDIA_OPTIONS: Readonly<Record<Modality, Schema>> = {
     maxSeconds,
     maxBytes,
   } satisfies AsData<VideoOptions>,
-  audio: { start, seconds, maxSeconds, maxBytes } satisfies AsData<AudioOptions>,
+  audio: { start, seconds, maxSeconds, maxBytes, maxSamples } satisfies AsData<AudioOptions>,
   imu: {
     sampleRate: above,
     acceleration: is.oneOf("g", "m/s2", "mg"),

@@ -1,8 +1,9 @@
 // A compressed sound as its decoder may get it: counts, rates and channels looked at, headers in one piece.
-import { checkSignal, type Prepared } from "./counts.js";
+import { checkSignal, type Part, type Prepared } from "./counts.js";
 import { prepareAiff, prepareCaf, prepareWav } from "./counts-chunks.js";
 import { prepareMp4 } from "./counts-mp4.js";
 import { prepareWebm } from "./counts-webm.js";
+import { flacParts } from "./flac-frames.js";
 
 /** A file of `kind` as its decoder may get it. Throws E_MEDIA_FORMAT where a count, a rate or a number of channels cannot be true. */
 export function prepared(kind: string, bytes: Uint8Array, what: string): Prepared {
@@ -24,7 +25,8 @@ function prepareFlac(bytes: Uint8Array, what: string): Prepared {
   const INFO = 42; // "fLaC", a block's header, STREAMINFO
   if (bytes.length < INFO || view.getUint32(0) !== 0x664c6143 || (bytes[4]! & 0x7f) !== 0) return { parts: [{ bytes }] };
   const sampleRate = view.getUint32(18) >>> 12;
-  checkSignal(what, sampleRate, ((bytes[20]! >> 1) & 7) + 1);
+  const channels = ((bytes[20]! >> 1) & 7) + 1;
+  checkSignal(what, sampleRate, channels);
   const frames = (bytes[21]! & 15) * 2 ** 32 + view.getUint32(22);
   const declared = frames ? { declared: { frames, sampleRate } } : {};
   let at = 4;
@@ -35,5 +37,10 @@ function prepareFlac(bytes: Uint8Array, what: string): Prepared {
   }
   const head = bytes.slice(0, INFO);
   head[4] = 128; // the last block
-  return { parts: [{ bytes: head, isWhole: true }, { bytes: bytes.subarray(at) }], ...declared };
+  return { parts: joined({ bytes: head, isWhole: true }, flacParts(bytes, at, channels)), ...declared };
+}
+
+function* joined(first: Part, others: Iterable<Part>): Generator<Part> {
+  yield first;
+  yield* others;
 }

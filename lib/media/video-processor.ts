@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { checkOptions } from "../core/options.js";
 import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
-import { ImageProcessor } from "./image-processor.js";
+import { ImageProcessor, type PixelValues } from "./image-processor.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
 import { preprocessorConfig, readJsonFile } from "./preprocessor-config.js";
 import { checkLoading, type Loading } from "./source.js";
-import { loadVideo, type VideoPart } from "./video.js";
+import { framesMade, type VideoPart } from "./video.js";
 
 export interface VideoProcessorOptions {
   /** How many frames stand for a clip. */
@@ -46,8 +46,7 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
     let size: number[] = [];
     // One after the other: a clip's pictures take far more memory than its pixel values.
     for (const [i, part] of parts.entries()) {
-      const { frames } = await loadVideo(part, this.frames, loading);
-      const clip = await this.clipValues(frames);
+      const clip = joined(await framesMade(part, this.frames, loading, (picture) => this.imageProcessor.pixelValues([picture])));
       loading.signal?.throwIfAborted();
       const [height, width] = clip.shape.slice(-2);
       if (i && (height !== size[2] || width !== size[3]))
@@ -73,6 +72,23 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
     }
     return { data: all, shape: [frames.length, ...shape.slice(1)] };
   }
+}
+
+/** (F, 3, H, W) of frames that were made one by one. */
+function joined(made: readonly PixelValues[]): EncoderInput {
+  const [first] = made as [PixelValues];
+  const data = new Float32Array(made.length * first.data.length);
+  for (const [i, { data: values, shape }] of made.entries()) {
+    if (shape[2] !== first.shape[2] || shape[3] !== first.shape[3])
+      fail(
+        `picture ${i}`,
+        `${first.shape[2]} × ${first.shape[3]} after resizing, as the first`,
+        `${shape[2]} × ${shape[3]}`,
+        "this processor does not crop: pass one size at a time",
+      );
+    data.set(values, i * first.data.length);
+  }
+  return { data, shape: [made.length, ...first.shape.slice(1)] };
 }
 
 /** VideoMAE and ViCLIP write num_frames, some towers keep it one level down. */

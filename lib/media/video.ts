@@ -69,10 +69,43 @@ export interface LoadedVideo {
  */
 export async function loadVideo(part: VideoPart, frames: number, loading: Loading = {}): Promise<LoadedVideo> {
   checkLoading("loadVideo", loading);
-  return readingOf(describe(part.source), loading.signal, () => framesOf(part, frames, loading));
+  const most = FRAMES_HELD * (part.options.maxPixels ?? VIDEO_LIMITS.maxPixels);
+  let held = 0;
+  return readingOf(describe(part.source), loading.signal, () =>
+    framesOf(part, frames, loading, async (picture) => {
+      held += picture.width * picture.height;
+      if (held > most)
+        throw new MediaError(
+          "E_MEDIA_LIMIT",
+          describe(part.source),
+          `frames of at most ${most} pixels together`,
+          "more",
+          "ask for fewer frames, or raise the option maxPixels if you trust it",
+        );
+      return picture;
+    }),
+  );
 }
 
-async function framesOf(part: VideoPart, frames: number, loading: Loading): Promise<LoadedVideo> {
+/** What `make` makes of the frames that loadVideo gives, a few of which are held at a time. A frame that stands there several times is made once. */
+export async function framesMade<T>(
+  part: VideoPart,
+  frames: number,
+  loading: Loading,
+  make: (picture: Pixels) => Promise<T>,
+): Promise<T[]> {
+  return (await readingOf(describe(part.source), loading.signal, () => framesOf(part, frames, loading, make))).frames;
+}
+
+/** Frames of the largest size that are held together at most. */
+const FRAMES_HELD = 8;
+
+async function framesOf<T>(
+  part: VideoPart,
+  frames: number,
+  loading: Loading,
+  make: (picture: Pixels) => Promise<T>,
+): Promise<Omit<LoadedVideo, "frames"> & { frames: T[] }> {
   const { source, options } = part;
   const what = isFrames(source) ? "frames" : describe(source);
   checkKnown(what, "video", options);
@@ -91,8 +124,16 @@ async function framesOf(part: VideoPart, frames: number, loading: Loading): Prom
     );
   if (clip.hasSound && options.audioTrack !== "part") noticeSound(part, what);
   const distinct = [...new Set(indices)];
-  const pictures = await clip.decode(distinct, loading);
-  const at = new Map(distinct.map((index, i) => [index, pictures[i]!]));
+  clip.checkPicks?.(distinct);
+  const at = new Map<number, T>();
+  const { perCall = 1 } = clip;
+  for (let from = 0; from < distinct.length; from += perCall) {
+    const group = distinct.slice(from, from + perCall);
+    for (const [i, picture] of (await clip.decode(group, loading)).entries()) {
+      loading.signal?.throwIfAborted();
+      at.set(group[i]!, await make(picture));
+    }
+  }
   const { hasSound } = clip;
   return {
     frames: indices.map((index) => at.get(index)!),

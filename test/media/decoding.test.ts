@@ -1,0 +1,95 @@
+// How compressed sounds are decoded: in a worker, bounded by samples, stopped at once, and to the last sample.
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { setImmediate as turn } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import audioDecode from "audio-decode";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type AudioOptions, audio, loadAudio, type Sound } from "../../lib/media/audio.js";
+import { openInWorker } from "../../lib/media/decode-pool.js";
+import { openDecoder } from "../../lib/media/decoder.js";
+import { flacOf } from "./flac-file.js";
+import { rejects } from "./media-case.js";
+
+const load = (bytes: Uint8Array, options?: AudioOptions, signal?: AbortSignal): Promise<Sound> =>
+  loadAudio(audio(bytes, options), { signal });
+const fileOf = (name: string): string => fileURLToPath(new URL(`./files/${name}`, import.meta.url));
+/** Nearly three minutes in a few KB. */
+const values = Array.from({ length: 300 }, (_, i) => 97 * i - 14000);
+const long = flacOf(values, { rate: 96000, block: 50000 });
+
+test("FLAC of constant frames: every frame is there, whatever the pieces", async () => {
+  const { samples, sampleRate } = await load(long);
+  assert.is(sampleRate, 96000);
+  assert.is(samples.length, values.length * 50000);
+  for (const [i, value] of values.entries())
+    for (const at of [0, 24999, 49999]) assert.ok(Math.abs(samples[i * 50000 + at]! - value / 32768) < 1e-7, `frame ${i} at ${at}`);
+  const silence = await load(flacOf(Array(200).fill(0), { rate: 192000, channels: 8, block: 65535 }), { maxSeconds: 70 });
+  assert.is(silence.samples.length, 200 * 65535);
+  assert.ok(silence.samples.every((v) => v === 0));
+});
+
+test("limits hold before anything is decoded where the header tells, and while decoding where it does not", async () => {
+  const silent = (told?: number) => flacOf(Array(40).fill(0), { rate: 96000, block: 50000, ...(told !== undefined && { told }) });
+  await rejects(load(silent(), { maxSamples: 1e6 }), "E_MEDIA_LIMIT", /maxSamples/);
+  await rejects(load(silent(0), { maxSamples: 1e6 }), "E_MEDIA_LIMIT", /maxSamples/);
+  await rejects(load(silent(), { maxSeconds: 10 }), "E_MEDIA_LIMIT", /got 20\.833 s/);
+  await rejects(load(silent(0), { maxSeconds: 10 }), "E_MEDIA_LIMIT", /at least/);
+  assert.is((await load(silent(), { maxSamples: 1e6, seconds: 2, start: 18 })).samples.length, 192000);
+  // By default 600 s at 192 kHz are the most, told or not.
+  const most = flacOf([0], { rate: 192000, block: 4096, told: 599 * 192000 });
+  assert.is((await load(most)).samples.length, 4096);
+  await rejects(load(flacOf([0], { rate: 640000, told: 2 ** 28 }), {}), "E_MEDIA_LIMIT", /maxSamples/);
+  await rejects(load(silent(), { maxSamples: 0 }), "E_MEDIA_OPTION", /maxSamples/);
+});
+
+test("an abort is heard while the decoder works and while a sound waits for its turn, and the next sounds are decoded", async () => {
+  const want = await load(long, { seconds: 1 });
+  for (const turns of [0, 1, 5, 40]) {
+    const abort = new AbortController();
+    const reason = new Error(`after ${turns} turns`);
+    const loads = Array.from({ length: 5 }, () => load(long, {}, abort.signal).catch((error: unknown) => error));
+    for (let i = 0; i < turns; ++i) await turn();
+    abort.abort(reason);
+    for (const result of await Promise.all(loads)) assert.is(result, reason);
+    assert.equal(await load(long, { seconds: 1 }), want);
+  }
+});
+
+test("many at once are what they are one by one", async () => {
+  const names = ["flac", "mp3", "ogg", "opus", "m4a", "webm", "aiff"].map((kind) => readFileSync(fileOf(`tones.${kind}`)));
+  const damaged = Buffer.from(names[0]!).fill(0, 42);
+  const all = [...names, damaged, ...names, damaged, ...names];
+  const one: unknown[] = [];
+  for (const bytes of all) one.push(await load(bytes).catch((error: Error) => error.message));
+  assert.equal(await Promise.all(all.map((bytes) => load(bytes).catch((error: Error) => error.message))), one);
+});
+
+test("a decoder in a worker gives what one on this thread gives", async () => {
+  const bytes = readFileSync(fileOf("tones.mp3"));
+  const inWorker = await openInWorker("mp3", 1, undefined);
+  assert.ok(inWorker);
+  const here = await openDecoder(audioDecode, "mp3", 1);
+  for (const piece of [bytes.subarray(0, 700), bytes.subarray(700), undefined]) {
+    const copy = () => piece && Uint8Array.from(piece);
+    assert.equal(await inWorker.next(copy()), await here.next(copy()));
+  }
+  inWorker.close();
+  here.close();
+});
+
+test("a process ends by itself after a sound, and while one is abandoned in the middle", async () => {
+  const script = `
+    const { audio, loadAudio } = await import(${JSON.stringify(new URL("../../lib/media/audio.ts", import.meta.url).href)});
+    const abort = new AbortController();
+    const { samples } = await loadAudio(audio(${JSON.stringify(fileOf("tones.flac"))}));
+    const left = loadAudio(audio(${JSON.stringify(fileOf("tones.mp3"))}), { signal: abort.signal }).catch((error) => error.message);
+    setImmediate(() => abort.abort(new Error("enough")));
+    console.log(samples.length, await left);`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script]);
+  assert.match(stdout, /^4000 (enough|\[object Object\]|undefined)/);
+});
+
+test.run();
