@@ -5,6 +5,7 @@ import { gguf } from "./gguf.js";
 import { npyTarget } from "./npy.js";
 import { safetensors } from "./safetensors.js";
 import { sentencepiece } from "./sentencepiece.js";
+import { tokenizer } from "./tokenizer.js";
 import { wav } from "./wav.js";
 
-export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget];
+export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, tokenizer];
