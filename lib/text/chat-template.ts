@@ -51,6 +51,8 @@ export class ChatTemplate {
     private readonly specialTokens: Readonly<Record<string, string>> = {},
   ) {
     if (typeof source !== "string") throw new ChatTemplateError(`expected a Jinja template as text, got ${typeof source}`);
+    if (source.length > LONGEST)
+      throw new ChatTemplateError(`expected a Jinja template of at most ${LONGEST} characters, got ${source.length}`);
     try {
       this.#template = new Template(source);
     } catch (cause) {
@@ -124,8 +126,9 @@ export class ChatTemplate {
   }
 }
 
-/** Bytes. The longest published template has 20 000. */
-const LARGEST = 4 * 2 ** 20;
+/** Characters. The longest published template has 20 000. */
+const LONGEST = 1 << 20;
+const LARGEST = 4 * LONGEST; // bytes
 
 const JOIN = 'this template takes text alone: join the parts, content: parts.map((part) => part.text).join("\\n")';
 
