@@ -1,11 +1,11 @@
 // anymal.json: what a checkpoint folder stands on (the language model and the encoders, by path and content, or by hub id and commit) and how its
 // projections are shaped.
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
 import { shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
-import { onFile } from "../core/file-error.js";
+import { parseShallow } from "../core/json.js";
+import { readPlain } from "../core/plain-file.js";
 import { isHubId } from "../io/hub/names.js";
 import { locateModel, type ResolveOptions } from "../io/hub.js";
 import type { Modality } from "../media/part.js";
@@ -16,6 +16,8 @@ import type { ModalitySetup, PromptFormat } from "./options.js";
 
 export const MANIFEST = "anymal.json";
 const VERSION = 1;
+/** Bytes. */
+const LARGEST = 2 ** 20;
 
 /** A model folder and its content when the checkpoint was trained on it. */
 export interface Source {
@@ -108,10 +110,10 @@ export async function readManifest(folder: string): Promise<Manifest> {
       "it was changed by hand or written by another version: save the model again",
     );
   };
-  const text = await onFile("to be read", join(folder, MANIFEST), () => readFile(join(folder, MANIFEST), "utf8"));
+  const text = (await readPlain(join(folder, MANIFEST), { most: LARGEST })).toString();
   let json: Manifest;
   try {
-    json = JSON.parse(text);
+    json = parseShallow(text) as Manifest;
   } catch (cause) {
     return fail("JSON", (cause as Error).message);
   }
