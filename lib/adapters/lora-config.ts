@@ -80,6 +80,9 @@ const REFUSED = [
 /** Beginnings that change the base model's weights as well, which the adapter does not hold: PEFT computes them anew when it loads. */
 const CHANGES_BASE = /^(pissa|corda|olora|mica|loftq|lora_ga)/i;
 
+/** … and those that leave the base model as it is. One that nobody knows may do either. */
+const KEEPS_BASE: readonly unknown[] = ["gaussian", "eva", "orthogonal"];
+
 export function parseLoraConfig(json: Json): LoraConfig {
   if (json.peft_type !== "LORA") throw new LoraConfigError('peft_type "LORA"', shown(json.peft_type));
   for (const key of REFUSED) if (json[key]) throw new LoraConfigError(`no ${key}, which is not supported`, shown(json[key]));
@@ -88,6 +91,11 @@ export function parseLoraConfig(json: Json): LoraConfig {
       "init_lora_weights that leaves the base model as it is",
       `${shown(json.init_lora_weights)}; save it from PEFT once more with path_initial_model_for_weight_conversion`,
     );
+  for (const key of ["use_rslora", "ensure_weight_tying"])
+    if (typeof (json[key] ?? false) !== "boolean") throw new LoraConfigError(`${key} to be true or false`, shown(json[key]));
+  const init = json.init_lora_weights ?? true;
+  if (typeof init !== "boolean" && !KEEPS_BASE.includes(init))
+    throw new LoraConfigError(`init_lora_weights true, false, ${KEEPS_BASE.join(", ")}`, shown(init));
   const bias = json.bias ?? "none";
   if (bias !== "none" && bias !== "all" && bias !== "lora_only")
     throw new LoraConfigError('bias "none", "all" or "lora_only"', shown(bias));

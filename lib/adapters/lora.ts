@@ -28,8 +28,8 @@ import { heldBeside, isTied, lay, type Overlay, overlaysOf, ROOT, tablesOf } fro
 
 const WEIGHTS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
-/** Of the configuration. */
-const LONGEST = 1 << 20;
+/** Bytes of it. Patterns may name each layer of a model. */
+const LARGEST = 16 * 2 ** 20;
 const PICKLE = "adapter_model.bin";
 
 export class LoraAdapter {
@@ -193,7 +193,7 @@ async function readConfigOf(folder: string): Promise<LoraConfig> {
     const remedy = pickle ? `; ${NO_PICKLES}` : "";
     throw new LoraConfigError(`${missing} in ${folder}`, `${pickle ? `${PICKLE}, a pickle` : "no such file"}${remedy}`);
   }
-  const text = (await readPlain(join(folder, CONFIG), { most: LONGEST, linksInside: true })).toString("utf8");
+  const text = (await readPlain(join(folder, CONFIG), { most: LARGEST, linksInside: true })).toString();
   let json: unknown;
   try {
     json = parseJson(text);

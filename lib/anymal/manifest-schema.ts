@@ -37,7 +37,12 @@ const ENTRY: Schema = {
   select: is.oneOf(...SELECTS),
   calibrated: is.flag,
 };
-const QUANTIZATION: Schema = { format: is.oneOf("nf4", "fp4", "int8") };
+const QUANTIZATION: Schema = {
+  format: is.oneOf("nf4", "fp4", "int8"),
+  block: upTo(65_536, 1),
+  doubleQuant: is.flag,
+  threshold: is.number(),
+};
 
 type Fail = (expected: string, got: string) => never;
 
@@ -59,7 +64,8 @@ export function checkManifest(json: Record<string, unknown>, fail: Fail): void {
     return section(at, value, PLACE, [...by, ...optional]);
   };
   const { quantization } = place("llm", json.llm, []);
-  if (!isNull.fits(quantization) && quantization !== undefined) section("llm.quantization", quantization, QUANTIZATION);
+  if (!isNull.fits(quantization) && quantization !== undefined)
+    section("llm.quantization", quantization, QUANTIZATION, ["block", "doubleQuant", "threshold"]);
   section("prompt", json.prompt, { template: is.oneOf("chat", "plain"), system: is.either(is.text, { wanted: "empty", fits: (v) => v === "" }), splitSpecialTokens: is.flag }, ["system", "splitSpecialTokens"]); // biome-ignore format: one line
   section("anymal.json", json, { adapter: is.flag, modalities: is.object });
   for (const [modality, entry] of Object.entries(json.modalities as object)) {

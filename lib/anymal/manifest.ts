@@ -5,6 +5,7 @@ import { stat } from "node:fs/promises";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
 import { shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
+import { parseShallow } from "../core/json.js";
 import { notice } from "../core/notice.js";
 import { openPlain, readPlain } from "../core/plain-file.js";
 import { isHubId } from "../io/hub/names.js";
@@ -17,8 +18,8 @@ import type { ModalitySetup, PromptFormat } from "./options.js";
 
 export const MANIFEST = "anymal.json";
 const VERSION = 1;
-/** Of anymal.json. */
-const LONGEST = 1 << 20;
+/** Bytes. */
+const LARGEST = 2 ** 20;
 
 /** A model folder and its content when the checkpoint was trained on it. */
 export interface Source {
@@ -114,10 +115,10 @@ export async function readManifest(folder: string): Promise<Manifest> {
       "it was changed by hand or written by another version: save the model again",
     );
   };
-  const text = (await readPlain(join(folder, MANIFEST), { most: LONGEST, linksInside: true })).toString("utf8");
+  const text = (await readPlain(join(folder, MANIFEST), { most: LARGEST, linksInside: true })).toString();
   let json: Manifest;
   try {
-    json = JSON.parse(text);
+    json = parseShallow(text) as Manifest;
   } catch (cause) {
     return fail("JSON", (cause as Error).message);
   }

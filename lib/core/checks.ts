@@ -51,8 +51,12 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Comparing takes the product of two lengths, and no name is longer. */
+const LONGEST_NAME = 80;
+
 /** The known name that was most likely meant. snake_case counts as camelCase. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
+  if (name.length > LONGEST_NAME) return undefined;
   const plain = (text: string) => text.toLowerCase().replace(/[_\-\s]/g, "");
   const far = (a: string, b: string) => (a !== b && (a.startsWith(b) || b.startsWith(a)) ? 1 : distance(a, b));
   const ranked = known.map((candidate) => ({ candidate, far: far(plain(name), plain(candidate)) })).sort((a, b) => a.far - b.far);

@@ -8,7 +8,7 @@ const MARK = "\u0000NaN\u0000";
 const AS_JSON: Readonly<Record<string, string>> = { Infinity: "1e999", "-Infinity": "-1e999", NaN: JSON.stringify(MARK) };
 
 /** No file that is read here nests deeper than ten levels. What is nested deeper than the stack breaks whoever walks it: JSON.stringify, String, a schema. */
-const DEEPEST = 200;
+export const DEEPEST = 200;
 
 /** As JSON.parse, of a stranger's text: throws SyntaxError where it nests deeper than any file that is meant does. */
 export function parseShallow(text: string): unknown {

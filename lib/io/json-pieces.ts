@@ -1,5 +1,6 @@
 // A large JSON file as JSON.parse reads it, in pieces: a tokenizer of 128 000 words is 10 to 20 MB of it, which would hold the event loop for a
 // quarter of a second. One pass finds where strings and brackets are; what lies between goes through JSON.parse, some thousand entries at a time.
+import { DEEPEST, parseShallow } from "../core/json.js";
 import { readPlain } from "../core/plain-file.js";
 import { inTurns, type Pieces } from "../core/turns.js";
 
@@ -35,26 +36,26 @@ export const noteKeys = (object: object, keys: string[]): void => void known.set
 /** Its keys, in the order of the text where it is large. */
 export const keysOf = (object: object): readonly string[] => known.get(object) ?? Object.keys(object);
 
-/** Of a file of JSON. The tokenizer of 250 000 words and their merges has 35 MB. */
-const LONGEST = 256 << 20;
-
-/** The file's value, one of a model's folder. Rejects with SyntaxError as `parse` throws it, and with E_FILE (lib/core/plain-file.ts). */
-export async function readJsonInTurns(path: string, signal?: AbortSignal, parse?: Parse): Promise<unknown> {
-  return inTurns(parsedJson(await readPlain(path, { most: LONGEST, linksInside: true }), parse), { signal });
+/** The value of a file of a model's folder. Rejects with SyntaxError, and with E_FILE where it is no regular file of at most so many bytes. */
+export async function readJsonInTurns(
+  path: string,
+  { signal, most }: { signal?: AbortSignal | undefined /** Bytes. */; most: number },
+): Promise<unknown> {
+  return inTurns(parsedJson(await readPlain(path, { most, linksInside: true })), { signal });
 }
 
 /** What `parse` makes of UTF-8 text, the same value or the same error; it is given pieces of the text that are JSON by themselves. */
-export function* parsedJson(bytes: Uint8Array, parse: Parse = JSON.parse, piece = PIECE): Pieces<unknown> {
+export function* parsedJson(bytes: Uint8Array, parse?: Parse, piece = PIECE): Pieces<unknown> {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const text = (from: number, to: number) => buffer.toString("utf8", from, to);
   if (bytes.length > piece) {
     try {
-      return yield* new Reader(bytes, text, parse, piece).read();
+      return yield* new Reader(bytes, text, parse ?? JSON.parse, piece).read();
     } catch (error) {
       if (!(error instanceof Unread || error instanceof SyntaxError)) throw error;
     }
   }
-  return parse(text(0, bytes.length)); // of a file that is no JSON: it says where and why
+  return (parse ?? parseShallow)(text(0, bytes.length)); // of a file that is no JSON: it says where and why
 }
 
 class Reader {
@@ -84,6 +85,7 @@ class Reader {
           break;
         case OPEN_LIST:
         case OPEN_OBJECT:
+          if (stack.length === DEEPEST) throw new Unread();
           stack.push({ list: bytes[at] === OPEN_LIST, at, from: at + 1, child: at + 1, into: undefined, taken: false, some: false });
           break;
         case COMMA: {

@@ -1,8 +1,9 @@
 // Where a model's folder says what its pictures, clips and sounds go through: preprocessor_config.json and the files that newer and other
 // libraries write in its place.
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseJson } from "../core/json.js";
+import { readPlainSync } from "../core/plain-file.js";
 import { MediaError, reasonOf } from "./error.js";
 
 export type ProcessorJson = Record<string, unknown>;
@@ -70,9 +71,7 @@ function fromOpenClip(json: ProcessorJson, where: string): ProcessorJson {
 export function readJsonFile(path: string): ProcessorJson {
   let json: unknown;
   try {
-    const { size } = statSync(path);
-    if (size > LONGEST) throw new RangeError(`a file of ${size} bytes`);
-    json = parseJson(readFileSync(path, "utf8"));
+    json = parseJson(readPlainSync(path, { most: LONGEST, linksInside: true }).toString("utf8"));
   } catch (cause) {
     return fail(path, "JSON", reasonOf(cause), "copy it again from the model's repository");
   }

@@ -119,9 +119,14 @@ export function parseLlamaConfig(json: Json): LlamaConfig {
 /** config.json of a folder, and what generation_config.json says in its place: after which tokens generation ends. */
 export function readLlamaConfig(folder: string): LlamaConfig {
   const config = parseLlamaConfig(readConfig(folder));
-  const file = join(folder, "generation_config.json");
-  const ends = existsSync(file) ? tokenIds(readJson(file).eos_token_id) : [];
+  const ends = generationEnds(folder);
   return ends.length ? { ...config, eosTokenIds: ends } : config;
+}
+
+/** After which tokens generation_config.json of a folder ends an answer; none where there is no such file. */
+export function generationEnds(folder: string): number[] {
+  const file = join(folder, "generation_config.json");
+  return existsSync(file) ? tokenIds(readJson(file).eos_token_id) : [];
 }
 
 /** The outlier threshold of a checkpoint in LLM.int8; other quantisation methods than bitsandbytes' are refused here. */
@@ -167,8 +172,13 @@ function padding(json: Json): number | undefined {
   return row !== undefined && row < size(json, "vocab_size") ? row : undefined;
 }
 
+/** A list of them may name each token of a vocabulary once; -1 is written for none. */
+const MOST_ENDS = 4096;
 function tokenIds(value: unknown): number[] {
-  return [value].flat().flatMap((one) => id(one) ?? []);
+  const all: unknown[] = value === null || value === undefined ? [] : [value].flat();
+  if (all.length > MOST_ENDS || !all.every(Number.isInteger))
+    throw new ConfigError("eos_token_id", `at most ${MOST_ENDS} token ids`, value);
+  return all.flatMap((one) => id(one) ?? []);
 }
 
 function windows(json: Json, name: string, layers: number): Pick<LlamaConfig, "slidingWindow" | "slidingLayers"> {

@@ -1,4 +1,5 @@
 // Tokens beside the vocabulary, such as <s> or <image>, found in a text as tokenizers finds them (tokenizers/src/tokenizer/added_vocabulary.rs).
+import { TokenizerError } from "./tokenizer-error.js";
 
 export interface AddedToken {
   id: number;
@@ -42,7 +43,7 @@ export interface SplitOptions {
 }
 
 interface Node {
-  readonly next: Map<string, Node>;
+  next?: Map<string, Node>;
   token?: AddedToken;
 }
 interface Found {
@@ -56,8 +57,8 @@ const BLANKS = /\p{White_Space}*/uy;
 const BLANK = /\p{White_Space}/u;
 
 export class AddedTokens {
-  readonly #raw: Node = { next: new Map() };
-  readonly #normal: Node = { next: new Map() };
+  readonly #raw: Node = {};
+  readonly #normal: Node = {};
   readonly byId: ReadonlyMap<number, AddedToken>;
   readonly #decoded = new Map<number, string>();
 
@@ -66,10 +67,12 @@ export class AddedTokens {
     private readonly normalize: (text: string) => string = (text) => text,
   ) {
     this.byId = new Map(tokens.map((token) => [token.id, token]));
+    let nodes = 0;
     for (const token of tokens) {
       if (!token.content) continue;
       const content = token.normalized ? normalize(token.content) : token.content;
-      insert(token.normalized ? this.#normal : this.#raw, content, token);
+      nodes += insert(token.normalized ? this.#normal : this.#raw, content, token);
+      if (nodes > MOST_NODES) throw new TokenizerError(`expected added tokens of at most ${MOST_NODES} characters in all, got more`);
       this.#decoded.set(token.id, content);
     }
   }
@@ -93,22 +96,36 @@ export class AddedTokens {
   }
 }
 
-function insert(root: Node, content: string, token: AddedToken): void {
-  let node = root;
+/** Characters, of which those of common beginnings count once. Tokens of pictures and sounds are 65 536 and more in number, and begin alike. */
+const MOST_NODES = 1 << 20;
+/** Characters that may be looked at, and for each of the text: without a word that is repeated, one or two. */
+const FREE = 1 << 20;
+const OF_ONE = 256;
+
+/** How many nodes were made. */
+function insert(root: Node, content: string, token: AddedToken): number {
+  let [node, made] = [root, 0];
   for (const unit of content.split("")) {
-    const next: Node = node.next.get(unit) ?? { next: new Map() };
-    node.next.set(unit, next);
+    node.next ??= new Map();
+    let next = node.next.get(unit);
+    if (!next) {
+      next = {};
+      node.next.set(unit, next);
+      ++made;
+    }
     node = next;
   }
   node.token ??= token;
+  return made;
 }
 
-/** The longest token at a place. */
-function at(root: Node, text: string, from: number): Found | undefined {
+/** The longest token at a place, and how many characters were looked at. */
+function at(root: Node, text: string, from: number): { found: Found | undefined; looked: number } {
   let found: Found | undefined;
-  let node = root.next.get(text[from] as string);
-  for (let to = from + 1; node; node = node.next.get(text[to++] as string)) if (node.token) found = { token: node.token, from, to };
-  return found;
+  let node = root.next?.get(text[from] as string);
+  let to = from + 1;
+  for (; node; node = node.next?.get(text[to++] as string)) if (node.token) found = { token: node.token, from, to };
+  return { found, looked: to - from };
 }
 
 const beginsWithWord = (text: string, from: number) =>
@@ -121,12 +138,17 @@ function endsWithWord(text: string, to: number): boolean {
 
 function cut(text: string, root: Node, splitSpecialTokens: boolean): { part: string | AddedToken; from: number }[] {
   const parts: { part: string | AddedToken; from: number }[] = [];
-  let done = 0;
+  let [done, looked] = [0, 0];
   const plain = (to: number) => {
     if (done < to) parts.push({ part: text.slice(done, to), from: done });
   };
   for (let place = 0; place < text.length; ) {
-    const found = at(root, text, place);
+    const { found, looked: now } = at(root, text, place);
+    looked += now;
+    if (looked > FREE + OF_ONE * text.length)
+      throw new TokenizerError(
+        "expected added tokens that are told apart by their beginnings, got some that overlap too often in this text",
+      );
     if (!found) {
       ++place;
       continue;
@@ -137,12 +159,14 @@ function cut(text: string, root: Node, splitSpecialTokens: boolean): { part: str
     if (token.special && splitSpecialTokens) continue;
     if (token.singleWord && (endsWithWord(text, from) || beginsWithWord(text, to))) continue;
     if (token.lstrip) {
-      while (from > 0 && BLANK.test(text[from - 1] as string)) --from;
       from = Math.max(from, done); // what the token before has taken is its
+      while (from > done && BLANK.test(text[from - 1] as string)) --from;
     }
     if (token.rstrip) {
       BLANKS.lastIndex = to;
-      to += BLANKS.exec(text)?.[0].length ?? 0;
+      const blanks = BLANKS.exec(text)?.[0].length ?? 0;
+      to += blanks;
+      looked += blanks;
     }
     plain(from);
     if (from < to) parts.push({ part: token, from });

@@ -1,8 +1,9 @@
 // Chat templates are Jinja programs that come with a tokenizer: messages in, the exact prompt text out.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { isObject, shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
-import { onFileSync } from "../core/file-error.js";
+import { readPlainSync } from "../core/plain-file.js";
 import { Template } from "./jinja/template.js";
 import { Dict, fromJs, List, PartsFault, TemplateFault, type Value } from "./jinja/values.js";
 
@@ -50,6 +51,8 @@ export class ChatTemplate {
     private readonly specialTokens: Readonly<Record<string, string>> = {},
   ) {
     if (typeof source !== "string") throw new ChatTemplateError(`expected a Jinja template as text, got ${typeof source}`);
+    if (source.length > LONGEST)
+      throw new ChatTemplateError(`expected a Jinja template of at most ${LONGEST} characters, got ${source.length}`);
     try {
       this.#template = new Template(source);
     } catch (cause) {
@@ -60,10 +63,17 @@ export class ChatTemplate {
   /** chat_template.jinja, or "chat_template" of tokenizer_config.json: one text, or a list of named ones of which "default" counts. */
   static sourceIn(folder: string, config: Readonly<Record<string, unknown>>): string | undefined {
     const file = join(folder, "chat_template.jinja");
-    if (existsSync(file)) return onFileSync("to be read", file, () => readFileSync(file, "utf8"));
-    const inline = config.chat_template ?? undefined;
-    if (!Array.isArray(inline)) return inline as string | undefined;
-    return (inline.find((entry) => entry?.name === "default") ?? inline[0])?.template;
+    if (existsSync(file)) return readPlainSync(file, { most: LARGEST, linksInside: true }).toString();
+    const inline: unknown = config.chat_template ?? undefined;
+    if (inline === undefined || typeof inline === "string") return inline;
+    if (!Array.isArray(inline)) throw new ChatTemplateError(`expected chat_template to be a text or a list, got ${shown(inline)}`);
+    const named = inline.map((entry: unknown) => {
+      const { name, template } = isObject(entry) ? entry : {};
+      if (typeof name !== "string" || typeof template !== "string")
+        throw new ChatTemplateError(`expected chat_template as a list of {name, template}, got ${shown(entry)} in it`);
+      return { name, template };
+    });
+    return (named.find(({ name }) => name === "default") ?? named[0])?.template;
   }
 
   /**
@@ -115,6 +125,10 @@ export class ChatTemplate {
     return !keeps(probe) && keeps([{ type: "text", text: probe }]);
   }
 }
+
+/** Characters. The longest published template has 20 000. */
+const LONGEST = 1 << 20;
+const LARGEST = 4 * LONGEST; // bytes
 
 const JOIN = 'this template takes text alone: join the parts, content: parts.map((part) => part.text).join("\\n")';
 

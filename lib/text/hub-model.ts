@@ -19,24 +19,30 @@ interface Tables {
   bpe_ranks: Map<string, number>;
 }
 
-/** The same as `new HubTokenizer(json, config)`. */
+/** As `new HubTokenizer(json, config)`, but that it finds no added tokens. */
 export function* hubTokenizer(json: Json, config: Json): Pieces<HubTokenizer> {
   const model = json.model as Json | undefined;
-  if (model?.type !== "BPE" || !isObject(model.vocab) || !Array.isArray(model.merges)) return new HubTokenizer(json, config);
-  const { vocab, merges } = model;
-  const hub = new HubTokenizer({ ...json, model: { ...model, vocab: {}, merges: [] } }, config);
+  const isBpe = model?.type === "BPE" && isObject(model.vocab) && Array.isArray(model.merges);
+  const hub = made({ ...json, ...(isBpe && { model: { ...model, vocab: {}, merges: [] } }) }, config);
   yield;
   const tables = hub.model as unknown as Tables;
-  // Of a package that keeps its tables elsewhere: it makes them itself.
-  if (!(tables?.tokens_to_ids instanceof Map && tables.bpe_ranks instanceof Map && Array.isArray(tables.vocab)))
-    return new HubTokenizer(json, config);
-  yield* fill(tables, vocab as Record<string, number>, merges as (Pair | string)[]);
+  if (isBpe) {
+    const { vocab, merges } = model;
+    // Of a package that keeps its tables elsewhere: it makes them itself.
+    if (!(tables?.tokens_to_ids instanceof Map && tables.bpe_ranks instanceof Map && Array.isArray(tables.vocab)))
+      return new HubTokenizer(json, config);
+    yield* fill(tables, vocab as Record<string, number>, merges as (Pair | string)[]);
+  }
   for (const { id, content } of json.added_tokens as { id: number; content: string }[]) {
     tables.tokens_to_ids.set(content, id);
     tables.vocab[id] = content;
   }
   return hub;
 }
+
+/** Without the added tokens, which are found elsewhere (added-tokens.ts): of many of them, or long ones, the package makes trees of gigabytes. */
+const made = (json: Json, config: Json): HubTokenizer =>
+  new HubTokenizer({ ...json, added_tokens: [] }, { ...config, additional_special_tokens: [] });
 
 function* fill(tables: Tables, vocab: Readonly<Record<string, number>>, merges: readonly (Pair | string)[]): Pieces<void> {
   const ids = new Map<string, number>();

@@ -14,7 +14,7 @@ type Span = readonly [from: number, to: number];
 type Find = (text: string) => Iterable<Span>;
 
 /** What replacing may make of a text, unless it was as long before. */
-const LONGEST = 1 << 24;
+const LONGEST = 1 << 22;
 const TIMES = 8;
 
 /** Of a normaliser, a pre-tokenizer or a decoder. Throws PatternFault for an expression that is not read. */

@@ -1,9 +1,13 @@
 // tokenizer.json: @huggingface/tokenizers' steps, put together as tokenizers (Rust) does.
+import { shown } from "../core/checks.js";
 import type { Pieces } from "../core/turns.js";
 import { type AddedToken, AddedTokens, addedToken } from "./added-tokens.js";
+import { beginText, countStep } from "./hub-budget.js";
 import { hubTokenizer, sizeOf } from "./hub-model.js";
 import { boundStep, type PatternStep } from "./hub-patterns.js";
 import type { Engine } from "./tokenizer.js";
+import type { Fail } from "./tokenizer-error.js";
+import { checkTokenizer } from "./tokenizer-schema.js";
 
 type Json = Record<string, unknown>;
 
@@ -17,7 +21,8 @@ interface Steps {
 }
 
 /** Throws whatever the package does for a file that it cannot read. */
-export function* hubEngine(json: Json, config: Json): Pieces<Engine> {
+export function* hubEngine(json: Json, config: Json, fail: Fail): Pieces<Engine> {
+  yield* checkTokenizer(json, fail);
   const hub = yield* hubTokenizer(json, config);
   const size = yield* sizeOf(hub);
   const { normalizer, pre_tokenizer: preTokenizer, model, post_processor: postProcessor, decoder } = hub as unknown as Steps;
@@ -25,13 +30,15 @@ export function* hubEngine(json: Json, config: Json): Pieces<Engine> {
   eachStep(preTokenizer, "tokenizers", exactPreTokenizer);
   eachStep(decoder, "decoders", exactDecoder);
   const tokens = (json.added_tokens as Json[]).map((token) => addedToken(token.id as number, token.content as string, token));
+  beginText(tokens.reduce((sum, { content }) => sum + content.length + 1, 0));
   const added = new AddedTokens(tokens, normalizer ?? undefined);
   const more = config.additional_special_tokens;
   const special = new Set([...tokens.filter((token) => token.special).map(({ content }) => content), ...(Array.isArray(more) ? more : [])]);
   const own = new Map(tokens.map(({ content, id }) => [content, id]));
   const idOf = (token: string) => own.get(token) ?? model.tokens_to_ids.get(token);
   forgetAdded(model, json, tokens);
-  const around = [false, true].map((add) => border(postProcessor, add).map((side) => side.map((token) => idOf(token) as number)));
+  const idsOf = (token: string) => idOf(token) ?? fail("a post_processor that names tokens of the vocabulary", shown(token));
+  const around = [false, true].map((add) => border(postProcessor, add).map((side) => side.map(idsOf)));
   const plainIds = (text: string, first: boolean): number[] => {
     const words = preTokenizer ? preTokenizer(text, { section_index: first ? 0 : 1 }) : [text];
     return model(words).flatMap((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id ?? []);
@@ -40,6 +47,7 @@ export function* hubEngine(json: Json, config: Json): Pieces<Engine> {
     size,
     specialTokens: new Map(tokens.filter((token) => token.special).map(({ content, id }) => [content, id])),
     encode: (text, addSpecialTokens, split) => {
+      beginText(text.length);
       const [before = [], after = []] = around[addSpecialTokens ? 1 : 0] as number[][];
       const ids = added.split(text, split).map((piece) => ("text" in piece ? plainIds(piece.text, piece.first) : [piece.id]));
       return [before, ...ids, after].flat();
@@ -50,6 +58,7 @@ export function* hubEngine(json: Json, config: Json): Pieces<Engine> {
         return token === undefined || (skipSpecialTokens && special.has(token)) ? [] : [token];
       });
       if (!known.length) return "";
+      beginText(known.reduce((sum, { length }) => sum + length, 0));
       return decoder ? decoder(known) : known.join(" ");
     },
     idOf,
@@ -88,6 +97,7 @@ function eachStep(step: unknown, inner: string, mend: (step: Step) => void): voi
   else {
     boundStep(step as PatternStep);
     mend(step as Step);
+    countStep(step as Step);
   }
 }
 

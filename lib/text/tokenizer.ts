@@ -1,9 +1,10 @@
 // Text to ids and back, as transformers does it: tokenizer.json through @huggingface/tokenizers, sentencepiece's tokenizer.model, or a GGUF file.
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { AnymalError } from "../core/errors.js";
-import { onFileSync } from "../core/file-error.js";
+import { parseShallow } from "../core/json.js";
 import { checkOptions, optionNames } from "../core/options.js";
+import { readPlainSync } from "../core/plain-file.js";
 import { atOnce, inTurns, type Pieces } from "../core/turns.js";
 import { readJsonInTurns } from "../io/json-pieces.js";
 import { type AddedToken, AddedTokens, addedToken, type SplitOptions } from "./added-tokens.js";
@@ -12,13 +13,11 @@ import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { hubEngine } from "./hub-tokenizer.js";
 import { SentencePiece } from "./sentencepiece.js";
 import { sentencePieceModel } from "./sentencepiece-model.js";
+import { checkAddedIds, checkTokenizerConfig } from "./tokenizer-config.js";
+import { failOf, TokenizerError } from "./tokenizer-error.js";
+import { LARGEST } from "./tokenizer-schema.js";
 
-export class TokenizerError extends AnymalError {
-  override readonly name = "TokenizerError";
-  constructor(message: string, options?: ErrorOptions) {
-    super("E_TOKENIZER", message, options);
-  }
-}
+export { TokenizerError } from "./tokenizer-error.js";
 
 export interface EncodeOptions {
   /** What the tokenizer puts around a text, e.g. <s> in front. Default true. */
@@ -82,7 +81,7 @@ export class Tokenizer {
 
   /** From a folder with tokenizer.json or tokenizer.model and tokenizer_config.json beside it, or from a GGUF file. */
   static fromPretrained(path: string): Tokenizer {
-    return atOnce(isFile(path) ? Tokenizer.#ofGguf(path) : Tokenizer.#ofFolder(path, readJson(path, JSON_FILE)));
+    return atOnce(isFile(path) ? Tokenizer.#ofGguf(path) : Tokenizer.#ofFolder(path, readJson(path, JSON_FILE, LARGEST)));
   }
 
   /** The same, without holding the event loop: a tokenizer of 128 000 words takes half a second. Aborting rejects with the signal's reason. */
@@ -91,19 +90,21 @@ export class Tokenizer {
     const { signal } = loading;
     if (isFile(path)) return inTurns(Tokenizer.#ofGguf(path), { signal });
     const file = join(path, JSON_FILE);
-    const json = existsSync(file) ? await readJsonInTurns(file, signal).catch((cause) => noJson(file, cause, signal)) : undefined;
-    return inTurns(Tokenizer.#ofFolder(path, json as Json | undefined), { signal });
+    const json = existsSync(file)
+      ? await readJsonInTurns(file, { signal, most: LARGEST }).catch((cause) => noJson(file, cause, signal))
+      : undefined;
+    return inTurns(Tokenizer.#ofFolder(path, json), { signal });
   }
 
-  static *#ofFolder(folder: string, json: Json | undefined): Pieces<Tokenizer> {
-    const config: Json = { ...readJson(folder, "special_tokens_map.json"), ...readJson(folder, "tokenizer_config.json") };
+  static *#ofFolder(folder: string, json: unknown): Pieces<Tokenizer> {
+    const config: Json = { ...readConfig(folder, "special_tokens_map.json"), ...readConfig(folder, "tokenizer_config.json") };
     const chat = ChatTemplate.sourceIn(folder, config);
     const model = join(folder, "tokenizer.model");
     yield;
-    if (json) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE)), config, chat);
+    if (json !== undefined) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE)), config, chat);
     if (existsSync(model)) {
-      const added = addedTokens(config, readJson(folder, "added_tokens.json"));
-      const pieces = new SentencePiece(yield* sentencePieceModel(onFileSync("to be read", model, () => readFileSync(model))));
+      const added = addedTokens(config, readAdded(folder));
+      const pieces = new SentencePiece(yield* sentencePieceModel(readPlainSync(model, { most: LARGEST, linksInside: true })));
       yield;
       return new Tokenizer(sentencePieceEngine(pieces, config, added), config, chat);
     }
@@ -113,7 +114,7 @@ export class Tokenizer {
   static *#ofGguf(path: string): Pieces<Tokenizer> {
     const { pieces, tokenizerJson, config, chatTemplate } = yield* ggufTokenizer(path);
     yield;
-    const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* jsonEngine(tokenizerJson as Json, config, path);
+    const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* jsonEngine(tokenizerJson, config, path);
     return new Tokenizer(engine, config, chatTemplate);
   }
 
@@ -198,23 +199,36 @@ function tokenText(token: unknown): string | undefined {
 
 const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 
-function readJson(folder: string, name: string): Json | undefined {
+/** Bytes of what stands beside a tokenizer: 65 536 tokens of pictures, each with its flags, take 16 MB. */
+const LARGEST_CONFIG = 64 * 2 ** 20;
+
+function readJson(folder: string, name: string, most = LARGEST_CONFIG): unknown {
   const file = join(folder, name);
   if (!existsSync(file)) return undefined;
   try {
-    return JSON.parse(readFileSync(file, "utf8"));
+    return parseShallow(readPlainSync(file, { most, linksInside: true }).toString());
   } catch (cause) {
     return noJson(file, cause);
   }
 }
+function readConfig(folder: string, name: string): Json {
+  const json = readJson(folder, name);
+  return json === undefined ? {} : checkTokenizerConfig(json, failOf(join(folder, name)));
+}
+function readAdded(folder: string): Json {
+  const name = "added_tokens.json";
+  const json = readJson(folder, name);
+  return json === undefined ? {} : checkAddedIds(json, failOf(join(folder, name)));
+}
 
 function noJson(file: string, cause: unknown, signal?: AbortSignal): never {
   signal?.throwIfAborted();
+  if (cause instanceof AnymalError) throw cause;
   throw new TokenizerError(`expected ${file} to hold JSON, got something else (${(cause as Error).message}); fetch it again`, { cause });
 }
 
 /** Reads tokenizer.json; whatever the package throws, then or later, is the file's fault. */
-function* jsonEngine(json: Json, config: Json, file: string): Pieces<Engine> {
+function* jsonEngine(json: unknown, config: Json, file: string): Pieces<Engine> {
   const blame = <T>(work: () => T): T => {
     try {
       return work();
@@ -225,7 +239,7 @@ function* jsonEngine(json: Json, config: Json, file: string): Pieces<Engine> {
       });
     }
   };
-  const pieces = hubEngine(json, config);
+  const pieces = hubEngine(json as Json, config, failOf(file));
   let step = blame(() => pieces.next());
   for (; !step.done; step = blame(() => pieces.next())) yield;
   const engine = step.value;
@@ -263,7 +277,7 @@ function sentencePieceEngine(model: SentencePiece, config: Json, added: readonly
   const id = (token: unknown) => idOf(tokenText(token) ?? "");
   const [bos, eos] = [id(config.bos_token) ?? id("<s>"), id(config.eos_token) ?? id("</s>")];
   return {
-    size: Math.max(model.size, ...added.map((token) => token.id + 1)),
+    size: added.reduce((most, { id }) => Math.max(most, id + 1), model.size),
     specialTokens: new Map([...tokens.values()].filter(({ special }) => special).map((token) => [token.content, token.id])),
     encode: (text, addSpecialTokens, split) => {
       const inner = splitter.split(text, split).flatMap((piece) => ("text" in piece ? model.encode(piece.text) : [piece.id]));

@@ -1,12 +1,13 @@
 // How a model is trained: one object, or the same as YAML. What is left out is AnyMAL's (arXiv 2309.16058, Table 12 and section 3.2); where the paper
 // is silent (warm-up, decay, clipping) the habits of its relatives.
-import { readFile } from "node:fs/promises";
-import { parse, stringify } from "yaml";
+import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { type AssembleOptions, MODALITIES, type ModalityOptions, SELECTS } from "../anymal/options.js";
+import { readPlain } from "../core/plain-file.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
+import { LARGEST, parseYaml } from "./yaml.js";
 
 export interface TrainingRecipe {
   /** Optimiser steps. */
@@ -243,12 +244,12 @@ export async function readRecipe(path: string): Promise<Recipe> {
 export async function readYaml(path: string): Promise<unknown> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    text = (await readPlain(path, { most: LARGEST })).toString();
   } catch (cause) {
     throw new RecipeError(path, "a readable file", (cause as Error).message, "check the path");
   }
   try {
-    return parse(text);
+    return parseYaml(text);
   } catch (cause) {
     throw new RecipeError(path, "YAML", (cause as Error).message.split("\n")[0]);
   }

@@ -1,14 +1,15 @@
 // A run's folder: recipe.yaml as used, log.jsonl, and checkpoint/, which is the trained model together with what it takes to go on as if nothing had
 // happened: the optimiser's moments and the number of steps. The order of rows and every draw follow from the seed and the step.
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, readFile, rename, rm } from "node:fs/promises";
+import { appendFile, mkdir, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { parse } from "yaml";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { PROJECTORS, writeFiles } from "../anymal/checkpoint.js";
 import { CheckpointError, checkpointFolder, readManifest } from "../anymal/manifest.js";
 import { shown } from "../core/checks.js";
 import { onFile } from "../core/file-error.js";
+import { parseShallow } from "../core/json.js";
+import { readPlain } from "../core/plain-file.js";
 import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
@@ -21,12 +22,16 @@ import type { AdamW } from "./optimizer.js";
 import { writeRecipe } from "./recipe.js";
 import { is, isObject, RecipeError } from "./schema.js";
 import type { TrainStep } from "./trainer.js";
+import { LARGEST as LARGEST_RECIPE, parseYaml } from "./yaml.js";
 
 const RECIPE = "recipe.yaml";
 const LOG = "log.jsonl";
 const CHECKPOINT = "checkpoint";
 const STATE = "trainer_state.json";
 const MOMENTS = "optimizer.safetensors";
+/** Bytes: a line of the log has some 200, and a state a number for each parameter at most. */
+const LARGEST_LOG = 256 * 2 ** 20;
+const LARGEST_STATE = 16 * 2 ** 20;
 /** May differ between a run and its continuation: they change nothing of what is computed. */
 const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing"];
 /** So may this one where nothing is drawn: dropout's numbers are counted by micro-batch. */
@@ -108,7 +113,8 @@ export class RunFolder {
 
   async #takeUp(recipe: object, steps: number, free: readonly string[]): Promise<void> {
     const path = join(this.folder, RECIPE);
-    sameRecipe(parseRecipe(path, await onFile("to be read", path, () => readFile(path, "utf8"))), parse(writeRecipe(recipe)), free);
+    const before = (await readPlain(path, { most: LARGEST_RECIPE, linksInside: true })).toString();
+    sameRecipe(parseRecipe(path, before), parseYaml(writeRecipe(recipe)), free);
     const state = await readState(this.#checkpoint(), steps);
     if (state.rows !== this.rows)
       throw new RecipeError("data", `the ${state.rows} rows that the run began with`, `${this.rows} rows`, "resume with the same data");
@@ -117,7 +123,8 @@ export class RunFolder {
     const log = join(this.folder, LOG);
     if (!existsSync(log)) return;
     // Steps after the checkpoint are made, and logged, again.
-    const lines = (await onFile("to be read", log, () => readFile(log, "utf8")))
+    const lines = (await readPlain(log, { most: LARGEST_LOG, linksInside: true }))
+      .toString()
       .split("\n")
       .filter((line) => line && stepOf(line) <= state.step);
     await writeWhole(log, lines.map((line) => `${line}\n`).join(""));
@@ -243,7 +250,7 @@ const stepOf = (line: string): number => {
 
 function parseRecipe(path: string, text: string): unknown {
   try {
-    return parse(text);
+    return parseYaml(text);
   } catch (cause) {
     const remedy = "it was changed by hand: put back what the run began with, or begin another run";
     throw new RecipeError(path, "YAML", (cause as Error).message.split("\n")[0], remedy);
@@ -253,14 +260,14 @@ function parseRecipe(path: string, text: string): unknown {
 /** What a checkpoint's trainer_state.json says; a number of steps beyond `steps`, where they are given, is no state of this run. */
 export async function readState(checkpoint: string, steps = Infinity): Promise<TrainerState> {
   const path = join(checkpoint, STATE);
-  const text = await onFile("to be read", path, () => readFile(path, "utf8"));
+  const text = (await readPlain(path, { most: LARGEST_STATE, linksInside: true })).toString();
   const fail = (wanted: string, got: string): never => {
     const remedy = "the file is damaged: put the checkpoint back from a copy, or begin another run in another folder";
     throw new CheckpointError(path, wanted, got, remedy);
   };
   let state: unknown;
   try {
-    state = JSON.parse(text);
+    state = parseShallow(text);
   } catch {
     return fail("JSON", text === "" ? "an empty file" : shown(text));
   }

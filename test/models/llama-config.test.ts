@@ -255,6 +255,10 @@ test("generation_config.json says after which tokens generation ends", () => {
     assert.equal(readLlamaConfig(folder).eosTokenIds, [7, 8]);
     writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ temperature: 0.6 }));
     assert.equal(readLlamaConfig(folder).eosTokenIds, [5]);
+    for (const wrong of ["evil", [1, "2"], [[1]], {}, 0.5, Array(5000).fill(1)]) {
+      writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ eos_token_id: wrong }));
+      assert.throws(() => readLlamaConfig(folder), /eos_token_id/);
+    }
   } finally {
     rmSync(folder, { recursive: true });
   }

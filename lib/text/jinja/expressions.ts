@@ -241,6 +241,7 @@ export class ExpressionParser {
     this.expect("op", "(");
     const args: Expression[] = [];
     const kwargs: (readonly [string, Expression])[] = [];
+    const named = new Set<string>();
     let [rest, restKwargs]: (Expression | undefined)[] = [];
     const ensure = (holds: boolean) => holds || this.fail("invalid syntax for function call expression");
     for (let begun = false; !this.is("op", ")"); begun = true) {
@@ -256,7 +257,8 @@ export class ExpressionParser {
         ensure(!restKwargs);
         const name = this.token.value;
         this.at += 2;
-        if (kwargs.some(([other]) => other === name)) this.fail(`keyword argument repeated: ${name}`);
+        if (named.has(name)) this.fail(`keyword argument repeated: ${name}`);
+        named.add(name);
         kwargs.push([name, this.expression()]);
       } else {
         ensure(!rest && !restKwargs && !kwargs.length);

@@ -1,6 +1,6 @@
 // Filters of text.
 import { wantInt, wantText } from "./arguments.js";
-import { spendText } from "./budget.js";
+import { spend, spendText } from "./budget.js";
 import { percent } from "./format.js";
 import { isIterable, iterate, lengthOf, truth } from "./operators.js";
 import { str, typeName } from "./repr.js";
@@ -61,12 +61,14 @@ function wrap(value: Value, width: Value = 79, breakLong: Value = true, between:
 }
 
 function wrapLine(line: string, width: number, breakLong: boolean, hyphens: boolean): string[] {
+  spend(line.length / 4); // each of its places is looked at from both sides
   const words = line
     .split(hyphens ? /([\t-\r ]+|(?<=[\w!"'&.,?]{2}-)(?=\w{2})|(?<=\w{2}-)(?=\w{2}))/ : /([\t-\r ]+)/)
     .filter(Boolean)
     .reverse();
   const lines: string[] = [];
   while (words.length) {
+    spend();
     let [taken, length] = [[] as string[], 0];
     if (lines.length && !(words.at(-1) as string).trim()) words.pop();
     for (let word = words.at(-1); word !== undefined && length + word.length <= width; word = words.at(-1)) {

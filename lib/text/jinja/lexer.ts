@@ -48,10 +48,12 @@ class Lexer {
   readonly #tokens: Token[] = [];
   #at = 0;
   #line = 1;
+  #newline: number;
 
   constructor(template: string) {
     // One newline at the end is dropped, and every kind of newline is one.
     this.#source = template.replace(/\r\n?/g, "\n").replace(/\n$/, "");
+    this.#newline = this.#newlineFrom(0);
   }
 
   run(): Token[] {
@@ -63,8 +65,13 @@ class Lexer {
   #push(type: TokenType, value: string): void {
     this.#tokens.push({ type, value, line: this.#line });
   }
+  /** Found once and not at each token: the next one may be the text's length away. */
+  #newlineFrom(at: number): number {
+    const found = this.#source.indexOf("\n", at);
+    return found < 0 ? Infinity : found;
+  }
   #advance(to: number): void {
-    for (let i = this.#source.indexOf("\n", this.#at); i >= 0 && i < to; i = this.#source.indexOf("\n", i + 1)) ++this.#line;
+    for (; this.#newline < to; this.#newline = this.#newlineFrom(this.#newline + 1)) ++this.#line;
     this.#at = to;
   }
   #fail(what: string): never {

@@ -1,4 +1,6 @@
 // datetime.strftime in the C locale, of local time.
+import { spend } from "./budget.js";
+
 const DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS = "January February March April May June July August September October November December".split(" ");
 
@@ -62,6 +64,7 @@ const FIELDS: Readonly<Record<string, (now: Date) => string | readonly [value: n
 
 /** A minus before the letter leaves the padding away, as glibc has it; an unknown letter stays as it is. */
 export function strftime(now: Date, format: string): string {
+  spend(format.length);
   return format.replace(/%([-_0^#]?)([a-zA-Z%])/g, (whole, flag: string, letter: string) => {
     const field = FIELDS[letter]?.(now);
     if (field === undefined) return whole;

@@ -1,5 +1,6 @@
 // What a template computes with: Python's values. None is null, str is string, bool is boolean, int is number (bigint beyond 2^53); the rest are
 // classes. Lists and dicts never change, as in the sandbox that transformers renders in.
+import { spendText } from "./budget.js";
 
 /** Whatever goes wrong while a template is read or runs, in the words of Python or of Jinja. */
 export class TemplateFault extends Error {}
@@ -150,7 +151,11 @@ export function keyOf(value: Value): string {
   if (typeof value === "boolean") return `n${Number(value)}`;
   if (typeof value === "number" || typeof value === "bigint") return `n${value}`;
   if (value instanceof Float) return `n${Number.isInteger(value.value) ? BigInt(value.value) : value.value}`;
-  if (value instanceof Tuple) return `(${value.items.map((item) => `${JSON.stringify(keyOf(item))},`).join("")})`;
+  if (value instanceof Tuple) {
+    const key = `(${value.items.map((item) => `${JSON.stringify(keyOf(item))},`).join("")})`;
+    spendText(key.length); // of a tuple that holds one twice that holds one twice
+    return key;
+  }
   if (value instanceof List || value instanceof Dict) throw new TemplateFault(`unhashable type: '${value.type}'`);
   let identity = identities.get(value);
   if (identity === undefined) {

@@ -6,6 +6,7 @@ import { npyTarget } from "./npy.js";
 import { pickle } from "./pickle.js";
 import { safetensors } from "./safetensors.js";
 import { sentencepiece } from "./sentencepiece.js";
+import { tokenizer } from "./tokenizer.js";
 import { wav } from "./wav.js";
 
-export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, pickle];
+export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, pickle, tokenizer];
