@@ -1,8 +1,11 @@
 // Where a model's folder says what its pictures, clips and sounds go through: preprocessor_config.json and the files that newer and other
 // libraries write in its place.
-import { existsSync, readFileSync, statSync } from "node:fs";
+
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { shown } from "../core/checks.js";
 import { parseJson } from "../core/json.js";
+import { readPlainSync } from "../core/plain-file.js";
 import { MediaError, reasonOf } from "./error.js";
 
 export type ProcessorJson = Record<string, unknown>;
@@ -43,7 +46,7 @@ export function preprocessorConfig(folder: string): PreprocessorConfig {
 /** The class of the processor, as its file names it; "" where it does not. */
 export function typeOf(config: ProcessorJson): string {
   const type = config.image_processor_type ?? config.video_processor_type ?? config.feature_extractor_type;
-  return type === undefined || type === null ? "" : String(type);
+  return type === undefined || type === null ? "" : typeof type === "string" ? type.slice(0, 200) : shown(type);
 }
 
 /** OpenCLIP's transform for inference, in a CLIPImageProcessor's words. */
@@ -53,8 +56,8 @@ function fromOpenClip(json: ProcessorJson, where: string): ProcessorJson {
   const given = size ?? model.image_size ?? 224;
   const [height, width] = Array.isArray(given) ? given.slice(-2) : [given, given];
   const hint = "see the model's repository";
-  if (height !== width) fail(where, "a square image_size", JSON.stringify(given), hint);
-  if (mode !== "shortest" && mode !== "squash") fail(where, 'resize_mode "shortest" or "squash"', JSON.stringify(mode), hint);
+  if (height !== width) fail(where, "a square image_size", shown(given), hint);
+  if (mode !== "shortest" && mode !== "squash") fail(where, 'resize_mode "shortest" or "squash"', shown(mode), hint);
   return {
     image_processor_type: "CLIPImageProcessor",
     size: mode === "squash" ? { height, width } : { shortest_edge: height },
@@ -70,9 +73,7 @@ function fromOpenClip(json: ProcessorJson, where: string): ProcessorJson {
 export function readJsonFile(path: string): ProcessorJson {
   let json: unknown;
   try {
-    const { size } = statSync(path);
-    if (size > LONGEST) throw new RangeError(`a file of ${size} bytes`);
-    json = parseJson(readFileSync(path, "utf8"));
+    json = parseJson(readPlainSync(path, { most: LONGEST }).toString("utf8"));
   } catch (cause) {
     return fail(path, "JSON", reasonOf(cause), "copy it again from the model's repository");
   }
