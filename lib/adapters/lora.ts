@@ -1,11 +1,12 @@
 // LoRA over a built model: which layers get a branch, their PEFT files, merging and taking it off again.
 import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { noGrad } from "../core/autograd.js";
 import { onFile } from "../core/file-error.js";
 import { parseJson } from "../core/json.js";
 import { checkOptions } from "../core/options.js";
+import { readPlain } from "../core/plain-file.js";
 import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
@@ -26,6 +27,8 @@ import { heldBeside, isTied, lay, type Overlay, overlaysOf, ROOT, tablesOf } fro
 
 const WEIGHTS = "adapter_model.safetensors";
 const CONFIG = "adapter_config.json";
+/** Of the configuration. */
+const LONGEST = 1 << 20;
 const PICKLE = "adapter_model.bin";
 
 export class LoraAdapter {
@@ -57,7 +60,7 @@ export class LoraAdapter {
     checkOptions("LoraAdapter.load", loading, ["trainable"], { others: { isTrainable: 'did you mean "trainable"?' } });
     const { trainable = false } = loading;
     const config = await readConfigOf(folder);
-    using checkpoint = Checkpoint.open(join(folder, WEIGHTS));
+    using checkpoint = Checkpoint.openIn(folder, WEIGHTS);
     checkNames(checkpoint);
     const at = Weights.from(checkpoint, { device: deviceOf(model), dtype: "f32", trainable }).at(ROOT);
     const trained = tablesOf(model, config);
@@ -191,7 +194,7 @@ async function readConfigOf(folder: string): Promise<LoraConfig> {
       : "";
     throw new LoraConfigError(`${missing} in ${folder}`, `${pickle ? `${PICKLE}, a pickle` : "no such file"}${remedy}`);
   }
-  const text = await onFile("to be read", join(folder, CONFIG), () => readFile(join(folder, CONFIG), "utf8"));
+  const text = (await readPlain(join(folder, CONFIG), { most: LONGEST, linksInside: true })).toString("utf8");
   let json: unknown;
   try {
     json = parseJson(text);

@@ -121,7 +121,7 @@ export async function readCheckpoint(
     built.push(llm);
     const projectors: Partial<Record<Modality, Projector>> = {};
     for (const [modality, { setup }] of encoders) {
-      using file = Checkpoint.open(join(folder, PROJECTORS, `${modality}.safetensors`));
+      using file = Checkpoint.openIn(folder, join(PROJECTORS, `${modality}.safetensors`));
       const at = Weights.from(file, { device: options.device, dtype: "f32" });
       projectors[modality] = makeProjector(at, setup.projector, llm.config.hiddenSize);
       built.push(projectors[modality]);

@@ -2,10 +2,11 @@
 // read, so that a folder of many gigabytes takes a blink; a file that was trained further differs everywhere.
 import { createHash, type Hash } from "node:crypto";
 import { statSync } from "node:fs";
-import { open, readdir } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
+import { checkLinks, openPlain } from "../core/plain-file.js";
 
 /** Whatever changes what the model computes from a text or a medium. */
 const RELEVANT =
@@ -23,7 +24,10 @@ export async function fingerprint(path: string): Promise<string> {
   const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
     throw expected("E_FILE", path, "a model's folder", cause.code === "ENOENT" ? "no such folder" : cause.message, "check the path");
   });
-  for (const name of names.filter((name) => RELEVANT.test(name) && !name.startsWith(".")).sort()) await addFile(hash, path, name);
+  for (const name of names.filter((name) => RELEVANT.test(name) && !name.startsWith(".")).sort()) {
+    checkLinks(path, join(path, name));
+    await addFile(hash, path, name);
+  }
   return text();
 }
 
@@ -31,7 +35,7 @@ const addFile = (hash: Hash, folder: string, name: string): Promise<void> =>
   onFile("to be read", join(folder, name), () => readParts(hash, folder, name));
 
 async function readParts(hash: Hash, folder: string, name: string): Promise<void> {
-  const file = await open(join(folder, name), "r");
+  const file = await openPlain(join(folder, name));
   try {
     const { size } = await file.stat();
     hash.update(`${name}\0${size}\0`);

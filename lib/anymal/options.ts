@@ -68,6 +68,8 @@ export interface LoadOptions {
   signal?: AbortSignal | undefined;
   /** Told of what arrives from the hub. */
   onProgress?: ResolveOptions["onProgress"];
+  /** No request to the hub: what a name or a checkpoint asks for is on this machine, or E_HUB_OFFLINE. Default false. */
+  localFilesOnly?: boolean;
 }
 
 export interface AssembleOptions extends LoadOptions {
@@ -88,7 +90,7 @@ export interface PromptFormat {
   splitSpecialTokens?: boolean;
 }
 
-const LOAD_KEYS = ["device", "dtype", "signal", "onProgress"];
+const LOAD_KEYS = ["device", "dtype", "signal", "onProgress", "localFilesOnly"];
 const PROMPT_KEYS: readonly (keyof PromptFormat)[] = ["system", "splitSpecialTokens"];
 export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders"];
 const PROJECTOR_KEYS = {

@@ -53,6 +53,7 @@ async function run(flags: AlignFlags): Promise<void> {
     const options = {
       ...job.recipe.align[modality],
       ...(media && { media }),
+      ...(flags.confine !== undefined && { confine: flags.confine }),
       modality,
       data: dataOf(modality),
       output,

@@ -3,6 +3,7 @@ import { copyFileSync, existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { onFileSync } from "../core/file-error.js";
+import { checkLinks } from "../core/plain-file.js";
 import { writeWhole } from "../io/whole-file.js";
 import type { Quantization } from "../nn/weights.js";
 import { checkFresh, configOf, copyBeside, makeFolder } from "./folders.js";
@@ -15,6 +16,7 @@ interface ExportFlags {
   maxShard?: number;
   device?: string;
   json?: boolean;
+  localFilesOnly?: boolean;
 }
 
 /** An adapter's folder and the language model that it was trained on. */
@@ -42,6 +44,7 @@ export function exportCommand(): Command {
     .addOption(new Option("--dtype <type>", "of the merged weights (default: that of the run)").choices(["f32", "bf16"]))
     .option("--max-shard <GB>", "size of one file at most (default: 5)", gigabytes)
     .option("--device <name>", "cpu, cuda or auto (default: $ANYMAL_DEVICE, or cpu)")
+    .option("--local-files-only", "no request to the hub, not for what the run names either")
     .option("--json", "JSON on standard output, for machines")
     .action(run);
 }
@@ -56,11 +59,11 @@ async function run(from: string, to: string, flags: ExportFlags): Promise<void> 
   const { adapter = false, dtype, maxShard } = flags;
   if (adapter && (dtype || maxShard)) throw new UsageError("anymal export", "--dtype and --max-shard are for merged weights");
   checkFresh("anymal export", to);
-  const trained = await find(from, flags.llm);
+  const trained = await find(from, flags);
   return adapter ? copyAdapter(trained, to, flags) : merge(trained, to, flags);
 }
 
-async function find(from: string, moved: string | undefined): Promise<Trained> {
+async function find(from: string, { llm: moved, localFilesOnly = false }: ExportFlags): Promise<Trained> {
   const { checkpointFolder, CheckpointError, locate, MANIFEST, readManifest } = await import("../anymal/manifest.js");
   const { parseLoraConfig } = await import("../adapters/lora-config.js");
   const { readJson } = await import("../models/config.js");
@@ -83,7 +86,7 @@ async function find(from: string, moved: string | undefined): Promise<Trained> {
       "one whose language model is as it was",
       "stage 1 trains projections only, which the folder itself holds; export what anymal instruct made",
     );
-  const source = await locate(folder, "the language model", manifest.llm, moved, { mayDiffer: true });
+  const source = await locate(folder, "the language model", manifest.llm, moved, { mayDiffer: true, localFilesOnly });
   const projectors = Object.keys(manifest.modalities).length > 0;
   return { folder, llm: source.folder, quantization: manifest.llm.quantization ?? undefined, dtype: manifest.llm.dtype, projectors };
 }
@@ -95,7 +98,9 @@ async function copyAdapter({ folder, llm }: Trained, to: string, { json }: Expor
   const { r, alpha } = parseLoraConfig(config);
   await makeFolder(to);
   const weights = join(to, "adapter_model.safetensors");
-  onFileSync("to be written", weights, () => copyFileSync(join(folder, "adapter_model.safetensors"), weights));
+  const held = join(folder, "adapter_model.safetensors");
+  checkLinks(folder, held);
+  onFileSync("to be written", weights, () => copyFileSync(held, weights));
   // Readers of PEFT look here for the model that the adapter belongs to.
   await writeWhole(join(to, "adapter_config.json"), `${JSON.stringify({ ...config, base_model_name_or_path: llm }, null, 2)}\n`);
   if (json) return printJson({ output: to, kind: "adapter", llm, r, alpha });

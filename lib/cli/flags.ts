@@ -14,6 +14,7 @@ export interface ModelFlags {
   quantization?: QuantizationName;
   device?: string;
   dtype?: "f32" | "bf16";
+  localFilesOnly?: boolean;
   json?: boolean;
 }
 
@@ -26,11 +27,13 @@ export function modelFlags(command: Command, model: string): Command {
     .addOption(new Option("--quantization <form>", "how the language model is held").choices(["nf4", "fp4", "int8", "none"]))
     .option("--device <name>", "cpu, cuda or auto (default: $ANYMAL_DEVICE, or cpu)")
     .addOption(new Option("--dtype <type>", "of activations and frozen weights").choices(["f32", "bf16"]))
+    .option("--local-files-only", "no request to the hub, not for what a checkpoint names either")
     .option("--json", "JSON on standard output, for machines");
 }
 
 /** What the flags say to AnyMAL.fromPretrained. */
-export function loadOptions({ llm, encoder, quantization, device, dtype }: ModelFlags, signal?: AbortSignal): FromPretrainedOptions {
+export function loadOptions(flags: ModelFlags, signal?: AbortSignal): FromPretrainedOptions {
+  const { llm, encoder, quantization, device, dtype, localFilesOnly } = flags;
   return {
     signal,
     onProgress: new Downloads().onProgress,
@@ -39,6 +42,7 @@ export function loadOptions({ llm, encoder, quantization, device, dtype }: Model
     ...(quantization && { quantization }),
     ...(device && { device }),
     ...(dtype && { dtype }),
+    ...(localFilesOnly && { localFilesOnly }),
   };
 }
 

@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, readdirSync, statSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { onFile, onFileSync } from "../core/file-error.js";
+import { checkLinks } from "../core/plain-file.js";
 import type { Json } from "../models/config.js";
 import { UsageError } from "./output.js";
 
@@ -21,7 +22,10 @@ const BESIDE = [
 
 export function copyBeside(from: string, to: string): string[] {
   const there = BESIDE.filter((name) => existsSync(join(from, name)));
-  for (const name of there) onFileSync("to be written", join(to, name), () => copyFileSync(join(from, name), join(to, name)));
+  for (const name of there) {
+    checkLinks(from, join(from, name)); // a copy would take another file of this machine along
+    onFileSync("to be written", join(to, name), () => copyFileSync(join(from, name), join(to, name)));
+  }
   return there;
 }
 

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { Modality } from "../media/part.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
+import { confineFlags } from "./media-flags.js";
 import { command, Interrupt, integer, printJson, UsageError, write } from "./output.js";
 import { checkFiles, mediaPart, placed } from "./prompt-text.js";
 
@@ -14,6 +15,7 @@ interface Given {
 interface GenerateFlags extends AnswerFlags {
   prompts?: string;
   batch: number;
+  confine?: boolean;
 }
 
 const EXAMPLE = `
@@ -29,7 +31,7 @@ export function generateCommand(): Command {
   generate
     .option("--prompts <file>", "many prompts: JSONL, JSON or CSV with prompt, and image, video, audio, imu")
     .option("--batch <n>", "of --prompts: how many run together", integer(1), 8);
-  return answerFlags(generate).action((prompt: string | undefined, flags: GenerateFlags) => run(prompt, media, flags));
+  return confineFlags(answerFlags(generate)).action((prompt: string | undefined, flags: GenerateFlags) => run(prompt, media, flags));
 }
 
 const MEDIA: readonly [Modality, string][] = [

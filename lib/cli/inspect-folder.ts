@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseLoraConfig } from "../adapters/lora-config.js";
 import { checkpointFolder, MANIFEST, type Manifest, readManifest } from "../anymal/manifest.js";
+import { shown } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import { onFileSync } from "../core/file-error.js";
 import { GgufCheckpoint } from "../io/gguf-checkpoint.js";
@@ -62,7 +63,7 @@ export async function inspectFolder(path: string): Promise<Inspected> {
     "E_FILE",
     path,
     `a model_type of a language model (${LLAMA_FAMILIES.join(", ")}) or of an encoder (${Object.keys(ENCODERS).join(", ")})`,
-    JSON.stringify(type) ?? "none in config.json",
+    type === undefined ? "none in config.json" : shown(type),
     "anymal does not know this architecture",
   );
 }

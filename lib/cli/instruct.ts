@@ -62,6 +62,7 @@ async function run(flags: InstructFlags): Promise<void> {
   const steps = instruct(model, {
     ...options,
     ...(media && { media }),
+    ...(flags.confine !== undefined && { confine: flags.confine }),
     data,
     output,
     resume,

@@ -14,6 +14,13 @@ export function mediaFlags(command: Command): Command {
   );
 }
 
+/** Of what rows name. Without either, data that was fetched from a hub is confined. */
+export function confineFlags(command: Command): Command {
+  return command
+    .option("--confine", "read media in the folder of their data file alone (default for data from a hub's cache)")
+    .option("--no-confine", "read media wherever rows say");
+}
+
 /** "imu.columns.ax=AccX" among what was given before. */
 export function mediaOption(text: string, before: MediaOptions = {}): MediaOptions {
   const [, modality = "", name = "", inner, value = ""] = /^(\w+)\.(\w+)(?:\.(\w+))?=([\s\S]*)$/.exec(text) ?? [];

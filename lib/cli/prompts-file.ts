@@ -24,7 +24,7 @@ interface Problem {
   message: string;
 }
 
-export async function answerFile(path: string, folder: string, flags: AnswerFlags & { batch: number }): Promise<void> {
+export async function answerFile(path: string, folder: string, flags: AnswerFlags & { batch: number; confine?: boolean }): Promise<void> {
   using interrupt = new Interrupt();
   const { signal } = interrupt;
   const problems: Problem[] = [];
@@ -35,7 +35,7 @@ export async function answerFile(path: string, folder: string, flags: AnswerFlag
     const where = whereOf(path, row);
     tell(error.message.startsWith(where) ? describeError(error) : `${where}: ${describeError(error)}`);
   };
-  const asked = await readPrompts(path, { signal, media: flags.mediaOption }, fail);
+  const asked = await readPrompts(path, { signal, media: flags.mediaOption, confine: flags.confine }, fail);
   const count = new TokenCount();
   const start = performance.now();
   if (asked.length) {

@@ -8,6 +8,7 @@ interface QuantizeFlags {
   doubleQuant?: boolean;
   block?: number;
   device?: string;
+  localFilesOnly?: boolean;
   json?: boolean;
 }
 
@@ -25,6 +26,7 @@ export function quantizeCommand(): Command {
     .option("--double-quant", "nf4, fp4: block maxima in 8 bits too, which saves 0.37 bits a weight")
     .option("--block <n>", "nf4, fp4: weights that share a maximum (default: 64)", integer(32))
     .option("--device <name>", "cpu, cuda or auto (default: $ANYMAL_DEVICE, or cpu)")
+    .option("--local-files-only", "no request to the hub")
     .option("--json", "JSON on standard output, for machines")
     .action(run);
 }
@@ -43,7 +45,7 @@ async function run(from: string, to: string, flags: QuantizeFlags): Promise<void
   const { saveModel } = await import("../io/model-folder.js");
   const { storedBytes } = await import("./inspect-weights.js");
 
-  const folder = await resolveModel(from, { signal: interrupt.signal });
+  const folder = await resolveModel(from, { signal: interrupt.signal, localFilesOnly: flags.localFilesOnly });
   const config = await configOf("anymal quantize", folder, "its weights are quantised already; take the model that it was made of");
   if (config.quantization_config)
     throw new ConfigError(

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import type { MediaOptions } from "../media/media-options.js";
 import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
-import { mediaFlags } from "./media-flags.js";
+import { confineFlags, mediaFlags } from "./media-flags.js";
 import { integer, list, number } from "./output.js";
 
 /** Named as the recipe's keys. */
@@ -33,6 +33,7 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags {
   resume?: boolean;
   cache?: string;
   mediaOption?: MediaOptions;
+  confine?: boolean;
 }
 
 export function trainingFlags(command: Command): Command {
@@ -46,7 +47,7 @@ export function trainingFlags(command: Command): Command {
     .option("--system <text>", "of a fresh model: put before every conversation")
     .option("--split-special-tokens", "of a fresh model: text that spells a control token, as <s> of HTML does, is letters")
     .option("--cache <folder>", "keeps what the encoders make of media, for later runs");
-  mediaFlags(command)
+  confineFlags(mediaFlags(command))
     .option("--steps <n>", "optimiser steps", integer(1))
     .option("--batch <n>", "rows per step", integer(1))
     .option("--micro-batch <n>", "rows that go through the model together", integer(1))

@@ -103,6 +103,6 @@ export async function openModel(
         "E_MODALITY",
         `expected an encoder of ${modality}, got none; add --encoder ${modality}=FOLDER, or an id of the hub`,
       );
-  const { onProgress } = loadOptions(flags);
-  return AnyMAL.assemble({ ...options, signal, onProgress, ...(flags.device && { device: flags.device }) });
+  const { onProgress, localFilesOnly = false } = loadOptions(flags);
+  return AnyMAL.assemble({ ...options, signal, onProgress, localFilesOnly, ...(flags.device && { device: flags.device }) });
 }

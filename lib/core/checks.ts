@@ -1,15 +1,16 @@
 // Values checked in words: what was meant, and which known name an unknown one is nearest to.
 
-/** A value for a message. */
-export function shown(value: unknown): string {
+/** A value for a message, in so many characters. Any value, from whomever: JSON may be nested deeper than the stack, YAML may hold itself. */
+export function shown(value: unknown, most = 200): string {
+  if (typeof value === "function" || typeof value === "symbol") return `a ${typeof value}`;
   if (typeof value !== "object" && typeof value !== "string") return String(value);
   let text: string;
   try {
-    text = JSON.stringify(value);
-  } catch {
-    return "something that holds itself"; // YAML can say so, and nesting may be too deep
+    text = JSON.stringify(typeof value === "string" ? value.slice(0, most + 1) : value) ?? "an object";
+  } catch (error) {
+    return error instanceof RangeError ? "something nested too deep to be shown" : "something that holds itself";
   }
-  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+  return text.length > most ? `${text.slice(0, most)}…` : text;
 }
 
 export interface Check {

@@ -36,9 +36,15 @@ export class AnymalError extends Error {
     message: string,
     options?: ErrorOptions,
   ) {
-    super(visible(message), options);
+    super(visible(bounded(message)), options);
   }
 }
+
+/** What is quoted may be as long as its file: the beginning says what was expected, the end what to try. */
+const LONGEST = 3000;
+const END = 500;
+const bounded = (message: string): string =>
+  message.length > LONGEST ? `${message.slice(0, LONGEST - END)} … ${message.slice(-END)}` : message;
 
 // Every error of this library is one, the addon's too, which costs an op nothing: they are told by their code when somebody asks. Subclasses
 // inherit this, and are asked about themselves.

@@ -1,7 +1,7 @@
 // What the file system refuses, in the words of this library: which file, what was wanted of it, and what to do.
 import { AnymalError } from "./errors.js";
 
-/** What to do, by the system's code. */
+/** What to do, by the system's code, or by one in its manner where the refusal is this library's. */
 const REMEDIES: Readonly<Record<string, string>> = {
   EACCES: "give this user the right to it, or name another place",
   EBUSY: "close the program that uses it, and try again",
@@ -24,6 +24,7 @@ const REMEDIES: Readonly<Record<string, string>> = {
   EROFS: "name a folder on a disk that can be written to",
   ESTALE: "the network folder has moved on: mount it again",
   ETIMEDOUT: "the network folder does not answer: see that it is reachable",
+  EXLINK: "put the file itself there if you trust it",
   EXDEV: "name a place on the same disk",
 };
 

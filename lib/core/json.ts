@@ -7,11 +7,43 @@ const QUOTE_OR_NUMBER = /\\.|"|(?:-?\bInfinity\b|\bNaN\b)(?!\s*:)/gs;
 const MARK = "\u0000NaN\u0000";
 const AS_JSON: Readonly<Record<string, string>> = { Infinity: "1e999", "-Infinity": "-1e999", NaN: JSON.stringify(MARK) };
 
+/** No file that is read here nests deeper than ten levels. What is nested deeper than the stack breaks whoever walks it: JSON.stringify, String, a schema. */
+const DEEPEST = 200;
+
+/** As JSON.parse, of a stranger's text: throws SyntaxError where it nests deeper than any file that is meant does. */
+export function parseShallow(text: string): unknown {
+  const value: unknown = JSON.parse(text);
+  if (isDeep(text)) throw new SyntaxError(`it nests deeper than ${DEEPEST} levels`);
+  return value;
+}
+
+/** Of valid JSON, where looking at strings and brackets is enough. */
+function isDeep(text: string): boolean {
+  let depth = 0;
+  for (let at = 0; at < text.length; ++at) {
+    const code = text.charCodeAt(at);
+    if (code === 34) at = endOfString(text, at);
+    else if (code === 91 || code === 123) {
+      if (++depth > DEEPEST) return true;
+    } else if (code === 93 || code === 125) --depth;
+  }
+  return false;
+}
+
+/** Where the string that begins at `at` ends: at a quote behind an even number of backslashes. */
+function endOfString(text: string, at: number): number {
+  for (let end = text.indexOf('"', at + 1); ; end = text.indexOf('"', end + 1)) {
+    let before = end;
+    while (text.charCodeAt(before - 1) === 92) --before;
+    if ((end - before) % 2 === 0) return end;
+  }
+}
+
 /** Throws SyntaxError where it is neither. A byte order mark, which editors of Windows write, is no part of it. */
 export function parseJson(given: string): unknown {
   const text = given.startsWith("\ufeff") ? given.slice(1) : given;
   try {
-    return JSON.parse(text);
+    return parseShallow(text);
   } catch (error) {
     let inString = false;
     const read = text.replace(QUOTE_OR_NUMBER, (part) => {
@@ -19,6 +51,7 @@ export function parseJson(given: string): unknown {
       return inString ? part : (AS_JSON[part] ?? part);
     });
     if (read === text) throw error;
+    parseShallow(read);
     return JSON.parse(read, (_, value) => (value === MARK ? Number.NaN : value));
   }
 }

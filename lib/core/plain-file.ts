@@ -1,6 +1,7 @@
 // Files of strangers, read whole: regular ones of a size that its kind can have. A pipe would wait for its other end, a device need not end.
-import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats, statSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
+import { basename, dirname, sep } from "node:path";
 import { FileError, onFile, onFileSync } from "./file-error.js";
 
 /** Should a pipe take the file's place between the look at it and the opening, this does not wait for its other end. Windows has no such flag. */
@@ -9,11 +10,14 @@ const FLAGS = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 export interface PlainFileOptions {
   /** Bytes. Files of its kind are far smaller. */
   most: number;
+  /** It is part of a folder that somebody else made: a link may not lead out of there. */
+  linksInside?: boolean;
 }
 
-/** The bytes of a regular file. Rejects with E_FILE where there is none, where it is something else, and where it is longer than `most`. */
-export function readPlain(path: string, { most }: PlainFileOptions): Promise<Buffer> {
+/** The bytes of a regular file. Rejects with E_FILE where there is none, where it is something else, where it is longer than `most`, and where a link leads out. */
+export function readPlain(path: string, { most, linksInside = false }: PlainFileOptions): Promise<Buffer> {
   return onFile("to be read", path, async () => {
+    if (linksInside) checkLinks(dirname(path), path);
     const file = await openPlain(path);
     try {
       checkSize(path, (await file.stat()).size, most);
@@ -25,8 +29,9 @@ export function readPlain(path: string, { most }: PlainFileOptions): Promise<Buf
 }
 
 /** As readPlain, for what is small. */
-export function readPlainSync(path: string, { most }: PlainFileOptions): Buffer {
+export function readPlainSync(path: string, { most, linksInside = false }: PlainFileOptions): Buffer {
   return onFileSync("to be read", path, () => {
+    if (linksInside) checkLinks(dirname(path), path);
     checkKind(path, statSync(path));
     const file = openSync(path, FLAGS);
     try {
@@ -53,6 +58,20 @@ export function openPlain(path: string): Promise<FileHandle> {
       throw error;
     }
   });
+}
+
+/**
+ * A link in a folder that was unpacked from elsewhere may name any file of this machine, and a message about its content would show it. It may lead to
+ * another file of the folder, or into the hub's cache, whose snapshots are links to models--org--name/blobs. Throws E_FILE otherwise, and where there
+ * is no such file.
+ */
+export function checkLinks(folder: string, path: string): void {
+  const real = onFileSync("to be read", path, () => realpathSync(path));
+  const root = realpathSync(folder);
+  if (real.startsWith(root.endsWith(sep) ? root : root + sep)) return;
+  const blobs = dirname(real);
+  if (basename(blobs) === "blobs" && /^(models|datasets)--/.test(basename(dirname(blobs)))) return;
+  throw new FileError(path, "a file of its own folder", "EXLINK", new Error("a link that leads out of it"));
 }
 
 function checkKind(path: string, found: Stats): void {

@@ -7,6 +7,7 @@ import { filesOfImu } from "../media/imu-files.js";
 import { checkKnown, isForbidden, type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { pathOf } from "../media/source.js";
+import { fetchedWith } from "./fetched.js";
 import { isFields, shown } from "./records.js";
 import { DataError } from "./row.js";
 
@@ -17,8 +18,11 @@ export const MODALITIES = ["image", "video", "audio", "imu"] as const satisfies 
 export interface MediaFileOptions {
   /** Where relative paths begin. Default: the data file's folder. */
   root?: string;
-  /** Refuses media outside of the root, through ".." or links too. Default false. */
-  confine?: boolean;
+  /**
+   * Refuses media outside of the root, through ".." or links too, and rows that raise limits. Default: true for data that was fetched, which is a file
+   * in a snapshot of the hub's cache or in a folder that huggingface_hub downloaded to; there the root is all of what was fetched with it. Else false.
+   */
+  confine?: boolean | undefined;
   /** Looks whether every file is there. Default true. */
   checkFiles?: boolean;
   /** Options of the parts, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
@@ -34,6 +38,9 @@ export const MEDIA_FILE_OPTIONS = { root: true, confine: true, checkFiles: true,
 /** Turns what rows name into parts of prompts; every file is looked at once. */
 export class MediaFiles {
   readonly #root: string;
+  /** Where a confined row's media lie; undefined: anywhere. */
+  readonly #within: string | undefined;
+  readonly #blobs: string | undefined;
   readonly #seen = new Map<string, Promise<string | undefined>>();
 
   constructor(
@@ -43,6 +50,9 @@ export class MediaFiles {
     checkOptions("media", options.media, MODALITIES);
     for (const modality of MODALITIES) checkKnown("media", modality, options.media?.[modality] ?? {});
     this.#root = resolve(options.root ?? dirname(file));
+    const fetched = fetchedWith(file);
+    this.#blobs = fetched?.blobs;
+    if (options.confine ?? fetched !== undefined) this.#within = options.root === undefined && fetched ? fetched.folder : this.#root;
   }
 
   async part(modality: Modality, source: unknown, row: number): Promise<MediaPart> {
@@ -60,7 +70,7 @@ export class MediaFiles {
   #described(modality: Modality, { path, ...options }: Readonly<Record<string, unknown>>, wrong: Wrong) {
     if (path === undefined)
       throw wrong(`the path of the ${modality}`, shown({ ...options }), 'name its file, or write { "path": …, options }');
-    const forbidden = Object.keys(options).find((name) => isForbidden(name, this.options.confine ?? false));
+    const forbidden = Object.keys(options).find((name) => isForbidden(name, this.#within !== undefined));
     if (forbidden)
       throw wrong(
         `no option ${forbidden} in a row`,
@@ -78,7 +88,12 @@ export class MediaFiles {
     const place = this.#place(source, wrong);
     if (place === undefined) return source;
     const problem = await this.#problem(place, modality);
-    if (problem) throw wrong(`the ${modality} file ${source}`, problem, `paths begin at ${this.#root}: check it, or pass root`);
+    if (problem)
+      throw wrong(
+        `the ${modality} file ${source}`,
+        problem,
+        `paths begin at ${this.#root}${this.#within === undefined ? "" : `, and only media in ${this.#within} are read (confine)`}: check it, or pass root`,
+      );
     return place;
   }
 
@@ -95,21 +110,24 @@ export class MediaFiles {
   }
 
   #problem(place: string, modality: Modality): Promise<string | undefined> {
-    const { confine = false, checkFiles = true } = this.options;
-    if (!confine && !checkFiles) return Promise.resolve(undefined);
+    const { checkFiles = true } = this.options;
+    if (this.#within === undefined && !checkFiles) return Promise.resolve(undefined);
     const key = `${modality}:${place}`;
-    const seen = this.#seen.get(key) ?? this.#look(place, modality, confine, checkFiles);
+    const seen = this.#seen.get(key) ?? this.#look(place, modality, checkFiles);
     this.#seen.set(key, seen);
     return seen;
   }
 
-  async #look(place: string, modality: Modality, confine: boolean, checkFiles: boolean): Promise<string | undefined> {
-    if (confine && !isInside(this.#root, place)) return "a path outside of the root";
+  async #look(place: string, modality: Modality, checkFiles: boolean): Promise<string | undefined> {
+    if (this.#within !== undefined && !isInside(this.#within, place)) return "a path outside of the root";
     try {
-      if (confine) {
-        const root = await realpath(this.#root);
-        for (const one of modality === "imu" ? [place, ...(await filesOfImu(place))] : [place])
-          if (!isInside(root, await realpath(one))) return "a link to outside of the root";
+      if (this.#within !== undefined) {
+        const roots = [await realpath(this.#within)];
+        if (this.#blobs !== undefined) roots.push(await realpath(this.#blobs).catch(() => roots[0] as string));
+        for (const one of modality === "imu" ? [place, ...(await filesOfImu(place))] : [place]) {
+          const real = await realpath(one);
+          if (!roots.some((root) => isInside(root, real))) return "a link to outside of the root";
+        }
       }
       const status = await stat(place);
       if (status.isDirectory() && (modality === "video" || modality === "imu")) return undefined; // of frames, of sensors

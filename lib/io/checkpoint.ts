@@ -1,9 +1,10 @@
 // The weights of one model: a single safetensors file, or the shards that model.safetensors.index.json lists.
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { basename, dirname, join, sep } from "node:path";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { basename, join } from "node:path";
 import type { Device } from "../core/device.js";
-import { onFileSync } from "../core/file-error.js";
+import { FileError, onFileSync } from "../core/file-error.js";
 import { notice } from "../core/notice.js";
+import { checkLinks, readPlainSync } from "../core/plain-file.js";
 import type { DType, Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
 import { SafetensorsFile } from "./safetensors.js";
@@ -13,6 +14,8 @@ const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
 /** Of a file, on the usual file systems. */
 const LONGEST_NAME = 255;
+/** Of an index: the largest models have some 100 000 names. */
+export const LONGEST_INDEX = 64 << 20;
 const PICKLE = /\.(bin|pt|pth|ckpt)$/;
 
 /** What a model reads its weights from: tensors by the names that Hugging Face gives them, whatever kind of file they are in. */
@@ -48,14 +51,24 @@ export class Checkpoint implements WeightSource {
   static open(path: string): Checkpoint {
     return onFileSync("to be read", path, () => Checkpoint.#opened(path));
   }
+  /** A safetensors file of a folder that somebody else made: a link may not lead out of there. */
+  static openIn(folder: string, name: string): Checkpoint {
+    const path = join(folder, name);
+    return onFileSync("to be read", path, () => Checkpoint.#part(folder, path));
+  }
 
   static #opened(path: string): Checkpoint {
     if (existsSync(path) && statSync(path).isFile()) return Checkpoint.#single(path);
     const held = weightFile(path);
-    if (held) return held === SINGLE ? Checkpoint.#single(join(path, SINGLE)) : Checkpoint.#sharded(path);
+    if (held) return held === SINGLE ? Checkpoint.#part(path, join(path, SINGLE)) : Checkpoint.#sharded(path);
     const pickle = existsSync(path) ? readdirSync(path).find((name) => PICKLE.test(name)) : undefined;
     if (pickle) throw new SafetensorsError(path, `${SINGLE} or ${INDEX}`, `${pickle}, which is a pickle`, NO_PICKLES);
     throw new SafetensorsError(path, `${SINGLE} or ${INDEX}`, "neither", "check that the folder holds a model in safetensors format");
+  }
+
+  static #part(folder: string, path: string): Checkpoint {
+    if (existsSync(path)) checkLinks(folder, path);
+    return Checkpoint.#single(path);
   }
 
   static #single(path: string): Checkpoint {
@@ -72,7 +85,7 @@ export class Checkpoint implements WeightSource {
         const path = join(folder, shard);
         if (!existsSync(path))
           throw new SafetensorsError(path, "the shard that the index lists", "no such file", "fetch the missing shard");
-        stayInside(folder, path);
+        checkLinks(folder, path);
         files.set(shard, new SafetensorsFile(path));
       }
       const where = new Map<string, SafetensorsFile>();
@@ -130,18 +143,6 @@ export class Checkpoint implements WeightSource {
 }
 
 /**
- * A link may lead to another file of the model, or into the hub's cache, whose snapshots are links to models--org--name/blobs. Any other could make us
- * read a file that is not part of the model.
- */
-function stayInside(folder: string, path: string): void {
-  const real = realpathSync(path);
-  const blobs = dirname(real);
-  const cached = basename(blobs) === "blobs" && basename(dirname(blobs)).startsWith("models--");
-  if (!cached && !real.startsWith(realpathSync(folder) + sep))
-    throw new SafetensorsError(path, "a shard in the model's own folder", `a link to ${real}`, "put the file itself there if you trust it");
-}
-
-/**
  * What holds a folder's weights: model.safetensors, or the index of shards; undefined where there is neither. A whole file beside an index is the newer
  * one, as transformers has it: converters write it and leave the index of what they read.
  */
@@ -178,8 +179,9 @@ function readIndex(path: string): Map<string, string> {
   };
   let root: unknown;
   try {
-    root = JSON.parse(readFileSync(path, "utf8"));
+    root = JSON.parse(readPlainSync(path, { most: LONGEST_INDEX, linksInside: true }).toString("utf8"));
   } catch (error) {
+    if (error instanceof FileError) throw error;
     fail("an index in JSON", (error as Error).message.slice(0, 80));
   }
   const map = typeof root === "object" && root !== null ? (root as Record<string, unknown>).weight_map : undefined;

@@ -1,4 +1,5 @@
 // A GGUF file as a checkpoint of Hugging Face's LLaMA classes: their names for llama.cpp's, and their order of the rows of q and k.
+import { shown } from "../core/checks.js";
 import type { Device } from "../core/device.js";
 import { scope } from "../core/scope.js";
 import { type DType, Tensor } from "../core/tensor.js";
@@ -141,5 +142,5 @@ export class GgufCheckpoint implements WeightSource {
 
 function kindOf(value: GgufValue | undefined): string {
   if (value === undefined) return "nothing";
-  return typeof value === "object" ? "an array" : JSON.stringify(typeof value === "bigint" ? `${value}` : value);
+  return typeof value === "object" ? "an array" : shown(value);
 }

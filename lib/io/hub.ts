@@ -35,13 +35,32 @@ export interface ResolveOptions {
   onProgress?: ((progress: DownloadProgress) => void) | undefined;
   /** Default "model": all that is read here, weights once and as safetensors. */
   files?: FileSet | undefined;
+  /** Makes no request: the model is a local folder or whole in the cache, or E_HUB_OFFLINE. As HF_HUB_OFFLINE=1, for one call. Default false. */
+  localFilesOnly?: boolean | undefined;
   /** Instead of what the environment says. */
   hub?: Partial<HubSettings> | undefined;
 }
 
-const RESOLVE_OPTIONS = optionNames<ResolveOptions>({ revision: true, signal: true, onProgress: true, files: true, hub: true });
+/** What the caller of locateModel wants to know of, and no user. */
+export interface Locating extends ResolveOptions {
+  /** Called before the first request, with the hub's address; not where everything is there. */
+  onRequest?: (endpoint: string) => void;
+}
+
+const RESOLVE_OPTIONS = optionNames<ResolveOptions>({
+  revision: true,
+  signal: true,
+  onProgress: true,
+  files: true,
+  localFilesOnly: true,
+  hub: true,
+});
 /** What huggingface_hub takes here. */
-const OTHERS = { cacheDir: "did you mean hub: { cache }?", token: "did you mean hub: { token }?", allowPatterns: 'did you mean "files"?' };
+const OTHERS = {
+  cacheDir: "did you mean hub: { cache }?",
+  token: "did you mean hub: { token }?",
+  allowPatterns: 'did you mean "files"?',
+};
 
 export interface Located {
   folder: string;
@@ -51,7 +70,7 @@ export interface Located {
 
 /**
  * The folder of a model: `folderOrId` itself where it exists, otherwise the snapshot of the hub's model of that id, fetched as far as it is not in the
- * cache. With HF_HUB_OFFLINE no request is made; when the hub cannot be reached, a snapshot of the asked revision is used, with a warning.
+ * cache. With HF_HUB_OFFLINE or localFilesOnly no request is made; when the hub cannot be reached, a snapshot of the asked revision is used, with a warning.
  * Throws HubError (docs/errors.md), and the signal's reason when aborted: what has arrived is kept then.
  */
 export async function resolveModel(folderOrId: string, options: ResolveOptions = {}): Promise<string> {
@@ -60,18 +79,21 @@ export async function resolveModel(folderOrId: string, options: ResolveOptions =
 }
 
 /** As resolveModel, and which commit of which model it is. */
-export async function locateModel(folderOrId: string, options: ResolveOptions = {}): Promise<Located> {
+export async function locateModel(folderOrId: string, options: Locating = {}): Promise<Located> {
   options.signal?.throwIfAborted();
   if (existsSync(folderOrId)) return { folder: folderOrId, hub: undefined };
   const asked = parseId(folderOrId, options.revision);
   if (!asked) throw new HubError("E_HUB_ID", folderOrId, "a folder, or a model of the hub as org/name", "no such folder", "check the path");
   const settings = hubSettings(process.env, options.hub);
   const cache = new ModelCache(settings.cache, asked.id, settings.symlinks);
-  const { files = "model", signal } = options;
+  const { files = "model", signal, localFilesOnly = false } = options;
   const kept = cache.commitOf(asked.revision);
   const missing = kept === undefined ? "nothing of that revision" : missingIn(cache.snapshot(kept), files);
   const cached = missing === undefined && kept !== undefined ? at(cache, kept) : undefined;
-  if (settings.offline) return cached ?? refuse(asked, cache, missing ?? "");
+  if (settings.offline || localFilesOnly) return cached ?? refuse(asked, cache, missing ?? "", localFilesOnly);
+  // What stands behind a commit does not change.
+  if (cached && isCommit(asked.revision) && cache.isWhole(asked.revision, askedNames(files))) return cached;
+  options.onRequest?.(settings.endpoint);
   let listing: Listing;
   try {
     // Who has an answer at hand does not wait for a hub that is away.
@@ -88,13 +110,13 @@ export async function locateModel(folderOrId: string, options: ResolveOptions = 
 
 const at = (cache: ModelCache, commit: string): Located => ({ folder: cache.snapshot(commit), hub: { id: cache.id, commit } });
 
-function refuse({ id, revision }: HubId, cache: ModelCache, missing: string): never {
+function refuse({ id, revision }: HubId, cache: ModelCache, missing: string, forThisCall: boolean): never {
   throw new HubError(
     "E_HUB_OFFLINE",
     revision === "main" ? id : `${id} at ${revision}`,
     `a local folder, or the model in ${cache.root}`,
     `a cache without it (${missing})`,
-    "unset HF_HUB_OFFLINE once to fetch it, or copy the cache from a machine that has it",
+    `${forThisCall ? "allow it once to be fetched (without localFilesOnly, --local-files-only)" : "unset HF_HUB_OFFLINE once to fetch it"}, or copy the cache from a machine that has it`,
   );
 }
 

@@ -14,6 +14,8 @@ export interface AutoProcessorOptions {
   /** Branch, tag or commit of a model on the hub. */
   revision?: string;
   signal?: AbortSignal;
+  /** No request to the hub: what a name or a checkpoint asks for is on this machine, or E_HUB_OFFLINE. Default false. */
+  localFilesOnly?: boolean;
 }
 
 const VIDEO_MODELS = ["viclip", "videomae"];
@@ -30,9 +32,8 @@ export class AutoProcessor {
     folderOrId: string,
     options: AutoProcessorOptions = {},
   ): Promise<ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor> {
-    checkOptions("AutoProcessor.fromPretrained", options, ["revision", "signal"]);
-    const { revision, signal } = options;
-    return processorOf(await resolveModel(folderOrId, { revision, signal, files: (name) => PROCESSOR_FILES.includes(name) }));
+    checkOptions("AutoProcessor.fromPretrained", options, ["revision", "signal", "localFilesOnly"]);
+    return processorOf(await resolveModel(folderOrId, { ...options, files: (name) => PROCESSOR_FILES.includes(name) }));
   }
 }
 

@@ -26,9 +26,11 @@ export interface AutoModelOptions {
   signal?: AbortSignal;
   /** Told of what arrives from the hub. */
   onProgress?: ResolveOptions["onProgress"];
+  /** No request to the hub: what a name or a checkpoint asks for is on this machine, or E_HUB_OFFLINE. Default false. */
+  localFilesOnly?: boolean;
 }
 
-const KEYS = ["device", "dtype", "quantization", "revision", "trainable", "signal", "onProgress"];
+const KEYS = ["device", "dtype", "quantization", "revision", "trainable", "signal", "onProgress", "localFilesOnly"];
 
 export const AutoModelForCausalLM = {
   /**

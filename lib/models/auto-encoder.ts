@@ -25,6 +25,8 @@ export interface AutoEncoderOptions {
   /** f32 masters that take gradients. Default false: frozen. */
   trainable?: boolean;
   signal?: AbortSignal;
+  /** No request to the hub: what a name or a checkpoint asks for is on this machine, or E_HUB_OFFLINE. Default false. */
+  localFilesOnly?: boolean;
 }
 
 interface Kind {
@@ -56,7 +58,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   videomae: VideoMaeModel,
 };
 
-const KEYS = ["device", "dtype", "revision", "trainable", "signal"];
+const KEYS = ["device", "dtype", "revision", "trainable", "signal", "localFilesOnly"];
 
 export const AutoEncoder = {
   /**
@@ -66,11 +68,12 @@ export const AutoEncoder = {
    */
   async fromPretrained(folderOrId: string, options: AutoEncoderOptions = {}): Promise<Encoder> {
     checkOptions("AutoEncoder.fromPretrained", options, KEYS, { others: OTHER_LOADING });
-    const { device, dtype, revision, trainable = false, signal } = options;
+    const { device, dtype, trainable = false, ...where } = options;
+    const { signal } = where;
     signal?.throwIfAborted();
     const computed = dtypeOf(dtype);
     const loading: EncoderLoading = { device: await deviceOf(device), trainable, ...(computed && { dtype: computed }) };
-    const folder = await resolveModel(folderOrId, { revision, signal });
+    const folder = await resolveModel(folderOrId, where);
     const encoder = kindOf(folder).fromPretrained(folder, loading);
     try {
       await encoder.arrived(); // what fails while the weights are read fails here, not in the first forward

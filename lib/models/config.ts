@@ -1,8 +1,10 @@
 // config.json of a Hugging Face folder, and the checked reading of its keys that every model shares.
-import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { shown } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
+import { FileError } from "../core/file-error.js";
 import { parseJson } from "../core/json.js";
+import { readPlainSync } from "../core/plain-file.js";
 import type { ActivationKind } from "../ops/index.js";
 
 export type Json = Record<string, unknown>;
@@ -15,17 +17,7 @@ export class ConfigError extends AnymalError {
     readonly got: unknown,
     next = "correct it, or fetch the file again",
   ) {
-    super("E_CONFIG", `config.json: expected "${key}" to be ${expected}, got ${shown(got)}; ${next}`);
-  }
-}
-
-function shown(got: unknown): string {
-  if (typeof got === "number") return String(got); // NaN is no JSON
-  try {
-    const text = JSON.stringify(got) ?? "nothing";
-    return text.length > 200 ? `${text.slice(0, 200)}…` : text;
-  } catch {
-    return typeof got; // nested deeper than the stack
+    super("E_CONFIG", `config.json: expected "${key}" to be ${expected}, got ${got === undefined ? "nothing" : shown(got)}; ${next}`);
   }
 }
 
@@ -50,11 +42,10 @@ export function readConfig(folder: string): Json {
 export function readJson(path: string): Json {
   let json: unknown;
   try {
-    const found = statSync(path);
-    if (!found.isFile() || found.size > LONGEST) throw new RangeError(found.isFile() ? `a file of ${found.size} bytes` : "no regular file");
-    json = parseJson(readFileSync(path, "utf8"));
+    json = parseJson(readPlainSync(path, { most: LONGEST, linksInside: true }).toString("utf8"));
   } catch (error) {
-    throw new ConfigError(path, "a file of JSON", (error as Error).message, "check the path, or fetch the file again");
+    const { message } = error instanceof FileError ? (error.cause as Error) : (error as Error);
+    throw new ConfigError(path, "a file of JSON", message, "check the path, or fetch the file again");
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw new ConfigError(path, "an object", json);
   return json as Json;
@@ -62,8 +53,8 @@ export function readJson(path: string): Json {
 
 /** The compute dtype that a checkpoint suggests. Half precision is widened to bf16's range: no device here computes in f16. */
 export function storedDType(json: Json): "f32" | "bf16" {
-  const name = String(json.dtype ?? json.torch_dtype ?? "float32").replace("torch.", "");
-  return name === "float32" ? "f32" : "bf16";
+  const name = json.dtype ?? json.torch_dtype ?? "float32";
+  return name === "float32" || name === "torch.float32" ? "f32" : "bf16";
 }
 
 export function number(json: Json, key: string, fallback?: number): number {

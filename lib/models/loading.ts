@@ -1,4 +1,5 @@
 // How a model is to be held, as users spell it: a device by name, a quantisation by name.
+import { shown } from "../core/checks.js";
 import { Device, defaultDeviceName, openDevice } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
@@ -52,7 +53,7 @@ export function quantizationOf(wanted: QuantizationName | Quantization | undefin
       "E_VALUE",
       "quantization",
       '"nf4", "fp4", "int8" or "none"',
-      JSON.stringify(wanted),
+      shown(wanted),
       'or an object such as { format: "nf4", doubleQuant: true }',
     );
   checkQuantization(form);
@@ -62,5 +63,5 @@ export function quantizationOf(wanted: QuantizationName | Quantization | undefin
 /** undefined: what the checkpoint suggests. */
 export function dtypeOf(wanted: "f32" | "bf16" | undefined): "f32" | "bf16" | undefined {
   if (wanted === undefined || wanted === "f32" || wanted === "bf16") return wanted;
-  throw expected("E_DTYPE", "dtype", '"f32" or "bf16"', JSON.stringify(wanted), "half precision computes in bf16");
+  throw expected("E_DTYPE", "dtype", '"f32" or "bf16"', shown(wanted), "half precision computes in bf16");
 }

@@ -1,6 +1,7 @@
 // open_clip_config.json, which stands beside OpenCLIP's own checkpoints, as a CLIP image tower's configuration.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { isObject } from "../core/checks.js";
 import type { ActivationKind } from "../ops/index.js";
 import type { ClipVisionConfig } from "./clip-config.js";
 import { ConfigError, flag, type Json, readJson, section, size } from "./config.js";
@@ -36,11 +37,13 @@ const PLAIN: Readonly<Record<string, readonly unknown[]>> = {
   scale_fc: [undefined, false],
 };
 
+const isEmpty = (value: unknown): boolean => isObject(value) && !Object.keys(value).length;
+
 export function parseOpenClipConfig(json: Json): ClipVisionConfig {
   const model = section(json, "model_cfg");
   const c = section(model, "vision_cfg");
   for (const [key, allowed] of Object.entries(PLAIN))
-    if (!allowed.includes(c[key]) && JSON.stringify(c[key]) !== "{}")
+    if (!allowed.includes(c[key]) && !isEmpty(c[key]))
       throw new ConfigError(
         `vision_cfg.${key}`,
         String(allowed.at(-1) ?? "left out"),

@@ -125,7 +125,7 @@ export class OpenClipVisionModel extends Module implements Encoder {
 }
 
 function openClipCheckpoint(folder: string): Checkpoint {
-  const own = path(folder, "open_clip_model.safetensors");
+  const own = "open_clip_model.safetensors";
   const standard = ["model.safetensors", "model.safetensors.index.json"].some((name) => existsSync(path(folder, name)));
-  return Checkpoint.open(existsSync(own) && !standard ? own : folder);
+  return existsSync(path(folder, own)) && !standard ? Checkpoint.openIn(folder, own) : Checkpoint.open(folder);
 }

@@ -19,7 +19,7 @@ export function parseRope(json: Json, defaultMaxPositions: number): RopeConfig {
   if (ropeTheta < 1) throw new ConfigError("rope_theta", "at least 1", ropeTheta);
   refusePartial(json, parameters);
   const { rope_type: named, type: oldName } = parameters;
-  const type = String(named ?? oldName ?? "default");
+  const type: unknown = named ?? oldName ?? "default";
   const original = () => originalPositions(json, parameters, trained);
   switch (type) {
     case "default":

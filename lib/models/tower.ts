@@ -19,14 +19,14 @@ export interface TowerKind {
 /** The tower's own configuration: json itself, or the section of a larger model's. */
 export function towerConfig(json: Json, { alone, whole, section }: TowerKind): { own: Json; larger: boolean } {
   const type = json.model_type;
-  if (alone.includes(String(type))) return { own: json, larger: false };
+  if (alone.includes(type as string)) return { own: json, larger: false };
   const inside = json[section];
   const object = typeof inside === "object" && inside !== null && !Array.isArray(inside);
   if (type === whole && whole !== undefined) {
     if (!object) throw new ConfigError(section, "an object", inside);
     return { own: inside as Json, larger: false };
   }
-  if (object && alone.includes(String((inside as Json).model_type))) return { own: inside as Json, larger: true };
+  if (object && alone.includes((inside as Json).model_type as string)) return { own: inside as Json, larger: true };
   throw new ConfigError("model_type", [whole, ...alone].filter(Boolean).join(" or "), type);
 }
 

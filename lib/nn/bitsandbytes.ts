@@ -1,6 +1,8 @@
 // How bitsandbytes lays a quantised weight down in safetensors, and what config.json says of it. transformers and bitsandbytes load what is
 // written here: the text of quant_state is what Python's json writes, code tables are stored beside the codes although no reader needs them.
+import { shown } from "../core/checks.js";
 import type { Device } from "../core/device.js";
+import { parseShallow } from "../core/json.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { HostTensor, Writable } from "../io/safetensors.js";
@@ -156,15 +158,15 @@ const STORAGE_NAMES: Partial<Record<FileDType, string>> = { U8: "uint8", F16: "f
 export function readQuantState(bytes: ArrayBuffer, name: string, outFeatures: number, inFeatures: number): QuantState {
   let state: QuantState;
   try {
-    state = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as QuantState;
+    state = parseShallow(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as QuantState;
   } catch (error) {
     throw new StateError(`the quant_state of "${name}" in JSON`, (error as Error).message);
   }
-  if (String(state?.shape) !== String([outFeatures, inFeatures]))
-    throw new StateError(`"${name}" of shape [${outFeatures},${inFeatures}]`, `[${state?.shape}]`);
+  if (!(Array.isArray(state?.shape) && state.shape.length === 2 && state.shape[0] === outFeatures && state.shape[1] === inFeatures))
+    throw new StateError(`"${name}" of shape [${outFeatures},${inFeatures}]`, shown(state?.shape));
   if (!(Number.isInteger(state.blocksize) && state.blocksize >= 1))
-    throw new StateError(`"${name}" with a blocksize of at least 1`, JSON.stringify(state.blocksize) ?? "none");
+    throw new StateError(`"${name}" with a blocksize of at least 1`, shown(state.blocksize));
   if (state.nested_offset !== undefined && state.nested_blocksize !== NESTED_BLOCK)
-    throw new StateError(`"${name}" with a nested block of ${NESTED_BLOCK}`, `${state.nested_blocksize}`);
+    throw new StateError(`"${name}" with a nested block of ${NESTED_BLOCK}`, shown(state.nested_blocksize));
   return state;
 }

@@ -4,8 +4,8 @@ import { checkOptions } from "../core/options.js";
 import { type ResolveOptions, resolveModel } from "../io/hub.js";
 import { Tokenizer } from "./tokenizer.js";
 
-/** revision: branch, tag or commit of a model on the hub. onProgress is told of what arrives from there. */
-export type AutoTokenizerOptions = Pick<ResolveOptions, "revision" | "signal" | "onProgress">;
+/** revision: branch, tag or commit of a model on the hub. onProgress is told of what arrives from there; with localFilesOnly nothing does. */
+export type AutoTokenizerOptions = Pick<ResolveOptions, "revision" | "signal" | "onProgress" | "localFilesOnly">;
 
 /** What transformers takes here. */
 const OTHERS = {
@@ -23,11 +23,11 @@ export const AutoTokenizer = {
    * that is read here.
    */
   async fromPretrained(folderOrId: string, options: AutoTokenizerOptions = {}): Promise<Tokenizer> {
-    checkOptions("AutoTokenizer.fromPretrained", options, ["revision", "signal", "onProgress"], { others: OTHERS });
-    const { revision, signal, onProgress } = options;
+    checkOptions("AutoTokenizer.fromPretrained", options, ["revision", "signal", "onProgress", "localFilesOnly"], { others: OTHERS });
+    const { signal } = options;
     signal?.throwIfAborted();
     if (typeof folderOrId !== "string")
       throw expected("E_ARGUMENT", "AutoTokenizer", "a folder, a GGUF file, or a model of the hub as org/name", typeof folderOrId);
-    return Tokenizer.load(await resolveModel(folderOrId, { revision, signal, onProgress, files: "tokenizer" }), { signal });
+    return Tokenizer.load(await resolveModel(folderOrId, { ...options, files: "tokenizer" }), { signal });
   },
 };

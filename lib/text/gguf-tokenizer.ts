@@ -1,5 +1,6 @@
 // The tokenizer inside of a GGUF file: its keys turned into what the two engines read, sentencepiece's pieces ("llama") or a byte-level BPE in
 // the words of tokenizer.json ("gpt2").
+import { shown } from "../core/checks.js";
 import type { Pieces } from "../core/turns.js";
 import { GgufError, GgufFile, type GgufValue } from "../io/gguf.js";
 import { noteKeys, setKey } from "../io/json-pieces.js";
@@ -44,7 +45,7 @@ export function* ggufTokenizer(path: string): Pieces<GgufTokenizer> {
   const keys = new Keys(file);
   const kind = keys.text("model");
   if (kind !== "llama" && kind !== "gpt2")
-    throw new GgufError(path, 'tokenizer.ggml.model "llama" or "gpt2"', kind === undefined ? "none" : JSON.stringify(kind), ELSEWHERE);
+    throw new GgufError(path, 'tokenizer.ggml.model "llama" or "gpt2"', kind === undefined ? "none" : shown(kind), ELSEWHERE);
   const tokens = keys.words("tokens");
   const types = keys.numbers("token_type", tokens.length) ?? new Array<number>(tokens.length).fill(PieceType.Normal);
   const spm = kind === "llama";
@@ -76,8 +77,7 @@ const AT_ONCE = 1024;
 function preOf(file: GgufFile, keys: Keys): Pre {
   const name = keys.text("pre") ?? "default";
   const pre = Object.hasOwn(PRE, name) ? PRE[name] : undefined;
-  if (!pre)
-    throw new GgufError(file.path, `tokenizer.ggml.pre to be one of ${Object.keys(PRE).join(", ")}`, JSON.stringify(name), ELSEWHERE);
+  if (!pre) throw new GgufError(file.path, `tokenizer.ggml.pre to be one of ${Object.keys(PRE).join(", ")}`, shown(name), ELSEWHERE);
   return pre;
 }
 

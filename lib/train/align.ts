@@ -28,6 +28,8 @@ export interface StageOptions {
   signal?: AbortSignal;
   /** Options of the media in files, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
   media?: MediaOptions;
+  /** Reads media in the folder of their data file alone. Default: for data that was fetched from a hub (MediaFileOptions). */
+  confine?: boolean;
   /** Features of frozen encoders; share one between stages. Default: in memory, for this call. */
   cache?: FeatureCache;
   /** Told of every row that is left out, with onBadRow "skip". */
@@ -49,7 +51,7 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, ...rest } = options;
+  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, ...rest } = options;
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align");
   const reading = { modality, seed: recipe.seed, ...(prompts && { prompts }), ...readingOptions(recipe, options) };
@@ -139,8 +141,9 @@ function checkedMedia(media: MediaOptions): MediaOptions {
   return media;
 }
 
-export const readingOptions = ({ onBadRow }: TrainingRecipe, { signal, onProblem, media }: StageOptions) => ({
+export const readingOptions = ({ onBadRow }: TrainingRecipe, { signal, onProblem, media, confine }: StageOptions) => ({
   onBadRow,
+  ...(confine !== undefined && { confine }),
   ...(media && { media: checkedMedia(media) }),
   ...(signal && { signal }),
   ...(onProblem && { onProblem }),

@@ -132,11 +132,11 @@ export class RunFolder {
     if (!this.#state) return;
     const folder = this.#checkpoint();
     for (const modality of model.modalities) {
-      using file = Checkpoint.open(join(folder, PROJECTORS, `${modality}.safetensors`));
+      using file = Checkpoint.openIn(folder, join(PROJECTORS, `${modality}.safetensors`));
       overwrite(model.projector(modality).namedParameters(), file);
     }
     if (model.adapter) {
-      using file = Checkpoint.open(join(folder, "adapter_model.safetensors"));
+      using file = Checkpoint.openIn(folder, "adapter_model.safetensors");
       overwrite(model.adapter.namedParameters(), file);
     }
     const { modalities } = await readManifest(folder);
@@ -146,7 +146,7 @@ export class RunFolder {
   /** Fills a fresh optimiser with the saved moments. The step to go on from; 0 for a new run. */
   async resume(optimizer: AdamW): Promise<number> {
     if (!this.#state) return 0;
-    using file = Checkpoint.open(join(this.#checkpoint(), MOMENTS));
+    using file = Checkpoint.openIn(this.#checkpoint(), MOMENTS);
     const [first] = optimizer.state().values();
     if (!first) return this.#state.step;
     const state = built(() => new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const)));

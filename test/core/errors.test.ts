@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { shown } from "../../lib/core/checks.js";
 import { ADDON_CODES } from "../../lib/core/errors.js";
 import { fileError, onFileSync } from "../../lib/core/file-error.js";
 import { AnymalError, add, device, gatherRows, HubError, Tensor } from "../../lib/index.js";
@@ -42,6 +43,32 @@ test("the addon's errors are AnymalErrors, at the call and from promises", async
     assert.not.ok(error instanceof HubError, "of a class that it is not");
   }
   await here.synchronize().catch(() => undefined);
+});
+
+test("a message quotes no more than can be read, and keeps what to do at its end", () => {
+  const { message } = new AnymalError("E_X", `expected a name, got ${"x".repeat(1e6)}; take a shorter one`);
+  assert.ok(message.length < 4000, `${message.length} characters`);
+  assert.match(message, /^expected a name, got x{9}/);
+  assert.match(message, /x; take a shorter one$/);
+  const circle: unknown[] = [];
+  circle.push(circle);
+  let deep: unknown = 1;
+  for (let i = 0; i < 2e5; ++i) deep = [deep];
+  const hostile = [
+    deep,
+    circle,
+    "x".repeat(1e6),
+    { toString: null, valueOf: 1 },
+    Object.create(null),
+    Symbol("x"),
+    () => 1,
+    1n,
+    [1n],
+    undefined,
+  ];
+  for (const value of hostile) assert.ok(shown(value).length <= 201, typeof value);
+  assert.is(shown('a"b'), '"a\\"b"');
+  assert.is(shown("abcdef", 4), '"abc…');
 });
 
 test("what is not of this library is none", () => {

@@ -43,6 +43,18 @@ test("long and odd strings take no more than their length: no stack, and no seco
   }
 });
 
+test("nesting beyond 200 levels is no file's: it would break whoever walks it", () => {
+  const nested = (n: number, inside = "1") => `${"[".repeat(n)}${inside}${"]".repeat(n)}`;
+  parseJson(nested(200));
+  parseJson(nested(199, `${JSON.stringify('[[["[[\\'.repeat(99))}${",[]".repeat(300)}`)); // brackets in strings, and beside each other
+  for (const n of [201, 1e6])
+    for (const text of [nested(n), nested(n, "NaN"), `{"a":${nested(n - 1)}}`, `["\\\\", ${nested(n - 1)}]`])
+      assert.throws(
+        () => parseJson(text),
+        (error: unknown) => error instanceof SyntaxError && /deeper than 200 levels/.test(error.message),
+      );
+});
+
 test("a float that is whole keeps its point where it is asked for", () => {
   const value = { ratio: 4, count: 4, part: { ratio: -0, list: [1] }, wide: 1e300, other: { ratio: 0.5 } };
   const text = '{"ratio": 4.0, "count": 4, "part": {"ratio": 0.0, "list": [1]}, "wide": 1e+300, "other": {"ratio": 0.5}}';

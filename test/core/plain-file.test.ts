@@ -1,11 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { FileError } from "../../lib/core/file-error.js";
-import { openPlain, readPlain, readPlainSync } from "../../lib/core/plain-file.js";
+import { checkLinks, openPlain, readPlain, readPlainSync } from "../../lib/core/plain-file.js";
 
 const folder = mkdtempSync(join(tmpdir(), "anymal-plain-"));
 test.after(() => rmSync(folder, { recursive: true }));
@@ -28,6 +28,20 @@ test("a regular file is read, by way of a link too", async () => {
   symlinkSync(file, join(folder, "link"));
   assert.equal(await answers(file), Array(3).fill("twelve bytes"));
   assert.equal(await answers(join(folder, "link")), Array(3).fill("twelve bytes"));
+});
+
+test("a link may lead to another file of the folder, and out of it only where it is no stranger's", () => {
+  const strange = join(folder, "strange");
+  mkdirSync(join(strange, "sub"), { recursive: true });
+  writeFileSync(join(strange, "sub", "real"), "inside");
+  symlinkSync(join("sub", "real"), join(strange, "within"));
+  symlinkSync(file, join(strange, "out"));
+  symlinkSync("..", join(strange, "up"));
+  const read = (name: string) => readPlainSync(join(strange, name), { most: 100, linksInside: true }).toString();
+  assert.is(read("within"), "inside");
+  assert.throws(() => read("out"), /expected a file of its own folder, got a link that leads out of it/);
+  assert.is(readPlainSync(join(strange, "out"), { most: 100 }).toString(), "twelve bytes");
+  assert.throws(() => checkLinks(strange, join(strange, "up", "file")), /leads out/);
 });
 
 test("one byte more than a file of its kind has is not read", async () => {

@@ -1,6 +1,6 @@
 // Captions from JSONL, JSON lists and CSV: every good row, and every bad one by its number.
 import { symlinkSync } from "node:fs";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type CaptionOptions, readCaptions } from "../../lib/data/captions.js";
@@ -285,6 +285,41 @@ test("paths: a root of one's own, absolute, file: and data: URLs, and confinemen
     assert.is((await read(inner("no.png"), { checkFiles: false })).length, 1);
   } finally {
     outside.remove();
+  }
+});
+
+test("data that was fetched reads nothing from outside of what was fetched, unless it is allowed", async () => {
+  const elsewhere = new Folder();
+  try {
+    const secret = elsewhere.write("secret.png", "bytes");
+    const repository = join(elsewhere.path, "datasets--org--name");
+    const blob = elsewhere.write("datasets--org--name/blobs/0123", "a picture");
+    const snapshot = join(repository, "snapshots", "4567");
+    const downloaded = join(elsewhere.path, "downloaded");
+    elsewhere.write("downloaded/.cache/huggingface/download/rows.metadata", "x");
+    for (const folder of [snapshot, downloaded]) {
+      const at = relative(elsewhere.path, folder);
+      elsewhere.write(`${at}/pictures/own.png`, "bytes");
+      const rows = (image: string) => elsewhere.write(`${at}/data/rows.jsonl`, json({ image, caption: "x" }));
+      assert.is((await readCaptions(rows("../pictures/own.png"))).length, 1);
+      for (const image of ["../../secret.png", "../../../../secret.png", secret]) {
+        const refused = dataError("E_ROW", "a path outside of the root");
+        await rejects(readCaptions(rows(image)), refused);
+      }
+      await rejects(readCaptions(rows(secret)), dataError("E_ROW", `only media in ${folder} are read`));
+      assert.is((await readCaptions(rows(secret), { confine: false })).length, 1);
+      symlinkSync(secret, join(folder, "pictures", "out.png"));
+      await rejects(readCaptions(rows("../pictures/out.png")), dataError("E_ROW", "a link to outside of the root"));
+    }
+    // As huggingface_hub lays its cache out.
+    symlinkSync(blob, join(snapshot, "pictures", "linked.png"));
+    const linked = elsewhere.write(
+      "datasets--org--name/snapshots/4567/data/rows.jsonl",
+      json({ image: "../pictures/linked.png", caption: "x" }),
+    );
+    assert.is((await readCaptions(linked)).length, 1);
+  } finally {
+    elsewhere.remove();
   }
 });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { Attempts } from "./attempt.js";
 import { inputOf } from "./input.js";
 import type { Report } from "./main.js";
+import { ProgressFile } from "./progress.js";
 import type { Target } from "./target.js";
 import { TARGETS } from "./targets/index.js";
 
@@ -13,22 +14,25 @@ interface Order {
   seed: number;
   from: number;
   inputs: number;
-  /** Date.now() at which to stop. */
-  until: number;
+  /** From the first input on: starting the process is no part of it. */
+  seconds: number;
+  /** Where to tell how far it has come. */
+  progress: string;
 }
 
 const say = (report: Report) => new Promise<void>((resolve) => void process.send?.(report, () => resolve()));
 
-async function work({ name, seed, from, inputs, until }: Order, folder: string): Promise<void> {
+async function work({ name, seed, from, inputs, seconds, progress }: Order, folder: string): Promise<void> {
   const target = TARGETS.find((one) => one.name === name) as Target;
   const attempts = new Attempts(target, join(folder, name));
+  const told = new ProgressFile(progress, "r+");
   let accepted = 0;
+  const until = Date.now() + 1000 * seconds;
   for (let i = 0; i < inputs && Date.now() < until; ++i) {
-    await say({ begun: from + i }); // heard even if this input brings the process down
+    told.write({ begun: from + i, done: i, accepted }); // stands there even if this input brings the process down
     const problem = await attempts.try(inputOf(target, seed, from + i), (taken) => (accepted += Number(taken)));
     if (problem) return say({ failed: from + i, problem });
-    if (i % 100 === 99) await say({ done: i + 1, accepted });
-    if (i + 1 >= inputs || Date.now() >= until) await say({ done: i + 1, accepted });
+    told.write({ begun: from + i, done: i + 1, accepted });
   }
 }
 

@@ -71,11 +71,20 @@ export class ModelCache {
   /** Python looks here before it asks the hub for a file that many models lack. */
   async noteAbsent(commit: string, names: readonly string[]): Promise<void> {
     for (const name of names) {
-      const path = join(this.folder, ".no_exist", commit, ...name.split("/"));
+      const path = this.#absent(commit, name);
       if (!existsSync(path)) await this.#write(path, (temporary) => writeFile(temporary, ""));
     }
   }
 
+  /** Is each of the names there, or known not to be in the commit? Then the hub has nothing to tell. */
+  isWhole(commit: string, names: readonly string[]): boolean {
+    const known = (name: string) => existsSync(this.entry(commit, name)) || existsSync(this.#absent(commit, name));
+    return names.length > 0 && names.every(known);
+  }
+
+  #absent(commit: string, name: string): string {
+    return join(this.folder, ".no_exist", commit, ...name.split("/"));
+  }
   #ref(revision: string): string {
     return join(this.folder, "refs", ...revision.split("/"));
   }

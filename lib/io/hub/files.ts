@@ -1,6 +1,8 @@
 // Which files of a repository are wanted: what is read here, the weights once and as safetensors, never pickles and copies in other formats.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { readPlainSync } from "../../core/plain-file.js";
+import { LONGEST_INDEX } from "../checkpoint.js";
 import { HubError } from "./error.js";
 
 /** model: all that a model needs, tokenizer and processor included. The others leave the weights where they are. Or a test of names of one's own. */
@@ -84,7 +86,13 @@ export function missingIn(folder: string, set: FileSet): string | undefined {
 /** Whoever opens the model checks the index; here only the shards' names matter. */
 function shardsOf(index: string): string[] {
   try {
-    return [...new Set(Object.values((JSON.parse(readFileSync(index, "utf8")) as { weight_map: Record<string, string> }).weight_map))];
+    return [
+      ...new Set(
+        Object.values(
+          (JSON.parse(readPlainSync(index, { most: LONGEST_INDEX }).toString("utf8")) as { weight_map: Record<string, string> }).weight_map,
+        ),
+      ),
+    ];
   } catch {
     return [INDEX + " that can be read"];
   }
