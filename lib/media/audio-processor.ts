@@ -1,4 +1,5 @@
 // Sounds as CLAP's input, as its preprocessor_config.json says: the log-mel spectrograms of transformers' ClapFeatureExtractor.
+import { shown } from "../core/checks.js";
 import { native } from "../core/native.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { type AudioPart, loadAudio, resampled, type Sound } from "./audio.js";
@@ -32,6 +33,8 @@ export interface AudioFeatures extends EncoderInput {
 const TRUNCATIONS = ["fusion", "rand_trunc"] as const;
 const PADDINGS = ["repeatpad", "repeat", "pad"] as const;
 const [HTK, SLANEY] = [0, 1];
+/** What a configuration may ask for: a hundred times what any model does. Samples are of the window, and values of its spectrogram. */
+const MOST = { rate: 768_000, bins: 4096, fft: 2 ** 16, samples: 2 ** 24 };
 
 /** An integer from 0 to below n. */
 type Draw = (n: number) => number;
@@ -55,19 +58,23 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
     checkOptions("AudioProcessor", options, OPTIONS);
     const read = reader(config, where);
     const type = config.feature_extractor_type ?? "ClapFeatureExtractor";
-    if (type !== "ClapFeatureExtractor") fail(where, "feature_extractor_type ClapFeatureExtractor", String(type), "use a CLAP encoder");
-    this.sampleRate = read.count("sampling_rate", 48000);
-    this.bins = read.count("feature_size", 64);
-    this.#fft = read.count("fft_window_size", 1024);
-    this.#hop = read.count("hop_length", 480);
+    if (type !== "ClapFeatureExtractor") fail(where, "feature_extractor_type ClapFeatureExtractor", shown(type), "use a CLAP encoder");
+    this.sampleRate = read.count("sampling_rate", 48000, MOST.rate);
+    this.bins = read.count("feature_size", 64, MOST.bins);
+    this.#fft = read.count("fft_window_size", 1024, MOST.fft);
+    this.#hop = read.count("hop_length", 480, MOST.samples);
     this.#band = [read.number("frequency_min", 0), read.number("frequency_max", 14000)];
     if (!(this.#band[0] >= 0 && this.#band[0] < this.#band[1]))
       fail(where, "0 ≤ frequency_min < frequency_max", this.#band.join(" and "), "see the model's repository");
     this.samples = Math.round(read.number("max_length_s", 10) * this.sampleRate);
-    if (this.samples < 1) fail(where, "max_length_s of at least one sample", String(config.max_length_s), "the window is in seconds");
+    if (this.samples < 1) fail(where, "max_length_s of at least one sample", shown(config.max_length_s), "the window is in seconds");
+    if (this.samples > MOST.samples)
+      fail(where, `max_length_s of at most ${MOST.samples} samples`, shown(config.max_length_s), "CLAP's window is 10 s");
     this.truncation = read.oneOf("truncation", TRUNCATIONS, "fusion");
     this.padding = read.oneOf("padding", PADDINGS, "repeatpad");
     this.frames = this.#framesOf(this.samples);
+    if (!(this.frames >= 1 && this.frames * this.bins <= MOST.samples))
+      fail(where, `a spectrogram of at least a frame and at most ${MOST.samples} values`, `${this.frames} frames of ${this.bins}`, HINT);
     this.#options = options;
   }
 
@@ -214,17 +221,18 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
 function reader(config: Readonly<Record<string, unknown>>, where: string) {
   const number = (key: string, fallback: number): number => {
     const value = config[key] ?? fallback;
-    return typeof value === "number" && Number.isFinite(value) ? value : fail(where, `${key} to be a number`, JSON.stringify(value), HINT);
+    return typeof value === "number" && Number.isFinite(value) ? value : fail(where, `${key} to be a number`, shown(value), HINT);
   };
   return {
     number,
-    count: (key: string, fallback: number): number => {
+    count: (key: string, fallback: number, most: number): number => {
       const value = number(key, fallback);
-      return Number.isInteger(value) && value >= 1 ? value : fail(where, `${key} to be an integer from 1`, String(value), HINT);
+      const fits = Number.isInteger(value) && value >= 1 && value <= most;
+      return fits ? value : fail(where, `${key} to be an integer from 1 to ${most}`, String(value), HINT);
     },
     oneOf: <T extends string>(key: string, choices: readonly T[], fallback: T): T => {
       const value = config[key] ?? fallback;
-      return choices.find((choice) => choice === value) ?? fail(where, `${key} among ${choices.join(", ")}`, JSON.stringify(value), HINT);
+      return choices.find((choice) => choice === value) ?? fail(where, `${key} among ${choices.join(", ")}`, shown(value), HINT);
     },
   };
 }

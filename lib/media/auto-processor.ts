@@ -40,14 +40,14 @@ export class AutoProcessor {
 /** The same for a folder that is there. */
 export function processorOf(folder: string): ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor {
   const path = join(folder, "config.json");
-  const model = existsSync(path) ? String(readJsonFile(path).model_type) : "";
+  const model = existsSync(path) ? readJsonFile(path).model_type : "";
   // IMU2CLIP came without a processor; its rate and window may stand in config.json.
   if (model === "imu2clip") return ImuProcessor.fromPretrained(folder);
   const { config, where } = preprocessorConfig(folder);
   const type = typeOf(config);
   if (type === "ImuProcessor") return ImuProcessor.fromPretrained(folder);
   if (type === "ClapFeatureExtractor") return AudioProcessor.fromPretrained(folder);
-  if (/video/i.test(type) || VIDEO_MODELS.includes(model)) return VideoProcessor.fromPretrained(folder);
+  if (/video/i.test(type) || VIDEO_MODELS.some((name) => name === model)) return VideoProcessor.fromPretrained(folder);
   if (/ImageProcessor(Fast|Pil)?$|^(CLIP|Siglip|ViT|Bit)FeatureExtractor$|^$/.test(type)) return ImageProcessor.fromPretrained(folder);
   throw new MediaError(
     "E_MEDIA_OPTION",

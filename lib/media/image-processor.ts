@@ -1,4 +1,5 @@
 // Pictures as an encoder's input, as its preprocessor_config.json says: the numbers of the processors in transformers (Pillow backend).
+import { shown } from "../core/checks.js";
 import { native } from "../core/native.js";
 import { MediaError } from "./error.js";
 import { fewAtOnce } from "./few.js";
@@ -22,7 +23,7 @@ type One = Size & { values: Float32Array };
 type Resize = { shortestEdge: number } | Size;
 
 /** A picture within the limits takes 300 MB before it is resized. */
-const AT_ONCE = 2;
+const AT_ONCE = 1;
 
 interface Defaults {
   resize: Resize;
@@ -73,11 +74,11 @@ export class ImageProcessor {
     this.#crop = cropped ? readCrop(config.crop_size ?? undefined, defaults.crop ?? square(224), where) : undefined;
     this.#halfEven = config.crop_rounding === "half_even";
     this.#resample = readNumber(config.resample, defaults.resample, where, "resample");
-    if (![0, 1, 2, 3, 4, 5].includes(this.#resample)) fail(where, "resample from 0 to 5", String(config.resample), "3 is bicubic");
+    if (![0, 1, 2, 3, 4, 5].includes(this.#resample)) fail(where, "resample from 0 to 5", shown(config.resample), "3 is bicubic");
     this.#rescale = on("do_rescale") ? readNumber(config.rescale_factor, 1 / 255, where, "rescale_factor") : 1;
     this.#mean = on("do_normalize") ? readTriple(config.image_mean, defaults.mean, where, "image_mean") : [0, 0, 0];
     this.#std = on("do_normalize") ? readTriple(config.image_std, defaults.std, where, "image_std") : [1, 1, 1];
-    if (this.#std.some((v) => v <= 0)) fail(where, "image_std above 0", JSON.stringify(config.image_std), HINT);
+    if (this.#std.some((v) => v <= 0)) fail(where, "image_std above 0", shown(config.image_std), HINT);
   }
 
   /** Reads preprocessor_config.json of a model folder, or what stands in its place (processor_config.json, open_clip_config.json). */
@@ -111,6 +112,14 @@ export class ImageProcessor {
     const out = this.#crop ?? resized;
     const extra = { height: this.#shift(resized.height, out.height), width: this.#shift(resized.width, out.width) };
     const made = { height: out.height + extra.height, width: out.width + extra.width };
+    if (made.height * made.width > MOST_AREA || (this.#resize && resized.height * resized.width > 16 * MOST_AREA))
+      throw new MediaError(
+        "E_MEDIA_LIMIT",
+        "picture",
+        `at most ${MOST_AREA} pixels after resizing`,
+        `${resized.height} × ${resized.width}`,
+        "shrink or cut it first, or take a processor that resizes",
+      );
     const near = this.#resample === NEAREST ? nearest(picture, resized, made) : undefined;
     const { data, height, width } = near ?? picture;
     const to = near ?? resized;
@@ -179,16 +188,18 @@ function refuse(where: string, type: string): never {
 function fail(where: string, expected: string, got: string, remedy: string): never {
   throw new MediaError("E_MEDIA_OPTION", where, expected, got, remedy);
 }
-/** Side of a picture; what is larger would not fit in memory. */
-const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0 && (value as number) <= 2 ** 14;
+/** Of a picture that is made; encoders take 1024 at most. */
+const MOST_SIDE = 2 ** 12;
+const MOST_AREA = MOST_SIDE ** 2;
+const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0 && (value as number) <= MOST_SIDE;
 
 function readFlag(value: unknown, fallback: boolean, where: string, key: string): boolean {
   const flag = value ?? fallback;
-  return typeof flag === "boolean" ? flag : fail(where, `${key} to be true or false`, JSON.stringify(value), HINT);
+  return typeof flag === "boolean" ? flag : fail(where, `${key} to be true or false`, shown(value), HINT);
 }
 function readNumber(value: unknown, fallback: number, where: string, key: string): number {
   const number = value ?? fallback;
-  return typeof number === "number" && Number.isFinite(number) ? number : fail(where, `${key} to be a number`, JSON.stringify(value), HINT);
+  return typeof number === "number" && Number.isFinite(number) ? number : fail(where, `${key} to be a number`, shown(value), HINT);
 }
 
 // Older files give one number: the shorter side for a resize, a square for a crop.
@@ -198,18 +209,18 @@ function readResize(size: unknown, fallback: Resize, where: string): Resize {
   const { height, width, shortest_edge: shortestEdge, longest_edge: longestEdge } = (size ?? {}) as Record<string, unknown>;
   if (isSide(height) && isSide(width)) return { height, width };
   if (isSide(shortestEdge) && longestEdge === undefined) return { shortestEdge };
-  return fail(where, "size with height and width or with shortest_edge", JSON.stringify(size), HINT);
+  return fail(where, `size with height and width or with shortest_edge, up to ${MOST_SIDE}`, shown(size), HINT);
 }
 function readCrop(size: unknown, fallback: Size, where: string): Size {
   if (size === undefined) return fallback;
   if (isSide(size)) return square(size);
   const { height, width } = (size ?? {}) as Record<string, unknown>;
   if (isSide(height) && isSide(width)) return { height, width };
-  return fail(where, "crop_size with height and width", JSON.stringify(size), HINT);
+  return fail(where, `crop_size with height and width up to ${MOST_SIDE}`, shown(size), HINT);
 }
 function readTriple(value: unknown, fallback: number[], where: string, key: string): number[] {
   if (value === undefined || value === null) return fallback;
   const triple = typeof value === "number" ? [value, value, value] : value;
   if (Array.isArray(triple) && triple.length === 3 && triple.every((v) => Number.isFinite(v))) return triple;
-  return fail(where, `three numbers in ${key}`, JSON.stringify(value), HINT);
+  return fail(where, `three numbers in ${key}`, shown(value), HINT);
 }

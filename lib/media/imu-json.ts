@@ -1,4 +1,5 @@
 // Recordings as JSON: rows (arrays or objects; also one a line), columns, or { samples, sampleRate } around one of them; of one sensor after another too.
+import { shown } from "../core/checks.js";
 import { Column } from "./cells.js";
 import type { Table, Wanted } from "./csv.js";
 import { MediaError, reasonOf } from "./error.js";
@@ -179,7 +180,7 @@ function flat(value: Fields, rows = true, depth = 3): Fields {
 
 function short(value: unknown): string {
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? `a list of ${value.length}` : "an object";
-  return (JSON.stringify(value) ?? String(value)).slice(0, 60);
+  return shown(value).slice(0, 60);
 }
 const isObject = (value: unknown): value is Fields => typeof value === "object" && value !== null && !Array.isArray(value);
 

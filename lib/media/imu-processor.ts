@@ -1,6 +1,8 @@
 // Motion recordings as IMU2CLIP takes them: one rate, one length.
+
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { shown } from "../core/checks.js";
 import { MediaError } from "./error.js";
 import { fewAtOnce } from "./few.js";
 import { type ImuPart, type ImuRecording, loadImuAt } from "./imu.js";
@@ -15,6 +17,8 @@ export interface ImuValues {
 }
 
 const AT_ONCE = 2;
+/** What a configuration may ask for: a hundred times what any model does. */
+const MOST = { rate: 100_000, samples: 2 ** 20 };
 
 export class ImuProcessor implements MediaProcessor<ImuPart> {
   /** Hz */
@@ -23,8 +27,8 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
   readonly windowSamples: number;
 
   constructor(config: Readonly<Record<string, unknown>> = {}, where = "preprocessor_config.json") {
-    this.samplingRate = positive(config.sampling_rate, 200, where, "sampling_rate");
-    this.windowSamples = positive(config.window_samples, 1000, where, "window_samples");
+    this.samplingRate = positive(config.sampling_rate, 200, where, "sampling_rate", MOST.rate);
+    this.windowSamples = positive(config.window_samples, 1000, where, "window_samples", MOST.samples);
     if (!Number.isInteger(this.windowSamples))
       throw new MediaError("E_MEDIA_OPTION", where, "a whole number in window_samples", `${this.windowSamples}`, "1000 is IMU2CLIP's");
   }
@@ -74,8 +78,8 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
   }
 }
 
-function positive(value: unknown, fallback: number, where: string, key: string): number {
+function positive(value: unknown, fallback: number, where: string, key: string, most: number): number {
   if (value === undefined) return fallback;
-  if (typeof value === "number" && Number.isFinite(value) && value > 0) return value;
-  throw new MediaError("E_MEDIA_OPTION", where, `${key} above 0`, JSON.stringify(value), "see the model's card");
+  if (typeof value === "number" && value > 0 && value <= most) return value;
+  throw new MediaError("E_MEDIA_OPTION", where, `${key} above 0, at most ${most}`, shown(value), "see the model's card");
 }

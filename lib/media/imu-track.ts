@@ -26,6 +26,8 @@ export interface Track {
   end: number;
 }
 
+/** An hour at 9 kHz. */
+const MOST_SAMPLES = 2 ** 25;
 /** A hole is longer than this, and than four usual steps. */
 const TOLD_GAP = 0.1;
 
@@ -156,6 +158,8 @@ export function* sampled(track: Track, rate: number, options: ImuOptions, what: 
   const taken = Math.min(toEnd, seconds === undefined ? Infinity : Math.max(1, Math.round(seconds * rate)));
   checkLength(what, taken / rate, maxSeconds);
   const count = Math.min(taken, most);
+  if (count > MOST_SAMPLES)
+    throw new MediaError("E_MEDIA_LIMIT", what, `at most ${MOST_SAMPLES} samples`, `${count} at ${shortNumber(rate)} Hz`, "take a part with the options start and seconds, or give the option sampleRate in Hz"); // biome-ignore format: one line
   const samples = new Float32Array(6 * count);
   const [acceleration, gyroscope] = track.sensors;
   const last = start + (count - 1) / rate;

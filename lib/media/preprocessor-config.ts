@@ -2,6 +2,7 @@
 // libraries write in its place.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { shown } from "../core/checks.js";
 import { parseJson } from "../core/json.js";
 import { readPlainSync } from "../core/plain-file.js";
 import { MediaError, reasonOf } from "./error.js";
@@ -44,7 +45,7 @@ export function preprocessorConfig(folder: string): PreprocessorConfig {
 /** The class of the processor, as its file names it; "" where it does not. */
 export function typeOf(config: ProcessorJson): string {
   const type = config.image_processor_type ?? config.video_processor_type ?? config.feature_extractor_type;
-  return type === undefined || type === null ? "" : String(type);
+  return type === undefined || type === null ? "" : typeof type === "string" ? type.slice(0, 200) : shown(type);
 }
 
 /** OpenCLIP's transform for inference, in a CLIPImageProcessor's words. */
@@ -54,8 +55,8 @@ function fromOpenClip(json: ProcessorJson, where: string): ProcessorJson {
   const given = size ?? model.image_size ?? 224;
   const [height, width] = Array.isArray(given) ? given.slice(-2) : [given, given];
   const hint = "see the model's repository";
-  if (height !== width) fail(where, "a square image_size", JSON.stringify(given), hint);
-  if (mode !== "shortest" && mode !== "squash") fail(where, 'resize_mode "shortest" or "squash"', JSON.stringify(mode), hint);
+  if (height !== width) fail(where, "a square image_size", shown(given), hint);
+  if (mode !== "shortest" && mode !== "squash") fail(where, 'resize_mode "shortest" or "squash"', shown(mode), hint);
   return {
     image_processor_type: "CLIPImageProcessor",
     size: mode === "squash" ? { height, width } : { shortest_edge: height },

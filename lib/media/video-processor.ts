@@ -1,6 +1,8 @@
 // Videos as an encoder's input: frames picked evenly, each made into pixel values as preprocessor_config.json says for one picture.
+
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { shown } from "../core/checks.js";
 import { checkOptions } from "../core/options.js";
 import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
@@ -15,6 +17,9 @@ export interface VideoProcessorOptions {
   frames: number;
 }
 
+/** A hundred times what encoders of clips take. */
+const MOST_FRAMES = 4096;
+
 export class VideoProcessor implements MediaProcessor<VideoPart> {
   readonly frames: number;
 
@@ -24,7 +29,8 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
   ) {
     checkOptions("VideoProcessor", options, ["frames"]);
     const { frames } = options;
-    if (!(Number.isInteger(frames) && frames > 0)) fail("VideoProcessor", "frames from 1 on", String(frames), "8 is usual");
+    if (!(Number.isInteger(frames) && frames > 0 && frames <= MOST_FRAMES))
+      fail("VideoProcessor", `frames from 1 to ${MOST_FRAMES}`, shown(frames), "8 is usual");
     this.frames = frames;
   }
 
@@ -95,7 +101,7 @@ function joined(made: readonly PixelValues[]): EncoderInput {
 function framesOf(config: Record<string, unknown>): number | undefined {
   const inner = (config.vision_config ?? {}) as Record<string, unknown>;
   const frames = config.num_frames ?? inner.num_frames;
-  return frames === undefined ? undefined : Number(frames);
+  return frames as number | undefined; // looked at where it is used
 }
 
 function modelConfig(folder: string): Record<string, unknown> {

@@ -132,7 +132,7 @@ function parseHeader(line: string, what: string): Header {
     return Number(text);
   };
   const colours = tag("C") ?? "420";
-  const layout = LAYOUTS[colours];
+  const layout = Object.hasOwn(LAYOUTS, colours) ? LAYOUTS[colours] : undefined;
   if (!layout)
     throw bad(
       what,

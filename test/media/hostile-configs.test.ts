@@ -1,0 +1,103 @@
+// What a stranger's configuration or header may ask for: sizes without end, nesting without end, names that every object has.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { AudioProcessor } from "../../lib/media/audio-processor.js";
+import { processorOf } from "../../lib/media/auto-processor.js";
+import { MediaError } from "../../lib/media/error.js";
+import { image } from "../../lib/media/image.js";
+import { ImageProcessor } from "../../lib/media/image-processor.js";
+import { imu, loadImuAt } from "../../lib/media/imu.js";
+import { ImuProcessor } from "../../lib/media/imu-processor.js";
+import { loadVideo, video } from "../../lib/media/video.js";
+import { VideoProcessor } from "../../lib/media/video-processor.js";
+import { rejects, temporaryFolder } from "./media-case.js";
+
+type Config = Record<string, unknown>;
+const HUGE = [1e9, 2 ** 31, 1e15, 1e308, Infinity, Number.NaN, -1, 0, null, "1000", [7], {}];
+const nested = (depth: number): unknown => JSON.parse("[".repeat(depth) + "]".repeat(depth));
+
+/** The constructor throws an error of a medium, or what it makes is small enough to be used. */
+function refused(make: () => unknown): void {
+  try {
+    make();
+  } catch (error) {
+    assert.instance(error, MediaError);
+    assert.is((error as MediaError).code, "E_MEDIA_OPTION");
+    assert.ok((error as MediaError).message.length < 1000);
+    return;
+  }
+  assert.unreachable("taken");
+}
+
+test("sizes have ceilings", () => {
+  for (const value of HUGE) {
+    if (value === null) continue; // as if it were not there
+    const imuOf = (config: Config) => () => new ImuProcessor(config);
+    refused(imuOf({ window_samples: value }));
+    refused(imuOf({ sampling_rate: value }));
+    const audioOf = (config: Config) => () => new AudioProcessor(config);
+    for (const key of ["max_length_s", "sampling_rate", "feature_size", "fft_window_size", "hop_length"])
+      refused(audioOf({ [key]: value }));
+    const imageOf = (config: Config) => () => new ImageProcessor(config);
+    refused(imageOf({ size: { height: value, width: 224 } }));
+    refused(imageOf({ size: { shortest_edge: value } }));
+    refused(imageOf({ crop_size: value }));
+    refused(() => new VideoProcessor(new ImageProcessor(), { frames: value as number }));
+  }
+  refused(() => new AudioProcessor({ hop_length: 1, max_length_s: 100 }));
+  // What models have is taken.
+  assert.is(new ImuProcessor({ window_samples: 6000, sampling_rate: 1000 }).windowSamples, 6000);
+  assert.is(new AudioProcessor({ max_length_s: 120 }).samples, 5_760_000);
+  assert.equal(new ImageProcessor({ size: 1024, crop_size: 1024 }).size, { height: 1024, width: 1024 });
+});
+
+test("a picture that would become larger than any encoder takes", async () => {
+  const thin = image({ width: 3000, height: 1, data: new Uint8Array(9000) });
+  const processor = new ImageProcessor({ size: { shortest_edge: 4096 }, do_center_crop: false });
+  await rejects(processor.process([thin]), "E_MEDIA_LIMIT", /pixels after resizing/);
+  await rejects(new ImageProcessor({ size: { shortest_edge: 4096 } }).process([thin, thin]), "E_MEDIA_LIMIT");
+});
+
+test("100 000 brackets anywhere in a configuration", () => {
+  const deep = nested(100_000);
+  for (const key of ["size", "crop_size", "image_mean", "image_std", "resample", "do_resize", "rescale_factor", "image_processor_type"])
+    refused(() => new ImageProcessor({ [key]: deep }));
+  for (const key of ["feature_extractor_type", "max_length_s", "truncation", "padding", "sampling_rate"])
+    refused(() => new AudioProcessor({ [key]: deep }));
+  for (const key of ["sampling_rate", "window_samples"]) refused(() => new ImuProcessor({ [key]: deep }));
+  using folder = temporaryFolder();
+  const brackets = "[".repeat(100_000) + "]".repeat(100_000);
+  for (const [name, text] of [
+    ["preprocessor_config.json", `{"image_processor_type": ${brackets}}`],
+    ["preprocessor_config.json", brackets],
+    ["open_clip_config.json", `{"preprocess_cfg": {"mode": 1, "resize_mode": ${brackets}}}`],
+    ["open_clip_config.json", `{"preprocess_cfg": {"size": [1, ${brackets}]}}`],
+    ["processor_config.json", `{"feature_extractor_type": ${brackets}}`],
+    ["config.json", `{"model_type": ${brackets}}`],
+    ["config.json", '{"model_type": "imu2clip", "window_samples": 1e308}'],
+    ["preprocessor_config.json", "{".repeat(1 << 20)],
+  ] as const) {
+    const path = join(folder.path, `${Math.random()}`);
+    mkdirSync(path);
+    writeFileSync(join(path, name), text);
+    refused(() => processorOf(path));
+  }
+  mkdirSync(join(folder.path, "a", "preprocessor_config.json"), { recursive: true });
+  refused(() => processorOf(join(folder.path, "a")));
+});
+
+test("a Y4M whose colours are called as what every object has", async () => {
+  for (const name of ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"]) {
+    const file = Buffer.from(`YUV4MPEG2 W4 H2 C${name}\nFRAME\n${"a".repeat(12)}`);
+    await rejects(loadVideo(video(file), 1), "E_MEDIA_FORMAT", /8-bit colours/);
+  }
+});
+
+test("a recording at a rate that makes more samples than there is memory for", async () => {
+  const recording = Buffer.from(`time,ax,ay,az,gx,gy,gz\n${[0, 0.5, 1, 1.5].map((t) => `${t},0,0,9.8,0,0,0`).join("\n")}\n`);
+  await rejects(loadImuAt(imu(recording, { time: "s", maxGap: 9 }), 1e9), "E_MEDIA_LIMIT", /samples/);
+});
+
+test.run();
