@@ -1,9 +1,11 @@
 // The weights of one model: a single safetensors file, or the shards that model.safetensors.index.json lists.
-import { existsSync, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, sep } from "node:path";
 import type { Device } from "../core/device.js";
 import { onFileSync } from "../core/file-error.js";
+import { parseShallow } from "../core/json.js";
 import { notice } from "../core/notice.js";
+import { readPlainSync } from "../core/plain-file.js";
 import type { DType, Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
 import { SafetensorsFile } from "./safetensors.js";
@@ -172,13 +174,16 @@ export function* sameTensor(file: WeightSource, a: string, b: string): Pieces<bo
 /** The shards that an index names. Throws E_SAFETENSORS where it is none. */
 export const shardsOf = (folder: string): string[] => [...new Set(readIndex(join(folder, INDEX)).values())];
 
+/** Bytes: a hundred for each of the tensors that one file may hold, four times. */
+const LARGEST_INDEX = 64 * 2 ** 20;
+
 function readIndex(path: string): Map<string, string> {
   const fail = (expected: string, got: string): never => {
     throw new SafetensorsError(path, expected, got, "fetch the index again");
   };
   let root: unknown;
   try {
-    root = JSON.parse(readFileSync(path, "utf8"));
+    root = parseShallow(readPlainSync(path, { most: LARGEST_INDEX }).toString());
   } catch (error) {
     fail("an index in JSON", (error as Error).message.slice(0, 80));
   }
