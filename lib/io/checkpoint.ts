@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { Device } from "../core/device.js";
 import { FileError, onFileSync } from "../core/file-error.js";
+import { parseShallow } from "../core/json.js";
 import { notice } from "../core/notice.js";
 import { checkLinks, readPlainSync } from "../core/plain-file.js";
 import type { DType, Tensor } from "../core/tensor.js";
@@ -180,7 +181,7 @@ export function readIndex(path: string): Map<string, string> {
   };
   let root: unknown;
   try {
-    root = JSON.parse(readPlainSync(path, { most: LONGEST_INDEX, linksInside: true }).toString("utf8"));
+    root = parseShallow(readPlainSync(path, { most: LONGEST_INDEX, linksInside: true }).toString("utf8"));
   } catch (error) {
     if (error instanceof FileError) throw error;
     fail("an index in JSON", (error as Error).message.slice(0, 80));

@@ -76,7 +76,7 @@ const KINDS: Readonly<Record<number, { name: string; bytes: number; array: (buff
   12: { name: "f64", bytes: 8, array: (b) => new Float64Array(b) },
 };
 const BOOL = 7;
-const STRINGS_AT_ONCE = 1024;
+const AT_ONCE = 1024;
 
 type Fail = (expected: string, got: string, advice?: string) => never;
 
@@ -98,6 +98,7 @@ export function* ggufHeader(bytes: GgufBytes, file: string): Pieces<GgufHeader> 
     const key = cursor.string("a key", MAX_NAME);
     if (values.has(key)) fail("every key once", `"${shown(key)}" twice`);
     values.set(key, yield* readValue(cursor, key, fail));
+    if (i % AT_ONCE === AT_ONCE - 1) yield;
   }
   const alignment = alignmentOf(values, fail);
   const tensors = new Map<string, GgufTensor>();
@@ -105,6 +106,7 @@ export function* ggufHeader(bytes: GgufBytes, file: string): Pieces<GgufHeader> 
     const name = cursor.string("a tensor's name", MAX_NAME);
     if (tensors.has(name)) fail("every tensor once", `"${shown(name)}" twice`);
     tensors.set(name, readTensor(cursor, name, fail));
+    if (i % AT_ONCE === AT_ONCE - 1) yield;
   }
   place(tensors, Math.ceil(cursor.at / alignment) * alignment, alignment, bytes.size, fail);
   return { version, values, tensors };
@@ -145,7 +147,7 @@ function* readArray(cursor: Cursor, key: string, fail: Fail): Pieces<GgufArray> 
   const count = cursor.count(`entries of "${shown(key)}"`, MAX_ENTRIES, kind?.bytes ?? 8);
   if (kind) return kind.array(cursor.take(count * kind.bytes));
   const strings: string[] = [];
-  for (let i = 0; i < count; ++i) if (strings.push(cursor.string(`"${shown(key)}"`, MAX_HEADER)) % STRINGS_AT_ONCE === 0) yield;
+  for (let i = 0; i < count; ++i) if (strings.push(cursor.string(`"${shown(key)}"`, MAX_HEADER)) % AT_ONCE === 0) yield;
   return strings;
 }
 

@@ -39,6 +39,10 @@ export interface Header {
 
 /** The same cap as the reference implementation: a longer header is an attack or a mistake. */
 const MAX_HEADER = 100_000_000;
+/** In one file. The largest published models have 100 000 in all of their shards; each is an object in memory, many times as long as its text. */
+const MAX_TENSORS = 2 ** 17;
+/** Brackets within brackets: sizes in an entry in the header are three. */
+const DEEPEST = 8;
 export const PREFIX = 8;
 /** As NumPy and PyTorch have it. */
 const MAX_RANK = 64;
@@ -104,6 +108,9 @@ export const show = (value: unknown): string => {
 
 function parseObject(json: Uint8Array, fail: Fail): Record<string, unknown> {
   if (json[0] !== 0x7b) fail('a header that starts with "{"', json.length ? `byte ${json[0]}` : "an empty header");
+  const { objects, keys, deepest } = survey(json);
+  if (objects > MAX_TENSORS + 2) fail(`at most ${MAX_TENSORS} tensors`, `${objects - 1}`);
+  if (deepest > DEEPEST) fail(`a header of at most ${DEEPEST} levels`, `${deepest}`);
   let text = "";
   let root: unknown;
   try {
@@ -113,9 +120,44 @@ function parseObject(json: Uint8Array, fail: Fail): Record<string, unknown> {
     fail("a header in JSON", short((error as Error).message));
   }
   if (!isObject(root)) return fail("a JSON object", show(root));
-  const twice = duplicateKey(text);
+  const twice = keysIn(root) === keys ? undefined : duplicateKey(text);
   if (twice !== undefined) fail("every name once", `"${short(twice)}" twice`);
   return root;
+}
+
+/** What there is outside of strings; of text that is no JSON, something. */
+function survey(json: Uint8Array): { objects: number; keys: number; deepest: number } {
+  let [objects, keys, depth, deepest] = [0, 0, 0, 0];
+  for (let at = 0; at < json.length; ++at) {
+    switch (json[at]) {
+      case 0x22: // "
+        for (++at; at < json.length && json[at] !== 0x22; ++at) if (json[at] === 0x5c) ++at;
+        break;
+      case 0x3a: // :
+        ++keys;
+        break;
+      case 0x7b: // {
+        ++objects;
+        if (++depth > deepest) deepest = depth;
+        break;
+      case 0x5b: // [
+        if (++depth > deepest) deepest = depth;
+        break;
+      case 0x5d: // ]
+      case 0x7d: // }
+        --depth;
+    }
+  }
+  return { objects, keys, deepest };
+}
+
+/** Where no key stands twice, as many as there are colons. */
+function keysIn(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 0;
+  if (Array.isArray(value)) return value.reduce((sum: number, one) => (typeof one === "object" ? sum + keysIn(one) : sum), 0);
+  let count = 0;
+  for (const key in value) count += 1 + keysIn((value as Record<string, unknown>)[key]);
+  return count;
 }
 
 function readMetadata(value: unknown, fail: Fail): Map<string, string> {

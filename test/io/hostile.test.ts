@@ -85,10 +85,15 @@ test("headers of 2^63 bytes, of zeros, of brackets, and of names without end", a
   await refused(open(prefix(2n ** 63n), "{}"), "E_SAFETENSORS", /at most 100000000 bytes/);
   const long = (json: string) => open(prefix(BigInt(json.length)), json);
   await refused(long("\0".repeat(2 ** 22)), "E_SAFETENSORS", /starts with "\{"/);
-  await refused(long("{".repeat(2 ** 20)), "E_SAFETENSORS", /JSON/);
+  await refused(long(`${"{".repeat(8)}${"[".repeat(2 ** 20)}`), "E_SAFETENSORS", /at most 8 levels/);
+  await refused(long(`{${"x".repeat(2 ** 20)}`), "E_SAFETENSORS", /JSON/);
+  const empty = (n: number) =>
+    `{${Array.from({ length: n }, (_, i) => `"${i}":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}`).join(",")}}`;
+  await refused(long(empty(1e6)), "E_SAFETENSORS", /at most 131072 tensors/, 128);
+  open(prefix(BigInt(empty(3e4).length)), empty(3e4))();
   const deep = (n: number) => `${"[".repeat(n)}${"]".repeat(n)}`;
-  await refused(long(`{"a":{"dtype":${deep(1e5)}}}`), "E_SAFETENSORS", /one of the dtypes/);
-  await refused(long(`{"a":${deep(1e5)}}`), "E_SAFETENSORS", /to be an object/);
+  await refused(long(`{"a":{"dtype":${deep(1e5)}}}`), "E_SAFETENSORS", /at most 8 levels/);
+  await refused(long(`{"a":${deep(1e5)}}`), "E_SAFETENSORS", /at most 8 levels/);
   await refused(long(`{"${"n".repeat(2 ** 22)}":7}`), "E_SAFETENSORS", /to be an object/);
   const many = `[${"1,".repeat(1e5)}1]`;
   await refused(long(`{"a":{"dtype":"F32","shape":${many},"data_offsets":[0,4]}}`), "E_SAFETENSORS", /at most 64 sizes/);
@@ -156,10 +161,10 @@ test("an index that is none, or has no end", async () => {
     ["", /JSON/],
     ["[]", /weight_map/],
     ['{"weight_map":7}', /weight_map/],
-    [`{"weight_map":{"a":${"[".repeat(1e5)}${"]".repeat(1e5)}}}`, /a file of this folder/],
+    [`{"weight_map":{"a":${"[".repeat(1e5)}${"]".repeat(1e5)}}}`, /deeper than 200 levels/],
     [`{"weight_map":{"a":"${"../".repeat(1e5)}etc/passwd"}}`, /a file of this folder/],
     [`{"weight_map":{"a":"${"x".repeat(1e6)}"}}`, /no such file|a file of this folder/],
-    [`{"weight_map":${"[".repeat(1e5)}${"]".repeat(1e5)}}`, /weight_map/],
+    [`{"weight_map":${"[".repeat(1e5)}${"]".repeat(1e5)}}`, /deeper than 200 levels/],
   ] as const) {
     writeFileSync(at, text);
     await refused(() => Checkpoint.open(folder), "E_SAFETENSORS", says);

@@ -1,6 +1,7 @@
 // Which files of a repository are wanted: what is read here, the weights once and as safetensors, never pickles and copies in other formats.
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { parseShallow } from "../../core/json.js";
 import { readPlainSync } from "../../core/plain-file.js";
 import { LONGEST_INDEX } from "../checkpoint.js";
 import { HubError } from "./error.js";
@@ -89,7 +90,7 @@ function shardsOf(index: string): string[] {
     return [
       ...new Set(
         Object.values(
-          (JSON.parse(readPlainSync(index, { most: LONGEST_INDEX }).toString("utf8")) as { weight_map: Record<string, string> }).weight_map,
+          (parseShallow(readPlainSync(index, { most: LONGEST_INDEX }).toString("utf8")) as { weight_map: Record<string, string> }).weight_map,
         ),
       ),
     ];
