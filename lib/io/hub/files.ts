@@ -90,7 +90,8 @@ function shardsOf(index: string): string[] {
     return [
       ...new Set(
         Object.values(
-          (parseShallow(readPlainSync(index, { most: LONGEST_INDEX }).toString("utf8")) as { weight_map: Record<string, string> }).weight_map,
+          (parseShallow(readPlainSync(index, { most: LONGEST_INDEX }).toString("utf8")) as { weight_map: Record<string, string> })
+            .weight_map,
         ),
       ),
     ];
