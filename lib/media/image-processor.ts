@@ -112,7 +112,7 @@ export class ImageProcessor {
     const out = this.#crop ?? resized;
     const extra = { height: this.#shift(resized.height, out.height), width: this.#shift(resized.width, out.width) };
     const made = { height: out.height + extra.height, width: out.width + extra.width };
-    if (made.height * made.width > MOST_AREA || (this.#resize && resized.height * resized.width > 16 * MOST_AREA))
+    if (made.height * made.width > MOST_AREA || Math.max(resized.height, resized.width) > LONGEST_SIDE)
       throw new MediaError(
         "E_MEDIA_LIMIT",
         "picture",
@@ -191,6 +191,8 @@ function fail(where: string, expected: string, got: string, remedy: string): nev
 /** Of a picture that is made; encoders take 1024 at most. */
 const MOST_SIDE = 2 ** 12;
 const MOST_AREA = MOST_SIDE ** 2;
+/** After resizing, of which a crop may show a little: places are integers of 32 bits. */
+const LONGEST_SIDE = 2 ** 30;
 const isSide = (value: unknown): value is number => Number.isInteger(value) && (value as number) > 0 && (value as number) <= MOST_SIDE;
 
 function readFlag(value: unknown, fallback: boolean, where: string, key: string): boolean {

@@ -1,10 +1,12 @@
 // What a checkpoint of a stranger may make this machine do: look at models, and nothing else; ask the hub, and say so before.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import sharp from "sharp";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { fingerprint } from "../../lib/anymal/fingerprint.js";
 import { here } from "../case.js";
 import { run } from "../cli/program.js";
 import { Place } from "../io/hub/place.js";
@@ -80,6 +82,13 @@ test("a path of a checkpoint tells nothing of what is there: one message for fil
     messages.add(message.replace(checkpoint, "CHECKPOINT").replace(path, "PATH"));
   }
   assert.is(messages.size, 1, [...messages].join("\n"));
+  // Who knows a file's content could ask whether it is there.
+  const known = JSON.parse(
+    readFileSync(join(naming("known", { path: secret, fingerprint: await fingerprint(secret) }), "anymal.json"), "utf8"),
+  );
+  assert.match(known.llm.fingerprint, /^sha256:/);
+  const { code, message } = await refusal(world.path("known"));
+  assert.is(code, "E_CHECKPOINT", message);
   (await AnyMAL.fromPretrained(naming("right", { path: world.llm }), { device: here })).dispose();
 });
 
@@ -122,6 +131,77 @@ test("an id of the hub in a checkpoint is told before the first request; an opti
   hub.hub.seen.length = 0;
   assert.equal(await warnings(load), []);
   assert.equal(hub.hub.log, []);
+});
+
+test("rows: --confine reads no file outside of the data's folder, in asking and in training", async () => {
+  const secret = world.path("outside.png");
+  writeFileSync(
+    secret,
+    await sharp({ create: { width: 8, height: 8, channels: 3, background: "red" } })
+      .png()
+      .toBuffer(),
+  );
+  mkdirSync(world.path("rows"));
+  const prompts = join(world.path("rows"), "prompts.jsonl");
+  writeFileSync(prompts, JSON.stringify({ prompt: "color?", image: "../outside.png" }));
+  const ask = ["generate", "--model", saved, "--prompts", prompts, "--max-new-tokens", "2", "--device", "cpu"];
+  assert.is((await run(ask)).code, 0);
+  const confined = await run([...ask, "--confine"]);
+  assert.is(confined.code, 1);
+  assert.match(confined.err, /a path outside of the root/);
+
+  const captions = join(world.path("rows"), "captions.jsonl");
+  writeFileSync(captions, JSON.stringify({ image: "../outside.png", caption: "a square" }));
+  const stages = [
+    ["align", "--modality", "image"],
+    ["instruct", "--no-lora"],
+  ];
+  for (const [stage, ...more] of stages) {
+    const data = stage === "align" ? captions : join(world.path("rows"), "instruct.json");
+    const turns = [
+      { from: "human", value: "<image>what?" },
+      { from: "gpt", value: "red" },
+    ];
+    if (stage === "instruct") writeFileSync(data, JSON.stringify([{ image: "../outside.png", conversations: turns }]));
+    const train = [
+      stage!,
+      ...more,
+      "--model",
+      saved,
+      "--data",
+      data,
+      "--steps",
+      "1",
+      "--device",
+      "cpu",
+      "--output",
+      world.path(`run-${stage}`),
+    ];
+    const refused = await run([...train, "--confine"]);
+    assert.match(refused.err, /a path outside of the root/);
+    const done = await run([...train, "--no-confine"]);
+    assert.is(done.code, 0, done.err);
+  }
+});
+
+test("copies of a stranger's folder take no other file of this machine along", async () => {
+  const folder = world.path("copied");
+  cpSync(world.llm, folder, { recursive: true });
+  const secret = world.path("secret.json");
+  writeFileSync(secret, "{}");
+  rmSync(join(folder, "tokenizer_config.json"), { force: true });
+  symlinkSync(secret, join(folder, "tokenizer_config.json"));
+  const quantized = await run(["quantize", folder, world.path("copied-nf4"), "--device", "cpu"]);
+  assert.match(quantized.err, /tokenizer_config\.json: .*a link that leads out of it/);
+  const adapter = world.path("adapter");
+  mkdirSync(adapter);
+  writeFileSync(
+    join(adapter, "adapter_config.json"),
+    JSON.stringify({ peft_type: "LORA", r: 2, lora_alpha: 4, target_modules: ["q_proj"] }),
+  );
+  symlinkSync(secret, join(adapter, "adapter_model.safetensors"));
+  const exported = await run(["export", adapter, world.path("exported"), "--adapter", "--llm", world.llm]);
+  assert.match(exported.err, /adapter_model\.safetensors: .*a link that leads out of it/);
 });
 
 test.run();

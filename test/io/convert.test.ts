@@ -188,24 +188,27 @@ for (const [parts, embedding] of [
     assert.is(ours.config.intermediateSize, config.intermediate_size);
   });
 
+const DINO: (name: string) => string = (name) =>
+  name
+    .replace(/^embeddings\.patch_embeddings\.projection/, "patch_embed.proj")
+    .replace(/^embeddings\.position_embeddings$/, "pos_embed")
+    .replace(/^embeddings\./, "")
+    .replace(/^layernorm\./, "norm.")
+    .replace(/^encoder\.layer\.(\d+)\.attention\.output\.dense/, "blocks.$1.attn.proj")
+    .replace(/^encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)/, "blocks.$1.attn.qkv")
+    .replace(/^encoder\.layer\.(\d+)\.layer_scale(\d)\.lambda1/, "blocks.$1.ls$2.gamma")
+    .replace(/^encoder\.layer\.(\d+)\./, "blocks.$1.");
+
 /** The authors' names, and what of a tensor of theirs each of Hugging Face's is. */
 type Back = (name: string) => string | undefined;
 const TOWERS: readonly (readonly [fixture: string, table: string, prefix: string, key: string | undefined, back: Back])[] = [
+  ["dinov2", "dinov2", "", undefined, (name) => DINO(name)],
   [
-    "dinov2",
+    "dinov2-swiglu",
     "dinov2",
     "",
     undefined,
-    (name) =>
-      name
-        .replace(/^embeddings\.patch_embeddings\.projection/, "patch_embed.proj")
-        .replace(/^embeddings\.position_embeddings$/, "pos_embed")
-        .replace(/^embeddings\./, "")
-        .replace(/^layernorm\./, "norm.")
-        .replace(/^encoder\.layer\.(\d+)\.attention\.output\.dense/, "blocks.$1.attn.proj")
-        .replace(/^encoder\.layer\.(\d+)\.attention\.attention\.(query|key|value)/, "blocks.$1.attn.qkv")
-        .replace(/^encoder\.layer\.(\d+)\.layer_scale(\d)\.lambda1/, "blocks.$1.ls$2.gamma")
-        .replace(/^encoder\.layer\.(\d+)\./, "blocks.$1."),
+    (name) => DINO(name).replace("mlp.weights_in", "mlp.w12").replace("mlp.weights_out", "mlp.w3"),
   ],
   [
     "clap",
@@ -333,6 +336,24 @@ test("what is refused leaves nothing behind, and runs nothing", async () => {
     [],
   );
 
+  // Stopped at each place where it listens: nothing is left of it.
+  for (let places = 0, ended = false; !ended; ++places) {
+    const { signal } = new AbortController();
+    let left = places;
+    signal.throwIfAborted = () => {
+      if (left-- === 0) throw new Error("stopped");
+    };
+    const other = fresh();
+    const outcome = await convertCheckpoint(path, other, { signal }).catch((thrown: Error) => thrown.message);
+    ended = outcome !== "stopped";
+    assert.is(existsSync(other), ended);
+    assert.equal(
+      readdirSync(root).filter((name) => name.endsWith(".tmp")),
+      [],
+    );
+    if (ended) assert.ok(places > 2, `it listened at ${places} places`);
+  }
+
   mkdirSync(to);
   writeFileSync(join(to, "kept"), "x");
   assert.is((await refusal(path, {}, to)).code, "E_FILE");
@@ -340,8 +361,11 @@ test("what is refused leaves nothing behind, and runs nothing", async () => {
   rmSync(join(to, "kept"));
   assert.is((await convertCheckpoint(path, to)).tensors, 1); // into an empty folder
 
-  symlinkSync(join(llama, "config.json"), join(folder, "config.json"));
-  assert.match((await refusal(path)).message, /a link that leads out of it/);
+  for (const name of ["config.json", "tokenizer.json"]) {
+    symlinkSync(join(llama, "config.json"), join(folder, name));
+    assert.match((await refusal(path)).message, /a link that leads out of it/);
+    rmSync(join(folder, name));
+  }
 });
 
 test("the command; what refuses a pickle names it", async () => {
