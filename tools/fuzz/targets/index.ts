@@ -2,6 +2,7 @@
 import type { Target } from "../target.js";
 import { csv } from "./csv.js";
 import { gguf } from "./gguf.js";
+import { manifest } from "./manifest.js";
 import { npyTarget } from "./npy.js";
 import { recipes } from "./recipes.js";
 import { safetensors } from "./safetensors.js";
@@ -10,4 +11,4 @@ import { templates } from "./templates.js";
 import { tokenizer } from "./tokenizer.js";
 import { wav } from "./wav.js";
 
-export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, tokenizer, templates, recipes];
+export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, tokenizer, templates, recipes, manifest];
