@@ -1,10 +1,11 @@
 // Encoders are frozen, so what they make of a file is made once: kept in memory, and in a folder that several runs may share.
 import { createHash } from "node:crypto";
-import { lstat, mkdir, readdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readdir, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { expected } from "../core/errors.js";
 import { warn } from "../core/notice.js";
 import { checkOptions, optionNames } from "../core/options.js";
+import { readPlain } from "../core/plain-file.js";
 import { encodeHeader, headerLength, PREFIX, parseHeader } from "../io/safetensors-header.js";
 import { reasonOf } from "../media/error.js";
 
@@ -115,7 +116,7 @@ export class FeatureCache {
     const path = this.#path(key);
     // A link to a device, or a pipe, has no end: only what is a file itself is read.
     if (!(await lstat(path).catch(() => undefined))?.isFile()) return undefined;
-    const bytes = await readFile(path).catch(() => undefined);
+    const bytes = await readPlain(path, { most: LARGEST }).catch(() => undefined);
     if (!bytes) return undefined;
     try {
       const features = decode(bytes, path);
@@ -186,6 +187,9 @@ async function entriesIn(folder: string): Promise<StoredEntry[]> {
   return entries;
 }
 
+/** Bytes: of one medium, far more than any encoder makes. */
+const LARGEST = 2 ** 30;
+
 const digest = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
 /** A safetensors file of one tensor, whose metadata holds the hash of its bytes. */
@@ -198,7 +202,14 @@ function decode(file: Uint8Array, path: string): Features {
   const whole = new Uint8Array(file).buffer; // readFile's may be part of a pool, at any offset
   const length = headerLength(whole.slice(0, PREFIX), path, whole.byteLength);
   const { entries, metadata } = parseHeader(new Uint8Array(whole, PREFIX, length), path, whole.byteLength);
-  const entry = entries.get("features")!;
+  const entry = entries.get("features");
+  if (!entry || entries.size !== 1 || !["F32", "BF16"].includes(entry.dtype) || !entry.shape.length)
+    throw expected(
+      "E_FILE",
+      path,
+      "features in F32 or BF16, and nothing else",
+      [...entries.values()].map(({ dtype }) => dtype).slice(0, 4),
+    );
   const body = whole.slice(entry.offset, entry.offset + entry.bytes);
   if (digest(new Uint8Array(body)) !== metadata.get("sha256")) throw expected("E_FILE", path, "the bytes that were written", "others");
   return { data: entry.dtype === "BF16" ? widened(new Uint16Array(body)) : new Float32Array(body), shape: entry.shape };

@@ -1,11 +1,14 @@
 // A folder that one process at a time writes to. The lock is a file in it that says who holds it; making it is exclusive (O_EXCL), on network folders
 // too. Its holder touches it now and then. On the holder's own machine what counts is whether that process lives; elsewhere, whether it touches.
 import { readFileSync } from "node:fs";
-import { readFile, rm, stat, utimes } from "node:fs/promises";
+import { rm, stat, utimes } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AnymalError } from "../core/errors.js";
+import { FileError } from "../core/file-error.js";
+import { parseShallow } from "../core/json.js";
+import { readPlain } from "../core/plain-file.js";
 import { clearRubbish, isAlive, temporaryName, writeNew } from "./whole-file.js";
 
 const NAME = ".run.lock";
@@ -139,13 +142,18 @@ async function refuse(folder: string, path: string, always = false): Promise<voi
   );
 }
 
+/** Bytes of a lock. */
+const LARGEST = 2 ** 16;
+
 /** undefined: no lock; null: one that says nothing. */
 async function readHolder(path: string): Promise<Holder | null | undefined> {
   try {
-    const holder = JSON.parse(await readFile(path, "utf8")) as Holder;
-    return typeof holder?.pid === "number" && typeof holder.host === "string" ? holder : null;
+    const holder = parseShallow((await readPlain(path, { most: LARGEST })).toString()) as Holder;
+    const { pid, host, process: began, since, what, mark } = holder ?? {};
+    const texts = [host, since, what, mark, began ?? ""].every((text) => typeof text === "string");
+    return Number.isSafeInteger(pid) && pid > 0 && texts ? holder : null;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "ENOENT" ? undefined : null;
+    return error instanceof FileError && error.system === "ENOENT" ? undefined : null;
   }
 }
 

@@ -133,6 +133,10 @@ test("entries that were damaged are made again and replaced", async () => {
     ],
     ["another tensor", (path) => writeFileSync(path, readFileSync(path, "latin1").replace('"features"', '"textures"'), "latin1")],
     ["no hash", (path) => writeFileSync(path, readFileSync(path, "latin1").replace("sha256", "sha255"), "latin1")],
+    [
+      "numbers of another width, well hashed",
+      (path) => writeFileSync(path, readFileSync(path, "latin1").replace('"F32"', '"I32"'), "latin1"),
+    ],
   ];
   await new FeatureCache({ folder: folder.path }).getOrMake("a", make(50));
   const [path] = stored();

@@ -110,6 +110,9 @@ test("a lock counts as long as its holder lives", async () => {
   assert.is(await taken(holder({ pid: process.pid })), true, "another thread of this process");
   assert.is(await taken(holder({ pid: process.pid }), 3600), false, "a thread that was ended");
   assert.is(await taken("{"), false, "killed while it wrote");
+  for (const odd of ["null", "[]", holder({ pid: -1 }), holder({ pid: 0.5 }), holder({ what: [[]] }), holder({ since: null })])
+    assert.is(await taken(odd), false, odd);
+  assert.is(await taken(`{"pid":1,"what":${"[".repeat(1e5)}${"]".repeat(1e5)}}`), false, "nested without end");
   assert.equal(readdirSync(folder), []);
 });
 

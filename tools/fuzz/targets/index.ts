@@ -1,12 +1,29 @@
 // Every reader that is fuzzed, by its name.
 import type { Target } from "../target.js";
+import { clips, y4m } from "./clips.js";
 import { csv } from "./csv.js";
 import { gguf } from "./gguf.js";
-import { npyTarget } from "./npy.js";
+import { manifest } from "./manifest.js";
 import { pickle } from "./pickle.js";
+import { recipes } from "./recipes.js";
 import { safetensors } from "./safetensors.js";
 import { sentencepiece } from "./sentencepiece.js";
+import { templates } from "./templates.js";
 import { tokenizer } from "./tokenizer.js";
 import { wav } from "./wav.js";
 
-export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, pickle, tokenizer];
+export const TARGETS: readonly Target[] = [
+  safetensors,
+  gguf,
+  sentencepiece,
+  wav,
+  csv,
+  npyTarget,
+  pickle,
+  tokenizer,
+  templates,
+  recipes,
+  manifest,
+  clips,
+  y4m,
+];
