@@ -1,10 +1,14 @@
 // Every reader that is fuzzed, by its name.
 import type { Target } from "../target.js";
+import { clips, y4m } from "./clips.js";
 import { csv } from "./csv.js";
 import { gguf } from "./gguf.js";
 import { npyTarget } from "./npy.js";
+import { pictures } from "./pictures.js";
+import { processors } from "./processors.js";
 import { safetensors } from "./safetensors.js";
 import { sentencepiece } from "./sentencepiece.js";
+import { sounds } from "./sounds.js";
 import { wav } from "./wav.js";
 
-export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget];
+export const TARGETS: readonly Target[] = [safetensors, gguf, sentencepiece, wav, csv, npyTarget, sounds, pictures, clips, y4m, processors];
