@@ -34,7 +34,7 @@ const TRUNCATIONS = ["fusion", "rand_trunc"] as const;
 const PADDINGS = ["repeatpad", "repeat", "pad"] as const;
 const [HTK, SLANEY] = [0, 1];
 /** What a configuration may ask for: a hundred times what any model does. Samples are of the window, and values of its spectrogram. */
-const MOST = { rate: 768_000, bins: 4096, fft: 2 ** 16, samples: 2 ** 24 };
+const MOST = { rate: 768_000, bins: 1024, fft: 2 ** 16, samples: 2 ** 24 };
 
 /** An integer from 0 to below n. */
 type Draw = (n: number) => number;
@@ -66,6 +66,7 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
     this.#band = [read.number("frequency_min", 0), read.number("frequency_max", 14000)];
     if (!(this.#band[0] >= 0 && this.#band[0] < this.#band[1]))
       fail(where, "0 ≤ frequency_min < frequency_max", this.#band.join(" and "), "see the model's repository");
+    if (this.#hop < this.#fft / 16) fail(where, "hop_length of at least a sixteenth of fft_window_size", `${this.#hop}`, HINT);
     this.samples = Math.round(read.number("max_length_s", 10) * this.sampleRate);
     if (this.samples < 1) fail(where, "max_length_s of at least one sample", shown(config.max_length_s), "the window is in seconds");
     if (this.samples > MOST.samples)
@@ -73,7 +74,7 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
     this.truncation = read.oneOf("truncation", TRUNCATIONS, "fusion");
     this.padding = read.oneOf("padding", PADDINGS, "repeatpad");
     this.frames = this.#framesOf(this.samples);
-    if (!(this.frames >= 1 && this.frames * this.bins <= MOST.samples))
+    if (!(this.frames >= 1 && this.frames * Math.max(this.bins, this.#fft / 16) <= MOST.samples))
       fail(where, `a spectrogram of at least a frame and at most ${MOST.samples} values`, `${this.frames} frames of ${this.bins}`, HINT);
     this.#options = options;
   }

@@ -14,6 +14,9 @@ export interface Seed {
 export interface Target {
   readonly name: string;
   readonly seeds: readonly Seed[];
+  /** Where an input may cost more than others' do: seconds of processor time, and bytes of memory. */
+  readonly mostSeconds?: number;
+  readonly mostBytes?: number;
   /** A file built from parts, of which some lie. */
   build?(random: Random): Uint8Array;
   /** Reads the file and uses what it holds. May throw what the library calls an error of its own, and nothing else. */

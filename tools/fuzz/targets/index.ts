@@ -4,10 +4,14 @@ import { clips, y4m } from "./clips.js";
 import { csv } from "./csv.js";
 import { gguf } from "./gguf.js";
 import { manifest } from "./manifest.js";
+import { npyTarget } from "./npy.js";
 import { pickle } from "./pickle.js";
+import { pictures } from "./pictures.js";
+import { processors } from "./processors.js";
 import { recipes } from "./recipes.js";
 import { safetensors } from "./safetensors.js";
 import { sentencepiece } from "./sentencepiece.js";
+import { sounds } from "./sounds.js";
 import { templates } from "./templates.js";
 import { tokenizer } from "./tokenizer.js";
 import { wav } from "./wav.js";
@@ -24,6 +28,9 @@ export const TARGETS: readonly Target[] = [
   templates,
   recipes,
   manifest,
+  sounds,
+  pictures,
   clips,
   y4m,
+  processors,
 ];
