@@ -33,6 +33,8 @@ export interface Sound {
   readonly sampleRate: number;
 }
 
+/** An hour and a half at 48 kHz. */
+const MOST_RESAMPLED = 2 ** 28;
 /** Of a file that can only be decoded whole, a part may be taken when it is at most this long. */
 const WHOLE = 3600;
 export const AUDIO_LIMITS = { maxSeconds: 600, maxBytes: 256 << 20, maxSamples: 1 << 27 };
@@ -90,6 +92,9 @@ async function decoded(bytes: Uint8Array, what: string, options: AudioOptions, l
 export async function resampled(sound: Sound, sampleRate: number): Promise<Sound> {
   const { samples, sampleRate: from } = checkSound(sound);
   if (from === sampleRate) return sound;
+  const made = (samples.length * sampleRate) / from;
+  if (made > MOST_RESAMPLED)
+    throw new MediaError("E_MEDIA_LIMIT", "samples", `at most ${MOST_RESAMPLED} samples at ${sampleRate} Hz`, `${Math.ceil(made)}`, "take a part with the options start and seconds"); // biome-ignore format: one line
   return { samples: new Float32Array(await native().media_resample(samples, from, sampleRate)), sampleRate };
 }
 

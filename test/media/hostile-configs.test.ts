@@ -3,6 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { resampled } from "../../lib/media/audio.js";
 import { AudioProcessor } from "../../lib/media/audio-processor.js";
 import { processorOf } from "../../lib/media/auto-processor.js";
 import { MediaError } from "../../lib/media/error.js";
@@ -98,6 +99,10 @@ test("a Y4M whose colours are called as what every object has", async () => {
 test("a recording at a rate that makes more samples than there is memory for", async () => {
   const recording = Buffer.from(`time,ax,ay,az,gx,gy,gz\n${[0, 0.5, 1, 1.5].map((t) => `${t},0,0,9.8,0,0,0`).join("\n")}\n`);
   await rejects(loadImuAt(imu(recording, { time: "s", maxGap: 9 }), 1e9), "E_MEDIA_LIMIT", /samples/);
+});
+
+test("a sound that would take more memory at another rate than there is", async () => {
+  await rejects(resampled({ samples: new Float32Array(600_000), sampleRate: 1 }, 48_000), "E_MEDIA_LIMIT", /at 48000 Hz/);
 });
 
 test.run();
