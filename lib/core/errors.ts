@@ -1,5 +1,5 @@
 // Errors of this library carry a stable `code`; docs/errors.md lists them.
-import { visible } from "./visible.js";
+import { bounded, visible } from "./visible.js";
 
 /** Codes of the addon, which throws errors of its own: plain ones and TypeErrors, made where no class of JavaScript is at hand. */
 export const ADDON_CODES: ReadonlySet<unknown> = new Set([
@@ -39,12 +39,6 @@ export class AnymalError extends Error {
     super(visible(bounded(message)), options);
   }
 }
-
-/** What is quoted may be as long as its file: the beginning says what was expected, the end what to try. */
-const LONGEST = 3000;
-const END = 500;
-const bounded = (message: string): string =>
-  message.length > LONGEST ? `${message.slice(0, LONGEST - END)} … ${message.slice(-END)}` : message;
 
 // Every error of this library is one, the addon's too, which costs an op nothing: they are told by their code when somebody asks. Subclasses
 // inherit this, and are asked about themselves.

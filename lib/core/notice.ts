@@ -1,5 +1,5 @@
 // What a user should hear of although nothing has failed: through process.emitWarning, with a code that docs/errors.md lists.
-import { visible } from "./visible.js";
+import { bounded, visible } from "./visible.js";
 
 const said = new Set<string>();
 /** Sentences remembered; a server that meets ever new files must not grow by them. */
@@ -7,7 +7,7 @@ const MOST = 1024;
 
 /** Once for each sentence. */
 export function notice(code: string, message: string): void {
-  const key = `${code} ${message}`;
+  const key = `${code} ${bounded(message)}`;
   if (said.has(key)) return;
   if (said.size < MOST) said.add(key);
   warn(code, message);
@@ -15,5 +15,5 @@ export function notice(code: string, message: string): void {
 
 /** As often as it is called. Node prints a warning as it is. */
 export function warn(code: string, message: string): void {
-  process.emitWarning(visible(message), { code });
+  process.emitWarning(visible(bounded(message)), { code });
 }

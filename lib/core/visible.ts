@@ -8,3 +8,9 @@ const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 export function visible(text: string): string {
   return text.replace(CONTROLS, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
+
+/** What is quoted may be as long as its file: the beginning says what was expected, the end what to try. */
+const LONGEST = 3000;
+const END = 500;
+export const bounded = (message: string): string =>
+  message.length > LONGEST ? `${message.slice(0, LONGEST - END)} … ${message.slice(-END)}` : message;

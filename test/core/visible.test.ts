@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { AnymalError } from "../../lib/core/errors.js";
+import { notice } from "../../lib/core/notice.js";
 import { visible } from "../../lib/core/visible.js";
 import { readCaptions } from "../../lib/data/captions.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
@@ -78,6 +79,14 @@ test("warnings and what is printed go through the functions that see to it", () 
       assert.match(line, allowed[file] ?? /^$/, `${file}: ${line}`);
     }
   }
+});
+
+test("a warning quotes no more than can be read", async () => {
+  const heard = new Promise<Error>((resolve) => process.once("warning", resolve));
+  notice("ANYMAL_TEST", `a file says ${"x".repeat(1e6)}; mend it`);
+  const { message } = await heard;
+  assert.ok(message.length < 4000, `${message.length} characters`);
+  assert.match(message, /^a file says x{9}.*x; mend it$/s);
 });
 
 test.run();
