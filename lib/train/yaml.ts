@@ -1,8 +1,8 @@
 // Recipes' files, which people pass on. yaml's own search for keys that stand twice compares each with each, and takes minutes for some thousands.
 import { isMap, isScalar, parseDocument, visit } from "yaml";
 
-/** Bytes of a recipe. The longest has a few thousand. */
-export const LARGEST = 2 ** 20;
+/** Bytes of a recipe. The longest has a few thousand, and its tree takes a thousand times its bytes. */
+export const LARGEST = 2 ** 17;
 
 /** Throws SyntaxError, or what yaml throws, where it is none. */
 export function parseYaml(text: string): unknown {

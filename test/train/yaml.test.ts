@@ -26,9 +26,9 @@ test("bombs: E_RECIPE, in time", async () => {
   const folder = mkdtempSync(join(tmpdir(), "anymal-yaml-"));
   const path = join(folder, "recipe.yaml");
   const bombs: Record<string, string> = {
-    "50 000 keys": Array.from({ length: 50_000 }, (_, i) => `k${i}: 1`).join("\n"),
-    "a long key": `${"k".repeat(500_000)}: 1`,
-    "a long key of align": `align: {${"k".repeat(500_000)}: 1}`,
+    "12 000 keys": Array.from({ length: 12_000 }, (_, i) => `k${i}: 1`).join("\n"),
+    "a long key": `${"k".repeat(120_000)}: 1`,
+    "a long key of align": `align: {${"k".repeat(120_000)}: 1}`,
     "2 MB": `steps: 1 #${"x".repeat(2e6)}`,
     brackets: "[".repeat(1e5),
     "brackets that close": `steps: ${"[".repeat(3e4)}${"]".repeat(3e4)}`,
