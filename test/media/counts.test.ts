@@ -109,9 +109,17 @@ test("an AIFF with a rate that is none, and with more blocks than it has bytes",
     Buffer.from("ima4\0\0"),
   ]);
   const chunk = (id: string, content: Buffer): Buffer => Buffer.concat([Buffer.from(id), u32(content.length), content]);
-  const body = Buffer.concat([Buffer.from("AIFC"), chunk("COMM", comm), chunk("SSND", Buffer.concat([u32(0, 0), Buffer.alloc(68)]))]);
-  const { samples, sampleRate } = await load(chunk("FORM", body));
+  const aifc = (bits: number, coding = "ima4"): Buffer => {
+    const common = Buffer.concat([comm.subarray(0, 6), Buffer.from([0, bits]), comm.subarray(8, 18), Buffer.from(`${coding}\0\0`)]);
+    const sound = chunk("SSND", Buffer.concat([u32(0, 0), Buffer.alloc(68)]));
+    return chunk("FORM", Buffer.concat([Buffer.from("AIFC"), chunk("COMM", common), sound]));
+  };
+  const { samples, sampleRate } = await load(aifc(16));
   assert.equal([samples.length, sampleRate], [128, 16000]);
+  // Writers say 0 bits of what is compressed.
+  assert.equal((await load(aifc(0))).samples, samples);
+  assert.is((await load(aifc(0, "ulaw"))).samples.length, 68);
+  await rejects(load(aifc(0, "sowt")), "E_MEDIA_FORMAT", /0 bits/);
 });
 
 test("CAF: packets of another length than ima4 has", async () => {

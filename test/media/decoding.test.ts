@@ -32,6 +32,16 @@ test("FLAC of constant frames: every frame is there, whatever the pieces", async
   assert.ok(silence.samples.every((v) => v === 0));
 });
 
+test("FLAC behind an ID3 tag: no frame is lost where its header would lie in two pieces", async () => {
+  const short = flacOf(values, { block: 64 });
+  for (const length of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) {
+    const tag = Buffer.concat([Buffer.from("ID3\x04\0\0\0\0\0", "latin1"), Buffer.from([length]), Buffer.alloc(length)]);
+    const { samples } = await load(Buffer.concat([tag, short]));
+    assert.is(samples.length, values.length * 64, `${length}`);
+    for (const [i, value] of values.entries()) assert.ok(Math.abs(samples[64 * i]! - value / 32768) < 1e-7, `frame ${i}`);
+  }
+});
+
 test("limits hold before anything is decoded where the header tells, and while decoding where it does not", async () => {
   const silent = (told?: number) => flacOf(Array(40).fill(0), { rate: 96000, block: 50000, ...(told !== undefined && { told }) });
   await rejects(load(silent(), { maxSamples: 1e6 }), "E_MEDIA_LIMIT", /maxSamples/);
