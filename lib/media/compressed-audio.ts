@@ -5,7 +5,7 @@ import { BUDGET, isExhausted, openInWorker } from "./decode-pool.js";
 import { openDecoder, type SoundKind } from "./decoder.js";
 import { MediaError, reasonOf } from "./error.js";
 import { audioDecodeFor, isMissing, missing } from "./libraries.js";
-import { prepared } from "./prepare-sound.js";
+import { prepared, tagLength } from "./prepare-sound.js";
 import type { Loading } from "./source.js";
 
 /** Bytes of a piece: at first, at least, at most. 4 KB are half a second of MP3. */
@@ -36,10 +36,7 @@ export function kindOf(bytes: Uint8Array): SoundKind | undefined {
   if (head === "FORM" && /^AIF[FC]$/.test(text(8, 12))) return "aiff";
   if (head === "caff") return "caf";
   if (head === "RIFF" && text(8, 12) === "WAVE") return "wav";
-  if (head.startsWith("ID3")) {
-    const length = [6, 7, 8, 9].reduce((n, i) => (n << 7) | (bytes[i]! & 0x7f), 0);
-    return kindOf(bytes.subarray(10 + length + (bytes[5]! & 0x10 ? 10 : 0))) ?? "mp3";
-  }
+  if (head.startsWith("ID3")) return kindOf(bytes.subarray(tagLength(bytes))) ?? "mp3";
   if (bytes[0] === 0xff && (bytes[1]! & 0xf6) === 0xf0) return "aac";
   if (bytes[0] === 0xff && (bytes[1]! & 0xe0) === 0xe0 && (bytes[1]! & 0x06) !== 0) return "mp3";
   return undefined;

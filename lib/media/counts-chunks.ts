@@ -3,6 +3,7 @@ import { checkCount, checkSignal, damaged, type Part, type Prepared } from "./co
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 const [MICROSOFT, IMA] = [2, 0x11]; // tags of ADPCM
+const COMPRESSED = /^(fl32|FL32|fl64|FL64|alaw|ulaw|ULAW|ima4|gsm |GSM )$/; // to the AIFF decoder
 const idAt = (bytes: Uint8Array, at: number): string => Buffer.from(bytes.subarray(at, at + 4)).toString("latin1");
 
 /** All up to where the samples begin in one piece: until it is complete, a decoder goes through it again with each piece. */
@@ -10,24 +11,27 @@ const splitAt = (bytes: Uint8Array, at: number): Part[] => [{ bytes: bytes.subar
 
 export function prepareAiff(bytes: Uint8Array, what: string): Prepared {
   const view = viewOf(bytes);
-  let common: { at: number; blocks: number; channels: number; sampleRate: number; coding: string } | undefined;
+  let common: { at: number; blocks: number; channels: number; sampleRate: number; coding: string; sample: number } | undefined;
   for (let at = 12; at + 8 <= bytes.length; ) {
     const [id, size, content] = [idAt(bytes, at), view.getUint32(at + 4), at + 8];
     if (id === "COMM" && content + 18 <= bytes.length) {
       const [channels, bits, sampleRate] = [view.getUint16(content), view.getUint16(content + 6), extended(view, content + 8)];
       checkSignal(what, sampleRate, channels);
-      if (bits < 1 || bits > 64) throw damaged(what, "samples of 1 to 64 bits", `${bits} bits`);
       const coding = idAt(bytes, 8) === "AIFC" && size >= 22 ? idAt(bytes, content + 18) : "NONE";
-      common = { at: content, blocks: view.getUint32(content + 2), channels, sampleRate, coding };
+      // Compressed samples may say that they have none.
+      if ((bits < 1 && !COMPRESSED.test(coding)) || bits > 64) throw damaged(what, "samples of 1 to 64 bits", `${bits} bits`);
+      const sample = { fl32: 4, fl64: 8, alaw: 1, ulaw: 1 }[coding.toLowerCase()] ?? Math.ceil(bits / 8);
+      common = { at: content, blocks: view.getUint32(content + 2), channels, sampleRate, coding, sample };
     }
     if (id === "SSND") {
       if (!common || content + 8 > bytes.length) break;
-      const { channels, sampleRate, coding } = common;
+      const { channels, sampleRate, coding, sample } = common;
       const block = coding === "ima4" ? 34 * channels : /^gsm /i.test(coding) ? 33 : 0;
       const begin = Math.min(bytes.length, content + 8 + view.getUint32(content));
-      if (!block) return { parts: splitAt(bytes, begin), declared: { frames: common.blocks, sampleRate } };
+      const held = Math.floor((bytes.length - begin) / (block || sample * channels)); // the file may be cut, or end where its writer did
+      if (!block) return { parts: splitAt(bytes, begin), declared: { frames: Math.min(common.blocks, held), sampleRate } };
       // As many blocks as are there: the decoder makes room for as many as are named.
-      const blocks = Math.min(common.blocks, Math.floor((bytes.length - begin) / block));
+      const blocks = Math.min(common.blocks, held);
       const head = bytes.slice(0, begin);
       viewOf(head).setUint32(common.at + 2, blocks);
       const declared = { frames: blocks * (coding === "ima4" ? 64 : 160), sampleRate };

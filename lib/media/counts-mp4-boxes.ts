@@ -11,9 +11,10 @@ export function walkBoxes(view: DataView, from: number, to: number, what: string
   if (depth > MAX_DEPTH) throw damaged(what, `boxes at most ${MAX_DEPTH} deep`, "deeper ones");
   for (let at = from; at < to - 8; ) {
     const [told, type, body] = [view.getUint32(at), typeAt(view, at + 4), at + 8];
-    if (told === 1) throw damaged(what, "boxes of 32-bit sizes in moov and moof", `a 64-bit size of ${JSON.stringify(type)}`);
-    const size = told === 0 ? to - at : told;
-    if (size < 8) return;
+    // A 64-bit size, of which a decoder takes the lower half, and what it says as the box's first bytes. Behind the style of subtitles and chapters
+    // it is no box at all: there a font's number is read as a size of 1.
+    const size = told === 0 ? to - at : told === 1 && at + 16 <= to ? view.getUint32(at + 12) : told;
+    if (size < (told === 1 ? 16 : 8)) return;
     at += size;
     if (type === "mdat") continue;
     if (at > to) return;

@@ -13,8 +13,8 @@ export interface Track {
 
 /** Bytes: what FLAC needs for the longest frame that it cannot compress. */
 const MAX_SAMPLE = 2 << 20;
-/** A decoder looks for a chunk's entry from the end of the table. */
-const MAX_LOOKS = 2 ** 32;
+/** A decoder looks for a chunk's entry from the end of the table. An hour of film at 30 pictures a second, sound between any two, asks for 10^10. */
+const MAX_LOOKS = 2 ** 34;
 
 /** The samples up to the first that does not lie in the file must not take more bytes than the file has: else they overlap, and a byte is decoded many times. */
 export function checkSamples(view: DataView, { sizes, chunks, offsets, isSound }: Track, file: Uint8Array, what: string): void {

@@ -20,6 +20,8 @@ let isThere: boolean | undefined;
 interface Thread {
   worker: Worker;
   isGone?: boolean;
+  /** It can run: what ends it is a sound. */
+  hasAnswered?: boolean;
   idle?: NodeJS.Timeout;
 }
 const idle: Thread[] = [];
@@ -30,7 +32,8 @@ let running = 0;
 export async function openInWorker(kind: SoundKind, scale: number, signal: AbortSignal | undefined): Promise<Decoder | undefined> {
   const thread = await acquire(signal);
   if (!thread) return undefined;
-  let [isOver, hasAnswered] = [false, false];
+  let isOver = false;
+  const isUsed = thread.hasAnswered === true;
   const end = (how: (thread: Thread) => void): void => {
     if (!isOver) how(thread);
     isOver = true;
@@ -42,11 +45,14 @@ export async function openInWorker(kind: SoundKind, scale: number, signal: Abort
   const ask = async (order: Order, moved: ArrayBuffer[] = []): Promise<Exclude<Answer, { failed: string }>> => {
     let answer: Answer;
     try {
-      answer = await answerOf(thread.worker, order, moved, signal);
-      hasAnswered = true;
+      answer = await answerOf(thread, order, moved, signal);
+      thread.hasAnswered = true;
     } catch (error) {
       end(discard); // still at work, or gone
-      if (hasAnswered || signal?.aborted || isExhausted(error)) throw error;
+      if (signal?.aborted) throw error;
+      // Ended by what an earlier sound left behind.
+      if (isUsed && "open" in order) throw new IsSpent("the decoder's thread had ended", { cause: error });
+      if (thread.hasAnswered || isExhausted(error)) throw error;
       throw new CannotRun("the decoder's thread does not run", { cause: error });
     }
     if (!("failed" in answer)) return answer;
@@ -57,6 +63,7 @@ export async function openInWorker(kind: SoundKind, scale: number, signal: Abort
   try {
     await ask({ open: kind, scale });
   } catch (error) {
+    if (error instanceof IsSpent) return openInWorker(kind, scale, signal);
     if (!(error instanceof CannotRun)) throw error;
     isThere = false;
     return undefined;
@@ -68,6 +75,7 @@ export async function openInWorker(kind: SoundKind, scale: number, signal: Abort
 }
 
 class CannotRun extends Error {}
+class IsSpent extends Error {}
 
 /** What a decoder in a worker ran into, where it is no error of its own: its time, or its memory. */
 export const isExhausted = (error: unknown): boolean =>
@@ -118,6 +126,7 @@ function started(): Thread | undefined {
 }
 
 function release(thread: Thread): void {
+  if (thread.isGone) return;
   const next = waiting.shift();
   if (next) {
     next(thread);
@@ -136,10 +145,17 @@ function discard(thread: Thread): void {
   if (idle.includes(thread)) idle.splice(idle.indexOf(thread), 1);
   thread.worker.unref();
   void thread.worker.terminate();
-  if (waiting.length) waiting.shift()!(started());
+  // Where no thread starts any more, all that wait go on without one.
+  for (let next = waiting.shift(); next; next = waiting.shift()) {
+    const another = started();
+    next(another);
+    if (another) return;
+  }
 }
 
-function answerOf(worker: Worker, order: Order, moved: ArrayBuffer[], signal: AbortSignal | undefined): Promise<Answer> {
+function answerOf(thread: Thread, order: Order, moved: ArrayBuffer[], signal: AbortSignal | undefined): Promise<Answer> {
+  const { worker, isGone } = thread;
+  if (isGone) return Promise.reject(noAnswer("the decoder's thread ended"));
   return new Promise((resolve, reject) => {
     const settle = (act: () => void): void => {
       clearTimeout(clock);

@@ -12,8 +12,15 @@ export function prepared(kind: string, bytes: Uint8Array, what: string): Prepare
   if (kind === "caf") return prepareCaf(bytes, what);
   if (kind === "wav") return prepareWav(bytes, what);
   if (kind === "webm") return prepareWebm(bytes, what);
-  if (kind === "flac") return prepareFlac(bytes, what);
+  if (kind === "flac") return prepareFlac(bytes.subarray(tagLength(bytes)), what);
   return { parts: [{ bytes }] };
+}
+
+/** Bytes of the ID3 tag before a sound: https://id3.org/id3v2.4.0-structure */
+export function tagLength(bytes: Uint8Array): number {
+  if (bytes.length < 10 || bytes[0] !== 0x49 || bytes[1] !== 0x44 || bytes[2] !== 0x33) return 0;
+  const length = bytes.subarray(6, 10).reduce((n, byte) => (n << 7) | (byte & 0x7f), 0);
+  return 10 + length + (bytes[5]! & 0x10 ? 10 : 0);
 }
 
 /**

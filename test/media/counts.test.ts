@@ -5,7 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { audio, loadAudio, type Sound } from "../../lib/media/audio.js";
 import { rejects } from "./media-case.js";
-import { box, movieLast, mp4Of, u32 } from "./mp4-file.js";
+import { box, movieLast, mp4Of, u32, withChapters } from "./mp4-file.js";
 
 const MOST = 0x7fffffff;
 const load = (bytes: Uint8Array): Promise<Sound> => loadAudio(audio(bytes));
@@ -59,6 +59,10 @@ test("an MP4 whose header comes last gives the same samples", async () => {
   }
 });
 
+test("an MP4 with chapters: their style looks like a box of a 64-bit size", async () => {
+  for (const file of [tones("m4a"), tones("mp4"), mp4Of(ramp)]) assert.equal(await load(withChapters(file)), await load(file));
+});
+
 test("an MP4 in which many samples are the same bytes", async () => {
   const sizes = ramp.map(() => 1800);
   const at = (begin: number) => mp4Of(ramp, { sizes, perChunk: 1, chunks: ramp.map(() => begin) });
@@ -75,7 +79,7 @@ test("an MP4 whose description of the sound cannot be true", async () => {
   const endless = Buffer.from(file);
   endless.fill(0xff, esds + 1, esds + 7); // a length of more than four bytes
   await rejects(load(endless), "E_MEDIA_FORMAT", /esds/);
-  await rejects(load(with32(file, file.indexOf("trak") - 4, 1)), "E_MEDIA_FORMAT", /64-bit/);
+  await rejects(load(with32(file, file.indexOf("trak") - 4, 1)), "E_MEDIA_FORMAT", /no audio track/i);
   let deep: Buffer = box("free", u32(0, 0));
   for (let i = 0; i < 20_000; ++i) deep = i % 64 ? Buffer.concat([u32(8 + deep.length), Buffer.from("udta"), deep]) : box("udta", deep);
   await rejects(load(Buffer.concat([box("ftyp", u32(0, 0)), box("moov", deep)])), "E_MEDIA_FORMAT", /deep/);
@@ -105,9 +109,17 @@ test("an AIFF with a rate that is none, and with more blocks than it has bytes",
     Buffer.from("ima4\0\0"),
   ]);
   const chunk = (id: string, content: Buffer): Buffer => Buffer.concat([Buffer.from(id), u32(content.length), content]);
-  const body = Buffer.concat([Buffer.from("AIFC"), chunk("COMM", comm), chunk("SSND", Buffer.concat([u32(0, 0), Buffer.alloc(68)]))]);
-  const { samples, sampleRate } = await load(chunk("FORM", body));
+  const aifc = (bits: number, coding = "ima4"): Buffer => {
+    const common = Buffer.concat([comm.subarray(0, 6), Buffer.from([0, bits]), comm.subarray(8, 18), Buffer.from(`${coding}\0\0`)]);
+    const sound = chunk("SSND", Buffer.concat([u32(0, 0), Buffer.alloc(68)]));
+    return chunk("FORM", Buffer.concat([Buffer.from("AIFC"), chunk("COMM", common), sound]));
+  };
+  const { samples, sampleRate } = await load(aifc(16));
   assert.equal([samples.length, sampleRate], [128, 16000]);
+  // Writers say 0 bits of what is compressed.
+  assert.equal((await load(aifc(0))).samples, samples);
+  assert.is((await load(aifc(0, "ulaw"))).samples.length, 68);
+  await rejects(load(aifc(0, "sowt")), "E_MEDIA_FORMAT", /0 bits/);
 });
 
 test("CAF: packets of another length than ima4 has", async () => {

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import type { Worker } from "node:worker_threads";
 import audioDecode from "audio-decode";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -29,6 +30,16 @@ test("FLAC of constant frames: every frame is there, whatever the pieces", async
   const silence = await load(flacOf(Array(200).fill(0), { rate: 192000, channels: 8, block: 65535 }), { maxSeconds: 70 });
   assert.is(silence.samples.length, 200 * 65535);
   assert.ok(silence.samples.every((v) => v === 0));
+});
+
+test("FLAC behind an ID3 tag: no frame is lost where its header would lie in two pieces", async () => {
+  const short = flacOf(values, { block: 64 });
+  for (const length of [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]) {
+    const tag = Buffer.concat([Buffer.from("ID3\x04\0\0\0\0\0", "latin1"), Buffer.from([length]), Buffer.alloc(length)]);
+    const { samples } = await load(Buffer.concat([tag, short]));
+    assert.is(samples.length, values.length * 64, `${length}`);
+    for (const [i, value] of values.entries()) assert.ok(Math.abs(samples[64 * i]! - value / 32768) < 1e-7, `frame ${i}`);
+  }
 });
 
 test("limits hold before anything is decoded where the header tells, and while decoding where it does not", async () => {
@@ -78,6 +89,52 @@ test("a decoder in a worker gives what one on this thread gives", async () => {
   }
   inWorker.close();
   here.close();
+});
+
+test("a thread that ended by itself is given to no sound, and is not waited for", async () => {
+  const want = await load(long, { seconds: 1 });
+  const threads: Worker[] = [];
+  const heard = (thread: Worker) => threads.push(thread);
+  process.on("worker", heard);
+  try {
+    // More than there are of threads, so that none is left which this test does not know.
+    const abort = new AbortController();
+    const loads = Array.from({ length: 4 }, () => load(long, {}, abort.signal).catch(() => {}));
+    await turn();
+    abort.abort();
+    await Promise.all(loads);
+    const decoder = await openInWorker("mp3", 1, undefined);
+    assert.ok(decoder && threads.length);
+    await Promise.all(threads.map((thread) => thread.terminate()));
+    const error = await decoder.next(undefined).catch((e: NodeJS.ErrnoException) => e);
+    assert.is((error as NodeJS.ErrnoException).code, "ANYMAL_NO_ANSWER");
+    decoder.close();
+    assert.equal(await load(long, { seconds: 1 }), want);
+    // Ended while it was idle, which the next sound hears when it has been given it.
+    for (const thread of threads) void thread.terminate();
+    assert.equal(await load(long, { seconds: 1 }), want);
+    const another = await openInWorker("mp3", 1, undefined);
+    assert.ok(another, "a thread is to be had afterwards");
+    another.close();
+    const closed = await openInWorker("mp3", 1, undefined);
+    await Promise.all(threads.map((thread) => thread.terminate()));
+    closed?.close();
+    assert.equal(await load(long, { seconds: 1 }), want);
+  } finally {
+    process.off("worker", heard);
+  }
+});
+
+test("where no thread runs, all that wait for one are decoded without", async () => {
+  const preload = 'import { isMainThread } from "node:worker_threads"; if (!isMainThread) throw new Error("none here");';
+  const script = `
+    import(${JSON.stringify(new URL("../../lib/media/audio.ts", import.meta.url).href)}).then(async ({ audio, loadAudio }) => {
+      const loads = Array.from({ length: 9 }, () => loadAudio(audio(${JSON.stringify(fileOf("tones.flac"))})));
+      console.log((await Promise.all(loads)).map(({ samples }) => samples.length).join());
+    });`;
+  const flags = ["--import", "tsx", "--import", `data:text/javascript,${encodeURIComponent(preload)}`];
+  const { stdout } = await promisify(execFile)(process.execPath, [...flags, "-e", script]);
+  assert.is(stdout.trim(), Array(9).fill(4000).join());
 });
 
 test("a process ends by itself after a sound, and while one is abandoned in the middle", async () => {

@@ -93,3 +93,22 @@ export function movieLast(file: Buffer): Buffer {
     }
   return Buffer.concat([file.subarray(0, at), file.subarray(at + size), moov]);
 }
+
+/** The same file with one more track in its header, of text with a style as ffmpeg writes chapters and subtitles. */
+export function withChapters(file: Buffer): Buffer {
+  // Flags, justification, colour, box; a style from 0 to 0 in font 1, which an eye for boxes takes for a size of 1; a table of no fonts.
+  const style = [Buffer.from([0, 0, 0, 1]), Buffer.alloc(14), u16(0, 0, 1, 0), u32(0, 13), Buffer.from("ftab\0\x01\0\x01\0", "latin1")];
+  const stbl = box("stbl", box("stsd", u32(0, 1), box("text", Buffer.alloc(6), u16(1), ...style)));
+  const hdlr = box("hdlr", u32(0, 0), Buffer.from("text", "latin1"), Buffer.alloc(13));
+  const media = box("mdia", box("mdhd", u32(0, 0, 0, 1000, 1, 0)), hdlr, box("minf", stbl));
+  const track = box("trak", box("tkhd", u32(0, 0, 0, 9), Buffer.alloc(68)), media);
+  const at = file.indexOf("moov", 0, "latin1") - 4;
+  const end = at + file.readUInt32BE(at);
+  const moov = box("moov", file.subarray(at + 8, end), track);
+  for (let table = moov.indexOf("stco", 0, "latin1"); table >= 0; table = moov.indexOf("stco", table + 4, "latin1"))
+    for (let i = 0; i < moov.readUInt32BE(table + 8); ++i) {
+      const where = table + 12 + 4 * i;
+      if (moov.readUInt32BE(where) > at) moov.writeUInt32BE(moov.readUInt32BE(where) + track.length, where);
+    }
+  return Buffer.concat([file.subarray(0, at), moov, file.subarray(end)]);
+}
