@@ -22,6 +22,7 @@ const REFUSED: Readonly<Record<string, string>> = {
   "a range that is not walked": "{{ range(200000000)|list|length }}",
   "loops in loops, silent": "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
   "40 loops of two": `${"{% for i in [1,2] %}".repeat(40)}${"{% endfor %}".repeat(40)}`,
+  "half of a character in an address": '{{ "\\ud800"|urlencode }}',
   "doubling by ~": doubled("ns.s ~ ns.s"),
   "doubling by +": doubled("ns.s + ns.s"),
   "doubling by replace": doubled('ns.s|replace("x", "xxxxxxxxxx")'),

@@ -10,7 +10,7 @@ export function inputOf(target: Target, seed: number, index: number): Uint8Array
   const built = target.build !== undefined && random.chance(0.5);
   if (built && random.chance(0.7)) return target.build?.(random) ?? new Uint8Array();
   const { bytes, fields } = built ? { bytes: target.build?.(random) ?? new Uint8Array(), fields: [] } : random.pick(target.seeds);
-  let changed: Uint8Array = bytes.slice();
+  let changed: Uint8Array = new Uint8Array(bytes); // a copy: slice() of a Buffer is none
   let known = fields; // true until bytes move
   for (let n = 1 + random.below(4); n > 0; --n) {
     const before = changed.length;

@@ -91,7 +91,9 @@ function wrapLine(line: string, width: number, breakLong: boolean, hyphens: bool
 
 /** urllib's quote; a slash stays, save in a query. */
 function quote(value: Value, query = false): string {
-  const text = encodeURIComponent(str(value)).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+  const given = str(value);
+  if (/\p{Surrogate}/u.test(given)) throw new TemplateFault("urlencode takes text that UTF-8 can write, without half of a character"); // as Python has it
+  const text = encodeURIComponent(given).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
   return query ? text.replaceAll("%20", "+") : text.replaceAll("%2F", "/");
 }
 

@@ -72,6 +72,7 @@ export const recipes: Target = {
   name: "recipes",
   seeds: [seed(YAML), seed(JSON.stringify(RECIPE))],
   build,
+  mostBytes: 256 * 2 ** 20, // of yaml's tree, which takes a thousand times the text, of 128 KiB at most
   async run(_bytes, path) {
     await readRecipe(path);
   },
