@@ -47,7 +47,10 @@ test("sizes have ceilings", () => {
     refused(imageOf({ crop_size: value }));
     refused(() => new VideoProcessor(new ImageProcessor(), { frames: value as number }));
   }
-  refused(() => new AudioProcessor({ hop_length: 1, max_length_s: 100 }));
+  // Each beyond one ceiling only: samples, values, and what frames overlap.
+  refused(() => new AudioProcessor({ max_length_s: 400 }));
+  refused(() => new AudioProcessor({ hop_length: 64, feature_size: 1024, max_length_s: 300 }));
+  refused(() => new AudioProcessor({ hop_length: 63, max_length_s: 1 }));
   // What models have is taken.
   assert.is(new ImuProcessor({ window_samples: 6000, sampling_rate: 1000 }).windowSamples, 6000);
   assert.is(new AudioProcessor({ max_length_s: 120 }).samples, 5_760_000);
