@@ -1,7 +1,8 @@
 // Batches a few at a time: the same values as one by one, and never more than a few decoded pictures, sounds or frames in memory.
+import { readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { audio, type Sound } from "../../lib/media/audio.js";
+import { type AudioPart, audio, loadAudio, type Sound } from "../../lib/media/audio.js";
 import { AudioProcessor } from "../../lib/media/audio-processor.js";
 import { fewAtOnce } from "../../lib/media/few.js";
 import { image, type Pixels } from "../../lib/media/image.js";
@@ -87,6 +88,17 @@ test("sounds: a batch is what they are one by one, drawn crops included", async 
     await rejects(new AudioProcessor(config, "").process(items.map((s) => audio(s))), "E_MEDIA_FORMAT");
     assert.equal(order, [0]);
   }
+});
+
+test("sounds: a file that takes long to load gets the crop that its place draws", async () => {
+  const file = readFileSync(new URL("./files/tones.flac", import.meta.url));
+  const decoded = await loadAudio(audio(file));
+  const config = { sampling_rate: decoded.sampleRate, max_length_s: 0.1, truncation: "rand_trunc", frequency_max: 4000 };
+  const cropsOf = async (first: AudioPart) => {
+    const parts = [first, ...[1, 2, 3].map(() => audio(decoded)), first];
+    return (await new AudioProcessor(config, "", { crops: { seed: 5 } }).process(parts)).crops;
+  };
+  assert.equal(await cropsOf(audio(file)), await cropsOf(audio(decoded)));
 });
 
 test("frames: made one by one, what they are together; and the pixels of all have a limit", async () => {

@@ -47,7 +47,10 @@ test("sizes have ceilings", () => {
     refused(imageOf({ crop_size: value }));
     refused(() => new VideoProcessor(new ImageProcessor(), { frames: value as number }));
   }
-  refused(() => new AudioProcessor({ hop_length: 1, max_length_s: 100 }));
+  // Each beyond one ceiling only: samples, values, and what frames overlap.
+  refused(() => new AudioProcessor({ max_length_s: 400 }));
+  refused(() => new AudioProcessor({ hop_length: 64, feature_size: 1024, max_length_s: 300 }));
+  refused(() => new AudioProcessor({ hop_length: 63, max_length_s: 1 }));
   // What models have is taken.
   assert.is(new ImuProcessor({ window_samples: 6000, sampling_rate: 1000 }).windowSamples, 6000);
   assert.is(new AudioProcessor({ max_length_s: 120 }).samples, 5_760_000);
@@ -58,10 +61,11 @@ test("a picture that would become larger than any encoder takes", async () => {
   const thin = image({ width: 3000, height: 1, data: new Uint8Array(9000) });
   const processor = new ImageProcessor({ size: { shortest_edge: 4096 }, do_center_crop: false });
   await rejects(processor.process([thin]), "E_MEDIA_LIMIT", /pixels after resizing/);
-  // A crop costs what it shows, whatever it is cut from, up to where places are integers of 32 bits.
-  assert.equal((await new ImageProcessor({ size: { shortest_edge: 4096 } }).process([thin])).shape, [1, 3, 224, 224]);
-  const thread = image({ width: 300_000, height: 1, data: new Uint8Array(900_000) });
-  await rejects(new ImageProcessor({ size: { shortest_edge: 4096 } }).process([thread]), "E_MEDIA_LIMIT");
+  // A crop costs what it shows, as far as places can be counted.
+  const cropped = new ImageProcessor({ size: { shortest_edge: 4096 } });
+  assert.equal((await cropped.process([thin, thin])).shape, [2, 3, 224, 224]);
+  const thinner = image({ width: 300_000, height: 1, data: new Uint8Array(900_000) });
+  await rejects(cropped.process([thinner]), "E_MEDIA_LIMIT", /pixels after resizing/);
 });
 
 test("100 000 brackets anywhere in a configuration", () => {
