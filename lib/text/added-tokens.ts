@@ -1,5 +1,5 @@
 // Tokens beside the vocabulary, such as <s> or <image>, found in a text as tokenizers finds them (tokenizers/src/tokenizer/added_vocabulary.rs).
-import { TokenizerError } from "./tokenizer-error.js";
+import { checkLooked, checkNodes, Trie } from "./trie.js";
 
 export interface AddedToken {
   id: number;
@@ -42,23 +42,15 @@ export interface SplitOptions {
   literalMark?: string;
 }
 
-interface Node {
-  next?: Map<string, Node>;
-  token?: AddedToken;
-}
-interface Found {
-  token: AddedToken;
-  from: number;
-  to: number;
-}
-
+/** As errors name them. */
+const WHAT = "added tokens";
 const WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d]/u;
 const BLANKS = /\p{White_Space}*/uy;
 const BLANK = /\p{White_Space}/u;
 
 export class AddedTokens {
-  readonly #raw: Node = {};
-  readonly #normal: Node = {};
+  readonly #raw = new Trie<AddedToken>();
+  readonly #normal = new Trie<AddedToken>();
   readonly byId: ReadonlyMap<number, AddedToken>;
   readonly #decoded = new Map<number, string>();
 
@@ -71,8 +63,8 @@ export class AddedTokens {
     for (const token of tokens) {
       if (!token.content) continue;
       const content = token.normalized ? normalize(token.content) : token.content;
-      nodes += insert(token.normalized ? this.#normal : this.#raw, content, token);
-      if (nodes > MOST_NODES) throw new TokenizerError(`expected added tokens of at most ${MOST_NODES} characters in all, got more`);
+      nodes += (token.normalized ? this.#normal : this.#raw).add(content, token);
+      checkNodes(nodes, WHAT);
       this.#decoded.set(token.id, content);
     }
   }
@@ -96,38 +88,6 @@ export class AddedTokens {
   }
 }
 
-/** Characters, of which those of common beginnings count once. Tokens of pictures and sounds are 65 536 and more in number, and begin alike. */
-const MOST_NODES = 1 << 20;
-/** Characters that may be looked at, and for each of the text: without a word that is repeated, one or two. */
-const FREE = 1 << 20;
-const OF_ONE = 256;
-
-/** How many nodes were made. */
-function insert(root: Node, content: string, token: AddedToken): number {
-  let [node, made] = [root, 0];
-  for (const unit of content.split("")) {
-    node.next ??= new Map();
-    let next = node.next.get(unit);
-    if (!next) {
-      next = {};
-      node.next.set(unit, next);
-      ++made;
-    }
-    node = next;
-  }
-  node.token ??= token;
-  return made;
-}
-
-/** The longest token at a place, and how many characters were looked at. */
-function at(root: Node, text: string, from: number): { found: Found | undefined; looked: number } {
-  let found: Found | undefined;
-  let node = root.next?.get(text[from] as string);
-  let to = from + 1;
-  for (; node; node = node.next?.get(text[to++] as string)) if (node.token) found = { token: node.token, from, to };
-  return { found, looked: to - from };
-}
-
 const beginsWithWord = (text: string, from: number) =>
   from < text.length && WORD.test(String.fromCodePoint(text.codePointAt(from) as number));
 function endsWithWord(text: string, to: number): boolean {
@@ -136,25 +96,21 @@ function endsWithWord(text: string, to: number): boolean {
   return WORD.test(text.slice(to - (wide ? 2 : 1), to));
 }
 
-function cut(text: string, root: Node, splitSpecialTokens: boolean): { part: string | AddedToken; from: number }[] {
+function cut(text: string, trie: Trie<AddedToken>, splitSpecialTokens: boolean): { part: string | AddedToken; from: number }[] {
   const parts: { part: string | AddedToken; from: number }[] = [];
   let [done, looked] = [0, 0];
   const plain = (to: number) => {
     if (done < to) parts.push({ part: text.slice(done, to), from: done });
   };
   for (let place = 0; place < text.length; ) {
-    const { found, looked: now } = at(root, text, place);
+    const { value: token, looked: now, to: end } = trie.longest(text, place);
     looked += now;
-    if (looked > FREE + OF_ONE * text.length)
-      throw new TokenizerError(
-        "expected added tokens that are told apart by their beginnings, got some that overlap too often in this text",
-      );
-    if (!found) {
+    checkLooked(looked, text.length, WHAT);
+    if (!token) {
       ++place;
       continue;
     }
-    const { token } = found;
-    let { from, to } = found;
+    let [from, to] = [place, end];
     place = to; // what lies inside of a match is not looked at, whether it counts or not
     if (token.special && splitSpecialTokens) continue;
     if (token.singleWord && (endsWithWord(text, from) || beginsWithWord(text, to))) continue;

@@ -1,22 +1,25 @@
 // sentencepiece's BPE with byte fallback: text to ids and back (google/sentencepiece, src/bpe_model.cc).
 import { bytesIn, isBytes } from "../core/realm.js";
 import { type Piece, PieceType, readSentencePiece, SentencePieceError, type SentencePieceModel } from "./sentencepiece-model.js";
+import { checkLooked, checkNodes, Trie } from "./trie.js";
 
 export { type Piece, PieceType, SentencePieceError, type SentencePieceModel } from "./sentencepiece-model.js";
 
 const SPACE = "\u2581";
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true }); // U+FEFF is a character like any other
 
-/** Models with a thousand such pieces exist, and each character of a text asks for those that begin with it. */
-function byFirst(pieces: readonly string[]): Map<string, string[]> {
-  const groups = new Map<string, string[]>();
-  for (const piece of [...pieces].sort((a, b) => b.length - a.length)) {
-    const first = String.fromCodePoint(piece.codePointAt(0) as number);
-    const group = groups.get(first);
-    if (group) group.push(piece);
-    else groups.set(first, [piece]);
+/** As errors name them. Models have a thousand, and may have as many as there are tokens of pictures, which begin alike. */
+const USER_DEFINED = "user-defined pieces";
+
+function userDefined(pieces: readonly Piece[]): Trie<true> {
+  const trie = new Trie<true>();
+  let nodes = 0;
+  for (const { type, text } of pieces) {
+    if (type !== PieceType.UserDefined || !text) continue;
+    nodes += trie.add(text, true);
+    checkNodes(nodes, USER_DEFINED);
   }
-  return groups;
+  return trie;
 }
 
 /** A stretch of text that may still merge with its neighbours. */
@@ -37,7 +40,7 @@ interface Merge {
 export class SentencePiece {
   readonly #pieces: readonly Piece[];
   readonly #ids: ReadonlyMap<string, number>;
-  readonly #userDefined: ReadonlyMap<string, readonly string[]>; // by the first character, the longest first
+  readonly #userDefined: Trie<true>;
   readonly #bytes: readonly number[]; // ids of <0x00> to <0xFF>
   readonly #dummyPrefix: boolean;
   readonly #collapseSpaces: boolean;
@@ -48,7 +51,7 @@ export class SentencePiece {
     const { pieces, byteFallback, dummyPrefix, collapseSpaces } = isBytes(model) ? readSentencePiece(bytesIn(model)) : model;
     this.#pieces = pieces;
     this.#ids = new Map(pieces.map(({ text }, id) => [text, id]));
-    this.#userDefined = byFirst(pieces.filter(({ type, text }) => type === PieceType.UserDefined && text).map(({ text }) => text));
+    this.#userDefined = userDefined(pieces);
     this.#dummyPrefix = dummyPrefix;
     this.#collapseSpaces = collapseSpaces;
     this.unknownId = pieces.findIndex(({ type }) => type === PieceType.Unknown);
@@ -108,11 +111,13 @@ export class SentencePiece {
 
   #symbolsOf(text: string): Symbol[] {
     const symbols: Symbol[] = [];
+    let looked = 0;
     for (let at = 0; at < text.length; ) {
-      const first = String.fromCodePoint(text.codePointAt(at) as number);
-      const whole = this.#userDefined.get(first)?.find((piece) => text.startsWith(piece, at));
-      const part = whole ?? first;
-      symbols.push({ text: part, before: symbols.length - 1, after: symbols.length + 1, frozen: whole !== undefined });
+      const { value: frozen = false, to, looked: now } = this.#userDefined.longest(text, at);
+      looked += now;
+      checkLooked(looked, text.length, USER_DEFINED);
+      const part = frozen ? text.slice(at, to) : String.fromCodePoint(text.codePointAt(at) as number);
+      symbols.push({ text: part, before: symbols.length - 1, after: symbols.length + 1, frozen });
       at += part.length;
     }
     const last = symbols.at(-1);

@@ -24,6 +24,7 @@ export class Attempts {
     writeFileSync(this.path, bytes);
     const device = defaultDevice();
     if (!this.#idle) {
+      await this.target.prepare?.(this.path);
       await device.synchronize();
       this.#idle = device.memory();
     }

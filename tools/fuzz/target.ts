@@ -19,6 +19,8 @@ export interface Target {
   readonly mostBytes?: number;
   /** A file built from parts, of which some lie. */
   build?(random: Random): Uint8Array;
+  /** Makes, before the first input, what all of them use: it may stay on the device. */
+  prepare?(path: string): Promise<void>;
   /** Reads the file and uses what it holds. May throw what the library calls an error of its own, and nothing else. */
   run(bytes: Uint8Array, path: string): Promise<void> | void;
 }

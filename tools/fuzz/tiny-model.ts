@@ -35,6 +35,8 @@ const TOKENIZER = {
 export interface TinyModel {
   /** Of the language model, and of a checkpoint over it. */
   llm: string;
+  /** Of an encoder of pictures. */
+  clip: string;
   checkpoint: string;
 }
 
@@ -42,7 +44,7 @@ export interface TinyModel {
 export async function tinyModel(path: string): Promise<TinyModel> {
   const folder = join(dirname(path), "tiny-model");
   const [llm, clip, checkpoint] = ["llm", "clip", "checkpoint"].map((name) => join(folder, name)) as [string, string, string];
-  if (existsSync(join(checkpoint, "anymal.json"))) return { llm, checkpoint };
+  if (existsSync(join(checkpoint, "anymal.json"))) return { llm, clip, checkpoint };
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const device = defaultDevice();
@@ -70,7 +72,7 @@ export async function tinyModel(path: string): Promise<TinyModel> {
   } finally {
     model.dispose();
   }
-  return { llm, checkpoint };
+  return { llm, clip, checkpoint };
 }
 
 export const fileOf = (folder: string, name: string): Buffer => readFileSync(join(folder, name));

@@ -14,6 +14,7 @@ import { sentencepiece } from "./sentencepiece.js";
 import { sounds } from "./sounds.js";
 import { templates } from "./templates.js";
 import { tokenizer } from "./tokenizer.js";
+import { trainerState } from "./trainer-state.js";
 import { wav } from "./wav.js";
 
 export const TARGETS: readonly Target[] = [
@@ -33,4 +34,5 @@ export const TARGETS: readonly Target[] = [
   clips,
   y4m,
   processors,
+  trainerState,
 ];
