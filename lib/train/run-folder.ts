@@ -222,8 +222,9 @@ export class RunFolder {
 /** Exact: the masters are f32 in the file and here. */
 function overwrite(parameters: Iterable<[string, Tensor]>, file: Checkpoint): void {
   for (const [name, tensor] of parameters) {
-    const { shape } = file.entry(name);
-    if (String(shape) !== String(tensor.shape)) throw new StateError(`"${name}" of shape [${tensor.shape}]`, `[${shape}] in ${file.path}`);
+    const { dtype, shape } = file.entry(name);
+    if (dtype !== "F32" || String(shape) !== String(tensor.shape))
+      throw new StateError(`"${name}" as F32 [${tensor.shape}]`, `${dtype} [${shape}] in ${file.path}`);
     tensor.write(new Float32Array(file.bytes(name)));
   }
 }

@@ -354,4 +354,34 @@ test("a damaged state or recipe is told under a code, with the file and what to 
   assert.equal(readdirSync(output).sort(), ["checkpoint", "log.jsonl", "recipe.yaml"]);
 });
 
+test("weights that a run did not write are refused: numbers of another type, or of another shape", async () => {
+  const output = world.path("other-weights");
+  const options = { ...ALIGN, steps: 2, output };
+  await all(align(model, options));
+  const path = join(output, "checkpoint", "projectors", "image.safetensors");
+  const good = readFileSync(path);
+  const changes: [string, string, RegExp][] = [
+    ["F32", "I32", /as F32 \[.*\], got I32 \[/], // as many bytes, which are other numbers
+    ["F32", "U32", /got U32 \[/],
+    ['"shape":[', '"shape":[1,', /, got F32 \[1,/],
+  ];
+  for (const [from, to, message] of changes) {
+    const header = Buffer.from(
+      good
+        .toString("latin1", 8, 8 + Number(good.readBigUInt64LE()))
+        .trimEnd()
+        .replaceAll(from, to),
+    );
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(header.length));
+    writeFileSync(path, Buffer.concat([length, header, good.subarray(8 + Number(good.readBigUInt64LE()))]));
+    const error = await rejection(() => all(align(model, { ...options, resume: true })));
+    assert.is(error.code, "E_STATE", error.stack);
+    assert.match(error.message, message);
+    assert.ok(error.message.includes(path), error.message);
+  }
+  writeFileSync(path, good);
+  assert.equal(await all(align(model, { ...options, resume: true })), []);
+});
+
 test.run();
