@@ -95,14 +95,29 @@ function acquire(signal: AbortSignal | undefined): Promise<Thread | undefined> |
       waiting.splice(waiting.indexOf(take), 1);
       reject(signal!.reason);
     };
+    const heard = signal && onAbort(signal, stop);
     const take = (thread: Thread | undefined) => {
-      signal?.removeEventListener("abort", stop);
+      heard?.();
       resolve(thread);
     };
-    signal?.addEventListener("abort", stop, { once: true });
     waiting.push(take);
   });
 }
+
+/** One listener for all that wait with a signal: Node.js takes more than ten for a leak, and says so. Gives what takes `stop` back. */
+function onAbort(signal: AbortSignal, stop: () => void): () => void {
+  const all = stops.get(signal) ?? new Set();
+  const aborted = () => {
+    for (const one of [...all]) one();
+  };
+  if (!stops.has(signal)) {
+    stops.set(signal, all);
+    signal.addEventListener("abort", aborted, { once: true });
+  }
+  all.add(stop);
+  return () => all.delete(stop);
+}
+const stops = new WeakMap<AbortSignal, Set<() => void>>();
 
 function started(): Thread | undefined {
   isThere ??= existsSync(fileURLToPath(file));

@@ -69,6 +69,17 @@ test("an abort is heard while the decoder works and while a sound waits for its 
   }
 });
 
+test("any number wait with one signal, and Node.js sees no leak in it", async () => {
+  const warnings: string[] = [];
+  const heard = ({ message }: Error) => warnings.push(message);
+  process.on("warning", heard);
+  const { signal } = new AbortController();
+  await Promise.all(Array.from({ length: 30 }, () => load(readFileSync(fileOf("tones.flac")), {}, signal)));
+  await turn();
+  process.off("warning", heard);
+  assert.equal(warnings, []);
+});
+
 test("many at once are what they are one by one", async () => {
   const names = ["flac", "mp3", "ogg", "opus", "m4a", "webm", "aiff"].map((kind) => readFileSync(fileOf(`tones.${kind}`)));
   const damaged = Buffer.from(names[0]!).fill(0, 42);
