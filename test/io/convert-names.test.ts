@@ -79,8 +79,13 @@ for (const [parts, embedding] of [
     }
     assert.match((await refusal(from)).message, /params\.json beside the weights of Meta's LLaMA, got none/);
     writeFileSync(join(from, "params.json"), JSON.stringify({ dim, n_heads: heads, n_kv_heads: kvHeads, norm_eps, vocab_size: -1 }));
+    if (parts > 1) {
+      const half = folderOf(join(from, "consolidated.00.pth"), join(from, "params.json"));
+      assert.match((await refusal(half)).message, /rows in 1 files; a part of the model is missing/);
+    }
     const to = fresh();
-    const { table, left, made: files } = await convertCheckpoint(from, to);
+    // One part named stands for all of them.
+    const { table, left, made: files } = await convertCheckpoint(embedding === 1 ? join(from, "consolidated.00.pth") : from, to);
     assert.equal([table, left, files], ["llama", ["rope.freqs"], ["config.json"]]);
     sameTensors(to, wanted);
     using ours = await LlamaForCausalLM.fromPretrained(to, { device: here });

@@ -91,6 +91,13 @@ function inHalves({ file, tensor }: Part, which: "heads" | "kvHeads", numbers: N
   if (!Number.isInteger(heads) || tensor.shape.length !== 2 || rows % (2 * heads))
     throw new PickleError(file.path, `${quoted(name)} of ${numbers[which]} heads in ${parts} files`, `[${tensor.shape}]`, NO_TABLE);
   const inPairs = tensor.divided(0, [heads, rows / heads / 2, 2]);
+  if (rows * parts !== (numbers.width / numbers.heads) * numbers[which])
+    throw new PickleError(
+      file.path,
+      `${quoted(name)} of ${numbers[which]} heads of ${numbers.width / numbers.heads} rows`,
+      `${rows * parts} rows in ${parts} files`,
+      "a part of the model is missing: fetch every consolidated.*.pth",
+    );
   return { file, tensor: inPairs.permuted([0, 2, 1, 3]), shape: [rows, columns] };
 }
 const NO_TABLE = "the weights are of another model than the key table is for: --table none keeps their own names";

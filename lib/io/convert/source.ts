@@ -10,8 +10,6 @@ import { PickleError, quoted } from "../torch/error.js";
 export interface Source {
   /** In the order in which their parts belong together. */
   readonly files: readonly string[];
-  /** Of an index: which file each name is in. */
-  readonly index: ReadonlyMap<string, string> | undefined;
   /** Whose other files belong to the model; undefined for a file that stands by itself. */
   readonly folder: string | undefined;
   /** Of the safetensors file, without shards. */
@@ -36,17 +34,18 @@ export function sourceOf(path: string): Source {
 
 function oneFile(path: string): Source {
   const name = basename(path);
+  if (PARTS.test(name)) return inFolder(dirname(path)); // one part is half a model
   const beside = readdirSync(dirname(path)).filter((other) => isWeights(other));
-  const belongs = Object.hasOwn(TARGETS, name) || PARTS.test(name) || beside.length === 1;
-  return { files: [path], index: undefined, folder: belongs ? dirname(path) : undefined, target: TARGETS[name] ?? SINGLE };
+  const belongs = Object.hasOwn(TARGETS, name) || beside.length === 1;
+  return { files: [path], folder: belongs ? dirname(path) : undefined, target: TARGETS[name] ?? SINGLE };
 }
 const isWeights = (name: string): boolean => PICKLES.test(name) && !OTHERS.test(name);
 
 function inFolder(folder: string): Source {
   const names = readdirSync(folder).sort();
-  const of = (files: readonly string[], target = SINGLE, index?: ReadonlyMap<string, string>): Source => {
+  const of = (files: readonly string[], target = SINGLE): Source => {
     for (const file of files) if (existsSync(join(folder, file))) checkLinks(folder, join(folder, file));
-    return { files: files.map((file) => join(folder, file)), index, folder, target };
+    return { files: files.map((file) => join(folder, file)), folder, target };
   };
   const known = Object.keys(TARGETS).find((name) => names.includes(name));
   if (known) return of([known], TARGETS[known]);
@@ -65,13 +64,12 @@ function inFolder(folder: string): Source {
   );
 }
 
-function sharded(folder: string, of: (files: readonly string[], target: string, index: ReadonlyMap<string, string>) => Source): Source {
-  const index = readIndex(join(folder, TORCH_INDEX));
-  const shards = [...new Set(index.values())];
+function sharded(folder: string, of: (files: readonly string[]) => Source): Source {
+  const shards = [...new Set(readIndex(join(folder, TORCH_INDEX)).values())];
   for (const shard of shards)
     if (!existsSync(join(folder, shard)))
       throw new PickleError(join(folder, shard), "the shard that the index lists", "no such file", "fetch the missing shard");
-  return of(shards, SINGLE, index);
+  return of(shards);
 }
 
 /** No file that describes a model is longer, save a tokenizer. */
