@@ -69,6 +69,20 @@ test("an abort is heard while the decoder works and while a sound waits for its 
   }
 });
 
+test("an abort ends the wait for an answer, and for a thread where none is free", async () => {
+  const abort = new AbortController();
+  const reason = new Error("enough");
+  const open = await openInWorker("mp3", 1, undefined);
+  const working = await openInWorker("mp3", 1, abort.signal);
+  const waits = Promise.resolve(openInWorker("mp3", 1, abort.signal)).catch((error: unknown) => error);
+  const answer = working!.next(Uint8Array.from(readFileSync(fileOf("tones.mp3")))).catch((error: unknown) => error);
+  abort.abort(reason);
+  const heard = [await Promise.race([answer, turn("an answer")]), await Promise.race([waits, turn("it waits")])];
+  open!.close();
+  working!.close();
+  assert.equal(heard, [reason, reason]);
+});
+
 test("any number wait with one signal, and Node.js sees no leak in it", async () => {
   const warnings: string[] = [];
   const heard = ({ message }: Error) => warnings.push(message);
