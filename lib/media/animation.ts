@@ -14,7 +14,7 @@ export function isPicture(head: Uint8Array): boolean {
 const shownFor = (delay: number) => (delay <= 10 ? 100 : delay);
 
 /** A frame builds on those before it, which are decoded for each that is picked: so many of the largest size in all. */
-const PAGES = 100;
+const PAGES = 250;
 
 export async function openAnimation(
   bytes: Uint8Array,

@@ -126,7 +126,7 @@ function gif(width: number, height: number, frames: number): Buffer {
 }
 
 test("a GIF of many large frames is refused before the first is decoded", async () => {
-  for (const frames of [1, 4, 300])
+  for (const frames of [2, 4, 300])
     await rejects(loadVideo(video(gif(6000, 6000, 300)), frames), "E_MEDIA_LIMIT", /up to those that are picked/);
 });
 
