@@ -103,6 +103,7 @@ let run: TinyRun | undefined;
 
 export const trainerState: Target = {
   name: "trainer-state",
+  mostBytes: 256 * 2 ** 20, // of recipe.yaml, as for recipes
   seeds: [
     seed(STATE, JSON.stringify(state)),
     seed(RECIPE, JSON.stringify(recipe)),
