@@ -4,21 +4,12 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { onFile, onFileSync } from "../core/file-error.js";
 import { checkLinks } from "../core/plain-file.js";
+import { TOKENIZER_FILES } from "../io/model-files.js";
 import type { Json } from "../models/config.js";
 import { UsageError } from "./output.js";
 
 /** Tokenizer and generation settings: a folder is of no use without them, and no weight depends on them. */
-const BESIDE = [
-  "tokenizer.json",
-  "tokenizer.model",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template.jinja",
-  "vocab.json",
-  "merges.txt",
-  "generation_config.json",
-];
+const BESIDE = [...TOKENIZER_FILES, "generation_config.json"];
 
 export function copyBeside(from: string, to: string): string[] {
   const there = BESIDE.filter((name) => existsSync(join(from, name)));

@@ -5,6 +5,7 @@ import { FileError, onFileSync } from "../../core/file-error.js";
 import { parseJson } from "../../core/json.js";
 import { checkLinks, readPlainSync } from "../../core/plain-file.js";
 import { INDEX, readIndex, SINGLE } from "../checkpoint.js";
+import { CONFIG_FILES, PROCESSOR_FILES, TOKENIZER_FILES } from "../model-files.js";
 import { PickleError, quoted } from "../torch/error.js";
 
 export interface Source {
@@ -91,24 +92,7 @@ export function besideOf(folder: string | undefined, name: string): Record<strin
 }
 
 /** What belongs to a model beside its weights. */
-const BESIDE = [
-  "config.json",
-  "generation_config.json",
-  "adapter_config.json",
-  "open_clip_config.json",
-  "preprocessor_config.json",
-  "processor_config.json",
-  "video_preprocessor_config.json",
-  "tokenizer.json",
-  "tokenizer.model",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template.jinja",
-  "chat_template.json",
-  "vocab.json",
-  "merges.txt",
-];
+const BESIDE = [...CONFIG_FILES, "adapter_config.json", "open_clip_config.json", ...PROCESSOR_FILES, ...TOKENIZER_FILES];
 
 /** Those of them that are regular files of the folder's own, or of the hub's cache. */
 export function filesBeside(folder: string | undefined): string[] {

@@ -4,31 +4,19 @@ import { join } from "node:path";
 import { parseShallow } from "../../core/json.js";
 import { readPlainSync } from "../../core/plain-file.js";
 import { LONGEST_INDEX } from "../checkpoint.js";
+import { CONFIG_FILES, PROCESSOR_FILES, TOKENIZER_FILES } from "../model-files.js";
 import { HubError } from "./error.js";
 
 /** model: all that a model needs, tokenizer and processor included. The others leave the weights where they are. Or a test of names of one's own. */
 export type FileSet = "model" | "config" | "tokenizer" | "processor" | ((name: string) => boolean);
 
-const CONFIG = ["config.json", "generation_config.json"];
-const TOKENIZER = [
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "tokenizer.model",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "chat_template.jinja",
-  "chat_template.json",
-  "vocab.json",
-  "merges.txt",
-];
-const PROCESSOR = ["preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"];
 /** config.json tells a processor which model it belongs to, and a tokenizer too. */
 const SMALL: Readonly<Record<"config" | "tokenizer" | "processor", readonly string[]>> = {
-  config: CONFIG,
-  tokenizer: ["config.json", ...TOKENIZER],
-  processor: ["config.json", ...PROCESSOR],
+  config: CONFIG_FILES,
+  tokenizer: ["config.json", ...TOKENIZER_FILES],
+  processor: ["config.json", ...PROCESSOR_FILES],
 };
-const MODEL = [...CONFIG, ...TOKENIZER, ...PROCESSOR, "open_clip_config.json", "adapter_config.json", "anymal.json"];
+const MODEL = [...CONFIG_FILES, ...TOKENIZER_FILES, ...PROCESSOR_FILES, "open_clip_config.json", "adapter_config.json", "anymal.json"];
 
 const SINGLE = "model.safetensors";
 const INDEX = "model.safetensors.index.json";
@@ -76,7 +64,7 @@ export function missingIn(folder: string, set: FileSet): string | undefined {
   const some = (wanted: readonly string[]): boolean => wanted.some((name) => there.includes(name));
   if (typeof set === "function") return there.some((name) => set(name)) ? undefined : "none of the files";
   if (set === "config") return there.includes("config.json") ? undefined : "config.json";
-  if (set === "processor") return some(PROCESSOR) ? undefined : PROCESSOR[0];
+  if (set === "processor") return some(PROCESSOR_FILES) ? undefined : PROCESSOR_FILES[0];
   if (set === "tokenizer") return some(["tokenizer.json", "tokenizer.model"]) ? undefined : "tokenizer.json";
   if (there.includes("anymal.json")) return there.some((name) => name.startsWith("projectors/")) ? undefined : "projectors/";
   if (!some(["config.json", "open_clip_config.json", "adapter_config.json"])) return "config.json";
