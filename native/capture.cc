@@ -18,12 +18,14 @@ struct Replay final : Command {
 }  // namespace
 
 void Device::capture_begin(std::shared_ptr<Recording> recording) {
+  captured_ = 0;
   capturing_ = true;
   push(std::make_unique<Call>("capture_begin", [recording = std::move(recording)](Device& d) { d.begin_recording(recording); }));
 }
-void Device::capture_end() {
+int64_t Device::capture_end() {
   capturing_ = false;
   push(std::make_unique<Call>("capture_end", [](Device& d) { d.end_recording(); }));
+  return captured_;
 }
 void Device::capture_replay(std::shared_ptr<Recording> recording) { push(std::make_unique<Replay>(std::move(recording))); }
 void Device::capture_close(std::shared_ptr<Recording> recording) {

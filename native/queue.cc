@@ -84,6 +84,7 @@ void Device::stop(std::vector<StorageRef> storages, std::vector<std::shared_ptr<
 }
 
 void Device::push(CommandRef command) {
+  if (capturing_ && command->recordable()) ++captured_;
   bool wake;
   {
     std::unique_lock lock(mutex_);

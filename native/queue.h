@@ -95,7 +95,7 @@ class Device {
 
   // Capture: between begin and end commands are recorded, not run. Recording state changes in queue order, like everything else.
   void capture_begin(std::shared_ptr<Recording> recording);
-  void capture_end();
+  int64_t capture_end();  // how many commands were recorded
   void capture_replay(std::shared_ptr<Recording> recording);
   void capture_close(std::shared_ptr<Recording> recording);
   bool capturing() const { return capturing_; }  // as the caller's thread sees it
@@ -135,6 +135,7 @@ class Device {
   std::unique_ptr<Memory> memory_;
   std::string description_;
   bool capturing_ = false;  // as the caller sees it
+  int64_t captured_ = 0;    // commands since capture_begin, likewise
 
   // On the queue's thread.
   std::shared_ptr<Recording> recording_;

@@ -90,8 +90,7 @@ export class Device {
     try {
       result = fn();
       ended = true;
-      n.capture_end(id);
-      return new Capture(id, result);
+      return new Capture(id, result, n.capture_end(id));
     } catch (error) {
       // What went wrong first says more than what cannot be put away because of it.
       for (const tensor of tensorsIn(result)) if (!tensor.disposed) tensor.dispose();
@@ -120,6 +119,8 @@ export class Capture<T> {
   constructor(
     id: number,
     readonly result: T,
+    /** How many commands a replay runs: on a card a launch of a kernel, or a few, each. */
+    readonly commands: number,
   ) {
     this.#id = id;
   }

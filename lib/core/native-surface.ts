@@ -22,7 +22,8 @@ export interface Native {
   device_reset_peak(device: number): void;
   device_peak(device: number, what: number): Promise<number>;
   capture_begin(device: number): number;
-  capture_end(capture: number): void;
+  /** How many commands were recorded. */
+  capture_end(capture: number): number;
   capture_replay(capture: number): void;
   capture_dispose(capture: number): void;
   file_map(path: string): number;

@@ -164,8 +164,7 @@ Napi::Value capture_end(const Napi::CallbackInfo& info) {
     Arguments a(info, "capture_end");
     Device& device = *capture_of(a, a.integer()).device;
     if (!device.capturing()) throw Error("E_CAPTURE", "capture_end: this device is not capturing");
-    device.capture_end();
-    return info.Env().Undefined();
+    return Napi::Number::New(info.Env(), static_cast<double>(device.capture_end()));
   });
 }
 
