@@ -14,9 +14,10 @@ import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import { AnyMALNetwork } from "../models/anymal.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
+import { makeBridge } from "../models/bridges/index.js";
+import { type Bridge, openBridge } from "../models/bridges/kind.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
 import { deviceOf, OTHER_LOADING, quantizationOf } from "../models/loading.js";
-import { openProjector, type Projector } from "../models/projector.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.js";
@@ -26,7 +27,6 @@ import { endTokens } from "./end-tokens.js";
 import { openSource, type Source } from "./manifest.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, checkAssembly, FROM_PRETRAINED_KEYS, type LoadOptions, MODALITIES, type PromptFormat } from "./options.js";
-import { makeProjector, tokensOf } from "./projectors.js";
 import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
 
 export interface FromPretrainedOptions extends LoadOptions {
@@ -65,7 +65,7 @@ export interface AnyMALParts {
   llm: LlamaForCausalLM;
   tokenizer: Tokenizer;
   encoders: ReadonlyMap<Modality, MediaEncoder>;
-  projectors: Readonly<Partial<Record<Modality, Projector>>>;
+  projectors: Readonly<Partial<Record<Modality, Bridge>>>;
   llmSource: Source;
   quantization: Quantization | undefined;
   prompt: PromptFormat;
@@ -84,7 +84,7 @@ export class AnyMAL {
   #adapter: LoraAdapter | undefined;
 
   constructor(parts: AnyMALParts) {
-    this.network = new AnyMALNetwork(parts.llm, parts.projectors as Record<string, Projector>);
+    this.network = new AnyMALNetwork(parts.llm, parts.projectors as Record<string, Bridge>);
     this.tokenizer = parts.tokenizer;
     this.encoders = parts.encoders;
     this.llmSource = parts.llmSource;
@@ -107,12 +107,12 @@ export class AnyMAL {
       const tokenizer = await Tokenizer.load(llmSource.folder, { signal: options.signal });
       const llm = await openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) }, options.signal);
       built.push(llm);
-      const projectors: Partial<Record<Modality, Projector>> = {};
+      const projectors: Partial<Record<Modality, Bridge>> = {};
       for (const [i, [modality, { setup }]] of [...encoders].entries()) {
         const at = Weights.fresh({ device: on, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
-        const projector = makeProjector(at, setup.projector, llm.config.hiddenSize);
+        const projector = makeBridge(at, setup.projector, llm.config.hiddenSize);
         built.push(projector);
-        openProjector(projector, false);
+        openBridge(projector, false);
         projectors[modality] = projector;
       }
       const model = new AnyMAL({ llm, tokenizer, encoders, projectors, llmSource, quantization: form, prompt, calibrated: [] });
@@ -161,8 +161,8 @@ export class AnyMAL {
   get modalities(): Modality[] {
     return [...this.encoders.keys()];
   }
-  projector(modality: Modality): Projector {
-    return this.network.projectors.get(this.encoder(modality).modality) as Projector;
+  projector(modality: Modality): Bridge {
+    return this.network.projectors.get(this.encoder(modality).modality) as Bridge;
   }
   encoder(modality: Modality): MediaEncoder {
     const encoder = this.encoders.get(modality);
@@ -293,14 +293,14 @@ export class AnyMAL {
     return parts.flatMap((part): unknown[] => {
       if ("ids" in part) return Array.from(part.ids);
       const own = features[part.media] as Features;
-      return new Array(tokensOf(this.encoder(own.modality).setup.projector, own.shape)).fill(own);
+      return new Array(this.projector(own.modality).rows(own.shape)).fill(own);
     });
   }
 
   #checkContext(row: EncodedPrompt, features: readonly Features[]): void {
     const limit = this.llm.config.maxPositions;
     const text = textLength(row);
-    const length = features.reduce((n, { modality, shape }) => n + tokensOf(this.encoder(modality).setup.projector, shape), text);
+    const length = features.reduce((n, { modality, shape }) => n + this.projector(modality).rows(shape), text);
     if (length < limit) return;
     throw expected(
       "E_PROMPT",

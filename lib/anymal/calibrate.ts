@@ -5,7 +5,8 @@ import { scope } from "../core/scope.js";
 import type { TensorData } from "../core/tensor.js";
 import { inTurns, type Pieces } from "../core/turns.js";
 import type { Modality } from "../media/part.js";
-import { isStandardize } from "../models/projector.js";
+import { isStandardize } from "../models/bridges/feature-norm.js";
+import type { Linear } from "../nn/linear.js";
 import { accumulateInplace, cast, copy } from "../ops/index.js";
 import type { AnyMAL } from "./anymal.js";
 import type { Features } from "./media-encoder.js";
@@ -28,6 +29,13 @@ export async function calibrate(model: AnyMAL, modality: Modality, features: rea
     input.shift.write(mean.map((v) => -v));
     input.scale.write(std.map((v) => 1 / Math.max(v, MIN_STD)));
   }
+  if (output) await scaleTo(model, modality, output, features);
+  model.calibrated.add(modality);
+}
+
+/** Rows as large as embeddings: they will stand among them. */
+async function scaleTo(model: AnyMAL, modality: Modality, output: Linear, features: readonly Features[]): Promise<void> {
+  const projector = model.projector(modality);
   const target = await embeddingRms(model);
   const squares = { sum: 0, count: 0 };
   for (let from = 0; from < features.length; from += AT_ONCE) {
@@ -47,7 +55,6 @@ export async function calibrate(model: AnyMAL, modality: Modality, features: rea
       for (const tensor of [output.weight, output.bias]) if (tensor) accumulateInplace(tensor, copy(tensor), factor - 1);
     }),
   );
-  model.calibrated.add(modality);
 }
 
 /** Of each channel over all rows of all features, in double precision. */

@@ -10,8 +10,9 @@ import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, syncFolder, temporaryName, writeNew } from "../io/whole-file.js";
 import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
+import { makeBridge } from "../models/bridges/index.js";
+import type { Bridge } from "../models/bridges/kind.js";
 import { quantizationOf } from "../models/loading.js";
-import type { Projector } from "../models/projector.js";
 import { Weights } from "../nn/weights.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import type { AnyMAL, AnyMALParts, FromPretrainedOptions } from "./anymal.js";
@@ -27,7 +28,6 @@ import {
   readManifest,
   reference,
 } from "./manifest.js";
-import { makeProjector } from "./projectors.js";
 
 export const PROJECTORS = "projectors";
 const ADAPTER = ["adapter_config.json", "adapter_model.safetensors"] as const;
@@ -119,11 +119,11 @@ export async function readCheckpoint(
     const held = { device: options.device, dtype, ...(quantization && { quantization }) };
     const llm = await openCausalLM(llmSource.folder, held, options.signal);
     built.push(llm);
-    const projectors: Partial<Record<Modality, Projector>> = {};
+    const projectors: Partial<Record<Modality, Bridge>> = {};
     for (const [modality, { setup }] of encoders) {
       using file = Checkpoint.openIn(folder, join(PROJECTORS, `${modality}.safetensors`));
       const at = Weights.from(file, { device: options.device, dtype: "f32" });
-      projectors[modality] = makeProjector(at, setup.projector, llm.config.hiddenSize);
+      projectors[modality] = makeBridge(at, setup.projector, llm.config.hiddenSize);
       built.push(projectors[modality]);
       at.finish();
     }

@@ -1,35 +1,13 @@
 // What anymal.json may hold: it comes from whoever made the checkpoint, and a value that nobody knows would be another model without a word.
 import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
-import { MODALITIES, SELECTS } from "./options.js";
+import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
+import { SELECTS } from "../models/bridges/select.js";
+import { MODALITIES } from "./options.js";
 
-/** More than any model has; what is above must not cost memory. */
-const upTo = (most: number, least = 0): Check => ({
-  wanted: `an integer from ${least} to ${most}`,
-  fits: (v) => Number.isInteger(v) && (v as number) >= least && (v as number) <= most,
-});
 const DTYPE = is.oneOf("f32", "bf16");
 const isNull: Check = { wanted: "null", fits: (v) => v === null };
 
 const PLACE: Schema = { path: is.text, id: is.text, revision: is.text, fingerprint: is.text, dtype: DTYPE };
-const PROJECTORS: Readonly<Record<string, Schema>> = {
-  resampler: {
-    type: is.text,
-    form: is.oneOf("flamingo", "openflamingo", "idefics"),
-    layers: upTo(1024, 1),
-    tokens: upTo(65_536, 1),
-    heads: upTo(65_536, 1),
-    dim: upTo(1_048_576, 1),
-    frames: upTo(65_536),
-    normalize: is.either(is.oneOf("layernorm", "standardize"), is.not(false)),
-  },
-  linear: {
-    type: is.text,
-    mode: is.oneOf("pooled", "per_token"),
-    tokens: upTo(65_536, 1),
-    dim: upTo(1_048_576, 1),
-    normalize: is.either(is.oneOf("layernorm", "standardize"), is.not(false)),
-  },
-};
 const ENTRY: Schema = {
   encoder: is.object,
   projector: is.object,
@@ -39,7 +17,7 @@ const ENTRY: Schema = {
 };
 const QUANTIZATION: Schema = {
   format: is.oneOf("nf4", "fp4", "int8"),
-  block: upTo(65_536, 1),
+  block: is.upTo(65_536, 1),
   doubleQuant: is.flag,
   threshold: is.number(),
 };
@@ -70,14 +48,16 @@ export function checkManifest(json: Record<string, unknown>, fail: Fail): void {
   section("anymal.json", json, { adapter: is.flag, modalities: is.object });
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
     if (!(MODALITIES as readonly string[]).includes(modality)) fail(`modalities among ${MODALITIES.join(", ")}`, shown(modality));
-    const { encoder, projector, frames } = section(modality, entry, ENTRY);
+    const { encoder, projector, select, frames } = section(modality, entry, ENTRY);
     place(`${modality}.encoder`, encoder, ["dtype"]);
-    const { type } = projector as { type?: unknown };
-    const schema = typeof type === "string" && Object.hasOwn(PROJECTORS, type) ? PROJECTORS[type] : undefined;
-    if (!schema) throw fail(`${modality}.projector.type to be one of ${Object.keys(PROJECTORS).join(", ")}`, shown(type));
-    const { dim, heads } = section(`${modality}.projector`, projector, schema);
-    if (type === "resampler" && (dim as number) % (heads as number))
-      fail(`${modality}.projector.heads to divide its dim ${dim}`, shown(heads));
-    if (frames !== undefined && frames !== null && !upTo(65_536, 1).fits(frames)) fail(`${modality}.frames to be ${upTo(65_536, 1).wanted}`, shown(frames)); // biome-ignore format: one line
+    const unknown = kindProblem(projector);
+    if (unknown) fail(`${modality}.projector.type to be ${unknown.wanted}`, unknown.got);
+    const bridge = projector as unknown as BridgeSetup;
+    section(`${modality}.projector`, bridge, setupSchema(bridge));
+    if (!(selects(bridge) as readonly unknown[]).includes(select))
+      fail(`${modality}.select to be what its projector reads, one of ${selects(bridge).join(", ")}`, shown(select));
+    const misfit = setupMisfit(bridge);
+    if (misfit) fail(`${modality}.projector.${misfit[0]} ${misfit[1]}`, shown((bridge as unknown as Record<string, unknown>)[misfit[0]]));
+    if (frames !== undefined && frames !== null && !is.upTo(65_536, 1).fits(frames)) fail(`${modality}.frames to be ${is.upTo(65_536, 1).wanted}`, shown(frames)); // biome-ignore format: one line
   }
 }

@@ -6,10 +6,12 @@ import { Tensor } from "../core/tensor.js";
 import { Turns } from "../core/turns.js";
 import type { EncoderInput, MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
+import { readsVector } from "../models/bridges/index.js";
+import { featureWidth, isOneRow } from "../models/bridges/select.js";
 import type { Encoder } from "../models/encoder.js";
 import { l2Normalize, sliceCopy } from "../ops/index.js";
 import type { Source } from "./manifest.js";
-import { featureWidth, isOneRow, type ModalitySetup } from "./options.js";
+import type { ModalitySetup } from "./options.js";
 
 /** Of one medium: (S,d), (frames,S,d), or (d) where one row is projected by itself. */
 export interface Features {
@@ -36,7 +38,7 @@ export class MediaEncoder {
   /** Names the features that this encoder would give of whatever medium. */
   get key(): string {
     const { layer, select, frames, projector } = this.setup;
-    const vector = projector.type === "linear" && projector.mode === "pooled";
+    const vector = readsVector(projector);
     return [this.modality, this.source.fingerprint, this.encoder.dtype, layer, select, frames ?? "", vector ? "vector" : ""].join(":");
   }
 
@@ -69,9 +71,8 @@ export class MediaEncoder {
     const d = this.width;
     const head = frames === undefined ? [N] : [N, frames];
     if (isOneRow(select)) {
-      const vector = projector.type === "linear" && projector.mode === "pooled";
       const row = select === "embeds" ? l2Normalize(embeds) : pooled;
-      return row.reshape(vector ? [N, d] : [...head, 1, d]);
+      return row.reshape(readsVector(projector) ? [N, d] : [...head, 1, d]);
     }
     const skip = select === "patch" ? this.encoder.classTokens : 0;
     const rows = hidden.shape[1] as number;

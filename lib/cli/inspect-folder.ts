@@ -8,6 +8,7 @@ import { expected } from "../core/errors.js";
 import { onFileSync } from "../core/file-error.js";
 import { GgufCheckpoint } from "../io/gguf-checkpoint.js";
 import { TorchFile } from "../io/torch-file.js";
+import { describeBridge } from "../models/bridges/index.js";
 import { type Json, readConfig, readJson } from "../models/config.js";
 import { LLAMA_FAMILIES, type LlamaConfig, readLlamaConfig } from "../models/llama-config.js";
 import { ggufConfig } from "../models/llama-gguf.js";
@@ -224,11 +225,10 @@ async function trained(given: string): Promise<Inspected> {
   for (const [modality, { encoder: from, projector, calibrated }] of Object.entries(manifest.modalities)) {
     const weights = weightFacts(join(path, "projectors", `${modality}.safetensors`));
     parameters += weights.parameters;
-    const shape =
-      projector.type === "resampler"
-        ? `resampler of ${projector.layers} layers to ${projector.tokens} tokens`
-        : `linear${projector.mode === "pooled" ? ` to ${projector.tokens} tokens` : ""}`;
-    facts.push([modality, `${shape}, ${count(weights.parameters)} parameters${calibrated ? "" : ", never calibrated"}`]);
+    facts.push([
+      modality,
+      `${describeBridge(projector)}, ${count(weights.parameters)} parameters${calibrated ? "" : ", never calibrated"}`,
+    ]);
     facts.push([`${modality} encoder`, whereIs(path, from)]);
   }
   if (manifest.adapter) {

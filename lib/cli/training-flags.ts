@@ -1,6 +1,7 @@
 // Flags of both training stages. Each overrides the same key of the recipe.
 import { type Command, Option } from "commander";
 import type { MediaOptions } from "../media/media-options.js";
+import { BRIDGE_NAMES } from "../models/bridges/index.js";
 import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
 import { confineFlags, mediaFlags } from "./media-flags.js";
 import { integer, list, number } from "./output.js";
@@ -43,7 +44,11 @@ export function trainingFlags(command: Command): Command {
     .option("--output <folder>", "the run's folder: recipe.yaml, log.jsonl, checkpoint/")
     .option("--resume", "go on with the run in the output folder");
   modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
-    .option("--projector <modality=form>", "of a fresh model, e.g. image=resampler,layers=2,tokens=16 or imu=linear", perModality)
+    .option(
+      "--projector <modality=form>",
+      `of a fresh model, one of ${BRIDGE_NAMES.join(", ")}; e.g. image=resampler,layers=2,tokens=16 or imu=linear`,
+      perModality,
+    )
     .option("--system <text>", "of a fresh model: put before every conversation")
     .option("--split-special-tokens", "of a fresh model: text that spells a control token, as <s> of HTML does, is letters")
     .option("--cache <folder>", "keeps what the encoders make of media, for later runs");
@@ -97,7 +102,7 @@ export function projectorKeys(text: string): Record<string, unknown> {
   const [type, ...rest] = text.split(",");
   const entries = rest.map((pair) => {
     const [key = "", value = ""] = pair.split("=", 2);
-    return [key, value === "false" ? false : /^\d+$/.test(value) ? Number(value) : value];
+    return [key, /^(true|false)$/.test(value) ? value === "true" : /^\d+$/.test(value) ? Number(value) : value];
   });
   return { type, ...Object.fromEntries(entries) };
 }

@@ -25,6 +25,11 @@ export const is = {
     wanted: `an integer of at least ${least}`,
     fits: (v) => Number.isInteger(v) && (v as number) >= least,
   }),
+  /** Of what comes from others: what is above must not cost memory. */
+  upTo: (most: number, least = 0): Check => ({
+    wanted: `an integer from ${least} to ${most}`,
+    fits: (v) => Number.isInteger(v) && (v as number) >= least && (v as number) <= most,
+  }),
   number: (least = 0, below = Infinity): Check => ({
     wanted: below === Infinity ? `a number of at least ${least}` : `a number from ${least} to below ${below}`,
     fits: (v) => typeof v === "number" && v >= least && v < below,
@@ -44,6 +49,7 @@ export const is = {
     wanted: checks.map(({ wanted }) => wanted).join(", or "),
     fits: (v) => checks.some((check) => check.fits(v)),
   }),
+  orAbsent: (check: Check): Check => ({ wanted: check.wanted, fits: (v) => v === undefined || check.fits(v) }),
   not: (value: false): Check => ({ wanted: String(value), fits: (v) => v === value }),
 };
 

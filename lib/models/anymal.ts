@@ -1,5 +1,6 @@
 // AnyMAL (arXiv 2309.16058): features of frozen encoders → a projection per modality → rows spliced between text embeddings → the language
 // model, scored on text alone. Encoder features come in ready made: they depend on the file only, so they are computed once and kept.
+import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import { scope, scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
@@ -7,8 +8,8 @@ import { atOnce, type Pieces } from "../core/turns.js";
 import { Module } from "../nn/module.js";
 import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
 import { type MediaPart, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
+import type { Bridge } from "./bridges/kind.js";
 import type { LlamaForCausalLM, LlamaOptions, LlamaOutput } from "./llama.js";
-import type { Projector } from "./projector.js";
 
 /** The item'th entry of a modality's features stands here. */
 export interface MediaReference {
@@ -35,9 +36,9 @@ export interface Embedded {
 
 export class AnyMALNetwork extends Module {
   llm: LlamaForCausalLM;
-  projectors: Map<string, Projector>;
+  projectors: Map<string, Bridge>;
 
-  constructor(llm: LlamaForCausalLM, projectors: Readonly<Record<string, Projector>>) {
+  constructor(llm: LlamaForCausalLM, projectors: Readonly<Record<string, Bridge>>) {
     super();
     this.llm = llm;
     this.projectors = new Map(Object.entries(projectors));
@@ -94,11 +95,19 @@ export class AnyMALNetwork extends Module {
     return x.dtype === this.llm.dtype ? x : cast(x, this.llm.dtype);
   }
 
-  #projector(modality: string): Projector {
+  #projector(modality: string): Bridge {
     const projector = this.projectors.get(modality);
     if (!projector)
       throw new RangeError(
         `AnyMAL: expected features of ${[...this.projectors.keys()].join(", ") || "no modality"}, got "${modality}"; give the model a projector for it`,
+      );
+    if (projector.gives === "beside")
+      throw expected(
+        "E_MODALITY",
+        `AnyMAL: projector of ${modality}`,
+        "rows to stand between the text's",
+        "one that gives them beside the text, which no layer of this language model asks for",
+        "leave `gives` out",
       );
     return projector;
   }

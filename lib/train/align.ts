@@ -8,7 +8,7 @@ import { FeatureCache } from "../data/feature-cache.js";
 import type { Row } from "../data/row.js";
 import type { MediaOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
-import { openProjector } from "../models/projector.js";
+import { openBridge } from "../models/bridges/kind.js";
 import { alone } from "./busy-model.js";
 import { FeatureSource } from "./feature-source.js";
 import { type AlignRecipe, alignRecipe, mediaRecipe, type TrainingRecipe } from "./recipe.js";
@@ -100,7 +100,7 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
   try {
     const opening = { rows: job.rows.length, steps: recipe.steps, what: job.what, resume };
     if (output !== undefined) run = await RunFolder.open(output, job.told, { ...opening, draws: !!model.adapter?.config.dropout });
-    for (const modality of modalities) openProjector(model.projector(modality), true);
+    for (const modality of modalities) openBridge(model.projector(modality), true);
     for (const [, tensor] of adapter?.namedParameters() ?? []) tensor.requiresGrad = true;
     await run?.restore(model);
     for (const modality of modalities) {
@@ -119,7 +119,7 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
     yield* train({ model, recipe, rows, parameters, run, signal, onBegin });
   } finally {
     model.llm.gradientCheckpointing = gradientCheckpointing;
-    for (const modality of modalities) openProjector(model.projector(modality), false);
+    for (const modality of modalities) openBridge(model.projector(modality), false);
     for (const [, tensor] of adapter?.namedParameters() ?? []) tensor.requiresGrad = false;
     fresh?.unload();
     await run?.close();

@@ -2,10 +2,12 @@
 // is silent (warm-up, decay, clipping) the habits of its relatives.
 import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
-import { type AssembleOptions, MODALITIES, type ModalityOptions, SELECTS } from "../anymal/options.js";
+import { type AssembleOptions, MODALITIES, type ModalityOptions, type ProjectorOptions } from "../anymal/options.js";
 import { readPlain } from "../core/plain-file.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
+import { kindProblem, optionsSchema } from "../models/bridges/index.js";
+import { SELECTS } from "../models/bridges/select.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 import { LARGEST, parseYaml } from "./yaml.js";
 
@@ -145,15 +147,6 @@ function completed(
 const defined = <T extends object>(options: T): T =>
   Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;
 
-const PROJECTOR_KEYS: Schema = {
-  type: is.oneOf("resampler", "linear"),
-  layers: is.integer(1),
-  tokens: is.integer(1),
-  heads: is.integer(1),
-  form: is.oneOf("flamingo", "openflamingo", "idefics"),
-  mode: is.oneOf("pooled", "per_token"),
-  normalize: is.either(is.oneOf("layernorm", "standardize"), is.not(false)),
-};
 const MODALITY_KEYS: Schema = {
   encoder: is.text,
   projector: is.object,
@@ -187,11 +180,15 @@ export function modelRecipe(value: unknown, at = "model"): Omit<AssembleOptions,
   for (const [modality, entry] of Object.entries(value.modalities ?? {}) as [Modality, ModalityOptions][]) {
     checkKeys(`${modalities}.${modality}`, entry, MODALITY_KEYS);
     if (!entry.encoder) throw new RecipeError(`${modalities}.${modality}.encoder`, "the folder of an encoder", entry.encoder);
-    if (!entry.projector) continue;
-    checkKeys(`${modalities}.${modality}.projector`, entry.projector, PROJECTOR_KEYS);
-    if (!entry.projector.type) throw new RecipeError(`${modalities}.${modality}.projector.type`, "resampler or linear", undefined);
+    if (entry.projector) checkProjector(`${modalities}.${modality}.projector`, entry.projector);
   }
   return value as unknown as Omit<AssembleOptions, "device">;
+}
+
+function checkProjector(at: string, asked: ProjectorOptions): void {
+  const unknown = kindProblem(asked);
+  if (unknown) throw new RecipeError(`${at}.type`, unknown.wanted, asked.type, unknown.next);
+  checkKeys(at, asked, { type: is.text, ...optionsSchema(asked) });
 }
 
 /** A whole recipe, checked and completed. */

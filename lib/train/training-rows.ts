@@ -1,7 +1,6 @@
 // Rows as a training loop takes them: tokenised once, with the features of their media, cut to what fits, and each bad one named.
 import type { AnyMAL } from "../anymal/anymal.js";
 import type { Features } from "../anymal/media-encoder.js";
-import { tokensOf } from "../anymal/projectors.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { warn } from "../core/notice.js";
@@ -180,7 +179,7 @@ export class TrainingRows {
   #cut(prompt: EncodedPrompt, features: readonly Features[]): ReadyRow {
     const mediaLength = (i: number) => {
       const { modality, shape } = features[i] as Features;
-      return tokensOf(this.model.encoder(modality).setup.projector, shape);
+      return this.model.projector(modality).rows(shape);
     };
     const parts = fitParts(prompt.parts, this.options.maxLength, mediaLength, prompt.where);
     const scored = parts.reduce((n, part, i) => n + ("media" in part ? 0 : targets(part, i === 0)), 0);

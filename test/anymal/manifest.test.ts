@@ -34,6 +34,13 @@ test("each value that a manifest may not hold is refused, named, and nothing els
   };
   try {
     assert.is(await read(JSON.stringify(GOOD)), undefined);
+    for (const projector of [
+      { type: "mlp", dim: 96, activation: "gelu", bias: true, normalize: false },
+      { type: "concat-linear", dim: 96, patches: 4, normalize: "standardize" },
+    ]) {
+      const { image } = GOOD.modalities;
+      assert.is(await read(JSON.stringify({ ...GOOD, modalities: { image: { ...image, projector } } })), undefined);
+    }
     const wrong: [path: string, value: string, words: RegExp][] = [
       ["adapter", '"yes"', /adapter to be true or false/],
       ["prompt", "null", /prompt/],
@@ -53,6 +60,23 @@ test("each value that a manifest may not hold is refused, named, and nothing els
       ["modalities.image.projector.tokens", "1e9", /tokens/],
       ["modalities.image.projector.heads", "5", /heads/],
       ["modalities.image.projector.normalize", '"evil"', /layernorm, standardize/],
+      ["modalities.image.projector.gives", '"away"', /rows, beside/],
+      [
+        "modalities.image.projector",
+        '{"type": "mlp", "dim": 96, "activation": "gelu", "normalize": false}',
+        /projector.bias to be true or false/,
+      ],
+      [
+        "modalities.image.projector",
+        '{"type": "mlp", "dim": 96, "activation": "gelu", "bias": true, "hidden": 1e9, "normalize": false}',
+        /hidden/,
+      ],
+      ["modalities.image.projector", '{"type": "concat-linear", "dim": 96, "patches": 0, "normalize": false}', /patches/],
+      [
+        "modalities.image.projector",
+        '{"type": "linear", "mode": "pooled", "tokens": 2, "dim": 96, "normalize": false}',
+        /image.select.*pooled, embeds, got "patch"/,
+      ],
     ];
     for (const [path, value, words] of wrong) {
       const changed = structuredClone(GOOD) as Record<string, unknown>;

@@ -6,8 +6,8 @@ import { GatedCrossAttention, type GatedCrossAttentionConfig } from "../../lib/a
 import { backward, noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
-import { LinearProjector } from "../../lib/models/projector.js";
-import { interpolationWeights, Resampler, type ResamplerConfig } from "../../lib/models/resampler.js";
+import { LinearProjector } from "../../lib/models/bridges/linear.js";
+import { interpolationWeights, Resampler, type ResamplerConfig } from "../../lib/models/bridges/perceiver.js";
 import type { Module } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { Case, caseNames, here, near } from "../case.js";

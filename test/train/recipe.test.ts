@@ -60,6 +60,14 @@ test("an unknown option names the nearest, a wrong value what was meant", () => 
       { model: { llm: "x", modalities: { image: { encoder: "e", projector: { type: "resampler", layer: 2 } } } } },
       /did you mean "layers"\?/,
     ],
+    [
+      { model: { llm: "x", modalities: { image: { encoder: "e", projector: { type: "mpl" } } } } },
+      /projector\.type to be one of resampler, linear, mlp, concat-linear, got "mpl"; did you mean "mlp"\?/,
+    ],
+    [
+      { model: { llm: "x", modalities: { image: { encoder: "e", projector: { type: "concat-linear", patches: 0 } } } } },
+      /projector\.patches to be an integer from 1/,
+    ],
     [{ model: { llm: "x", quantization: "nf8", modalities: {} } }, /quantization to be one of nf4, fp4, int8, none, or a mapping/],
     [{ modell: {} }, /did you mean "model"\?/],
     [[], /the recipe to be a mapping/],

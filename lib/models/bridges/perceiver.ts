@@ -1,13 +1,13 @@
 // Perceiver resamplers: learned latents attend to [features; latents] and come out as a fixed number of rows. Three forms that differ in
 // norms, activation and names: Flamingo (arXiv 2204.14198), OpenFlamingo, Idefics.
-import { checkOptions, optionNames } from "../core/options.js";
-import { scope } from "../core/scope.js";
-import { Tensor } from "../core/tensor.js";
-import { Linear } from "../nn/linear.js";
-import { Module, matching } from "../nn/module.js";
-import { LayerNorm } from "../nn/norm.js";
-import type { Weights } from "../nn/weights.js";
-import { type ActivationKind, activation, add, attentionTwoSource, gatherRows, linear, transposeCopy } from "../ops/index.js";
+import { checkOptions, optionNames } from "../../core/options.js";
+import { scope } from "../../core/scope.js";
+import { Tensor } from "../../core/tensor.js";
+import { Linear } from "../../nn/linear.js";
+import { Module, matching } from "../../nn/module.js";
+import { LayerNorm } from "../../nn/norm.js";
+import type { Weights } from "../../nn/weights.js";
+import { type ActivationKind, activation, add, attentionTwoSource, gatherRows, linear, transposeCopy } from "../../ops/index.js";
 
 export type ResamplerForm = "flamingo" | "openflamingo" | "idefics";
 
