@@ -8,8 +8,9 @@ import type { Tensor } from "../core/tensor.js";
 import { late, SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-folder.js";
 import type { Writable } from "../io/safetensors.js";
 import { LlamaForCausalLM } from "../models/llama.js";
-import { Linear } from "../nn/linear.js";
-import { LoraLinear } from "../nn/lora.js";
+import { dense } from "../nn/fold.js";
+import { innermost, places, wrapsOn } from "../nn/layer.js";
+import { Linear, type LinearLayer } from "../nn/linear.js";
 import type { Module } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { cast } from "../ops/index.js";
@@ -59,18 +60,15 @@ export async function exportMerged(
 
 /** Dense weights by their names in a plain checkpoint; each made when it is written. */
 function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<[string, Writable]> {
-  const done = new Set<Tensor>(); // written in another form
-  const layers = new Set<string>();
-  for (const [path, layer] of model.namedModules()) {
-    const weight = denseWeight(layer, dtype);
-    if (!weight || layers.has(path)) continue;
-    layers.add(path); // what LoRA wraps has its path
-    if (layer instanceof LoraLinear) {
-      for (const tensor of [layer.loraA, layer.loraB]) done.add(tensor);
-      if (layer.base instanceof Linear) done.add(layer.base.weight);
-    }
-    const { outFeatures, inFeatures } = layer as LoraLinear | QuantizedLinear;
-    yield [`${path}.weight`, late(dtype, [outFeatures, inFeatures], weight)];
+  const done = new Set<Tensor>(); // written in another form, or an adapter's
+  for (const [path, layer] of places(model)) {
+    const wraps = wrapsOn(layer);
+    for (const wrap of wraps) for (const [, tensor] of wrap.own()) done.add(tensor);
+    const base = innermost(layer);
+    if (!(base instanceof QuantizedLinear || (base instanceof Linear && wraps.length))) continue;
+    if (base instanceof Linear) done.add(base.weight);
+    const { outFeatures, inFeatures } = base;
+    yield [`${path}.weight`, late(dtype, [outFeatures, inFeatures], denseWeight(layer as LinearLayer, dtype))];
   }
   for (const [name, tensor] of model.namedParameters()) {
     if (done.has(tensor)) continue;
@@ -78,14 +76,15 @@ function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<[string
   }
 }
 
-function denseWeight(layer: Module, dtype: "f32" | "bf16"): (() => Tensor) | undefined {
+function denseWeight(layer: LinearLayer, dtype: "f32" | "bf16"): () => Tensor {
   if (layer instanceof QuantizedLinear) return () => layer.weight.dequantize(dtype);
-  if (!(layer instanceof LoraLinear)) return undefined;
   return () =>
-    scope(() => {
-      const merged = layer.merged();
-      return merged.dtype === dtype ? merged : noGrad(() => cast(merged, dtype));
-    });
+    noGrad(() =>
+      scope(() => {
+        const { weight } = dense(layer);
+        return weight.dtype === dtype ? weight.detach() : cast(weight, dtype); // it may be the very weight of the layer
+      }),
+    );
 }
 
 /** All over the vocabulary, the same every time; a prime step visits every token before it repeats one. */

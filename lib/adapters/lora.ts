@@ -15,6 +15,8 @@ import { NO_PICKLES } from "../io/safetensors-header.js";
 import { writeWhole } from "../io/whole-file.js";
 import { LlamaForCausalLM } from "../models/llama.js";
 import { Embedding } from "../nn/embedding.js";
+import { dense } from "../nn/fold.js";
+import { innermost, places, rebase, unwrap, wrapAll, wrapsOn } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
 import { LoraLinear } from "../nn/lora.js";
 import type { Module } from "../nn/module.js";
@@ -76,18 +78,20 @@ export class LoraAdapter {
   }
 
   static #attach(model: Module, config: LoraConfig, at: Weights, beside: readonly Overlay[] = []): LoraAdapter {
-    const modules = [...model.namedModules()];
+    const modules = [...places(model)];
     const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
     const layers = new Map<string, LoraLinear>();
     const overlays: Overlay[] = [...beside];
     built(() => {
       if (isTied(model) && isTarget(config, "lm_head", false)) throw onTable("lm_head");
       for (const [path, module] of modules) {
-        const linear = isLinear(module);
+        const layer = innermost(module);
+        const linear = isLinear(layer);
         if (!isTarget(config, path, linear && !path.endsWith("lm_head"))) continue;
-        if (path.endsWith("lm_head") || module instanceof Embedding) throw onTable(path);
-        if (!linear) throw new LoraConfigError(`targetModules to name linear layers`, `"${path}", a ${module.constructor.name}`);
-        layers.set(path, new LoraLinear(at.at(path), module, { ...rankOf(config, path), dropout: config.dropout, adapterName }));
+        if (path.endsWith("lm_head") || layer instanceof Embedding) throw onTable(path);
+        if (!linear) throw new LoraConfigError(`targetModules to name linear layers`, `"${path}", a ${layer.constructor.name}`);
+        const branch = { ...rankOf(config, path), dropout: config.dropout, adapterName, owner: freeOwner(module) };
+        layers.set(path, new LoraLinear(at.at(path), module as LinearLayer, branch));
       }
       if (!layers.size)
         throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
@@ -97,7 +101,10 @@ export class LoraAdapter {
     // Nothing can fail any more: a model that an adapter does not fit stays as it was.
     const wasTied = isTied(model);
     lay(model, overlays);
-    for (const [path, layer] of layers) model.replace<Module>(path, layer);
+    wrapAll(
+      model,
+      Array.from(layers, ([path, layer]) => [path, () => layer]),
+    );
     tellUnmatched(
       config,
       [...layers.keys()],
@@ -111,11 +118,9 @@ export class LoraAdapter {
     const { config, layers } = this;
     if (JSON.stringify(targetModules) === JSON.stringify(config.targetModules)) return true;
     const asked = { ...config, targetModules };
-    const inside = new Set([...layers.values()].map(({ base }) => base as Module));
-    const named = [...this.model.namedModules()].filter(([path, module]) => {
-      if (inside.has(module)) return false;
-      return isTarget(asked, path, layers.has(path) || (isLinear(module) && !path.endsWith("lm_head")));
-    });
+    const named = [...places(this.model)].filter(([path, module]) =>
+      isTarget(asked, path, isLinear(innermost(module)) && !path.endsWith("lm_head")),
+    );
     return named.length === layers.size && named.every(([path]) => layers.has(path));
   }
 
@@ -156,7 +161,10 @@ export class LoraAdapter {
    */
   merge(): void {
     this.checkAttached();
-    for (const [path, layer] of this.layers) this.#detach(path, layer, mergedBase(layer));
+    for (const [path, layer] of this.layers) {
+      rebase(this.model, path, mergedBase(layer));
+      this.#detach(path, layer);
+    }
     const held = new Set(this.model.parameters()); // a table of a tied pair is still the other's
     for (const original of new Set(this.overlays.splice(0).map(({ original }) => original))) {
       this.model.releaseBeside(original);
@@ -174,15 +182,14 @@ export class LoraAdapter {
       tensor.dispose();
     }
     if (this.wasTied && this.model instanceof LlamaForCausalLM) this.model.tie();
-    for (const [path, layer] of this.layers) this.#detach(path, layer, layer.base);
+    for (const [path, layer] of this.layers) this.#detach(path, layer);
     this.#state = "off";
   }
 
-  #detach(path: string, layer: LoraLinear, base: LinearLayer): void {
-    this.model.replace<Module>(path, base);
+  #detach(path: string, layer: LoraLinear): void {
+    unwrap(this.model, path, layer.owner);
     this.layers.delete(path);
-    layer.loraA.dispose();
-    layer.loraB.dispose();
+    layer.release();
   }
 }
 
@@ -213,27 +220,39 @@ const onTable = (path: string): LoraConfigError =>
     `"${path}"; train it whole: modulesToSave: ["${path.split(".").at(-1)}"]`,
   );
 
-function mergedBase(layer: LoraLinear): LinearLayer {
-  const { base } = layer;
+/** The layer itself with the branch added in: the dense one is changed in place, a quantised one is made anew. */
+function mergedBase(branch: LoraLinear): LinearLayer {
+  const base = innermost(branch) as Linear | QuantizedLinear;
+  const merged = () => branch.fold(dense(base)).weight;
   if (base instanceof Linear) {
     const old = base.weight;
     base.weight = keep(
-      scope(() => {
-        const merged = layer.merged();
-        return merged.dtype === old.dtype ? merged : noGrad(() => cast(merged, old.dtype));
-      }),
+      noGrad(() =>
+        scope(() => {
+          const weight = merged();
+          return weight.dtype === old.dtype ? weight : cast(weight, old.dtype);
+        }),
+      ),
     );
     base.weight.requiresGrad = old.requiresGrad;
     old.dispose();
     return base;
   }
-  const { weight, bias } = base as QuantizedLinear;
+  const { weight, bias } = base;
   const { format, block, threshold, nestedAbsmax } = weight;
-  const requantized = scope(() =>
-    QuantizedWeight.quantize(layer.merged(), { format, block, threshold, doubleQuant: nestedAbsmax !== undefined }),
+  const requantized = noGrad(() =>
+    scope(() => QuantizedWeight.quantize(merged(), { format, block, threshold, doubleQuant: nestedAbsmax !== undefined })),
   );
   weight.dispose();
   return new QuantizedLinear(requantized, bias);
+}
+
+/** A name that no wrap around the layer has yet. */
+function freeOwner(module: Module): string {
+  const taken = wrapsOn(module).map(({ owner }) => owner);
+  let owner = "default";
+  for (let n = 1; taken.includes(owner); ++n) owner = `default_${n}`;
+  return owner;
 }
 
 function deviceOf(model: Module) {

@@ -4,8 +4,10 @@ import { noGrad } from "../core/autograd.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { dropout, linear, linearQuantizedLora, scaleAdd, transposeCopy } from "../ops/index.js";
-import type { Linear, LinearLayer } from "./linear.js";
-import { Module, matching } from "./module.js";
+import { type Dense, dense, type Foldable } from "./fold.js";
+import { Wrap } from "./layer.js";
+import type { LinearLayer } from "./linear.js";
+import { matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { fanIn, type Weights, zeros } from "./weights.js";
 
@@ -15,18 +17,20 @@ export interface LoraOptions {
   dropout?: number;
   /** Old PEFT files have the adapter's name in the keys: lora_A.default.weight. */
   adapterName?: string | undefined;
+  /** Whose it is. Default: "default". */
+  owner?: string;
 }
 
-export class LoraLinear extends Module implements LinearLayer {
-  readonly base: LinearLayer;
+export class LoraLinear extends Wrap<LinearLayer> implements LinearLayer, Foldable {
   readonly scaling: number;
   readonly dropout: number;
+  /** Sums: in whatever order branches are added in, the weight is the same. */
+  readonly commutes = true;
   loraA: Tensor; // (r,I)
   loraB: Tensor; // (O,r)
 
-  constructor(at: Weights, base: LinearLayer, { r, scaling, dropout = 0, adapterName }: LoraOptions) {
-    super();
-    this.base = base;
+  constructor(at: Weights, base: LinearLayer, { r, scaling, dropout = 0, adapterName, owner = "default" }: LoraOptions) {
+    super(base, owner);
     this.scaling = scaling;
     this.dropout = dropout;
     // torch's kaiming_uniform_(a = sqrt(5)), PEFT's start, is uniform in ±1/sqrt(fan in).
@@ -35,9 +39,8 @@ export class LoraLinear extends Module implements LinearLayer {
     this.loraB = at.parameter(`lora_B${infix}.weight`, [base.outFeatures, r], zeros);
   }
 
-  protected override stateName(field: string): string {
-    if (field === "base") return ""; // the wrapped layer keeps its own names
-    return field === "loraA" ? "lora_A.weight" : field === "loraB" ? "lora_B.weight" : super.stateName(field);
+  protected override ownName(field: string): string {
+    return field === "loraA" ? "lora_A.weight" : field === "loraB" ? "lora_B.weight" : super.ownName(field);
   }
 
   get inFeatures(): number {
@@ -48,26 +51,26 @@ export class LoraLinear extends Module implements LinearLayer {
   }
 
   forward(x: Tensor): Tensor {
+    const base = this.inner;
+    if (!this.enabled) return base.forward(x);
     const a = matching(this.loraA, x);
     const b = matching(this.loraB, x);
     const p = this.training ? this.dropout : 0;
-    if (this.base instanceof QuantizedLinear) {
-      const bias = this.base.bias && matching(this.base.bias, x);
-      return linearQuantizedLora(x, this.base.weight, a, b, { bias, scaling: this.scaling, dropout: p });
+    if (base instanceof QuantizedLinear) {
+      const bias = base.bias && matching(base.bias, x);
+      return linearQuantizedLora(x, base.weight, a, b, { bias, scaling: this.scaling, dropout: p });
     }
     const branch = linear(linear(p > 0 ? dropout(x, p) : x, a), b);
-    return scaleAdd(branch, this.base.forward(x), this.scaling, 1);
+    return scaleAdd(branch, base.forward(x), this.scaling, 1);
+  }
+
+  fold({ weight, bias }: Dense): Dense {
+    const change = linear(this.loraB, transposeCopy(this.loraA, 0, 1));
+    return { weight: scaleAdd(change, matching(weight, change), this.scaling, 1), bias };
   }
 
   /** The dense weight (O,I) with the branch added in: W + scaling · B·A. f32. */
   merged(): Tensor {
-    return noGrad(() =>
-      scope(() => {
-        const { base } = this;
-        const w = base instanceof QuantizedLinear ? base.weight.dequantize("f32") : (base as Linear).weight;
-        const change = linear(this.loraB, transposeCopy(this.loraA, 0, 1));
-        return scaleAdd(change, matching(w, change), this.scaling, 1);
-      }),
-    );
+    return noGrad(() => scope(() => this.fold(dense(this.base)).weight));
   }
 }

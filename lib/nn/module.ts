@@ -137,6 +137,11 @@ export abstract class Module {
     for (const old of fresh.keys()) old.dispose();
   }
 
+  /** The child at `path` (its state name, such as "self_attn.q_proj"), a wrapped one with all that stands around it. */
+  child(path: string): Module | undefined {
+    return this.#find(path, "", true)?.value as Module | undefined;
+  }
+
   /** Swaps the child or parameter at `path` (its state name, such as "self_attn.q_proj") and returns the old one, which is not disposed. */
   replace<T extends Module | Tensor>(path: string, replacement: T): T {
     const slot = this.#find(path, "", replacement instanceof Module);
