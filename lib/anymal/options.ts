@@ -5,6 +5,7 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import type { ResolveOptions } from "../io/hub.js";
+import { KINDS, type Kind, MODALITIES } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import {
   type BridgeOptions,
@@ -23,7 +24,7 @@ export type { LinearOptions } from "../models/bridges/linear.js";
 export type { ResamplerOptions } from "../models/bridges/resampler.js";
 export type { QuantizationName } from "../models/loading.js";
 
-export const MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
+export { MODALITIES };
 
 /** How a modality reaches the language model; `type` names the kind of bridge. */
 export type ProjectorOptions = BridgeOptions;
@@ -115,7 +116,7 @@ export interface ModalitySetup {
   frames: number | undefined;
 }
 export function completeSetup(modality: Modality, options: ModalityOptions, encoder: EncoderShape): ModalitySetup {
-  const framewise = modality === "video" && encoder.modality === "image";
+  const framewise = (KINDS[modality] as Kind).framesOf === encoder.modality;
   if (encoder.modality !== modality && !framewise)
     throw expected(
       "E_MODALITY",

@@ -1,7 +1,7 @@
 // `anymal align`: stage 1, one modality after the other.
 import { type Command, Option } from "commander";
-import { MODALITIES } from "../anymal/options.js";
 import type { Modality } from "../media/part.js";
+import { kinds } from "./kinds.js";
 import { command, Interrupt, list, UsageError } from "./output.js";
 import { recipeKeys, type TrainingFlags, trainingFlags } from "./training-flags.js";
 
@@ -18,7 +18,7 @@ anymal align --config recipe.yaml`;
 export function alignCommand(): Command {
   const about = "Stage 1: trains the projection of a modality on captions; language model and encoder stay as they are.";
   const align = command("align", about, EXAMPLE)
-    .addOption(new Option("--modality <name>", "which one; default: all that the recipe aligns").choices(MODALITIES))
+    .addOption(new Option("--modality <name>", "which one; default: all that the recipe aligns").choices([...kinds().keys()]))
     .option("--prompt <text>", "what captions answer; may come several times", list);
   return trainingFlags(align).action(run);
 }

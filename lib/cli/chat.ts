@@ -8,6 +8,7 @@ import type { Turn } from "../data/row.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
 import { inFlags } from "./in-flags.js";
+import { marksTold } from "./kinds.js";
 import { command, describeError, EXIT, Interrupt, Interrupted, printJson, tell, UsageError, write } from "./output.js";
 import { checkFiles, inline } from "./prompt-text.js";
 
@@ -15,11 +16,11 @@ const EXAMPLE = `
 anymal chat --model runs/instruct
 > what is on <image:cat.jpg>?
 echo "which instrument plays in <audio:song.wav>?" | anymal chat --model runs/instruct`;
-const HELP = `Write a question; media go in as <image:path>, <video:path>, <audio:path>, <imu:path>.
+const help = () => `Write a question; media go in as ${marksTold(":path", "or")}.
 /reset forgets the conversation, /exit (or Ctrl-D) leaves, Ctrl-C stops an answer, twice leaves.`;
 
 export function chatCommand(): Command {
-  const about = "A conversation with a trained model. Media are named in the text: <image:path>, <video:path>, <audio:path>, <imu:path>.";
+  const about = `A conversation with a trained model. Media are named in the text: ${marksTold(":path", "or")}.`;
   return answerFlags(command("chat", about, EXAMPLE)).action(run);
 }
 
@@ -30,7 +31,7 @@ async function run(flags: AnswerFlags): Promise<void> {
   const terminal = process.stdin.isTTY === true && !flags.json;
   const lines = createInterface({ input: process.stdin, ...(terminal && { output: process.stdout, terminal, prompt: "> " }) });
   try {
-    if (terminal) tell(HELP);
+    if (terminal) tell(help());
     await new Chat(model, flags, lines, terminal).run();
   } finally {
     lines.close();
@@ -59,8 +60,8 @@ class Chat {
         const text = line.trim();
         if (text === "/exit" || text === "/quit") return;
         if (text === "/reset") this.#reset();
-        else if (text === "/help") tell(HELP);
-        else if (text.startsWith("/") && /^\/\w+$/.test(text)) tell(`no such command: ${text}\n${HELP}`);
+        else if (text === "/help") tell(help());
+        else if (text.startsWith("/") && /^\/\w+$/.test(text)) tell(`no such command: ${text}\n${help()}`);
         else if (text) await this.#turn(text);
         idle = this.#waiting();
         ready();

@@ -1,9 +1,10 @@
 // Flags that several commands take: which model, where it is, how it runs.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { FromPretrainedOptions } from "../anymal/anymal.js";
-import { MODALITIES, type QuantizationName } from "../anymal/options.js";
+import type { QuantizationName } from "../anymal/options.js";
 import type { Modality } from "../media/part.js";
 import { Downloads } from "./downloads.js";
+import { kinds } from "./kinds.js";
 
 export type PerModality<T> = Partial<Record<Modality, T>>;
 
@@ -50,9 +51,7 @@ export function loadOptions(flags: ModelFlags, signal?: AbortSignal): FromPretra
 export function perModality(text: string, before: PerModality<string> = {}): PerModality<string> {
   const at = text.indexOf("=");
   const [modality, value] = [text.slice(0, at), text.slice(at + 1)];
-  if (at < 0 || !value || !isModality(modality))
-    throw new InvalidArgumentError(`Expected MODALITY=…, with one of ${MODALITIES.join(", ")}`);
+  if (at < 0 || !value || !kinds().has(modality))
+    throw new InvalidArgumentError(`Expected MODALITY=…, with one of ${[...kinds().keys()].join(", ")}`);
   return { ...before, [modality]: value };
 }
-
-export const isModality = (text: string): text is Modality => (MODALITIES as readonly string[]).includes(text);

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import type { Modality } from "../media/part.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
+import { kinds, marksTold } from "./kinds.js";
 import { confineFlags } from "./media-flags.js";
 import { command, Interrupt, integer, printJson, UsageError, write } from "./output.js";
 import { checkFiles, mediaPart, placed } from "./prompt-text.js";
@@ -24,22 +25,17 @@ anymal generate --model runs/instruct --prompts questions.jsonl --json`;
 
 export function generateCommand(): Command {
   const media: Given[] = [];
-  const about = "Answers a prompt. <image>, <video>, <audio> and <imu> mark where media stand; without marks they follow the text.";
+  const about = `Answers a prompt. ${marksTold()} mark where media stand; without marks they follow the text.`;
   const generate = command("generate", about, EXAMPLE).argument("[prompt]", "the question");
-  for (const [modality, what] of MEDIA)
-    generate.option(`--${modality} <file>`, what, (file: string) => void media.push({ modality, file }));
+  for (const { name, about } of kinds().values())
+    generate.option(`--${name} <file>`, `${about}; may come several times`, (file: string) => {
+      media.push({ modality: name as Modality, file });
+    });
   generate
-    .option("--prompts <file>", "many prompts: JSONL, JSON or CSV with prompt, and image, video, audio, imu")
+    .option("--prompts <file>", `many prompts: JSONL, JSON or CSV with prompt, and ${[...kinds().keys()].join(", ")}`)
     .option("--batch <n>", "of --prompts: how many run together", integer(1), 8);
   return confineFlags(answerFlags(generate)).action((prompt: string | undefined, flags: GenerateFlags) => run(prompt, media, flags));
 }
-
-const MEDIA: readonly [Modality, string][] = [
-  ["image", "a picture; may come several times, as the others may"],
-  ["video", "a clip, or a folder of frames"],
-  ["audio", "a sound"],
-  ["imu", "a recording of motion sensors: CSV, JSON or npy, or a folder with a file for each sensor"],
-];
 
 async function run(prompt: string | undefined, media: readonly Given[], flags: GenerateFlags): Promise<void> {
   const wrong = (message: string) => new UsageError("anymal generate", message);

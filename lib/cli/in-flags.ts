@@ -1,6 +1,5 @@
 // Messages of the library in the words of the command line.
-import { MODALITIES } from "../anymal/options.js";
-import { MEDIA_OPTIONS } from "../media/media-options.js";
+import { kinds } from "./kinds.js";
 
 export const MEDIA_FLAG = "--media-option";
 
@@ -12,20 +11,20 @@ export function inFlags(text: string): string {
   return text.replace(
     PROPOSED,
     (whole: string, first: string, joint: string | undefined, second: string | undefined, value: string | undefined) => {
-      const kinds = kindsOf(first);
-      if (!kinds.length) return whole;
+      if (!kindsOf(first).length) return whole;
       const rest = joint === undefined ? "" : ` ${joint} ${kindsOf(second!).length ? flagOf(second!, undefined) : second}`;
       return `${flagOf(first, value)}${rest}`;
     },
   );
 }
 
-const kindsOf = (name: string): string[] => MODALITIES.filter((modality) => Object.hasOwn(MEDIA_OPTIONS[modality], name));
+const kindsOf = (name: string): string[] =>
+  [...kinds().values()].filter(({ options }) => Object.hasOwn(options, name)).map((kind) => kind.name);
 
 function flagOf(name: string, value: string | undefined): string {
-  const kinds = kindsOf(name);
+  const having = kindsOf(name);
   const word = value === undefined ? "…" : value.replace(/^"(.*)"$/, "$1");
-  const flag = `${kinds.length === 1 ? kinds[0] : "KIND"}.${name}=${word}`;
-  const told = kinds.length === 1 ? "" : ` (KIND: ${kinds.join(", ")})`;
+  const flag = `${having.length === 1 ? having[0] : "KIND"}.${name}=${word}`;
+  const told = having.length === 1 ? "" : ` (KIND: ${having.join(", ")})`;
   return `${MEDIA_FLAG} ${/[\s{}[\]"]/.test(flag) ? `'${flag}'` : flag}${told}`;
 }

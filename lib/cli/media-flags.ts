@@ -1,10 +1,9 @@
 // `--media-option imu.sampleRate=50`: every option of media on the command line.
 import { type Command, InvalidArgumentError } from "commander";
-import { MODALITIES } from "../anymal/options.js";
 import type { Check } from "../core/checks.js";
-import { MEDIA_OPTIONS, type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
-import { isModality } from "./flags.js";
+import { type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
 import { MEDIA_FLAG } from "./in-flags.js";
+import { kinds } from "./kinds.js";
 
 export function mediaFlags(command: Command): Command {
   return command.option(
@@ -24,12 +23,15 @@ export function confineFlags(command: Command): Command {
 /** "imu.columns.ax=AccX" among what was given before. */
 export function mediaOption(text: string, before: MediaOptions = {}): MediaOptions {
   const [, modality = "", name = "", inner, value = ""] = /^(\w+)\.(\w+)(?:\.(\w+))?=([\s\S]*)$/.exec(text) ?? [];
-  if (!isModality(modality) || value === "")
-    throw new InvalidArgumentError(`Expected KIND.OPTION=VALUE, with KIND one of ${MODALITIES.join(", ")}, as in imu.sampleRate=50`);
-  const schema = MEDIA_OPTIONS[modality];
+  const kind = kinds().get(modality);
+  if (!kind || value === "")
+    throw new InvalidArgumentError(
+      `Expected KIND.OPTION=VALUE, with KIND one of ${[...kinds().keys()].join(", ")}, as in imu.sampleRate=50`,
+    );
+  const { options: schema } = kind;
   const check = Object.hasOwn(schema, name) ? schema[name] : undefined;
   const options = { [name]: inner === undefined ? readValue(value, check) : { [inner]: readValue(unquoted(value), undefined) } };
-  const problem = optionProblem(modality, options);
+  const problem = optionProblem(kind, options);
   if (problem) throw new InvalidArgumentError(`Expected ${problem.at} to be ${problem.expected}, got ${problem.got}; ${problem.remedy}`);
   return mergedOptions(before, { [modality]: options });
 }

@@ -1,6 +1,5 @@
 // A prompt as one types it: <image> where a medium given beside it stands, or <image:cat.jpg> with the file in the text itself.
 import { existsSync } from "node:fs";
-import { MODALITIES } from "../anymal/options.js";
 import { expected } from "../core/errors.js";
 import { splitAtMarks } from "../data/marks.js";
 import type { Content } from "../data/row.js";
@@ -8,8 +7,7 @@ import { MediaError } from "../media/error.js";
 import type { MediaOptions } from "../media/media-options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { pathOf } from "../media/source.js";
-
-const INLINE = /<(image|video|audio|imu):([^<>]+)>/g;
+import { kinds } from "./kinds.js";
 
 export function mediaPart(modality: Modality, source: string, options: MediaOptions = {}): MediaPart {
   return { modality, source, options: options[modality] ?? {} };
@@ -17,10 +15,10 @@ export function mediaPart(modality: Modality, source: string, options: MediaOpti
 
 /** The n-th <image> is the n-th image; media of a kind that the text never marks follow it, in the order they were given. */
 export function placed(text: string, media: readonly MediaPart[], where = "prompt"): Content {
-  const pieces = splitAtMarks(text);
+  const pieces = splitAtMarks(text, kinds());
   const marks = (modality: Modality) => pieces.filter((piece) => typeof piece !== "string" && piece.modality === modality).length;
   const waiting = new Map<Modality, MediaPart[]>();
-  for (const modality of MODALITIES) {
+  for (const modality of [...kinds().keys()] as Modality[]) {
     const own = media.filter((part) => part.modality === modality);
     const wanted = marks(modality);
     if (wanted && wanted !== own.length)
@@ -44,14 +42,15 @@ export function placed(text: string, media: readonly MediaPart[], where = "promp
 /** "what is on <image:cat.jpg>?" */
 export function inline(text: string, options: MediaOptions = {}): Content {
   const content: (string | MediaPart)[] = [];
+  const inlined = new RegExp(`<(${[...kinds().keys()].join("|")}):([^<>]+)>`, "g");
   let from = 0;
-  for (const { 0: whole, 1: modality, 2: source = "", index } of text.matchAll(INLINE)) {
+  for (const { 0: whole, 1: modality, 2: source = "", index } of text.matchAll(inlined)) {
     if (index > from) content.push(text.slice(from, index));
     content.push(mediaPart(modality as Modality, source.trim(), options));
     from = index + whole.length;
   }
   if (from < text.length) content.push(text.slice(from));
-  const bare = content.find((part) => typeof part === "string" && splitAtMarks(part).some((piece) => typeof piece !== "string"));
+  const bare = content.find((part) => typeof part === "string" && splitAtMarks(part, kinds()).some((piece) => typeof piece !== "string"));
   if (bare)
     throw expected("E_PROMPT", "message", "the file with the mark, as in <image:cat.jpg>", JSON.stringify(bare), "name it after a colon");
   return content;

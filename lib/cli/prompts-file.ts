@@ -1,9 +1,10 @@
 // Many prompts from a file. A bad row is named by its number and does not keep the others from being answered.
 import { AnyMAL } from "../anymal/anymal.js";
 import { AnymalError } from "../core/errors.js";
-import { type MediaFileOptions, MediaFiles, MODALITIES } from "../data/media-files.js";
+import { type MediaFileOptions, MediaFiles } from "../data/media-files.js";
 import { type DataRecord, keysOf, recordsOf } from "../data/records.js";
 import { type Content, DataError, whereOf } from "../data/row.js";
+import type { Modality } from "../media/part.js";
 import { type AnswerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
 import { inFlags } from "./in-flags.js";
@@ -62,7 +63,7 @@ async function readPrompts(
 ): Promise<Asked[]> {
   const files = new MediaFiles(path, options);
   const asked: Asked[] = [];
-  for await (const record of recordsOf(path, options.signal)) {
+  for await (const record of recordsOf(path, options.signal, files.kinds)) {
     if (record instanceof DataError) {
       fail(record.row as number, record);
       continue;
@@ -88,7 +89,7 @@ async function contentOf(path: string, { number, fields }: DataRecord, files: Me
       "add prompt with the question",
     );
   const media = await Promise.all(
-    MODALITIES.flatMap((modality) => {
+    ([...files.kinds.keys()] as Modality[]).flatMap((modality) => {
       const value = fields[modality];
       const sources = value === undefined || value === null || value === "" ? [] : [value].flat(1);
       return sources.map((source) => files.part(modality, source, number));

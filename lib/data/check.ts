@@ -1,5 +1,6 @@
 // What is in a data file, and what is wrong with it, before anything is trained.
 import { checkOptions, optionNames } from "../core/options.js";
+import { MODALITIES } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { fitParts, promptLength } from "../text/fit-parts.js";
 import { promptParts } from "../text/prompt.js";
@@ -82,7 +83,7 @@ function summaryOf(rows: readonly Row[], options: CheckOptions): CheckSummary {
   const summary: CheckSummary = {
     rows: 0,
     exchanges: 0,
-    media: { image: 0, video: 0, audio: 0, imu: 0 },
+    media: Object.fromEntries(MODALITIES.map((modality) => [modality, 0])) as Record<Modality, number>,
     problems: [],
     longest: { where: "", length: 0, unit },
     meanLength: 0,

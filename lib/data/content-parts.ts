@@ -1,9 +1,8 @@
 // What a turn says, as the lists of parts that OpenAI's API, Qwen-VL and transformers' chat templates take: texts, and media in the place where they
 // are seen or heard.
-import { MEDIA_OPTIONS } from "../media/media-options.js";
+import type { Kind, Kinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import { splitAtMarks } from "./marks.js";
-import { MODALITIES } from "./media-files.js";
 import { isFields, shown } from "./records.js";
 import type { DataError } from "./row.js";
 
@@ -18,35 +17,46 @@ export type Piece = string | Place;
 export type Wrong = (expected: string, got: string, remedy: string) => DataError;
 
 const TEXT = ["text", "input_text", "output_text"];
-/** A part's type begins with the modality ("image", "image_url") or follows "input_". */
-const MEDIUM = /^(?:input_)?(image|video|audio|imu)(?:_url)?$/;
 const SOURCES = ["url", "path", "file"];
 
+/** A part's type is the modality, alone ("image"), before "_url" or behind "input_". */
+const modalityIn = (type: string, kinds: Kinds): Kind | undefined =>
+  kinds.get(type) ?? kinds.get(type.replace(/^input_/, "").replace(/_url$/, ""));
+
 /** The parts as pieces. `turn` is how a message calls the turn. */
-export function piecesOf(parts: readonly unknown[], turn: string, wrong: Wrong): Piece[] {
+export function piecesOf(parts: readonly unknown[], turn: string, wrong: Wrong, kinds: Kinds): Piece[] {
   return parts.flatMap((part, i): Piece[] => {
     const at = `part ${i + 1} of ${turn}`;
-    if (typeof part === "string") return splitAtMarks(part);
+    if (typeof part === "string") return splitAtMarks(part, kinds);
     if (!isFields(part)) throw wrong(`${at} as {type, …}`, shown(part), 'write {"type": "text", "text": …}');
-    const type = String(part.type ?? (typeof part.text === "string" ? "text" : MODALITIES.find((name) => name in part)));
+    const type = String(
+      part.type ?? (typeof part.text === "string" ? "text" : [...kinds.keys()].find((name) => Object.hasOwn(part, name))),
+    );
     if (TEXT.includes(type)) {
       if (typeof part.text !== "string") throw wrong(`${at} with text`, shown(part.text), 'write {"type": "text", "text": …}');
-      return splitAtMarks(part.text);
+      return splitAtMarks(part.text, kinds);
     }
-    const modality = MEDIUM.exec(type)?.[1] as Modality | undefined;
-    if (!modality) throw wrong(`${at} of text or ${MODALITIES.join(", ")}`, shown(part.type), "leave the part out, or convert it");
-    const source = sourceOf(part, type, modality, at, wrong);
+    const kind = modalityIn(type, kinds);
+    if (!kind) throw wrong(`${at} of text or ${[...kinds.keys()].join(", ")}`, shown(part.type), "leave the part out, or convert it");
+    const modality = kind.name as Modality;
+    const source = sourceOf(part, type, kind, at, wrong);
     return [source === undefined ? { modality, part: true } : { modality, part: true, source }];
   });
 }
 
 /** Under the part's own type, the modality, or a plain name; undefined where the part only holds the place of one of the row's media. */
-function sourceOf(part: Readonly<Record<string, unknown>>, type: string, modality: Modality, at: string, wrong: Wrong): unknown {
+function sourceOf(
+  part: Readonly<Record<string, unknown>>,
+  type: string,
+  { name: modality, options: schema }: Kind,
+  at: string,
+  wrong: Wrong,
+) {
   const given = [type, modality, `${modality}_url`, ...SOURCES]
     .map((name) => part[name])
     .find((value) => value !== undefined && value !== null);
   // Options of the medium, beside its path as in a row.
-  const options = Object.entries(part).filter(([name]) => Object.hasOwn(MEDIA_OPTIONS[modality], name));
+  const options = Object.entries(part).filter(([name]) => Object.hasOwn(schema, name));
   if (typeof given === "string" && options.length) return { path: given, ...Object.fromEntries(options) };
   if (typeof given === "string" || given === undefined) {
     const bytes = given === undefined ? (part.base64 ?? part.data) : undefined;
@@ -61,5 +71,5 @@ function sourceOf(part: Readonly<Record<string, unknown>>, type: string, modalit
   return inner;
 }
 
-const dataUrl = (modality: Modality, format: unknown, data: string): string =>
+const dataUrl = (modality: string, format: unknown, data: string): string =>
   data.startsWith("data:") ? data : `data:${modality}/${typeof format === "string" ? format.replace(/^.*\//, "") : "*"};base64,${data}`;

@@ -1,9 +1,10 @@
 // Conversations as LLaVA writes them: media, and turns of human and gpt whose text marks where the media stand.
 import { checkOptions, optionNames } from "../core/options.js";
+import type { Kinds } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { type Piece, type Place, piecesOf, type Wrong } from "./content-parts.js";
 import { splitAtMarks } from "./marks.js";
-import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles, MODALITIES } from "./media-files.js";
+import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles } from "./media-files.js";
 import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, isFields, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Role, type Row, type Turn, whereOf } from "./row.js";
 
@@ -11,16 +12,16 @@ export interface ConversationOptions extends MediaFileOptions, BadRowOptions {}
 const OPTIONS = optionNames<ConversationOptions>({ ...MEDIA_FILE_OPTIONS, ...BAD_ROW_OPTIONS });
 
 /**
- * A JSON list or JSONL of {id, image | video | audio | imu: a path or a list of them, conversations: [{from: "human" | "gpt" | "system", value}]}.
+ * A JSON list or JSONL of {id, image (or another kind): a path or a list of them, conversations: [{from: "human" | "gpt" | "system", value}]}.
  * The n-th <image> of a row is its n-th image; media that no mark places follow the first question. OpenAI's names are read too: messages, role,
- * content, also as a list of parts; and the plurals images, videos, audios, imus.
+ * content, also as a list of parts; and plurals, such as images.
  * As LLaVA reads its own mixture: in a row without any media the marks are plain text, answers before the first question and a last question without
  * an answer are left out, and questions in a row are one.
  */
 export async function readConversations(path: string, options: ConversationOptions = {}): Promise<Row[]> {
   checkOptions("readConversations", options, OPTIONS);
   const files = new MediaFiles(path, options);
-  return collect(path, noTable(path, recordsOf(path, options.signal)), (record) => row(path, record, files), options);
+  return collect(path, noTable(path, recordsOf(path, options.signal, files.kinds)), (record) => row(path, record, files), options);
 }
 
 async function* noTable(path: string, records: AsyncIterable<DataRecord | DataError>): AsyncGenerator<DataRecord | DataError> {
@@ -57,14 +58,14 @@ async function row(path: string, { number, fields }: DataRecord, files: MediaFil
   const media = await mediaOf(fields, files, number);
   const listed = [...media.values()].some((parts) => parts.length);
   const said = exchangesOf(
-    turnsOf(fields, wrong).map((turn) => (listed ? turn : asText(turn))),
+    turnsOf(fields, files.kinds, wrong).map((turn) => (listed ? turn : asText(turn))),
     wrong,
   );
   placeUnmarked(said, media);
   countMarks(said, media, wrong);
-  const next = new Map(MODALITIES.map((modality) => [modality, 0]));
+  const next = new Map<string, number>();
   const take = (modality: Modality): MediaPart => {
-    const n = next.get(modality) as number;
+    const n = next.get(modality) ?? 0;
     next.set(modality, n + 1);
     return media.get(modality)![n] as MediaPart;
   };
@@ -75,13 +76,13 @@ async function row(path: string, { number, fields }: DataRecord, files: MediaFil
   return { where: whereOf(path, number), turns };
 }
 
-function turnsOf(fields: DataRecord["fields"], wrong: Wrong): Said[] {
+function turnsOf(fields: DataRecord["fields"], kinds: Kinds, wrong: Wrong): Said[] {
   const list = fields.conversations ?? fields.messages;
   if (!Array.isArray(list) || !list.length)
     throw wrong("conversations, a list of turns", list === undefined ? keysOf(fields) : shown(list), "write [{from, value}, …]");
-  const said = list.map((turn, i) => turnOf(turn, i + 1, wrong));
+  const said = list.map((turn, i) => turnOf(turn, i + 1, kinds, wrong));
   if (typeof fields.system === "string" && fields.system && said[0]?.role !== "system")
-    said.unshift({ role: "system", pieces: splitAtMarks(fields.system) });
+    said.unshift({ role: "system", pieces: splitAtMarks(fields.system, kinds) });
   return said;
 }
 
@@ -130,7 +131,7 @@ function joined(first: readonly Piece[], second: readonly Piece[]): Piece[] {
   return [...first.slice(0, -1), `${last}\n${next}`, ...second.slice(1)];
 }
 
-function turnOf(turn: unknown, number: number, wrong: Wrong): Said {
+function turnOf(turn: unknown, number: number, kinds: Kinds, wrong: Wrong): Said {
   if (!isFields(turn)) throw wrong(`turn ${number} as {from, value}`, shown(turn), "write one object a turn");
   const from = turn.from ?? turn.role;
   const role = typeof from === "string" && Object.hasOwn(ROLES, from) ? ROLES[from] : undefined;
@@ -138,17 +139,17 @@ function turnOf(turn: unknown, number: number, wrong: Wrong): Said {
   const given = turn.value ?? turn.content;
   const name = `turn ${number} (${String(from)})`;
   if (Array.isArray(given) && given.length) {
-    const pieces = piecesOf(given, name, wrong);
+    const pieces = piecesOf(given, name, wrong, kinds);
     if (pieces.some((piece) => typeof piece !== "string" || piece.trim())) return { role, pieces };
   }
   if (typeof given !== "string" || !given.trim())
     throw wrong(`${name} with text`, shown(given), "write what is said, or leave the exchange out");
-  return { role, pieces: splitAtMarks(given) };
+  return { role, pieces: splitAtMarks(given, kinds) };
 }
 
 async function mediaOf(fields: DataRecord["fields"], files: MediaFiles, number: number): Promise<Map<Modality, MediaPart[]>> {
   const isNone = (value: unknown) => value === undefined || value === null || (typeof value === "string" && !value.trim());
-  const entries = MODALITIES.map(async (modality): Promise<[Modality, MediaPart[]]> => {
+  const entries = ([...files.kinds.keys()] as Modality[]).map(async (modality): Promise<[Modality, MediaPart[]]> => {
     const named = [fields[modality], fields[`${modality}s`]].filter((value) => !isNone(value)).flat(1);
     return [modality, await Promise.all(named.map((source) => files.part(modality, source, number)))];
   });

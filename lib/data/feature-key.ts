@@ -4,7 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { onFile } from "../core/file-error.js";
 import { isBuffer } from "../core/realm.js";
-import { filesOfImu } from "../media/imu-files.js";
+import { KINDS, type Kind } from "../media/kinds/index.js";
 import type { MediaPart } from "../media/part.js";
 import { checkLoading, isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 import { KnownHashes } from "./known-hashes.js";
@@ -23,13 +23,13 @@ export async function featureKey({ modality, source, options }: MediaPart, finge
   for (const one of Array.isArray(source) ? source : [source])
     if (isMediaSource(one)) hash.update(await sourceHash(one, loading));
     else addValue(hash, one);
-  if (modality === "imu") for (const file of await beside(source)) addValue(hash, [basename(file), await sourceHash(file, loading)]);
+  for (const file of await beside(KINDS[modality], source)) addValue(hash, [basename(file), await sourceHash(file, loading)]);
   return hash.digest("hex");
 }
 
 /** What lies beside a recording's file and is read with it. */
-async function beside(source: unknown): Promise<string[]> {
-  const files = await filesOfImu(source).catch(() => []); // who reads it words what is wrong
+async function beside({ files: filesOf }: Kind, source: unknown): Promise<readonly string[]> {
+  const files = (await filesOf?.(source).catch(() => [])) ?? []; // who reads it words what is wrong
   return files.length > 1 ? files : [];
 }
 

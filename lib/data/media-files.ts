@@ -3,8 +3,9 @@ import { realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import { checkOptions } from "../core/options.js";
 import { MediaError, reasonOf } from "../media/error.js";
-import { filesOfImu } from "../media/imu-files.js";
-import { checkKnown, isForbidden, type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
+import { BUILT_IN, type Kind, type Kinds } from "../media/kinds/index.js";
+import { type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
+import { checkKnown, isForbidden } from "../media/option-checks.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { pathOf } from "../media/source.js";
 import { fetchedWith } from "./fetched.js";
@@ -12,8 +13,6 @@ import { isFields, shown } from "./records.js";
 import { DataError } from "./row.js";
 
 type Wrong = (expected: string, got: string, remedy: string) => DataError;
-
-export const MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
 
 export interface MediaFileOptions {
   /** Where relative paths begin. Default: the data file's folder. */
@@ -42,13 +41,17 @@ export class MediaFiles {
   readonly #within: string | undefined;
   readonly #blobs: string | undefined;
   readonly #seen = new Map<string, Promise<string | undefined>>();
+  readonly kinds: Kinds = BUILT_IN;
 
   constructor(
     private readonly file: string,
     private readonly options: MediaFileOptions,
   ) {
-    checkOptions("media", options.media, MODALITIES);
-    for (const modality of MODALITIES) checkKnown("media", modality, options.media?.[modality] ?? {});
+    checkOptions("media", options.media, [...this.kinds.keys()]);
+    for (const [name, own] of Object.entries(options.media ?? {})) {
+      const { options: schema, functions } = this.#kind(name);
+      checkKnown("media", schema, own ?? {}, functions);
+    }
     this.#root = resolve(options.root ?? dirname(file));
     const fetched = fetchedWith(file);
     this.#blobs = fetched?.blobs;
@@ -59,11 +62,15 @@ export class MediaFiles {
     const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", this.file, row, expected, got, remedy);
     const { path, options } = isFields(source) ? this.#described(modality, source, wrong) : { path: source, options: {} };
     // A recording may be a file for each sensor; a row that names a list without options has several media.
-    const several = modality === "imu" && isFields(source) && Array.isArray(path) && path.length > 0;
+    const several = this.#kind(modality).list && isFields(source) && Array.isArray(path) && path.length > 0;
     const places: string[] = [];
     for (const one of several ? path : [path]) places.push(await this.#checked(modality, one, wrong));
     const all = mergedOptions(this.options.media, { [modality]: options })[modality];
     return { modality, source: several ? places : places[0], options: all } as MediaPart;
+  }
+
+  #kind(name: string): Kind {
+    return this.kinds.get(name) as Kind; // who asks has found it there
   }
 
   /** { path, … }: a medium with options of its own. */
@@ -77,7 +84,7 @@ export class MediaFiles {
         "one",
         `give it outside of the data, as the option ${forbidden} of all ${modality} files`,
       );
-    const problem = optionProblem(modality, options);
+    const problem = optionProblem(this.#kind(modality), options);
     if (problem) throw wrong(`${problem.at} to be ${problem.expected}`, problem.got, problem.remedy);
     return { path, options };
   }
@@ -120,17 +127,18 @@ export class MediaFiles {
 
   async #look(place: string, modality: Modality, checkFiles: boolean): Promise<string | undefined> {
     if (this.#within !== undefined && !isInside(this.#within, place)) return "a path outside of the root";
+    const { folder, files } = this.#kind(modality);
     try {
       if (this.#within !== undefined) {
         const roots = [await realpath(this.#within)];
         if (this.#blobs !== undefined) roots.push(await realpath(this.#blobs).catch(() => roots[0] as string));
-        for (const one of modality === "imu" ? [place, ...(await filesOfImu(place))] : [place]) {
+        for (const one of [place, ...((await files?.(place)) ?? [])]) {
           const real = await realpath(one);
           if (!roots.some((root) => isInside(root, real))) return "a link to outside of the root";
         }
       }
       const status = await stat(place);
-      if (status.isDirectory() && (modality === "video" || modality === "imu")) return undefined; // of frames, of sensors
+      if (status.isDirectory() && folder) return undefined; // of frames, of sensors
       if (!status.isFile()) return status.isDirectory() ? "a folder" : "a device or pipe";
       return status.size ? undefined : "an empty file";
     } catch (cause) {

@@ -3,6 +3,7 @@ import { extname } from "node:path";
 import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";
 import { reasonOf } from "../media/error.js";
+import { BUILT_IN, type Kinds } from "../media/kinds/index.js";
 import { csvRows } from "./csv.js";
 import { entriesOf, firstLine, linesOf, MAX_PIECE, notUtf8, type Piece } from "./lines.js";
 import { DataError, type Row } from "./row.js";
@@ -27,15 +28,15 @@ export const BAD_ROW_OPTIONS = { onBadRow: true, onProblem: true } as const sati
 const TABLES = [".csv", ".tsv"];
 const LISTS = [".jsonl", ".ndjson", ".json"];
 const KNOWN = [...TABLES, ...LISTS, ".txt", ""];
-/** Names that a table's header holds. */
-const COLUMN = /^(image|video|audio|imu|caption|text|file_name|path|prompt|question|answer|label|id)s?$/i;
+/** Names that a table's header holds, beside those of kinds of media. */
+const COLUMNS = "caption|text|file_name|path|prompt|question|answer|label|id";
 
 /** Every record, or what is wrong with it. Throws E_DATA when the file as a whole is of no use. */
-export async function* recordsOf(path: string, signal?: AbortSignal): AsyncGenerator<DataRecord | DataError> {
+export async function* recordsOf(path: string, signal?: AbortSignal, kinds: Kinds = BUILT_IN): AsyncGenerator<DataRecord | DataError> {
   const ending = extname(path).toLowerCase();
   if (!KNOWN.includes(ending))
     throw new DataError("E_DATA", path, undefined, "a .jsonl, .json, .csv or .tsv file", `a ${ending} file`, "convert it to JSONL");
-  switch (await kindOf(path, ending)) {
+  switch (await formOf(path, ending, kinds)) {
     case "list":
       return yield* parsed(path, entriesOf(path, signal));
     case "lines":
@@ -46,14 +47,15 @@ export async function* recordsOf(path: string, signal?: AbortSignal): AsyncGener
 }
 
 /** By the beginning of the file, since names promise what they like: Flickr's captions.txt is a table. */
-async function kindOf(path: string, ending: string): Promise<"list" | "lines" | "table"> {
+async function formOf(path: string, ending: string, kinds: Kinds): Promise<"list" | "lines" | "table"> {
   const line = await firstLine(path);
   if (line === undefined) throw new DataError("E_DATA", path, undefined, "at least one row", "an empty file", "check how it was written");
   if (line.startsWith("[")) return TABLES.includes(ending) && !/^\[\s*([\]{]|$)/.test(line) ? "table" : "list";
   if (line.startsWith("{")) return TABLES.includes(ending) && !/^\{\s*"/.test(line) ? "table" : "lines";
   if (TABLES.includes(ending)) return "table";
+  const column = new RegExp(`^(${[...kinds.keys()].join("|")}|${COLUMNS})s?$`, "i");
   const names = line.split(/[,\t;|]/).map((name) => name.trim().replace(/^"(.*)"$/, "$1"));
-  if (names.length > 1 && names.some((name) => COLUMN.test(name))) return "table";
+  if (names.length > 1 && names.some((name) => column.test(name))) return "table";
   if (LISTS.includes(ending)) return "lines"; // each line will say what is wrong with it
   const wanted = "JSON objects, one a line, or a table whose first line names the columns";
   throw new DataError("E_DATA", path, undefined, wanted, `text that begins with ${shown(line)}`, "write image,caption into the first line");

@@ -2,12 +2,9 @@
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { Draw } from "../data/world/draw.js";
-import { audio, loadAudio } from "../media/audio.js";
-import { image, loadImage, type Pixels } from "../media/image.js";
-import { imu, loadImu } from "../media/imu.js";
+import { BUILT_IN, listed } from "../media/kinds/index.js";
 import type { MediaPart } from "../media/part.js";
 import { checkLoading, type Loading } from "../media/source.js";
-import { loadVideo, video } from "../media/video.js";
 
 /**
  * As large or as long as `part`, with nothing in it: a black picture, a black clip, silence, a recording of zeros. Its options are those of
@@ -16,34 +13,11 @@ import { loadVideo, video } from "../media/video.js";
 export async function blank<P extends MediaPart>(part: P, loading?: Loading): Promise<P>;
 export async function blank(part: MediaPart, loading: Loading = {}): Promise<MediaPart> {
   checkLoading("blank", loading);
-  if (part.modality === "image") return image(black(await loadImage(part, loading)), part.options);
-  if (part.modality === "video") {
-    const { frames, fps, seconds } = await loadVideo(part, 1, loading);
-    const count = fps !== undefined && seconds !== undefined ? Math.max(1, Math.round(fps * seconds)) : 1;
-    const { start: _start, seconds: _seconds, ...options } = part.options;
-    return video({ frames: new Array<Pixels>(count).fill(black(frames[0] as Pixels)), ...(fps !== undefined && { fps }) }, options);
-  }
-  if (part.modality === "audio") {
-    const { samples, sampleRate } = await loadAudio(part, loading);
-    const { start: _start, seconds: _seconds, ...options } = part.options;
-    return audio({ samples: new Float32Array(samples.length), sampleRate }, options);
-  }
-  if (part.modality !== "imu") {
-    const { modality } = part as MediaPart;
-    throw expected(
-      "E_MODALITY",
-      "blank",
-      "a part of image, video, audio or imu",
-      modality,
-      "make parts with image(), video(), audio(), imu()",
-    );
-  }
-  const { samples, sampleRate } = await loadImu(part, loading);
-  const { start: _start, seconds: _seconds, orientation: _orientation, columns: _columns, ...options } = part.options;
-  return imu({ samples: new Float32Array(samples.length), sampleRate }, options);
+  const kind = BUILT_IN.get(part?.modality);
+  if (kind) return kind.blank(part, loading) as Promise<MediaPart>;
+  const [names, next] = [[...BUILT_IN.keys()], "make parts with "];
+  throw expected("E_MODALITY", "blank", `a part of ${listed(names)}`, part?.modality, next + names.map((name) => `${name}()`).join(", "));
 }
-
-const black = ({ data, width, height }: Pixels): Pixels => ({ data: new Uint8Array(data.length), width, height });
 
 export interface DerangeOptions {
   seed?: number;

@@ -4,7 +4,7 @@ import { kindOfValue, own } from "../core/realm.js";
 import { collected } from "./collect.js";
 import { checkSamples, declaredSeconds, decodePieces, openSound } from "./compressed-audio.js";
 import { MediaError, readingOf } from "./error.js";
-import { checkKnown } from "./media-options.js";
+import { type AsData, checkKnown, LIMITS, WINDOW } from "./option-checks.js";
 import { bytesOf, checkBytes, checkLoading, describe, type Loading, type MediaSource, openSource, type RandomAccess } from "./source.js";
 import { isWav, readWavLayout, type WavLayout } from "./wav.js";
 import { checkLength, checkWindow } from "./window.js";
@@ -21,6 +21,9 @@ export interface AudioOptions {
   /** Refused when more samples of a compressed sound are taken, the mean of its channels counted. Default 2^27: 600 s at 192 kHz, 512 MiB. */
   maxSamples?: number;
 }
+const { maxSeconds, maxBytes, maxSamples } = LIMITS;
+export const AUDIO_OPTIONS = { ...WINDOW, maxSeconds, maxBytes, maxSamples } satisfies AsData<AudioOptions>;
+
 export interface AudioPart {
   readonly modality: "audio";
   readonly source: MediaSource | Sound;
@@ -44,7 +47,7 @@ export const AUDIO_LIMITS = { maxSeconds: 600, maxBytes: 256 << 20, maxSamples: 
  * Nothing is read yet.
  */
 export function audio(source: MediaSource | Sound, options: AudioOptions = {}): AudioPart {
-  checkKnown("audio", "audio", options);
+  checkKnown("audio", AUDIO_OPTIONS, options);
   return { modality: "audio", source, options };
 }
 
@@ -56,7 +59,7 @@ export async function loadAudio(part: AudioPart, loading: Loading = {}): Promise
 
 async function soundIn({ source, options }: AudioPart, loading: Loading): Promise<Sound> {
   loading.signal?.throwIfAborted();
-  checkKnown(describe(source), "audio", options);
+  checkKnown(describe(source), AUDIO_OPTIONS, options);
   checkWindow(describe(source), options);
   if (isSound(source)) return windowOf(source, options);
   const { maxBytes } = { ...AUDIO_LIMITS, ...options };

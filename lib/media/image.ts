@@ -1,12 +1,13 @@
 // Pictures: a part of a prompt, and its pixels.
 import type { Metadata } from "sharp";
+import { is } from "../core/checks.js";
 import { bytesIn, isBytes, kindOfValue } from "../core/realm.js";
 import { inTurns } from "../core/turns.js";
 import { bmpSize, decodeBmp } from "./bmp.js";
 import { MediaError, readingOf, reasonOf } from "./error.js";
 import { decodeGif, gifSize } from "./gif.js";
 import { sharpFor } from "./libraries.js";
-import { checkKnown } from "./media-options.js";
+import { type AsData, checkKnown, LIMITS } from "./option-checks.js";
 import { pictureKind } from "./picture-kind.js";
 import { pillowPixels } from "./pillow-pixels.js";
 import { bytesOf, checkLoading, describe, type Loading, type MediaSource } from "./source.js";
@@ -28,6 +29,13 @@ export interface ImageOptions {
    */
   profile?: "ignore" | "apply";
 }
+export const IMAGE_OPTIONS = {
+  maxPixels: LIMITS.maxPixels,
+  maxBytes: LIMITS.maxBytes,
+  grey16: is.oneOf("scale", "clip"),
+  profile: is.oneOf("ignore", "apply"),
+} satisfies AsData<ImageOptions>;
+
 export interface ImagePart {
   readonly modality: "image";
   readonly source: MediaSource | Pixels;
@@ -49,7 +57,7 @@ const FORMATS = ["jpeg", "png", "webp", "avif", "gif", "tiff"];
 
 /** A picture for a prompt: a JPEG, PNG, WebP, AVIF, GIF, TIFF or BMP (path, file: or data: URL, bytes), or RGB pixels. Nothing is read yet. */
 export function image(source: MediaSource | Pixels, options: ImageOptions = {}): ImagePart {
-  checkKnown("image", "image", options);
+  checkKnown("image", IMAGE_OPTIONS, options);
   return { modality: "image", source, options };
 }
 
@@ -69,7 +77,7 @@ export async function loadWith(part: ImagePart, defaults: ImageOptions, loading:
 
 async function pixelsOf({ source, options }: ImagePart, defaults: ImageOptions, { signal }: Loading): Promise<Pixels> {
   const all = { ...IMAGE_LIMITS, ...defaults, ...options };
-  checkKnown(describe(source), "image", options);
+  checkKnown(describe(source), IMAGE_OPTIONS, options);
   checkValues(describe(source), all);
   if (isPixels(source)) return owned(source);
   const bytes = await bytesOf(source, all.maxBytes, { signal });

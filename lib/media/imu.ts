@@ -1,13 +1,14 @@
 // Recordings of motion sensors (accelerometer and gyroscope): a part of a prompt, and its samples.
+import { type Check, is, isObject } from "../core/checks.js";
 import { kindOfValue, own } from "../core/realm.js";
 import { inTurns, Turns } from "../core/turns.js";
 import { MediaError, readingOf } from "./error.js";
-import type { ImuColumns } from "./imu-columns.js";
+import { CHANNELS, type ImuColumns } from "./imu-columns.js";
 import type { AccelerationUnit, GyroscopeUnit, TimeUnit } from "./imu-names.js";
 import { sayOf } from "./imu-notice.js";
 import { readFiles } from "./imu-read.js";
 import { matrixChannels, ownRate, sampled, type Track, trackOf } from "./imu-track.js";
-import { checkKnown } from "./media-options.js";
+import { type AsData, above, checkKnown, LIMITS, WINDOW } from "./option-checks.js";
 import { checkLoading, describe, type Loading, type MediaSource } from "./source.js";
 import { checkWindow } from "./window.js";
 
@@ -47,6 +48,31 @@ export interface ImuOptions {
   /** Refused when the file is larger. Default 256 MiB. */
   maxBytes?: number;
 }
+
+const columns: Check = {
+  wanted: `a mapping of ${CHANNELS.join(", ")} or time to names of columns`,
+  fits: (v) =>
+    isObject(v) &&
+    Object.entries(v).every(([key, name]) => [...CHANNELS, "time"].includes(key) && (is.text.fits(name) || is.integer(1).fits(name))),
+};
+export const IMU_OPTIONS = {
+  sampleRate: above,
+  acceleration: is.oneOf("g", "m/s2", "mg"),
+  gyroscope: is.oneOf("deg/s", "rad/s", "mdeg/s"),
+  axes: is.listOf(is.text),
+  orientation: is.oneOf("rows", "columns"),
+  columns,
+  place: is.text,
+  time: is.oneOf("s", "ms", "us", "ns"),
+  sort: is.flag,
+  missing: is.oneOf("throw", "drop"),
+  maxGap: is.number(0),
+  row: is.integer(0),
+  ...WINDOW,
+  maxSeconds: LIMITS.maxSeconds,
+  maxBytes: LIMITS.maxBytes,
+} satisfies AsData<ImuOptions>;
+
 /** Float arrays are samples, a Uint8Array or ArrayBuffer is a file. A path may be a folder of one recording; a list is a file for each sensor. */
 export type ImuSource = MediaSource | readonly MediaSource[] | Float32Array | Float64Array | ImuRecording;
 export interface ImuPart {
@@ -64,7 +90,7 @@ export interface ImuRecording {
 
 /** A recording for a prompt: CSV, JSON or npy (path, file: or data: URL, bytes), or samples. Nothing is read yet. */
 export function imu(source: ImuSource, options: ImuOptions = {}): ImuPart {
-  checkKnown("imu", "imu", options);
+  checkKnown("imu", IMU_OPTIONS, options, ["onNotice"]);
   return { modality: "imu", source, options };
 }
 
@@ -94,7 +120,7 @@ async function readTrack(part: ImuPart, loading: Loading): Promise<Track> {
   const options = isRecording(source) ? { ...given, sampleRate: source.sampleRate } : given;
   const what = nameOf(source);
   loading.signal?.throwIfAborted();
-  checkKnown(what, "imu", options);
+  checkKnown(what, IMU_OPTIONS, options, ["onNotice"]);
   checkValues(what, options);
   const floats = floatsIn(source);
   if (floats) return listTrack(floats, options, what);

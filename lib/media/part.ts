@@ -1,11 +1,10 @@
 // What a prompt may hold beside text, and what an encoder is given for it.
-import type { AudioPart } from "./audio.js";
-import type { ImagePart } from "./image.js";
-import type { ImuPart } from "./imu.js";
+import type { KINDS, Kind } from "./kinds/index.js";
 import type { Loading } from "./source.js";
-import type { VideoPart } from "./video.js";
 
-export type MediaPart = ImagePart | VideoPart | AudioPart | ImuPart;
+type PartOf<K> = K extends Kind<infer P> ? P : never;
+
+export type MediaPart = PartOf<(typeof KINDS)[keyof typeof KINDS]>;
 export type Modality = MediaPart["modality"];
 
 /** A batch as an encoder takes it. */

@@ -1,9 +1,10 @@
 // Videos: a part of a prompt, and the frames picked from it.
+import { is } from "../core/checks.js";
 import { checkFrames, pickFrames } from "./clip.js";
 import { MediaError, readingOf } from "./error.js";
 import type { Pixels } from "./image.js";
-import { checkKnown } from "./media-options.js";
 import { isFrames, openClip, VIDEO_LIMITS } from "./open-clip.js";
+import { type AsData, above, checkKnown, LIMITS, WINDOW } from "./option-checks.js";
 import { checkLoading, describe, type Loading, type MediaSource } from "./source.js";
 import { noticeSound } from "./video-sound.js";
 
@@ -39,6 +40,16 @@ export interface VideoOptions {
   maxBytes?: number;
 }
 
+const { maxPixels, maxFrames, maxSeconds, maxBytes } = LIMITS;
+export const VIDEO_OPTIONS = {
+  ...WINDOW,
+  fps: above,
+  audioTrack: is.oneOf("ignore", "part"),
+  ffmpeg: is.text,
+  ffprobe: is.text,
+  ...{ maxPixels, maxFrames, maxSeconds, maxBytes },
+} satisfies AsData<VideoOptions>;
+
 export interface VideoPart {
   readonly modality: "video";
   readonly source: MediaSource | Frames;
@@ -47,7 +58,7 @@ export interface VideoPart {
 
 /** A video for a prompt: a file, a folder of pictures in natural order, bytes, or decoded frames. Nothing is read yet. */
 export function video(source: MediaSource | Frames, options: VideoOptions = {}): VideoPart {
-  checkKnown("video", "video", options);
+  checkKnown("video", VIDEO_OPTIONS, options, ["onNotice"]);
   return { modality: "video", source, options };
 }
 
@@ -108,7 +119,7 @@ async function framesOf<T>(
 ): Promise<Omit<LoadedVideo, "frames"> & { frames: T[] }> {
   const { source, options } = part;
   const what = isFrames(source) ? "frames" : describe(source);
-  checkKnown(what, "video", options);
+  checkKnown(what, VIDEO_OPTIONS, options, ["onNotice"]);
   checkValues(what, options, frames);
   loading.signal?.throwIfAborted();
   await using clip = await openClip(part, what, loading);

@@ -1,0 +1,17 @@
+// Sounds.
+import { AUDIO_OPTIONS, type AudioPart, audio, loadAudio } from "../audio.js";
+import type { Kind } from "./kind.js";
+
+export const audioKind: Kind<AudioPart> = {
+  name: "audio",
+  about: "a sound",
+  options: AUDIO_OPTIONS,
+  folder: false,
+  captionPrompts: ["Describe the sound.", "What can be heard?", "Give a caption of the sound."],
+  /** Silence. */
+  async blank(part, loading) {
+    const { samples, sampleRate } = await loadAudio(part, loading);
+    const { start: _start, seconds: _seconds, ...options } = part.options;
+    return audio({ samples: new Float32Array(samples.length), sampleRate }, options);
+  },
+};

@@ -1,0 +1,34 @@
+// What a kind of media is to the library, as one value: all that readers of data, prompts, recipes, commands and controls need to know of it. No
+// encoder and no projection: what a system puts behind a kind is the system's.
+import type { Schema } from "../../core/checks.js";
+import type { Loading } from "../source.js";
+
+/** A medium of whatever kind. */
+export interface AnyPart {
+  readonly modality: string;
+  readonly source: unknown;
+  readonly options: object;
+}
+
+export interface Kind<P extends AnyPart = AnyPart> {
+  /** In marks, columns, options and files: <image>, {"image": …}, projectors/image.safetensors. */
+  readonly name: P["modality"];
+  /** What one is, as the help of a command says it: "a picture". */
+  readonly about: string;
+  /** The options of its parts as data. */
+  readonly options: Schema;
+  /** Those that only a script can give. */
+  readonly functions?: readonly string[];
+  /** May a folder be one medium? */
+  readonly folder: boolean;
+  /** May a list of files be one medium? */
+  readonly list?: boolean;
+  /** Every file that is read for a source, where those beside it may be too. */
+  readonly files?: (source: unknown) => Promise<readonly string[]>;
+  /** The kind of its pieces: an encoder of those takes it piece by piece. */
+  readonly framesOf?: string;
+  /** What a row of captions is asked with. */
+  readonly captionPrompts: readonly string[];
+  /** As large or as long as `part`, with nothing in it. */
+  blank(part: P, loading: Loading): Promise<P>;
+}
