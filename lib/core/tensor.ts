@@ -58,13 +58,17 @@ export class Tensor {
   edge: Edge | undefined;
   /** Out of the care of scopes; see keep(). */
   kept = false;
+  /** A shape without memory; see outline(). */
+  readonly isOutline: boolean;
 
-  /** Takes over a native handle. Users make tensors with from, empty, zeros, full and ops. */
+  /** Takes over a native handle; without one it is an outline. Users make tensors with from, empty, zeros, full and ops. */
   constructor(
-    handle: Handle,
+    handle: Handle | undefined,
     readonly device: Device,
   ) {
     this.#handle = handle;
+    this.isOutline = handle === undefined;
+    if (handle === undefined) return;
     if (!enroll(this)) collected.register(this, [handle], this);
   }
 
@@ -88,6 +92,12 @@ export class Tensor {
     tensor.requiresGrad = requiresGrad;
     return tensor;
   }
+  /** What a tensor would be, without its memory: models are counted and compared with others' lists by such. Nothing can be computed with it. */
+  static outline(shape: readonly number[], { dtype = "f32", device = defaultDevice() }: TensorOptions = {}): Tensor {
+    const tensor = new Tensor(undefined, device);
+    tensor.#spec = { shape: [...shape], dtype };
+    return tensor;
+  }
   static full(shape: readonly number[], value: number, options?: TensorOptions): Tensor {
     const tensor = Tensor.empty(shape, options);
     try {
@@ -105,6 +115,8 @@ export class Tensor {
   get handle(): Handle {
     if (!(#handle in this))
       throw expected("E_ARGUMENT", "tensor", "the Tensor itself", "a Proxy or a copy of one", "keep tensors out of reactive objects");
+    if (this.isOutline)
+      throw expected("E_ARGUMENT", "tensor", "one with memory", `an outline of shape [${this.#spec?.shape}]`, "load or draw the weights");
     if (this.#handle === undefined)
       throw expected(
         "E_DISPOSED",
@@ -119,7 +131,7 @@ export class Tensor {
     return this.#handle === undefined;
   }
   #describe(): { shape: readonly number[]; dtype: DType } {
-    if (this.#spec && this.#handle !== undefined) return this.#spec;
+    if (this.#spec && (this.#handle !== undefined || this.isOutline)) return this.#spec;
     const { shape, dtype } = native().tensor_spec(this.handle);
     this.#spec = { shape, dtype: DTYPES[dtype] as DType };
     return this.#spec;

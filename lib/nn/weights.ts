@@ -29,6 +29,8 @@ interface Source {
   dtype: "f32" | "bf16";
   trainable: boolean;
   checkpoint?: WeightSource;
+  /** Shapes alone. */
+  outline?: boolean;
   quantization?: Quantization | undefined;
   int8Threshold?: number | undefined;
   used: Set<string>;
@@ -46,6 +48,7 @@ export interface FreshOptions {
   seed?: number;
   quantization?: Quantization | undefined;
 }
+export type OutlineOptions = Pick<FreshOptions, "device" | "dtype" | "trainable">;
 export interface CheckpointOptions extends Omit<FreshOptions, "seed"> {
   /** LLM.int8's outlier threshold for layers stored in int8. */
   int8Threshold?: number | undefined;
@@ -53,6 +56,7 @@ export interface CheckpointOptions extends Omit<FreshOptions, "seed"> {
 
 const COMMON = { device: true, dtype: true, trainable: true, quantization: true } as const;
 const FRESH_OPTIONS = optionNames<FreshOptions>({ ...COMMON, seed: true });
+const OUTLINE_OPTIONS = optionNames<OutlineOptions>({ device: true, dtype: true, trainable: true });
 const CHECKPOINT_OPTIONS = optionNames<CheckpointOptions>({ ...COMMON, int8Threshold: true });
 
 export class Weights {
@@ -71,6 +75,13 @@ export class Weights {
     const { device, dtype = "f32", trainable = false, quantization, int8Threshold } = options;
     const state = { used: new Set<string>(), made: [], seed: 0, drawn: 0 };
     return new Weights({ device, dtype, trainable, checkpoint, ...state, quantization, int8Threshold }, "");
+  }
+
+  /** No numbers: what is built of it has names and shapes, holds no memory, and cannot run. For counting what a configuration would make. */
+  static outline(options: OutlineOptions): Weights {
+    checkOptions("Weights.outline", options, OUTLINE_OPTIONS);
+    const { device, dtype = "f32", trainable = true } = options;
+    return new Weights({ device, dtype, trainable, outline: true, used: new Set(), made: [], seed: 0, drawn: 0 }, "");
   }
 
   get device(): Device {
@@ -161,6 +172,7 @@ export class Weights {
   }
 
   #draw(shape: readonly number[], init: Init, device: Device, dtype: DType): Tensor {
+    if (this.source.outline) return Tensor.outline(shape, { device, dtype });
     if ("fill" in init) return Tensor.full(shape, init.fill, { device, dtype });
     const { seed, drawn } = this.source;
     const tensor = built(() => {

@@ -50,6 +50,7 @@ const ASKED: Readonly<Record<keyof typeof BRIDGES, readonly BridgeOptions[]>> = 
   resampler: [
     { type: "resampler", layers: 1, tokens: 3 },
     { type: "resampler", layers: 1, tokens: 3, form: "idefics", heads: 2, normalize: false },
+    { type: "resampler", layers: 1, tokens: 3, form: "openflamingo", heads: 3, dimHead: 4, headNorm: true },
   ],
   linear: [{ type: "linear" }, { type: "linear", mode: "pooled", tokens: 5 }],
   mlp: [{ type: "mlp" }, { type: "mlp", hidden: 6, activation: "silu", bias: false, normalize: "layernorm" }],

@@ -60,6 +60,10 @@ export interface ResamplerOptions extends BridgeAsked {
   tokens: number;
   /** Default: heads of 64, or 8, 4, 2 or 1 of them where the encoder's width is no multiple of 64. */
   heads?: number;
+  /** Width of a head. Default: what the heads share the width in; OpenFlamingo has 8 of 64 on features of 1024. */
+  dimHead?: number;
+  /** LayerNorm on each head of queries and keys (Idefics). Default false. */
+  headNorm?: boolean;
   form?: ResamplerForm;
 }
 interface ResamplerSetup extends ResamplerOptions, BridgeComplete {
@@ -80,26 +84,29 @@ export const resampler: BridgeKind<ResamplerOptions, ResamplerSetup> = {
     layers: is.upTo(AT_MOST.layers, 1),
     tokens: is.upTo(AT_MOST.rows, 1),
     heads: is.upTo(AT_MOST.rows, 1),
+    dimHead: is.orAbsent(is.upTo(AT_MOST.width, 1)),
+    headNorm: is.orAbsent(is.flag),
     ...COMMON,
   },
   measured: { ...DIM, frames: is.upTo(AT_MOST.rows) },
   select: () => SELECTS,
-  complete({ layers, tokens, form = "flamingo", heads, ...rest }, dim, frames) {
-    if (heads !== undefined && dim % heads)
+  complete({ layers, tokens, form = "flamingo", heads, dimHead, headNorm, ...rest }, dim, frames) {
+    if (heads !== undefined && dimHead === undefined && dim % heads)
       throw expected(
         "E_MODALITY",
         "projector.heads",
         `a divisor of the features' width ${dim}`,
         heads,
-        `try ${headsFor(dim)} or leave it out`,
+        `try ${headsFor(dim)}, leave it out, or say how wide a head is: dimHead`,
       );
-    return { type: "resampler", form, layers, tokens, heads: heads ?? headsFor(dim), frames, ...common(rest, dim) };
+    const own = { ...(dimHead !== undefined && { dimHead }), ...(headNorm && { headNorm }) };
+    return { type: "resampler", form, layers, tokens, heads: heads ?? headsFor(dim), ...own, frames, ...common(rest, dim) };
   },
-  misfit: ({ dim, heads }) => (dim % heads ? ["heads", `to divide its dim ${dim}`] : undefined),
-  build(at, { form, layers, tokens, heads, dim, frames, normalize, gives }, dimLlm) {
+  misfit: ({ dim, heads, dimHead }) => (dimHead === undefined && dim % heads ? ["heads", `to divide its dim ${dim}`] : undefined),
+  build(at, { form, layers, tokens, heads, dimHead = 0, headNorm = false, dim, frames, normalize, gives }, dimLlm) {
     // Beside features of unit variance a table must be of their size to be seen.
     const spread = normalize ? { latentStd: 1, tableStd: 1 } : {};
-    const config = { form, dim, depth: layers, heads, dimHead: dim / heads, latents: tokens, frames, ...spread };
+    const config = { form, dim, depth: layers, heads, dimHead: dimHead || dim / heads, latents: tokens, headNorm, frames, ...spread };
     return new ResamplerProjector(at, config, dimLlm, { normalize, gives });
   },
   describe: ({ layers, tokens }) => `resampler of ${layers} layers to ${tokens} tokens`,

@@ -1,0 +1,82 @@
+// What configurations of published size would make, counted without their memory, against what papers and published code say.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Tensor } from "../../lib/core/tensor.js";
+import { type BridgeOptions, completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
+import { openBridge } from "../../lib/models/bridges/kind.js";
+import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { parseLlamaConfig } from "../../lib/models/llama-config.js";
+import type { Module } from "../../lib/nn/module.js";
+import { Weights } from "../../lib/nn/weights.js";
+import { add } from "../../lib/ops/index.js";
+import { here } from "../case.js";
+
+const count = (module: Module) => module.trainable().reduce((sum, { size }) => sum + size, 0);
+function trained(asked: BridgeOptions, dim: number, dimLlm: number, frames = 0): number {
+  const bridge = makeBridge(Weights.outline({ device: here }), completeBridge(asked, dim, frames), dimLlm);
+  openBridge(bridge, true);
+  return count(bridge);
+}
+
+test("projections of published size", () => {
+  const before = here.memory().bytesInUse;
+  // LLaVA-1.5 7B: CLIP ViT-L/14 at 336 to Vicuna; 20.98 M. 13B: 1024·5120 + 5120 + 5120² + 5120.
+  assert.is(trained({ type: "mlp" }, 1024, 4096), 20_979_712);
+  assert.is(trained({ type: "mlp", normalize: false }, 1024, 5120), 31_467_520);
+  // LLaVA v1: one linear layer.
+  assert.is(trained({ type: "linear" }, 1024, 4096), 4_198_400);
+  // MiniGPT-4 with Llama-2: 5632 → 4096.
+  assert.is(trained({ type: "concat-linear" }, 1408, 4096), 23_072_768);
+  // LaVIN's: 1024 → 128 → 4096.
+  assert.is(trained({ type: "mlp", hidden: 128, activation: "silu" }, 1024, 4096), 659_584);
+  // AnyMAL, Table 12: of audio and IMU one linear layer, 512 wide features; both readings of "32 tokens".
+  assert.is(trained({ type: "linear" }, 512, 4096), 2_101_248);
+  assert.is(trained({ type: "linear", mode: "pooled" }, 512, 4096), 67_239_936);
+  // Its resampler of six layers, 64 rows: per layer q, k, v and out of d², two norms, a feed-forward of four times the width and its norm (Flamingo's, no biases).
+  const resampler = (d: number, layers: number, tokens: number, to: number) =>
+    tokens * d + layers * (4 * d * d + 8 * d * d + 3 * 2 * d) + d * to + to;
+  assert.is(trained({ type: "resampler", layers: 6, tokens: 64 }, 1024, 5120), resampler(1024, 6, 64, 5120));
+  assert.is(trained({ type: "resampler", layers: 4, tokens: 32 }, 1024, 8192, 8), resampler(1024, 4, 32, 8192) + 8 * 1024);
+  // OpenFlamingo's: 8 heads of 64, so an inner width of 512; spec of its code: q, kv and out of d·512 each way, four norms' vectors, feed-forward of 8 d².
+  const layer = 4 * 1024 * 512 + 4 * 1024 + 8 * 1024 * 1024 + 2 * 1024;
+  const openFlamingo = {
+    type: "resampler",
+    form: "openflamingo",
+    layers: 6,
+    tokens: 64,
+    heads: 8,
+    dimHead: 64,
+    gives: "beside",
+    normalize: false,
+  } as const;
+  assert.is(trained(openFlamingo, 1024, 4096), 6 * layer + 64 * 1024 + 2 * 1024);
+  assert.is(here.memory().bytesInUse, before);
+});
+
+test("a LLaMA of seven billion has the parameters that Llama-2's card names, and nobody's memory", () => {
+  const before = here.memory().bytesInUse;
+  const config = parseLlamaConfig({
+    model_type: "llama",
+    vocab_size: 32000,
+    hidden_size: 4096,
+    intermediate_size: 11008,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    num_key_value_heads: 32,
+    max_position_embeddings: 4096,
+    rms_norm_eps: 1e-5,
+    tie_word_embeddings: false,
+  });
+  const model = new LlamaForCausalLM(Weights.outline({ device: here }), config);
+  assert.is(count(model), 6_738_415_616);
+  assert.ok(here.memory().bytesInUse - before < 2 ** 24);
+  model.dispose();
+});
+
+test("an outline says its shape, and refuses to be computed with", () => {
+  const outline = Tensor.outline([2, 3], { device: here, dtype: "bf16" });
+  assert.equal([outline.shape, outline.dtype, outline.size, outline.disposed], [[2, 3], "bf16", 6, true]);
+  assert.throws(() => add(outline, outline), /one with memory, got an outline of shape \[2,3\]/);
+});
+
+test.run();
