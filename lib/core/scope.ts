@@ -85,6 +85,17 @@ export function* tensorsIn(value: unknown, depth = 0): Generator<Tensor> {
   const parts = types.isMap(value) ? value.values() : Array.isArray(value) ? value : isPlain(value) ? Object.values(value) : [];
   for (const part of parts) yield* tensorsIn(part, depth + 1);
 }
+/** The same value with each Tensor in it exchanged: arrays, maps and plain objects are made anew, all else stays what it is. */
+export function mapTensors<T>(value: T, exchange: (tensor: Tensor) => Tensor): T {
+  const walk = (part: unknown): unknown => {
+    if (typeof part !== "object" || part === null || ArrayBuffer.isView(part)) return part;
+    if ("handle" in part && "requiresGrad" in part) return exchange(part as Tensor);
+    if (Array.isArray(part)) return part.map(walk);
+    if (types.isMap(part)) return new Map(Array.from(part, ([key, entry]) => [key, walk(entry)]));
+    return isPlain(part) ? Object.fromEntries(Object.entries(part).map(([key, entry]) => [key, walk(entry)])) : part;
+  };
+  return walk(value) as T;
+}
 function isPlain(value: object): boolean {
   const prototype = Object.getPrototypeOf(value);
   // The root of every chain is a realm's Object.prototype.

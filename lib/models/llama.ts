@@ -1,6 +1,5 @@
 // LLaMA 2 and 3, and what differs from it by a switch (Mistral, Qwen 2 and 3): RMSNorm before attention and before a gated feed-forward,
 // rotary positions, grouped key/value heads. The names of the fields give the names of a Hugging Face checkpoint.
-import { checkpoint as recompute } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { checkOptions } from "../core/options.js";
 import { builtInPieces, scope, scopeInPieces } from "../core/scope.js";
@@ -9,15 +8,17 @@ import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
 import { type GenerationOptions, generate } from "../generate/generate.js";
 import { Checkpoint } from "../io/checkpoint.js";
-import { CausalSelfAttention, type Sequence } from "../nn/attention.js";
+import { CausalSelfAttention } from "../nn/attention.js";
 import { Embedding } from "../nn/embedding.js";
 import { KVCache } from "../nn/kv-cache.js";
+import type { Layer } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { GatedMlp } from "../nn/mlp.js";
 import { Module, matching } from "../nn/module.js";
 import { RMSNorm } from "../nn/norm.js";
+import { recomputed } from "../nn/recomputed.js";
 import { Rope } from "../nn/rope.js";
-import { type Ids, layoutOf, type Span, spansOf } from "../nn/sequence.js";
+import { type Ids, layoutOf, rowsBehind, type Sequence, type Span, spansOf, unread } from "../nn/sequence.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
 import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
@@ -77,8 +78,8 @@ const OTHER_FORWARD: Readonly<Record<string, string>> = {
   logitsToKeep: 'did you mean logits: "last"?',
 };
 
-class DecoderLayer extends Module {
-  selfAttn: CausalSelfAttention;
+export class DecoderLayer extends Module {
+  selfAttn: Layer;
   mlp: GatedMlp;
   inputLayernorm: RMSNorm;
   postAttentionLayernorm: RMSNorm;
@@ -110,12 +111,9 @@ class DecoderLayer extends Module {
 
 const decoderLayer = (at: Weights, i: number, c: LlamaConfig) => new DecoderLayer(at.at("layers").at(i), i, c);
 
-/** Something to do with the hidden state before decoder layer `index`: gated cross-attention stands here. */
-export type BeforeLayer = (hidden: Tensor, index: number) => Tensor;
-
 class LlamaModel extends Module {
   embedTokens: Embedding;
-  layers: DecoderLayer[];
+  layers: Layer[];
   norm: RMSNorm;
   readonly #rope: Rope;
 
@@ -142,7 +140,6 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   readonly config: LlamaConfig;
   /** Recomputes each layer in backward instead of keeping its activations. */
   gradientCheckpointing = false;
-  beforeLayer: BeforeLayer | undefined;
   readonly #dtype: "f32" | "bf16";
 
   /** `layers` are made before where the model is built in pieces. */
@@ -261,62 +258,41 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     if (input.attentionMask) checkMask(input.attentionMask, B);
     if (wanted.labels)
       checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
-    cache?.reserve(T, B);
     const spans = spansFor(input.attentionMask, B, T, cache);
     const sequence = this.#sequence(input, spans, B, T, cache);
     const states = yield* this.#states(x, sequence, outputHiddenStates);
-    this.#advance(cache, sequence, spans, T);
+    cache?.done(sequence, rowsBehind(cache.rows, spans));
     return { ...this.#output(states.at(-1) as Tensor, spans, wanted), ...(outputHiddenStates && { hiddenStates: states }) };
   }
 
   #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
     const { rope } = this.model;
     if (positionIds) checkPositions(positionIds, B, T);
-    if (cache && cache.filled > 0 && T === 1) {
-      const given = positionIds && {
-        table: rope.table(positionLimit(positionIds, this.config)),
-        positions: this.#ids(positionIds, "positionIds"),
-      };
-      const own = { table: cache.ropeTable ?? rope.table(cache.length), positions: cache.position };
-      return { ...(given ?? own), range: cache.decodeRange(), cache, step: "decode" };
-    }
-    const following = cache && cache.filled > 0;
-    const layout = following ? cache.following(T, spans) : layoutOf(spans, 0, T);
-    const positions = positionIds ? this.#ids(positionIds, "positionIds") : Tensor.from(layout.positions, [B, T], { device: this.device });
-    const length = positionIds ? positionLimit(positionIds, this.config) : layout.positions.reduce((a, b) => Math.max(a, b + 1), 0);
-    const table = rope.table(length, cache?.length);
-    const range = attentionMask || following ? Tensor.from(layout.range, [B, 2], { device: this.device }) : undefined;
-    return { table, positions, range, cache, step: following ? "extend" : "first" };
+    const placed = positionIds && {
+      table: rope.table(positionLimit(positionIds, this.config), cache?.length),
+      positions: this.#ids(positionIds, "positionIds"),
+    };
+    const masked = attentionMask !== undefined;
+    if (cache) return cache.next(spans, T, rope, { masked, ...(placed && { placed }) });
+    const layout = layoutOf(unread(B), spans, T);
+    const range = masked ? Tensor.from(layout.range, [B, 2], { device: this.device }) : undefined;
+    return { ...(placed ?? rope.placed(layout)), range, step: "first" };
   }
 
   /** The last entry is the output of the final norm; the ones before it are there when asked for. */
   *#states(x: Tensor, sequence: Sequence, all: boolean): Pieces<Tensor[]> {
     const states: Tensor[] = [];
     let h = x;
-    for (const [i, layer] of this.model.layers.entries()) {
+    for (const layer of this.model.layers) {
       if (all) states.push(h === x ? x.alias() : h);
-      const inside = this.beforeLayer?.(h, i) ?? h;
-      const next = this.gradientCheckpointing ? recomputed(layer, inside, sequence) : layer.forward(inside, sequence);
+      const out = this.gradientCheckpointing ? recomputed(layer, h, sequence) : layer.forward(h, sequence);
+      const next = out === h ? h.alias() : out; // what stands there may hand back what it was given
       // Nobody outside sees these: let them go now, not when the whole forward ends. The tape holds what backward needs.
-      if (inside !== h) inside.dispose();
       if (!all && h !== x) h.dispose();
       h = next;
       yield;
     }
     return [...states, this.model.norm.forward(h)];
-  }
-
-  #advance(cache: KVCache | undefined, { step }: Sequence, spans: Span[], T: number): void {
-    if (!cache) return;
-    // Rows that all go on by as much are counted on the device, where a recorded step counts too.
-    if (step !== "first" && spans.every(({ end }) => end === T)) cache.advance(T);
-    else {
-      const { rope } = this.model;
-      const tableRows = (behind: readonly number[]) => rope.decodeRows(cache.length, behind);
-      if (step === "first") cache.filledBy(spans, T, tableRows);
-      else cache.followedBy(spans, tableRows);
-      cache.ropeTable = rope.decodeTable(cache.length, cache.behind); // made now: nothing comes from the host while a step is recorded
-    }
   }
 
   #output(hidden: Tensor, spans: Span[], { labels, logits = "all", ...loss }: LlamaOptions): LlamaOutput {
@@ -354,13 +330,6 @@ function* layered(at: Weights, config: LlamaConfig): Pieces<LlamaForCausalLM> {
   if (!config.tieWordEmbeddings) yield* at.at("lm_head").prepare();
   yield;
   return new LlamaForCausalLM(at, config, layers);
-}
-
-// Backward runs after this forward's scope has closed, so what the layer reads travels as inputs, which the tape keeps.
-function recomputed(layer: DecoderLayer, x: Tensor, sequence: Sequence): Tensor {
-  const { table, positions, range } = sequence;
-  const run = (y: Tensor, t: Tensor, p: Tensor, r?: Tensor) => layer.forward(y, { ...sequence, table: t, positions: p, range: r });
-  return range ? recompute(run, x, table, positions, range) : recompute(run, x, table, positions);
 }
 
 /** (B,C): each row's last token of (B,T,C). */

@@ -1,9 +1,9 @@
 import type { Tensor } from "../core/tensor.js";
 import { attention, rope } from "../ops/index.js";
-import type { KVCache } from "./kv-cache.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
 import { RMSNorm } from "./norm.js";
+import type { Heads, Sequence } from "./sequence.js";
 import type { Weights } from "./weights.js";
 
 export interface AttentionOptions {
@@ -18,16 +18,6 @@ export interface AttentionOptions {
   headNormEps?: number | undefined;
   /** Keys further back than this are hidden; 0 hides none. */
   window?: number;
-}
-
-/** What every layer of one forward is told. All tensors are i32 but the table. */
-export interface Sequence {
-  table: Tensor; // (P,D/2,2) f32
-  positions: Tensor; // (B,T)
-  range: Tensor | undefined; // (B,2)
-  cache: KVCache | undefined;
-  /** first: nothing is cached yet; extend: several tokens follow; decode: one token follows. */
-  step: "first" | "extend" | "decode";
 }
 
 /** Causal self-attention with grouped heads and rotary positions. */
@@ -56,24 +46,39 @@ export class CausalSelfAttention extends Module {
 
   /** x (B,T,C) → (B,T,C). */
   forward(x: Tensor, sequence: Sequence): Tensor {
-    const { heads, kvHeads, headDim } = this.#options;
-    const [B, T] = x.shape as [number, number];
-    const { table, positions } = sequence;
-    let q = this.qProj.forward(x).reshape([B, T, heads, headDim]);
-    let k = this.kProj.forward(x).reshape([B, T, kvHeads, headDim]);
-    const v = this.vProj.forward(x).reshape([B, T, kvHeads, headDim]);
-    if (this.qNorm) q = this.qNorm.forward(q);
-    if (this.kNorm) k = this.kNorm.forward(k);
-    const y = this.#attend(rope(q, table, positions), rope(k, table, positions), v, sequence);
-    return this.oProj.forward(y.reshape([B, T, heads * headDim]));
+    return this.out(this.attend(this.heads(x, sequence), sequence));
   }
 
-  #attend(q: Tensor, k: Tensor, v: Tensor, { cache, range, step }: Sequence): Tensor {
+  /** Of x (B,T,C): queries (B,T,H,D), keys and values (B,T,K,D), where they stand. */
+  heads(x: Tensor, { table, positions }: Sequence): Heads {
+    const { heads, headDim } = this.#options;
+    const [B, T] = x.shape as [number, number];
+    let q = this.qProj.forward(x).reshape([B, T, heads, headDim]);
+    if (this.qNorm) q = this.qNorm.forward(q);
+    const { k, v } = this.keysOf(x);
+    return { q: rope(q, table, positions), k: rope(k, table, positions), v };
+  }
+
+  /** Keys and values (…,K,D) of rows (…,C) that stand nowhere: not turned by a position. */
+  keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
+    const { kvHeads, headDim } = this.#options;
+    const shape = [...rows.shape.slice(0, -1), kvHeads, headDim];
+    const k = this.kProj.forward(rows).reshape(shape);
+    const v = this.vProj.forward(rows).reshape(shape);
+    return { k: this.kNorm ? this.kNorm.forward(k) : k, v };
+  }
+
+  /** What the queries find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */
+  attend(heads: Heads, sequence: Sequence): Tensor {
     const { headDim, window = 0 } = this.#options;
-    const scale = 1 / Math.sqrt(headDim);
-    cache?.write(this.#layer, k, v);
-    if (cache && range && step === "decode") return cache.decode(this.#layer, q, range, scale, window);
-    if (cache && range && step === "extend") return cache.extend(this.#layer, q, range, scale, window);
-    return attention(q, k, v, { range, scale, causal: true, window });
+    const options = { scale: 1 / Math.sqrt(headDim), window };
+    if (sequence.cache) return sequence.cache.attend(this.#layer, heads, sequence, options);
+    return attention(heads.q, heads.k, heads.v, { range: sequence.range, causal: true, ...options });
+  }
+
+  /** (B,T,H,D) → (B,T,C). */
+  out(y: Tensor): Tensor {
+    const [B, T, H, D] = y.shape as [number, number, number, number];
+    return this.oProj.forward(y.reshape([B, T, H * D]));
   }
 }

@@ -2,14 +2,13 @@
 // recorded decode step can be replayed; the host only counts how far the buffers are filled.
 
 import type { Device } from "../core/device.js";
-import { AnymalError } from "../core/errors.js";
+import { AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
-import { type Layout, layoutOf, MaskError, type Span, spansOf } from "./sequence.js";
-
-type TableRows = (behind: readonly number[]) => readonly number[];
+import type { Rope } from "./rope.js";
+import { type Heads, type LayerCache, layoutOf, MaskError, type RowState, type Sequence, type Span, spansOf, unread } from "./sequence.js";
 
 export interface CacheOptions {
   layers: number;
@@ -31,20 +30,30 @@ export class CacheFullError extends AnymalError {
   }
 }
 
-export class KVCache {
+const BYTES = { f32: 4, bf16: 2, i32: 4, u8: 1 } as const;
+
+/** Where new tokens stand, where that does not follow from the rows: (B,T) i32, and a table that has all of it. */
+export interface Placed {
+  table: Tensor;
+  positions: Tensor;
+}
+
+export class KVCache implements LayerCache {
   readonly length: number;
   readonly batch: number;
   readonly #keys: Tensor[]; // (B,length,K,D)
   readonly #values: Tensor[];
+  /** What layers made of media: it stays what it is while tokens follow. Without tensors: it went when the cache was shortened. */
+  readonly #kept = new Map<object, readonly Tensor[] | undefined>();
   // (B,1) i32 each. Of a row: the first key that counts, the slot of the next token, that slot + 1, and the next token's row in the RoPE table.
   #start: Tensor;
   #slot: Tensor;
   #end: Tensor;
   #position: Tensor;
-  #starts: number[];
-  #slots: number[];
-  #behind: number[];
+  #rows: readonly RowState[];
+  /** What decoding in this cache turns keys and queries by, where it is not what all sequences are turned by. */
   #ropeTable: Tensor | undefined;
+  #rope: Rope | undefined;
 
   constructor(
     private readonly device: Device,
@@ -56,74 +65,110 @@ export class KVCache {
     this.batch = batch;
     // Zeros, not garbage: a key that is masked out still meets the query, and 0 · NaN would not be hidden.
     const buffer = () => keep(Tensor.zeros([batch, length, kvHeads, headDim], { device, dtype }));
-    this.#starts = new Array(batch).fill(0);
-    this.#slots = new Array(batch).fill(0);
-    this.#behind = new Array(batch).fill(0);
-    const none = new Array<number>(batch).fill(0);
+    this.#rows = unread(batch);
     [this.#keys, this.#values, [this.#start, this.#slot, this.#end, this.#position]] = built(() => [
       Array.from({ length: layers }, buffer),
       Array.from({ length: layers }, buffer),
-      this.#columns(none, none, none),
+      this.#columns(this.#rows, this.#rows),
     ]);
   }
 
   /** Slots in use in the fullest row. */
   get filled(): number {
-    return Math.max(0, ...this.#slots);
+    return this.#rows.reduce((most, { end }) => Math.max(most, end), 0);
+  }
+  /** Where each row goes on. */
+  get rows(): readonly RowState[] {
+    return this.#rows;
   }
   /** Has every row its next token in the same slot? */
   get #even(): boolean {
-    return this.#slots.every((slot) => slot === this.#slots[0]);
+    return this.#rows.every(({ end }) => end === this.#rows[0]?.end);
   }
-  /** By how many positions each row is behind the furthest one. */
-  get behind(): readonly number[] {
-    return this.#behind;
+  /** What it holds on the device, with what layers keep in it. */
+  get bytes(): number {
+    const kept = [...this.#kept.values()].flatMap((tensors) => tensors ?? []);
+    const all = [...this.#keys, ...this.#values, ...kept, ...this.#state, ...(this.#ropeTable ? [this.#ropeTable] : [])];
+    return all.reduce((sum, { size, dtype }) => sum + size * BYTES[dtype], 0);
   }
-  /** What decoding in this cache turns keys and queries by, where it is not what all sequences are turned by. The cache owns it. */
-  get ropeTable(): Tensor | undefined {
-    return this.#ropeTable;
-  }
-  set ropeTable(table: Tensor | undefined) {
-    this.#ropeTable?.dispose();
-    this.#ropeTable = table;
-  }
-  /** (B,1) i32: the position of the token that comes next, counted from where its row's part of the RoPE table begins. */
-  get position(): Tensor {
-    return this.#position;
+  get #state(): Tensor[] {
+    return [this.#start, this.#slot, this.#end, this.#position];
   }
 
-  /** Keys that the next token of each row may see, itself included: (B,2) i32. */
-  decodeRange(): Tensor {
-    return concat([this.#start, this.#end], 1);
-  }
-
-  /** Writes the rows (B,T,K,D) of one layer behind what is there. */
-  write(layer: number, k: Tensor, v: Tensor): void {
-    const slot = this.#slot.reshape([this.batch]);
-    cacheWrite(this.#keys[layer] as Tensor, k, slot);
-    cacheWrite(this.#values[layer] as Tensor, v, slot);
-  }
-
-  /** One query per row against everything written, this step's key included. */
-  decode(layer: number, q: Tensor, range: Tensor, scale: number, window: number): Tensor {
-    return attentionDecode(q, this.#keys[layer] as Tensor, this.#values[layer] as Tensor, range, { scale, window });
-  }
-
-  /** Several queries per row against everything written: another turn of a conversation. `range` as for a sequence of filled + T keys. */
-  extend(layer: number, q: Tensor, range: Tensor, scale: number, window: number): Tensor {
-    const length = this.filled + (q.shape[1] as number);
-    const k = sliceCopy(this.#keys[layer] as Tensor, 1, 0, length);
-    const v = sliceCopy(this.#values[layer] as Tensor, 1, 0, length);
-    return attention(q, k, v, { range, scale, window, causal: true });
-  }
-
-  /** For extend(): where each of `count` new tokens sits, of which a row has as many as its span says, and which keys its row may see. */
-  following(count: number, spans: readonly Span[]): Layout {
+  /**
+   * What the layers are to be told of `count` further tokens of each row, of which each has as many as its span says. `masked`: are there others?
+   * Throws E_CACHE_FULL unless they fit.
+   */
+  next(
+    spans: readonly Span[],
+    count: number,
+    rope: Rope,
+    { placed, masked = false }: { placed?: Placed; masked?: boolean } = {},
+  ): Sequence {
+    const { filled } = this;
+    if (spans.length !== this.batch) throw new CacheFullError(`${this.batch} rows, as it was made for`, `${spans.length}`);
+    if (filled + count > this.length) throw new CacheFullError(`at most ${this.length} tokens`, `${filled} + ${count}`);
+    this.#rope = rope;
+    if (filled > 0 && count === 1) {
+      const own = { table: this.#ropeTable ?? rope.table(this.length), positions: this.#position };
+      return { ...(placed ?? own), range: concat([this.#start, this.#end], 1), cache: this, step: "decode" };
+    }
     if (!this.#even)
       throw new CacheFullError("rows of equal length or padded on the left when several tokens follow", "rows padded on the right");
-    const { filled } = this;
-    const seen = spans.map(({ end }, b) => ({ start: this.#starts[b] as number, end: filled + end }));
-    return layoutOf(seen, filled, count);
+    const layout = layoutOf(this.#rows, spans, count);
+    const range = masked || filled > 0 ? Tensor.from(layout.range, [this.batch, 2], { device: this.device }) : undefined;
+    return { ...(placed ?? rope.placed(layout, this.length)), range, cache: this, step: filled > 0 ? "extend" : "first" };
+  }
+
+  /** After the layers have run: where each row goes on from here. Rows that all go on by as much are counted on the device, where a recorded step counts too. */
+  done({ step }: Sequence, rows: readonly RowState[]): void {
+    const by = (rows[0]?.end ?? 0) - (this.#rows[0]?.end ?? 0);
+    const alike = rows.every(({ from, end, position }, b) => {
+      const before = this.#rows[b] as RowState;
+      return from === before.from && end - before.end === by && position - before.position === by;
+    });
+    if (step === "first" || !alike) this.#place(rows);
+    else {
+      for (const column of [this.#slot, this.#end, this.#position]) increment(column, by);
+      this.replayed(by);
+    }
+  }
+
+  /** After `count` replays of a recorded step, which counted on the device's side by itself. */
+  replayed(count: number): void {
+    this.#rows = this.#rows.map(({ from, end, position }) => ({ from, end: end + count, position: position + count }));
+  }
+
+  /** Writes the keys and values of one layer behind what is there, and answers its queries from all that they may see. */
+  attend(layer: number, { q, k, v }: Heads, { range, step }: Sequence, options: { scale: number; window: number }): Tensor {
+    const [keys, values] = [this.#keys[layer] as Tensor, this.#values[layer] as Tensor];
+    const slot = this.#slot.reshape([this.batch]);
+    cacheWrite(keys, k, slot);
+    cacheWrite(values, v, slot);
+    if (range && step === "decode") return attentionDecode(q, keys, values, range, options);
+    if (step !== "extend") return attention(q, k, v, { range, causal: true, ...options });
+    const length = this.filled + (k.shape[1] as number);
+    return attention(q, sliceCopy(keys, 1, 0, length), sliceCopy(values, 1, 0, length), { range, causal: true, ...options });
+  }
+
+  /** Holds what `owner` made of media until it makes others of a later step's. What decode reads, first and extend keep. */
+  keep(owner: object, tensors: readonly Tensor[]): void {
+    const held = built(() => tensors.map((tensor) => keep(tensor.detach())));
+    for (const old of this.#kept.get(owner) ?? []) old.dispose();
+    this.#kept.set(owner, held);
+  }
+  /** What `owner` gave to keep; nothing where it gave nothing. Throws E_CACHE_SHORTENED when that went with truncate(). */
+  kept(owner: object): readonly Tensor[] {
+    const tensors = this.#kept.get(owner);
+    if (!tensors && this.#kept.has(owner))
+      throw expected("E_CACHE_SHORTENED", "KVCache", "media with the first step after truncate()", "a step without", "pass beside again");
+    return tensors ?? [];
+  }
+  #forget(): void {
+    for (const [owner, tensors] of this.#kept) {
+      for (const tensor of tensors ?? []) tensor.dispose();
+      this.#kept.set(owner, undefined);
+    }
   }
 
   /**
@@ -144,105 +189,82 @@ export class KVCache {
   #ownPart(row: ArrayLike<number>, b: number, count: number): number[] {
     const bits = Array.from(row);
     const before = bits.slice(0, Math.max(0, bits.length - count)).map(Boolean);
-    const [start, slot] = [this.#starts[b] as number, this.#slots[b] as number];
-    if (before.length < this.filled || before.some((one, t) => one !== (t >= start && t < slot)))
+    const { from, end } = this.#rows[b] as RowState;
+    if (before.length < this.filled || before.some((one, t) => one !== (t >= from && t < end)))
       throw new MaskError(
-        `${count} entries in row ${b}, or ones where the cache holds ${slot - start} tokens from ${start} on before them`,
+        `${count} entries in row ${b}, or ones where the cache holds ${end - from} tokens from ${from} on before them`,
         `[${bits}]`,
       );
     return bits.slice(before.length);
   }
 
-  /** Throws unless `count` more tokens of `batch` rows fit. */
-  reserve(count: number, batch = this.batch): void {
-    if (batch !== this.batch) throw new CacheFullError(`${this.batch} rows, as it was made for`, `${batch}`);
-    if (this.filled + count > this.length) throw new CacheFullError(`at most ${this.length} tokens`, `${this.filled} + ${count}`);
-  }
-
-  /** After a first forward over T positions of which each row used its span. `tableRows`: where a row's part of the RoPE table begins. */
-  filledBy(spans: readonly Span[], length: number, tableRows?: TableRows): void {
-    this.#place(
-      spans.map(({ start }) => start),
-      spans.map(({ start, end }) => (start > 0 ? length : end)),
-      tableRows,
-    );
-  }
-
-  /** After a further forward of which each row used as many tokens as its span says: a row's padding is written over by its next token. */
-  followedBy(spans: readonly Span[], tableRows?: TableRows): void {
-    this.#place(
-      this.#starts,
-      spans.map(({ end }, b) => (this.#slots[b] as number) + end),
-      tableRows,
-    );
-  }
-
-  #place(starts: number[], slots: number[], tableRows?: TableRows): void {
-    const positions = slots.map((slot, b) => slot - (starts[b] as number));
-    const furthest = Math.max(...positions);
-    const behind = positions.map((position) => furthest - position);
-    const rows = tableRows?.(behind);
-    const fresh = this.#columns(
-      starts,
-      slots,
-      positions.map((position, b) => (rows?.[b] ?? 0) + position),
-    );
-    for (const old of [this.#start, this.#slot, this.#end, this.#position]) old.dispose();
+  #place(rows: readonly RowState[]): void {
+    const furthest = rows.reduce((most, { position }) => Math.max(most, position), 0);
+    const behind = rows.map(({ position }) => furthest - position);
+    const begins = this.#rope?.decodeRows(this.length, behind);
+    const places = rows.map(({ position }, b) => ({ position: (begins?.[b] ?? 0) + position }));
+    const [fresh, table] = built(() => [this.#columns(rows, places), this.#rope?.decodeTable(this.length, behind)]);
+    for (const old of this.#state) old.dispose();
     [this.#start, this.#slot, this.#end, this.#position] = fresh;
-    [this.#starts, this.#slots, this.#behind] = [starts, slots, behind];
-  }
-
-  /** After each further forward over `count` positions. */
-  advance(count: number): void {
-    for (const column of [this.#slot, this.#end, this.#position]) increment(column, count);
-    this.replayed(count);
-  }
-  /** After `count` replays of a recorded step, which advanced the device's side by itself. */
-  replayed(count: number): void {
-    this.#slots = this.#slots.map((slot) => slot + count);
+    this.#ropeTable?.dispose();
+    this.#ropeTable = table; // made now: nothing comes from the host while a step is recorded
+    this.#rows = rows;
   }
 
   reset(): void {
     this.truncate(0);
   }
-  /** Forgets all but the first `count` positions of every row. Rows must not be padded. */
+  /** Forgets all but the first `count` positions of every row, and what layers kept. Rows must not be padded. */
   truncate(count: number): void {
-    if (count > this.filled || (count > 0 && !this.#even) || this.#starts.some((start) => start > 0))
+    if (count > this.filled || (count > 0 && (!this.#even || this.#rows.some(({ from }) => from > 0))))
       throw new CacheFullError(`rows of at least ${count} tokens and none of padding to keep`, `${this.filled} in the fullest row`);
-    this.filledBy(
-      Array.from({ length: this.batch }, () => ({ start: 0, end: count })),
-      count,
+    this.#place(
+      count === 0 ? unread(this.batch) : this.#rows.map(({ end, position }) => ({ from: 0, end: count, position: position - end + count })),
     );
+    this.#forget();
+    if (count === 0) this.#kept.clear();
   }
 
-  /** A longer cache with the same positions in it. */
+  /** A longer cache with the same positions in it, and with what layers kept. */
   grown(length: number): KVCache {
     const [, , kvHeads = 0, headDim = 0] = this.#keys[0]?.shape ?? [];
     const dtype = this.#keys[0]?.dtype as "f32" | "bf16";
     const count = this.filled;
     return built(() => {
       const next = new KVCache(this.device, { layers: this.#keys.length, batch: this.batch, length, kvHeads, headDim, dtype });
-      if (count) {
-        scope(() => {
-          for (let layer = 0; layer < this.#keys.length; ++layer)
-            next.write(layer, sliceCopy(this.#keys[layer] as Tensor, 1, 0, count), sliceCopy(this.#values[layer] as Tensor, 1, 0, count));
-        });
+      next.#rope = this.#rope;
+      scope(() => {
+        const slot = next.#slot.reshape([this.batch]);
+        for (const [from, to] of [...this.#keys, ...this.#values].map(
+          (old, i) => [old, [...next.#keys, ...next.#values][i] as Tensor] as const,
+        ))
+          if (count) cacheWrite(to, sliceCopy(from, 1, 0, count), slot);
+      });
+      next.#place(this.#rows);
+      for (const [owner, tensors] of this.#kept) {
+        if (tensors) next.keep(owner, tensors);
+        else next.#kept.set(owner, undefined);
       }
-      next.#slots.fill(count);
-      next.truncate(count);
       return next;
     });
   }
 
-  /** Start, slot, end and position, for rows that begin at `starts` and whose next token is at `slots` and has row `positions` of the RoPE table. */
-  #columns(starts: readonly number[], slots: readonly number[], positions: readonly number[]): [Tensor, Tensor, Tensor, Tensor] {
+  /** Start, slot, end and position of rows; the last one counts from where the RoPE table begins. */
+  #columns(rows: readonly RowState[], places: readonly Pick<RowState, "position">[]): [Tensor, Tensor, Tensor, Tensor] {
     const column = (values: readonly number[]) => keep(Tensor.from(Int32Array.from(values), [this.batch, 1], { device: this.device }));
-    return built(() => [column(starts), column(slots), column(slots.map((slot) => slot + 1)), column(positions)]);
+    return built(() => [
+      column(rows.map(({ from }) => from)),
+      column(rows.map(({ end }) => end)),
+      column(rows.map(({ end }) => end + 1)),
+      column(places.map(({ position }) => position)),
+    ]);
   }
 
   dispose(): void {
-    for (const tensor of [...this.#keys, ...this.#values, this.#start, this.#slot, this.#end, this.#position]) tensor.dispose();
-    this.ropeTable = undefined;
+    this.#forget();
+    for (const tensor of [...this.#keys, ...this.#values, ...this.#state]) tensor.dispose();
+    this.#ropeTable?.dispose();
+    this.#ropeTable = undefined;
   }
   [Symbol.dispose](): void {
     this.dispose();

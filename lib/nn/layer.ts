@@ -3,8 +3,8 @@
 import { nearest } from "../core/checks.js";
 import { type AnymalError, expected } from "../core/errors.js";
 import type { Tensor } from "../core/tensor.js";
-import type { Sequence } from "./attention.js";
 import { join, Module } from "./module.js";
+import type { Sequence } from "./sequence.js";
 
 /** A part of a stack: rows (B,T,C) → (B,T,C), and what every layer of this forward is told. */
 export interface Layer extends Module {

@@ -3,6 +3,7 @@ import type { Device } from "../core/device.js";
 import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attentionFactorOf, inverseFrequencies, type RopeOptions } from "./rope-frequencies.js";
+import type { Layout } from "./sequence.js";
 
 export { inverseFrequencies, type RopeOptions, type RopeScaling } from "./rope-frequencies.js";
 
@@ -46,6 +47,12 @@ export class Rope {
     this.#table?.dispose();
     this.#table = made;
     return made;
+  }
+
+  /** Positions of a layout as a tensor, and a table that has all of them. `room`: as of table(). */
+  placed({ positions, batch, length }: Layout, room = 0): { table: Tensor; positions: Tensor } {
+    const furthest = positions.reduce((most, position) => Math.max(most, position + 1), 0);
+    return { table: this.table(furthest, room), positions: Tensor.from(positions, [batch, length], { device: this.device }) };
   }
 
   /** For decoding in a cache of `length` slots: where in decodeTable() the rows of each sequence begin. `behind`: as of decodeTable. */

@@ -1,7 +1,55 @@
-// What all layers of one forward share: where the tokens of a padded batch sit and which keys they may see. Pure functions on the host.
+// What all layers of one forward share: where the tokens of a padded batch sit, which keys they may see, and what stands beside and before them.
 
 import { AnymalError } from "../core/errors.js";
 import type { Tensor } from "../core/tensor.js";
+
+/**
+ * What every layer of one forward is told. It is data: a layer that is computed again in backward is told the same, so every tensor of it has to
+ * be found by walking plain objects and arrays. Integers are i32.
+ */
+export interface Sequence {
+  table: Tensor; // (P,D/2,2) f32
+  positions: Tensor; // (B,T)
+  range?: Tensor | undefined; // (B,2)
+  cache?: LayerCache | undefined;
+  /** first: nothing is cached yet; extend: several tokens follow, or media with them; decode: one token follows. */
+  step: "first" | "extend" | "decode";
+  beside?: Beside | undefined;
+  lead?: Lead | undefined;
+}
+
+/** Media that do not stand between the tokens: layers that ask for them read them here. */
+export interface Beside {
+  /** (B,S,d). In decode there are none: a layer has kept what it made of them. */
+  rows?: Tensor | undefined;
+  /** Which of the S rows a token sees: (B,1,T,S) f32, 0 or -∞; in decode (B,2) i32, the rows [start, end). Without it all are seen. */
+  seen?: Tensor | undefined;
+}
+
+/** What stands before every row of a model that was tuned so. It takes slots of the cache and positions like tokens. */
+export interface Lead {
+  length: number;
+  /** (1|B,length,C): embeddings before the first token. */
+  rows?: Tensor | undefined;
+  /** (1|B,length,…): keys and values for the layers, in place of embeddings. */
+  keys?: Tensor | undefined;
+  /** The tokens do not see it: it only steers. */
+  hidden?: boolean | undefined;
+}
+
+/** What layers ask of a cache: see KVCache. */
+export interface LayerCache {
+  attend(layer: number, heads: Heads, sequence: Sequence, options: { scale: number; window: number }): Tensor;
+  keep(owner: object, tensors: readonly Tensor[]): void;
+  kept(owner: object): readonly Tensor[];
+}
+
+/** Queries (B,T,H,D), keys and values (B,S,K,D). */
+export interface Heads {
+  q: Tensor;
+  k: Tensor;
+  v: Tensor;
+}
 
 /** Rows of equal length on the host, or (B,T) i32 on the device. */
 export type Ids = readonly ArrayLike<number>[] | Tensor;
@@ -10,6 +58,13 @@ export type Ids = readonly ArrayLike<number>[] | Tensor;
 export interface Span {
   start: number;
   end: number;
+}
+
+/** Of a row that goes on: the first slot whose key it sees, the slot of its next token, and where that token stands for RoPE. */
+export interface RowState {
+  from: number;
+  end: number;
+  position: number;
 }
 
 export interface Layout {
@@ -44,14 +99,25 @@ export function spansOf(mask: readonly ArrayLike<number>[], length: number): Spa
   });
 }
 
-/** For tokens in the slots [from, from + length) of each row. */
-export function layoutOf(spans: readonly Span[], from: number, length: number): Layout {
+/** For `length` new tokens of rows that stand at `rows`, of which each has as many as its span says. */
+export function layoutOf(rows: readonly RowState[], spans: readonly Span[], length: number): Layout {
   const positions = new Int32Array(spans.length * length);
   const range = new Int32Array(spans.length * 2);
   for (const [b, { start, end }] of spans.entries()) {
-    for (let t = 0; t < length; ++t) positions[b * length + t] = Math.max(0, from + t - start);
-    range[2 * b] = start;
-    range[2 * b + 1] = end;
+    const row = rows[b] as RowState;
+    for (let t = 0; t < length; ++t) positions[b * length + t] = Math.max(0, row.position + t - start);
+    range[2 * b] = row.from + start;
+    range[2 * b + 1] = row.end + end;
   }
   return { positions, range, batch: spans.length, length };
 }
+
+/** Rows of which nothing was read yet. */
+export const unread = (batch: number): RowState[] => Array.from({ length: batch }, () => ({ from: 0, end: 0, position: 0 }));
+
+/** Where rows stand behind their spans of new tokens. What pads a row behind its tokens is written over by its next ones. */
+export const rowsBehind = (rows: readonly RowState[], spans: readonly Span[]): RowState[] =>
+  rows.map(({ from, end, position }, b) => {
+    const span = spans[b] as Span;
+    return { from: from + span.start, end: end + span.end, position: position + span.end - span.start };
+  });

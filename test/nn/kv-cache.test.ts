@@ -1,0 +1,135 @@
+// The cache's own promises: rows go on where they are told to, what layers keep in it stays, goes and grows with it, and its bytes count all.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { noGrad } from "../../lib/core/autograd.js";
+import { scope } from "../../lib/core/scope.js";
+import { Tensor } from "../../lib/core/tensor.js";
+import { KVCache } from "../../lib/nn/kv-cache.js";
+import { Rope } from "../../lib/nn/rope.js";
+import { rowsBehind, type Sequence, type Span } from "../../lib/nn/sequence.js";
+import { here } from "../case.js";
+
+const SHAPE = { layers: 2, batch: 2, length: 6, kvHeads: 1, headDim: 4 };
+const rope = () => new Rope(here, { headDim: 4, theta: 10000, scaling: { type: "default" } });
+const whole = (...lengths: number[]): Span[] => lengths.map((end) => ({ start: 0, end }));
+const random = (shape: number[], from: number) =>
+  Tensor.from(
+    Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i * 1.7 + from)),
+    shape,
+    { device: here },
+  );
+
+/** A step of `spans` through both layers; what the second one answers. */
+function step(cache: KVCache, r: Rope, spans: Span[], count: number, from: number): Tensor {
+  return noGrad(() =>
+    scope(() => {
+      const sequence = cache.next(spans, count, r);
+      const heads = () => ({
+        q: random([2, count, 1, 4], from),
+        k: random([2, count, 1, 4], from + 1),
+        v: random([2, count, 1, 4], from + 2),
+      });
+      const options = { scale: 0.5, window: 0 };
+      cache.attend(0, heads(), sequence, options);
+      const y = cache.attend(1, heads(), sequence, options);
+      cache.done(sequence, rowsBehind(cache.rows, spans));
+      return y;
+    }),
+  );
+}
+const positions = async ({ positions: at }: Sequence) => Array.from(await at.data());
+
+test("a row goes on at the position that it is told, in every later step", async () => {
+  using r = disposable(rope());
+  using cache = new KVCache(here, SHAPE);
+  const first = cache.next(whole(2, 2), 2, r.rope);
+  cache.done(first, [
+    { from: 0, end: 2, position: 7 },
+    { from: 1, end: 2, position: 1 },
+  ]);
+  const decode = cache.next(whole(1, 1), 1, r.rope);
+  assert.is(decode.step, "decode");
+  assert.equal(await positions(decode), [7, 1]);
+  assert.equal(Array.from(await decode.range!.data()), [0, 3, 1, 3]);
+  cache.done(decode, rowsBehind(cache.rows, whole(1, 1)));
+  const extend = cache.next(whole(2, 1), 2, r.rope);
+  assert.is(extend.step, "extend");
+  assert.equal(await positions(extend), [8, 9, 2, 3]);
+  assert.equal(Array.from(await extend.range!.data()), [0, 5, 1, 4]);
+  for (const { range } of [decode, extend]) range!.dispose();
+  for (const { positions: at } of [first, extend]) at.dispose();
+});
+
+test("what a layer keeps is there in later steps, is exchanged by what it keeps next, and goes with the cache", async () => {
+  using r = disposable(rope());
+  r.rope.table(6); // grows to its final length
+  const { tensors } = here.memory();
+  const [a, b] = [{}, {}];
+  {
+    using cache = new KVCache(here, SHAPE);
+    const bare = cache.bytes;
+    assert.equal(cache.kept(a), []);
+    scope(() => cache.keep(a, [random([2, 3], 1), random([5], 2)]));
+    scope(() => cache.keep(b, [random([4], 3)]));
+    assert.is(cache.bytes, bare + 4 * (6 + 5 + 4));
+    const values = await Promise.all(cache.kept(a).map(async (t) => Array.from(await t.data())));
+    scope(() => cache.keep(a, [random([2, 3], 9)]));
+    assert.is(cache.bytes, bare + 4 * (6 + 4));
+    assert.not.equal(Array.from(await cache.kept(a)[0]!.data()), values[0]);
+    step(cache, r.rope, whole(2, 2), 2, 1).dispose();
+    assert.is(cache.kept(b).length, 1);
+    cache.reset();
+    assert.equal([cache.kept(a), cache.kept(b)], [[], []]);
+    assert.is(cache.bytes, bare);
+    scope(() => cache.keep(b, [random([4], 3)]));
+  }
+  assert.is(here.memory().tensors, tensors);
+});
+
+test("truncate() drops what was kept, and whoever asks for it is told; a longer cache takes it along", async () => {
+  using r = disposable(rope());
+  const owner = {};
+  using cache = new KVCache(here, SHAPE);
+  step(cache, r.rope, whole(3, 3), 3, 1).dispose();
+  scope(() => cache.keep(owner, [random([4], 3)]));
+  using longer = cache.grown(9);
+  assert.equal(await data(longer.kept(owner)[0]!), await data(cache.kept(owner)[0]!));
+  cache.truncate(2);
+  assert.is(longer.kept(owner).length, 1, "it has its own");
+  using again = cache.grown(9);
+  for (const short of [cache, again])
+    assert.throws(
+      () => short.kept(owner),
+      (error: { code?: string }) => error.code === "E_CACHE_SHORTENED",
+    );
+  assert.equal(cache.kept({}), [], "who kept nothing lost nothing");
+  scope(() => cache.keep(owner, [random([4], 4)]));
+  assert.is(cache.kept(owner).length, 1);
+});
+
+test("a longer cache goes on as the one it came from, padded rows too", async () => {
+  using r = disposable(rope());
+  for (const spans of [
+    whole(3, 3),
+    [
+      { start: 1, end: 3 },
+      { start: 0, end: 3 },
+    ],
+    whole(3, 2),
+  ]) {
+    using cache = new KVCache(here, SHAPE);
+    step(cache, r.rope, spans, 3, 1).dispose();
+    using longer = cache.grown(9);
+    assert.equal(longer.rows, cache.rows);
+    for (const from of [20, 30]) {
+      using want = step(cache, r.rope, whole(1, 1), 1, from);
+      using got = step(longer, r.rope, whole(1, 1), 1, from);
+      assert.equal(await data(got), await data(want));
+    }
+  }
+});
+
+const data = async (t: Tensor) => Array.from(await t.data());
+const disposable = (r: Rope) => ({ rope: r, [Symbol.dispose]: () => r.dispose() });
+
+test.run();
