@@ -2,6 +2,7 @@
 import { LoraAdapter } from "../adapters/lora.js";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { noGrad } from "../core/autograd.js";
+import { shown } from "../core/checks.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
@@ -13,30 +14,24 @@ import { generateTexts, streamText, type TextOptions } from "../generate/text.js
 import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import { AnyMALNetwork } from "../models/anymal.js";
-import { openCausalLM } from "../models/auto-causal-lm.js";
-import { makeBridge } from "../models/bridges/index.js";
-import { type Bridge, openBridge } from "../models/bridges/kind.js";
+import type { Bridge } from "../models/bridges/kind.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
-import { deviceOf, OTHER_LOADING, quantizationOf } from "../models/loading.js";
-import { type Quantization, Weights } from "../nn/weights.js";
-import { Tokenizer } from "../text/tokenizer.js";
-import { readCheckpoint, writeCheckpoint } from "./checkpoint.js";
+import { deviceOf, OTHER_LOADING } from "../models/loading.js";
+import type { Quantization } from "../nn/weights.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import { assembly } from "./assembly.js";
+import { build } from "./build.js";
+import { writeCheckpoint } from "./checkpoint.js";
 import type { ConversationMemory } from "./conversation-memory.js";
-import { loadEncoders } from "./encoders.js";
 import { endTokens } from "./end-tokens.js";
-import { openSource, type Source } from "./manifest.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
-import { type AssembleOptions, checkAssembly, FROM_PRETRAINED_KEYS, type LoadOptions, MODALITIES, type PromptFormat } from "./options.js";
+import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, MODALITIES, type PromptFormat } from "./options.js";
+import { type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
 import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
+import type { Source } from "./source.js";
+import { Trained } from "./trained.js";
 
-export interface FromPretrainedOptions extends LoadOptions {
-  /** How the LLM is held; default: as it was in training. "none" answers in full precision. */
-  quantization?: AssembleOptions["quantization"];
-  /** Where the LLM is now, if it moved: a folder or an id of the hub. Another one of the same shape may stand in. */
-  llm?: string;
-  /** Where the encoders are now, if they moved. */
-  encoders?: Partial<Record<Modality, string>>;
-}
+export type { FromPretrainedOptions } from "./options.js";
 
 export interface AnswerOptions extends TextOptions {
   /** generateAll: how many prompts run together. Default 32. */
@@ -58,20 +53,6 @@ const READING = optionNames<Reading>({ signal: true, memory: true, splitSpecialT
 
 /** Media of one kind that an encoder takes at once. */
 const ENCODER_BATCH = 32;
-/** Between the seeds of one model's projections. */
-const SEEDS_APART = 1_000_003;
-
-export interface AnyMALParts {
-  llm: LlamaForCausalLM;
-  tokenizer: Tokenizer;
-  encoders: ReadonlyMap<Modality, MediaEncoder>;
-  projectors: Readonly<Partial<Record<Modality, Bridge>>>;
-  llmSource: Source;
-  quantization: Quantization | undefined;
-  prompt: PromptFormat;
-  calibrated: Iterable<Modality>;
-}
-
 export class AnyMAL {
   readonly network: AnyMALNetwork;
   readonly tokenizer: Tokenizer;
@@ -81,67 +62,56 @@ export class AnyMAL {
   readonly prompt: PromptFormat;
   /** Projections whose feature statistics and output scale were measured on data. */
   readonly calibrated: Set<Modality>;
-  #adapter: LoraAdapter | undefined;
+  /** Those that were taken off too. */
+  #adapters: readonly Attached[];
 
   constructor(parts: AnyMALParts) {
-    this.network = new AnyMALNetwork(parts.llm, parts.projectors as Record<string, Bridge>);
+    this.network = new AnyMALNetwork(parts.llm, Object.fromEntries(parts.projectors));
     this.tokenizer = parts.tokenizer;
     this.encoders = parts.encoders;
     this.llmSource = parts.llmSource;
     this.quantization = parts.quantization;
     this.prompt = parts.prompt;
     this.calibrated = new Set(parts.calibrated);
+    this.#adapters = parts.adapters;
   }
 
   /** A language model and encoders with fresh projections between them: where training begins. */
-  static async assemble(given: AssembleOptions): Promise<AnyMAL> {
-    checkAssembly(given);
-    const { modalities, quantization = "nf4", seed = 0, prompt = {}, ...options } = given;
-    const on = await deviceOf(options.device);
-    const form = quantizationOf(quantization);
-    const llmSource = await openSource(options.llm, options);
-    const encoders = await loadEncoders(modalities, on, options.dtype, options);
-    const built: { dispose(): void }[] = Array.from(encoders.values(), ({ encoder }) => encoder);
-    try {
-      options.signal?.throwIfAborted();
-      const tokenizer = await Tokenizer.load(llmSource.folder, { signal: options.signal });
-      const llm = await openCausalLM(llmSource.folder, { ...loading(on, options), ...(form && { quantization: form }) }, options.signal);
-      built.push(llm);
-      const projectors: Partial<Record<Modality, Bridge>> = {};
-      for (const [i, [modality, { setup }]] of [...encoders].entries()) {
-        const at = Weights.fresh({ device: on, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
-        const projector = makeBridge(at, setup.projector, llm.config.hiddenSize);
-        built.push(projector);
-        openBridge(projector, false);
-        projectors[modality] = projector;
-      }
-      const model = new AnyMAL({ llm, tokenizer, encoders, projectors, llmSource, quantization: form, prompt, calibrated: [] });
-      await model.arrived(); // what fails while the weights are read fails here, not in the first forward
-      options.signal?.throwIfAborted();
-      return model;
-    } catch (error) {
-      for (const part of new Set(built)) part.dispose();
-      throw error;
-    }
+  static async assemble(options: AssembleOptions): Promise<AnyMAL> {
+    return new AnyMAL(await build(await assembly(options)));
   }
 
   /** From a folder that save(), align() or instruct() wrote. */
   static async fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<AnyMAL> {
     checkOptions("AnyMAL.fromPretrained", options, FROM_PRETRAINED_KEYS, { others: OTHER_LOADING });
     checkOptions("AnyMAL.fromPretrained encoders", options.encoders, MODALITIES);
-    return readCheckpoint(folder, { ...options, device: await deviceOf(options.device) }, (parts) => new AnyMAL(parts));
+    const device = await deviceOf(options.device);
+    return new AnyMAL(await build(await (await Trained.open(folder)).plan({ ...options, device })));
   }
 
-  /** What stage 2 put on the language model; undefined once it was merged or taken off. */
+  /** What the model consists of now. */
+  get parts(): AnyMALParts {
+    const { llm, tokenizer, encoders, llmSource, quantization, prompt, calibrated } = this;
+    const projectors = new Map(this.modalities.map((modality) => [modality, this.projector(modality)]));
+    const adapters = this.#adapters.filter(({ adapter }) => adapter.state !== "off");
+    return { llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, calibrated };
+  }
+
+  /** By name, in the order in which they were put on; those that were merged or taken off are the model's no longer. */
+  get adapters(): ReadonlyMap<string, LoraAdapter> {
+    return new Map(this.#adapters.filter(({ adapter }) => adapter.state === "on").map(({ name, adapter }) => [name, adapter]));
+  }
+  /** The default one, which stage 2 puts on the language model; undefined once it was merged or taken off. */
   get adapter(): LoraAdapter | undefined {
-    return this.#adapter?.state === "on" ? this.#adapter : undefined;
+    return this.adapters.get(DEFAULT_ADAPTER);
   }
   set adapter(adapter: LoraAdapter | undefined) {
-    this.#adapter = adapter;
+    this.#adapters = this.#adapters.filter((one) => one.name !== DEFAULT_ADAPTER || one.adapter.state === "merged");
+    if (adapter) this.#attach(DEFAULT_ADAPTER, adapter);
   }
-  /** Was an adapter added into the language model's weights? They are then no longer those of the folder that save() refers to. */
+  /** Was an adapter added into the weights of what it stood on? They are then no longer those of the folder that save() refers to. */
   get merged(): boolean {
-    return this.#adapter?.state === "merged";
+    return this.#adapters.some(({ adapter }) => adapter.state === "merged");
   }
 
   /**
@@ -149,7 +119,7 @@ export class AnyMAL {
    * into the language model, which no file would hold then.
    */
   save(folder: string): Promise<void> {
-    return writeCheckpoint(folder, this);
+    return writeCheckpoint(folder, this.parts);
   }
 
   get llm(): LlamaForCausalLM {
@@ -177,11 +147,34 @@ export class AnyMAL {
     return encoder;
   }
 
-  /** Puts fresh LoRA branches on the language model. */
-  addAdapter(config: Partial<LoraConfig>, drawing: { seed?: number } = {}): LoraAdapter {
+  /**
+   * Puts fresh LoRA branches on the language model. Throws E_ARGUMENT where the name is no folder's or another adapter's, E_LORA where the
+   * configuration fits no layer.
+   */
+  addAdapter(config: Partial<LoraConfig>, options: { seed?: number; name?: string } = {}): LoraAdapter {
+    const { name = DEFAULT_ADAPTER, ...drawing } = options;
+    this.#checkName(name);
     const adapter = LoraAdapter.apply(this.llm, config, drawing);
-    this.adapter = adapter;
+    this.#attach(name, adapter);
     return adapter;
+  }
+
+  #attach(name: string, adapter: LoraAdapter): void {
+    this.#adapters = [...this.#adapters, { name, kind: "lora", on: "llm", adapter }];
+  }
+
+  #checkName(name: string): void {
+    if (typeof name !== "string" || !isAdapterName(name))
+      throw expected("E_ARGUMENT", "addAdapter", "a name of letters, digits, _ and -, 64 at most", shown(name), "its folder is called so");
+    const taken = [...this.adapters.keys()].find((one) => one.toLowerCase() === name.toLowerCase());
+    if (taken !== undefined)
+      throw expected(
+        "E_ARGUMENT",
+        "addAdapter",
+        "a name of its own",
+        `"${taken}" again`,
+        "pass another name, or take that adapter off first",
+      );
   }
 
   /** What the encoders make of media, in the order given. */
@@ -340,5 +333,3 @@ export function regrouped<T>(all: readonly T[], lengths: readonly number[]): T[]
     return all.slice(start - length, start);
   });
 }
-
-export const loading = (on: Device, { dtype }: LoadOptions) => ({ device: on, ...(dtype && { dtype }) });

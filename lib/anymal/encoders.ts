@@ -5,72 +5,57 @@ import { ImageProcessor } from "../media/image-processor.js";
 import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import { VideoProcessor } from "../media/video-processor.js";
 import { AutoEncoder } from "../models/auto-encoder.js";
-import type { Encoder } from "../models/encoder.js";
-import { type Fetching, locate, type Manifest, openSource, type Source } from "./manifest.js";
-import { MediaEncoder } from "./media-encoder.js";
-import { completeSetup, MODALITIES, type ModalityOptions, type ModalitySetup } from "./options.js";
+import type { MediaPlan } from "./build.js";
+import type { Manifest } from "./manifest.js";
+import { completeSetup, type FromPretrainedOptions, MODALITIES, type ModalityOptions, type ModalitySetup } from "./options.js";
+import { type Fetching, locate, openSource, type Source } from "./source.js";
 
-interface Wanted {
-  source: Source;
-  dtype: "f32" | "bf16" | undefined;
-  setupFor: (encoder: Encoder) => ModalitySetup;
-}
+/** All of a plan but the projection. */
+export type EncoderPlan = Omit<MediaPlan, "projector" | "calibrated">;
 
 /** For a fresh model. */
-export async function loadEncoders(
+export async function freshEncoders(
   modalities: Partial<Record<Modality, ModalityOptions>>,
   device: Device,
-  dtype?: "f32" | "bf16",
-  fetching: Fetching = {},
-): Promise<Map<Modality, MediaEncoder>> {
-  const wanted = new Map<Modality, Wanted>();
+  dtype: "f32" | "bf16" | undefined,
+  fetching: Fetching,
+): Promise<EncoderPlan[]> {
+  const plans: EncoderPlan[] = [];
   for (const modality of MODALITIES) {
     const options = modalities[modality];
     if (!options) continue;
-    const setupFor = (encoder: Encoder) => completeSetup(modality, options, encoder);
-    wanted.set(modality, { source: await openSource(options.encoder, fetching), dtype, setupFor });
+    const source = await openSource(options.encoder, fetching);
+    plans.push({ ...inFolder(modality, source, device, dtype), setup: (encoder) => completeSetup(modality, options, encoder) });
   }
-  return build(wanted, device);
+  return plans;
 }
 
 /** Those of a checkpoint, which must be the ones it was trained on, in the dtype that they had then. */
-export async function readEncoders(
+export async function storedEncoders(
   folder: string,
   { modalities }: Manifest,
-  {
-    device,
-    dtype,
-    encoders,
-    ...fetching
-  }: Fetching & { device: Device; dtype?: "f32" | "bf16"; encoders?: Partial<Record<Modality, string>> },
-): Promise<Map<Modality, MediaEncoder>> {
-  const wanted = new Map<Modality, Wanted>();
+  { device, dtype, encoders, ...fetching }: Pick<FromPretrainedOptions, "dtype" | "encoders"> & Fetching & { device: Device },
+): Promise<EncoderPlan[]> {
+  const plans: EncoderPlan[] = [];
   for (const modality of MODALITIES) {
     const entry = modalities[modality];
     if (!entry) continue;
     const source = await locate(folder, `the encoder of ${modality}`, entry.encoder, encoders?.[modality], fetching);
     const { projector, layer, select, frames } = entry;
-    wanted.set(modality, { source, dtype: dtype ?? entry.encoder.dtype, setupFor: () => ({ projector, layer, select, frames }) });
+    const setup: ModalitySetup = { projector, layer, select, frames };
+    plans.push({ ...inFolder(modality, source, device, dtype ?? entry.encoder.dtype), setup: () => setup });
   }
-  return build(wanted, device);
+  return plans;
 }
 
-async function build(wanted: ReadonlyMap<Modality, Wanted>, device: Device): Promise<Map<Modality, MediaEncoder>> {
-  const loaded = new Map<string, Encoder>();
-  try {
-    const result = new Map<Modality, MediaEncoder>();
-    for (const [modality, { source, dtype, setupFor }] of wanted) {
-      const key = `${dtype} ${source.folder}`;
-      const encoder = loaded.get(key) ?? (await AutoEncoder.fromPretrained(source.folder, { device, ...(dtype && { dtype }) }));
-      loaded.set(key, encoder);
-      const setup = setupFor(encoder);
-      result.set(modality, new MediaEncoder(modality, encoder, processorFor(source.folder, setup), setup, source));
-    }
-    return result;
-  } catch (error) {
-    for (const encoder of loaded.values()) encoder.dispose();
-    throw error;
-  }
+function inFolder(modality: Modality, source: Source, device: Device, dtype: "f32" | "bf16" | undefined): Omit<EncoderPlan, "setup"> {
+  return {
+    modality,
+    source,
+    key: `${dtype} ${source.folder}`,
+    open: () => AutoEncoder.fromPretrained(source.folder, { device, ...(dtype && { dtype }) }),
+    processor: (setup) => processorFor(source.folder, setup),
+  };
 }
 
 function processorFor(folder: string, { frames }: ModalitySetup): MediaProcessor<MediaPart> {

@@ -3,6 +3,7 @@ import { type Check, is, isObject, nearest, type Schema, shown } from "../core/c
 import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
 import { SELECTS } from "../models/bridges/select.js";
 import { MODALITIES } from "./options.js";
+import { ADAPTER_KINDS, adapterFolder, isAdapterName } from "./parts.js";
 
 const DTYPE = is.oneOf("f32", "bf16");
 const isNull: Check = { wanted: "null", fits: (v) => v === null };
@@ -22,10 +23,14 @@ const QUANTIZATION: Schema = {
   threshold: is.number(),
 };
 
+/** A folder is called so: nothing in it leads elsewhere, on any file system. */
+const NAME: Check = { wanted: "a name of letters, digits, _ and -, 64 at most", fits: (v) => typeof v === "string" && isAdapterName(v) };
+const ADAPTERS: Check = { wanted: "a list of 1024 at most", fits: (v) => Array.isArray(v) && v.length <= 1024 };
+
 type Fail = (expected: string, got: string) => never;
 
 /** `fail` throws on what does not fit. Keys that are not here are a later version's. */
-export function checkManifest(json: Record<string, unknown>, fail: Fail): void {
+export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fail: Fail): void {
   const section = (at: string, value: unknown, schema: Schema, optional: readonly string[] = []): Record<string, unknown> => {
     if (!isObject(value)) return fail(`${at} to be a mapping`, shown(value));
     for (const [key, check] of Object.entries(schema)) {
@@ -45,7 +50,8 @@ export function checkManifest(json: Record<string, unknown>, fail: Fail): void {
   if (!isNull.fits(quantization) && quantization !== undefined)
     section("llm.quantization", quantization, QUANTIZATION, ["block", "doubleQuant", "threshold"]);
   section("prompt", json.prompt, { template: is.oneOf("chat", "plain"), system: is.either(is.text, { wanted: "empty", fits: (v) => v === "" }), splitSpecialTokens: is.flag }, ["system", "splitSpecialTokens"]); // biome-ignore format: one line
-  section("anymal.json", json, { adapter: is.flag, modalities: is.object });
+  const adapters: Schema = version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.text };
+  section("anymal.json", json, { ...adapters, modalities: is.object }, ["system"]);
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
     if (!(MODALITIES as readonly string[]).includes(modality)) fail(`modalities among ${MODALITIES.join(", ")}`, shown(modality));
     const { encoder, projector, select, frames } = section(modality, entry, ENTRY);
@@ -59,5 +65,17 @@ export function checkManifest(json: Record<string, unknown>, fail: Fail): void {
     const misfit = setupMisfit(bridge);
     if (misfit) fail(`${modality}.projector.${misfit[0]} ${misfit[1]}`, shown((bridge as unknown as Record<string, unknown>)[misfit[0]]));
     if (frames !== undefined && frames !== null && !is.upTo(65_536, 1).fits(frames)) fail(`${modality}.frames to be ${is.upTo(65_536, 1).wanted}`, shown(frames)); // biome-ignore format: one line
+  }
+  if (version === 1) return;
+  const names = new Set<unknown>();
+  for (const [i, one] of (json.adapters as unknown[]).entries()) {
+    const at = `adapters[${i}]`;
+    const on = is.oneOf("llm", ...Object.keys(json.modalities as object));
+    const { name, folder } = section(at, one, { name: NAME, kind: is.oneOf(...ADAPTER_KINDS), on, folder: is.text });
+    // A folder of another name could lead out of the checkpoint.
+    if (folder !== adapterFolder(name as string)) fail(`${at}.folder to be "${adapterFolder(name as string)}"`, shown(folder));
+    const place = (name as string).toLowerCase(); // some file systems take them for one
+    if (names.has(place)) fail(`${at}.name to be its own`, `${shown(name)} again`);
+    names.add(place);
   }
 }

@@ -10,8 +10,8 @@ import { readsVector } from "../models/bridges/index.js";
 import { featureWidth, isOneRow } from "../models/bridges/select.js";
 import type { Encoder } from "../models/encoder.js";
 import { l2Normalize, sliceCopy } from "../ops/index.js";
-import type { Source } from "./manifest.js";
 import type { ModalitySetup } from "./options.js";
+import type { Source } from "./source.js";
 
 /** Of one medium: (S,d), (frames,S,d), or (d) where one row is projected by itself. */
 export interface Features {

@@ -66,6 +66,15 @@ export interface AssembleOptions extends LoadOptions {
   seed?: number;
 }
 
+export interface FromPretrainedOptions extends LoadOptions {
+  /** How the LLM is held; default: as it was in training. "none" answers in full precision. */
+  quantization?: AssembleOptions["quantization"];
+  /** Where the LLM is now, if it moved: a folder or an id of the hub. Another one of the same shape may stand in. */
+  llm?: string;
+  /** Where the encoders are now, if they moved. */
+  encoders?: Partial<Record<Modality, string>>;
+}
+
 export interface PromptFormat {
   /** Put before a conversation that has no system turn of its own. */
   system?: string;

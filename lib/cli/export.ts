@@ -26,7 +26,8 @@ interface Trained {
   llm: string;
   quantization: Quantization | undefined;
   dtype: "f32" | "bf16" | undefined;
-  projectors: boolean;
+  /** The checkpoint, where it has projections too. */
+  projectors: string | undefined;
 }
 
 const EXAMPLE = `
@@ -59,7 +60,9 @@ async function run(from: string, to: string, flags: ExportFlags): Promise<void> 
 }
 
 async function find(from: string, { llm: moved, localFilesOnly = false }: ExportFlags): Promise<Trained> {
-  const { checkpointFolder, CheckpointError, locate, MANIFEST, readManifest } = await import("../anymal/manifest.js");
+  const { checkpointFolder, MANIFEST, readManifest } = await import("../anymal/manifest.js");
+  const { CheckpointError } = await import("../anymal/checkpoint-error.js");
+  const { locate } = await import("../anymal/source.js");
   const { parseLoraConfig } = await import("../adapters/lora-config.js");
   const { readJson } = await import("../models/config.js");
   if (existsSync(join(from, "adapter_config.json")) && !existsSync(join(from, MANIFEST))) {
@@ -70,20 +73,35 @@ async function find(from: string, { llm: moved, localFilesOnly = false }: Export
         "anymal export",
         `--llm is needed: the model that ${from} was trained on; ${moved ?? named ?? "its name"} is no folder here`,
       );
-    return { folder: from, llm: resolve(base), quantization: undefined, dtype: undefined, projectors: false };
+    return { folder: from, llm: resolve(base), quantization: undefined, dtype: undefined, projectors: undefined };
   }
   const folder = checkpointFolder(from);
   const manifest = await readManifest(folder);
-  if (!manifest.adapter)
+  const onLlm = manifest.adapters.filter(({ on }) => on === "llm");
+  const [lora] = onLlm;
+  if (!lora)
     throw new CheckpointError(
       folder,
       "a model with LoRA on its language model",
       "one whose language model is as it was",
       "stage 1 trains projections only, which the folder itself holds; export what anymal instruct made",
     );
+  if (onLlm.length > 1)
+    throw new CheckpointError(
+      folder,
+      "one adapter on the language model",
+      onLlm.map(({ name }) => name).join(", "),
+      "name the folder of the one that is meant, adapters/NAME in it, and the language model with --llm",
+    );
   const source = await locate(folder, "the language model", manifest.llm, moved, { mayDiffer: true, localFilesOnly });
-  const projectors = Object.keys(manifest.modalities).length > 0;
-  return { folder, llm: source.folder, quantization: manifest.llm.quantization ?? undefined, dtype: manifest.llm.dtype, projectors };
+  const projectors = Object.keys(manifest.modalities).length > 0 ? folder : undefined;
+  return {
+    folder: join(folder, lora.folder),
+    llm: source.folder,
+    quantization: manifest.llm.quantization ?? undefined,
+    dtype: manifest.llm.dtype,
+    projectors,
+  };
 }
 
 async function copyAdapter({ folder, llm }: Trained, to: string, { json }: ExportFlags): Promise<void> {
@@ -139,7 +157,8 @@ async function merge(trained: Trained, to: string, flags: ExportFlags): Promise<
       `read back, logits moved by ${drift.largest.toPrecision(3)} at most and ${drift.mean.toPrecision(3)} on average; divergence ${drift.divergence.toPrecision(3)} nats; ` +
         `the same best token at ${percent(drift.sameBest)} of ${drift.positions} positions`,
     );
-    if (projectors) print(`the projections stay in ${join(folder, "projectors")}: anymal generate --model ${folder} uses all of it`);
+    if (projectors)
+      print(`the projections stay in ${join(projectors, "projectors")}: anymal generate --model ${projectors} uses all of it`);
   } finally {
     close();
   }

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseLoraConfig } from "../adapters/lora-config.js";
 import { checkpointFolder, MANIFEST, type Manifest, readManifest } from "../anymal/manifest.js";
+import { DEFAULT_ADAPTER } from "../anymal/parts.js";
 import { shown } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import { onFileSync } from "../core/file-error.js";
@@ -231,13 +232,13 @@ async function trained(given: string): Promise<Inspected> {
     ]);
     facts.push([`${modality} encoder`, whereIs(path, from)]);
   }
-  if (manifest.adapter) {
-    const { about, weights } = adapter(path);
+  for (const { name, on, folder } of manifest.adapters) {
+    const { about, weights } = adapter(join(path, folder));
     parameters += weights?.parameters ?? 0;
-    facts.push(["adapter", about]);
+    facts.push([name === DEFAULT_ADAPTER ? "adapter" : `adapter ${name}`, on === "llm" ? about : `${about}, on the encoder of ${on}`]);
   }
   facts.push(["prompts", manifest.prompt.template === "chat" ? "the tokenizer's chat template" : "plain"]);
-  const stage = manifest.adapter ? "projections and LoRA" : "projections";
+  const stage = manifest.adapters.length ? "projections and LoRA" : "projections";
   const about = `trained model of anymal (${stage}) for ${Object.keys(manifest.modalities).join(", ")}, ${count(parameters)} trained parameters`;
   return { kind: "trained model", path, about, facts };
 }

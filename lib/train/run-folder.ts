@@ -4,20 +4,19 @@ import { existsSync } from "node:fs";
 import { appendFile, mkdir, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { AnyMAL } from "../anymal/anymal.js";
-import { PROJECTORS, writeFiles } from "../anymal/checkpoint.js";
-import { CheckpointError, checkpointFolder, readManifest } from "../anymal/manifest.js";
+import { writeFiles } from "../anymal/checkpoint.js";
+import { CheckpointError } from "../anymal/checkpoint-error.js";
+import { checkpointFolder } from "../anymal/manifest.js";
+import { Trained } from "../anymal/trained.js";
 import { shown } from "../core/checks.js";
 import { onFile } from "../core/file-error.js";
 import { parseShallow } from "../core/json.js";
 import { readPlain } from "../core/plain-file.js";
 import { built } from "../core/scope.js";
-import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { FolderLock } from "../io/folder-lock.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, syncFolder, temporaryName, writeNew, writeWhole } from "../io/whole-file.js";
-import type { Modality } from "../media/part.js";
-import { StateError } from "../nn/module.js";
 import type { AdamW } from "./optimizer.js";
 import { writeRecipe } from "./recipe.js";
 import { is, isObject, RecipeError } from "./schema.js";
@@ -137,17 +136,8 @@ export class RunFolder {
   /** Puts the saved weights of a run that is taken up into the model, before an optimiser is made. */
   async restore(model: AnyMAL): Promise<void> {
     if (!this.#state) return;
-    const folder = this.#checkpoint();
-    for (const modality of model.modalities) {
-      using file = Checkpoint.openIn(folder, join(PROJECTORS, `${modality}.safetensors`));
-      overwrite(model.projector(modality).namedParameters(), file);
-    }
-    if (model.adapter) {
-      using file = Checkpoint.openIn(folder, "adapter_model.safetensors");
-      overwrite(model.adapter.namedParameters(), file);
-    }
-    const { modalities } = await readManifest(folder);
-    for (const [modality, entry] of Object.entries(modalities)) if (entry.calibrated) model.calibrated.add(modality as Modality);
+    const trained = await Trained.open(this.folder);
+    for (const modality of trained.restore(model.parts)) model.calibrated.add(modality);
   }
 
   /** Fills a fresh optimiser with the saved moments. The step to go on from; 0 for a new run. */
@@ -171,7 +161,7 @@ export class RunFolder {
     const fresh = temporaryName(target);
     await this.lock.check();
     try {
-      await writeFiles(fresh, model, target);
+      await writeFiles(fresh, model.parts, target);
       await saveSafetensors(join(fresh, MOMENTS), optimizer.state());
       const { fewerUpdates } = optimizer;
       const state: TrainerState = {
@@ -216,16 +206,6 @@ export class RunFolder {
     };
     const log = join(this.folder, LOG);
     await onFile("to be written", log, () => appendFile(log, `${JSON.stringify(line)}\n`));
-  }
-}
-
-/** Exact: the masters are f32 in the file and here. */
-function overwrite(parameters: Iterable<[string, Tensor]>, file: Checkpoint): void {
-  for (const [name, tensor] of parameters) {
-    const { dtype, shape } = file.entry(name);
-    if (dtype !== "F32" || String(shape) !== String(tensor.shape))
-      throw new StateError(`"${name}" as F32 [${tensor.shape}]`, `${dtype} [${shape}] in ${file.path}`);
-    tensor.write(new Float32Array(file.bytes(name)));
   }
 }
 

@@ -1,0 +1,41 @@
+// A language model and encoders with fresh projections between them: where training begins.
+import { openCausalLM } from "../models/auto-causal-lm.js";
+import { makeBridge } from "../models/bridges/index.js";
+import { openBridge } from "../models/bridges/kind.js";
+import { deviceOf, quantizationOf } from "../models/loading.js";
+import { Weights } from "../nn/weights.js";
+import { Tokenizer } from "../text/tokenizer.js";
+import type { MediaPlan, Plan } from "./build.js";
+import { freshEncoders } from "./encoders.js";
+import { type AssembleOptions, checkAssembly } from "./options.js";
+import { openSource } from "./source.js";
+
+/** Between the seeds of one model's projections. */
+const SEEDS_APART = 1_000_003;
+
+export async function assembly(given: AssembleOptions): Promise<Plan> {
+  checkAssembly(given);
+  const { modalities, quantization = "nf4", seed = 0, prompt = {}, ...options } = given;
+  const { dtype, signal } = options;
+  const device = await deviceOf(options.device);
+  const form = quantizationOf(quantization);
+  const llmSource = await openSource(options.llm, options);
+  const encoders = await freshEncoders(modalities, device, dtype, options);
+  const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
+  return {
+    ...{ tokenizer, llmSource, quantization: form, prompt, signal, adapters: [] },
+    openLlm: () => openCausalLM(llmSource.folder, { device, ...(dtype && { dtype }), ...(form && { quantization: form }) }, signal),
+    media: encoders.map(
+      (encoder, i): MediaPlan => ({
+        ...encoder,
+        calibrated: false,
+        projector: (setup, llm) => {
+          const at = Weights.fresh({ device, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
+          const projector = makeBridge(at, setup.projector, llm.config.hiddenSize);
+          openBridge(projector, false);
+          return projector;
+        },
+      }),
+    ),
+  };
+}

@@ -1,0 +1,82 @@
+// The one place where a model comes into being. Where each part comes from is the plan's; in which order they are made, that one which cannot be made
+// takes all others with it, and that the weights have arrived, is said here.
+import { LoraAdapter } from "../adapters/lora.js";
+import { expected } from "../core/errors.js";
+import { owning } from "../core/owning.js";
+import { settled } from "../core/settled.js";
+import { Turns } from "../core/turns.js";
+import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
+import type { Bridge } from "../models/bridges/kind.js";
+import type { Encoder } from "../models/encoder.js";
+import type { LlamaForCausalLM } from "../models/llama.js";
+import type { Module } from "../nn/module.js";
+import { MediaEncoder } from "./media-encoder.js";
+import type { ModalitySetup } from "./options.js";
+import type { AdapterPlace, AnyMALParts, Attached } from "./parts.js";
+import type { Source } from "./source.js";
+
+export interface MediaPlan {
+  modality: Modality;
+  /** Plans of one key share one encoder: pictures and videos through one CLIP. */
+  key: string;
+  source: Source;
+  open(): Promise<Encoder>;
+  /** Known once the encoder's sizes are. */
+  setup(encoder: Encoder): ModalitySetup;
+  processor(setup: ModalitySetup): MediaProcessor<MediaPart>;
+  projector(setup: ModalitySetup, llm: LlamaForCausalLM): Bridge;
+  calibrated: boolean;
+}
+
+export interface AdapterPlan {
+  name: string;
+  kind: string;
+  on: AdapterPlace;
+  /** PEFT's two files. */
+  folder: string;
+}
+
+export interface Plan extends Pick<AnyMALParts, "tokenizer" | "llmSource" | "quantization" | "prompt"> {
+  openLlm(): Promise<LlamaForCausalLM>;
+  media: readonly MediaPlan[];
+  adapters: readonly AdapterPlan[];
+  signal: AbortSignal | undefined;
+}
+
+/** Rejects with what kept a part from being made, weights that could not be read included; nothing stays on the device then. */
+export function build({ openLlm, media, adapters: wanted, signal, ...rest }: Plan): Promise<AnyMALParts> {
+  return owning(async (own) => {
+    const turns = new Turns();
+    const opened = new Map<string, Encoder>();
+    const encoders = new Map<Modality, MediaEncoder>();
+    for (const { modality, key, source, open, setup: setupFor, processor } of media) {
+      const encoder = opened.get(key) ?? own(await open());
+      opened.set(key, encoder);
+      const setup = setupFor(encoder);
+      encoders.set(modality, new MediaEncoder(modality, encoder, processor(setup), setup, source));
+      await turns.next();
+    }
+    signal?.throwIfAborted();
+    const llm = own(await openLlm());
+    const projectors = new Map<Modality, Bridge>();
+    for (const { modality, projector } of media)
+      projectors.set(modality, own(projector((encoders.get(modality) as MediaEncoder).setup, llm)));
+    const adapters: Attached[] = [];
+    for (const { folder, ...named } of wanted)
+      adapters.push({ ...named, adapter: await LoraAdapter.load(carrier(named.on, llm, encoders), folder) });
+    // What fails while the weights are read fails here, not in the first forward.
+    await settled([llm, ...projectors.values(), ...opened.values()].map((part) => part.arrived()));
+    signal?.throwIfAborted();
+    const calibrated = media.flatMap((one) => (one.calibrated ? [one.modality] : []));
+    return { ...rest, llm, encoders, projectors, adapters, calibrated };
+  });
+}
+
+/** The module that an adapter is put on. */
+export function carrier(on: AdapterPlace, llm: LlamaForCausalLM, encoders: ReadonlyMap<Modality, MediaEncoder>): Module {
+  if (on === "llm") return llm;
+  const found = encoders.get(on);
+  if (found) return found.encoder;
+  const known = ["llm", ...encoders.keys()].join(", ");
+  throw expected("E_MODALITY", "an adapter", `to stand on one of ${known}`, on, "assemble the model with an encoder for it");
+}

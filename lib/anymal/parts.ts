@@ -1,0 +1,46 @@
+// What a model consists of, whichever way it came about: assembled, trained or published. A checkpoint is written of the same.
+import type { LoraAdapter } from "../adapters/lora.js";
+import type { Modality } from "../media/part.js";
+import type { Bridge } from "../models/bridges/kind.js";
+import type { LlamaForCausalLM } from "../models/llama.js";
+import type { Quantization } from "../nn/weights.js";
+import type { Tokenizer } from "../text/tokenizer.js";
+import type { MediaEncoder } from "./media-encoder.js";
+import type { PromptFormat } from "./options.js";
+import type { Source } from "./source.js";
+
+/** What an adapter stands on: the language model, or the encoder of a modality. */
+export type AdapterPlace = "llm" | Modality;
+
+export interface Attached {
+  /** Its own among the model's adapters, and its folder's. */
+  readonly name: string;
+  /** "lora", … */
+  readonly kind: string;
+  readonly on: AdapterPlace;
+  readonly adapter: LoraAdapter;
+}
+
+/** PEFT's name for one that was given none; its files lie in the model's own folder. */
+export const DEFAULT_ADAPTER = "default";
+export const ADAPTER_KINDS = ["lora"] as const;
+
+/** Can a folder be called so, on any file system? */
+export const isAdapterName = (name: string): boolean => /^[A-Za-z0-9_][\w-]{0,63}$/.test(name);
+
+/** In a checkpoint. The default one lies in the checkpoint's own folder, where PEFT looks for it, as PEFT itself saves several. */
+export const adapterFolder = (name: string): string => (name === DEFAULT_ADAPTER ? "." : `adapters/${name}`);
+
+export interface AnyMALParts {
+  llm: LlamaForCausalLM;
+  tokenizer: Tokenizer;
+  encoders: ReadonlyMap<Modality, MediaEncoder>;
+  projectors: ReadonlyMap<Modality, Bridge>;
+  /** In the order in which they were put on. */
+  adapters: readonly Attached[];
+  llmSource: Source;
+  quantization: Quantization | undefined;
+  prompt: PromptFormat;
+  /** Projections whose feature statistics and output scale were measured on data. */
+  calibrated: Iterable<Modality>;
+}

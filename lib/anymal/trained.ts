@@ -1,0 +1,193 @@
+// The checkpoint folder of a trained model, read: into a new model, or into one that a run goes on with. Both see the same files under the same checks.
+import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Device } from "../core/device.js";
+import { onFile } from "../core/file-error.js";
+import type { Tensor } from "../core/tensor.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import type { Modality } from "../media/part.js";
+import { openCausalLM } from "../models/auto-causal-lm.js";
+import { makeBridge } from "../models/bridges/index.js";
+import { quantizationOf } from "../models/loading.js";
+import { describe, StateError } from "../nn/module.js";
+import { Weights } from "../nn/weights.js";
+import { Tokenizer } from "../text/tokenizer.js";
+import type { MediaPlan, Plan } from "./build.js";
+import { ADAPTER_FILES, ADAPTERS, foldersIn, PROJECTORS, templateOf } from "./checkpoint.js";
+import { CheckpointError } from "./checkpoint-error.js";
+import { storedEncoders } from "./encoders.js";
+import { checkpointFolder, type Manifest, readManifest } from "./manifest.js";
+import type { FromPretrainedOptions } from "./options.js";
+import { type AnyMALParts, adapterFolder } from "./parts.js";
+import { locate, type Source } from "./source.js";
+
+export class Trained {
+  private constructor(
+    readonly folder: string,
+    readonly manifest: Manifest,
+  ) {}
+
+  /** A folder that save() wrote, or a run's. Rejects with E_CHECKPOINT where a file is missing or one too many: half a checkpoint answers, but not as the trained model. */
+  static async open(given: string): Promise<Trained> {
+    const folder = checkpointFolder(given);
+    const trained = new Trained(folder, await readManifest(folder));
+    await trained.#checkFiles();
+    return trained;
+  }
+
+  async #checkFiles(): Promise<void> {
+    const { folder, manifest } = this;
+    const projectors = existsSync(join(folder, PROJECTORS))
+      ? (await onFile("to be read", join(folder, PROJECTORS), () => readdir(join(folder, PROJECTORS)))).filter((name) =>
+          name.endsWith(".safetensors"),
+        )
+      : [];
+    const wanted = Object.keys(manifest.modalities).map((modality) => `${modality}.safetensors`);
+    this.#same(`${PROJECTORS}/ with ${wanted.join(", ") || "nothing"}`, wanted, projectors);
+    const places = [".", ...(await foldersIn(join(folder, ADAPTERS))).map((name) => adapterFolder(name))];
+    const there = places
+      .flatMap((place) => ADAPTER_FILES.map((name) => join(place, name)))
+      .filter((name) => existsSync(join(folder, name)));
+    this.#same(
+      "of adapters",
+      manifest.adapters.flatMap((one) => ADAPTER_FILES.map((name) => join(one.folder, name))),
+      there,
+    );
+  }
+
+  #same(what: string, wanted: readonly string[], there: readonly string[]): void {
+    if (wanted.every((name) => there.includes(name)) && there.every((name) => wanted.includes(name))) return;
+    throw new CheckpointError(this.folder, what, there.join(", ") || "nothing", "copy the folder whole, or save the model again");
+  }
+
+  projections(modality: Modality): Checkpoint {
+    return Checkpoint.openIn(this.folder, join(PROJECTORS, `${modality}.safetensors`));
+  }
+
+  /** Where all of it comes from, for build(). */
+  async plan(options: FromPretrainedOptions & { device: Device }): Promise<Plan> {
+    const { folder, manifest } = this;
+    const { device, signal } = options;
+    const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
+    const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
+    if (templateOf(tokenizer) !== manifest.prompt.template)
+      throw new CheckpointError(
+        folder,
+        `a tokenizer with ${manifest.prompt.template === "chat" ? "a" : "no"} chat template, as in training`,
+        llmSource.folder,
+        "use the tokenizer it was trained with",
+      );
+    const quantization =
+      options.quantization === undefined ? (manifest.llm.quantization ?? undefined) : quantizationOf(options.quantization);
+    const held = { device, dtype: options.dtype ?? manifest.llm.dtype, ...(quantization && { quantization }) };
+    const encoders = await storedEncoders(folder, manifest, options);
+    const { template: _, ...prompt } = manifest.prompt;
+    return {
+      ...{ tokenizer, llmSource, quantization, prompt, signal },
+      openLlm: () => openCausalLM(llmSource.folder, held, signal),
+      media: encoders.map((encoder): MediaPlan => {
+        const { modality } = encoder;
+        return {
+          ...encoder,
+          calibrated: manifest.modalities[modality]?.calibrated ?? false,
+          projector: (setup, llm) => {
+            using file = this.projections(modality);
+            const at = Weights.from(file, { device, dtype: "f32" });
+            const projector = makeBridge(at, setup.projector, llm.config.hiddenSize);
+            try {
+              at.finish();
+            } catch (error) {
+              projector.dispose();
+              throw error;
+            }
+            return projector;
+          },
+        };
+      }),
+      adapters: manifest.adapters.map((one) => ({ ...one, folder: join(folder, one.folder) })),
+    };
+  }
+
+  /**
+   * Puts the weights into a model that has the same parts, as a run that goes on needs them: to the bit. Rejects with E_CHECKPOINT where its parts are
+   * others, E_STATE where a weight is missing, left over, or of another shape or dtype; nothing of the model has changed then.
+   */
+  restore(model: AnyMALParts): Modality[] {
+    this.#checkParts(model);
+    const { folder, manifest } = this;
+    const files: Checkpoint[] = [];
+    try {
+      const writes: (() => void)[] = [];
+      const open = (file: Checkpoint): Checkpoint => {
+        files.push(file);
+        return file;
+      };
+      for (const [modality, projector] of model.projectors)
+        writes.push(...overwriting(open(this.projections(modality)), projector.namedParameters()));
+      for (const { name, adapter } of model.adapters) {
+        const file = open(Checkpoint.openIn(join(folder, adapterFolder(name)), ADAPTER_FILES[1]));
+        writes.push(...overwriting(file, adapter.namedParameters(), HELD_BESIDE));
+      }
+      for (const write of writes) write();
+    } finally {
+      for (const file of files) file.close();
+    }
+    return [...model.projectors.keys()].filter((modality) => manifest.modalities[modality]?.calibrated);
+  }
+
+  #checkParts(model: AnyMALParts): void {
+    const { folder, manifest } = this;
+    const remedy = "go on with the model that the run began with, or begin another run in another folder";
+    const same = (what: string, stored: unknown, own: unknown) => {
+      const [wanted, got] = [stored, own].map((one) => JSON.stringify(one)) as [string, string];
+      if (wanted !== got) throw new CheckpointError(folder, `a model with ${what} ${wanted}`, got, remedy);
+    };
+    const sameSource = (what: string, { fingerprint, ...by }: Manifest["llm"] | { fingerprint: string }, source: Source) => {
+      const commit = "id" in by && source.hub?.id === by.id && source.hub?.revision === (by as { revision?: string }).revision;
+      if (fingerprint !== source.fingerprint && !commit)
+        throw new CheckpointError(folder, `a model with ${what} of the run`, `one with other contents in ${source.folder}`, remedy);
+    };
+    const names = Object.keys(manifest.modalities);
+    same("projections of", names.toSorted(), [...model.projectors.keys()].toSorted());
+    sameSource("the language model", manifest.llm, model.llmSource);
+    for (const [modality, { source, setup }] of model.encoders) {
+      const entry = manifest.modalities[modality];
+      if (!entry) continue;
+      sameSource(`the encoder of ${modality}`, entry.encoder, source);
+      const { projector, layer, select, frames } = entry;
+      same(`${modality}`, sorted({ projector, layer, select, frames }), sorted(setup));
+    }
+    const ours = model.adapters.map(({ name, kind, on }) => ({ name, kind, on }));
+    same(
+      "adapters",
+      manifest.adapters.map(({ name, kind, on }) => ({ name, kind, on })),
+      ours,
+    );
+  }
+}
+
+const sorted = (setup: object): unknown =>
+  Object.fromEntries(
+    Object.entries(setup)
+      .filter(([, value]) => value !== undefined && value !== null)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, value]) => [key, typeof value === "object" && !Array.isArray(value) ? sorted(value as object) : value]),
+  );
+
+/** A table that PEFT stores beside the branches and that does not train; branches are never left over. */
+const HELD_BESIDE = /^(?!.*\.lora_[AB]\.)/;
+
+/** Exact: the masters are f32 in the file and here. What there is to write, once everything is known to fit. */
+function overwriting(file: Checkpoint, tensors: Iterable<readonly [string, Tensor]>, beside?: RegExp): (() => void)[] {
+  const own = new Map(tensors);
+  const missing = [...own.keys()].filter((name) => !file.has(name));
+  const left = [...file.names()].filter((name) => !own.has(name) && !beside?.test(name));
+  if (missing.length || left.length) throw new StateError(`the weights of the model in ${file.path}`, describe(missing, left));
+  return Array.from(own, ([name, tensor]) => {
+    const { dtype, shape } = file.entry(name);
+    if (dtype !== "F32" || String(shape) !== String(tensor.shape))
+      throw new StateError(`"${name}" as F32 [${tensor.shape}]`, `${dtype} [${shape}] in ${file.path}`);
+    return () => tensor.write(new Float32Array(file.bytes(name)));
+  });
+}
