@@ -49,11 +49,8 @@ export class Trained {
     const there = places
       .flatMap((place) => ADAPTER_FILES.map((name) => join(place, name)))
       .filter((name) => existsSync(join(folder, name)));
-    this.#same(
-      "of adapters",
-      manifest.adapters.flatMap((one) => ADAPTER_FILES.map((name) => join(one.folder, name))),
-      there,
-    );
+    const files = manifest.adapters.flatMap((one) => ADAPTER_FILES.map((name) => join(one.folder, name)));
+    this.#same(files.join(" and ") || "no adapter", files, there);
   }
 
   #same(what: string, wanted: readonly string[], there: readonly string[]): void {
