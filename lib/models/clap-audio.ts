@@ -13,7 +13,7 @@ import { relativePositions } from "../nn/window.js";
 import { activation, meanPool, transposeCopy } from "../ops/index.js";
 import { type ClapAudioConfig, clapAudioJson, foldRatio, parseClapAudioConfig, stageGrid, stageWidth } from "./clap-config.js";
 import { ConfigError } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onlyLayer } from "./encoder.js";
 import { Htsat } from "./htsat.js";
 import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 
@@ -110,7 +110,8 @@ export class ClapAudioModel extends Module implements Encoder {
    */
   forward(x: Tensor, options: ClapAudioOptions = {}): ClapAudioOutput {
     checkForward("ClapAudioModel", options, ["map", "hiddenStates"]);
-    const { layer = -1, isLonger = [], map = false, hiddenStates = false } = options;
+    const layer = onlyLayer("ClapAudioModel", options);
+    const { isLonger = [], map = false, hiddenStates = false } = options;
     const longer = this.#check(x, isLonger);
     const stages = this.config.depths.length;
     if (!Number.isInteger(layer) || layer < -1 || layer > stages)

@@ -7,7 +7,7 @@ import { Embedding } from "../nn/embedding.js";
 import { Linear } from "../nn/linear.js";
 import { Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
-import { VitStack } from "../nn/vit-block.js";
+import { VitStack } from "../nn/vit-stack.js";
 import { Weights } from "../nn/weights.js";
 import { add, gatherRows } from "../ops/index.js";
 import { type ClipTextConfig, clipTextJson, parseClipTextConfig, vitBlock } from "./clip-config.js";

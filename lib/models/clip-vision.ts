@@ -6,14 +6,15 @@ import { Embedding } from "../nn/embedding.js";
 import { Linear } from "../nn/linear.js";
 import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
-import { VitStack } from "../nn/vit-block.js";
+import { VitStack } from "../nn/vit-stack.js";
 import type { Weights } from "../nn/weights.js";
 import { add } from "../ops/index.js";
 import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
 import type { Json } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
-import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
+import { classRows, encoderInput, patchRows, tableFor, withClass } from "./patches.js";
 import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
+import { towerStates } from "./tower-states.js";
 
 class ClipVisionEmbeddings extends Module {
   classEmbedding: Tensor; // (C)
@@ -111,14 +112,14 @@ export class ClipVisionModel extends Module implements Encoder {
   /** Pictures (N,3,H,W) of any size that holds a patch; the position table is stretched where it is not the tower's own. */
   forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
     checkForward("ClipVisionModel", options);
-    const { layer = -1 } = options;
     const { visionModel, config } = this;
     return scope(() => {
       const pixels = encoderInput("ClipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.#dtype);
       const start = visionModel.preNorm.forward(visionModel.embeddings.forward(pixels));
-      const { hidden, last } = visionModel.encoder.forward(start, stateIndex("ClipVisionModel", layer, config.layers));
-      const pooled = visionModel.postNorm.forward(classRows(last));
-      return { hidden, pooled, embeds: this.visualProjection?.forward(pooled) ?? pooled.alias() };
+      const tower = { who: "ClipVisionModel", stack: visionModel.encoder, classTokens: this.classTokens };
+      const { final, ...states } = towerStates(tower, start, options);
+      const pooled = visionModel.postNorm.forward(classRows(final));
+      return { ...states, pooled, embeds: this.visualProjection?.forward(pooled) ?? pooled.alias() };
     });
   }
 

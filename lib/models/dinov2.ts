@@ -4,14 +4,15 @@ import { Tensor } from "../core/tensor.js";
 import { Conv2d } from "../nn/conv.js";
 import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
-import { VitStack } from "../nn/vit-block.js";
+import { VitStack } from "../nn/vit-stack.js";
 import type { Weights } from "../nn/weights.js";
 import { add, concat } from "../ops/index.js";
 import type { Json } from "./config.js";
 import { type Dinov2Config, dinov2Json, feedForwardWidth, parseDinov2Config } from "./dinov2-config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
-import { classRows, encoderInput, patchRows, stateIndex, tableFor } from "./patches.js";
+import { classRows, encoderInput, patchRows, tableFor } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
+import { towerStates } from "./tower-states.js";
 
 const normal = { normal: 0.02 };
 
@@ -74,8 +75,8 @@ export class Dinov2Model extends Module implements Encoder {
     this.dtype = at.dtype;
     this.classTokens = 1 + (config.registers ?? 0);
     this.embeddings = new Dinov2Embeddings(at.at("embeddings"), config);
-    const block = { width, hidden: feedForwardWidth(config), heads, activation, eps, layers, qkvBias, layerScale: true };
-    this.encoder = new VitStack(at.at("encoder"), swiGlu ? "dinov2Gated" : "dinov2", block);
+    const block = { width, hidden: feedForwardWidth(config), heads, activation, eps, layers, qkvBias, layerScale: true, gated: swiGlu };
+    this.encoder = new VitStack(at.at("encoder"), "dinov2", block);
     this.layernorm = new LayerNorm(at.at("layernorm"), width, eps);
     this.leftover = leftover(at.checkpoint, [[this, at.prefix]], join(at.prefix, "encoder"));
   }
@@ -105,14 +106,13 @@ export class Dinov2Model extends Module implements Encoder {
    */
   forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
     checkForward("Dinov2Model", options);
-    const { layer = -1 } = options;
-    const { channels, layers } = this.config;
+    const { channels } = this.config;
     return scope(() => {
       const pixels = encoderInput("Dinov2Model", x, `pixels (N,${channels},H,W)`, [0, channels, 0, 0], this.dtype);
-      const { hidden, last } = this.encoder.forward(this.embeddings.forward(pixels), stateIndex("Dinov2Model", layer, layers));
-      const tokens = this.layernorm.forward(last);
-      const pooled = classRows(tokens);
-      return { hidden: layer === -1 ? tokens : hidden, pooled, embeds: pooled.alias() };
+      const tower = { who: "Dinov2Model", stack: this.encoder, classTokens: this.classTokens, norm: this.layernorm };
+      const { final, ...states } = towerStates(tower, this.embeddings.forward(pixels), options);
+      const pooled = classRows(final);
+      return { ...states, pooled, embeds: pooled.alias() };
     });
   }
 

@@ -1,5 +1,6 @@
 // What AnyMAL asks of an encoder, whatever it looks at or listens to.
 import type { Device } from "../core/device.js";
+import { type AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import type { Modality } from "../media/part.js";
@@ -10,17 +11,23 @@ export interface EncoderOutput {
   /**
    * (N,S,d): hidden state number `layer`, as Hugging Face counts: 0 the embedding, -2 what the last block reads. -1 is what it calls
    * last_hidden_state: after the final norm where the model has one over all tokens (SigLIP, DINOv2, VideoMAE, CLAP). Class token first where there is one.
+   * Of several layers: (N,S,n·d), side by side in the order asked for, as LLaVA concatenates its vision_feature_layer; its -1 is the state before such
+   * a norm, which has the number of the last block.
    */
   hidden: Tensor;
   /** (N,e): the embedding that is compared with text, after the projection, not normalised. */
   embeds: Tensor;
   /** (N,d): pooled before the projection. */
   pooled: Tensor;
+  /** (N,n,d): the class token's row in each of the hidden states that `classRows` asked for. */
+  classRows?: Tensor;
 }
 
 export interface EncoderOptions {
-  /** Which hidden state comes back; default -1. */
-  layer?: number;
+  /** Which hidden state comes back, or which ones; default -1. */
+  layer?: number | readonly number[];
+  /** Hidden states of which the class token's row alone comes back, in towers that have one. */
+  classRows?: readonly number[];
   /** CLAP with fusion: which clips were longer than the window. */
   isLonger?: readonly boolean[];
 }
@@ -32,12 +39,23 @@ export interface EncoderLoading {
   trainable?: boolean;
 }
 
-const OPTIONS = optionNames<EncoderOptions>({ layer: true, isLonger: true });
+const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, isLonger: true });
 const LOADING = optionNames<EncoderLoading>({ device: true, dtype: true, trainable: true });
 
 /** Throws E_VALUE on an option of forward() that no encoder has, nor this one (`more`). */
 export const checkForward = (encoder: string, options: EncoderOptions, more: readonly string[] = []): void =>
   checkOptions(`${encoder}.forward`, options, [...OPTIONS, ...more]);
+
+/** The one hidden state that an encoder gives whose states differ in width, and have no class token. Throws E_VALUE where more is asked for. */
+export function onlyLayer(encoder: string, { layer = -1, classRows }: EncoderOptions): number {
+  const [one, ...others] = typeof layer === "number" ? [layer] : layer;
+  if (one === undefined || others.length)
+    throw expected("E_VALUE", `${encoder}: layer`, "one hidden state: they differ in width", `[${layer}]`);
+  if (classRows?.length) throw noClassToken(encoder, classRows);
+  return one;
+}
+export const noClassToken = (encoder: string, asked: readonly number[]): AnymalError =>
+  expected("E_VALUE", `${encoder}: classRows`, "none, for it has no class token", `[${asked}]`, "take hidden, or an encoder such as CLIP");
 export const checkLoading = (loading: EncoderLoading): void =>
   checkOptions("fromPretrained of an encoder", loading, LOADING, { others: OTHER_LOADING });
 

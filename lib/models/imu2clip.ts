@@ -10,7 +10,7 @@ import { GroupNorm } from "../nn/norm.js";
 import type { Weights } from "../nn/weights.js";
 import { maxPool1d, sliceCopy, transposeCopy } from "../ops/index.js";
 import { ConfigError, flag, type Json, number, size } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onlyLayer } from "./encoder.js";
 import { widthOf } from "./encoder-config.js";
 import { encoderInput } from "./patches.js";
 import { fromFolder } from "./tower.js";
@@ -123,7 +123,7 @@ export class Imu2ClipModel extends Module implements Encoder {
   /** Windows (N,channels,samples). hidden: all states of the GRU, (N, channels or moments, hidden); there are no layers to choose from. */
   forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
     checkForward("Imu2ClipModel", options);
-    const { layer = -1 } = options;
+    const layer = onlyLayer("Imu2ClipModel", options);
     if (layer !== -1) throw expected("E_VALUE", "Imu2ClipModel: layer", "-1, the states of the GRU", layer);
     return scope(() => {
       const hidden = this.gru.forward(this.#sequence(this.#window(x)));

@@ -7,15 +7,16 @@ import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
-import { VitStack } from "../nn/vit-block.js";
+import { VitStack } from "../nn/vit-stack.js";
 import { fanIn, type Weights } from "../nn/weights.js";
 import { add, conv2d, linear, transposeCopy } from "../ops/index.js";
 import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
 import { type Json, readConfig } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { parseOpenClipConfig, readOpenClipConfig } from "./open-clip-config.js";
-import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
+import { classRows, encoderInput, patchRows, tableFor, withClass } from "./patches.js";
 import { fromCheckpoint, leftover, prefixOf } from "./tower.js";
+import { towerStates } from "./tower-states.js";
 
 class OpenClipVisual extends Module {
   classEmbedding: Tensor; // (C)
@@ -34,7 +35,7 @@ class OpenClipVisual extends Module {
     this.positionalEmbedding = at.parameter("positional_embedding", [1 + Math.floor(imageSize / patchSize) ** 2, C], normal);
     this.conv = at.parameter("conv1.weight", [C, channels, patchSize, patchSize], fanIn(channels * patchSize ** 2));
     this.lnPre = new LayerNorm(at.at("ln_pre"), C, eps);
-    this.transformer = new VitStack(at.at("transformer"), "openai", vitBlock(c));
+    this.transformer = new VitStack(at.at("transformer"), "openai", { ...vitBlock(c), fused: true });
     this.lnPost = new LayerNorm(at.at("ln_post"), C, eps);
     this.proj = projectionDim === undefined ? undefined : at.parameter("proj", [C, projectionDim], normal);
   }
@@ -105,15 +106,14 @@ export class OpenClipVisionModel extends Module implements Encoder {
   /** As ClipVisionModel: pictures (N,3,H,W) of any size that holds a patch. */
   forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
     checkForward("OpenClipVisionModel", options);
-    const { layer = -1 } = options;
     const { visual, config } = this;
     return scope(() => {
       const pixels = encoderInput("OpenClipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.dtype);
-      const index = stateIndex("OpenClipVisionModel", layer, config.layers);
-      const { hidden, last } = visual.transformer.forward(visual.embed(pixels, config.patchSize), index);
-      const pooled = visual.lnPost.forward(classRows(last));
+      const tower = { who: "OpenClipVisionModel", stack: visual.transformer, classTokens: this.classTokens };
+      const { final, ...states } = towerStates(tower, visual.embed(pixels, config.patchSize), options);
+      const pooled = visual.lnPost.forward(classRows(final));
       const proj = visual.proj && transposeCopy(matching(visual.proj, pooled), 0, 1);
-      return { hidden, pooled, embeds: proj ? linear(pooled, proj) : pooled.alias() };
+      return { ...states, pooled, embeds: proj ? linear(pooled, proj) : pooled.alias() };
     });
   }
 

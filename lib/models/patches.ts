@@ -82,11 +82,3 @@ export function encoderInput(who: string, x: Tensor, letters: string, shape: rea
     throw expected("E_SHAPE", who, letters, `[${x.shape}]`, "use the processor of the same folder");
   return x.dtype === dtype ? x : cast(x, dtype);
 }
-
-/** Which of the states 0 … blocks is meant; negative ones count from the last. */
-export function stateIndex(who: string, layer: number, blocks: number): number {
-  const index = layer < 0 ? blocks + 1 + layer : layer;
-  if (!Number.isInteger(index) || index < 0 || index > blocks)
-    throw expected("E_VALUE", `${who}: layer`, `an integer from ${-blocks - 1} to ${blocks}`, layer);
-  return index;
-}

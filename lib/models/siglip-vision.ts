@@ -5,18 +5,20 @@ import { Tensor } from "../core/tensor.js";
 import type { Checkpoint } from "../io/checkpoint.js";
 import { Conv2d } from "../nn/conv.js";
 import { Embedding } from "../nn/embedding.js";
-import { Linear } from "../nn/linear.js";
+import { InProjection, projected } from "../nn/in-projection.js";
+import { Linear, type LinearLayer } from "../nn/linear.js";
 import { Mlp } from "../nn/mlp.js";
 import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
-import { VitStack } from "../nn/vit-block.js";
-import { type Weights, zeros } from "../nn/weights.js";
-import { add, attention, linear, meanPool } from "../ops/index.js";
+import { VitStack } from "../nn/vit-stack.js";
+import type { Weights } from "../nn/weights.js";
+import { add, attention, meanPool } from "../ops/index.js";
 import type { Json } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
-import { encoderInput, patchRows, stateIndex, tableFor } from "./patches.js";
+import { encoderInput, patchRows, tableFor } from "./patches.js";
 import { parseSiglipVisionConfig, type SiglipVisionConfig, siglipVisionJson } from "./siglip-config.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
+import { towerStates } from "./tower-states.js";
 
 class SiglipEmbeddings extends Module {
   patchEmbedding: Conv2d;
@@ -37,8 +39,7 @@ class SiglipEmbeddings extends Module {
 
 /** torch's MultiheadAttention: rows of q, k and v in one matrix. */
 class PoolingAttention extends Module {
-  inProjWeight: Tensor; // (3C,C)
-  inProjBias: Tensor; // (3C)
+  inProj: LinearLayer;
   outProj: Linear;
 
   constructor(
@@ -47,19 +48,18 @@ class PoolingAttention extends Module {
     readonly heads: number,
   ) {
     super();
-    this.inProjWeight = at.parameter("in_proj_weight", [3 * width, width], { normal: width ** -0.5 });
-    this.inProjBias = at.parameter("in_proj_bias", [3 * width], zeros);
+    this.inProj = new InProjection(at, width, { normal: width ** -0.5 });
     this.outProj = new Linear(at.at("out_proj"), width, width);
   }
 
   /** query (N,1,C) over tokens (N,S,C) → (N,1,C). */
   forward(query: Tensor, tokens: Tensor): Tensor {
-    const { width, heads } = this;
+    const { width, heads, inProj } = this;
     const [N, S] = tokens.shape as [number, number];
-    const [w, b] = [matching(this.inProjWeight, tokens), matching(this.inProjBias, tokens)];
-    const project = (x: Tensor, i: number, rows: number) =>
-      linear(x, w.slice(i * width, width), b.slice(i * width, width)).reshape([N, rows, heads, width / heads]);
-    const y = attention(project(query, 0, 1), project(tokens, 1, S), project(tokens, 2, S));
+    const [q] = projected(inProj, query, [0]) as [Tensor];
+    const [k, v] = projected(inProj, tokens, [1, 2]) as [Tensor, Tensor];
+    const split = (y: Tensor, rows: number) => y.reshape([N, rows, heads, width / heads]);
+    const y = attention(split(q, 1), split(k, S), split(v, S));
     return this.outProj.forward(y.reshape([N, 1, width]));
   }
 }
@@ -149,15 +149,14 @@ export class SiglipVisionModel extends Module implements Encoder {
    */
   forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
     checkForward("SiglipVisionModel", options);
-    const { layer = -1 } = options;
     const { visionModel, config } = this;
     return scope(() => {
       const pixels = encoderInput("SiglipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.dtype);
-      const index = stateIndex("SiglipVisionModel", layer, config.layers);
-      const { hidden, last } = visionModel.encoder.forward(visionModel.embeddings.forward(pixels), index);
-      const tokens = visionModel.postLayernorm.forward(last);
-      const pooled = visionModel.head?.forward(tokens) ?? meanPool(tokens, 1);
-      return { hidden: layer === -1 ? tokens : hidden, pooled, embeds: pooled.alias() };
+      const { encoder: stack, postLayernorm: norm, embeddings, head } = visionModel;
+      const tower = { who: "SiglipVisionModel", stack, classTokens: this.classTokens, norm };
+      const { final, ...states } = towerStates(tower, embeddings.forward(pixels), options);
+      const pooled = head?.forward(final) ?? meanPool(final, 1);
+      return { ...states, pooled, embeds: pooled.alias() };
     });
   }
 

@@ -4,14 +4,15 @@ import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
-import { VitStack } from "../nn/vit-block.js";
+import { VitStack } from "../nn/vit-stack.js";
 import { fanIn, type Weights, zeros } from "../nn/weights.js";
 import { type ActivationKind, add, conv2d, gatherRows, linear, meanPool, transposeCopy } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, type Json, size } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
 import { epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
-import { classRows, encoderInput, patchRows, stateIndex, tableFor, withClass } from "./patches.js";
+import { classRows, encoderInput, patchRows, tableFor, withClass } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
+import { towerStates } from "./tower-states.js";
 
 export interface ViClipConfig {
   imageSize: number;
@@ -74,7 +75,7 @@ export class ViClipModel extends Module implements Encoder {
     this.conv = at.parameter("conv1.weight", [width, 3, 1, patchSize, patchSize], fanIn(3 * patchSize ** 2));
     this.lnPre = new LayerNorm(at.at("ln_pre"), width, eps);
     const { layers, heads, activation, intermediateSize: hidden } = config;
-    this.transformer = new VitStack(at.at("transformer"), "openai", { width, heads, hidden, activation, eps, layers });
+    this.transformer = new VitStack(at.at("transformer"), "openai", { width, heads, hidden, activation, eps, layers, fused: true });
     this.lnPost = new LayerNorm(at.at("ln_post"), width, eps);
     this.proj = at.parameter("proj", [width, config.outputDim], normal);
     this.leftover = leftover(at.checkpoint, [[this, at.prefix]], join(at.prefix, "transformer"));
@@ -109,13 +110,13 @@ export class ViClipModel extends Module implements Encoder {
   /** Clips (N,F,3,H,W). After the class token hidden has each patch's F frames in a row, patch after patch. */
   forward(x: Tensor, options: EncoderOptions = {}): EncoderOutput {
     checkForward("ViClipModel", options);
-    const { layer = -1 } = options;
     return scope(() => {
       const clips = encoderInput("ViClipModel", x, "clips (N,F,3,H,W)", [0, 0, 3, 0, 0], this.#dtype);
       const start = this.lnPre.forward(this.#embed(clips));
-      const { hidden, last } = this.transformer.forward(start, stateIndex("ViClipModel", layer, this.config.layers));
-      const pooled = this.lnPost.forward(classRows(last));
-      return { hidden, pooled, embeds: linear(pooled, transposeCopy(matching(this.proj, pooled), 0, 1)) };
+      const tower = { who: "ViClipModel", stack: this.transformer, classTokens: this.classTokens };
+      const { final, ...states } = towerStates(tower, start, options);
+      const pooled = this.lnPost.forward(classRows(final));
+      return { ...states, pooled, embeds: linear(pooled, transposeCopy(matching(this.proj, pooled), 0, 1)) };
     });
   }
 

@@ -4,13 +4,14 @@ import { keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { join, Module, matching } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
-import { VitStack } from "../nn/vit-block.js";
+import { VitStack } from "../nn/vit-stack.js";
 import { fanIn, type Weights } from "../nn/weights.js";
 import { add, conv2d, gatherRows, meanPool, transposeCopy } from "../ops/index.js";
 import type { Json } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
-import { encoderInput, patchRows, stateIndex } from "./patches.js";
+import { encoderInput, patchRows } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
+import { towerStates } from "./tower-states.js";
 import { parseVideoMaeConfig, tokensOf, type VideoMaeConfig, videoMaeJson } from "./video-mae-config.js";
 
 export interface VideoMaeOptions extends EncoderOptions {
@@ -120,17 +121,16 @@ export class VideoMaeModel extends Module implements Encoder {
    */
   forward(x: Tensor, options: VideoMaeOptions = {}): EncoderOutput {
     checkForward("VideoMaeModel", options, ["masked"]);
-    const { layer = -1, masked } = options;
-    const { channels, frames, imageSize: side, layers } = this.config;
+    const { masked } = options;
+    const { channels, frames, imageSize: side } = this.config;
     return scope(() => {
       const shape = [0, frames, channels, side, side];
       const clips = encoderInput("VideoMaeModel", x, `clips (N,${shape.slice(1).join(",")})`, shape, this.dtype);
       const tokens = this.embeddings.forward(clips);
-      const index = stateIndex("VideoMaeModel", layer, layers);
-      const { hidden, last } = this.encoder.forward(masked ? visible(tokens, masked) : tokens, index);
-      const final = this.layernorm?.forward(last) ?? last;
+      const tower = { who: "VideoMaeModel", stack: this.encoder, classTokens: this.classTokens, norm: this.layernorm };
+      const { final, ...states } = towerStates(tower, masked ? visible(tokens, masked) : tokens, options);
       const pooled = meanPool(final, 1);
-      return { hidden: layer === -1 ? final : hidden, pooled, embeds: pooled.alias() };
+      return { ...states, pooled, embeds: pooled.alias() };
     });
   }
 

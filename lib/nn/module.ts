@@ -23,6 +23,11 @@ export abstract class Module {
     return field.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
   }
 
+  /** The full name of what is called `name` in this module, which stands at `path`. */
+  protected nameAt(path: string, name: string): string {
+    return join(path, name);
+  }
+
   /** Tensors that belong to the state but never train, such as running statistics; by state name. */
   protected isBuffer(_name: string): boolean {
     return false;
@@ -51,7 +56,7 @@ export abstract class Module {
       for (const slot of module.#slots()) {
         if (!(slot.value instanceof Tensor) || seen.has(slot.value)) continue;
         seen.add(slot.value);
-        yield [join(name, slot.name), slot.value];
+        yield [module.nameAt(name, slot.name), slot.value];
       }
     }
   }
@@ -59,7 +64,7 @@ export abstract class Module {
   /** This module and all below it. */
   *namedModules(prefix = ""): Generator<[string, Module]> {
     yield [prefix, this];
-    for (const { name, value } of this.#slots()) if (value instanceof Module) yield* value.namedModules(join(prefix, name));
+    for (const { name, value } of this.#slots()) if (value instanceof Module) yield* value.namedModules(this.nameAt(prefix, name));
   }
 
   /** What it holds beside its fields and never trains. */
@@ -153,11 +158,11 @@ export abstract class Module {
 
   /** Looks only where the path leads: a model has a thousand modules, and an adapter replaces hundreds of them. */
   #find(path: string, prefix: string, isModule: boolean): Slot | undefined {
-    const slots = this.#slots().map((slot) => ({ slot, name: join(prefix, slot.name) }));
+    const slots = this.#slots().map((slot) => ({ slot, name: this.nameAt(prefix, slot.name) }));
     const here = slots.find(({ slot, name }) => name === path && slot.value instanceof Module === isModule);
     if (here) return here.slot;
     for (const { slot, name } of slots) {
-      if (!(slot.value instanceof Module) || !(name === prefix || path.startsWith(`${name}.`))) continue;
+      if (!(slot.value instanceof Module) || !path.startsWith(name)) continue;
       const found = slot.value.#find(path, name, isModule);
       if (found) return found;
     }

@@ -11,6 +11,8 @@ import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { AutoEncoder } from "../../lib/models/auto-encoder.js";
 import { LinearProjector } from "../../lib/models/bridges/linear.js";
 import { ResamplerProjector } from "../../lib/models/bridges/resampler.js";
+import { ClipModel } from "../../lib/models/clip.js";
+import { ClipTextModel } from "../../lib/models/clip-text.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { type Toy, toy } from "../anymal/toy.js";
@@ -50,6 +52,12 @@ for (const name of ["clip-vision", "siglip-vision", "dinov2", "videomae", "vicli
       const encoder = await AutoEncoder.fromPretrained(caseFolder(name), { device: here });
       encoder.dispose();
     }));
+
+test("both towers of CLIP, and the one of text", async () => {
+  for (const trainable of [false, true])
+    await sweep("clip", () => ClipModel.fromPretrained(caseFolder("clip-pair"), { device: here, trainable }).dispose());
+  await sweep("clip text", () => ClipTextModel.fromPretrained(caseFolder("clip-text"), { device: here }).dispose());
+});
 
 test("projections", async () => {
   const fresh = () => Weights.fresh({ device: here, dtype: "f32", trainable: true });
