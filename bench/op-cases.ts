@@ -309,7 +309,7 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
     {
       op: "head_cross_entropy",
       shape: `256x${W}, V ${V}, dx`,
-      args: [true, undefined, x(256, W), x(V, W), ids(V, 256), undefined, -100],
+      args: [true, undefined, x(256, W), x(V, W), ids(V, 256), undefined, -100, 0],
       flops: 4 * 256 * W * V,
     },
     { op: "contrastive_loss", shape: "1024x512", args: [f(1024, 512), f(1024, 512), f(1), 0], flops: 2 * 1024 * 1024 * 512, only: "f32" },

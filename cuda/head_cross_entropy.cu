@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In target, InOpt row_scale, int64_t ignore) {
+void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In target, InOpt row_scale, int64_t ignore, int64_t first_row) {
   const int64_t rows = x.rows(), C = x.cols(), V = w.dim(0);
   const bool gradients = dx || dw;
   // So many rows that the head's weight is worth reading anew for them, so few that their logits stay small beside it.
@@ -64,7 +64,7 @@ void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In t
         part.data = dx.as<T>() + first * C;
         gemm::dense(s, scratch, x.dtype, n, C, V, {gradient, V}, {w.data, C, true}, gemm::matrix_of(part, C));
       }
-      if (dw) gemm::dense(s, scratch, x.dtype, V, C, n, {gradient, V, true}, {xs, C, true}, gemm::matrix_of(dw, C, View{}, true));
+      if (dw) gemm::dense(s, scratch, x.dtype, dw.dim(0), C, n, {gradient + first_row, V, true}, {xs, C, true}, gemm::matrix_of(dw, C, View{}, true));
     }
   });
 }

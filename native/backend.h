@@ -274,8 +274,8 @@ struct Backend {
   void (*softmax_cross_entropy_backward)(Stream&, Out dlogits, In dloss, In logits, In lse, In target,
                                          int64_t ignore);  // dlogits may be the logits' own buffer
   // loss (N) f32 = cross entropy of x (N,C) . w^T (V,C), logits only in chunks. dx (N,C) and dw are of sum_n row_scale[n] * loss[n] (row_scale
-  // absent: 1).
-  void (*head_cross_entropy)(Stream&, Out loss, OutOpt dx, Acc dw, In x, In w, In target, InOpt row_scale, int64_t ignore);
+  // absent: 1). dw (R,C) is of the rows [first, first + R) of w: tokens that were added train alone.
+  void (*head_cross_entropy)(Stream&, Out loss, OutOpt dx, Acc dw, In x, In w, In target, InOpt row_scale, int64_t ignore, int64_t first);
   // Symmetric InfoNCE (CLIP): a, b (B,C) unit rows f32; logits = f(t) a.b^T; loss (1) = (CE(rows) + CE(columns)) / 2. t (1).
   void (*contrastive_loss)(Stream&, Out loss, Out logits, In a, In b, In t, TemperatureForm form);
   void (*contrastive_loss_backward)(Stream&, OutOpt da, OutOpt db, Acc dt, In dloss, In a, In b, In t, In logits, TemperatureForm form);

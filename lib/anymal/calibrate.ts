@@ -83,7 +83,7 @@ export function* channelStatistics(features: readonly Features[], width: number)
 }
 
 async function embeddingRms(model: AnyMAL): Promise<number> {
-  const table = model.llm.model.embedTokens.weight;
+  const table = model.llm.model.embedding.weight;
   const count = Math.min(SAMPLE_ROWS, table.shape[0] as number);
   const rows = noGrad(() => table.slice(Math.floor(((table.shape[0] as number) - count) / 2), count));
   const squares = { sum: 0, count: 0 };

@@ -327,6 +327,7 @@ export interface Native {
     target: Handle,
     rowScale: Optional,
     ignore: number,
+    firstRow: number,
   ): [Handle, Optional];
   contrastive_loss(a: Handle, b: Handle, t: Handle, form: number): [Handle, Handle];
   contrastive_loss_backward(

@@ -1,7 +1,7 @@
 // Next-token cross entropy of a hidden state through the head, without ever holding all logits.
 import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
-import { headCrossEntropy } from "../ops/index.js";
+import { type HeadCrossEntropyOptions, headCrossEntropy } from "../ops/index.js";
 
 export interface LossOptions {
   ignore?: number;
@@ -12,18 +12,19 @@ export interface LossOptions {
 /** Every key of LossOptions. */
 export const LOSS_KEYS: readonly string[] = ["ignore", "windowTokens"];
 
-/** (1) f32. hidden (B,T,C), head (V,C); the label of t + 1 is the target of t. */
+/** (1) f32. hidden (B,T,C), head (V,C); the label of t + 1 is the target of t. `rows`: of the head, which train alone. */
 export function languageLoss(
   hidden: Tensor,
   head: Tensor,
   labels: readonly ArrayLike<number>[],
   { ignore = -100, windowTokens }: LossOptions = {},
+  rows?: HeadCrossEntropyOptions["rows"],
 ): Tensor {
   const [B, T, C] = hidden.shape as [number, number, number];
   const target = Tensor.from(shifted(labels, B, T, ignore), [B * T], { device: hidden.device });
   // A batch without a scored token has loss 0, not 0/0.
   const tokens = windowTokens ?? Math.max(1, countTargets(labels, ignore));
-  return headCrossEntropy(hidden.reshape([B * T, C]), head, target, { ignore, scale: 1 / tokens });
+  return headCrossEntropy(hidden.reshape([B * T, C]), head, target, { ignore, scale: 1 / tokens, rows });
 }
 
 /** Flat targets (B·T): every label one place to the left, `ignore` in each row's last. */

@@ -1,8 +1,10 @@
 // LLaMA 2 and 3, and what differs from it by a switch (Mistral, Qwen 2 and 3): RMSNorm before attention and before a gated feed-forward,
 // rotary positions, grouped key/value heads. The names of the fields give the names of a Hugging Face checkpoint.
+import { isGradEnabled } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
-import { builtInPieces, scope, scopeInPieces } from "../core/scope.js";
+import { built, builtInPieces, keep, scope, scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
@@ -11,7 +13,7 @@ import { Checkpoint } from "../io/checkpoint.js";
 import { CausalSelfAttention } from "../nn/attention.js";
 import { Embedding } from "../nn/embedding.js";
 import { KVCache } from "../nn/kv-cache.js";
-import type { Layer } from "../nn/layer.js";
+import type { Layer, Plain } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { GatedMlp } from "../nn/mlp.js";
 import { Module, matching } from "../nn/module.js";
@@ -19,6 +21,7 @@ import { RMSNorm } from "../nn/norm.js";
 import { recomputed } from "../nn/recomputed.js";
 import { Rope } from "../nn/rope.js";
 import { type Ids, layoutOf, rowsBehind, type Sequence, type Span, spansOf, unread } from "../nn/sequence.js";
+import { checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
 import { type Quantization, Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
 import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
@@ -112,7 +115,7 @@ export class DecoderLayer extends Module {
 const decoderLayer = (at: Weights, i: number, c: LlamaConfig) => new DecoderLayer(at.at("layers").at(i), i, c);
 
 class LlamaModel extends Module {
-  embedTokens: Embedding;
+  embedTokens: Plain; // an Embedding, and what stands around it
   layers: Layer[];
   norm: RMSNorm;
   readonly #rope: Rope;
@@ -125,6 +128,10 @@ class LlamaModel extends Module {
     this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
   }
 
+  /** The table itself, behind what stands around it. */
+  get embedding(): Embedding {
+    return tableOf(this.embedTokens) as Embedding;
+  }
   get rope(): Rope {
     return this.#rope;
   }
@@ -136,8 +143,8 @@ class LlamaModel extends Module {
 
 export class LlamaForCausalLM extends Module implements CausalLM {
   model: LlamaModel;
-  lmHead: Linear | undefined;
-  readonly config: LlamaConfig;
+  lmHead: Plain | undefined;
+  #config: LlamaConfig;
   /** Recomputes each layer in backward instead of keeping its activations. */
   gradientCheckpointing = false;
   readonly #dtype: "f32" | "bf16";
@@ -145,7 +152,7 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   /** `layers` are made before where the model is built in pieces. */
   constructor(at: Weights, config: LlamaConfig, layers?: DecoderLayer[]) {
     super();
-    this.config = config;
+    this.#config = config;
     this.#dtype = at.dtype;
     this.model = new LlamaModel(at.at("model"), config, layers);
     this.lmHead = config.tieWordEmbeddings ? undefined : new Linear(at.at("lm_head"), config.hiddenSize, config.vocabSize, { bias: false });
@@ -158,6 +165,9 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     }
   }
 
+  get config(): LlamaConfig {
+    return this.#config;
+  }
   get dtype(): "f32" | "bf16" {
     return this.#dtype;
   }
@@ -166,12 +176,38 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
   /** (V,C): the output head, which is the embedding when tied. */
   get headWeight(): Tensor {
-    return this.lmHead?.weight ?? this.model.embedTokens.weight;
+    return tableOf(this.lmHead ?? this.model.embedTokens).weight;
+  }
+
+  /**
+   * Makes room for tokens that are added: the embedding and the head get rows for ids up to `rows`, each the mean of those that are there, so that a new
+   * word is as likely as a word is on average. Throws E_VALUE on fewer rows than there are, E_ADAPTER where rows of the tables train already.
+   */
+  resizeTokenEmbeddings(rows: number): void {
+    const { vocabSize } = this.#config;
+    if (!(Number.isInteger(rows) && rows >= vocabSize))
+      throw expected(
+        "E_VALUE",
+        "resizeTokenEmbeddings",
+        `at least the ${vocabSize} rows that there are`,
+        rows,
+        "rows are never taken away",
+      );
+    if (rows === vocabSize) return;
+    checkNoRows(this.model.embedTokens, this.lmHead);
+    const tables = [this.model.embedTokens, ...(this.lmHead ? [this.lmHead] : [])].map(tableOf);
+    const shared = this.lmHead && tables[0]?.weight === tables[1]?.weight;
+    const grown = built(() => tables.slice(0, shared ? 1 : 2).map(({ weight }) => keep(grownTable(weight, rows))));
+    for (const [i, table] of tables.entries()) {
+      if (i === 0 || !shared) table.weight.dispose();
+      table.weight = grown[shared ? 0 : i] as Tensor;
+    }
+    this.#config = { ...this.#config, vocabSize: rows };
   }
 
   /** A tied head becomes a layer of its own, over the embedding's very table: from here on either may be exchanged without the other. */
   untie(): void {
-    this.lmHead ??= new Linear(this.model.embedTokens.weight, this.config.hiddenSize, this.config.vocabSize, { bias: false });
+    this.lmHead ??= new Linear(this.model.embedding.weight, this.config.hiddenSize, this.config.vocabSize, { bias: false });
   }
   /** The head is the embedding again. What it held of its own is the caller's. */
   tie(): void {
@@ -297,9 +333,13 @@ export class LlamaForCausalLM extends Module implements CausalLM {
 
   #output(hidden: Tensor, spans: Span[], { labels, logits = "all", ...loss }: LlamaOptions): LlamaOutput {
     const head = matching(this.headWeight, hidden);
+    const rows = trainedRows(this.lmHead ?? this.model.embedTokens);
     const output: LlamaOutput = {};
-    if (logits) output.logits = linear(logits === "last" ? lastRows(hidden, spans) : hidden, head);
-    if (labels) output.loss = languageLoss(hidden, head, labels, loss);
+    if (logits) {
+      const x = logits === "last" ? lastRows(hidden, spans) : hidden;
+      output.logits = rows && isGradEnabled() ? rows.logits(x) : linear(x, head);
+    }
+    if (labels) output.loss = languageLoss(hidden, head, labels, loss, rows?.trained());
     return output;
   }
 

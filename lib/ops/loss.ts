@@ -5,6 +5,7 @@ import { checkOptions, optionNames } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { scale, sub } from "./arithmetic.js";
+import { cast } from "./movement.js";
 import { sum } from "./reduce.js";
 import { made, madeIf, only } from "./result.js";
 
@@ -17,6 +18,26 @@ export function embedding(ids: Tensor, w: Tensor, fixed?: number): Tensor {
       const add = () => native().embedding_backward(dw?.handle, only(g).handle, at.handle);
       if (dw && fixed !== undefined) keepingRow(dw, fixed, add);
       else add();
+      return [];
+    };
+  });
+}
+
+/**
+ * Leads the gradient of y (…,C), which was looked up by ids (…) in a frozen table, to the rows of that table that train: rows (R,C) f32. places (V,1) f32
+ * tells of each id which of them it is, and R for none. The numbers of y are the table's.
+ */
+export function lookedUp(y: Tensor, ids: Tensor, rows: Tensor, places: Tensor): Tensor {
+  return record(y, [rows], () => {
+    const [at, where] = [save(ids), save(places)];
+    return (g, into) => {
+      const total = into(0);
+      if (!total) return [];
+      const [count, width] = total.shape as [number, number];
+      const index = cast(embedding(at, where), "i32");
+      const all = Tensor.zeros([count + 1, width], { device: total.device }); // the last for all that does not train
+      native().embedding_backward(all.handle, only(g).handle, index.handle);
+      native().sum_leading(total.handle, all.slice(0, count).handle);
       return [];
     };
   });
@@ -48,9 +69,11 @@ export interface HeadCrossEntropyOptions {
   ignore?: number;
   /** Factor of every row's loss, e.g. 1 / (number of target tokens). */
   scale?: number;
+  /** (R,C) that stands in w from row `first` on, and gets the gradient of that part; w itself gets none. */
+  rows?: { tensor: Tensor; first: number } | undefined;
 }
 
-const HEAD_OPTIONS = optionNames<HeadCrossEntropyOptions>({ ignore: true, scale: true });
+const HEAD_OPTIONS = optionNames<HeadCrossEntropyOptions>({ ignore: true, scale: true, rows: true });
 
 /**
  * Scaled sum (1) of the cross entropies of x·wᵀ, x (N,C), w (V,C): logits exist in chunks only, and gradients are made in the same pass
@@ -58,15 +81,16 @@ const HEAD_OPTIONS = optionNames<HeadCrossEntropyOptions>({ ignore: true, scale:
  */
 export function headCrossEntropy(x: Tensor, w: Tensor, target: Tensor, options: HeadCrossEntropyOptions = {}): Tensor {
   checkOptions("headCrossEntropy", options, HEAD_OPTIONS);
-  const { ignore = -100, scale = 1 } = options;
+  const { ignore = -100, scale = 1, rows } = options;
   const wantX = wantsGrad(x);
+  const trained = rows?.tensor ?? w;
   // Gradients are of the plain sum; the scale and what flows in multiply them in backward.
-  const dw = wantsGrad(w) ? Tensor.zeros(w.shape, { device: w.device }) : undefined;
-  const [l, d] = native().head_cross_entropy(wantX, dw?.handle, x.handle, w.handle, target.handle, undefined, ignore);
+  const dw = wantsGrad(trained) ? Tensor.zeros(trained.shape, { device: w.device }) : undefined;
+  const [l, d] = native().head_cross_entropy(wantX, dw?.handle, x.handle, w.handle, target.handle, undefined, ignore, rows?.first ?? 0);
   const [losses, dx] = [made(l, x), madeIf(d, x)];
   const loss = sum(losses, scale);
   losses.dispose();
-  record(loss, [x, w], () => {
+  record(loss, [x, trained], () => {
     const [sdx, sdw] = [dx && save(dx), dw && save(dw)];
     return (g) => {
       const factor = made(native().scale_add(only(g).handle, undefined, scale, 0), only(g));

@@ -52,14 +52,18 @@ SpecList softmax_cross_entropy_backward(const Spec& dloss, const Spec& logits, c
   return {logits};
 }
 
-SpecList head_cross_entropy(bool dx, const Spec* dw, const Spec& x, const Spec& w, const Spec& target, const Spec* row_scale, int64_t) {
+SpecList head_cross_entropy(bool dx, const Spec* dw, const Spec& x, const Spec& w, const Spec& target, const Spec* row_scale, int64_t,
+                            int64_t first) {
   const Rule rule("head_cross_entropy");
   rule("x", x).floating().at_least(1, "(N,C)");
   rule("weight", w).dtype(x.dtype).shape("(V,C)", {any, x.cols()});
   rule.between("vocabulary V", w.dim(0), 1, kMaxStep);
   expect_target(rule, target, x);
   rule("row_scale", row_scale).dtype(DType::f32).elements("(N)", x.rows());
-  rule("dw", dw).dtype(DType::f32).shape_of("weight", w);
+  rule("dw", dw).dtype(DType::f32).shape("(R,C)", {any, x.cols()});
+  const int64_t trained = dw ? dw->dim(0) : 0;
+  rule.between("rows of dw", trained, 0, w.dim(0) + 1);
+  rule.between("first row of dw", first, 0, w.dim(0) - trained + 1);
   return {rule.per_row(x), dx ? x : Spec::absent()};
 }
 

@@ -114,7 +114,8 @@ SpecList embedding(const Spec& ids, const Spec& w);
 SpecList embedding_backward(const Spec* dw, const Spec& dy, const Spec& ids);
 SpecList softmax_cross_entropy(const Spec& logits, const Spec& target, int64_t ignore);
 SpecList softmax_cross_entropy_backward(const Spec& dloss, const Spec& logits, const Spec& lse, const Spec& target, int64_t ignore);
-SpecList head_cross_entropy(bool dx, const Spec* dw, const Spec& x, const Spec& w, const Spec& target, const Spec* row_scale, int64_t ignore);
+SpecList head_cross_entropy(bool dx, const Spec* dw, const Spec& x, const Spec& w, const Spec& target, const Spec* row_scale, int64_t ignore,
+                            int64_t first);
 SpecList contrastive_loss(const Spec& a, const Spec& b, const Spec& t, TemperatureForm form);
 SpecList contrastive_loss_backward(bool da, bool db, const Spec* dt, const Spec& dloss, const Spec& a, const Spec& b, const Spec& t,
                                    const Spec& logits, TemperatureForm form);

@@ -39,7 +39,7 @@ for (const normalize of ["standardize", "layernorm", false] as const) {
     const projector = { type: "resampler", layers: 1, tokens: 4, normalize } as const;
     using model = await AnyMAL.assemble(world.options({ modalities: { image: { encoder: world.clip, projector } } }));
     const features = await model.features(colors.map(square));
-    const target = rms(await model.llm.model.embedTokens.weight.data());
+    const target = rms(await model.llm.model.embedding.weight.data());
     assert.ok(Math.abs(rms(await rows(model, features)) - target) > 0.2 * target, "there is nothing to calibrate");
     await calibrate(model, "image", features);
     assert.ok(Math.abs(rms(await rows(model, features)) - target) < 1e-3 * target);

@@ -144,7 +144,7 @@ test("what ops work in is counted", async () => {
     const target = Tensor.from(new Int32Array(rows), [rows], { device: d });
     await d.synchronize();
     const before = d.memory();
-    native().head_cross_entropy(true, undefined, x.handle, head.handle, target.handle, undefined, -100);
+    native().head_cross_entropy(true, undefined, x.handle, head.handle, target.handle, undefined, -100, 0);
     await d.synchronize();
     const after = d.memory();
     const scratch = after.bytesScratch - before.bytesScratch;

@@ -343,9 +343,13 @@ void losses() {
   BAD(softmax_cross_entropy, "E_VALUE", "vocabulary V in [1, 2147483648), got 0", h(2, 0), i(2), -100);
   GOOD(softmax_cross_entropy_backward, "bf16 (6,50)", f(6), h(6, 50), f(6), i(6), -100);
   BAD(softmax_cross_entropy_backward, "E_DTYPE", "dloss of dtype f32, got bf16 (6)", h(6), h(6, 50), f(6), i(6), -100);
-  GOOD(head_cross_entropy, "f32 (2,3); f32 (2,3,8)", true, &dw, f(2, 3, 8), f(50, 8), i(2, 3), &scale, -100);
-  BAD(head_cross_entropy, "E_SHAPE", "row_scale of shape (N) with 6 elements, got f32 (5)", true, &dw, f(2, 3, 8), f(50, 8), i(2, 3), &wrong, -100);
-  BAD(head_cross_entropy, "E_SHAPE", "dw of the shape of weight = (51,8), got f32 (50,8)", true, &dw, f(2, 3, 8), f(51, 8), i(2, 3), nullptr, -100);
+  GOOD(head_cross_entropy, "f32 (2,3); f32 (2,3,8)", true, &dw, f(2, 3, 8), f(50, 8), i(2, 3), &scale, -100, 0);
+  BAD(head_cross_entropy, "E_SHAPE", "row_scale of shape (N) with 6 elements, got f32 (5)", true, &dw, f(2, 3, 8), f(50, 8), i(2, 3), &wrong, -100,
+      0);
+  GOOD(head_cross_entropy, "f32 (2,3); f32 (2,3,8)", true, &dw, f(2, 3, 8), f(60, 8), i(2, 3), nullptr, -100, 10);
+  BAD(head_cross_entropy, "E_VALUE", "first row of dw in [0, 11), got 11", true, &dw, f(2, 3, 8), f(60, 8), i(2, 3), nullptr, -100, 11);
+  BAD(head_cross_entropy, "E_VALUE", "rows of dw in [0, 50), got 50", true, &dw, f(2, 3, 8), f(49, 8), i(2, 3), nullptr, -100, 0);
+  BAD(head_cross_entropy, "E_SHAPE", "dw of shape (R,C) = (*,9), got f32 (50,8)", true, &dw, f(2, 3, 9), f(50, 9), i(2, 3), nullptr, -100, 0);
   GOOD(contrastive_loss, "f32 (1); f32 (4,4)", f(4, 8), f(4, 8), f(1), TemperatureForm::exp);
   BAD(contrastive_loss, "E_SHAPE", "b of the shape of a = (4,8), got f32 (5,8)", f(4, 8), f(5, 8), f(1), TemperatureForm::exp);
   BAD(contrastive_loss, "E_VALUE", "form in [0, 2), got 2", f(4, 8), f(4, 8), f(1), static_cast<TemperatureForm>(2));

@@ -51,7 +51,7 @@ test("a decoder's pad_token_id names the row, from the table's end where it is n
     using model = new LlamaForCausalLM(Weights.fresh({ device: here, seed: 3 }), config);
     const { loss } = model.forward({ inputIds: [[0, 4, 1, 4]], labels: [[-100, 4, 1, 4]], logits: false });
     backward(loss!);
-    const grad = await model.model.embedTokens.weight.grad!.data();
+    const grad = await model.model.embedding.weight.grad!.data();
     return Array.from({ length: 5 }, (_, row) => [...grad.subarray(4 * row, 4 * row + 4)]);
   };
   const plain = await rowsOf(null, false);

@@ -57,6 +57,7 @@ export const CALLS: Record<string, Call> = {
 
 /** Exports of lib/ops that this table does not call, and where they are tested instead. */
 export const ELSEWHERE: Record<string, string> = {
+  lookedUp: "test/nn/token-rows.test.ts",
   accumulateInplace: "test/native/ops.cc",
   sumLeadingInto: "test/native/ops.cc",
   fill: "test/native/ops.cc",

@@ -91,7 +91,7 @@ void softmax_cross_entropy_backward(Stream& s, Out dlogits, In dloss, In logits,
   });
 }
 
-void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In target, InOpt row_scale, int64_t ignore) {
+void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In target, InOpt row_scale, int64_t ignore, int64_t first) {
   using linear::Matrix;
   const int64_t rows = x.rows(), C = x.cols(), V = w.dim(0);
   const int32_t* at = target.as<int32_t>();
@@ -126,7 +126,8 @@ void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In t
         }
       });
       if (dx) linear::gemm(s, n, C, V, {gradient, x.dtype, V, 1}, {w.data, w.dtype, C, 1}, {dx.as<T>() + r0 * C, x.dtype, C});
-      if (dw) linear::gemm(s, V, C, n, {gradient, x.dtype, 1, V}, {xs, x.dtype, C, 1}, {dw.data, DType::f32, C}, {.accumulate = true});
+      if (dw)
+        linear::gemm(s, dw.dim(0), C, n, {gradient + first, x.dtype, 1, V}, {xs, x.dtype, C, 1}, {dw.data, DType::f32, C}, {.accumulate = true});
     }
   });
 }

@@ -20,7 +20,7 @@ void dense(Maker& m) {
   const View head = m.in({V, I}, 0.1f);
   m.add(
       "head_cross_entropy", n, {m.in({n, I}), m.ints({n}, 0, static_cast<int32_t>(V)), m.floats({n})}, {Maker::of(DType::f32, {n}), m.shape({n, I})},
-      RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(head), _(cut[1]), _(cut[2]), -100); });
+      RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(head), _(cut[1]), _(cut[2]), -100, 0); });
 }
 
 View packed(Maker& m, QuantFormat format, int64_t O, int64_t I) {
@@ -103,7 +103,7 @@ void head_in_chunks(Maker& m) {
   const View w = m.in({V, C});
   m.add(
       "head_cross_entropy in chunks", n, {m.in({n, C}), m.ints({n}, 0, static_cast<int32_t>(V))}, {Maker::of(DType::f32, {n}), m.shape({n, C})},
-      RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(w), _(cut[1]), none, -100); });
+      RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(w), _(cut[1]), none, -100, 0); });
 }
 
 void products(Maker& m) {
