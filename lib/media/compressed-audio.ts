@@ -1,17 +1,15 @@
 // Compressed sound, decoded piece by piece in a worker: memory stays within the limits, the event loop turns, an abort is heard.
 import { setImmediate as turn } from "node:timers/promises";
 import { checkSignal, type Part, type Prepared } from "./counts.js";
-import { BUDGET, isExhausted, openInWorker } from "./decode-pool.js";
-import { openDecoder, type SoundKind } from "./decoder.js";
+import { budget, decoderInWorker, isExhausted } from "./decode-pool.js";
+import { type Input, openDecoder, type SoundKind } from "./decoder.js";
 import { MediaError, reasonOf } from "./error.js";
 import { audioDecodeFor, isMissing, missing } from "./libraries.js";
 import { prepared, tagLength } from "./prepare-sound.js";
 import type { Loading } from "./source.js";
 
-/** Bytes of a piece: at first, at least, at most. 4 KB are half a second of MP3. */
-const [FIRST, LEAST, PIECE] = [1 << 10, 256, 4 << 10];
-/** Samples of all channels that one piece should give at most. */
-const AIM = 4 << 20;
+/** Bytes that a decoder gets at once; a shorter sound is decoded at one go. */
+const BATCH = 64 << 10;
 /** Samples of all channels that are decoded of one file, those before its window included: two hours in stereo at 150 kHz, half a minute of work. */
 const MOST_DECODED = 2 ** 31;
 export const KINDS = "WAV, FLAC, MP3, OGG, Opus, M4A, MP4, WebM, AAC, AIFF or CAF";
@@ -61,44 +59,46 @@ export async function* decodePieces({ kind, scale, parts }: OpenSound, what: str
   const failed = (cause: unknown): never => {
     if (signal?.aborted && cause === signal.reason) throw cause;
     if (isMissing(cause)) throw missing(what, `what decodes ${kind}`, "npm install audio-decode", cause);
-    if (isExhausted(cause)) throw new MediaError("E_MEDIA_LIMIT", what, `a sound that is decoded in ${BUDGET}`, reasonOf(cause), "make the file again, or convert it to WAV", { cause }); // biome-ignore format: one line
+    if (isExhausted(cause)) throw new MediaError("E_MEDIA_LIMIT", what, `a sound that is decoded in ${budget()}`, reasonOf(cause), "make the file again, or convert it to WAV", { cause }); // biome-ignore format: one line
     throw unreadable(what, reasonOf(cause), cause);
   };
-  const decoder = await openInWorker(kind, scale, signal)
-    .then((opened) => opened ?? openDecoder(decode, kind, scale))
-    .catch(failed);
-  let [size, spent] = [FIRST, 0];
+  const decoder = decoderInWorker(kind, scale, signal, () => openDecoder(decode, kind, scale, turn));
+  let spent = 0;
   try {
-    for (const piece of piecesOf(parts, () => size)) {
-      signal?.throwIfAborted();
-      const { samples, sampleRate, channels } = await decoder.next(piece).catch(failed);
-      size = nextSize(size, samples.length * channels);
-      if (!samples.length) continue;
-      checkSignal(what, sampleRate, channels);
-      spent += samples.length * channels;
-      checkSamples(what, spent, MOST_DECODED, "in all channels");
-      yield { samples, sampleRate: Math.round(sampleRate) };
-      await turn();
-    }
+    for (const batch of batchesOf(parts))
+      for (let [input, isLeft] = [batch, true]; isLeft; input = { ...batch, parts: [] }) {
+        signal?.throwIfAborted();
+        const given = await decoder.next(input).catch(failed);
+        isLeft = given.isLeft;
+        for (const { samples, sampleRate, channels } of given.runs) {
+          checkSignal(what, sampleRate, channels);
+          spent += samples.length * channels;
+          checkSamples(what, spent, MOST_DECODED, "in all channels");
+          yield { samples, sampleRate: Math.round(sampleRate) };
+        }
+        await turn();
+      }
   } finally {
     decoder.close();
   }
 }
 
-/** Undefined at the end. Decoders keep views of what they get; a copy keeps the caller's bytes out of that. */
-function* piecesOf(parts: Iterable<Part>, size: () => number): Generator<Uint8Array<ArrayBuffer> | undefined> {
-  for (const { bytes, isWhole } of parts)
+/** Decoders keep views of what they get; a copy keeps the caller's bytes out of that. */
+function* batchesOf(parts: Iterable<Part>): Generator<Input> {
+  let [batch, size]: [Part[], number] = [[], 0];
+  for (const { bytes, isWhole = false } of parts)
     for (let at = 0; at < bytes.length; ) {
-      const piece = Uint8Array.from(bytes.subarray(at, isWhole ? bytes.length : at + size()));
+      if (size >= BATCH) {
+        yield { parts: batch, isEnd: false };
+        [batch, size] = [[], 0];
+      }
+      const piece = Uint8Array.from(bytes.subarray(at, isWhole ? bytes.length : at + BATCH));
+      batch.push({ bytes: piece, isWhole });
       at += piece.length;
-      yield piece;
+      size += piece.length;
     }
-  yield undefined;
+  yield { parts: batch, isEnd: true };
 }
-
-/** So many bytes that the next piece gives some millions of samples at most: of silence, a byte of FLAC is thousands. */
-const nextSize = (size: number, decoded: number): number =>
-  Math.min(PIECE, Math.max(LEAST, decoded > AIM ? Math.floor((size * AIM) / decoded) : size * 2));
 
 export function checkSamples(what: string, samples: number, most: number, of: string): void {
   if (samples <= most) return;

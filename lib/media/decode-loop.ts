@@ -1,12 +1,16 @@
 // What the decoding worker does: one sound after the other, a message for each piece. Nothing here may load the addon, whose memory no limit of a worker holds.
 import { parentPort } from "node:worker_threads";
 import audioDecode from "audio-decode";
-import { type Decoder, openDecoder, type SoundKind } from "./decoder.js";
+import { type Decoder, type Given, type Input, openDecoder, type SoundKind } from "./decoder.js";
+import { giveBack, keepInstances } from "./kept-instances.js";
 
-export type Order = { open: SoundKind; scale: number } | { piece: Uint8Array<ArrayBuffer> | undefined } | { close: true };
+/** What comes next of the sound that is open, or a sound to open with what is at hand of it; no answer is given to `close`. */
+export type Order = (Input & { open?: { kind: SoundKind; scale: number } }) | { close: true };
 export type Answer =
-  | { opened: true }
-  | { samples: Float32Array<ArrayBuffer>; sampleRate: number; channels: number }
+  | Given
+  /** Another sound is still open. */
+  | { isRefused: true }
+  /** The thread answers no more where it `isBroken`. */
   | { failed: string; code: unknown; isBroken: boolean };
 
 /** Bytes of one array. Decoders make room for what a frame's header names; such memory counts for no limit of a worker's. */
@@ -27,33 +31,58 @@ function limitArrays(): void {
 }
 
 let decoder: Decoder | undefined;
+/** What was stopped in the middle is not used again: the thread will be ended, and those that stand behind begin anew in another. */
+let isOver = false;
 
-async function answerTo(order: Exclude<Order, { close: true }>): Promise<Answer> {
+async function answerTo({ open, ...input }: Exclude<Order, { close: true }>): Promise<Answer> {
+  if (open && decoder) return { isRefused: true };
   try {
-    if ("open" in order) {
-      decoder = await openDecoder(audioDecode, order.open, order.scale);
-      return { opened: true };
-    }
+    if (open) decoder = await openDecoder(audioDecode, open.kind, open.scale);
     if (!decoder) throw new Error("no decoder is open");
-    return await decoder.next(order.piece);
+    return await decoder.next(input);
   } catch (error) {
     const { message, code } = Object(error) as { message?: unknown; code?: unknown };
-    const isBroken = error instanceof Error && /^(Range|Runtime)Error$/.test(error.name); // out of memory, or out of WebAssembly
+    // Out of memory, or out of WebAssembly: a module that was stopped in the middle may be in any state, and the next sound would get the same one.
+    const isOut = error instanceof Error && /^(Range|Runtime)Error$/.test(error.name);
+    const isBroken = !close(false) || isOut;
     return { failed: typeof message === "string" ? message : String(error), code, isBroken };
   }
 }
 
+function close(isGood: boolean): boolean {
+  try {
+    decoder?.close();
+  } catch {
+    isGood = false;
+  }
+  decoder = undefined;
+  return giveBack(isGood);
+}
+
+async function work(order: Order): Promise<void> {
+  if (isOver) return;
+  if ("close" in order) {
+    close(true);
+    return;
+  }
+  const answer = await answerTo(order);
+  isOver = "failed" in answer && answer.isBroken;
+  const runs = "runs" in answer ? answer.runs : [];
+  port?.postMessage(
+    answer,
+    runs.map(({ samples }) => samples.buffer),
+  );
+  // Behind the answer: the sound does not wait for what the next one will need.
+  if ("runs" in answer && order.isEnd && !answer.isLeft) close(true);
+}
+
 limitArrays();
+keepInstances();
 // What decoders say of damaged files is told by the errors.
 for (const method of ["error", "warn", "log"] as const) console[method] = () => {};
 
 const port = parentPort;
-port?.on("message", async (order: Order) => {
-  if ("close" in order) {
-    decoder?.close();
-    decoder = undefined;
-    return;
-  }
-  const answer = await answerTo(order);
-  port.postMessage(answer, "samples" in answer ? [answer.samples.buffer] : []);
+let last = Promise.resolve();
+port?.on("message", (order: Order) => {
+  last = last.then(() => work(order));
 });

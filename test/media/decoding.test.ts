@@ -9,14 +9,26 @@ import audioDecode from "audio-decode";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type AudioOptions, audio, loadAudio, type Sound } from "../../lib/media/audio.js";
-import { openInWorker } from "../../lib/media/decode-pool.js";
-import { openDecoder } from "../../lib/media/decoder.js";
+import { decoderInWorker } from "../../lib/media/decode-pool.js";
+import { type Decoder, type Input, openDecoder } from "../../lib/media/decoder.js";
 import { flacOf } from "./flac-file.js";
 import { rejects } from "./media-case.js";
 
 const load = (bytes: Uint8Array, options?: AudioOptions, signal?: AbortSignal): Promise<Sound> =>
   loadAudio(audio(bytes, options), { signal });
 const fileOf = (name: string): string => fileURLToPath(new URL(`./files/${name}`, import.meta.url));
+const mp3 = readFileSync(fileOf("tones.mp3"));
+const inputOf = (bytes: Uint8Array, isEnd: boolean): Input => ({ parts: [{ bytes: Uint8Array.from(bytes) }], isEnd });
+const inWorker = (signal?: AbortSignal): Decoder =>
+  decoderInWorker("mp3", 1, signal, () => {
+    throw new Error("no worker");
+  });
+/** Its thread is held until it is closed. */
+async function begun(signal?: AbortSignal): Promise<Decoder> {
+  const decoder = inWorker(signal);
+  await decoder.next(inputOf(mp3.subarray(0, 700), false));
+  return decoder;
+}
 /** Nearly three minutes in a few KB. */
 const values = Array.from({ length: 300 }, (_, i) => 97 * i - 14000);
 const long = flacOf(values, { rate: 96000, block: 50000 });
@@ -72,14 +84,16 @@ test("an abort is heard while the decoder works and while a sound waits for its 
 test("an abort ends the wait for an answer, and for a thread where none is free", async () => {
   const abort = new AbortController();
   const reason = new Error("enough");
-  const open = await openInWorker("mp3", 1, undefined);
-  const working = await openInWorker("mp3", 1, abort.signal);
-  const waits = Promise.resolve(openInWorker("mp3", 1, abort.signal)).catch((error: unknown) => error);
-  const answer = working!.next(Uint8Array.from(readFileSync(fileOf("tones.mp3")))).catch((error: unknown) => error);
+  const open = await begun();
+  const working = await begun(abort.signal);
+  const waits = inWorker(abort.signal)
+    .next(inputOf(mp3, true))
+    .catch((error: unknown) => error);
+  const answer = working.next(inputOf(mp3.subarray(700), false)).catch((error: unknown) => error);
   abort.abort(reason);
   const heard = [await Promise.race([answer, turn("an answer")]), await Promise.race([waits, turn("it waits")])];
-  open!.close();
-  working!.close();
+  open.close();
+  working.close();
   assert.equal(heard, [reason, reason]);
 });
 
@@ -103,16 +117,37 @@ test("many at once are what they are one by one", async () => {
   assert.equal(await Promise.all(all.map((bytes) => load(bytes).catch((error: Error) => error.message))), one);
 });
 
-test("a decoder in a worker gives what one on this thread gives", async () => {
-  const bytes = readFileSync(fileOf("tones.mp3"));
-  const inWorker = await openInWorker("mp3", 1, undefined);
-  assert.ok(inWorker);
-  const here = await openDecoder(audioDecode, "mp3", 1);
-  for (const piece of [bytes.subarray(0, 700), bytes.subarray(700), undefined]) {
-    const copy = () => piece && Uint8Array.from(piece);
-    assert.equal(await inWorker.next(copy()), await here.next(copy()));
+test("short sounds in a line behind one that is aborted, or at fault, are decoded all the same", async () => {
+  const [want, wantLong] = [await load(mp3), await load(long, { seconds: 1 })];
+  const abort = new AbortController();
+  const dense = flacOf(Array(900).fill(0), { rate: 96000, block: 50000 }); // whole at once in its bytes, not in its samples
+  const loads = Array.from({ length: 4 }, () => [
+    load(dense, {}, abort.signal).catch((error: unknown) => error),
+    load(mp3),
+    load(long, { seconds: 1 }),
+    load(mp3, {}, abort.signal).catch((error: unknown) => error),
+    load(mp3),
+  ]);
+  await turn();
+  const reason = new Error("enough");
+  abort.abort(reason);
+  for (const [first, ...line] of loads) {
+    assert.is(await first, reason);
+    const [second, third, fourth, fifth] = await Promise.all(line);
+    assert.equal([second, third, fifth], [want, wantLong, want]);
+    if (fourth !== reason) assert.equal(fourth, want);
   }
-  inWorker.close();
+});
+
+test("a decoder in a worker gives what one on this thread gives", async () => {
+  const there = inWorker();
+  const here = await openDecoder(audioDecode, "mp3", 1);
+  for (const [bytes, isEnd] of [
+    [mp3.subarray(0, 700), false],
+    [mp3.subarray(700), true],
+  ] as const)
+    assert.equal(await there.next(inputOf(bytes, isEnd)), await here.next(inputOf(bytes, isEnd)));
+  there.close();
   here.close();
 });
 
@@ -128,22 +163,20 @@ test("a thread that ended by itself is given to no sound, and is not waited for"
     await turn();
     abort.abort();
     await Promise.all(loads);
-    const decoder = await openInWorker("mp3", 1, undefined);
-    assert.ok(decoder && threads.length);
+    const decoder = await begun();
+    assert.ok(threads.length);
     await Promise.all(threads.map((thread) => thread.terminate()));
-    const error = await decoder.next(undefined).catch((e: NodeJS.ErrnoException) => e);
+    const error = await decoder.next(inputOf(mp3.subarray(700), true)).catch((e: NodeJS.ErrnoException) => e);
     assert.is((error as NodeJS.ErrnoException).code, "ANYMAL_NO_ANSWER");
     decoder.close();
     assert.equal(await load(long, { seconds: 1 }), want);
     // Ended while it was idle, which the next sound hears when it has been given it.
     for (const thread of threads) void thread.terminate();
     assert.equal(await load(long, { seconds: 1 }), want);
-    const another = await openInWorker("mp3", 1, undefined);
-    assert.ok(another, "a thread is to be had afterwards");
-    another.close();
-    const closed = await openInWorker("mp3", 1, undefined);
+    (await begun()).close(); // a thread is to be had afterwards
+    const closed = await begun();
     await Promise.all(threads.map((thread) => thread.terminate()));
-    closed?.close();
+    closed.close();
     assert.equal(await load(long, { seconds: 1 }), want);
   } finally {
     process.off("worker", heard);
