@@ -132,7 +132,7 @@ export {
   Tokenizer,
 } from "./text/tokenizer.js";
 export { accumulate } from "./train/accumulation.js";
-export { type AlignOptions, align, type StageOptions } from "./train/align.js";
+export { type AlignOptions, align } from "./train/align.js";
 export { type InstructOptions, instruct } from "./train/instruct.js";
 export { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./train/optimizer.js";
 export { Progress, type ProgressOptions, progressLine } from "./train/progress.js";
@@ -148,4 +148,5 @@ export {
   writeRecipe,
 } from "./train/recipe.js";
 export * as schedules from "./train/schedule.js";
-export type { TrainStep } from "./train/trainer.js";
+export type { StageOptions } from "./train/stage.js";
+export type { TrainStep } from "./train/step-report.js";

@@ -1,14 +1,14 @@
 // One training step of each stage over a random LLaMA in NF4: stage 1 trains a Perceiver resampler alone, stage 2 LoRA beside it; AdamW in 8 bit,
 // as the recipes have it. FLOP/s counts the products that a step needs: through a frozen weight forward and dX, through a trained one dW too.
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { setImmediate } from "node:timers/promises";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
-import { backwardAsync, type Device, device, type Module, Tensor } from "../../lib/index.js";
+import { type Device, device, type Module, Tensor } from "../../lib/index.js";
 import { type AnyMALBatch, AnyMALNetwork } from "../../lib/models/anymal.js";
 import { ResamplerProjector } from "../../lib/models/bridges/resampler.js";
 import type { LlamaConfig } from "../../lib/models/llama-config.js";
 import { Weights } from "../../lib/nn/weights.js";
-import { AdamW } from "../../lib/train/optimizer.js";
+import type { Trainee } from "../../lib/train/trainee.js";
+import { train } from "../../lib/train/trainer.js";
 import { linearParameters, randomConfig, randomLlama } from "../random-llama.js";
 import { digits, highestPeak, mebibytes, median, printHeader, printRow, type Row, type SuiteOptions } from "../suite.js";
 
@@ -59,30 +59,36 @@ async function measure(d: Device, config: LlamaConfig, dtype: "f32" | "bf16", st
   const lora = stage === 2 ? LoraAdapter.apply(llm, LORA) : undefined;
   model.train(); // after the branches are there: their dropout is part of a step
   const parameters = [...projector.namedParameters("projector"), ...(lora?.namedParameters() ?? [])];
-  using optimizer = new AdamW([{ parameters }], { maxGradNorm: 1, moments: "8bit" });
   using features = Tensor.full([BATCH, CELLS, RESAMPLER.dim], 0.5, { device: d, dtype });
   const batch = batchOf(features, config.vocabSize);
+  const trainee: Trainee<AnyMALBatch> = {
+    parameters,
+    *losses(window) {
+      yield function* () {
+        return (yield* model.forwardInPieces(window)).loss as Tensor;
+      };
+    },
+    items: () => BATCH * (RESAMPLER.latents + INSTRUCTION + RESPONSE),
+    training: () => undefined,
+  };
 
   const times: number[] = [];
   const delay = monitorEventLoopDelay({ resolution: 1 });
   const began = performance.now();
-  for (let step = -WARM_UP; step < STEPS && (step < 2 || performance.now() - began < SECONDS * 1000); ++step) {
-    if (step === 0) {
+  let last = began;
+  // One step is on its way while another is reported, so the time of a step is that between two reports.
+  const options = { steps: WARM_UP + STEPS, learningRate: 1e-4, maxGradNorm: 1, moments: "8bit" } as const;
+  for await (const { step } of train(trainee, { next: () => batch }, options)) {
+    const now = performance.now();
+    if (step > WARM_UP) times.push((now - last) / 1000);
+    last = now;
+    if (step === WARM_UP) {
       d.resetPeak();
       delay.enable();
     }
-    const start = performance.now();
-    const loss = model.forward(batch).loss as Tensor;
-    await setImmediate();
-    await backwardAsync(loss);
-    await setImmediate();
-    optimizer.step(1e-4).dispose();
-    optimizer.zeroGrad();
-    await loss.item();
-    loss.dispose();
-    await d.synchronize();
-    if (step >= 0) times.push((performance.now() - start) / 1000);
+    if (times.length >= 2 && now - began > SECONDS * 1000) break;
   }
+  await d.synchronize();
   delay.disable();
   const { bytesInUse, bytesPeak } = d.memory();
   const loraWeights = lora ? sizeOf(Array.from(lora.namedParameters(), ([, tensor]) => tensor)) : 0;

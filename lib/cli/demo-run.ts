@@ -17,7 +17,7 @@ import type { MediaPart, Modality } from "../media/part.js";
 import { align } from "../train/align.js";
 import { instruct } from "../train/instruct.js";
 import type { AlignRecipe, InstructInput } from "../train/recipe.js";
-import type { TrainStep } from "../train/trainer.js";
+import type { TrainStep } from "../train/step-report.js";
 
 export const DEMO_MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
 

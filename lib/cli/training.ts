@@ -5,7 +5,7 @@ import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import { duration, Progress } from "../train/progress.js";
 import { readState } from "../train/run-folder.js";
-import type { TrainStep } from "../train/trainer.js";
+import type { TrainStep } from "../train/step-report.js";
 import { describeError, type Interrupt, Interrupted, print, printJson, tell } from "./output.js";
 import type { TrainingFlags } from "./training-flags.js";
 import type { Stage } from "./training-job.js";

@@ -1,14 +1,14 @@
 // Encoders from nothing: a medium's embedding and its caption's are drawn together, all other pairs of the batch apart (CLIP, arXiv 2103.00020).
 // A batch asks only for what tells its captions apart, so what should be learned must be what differs: see the tiny world's grouped batches.
 import { expected } from "../core/errors.js";
-import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { EncoderInput } from "../media/part.js";
 import type { Encoder } from "../models/encoder.js";
 import type { Module } from "../nn/module.js";
 import { contrastiveLoss, l2Normalize } from "../ops/index.js";
 import { alone } from "./busy-model.js";
-import { type OptimizeOptions, type OptimizeStep, optimize } from "./optimize.js";
+import { fromNothing, type OptimizeOptions } from "./optimize.js";
+import type { StepReport } from "./step-report.js";
 
 /** What embeds captions: rows of ids → (N,e). */
 export interface TextEncoder extends Module {
@@ -30,32 +30,32 @@ export interface ContrastiveOptions extends OptimizeOptions {
 }
 
 /** Trains what requires gradients in both towers, and the scale. */
-export function contrastive(options: ContrastiveOptions): AsyncGenerator<OptimizeStep> {
+export function contrastive(options: ContrastiveOptions): AsyncGenerator<StepReport> {
   return alone("contrastive", [options.encoder, options.text], () => steps(options));
 }
 
-async function* steps({ encoder, text, logitScale, batch, ...options }: ContrastiveOptions): AsyncGenerator<OptimizeStep> {
+function steps({ encoder, text, logitScale, batch, ...options }: ContrastiveOptions): AsyncGenerator<StepReport> {
   const parameters = new Map<string, Tensor>([
     ...prefixed("media", encoder),
     ...prefixed("text", text),
     ...(logitScale.requiresGrad ? [["logit_scale", logitScale] as const] : []),
   ]);
-  yield* optimize(
-    parameters,
-    async (step) => {
-      const { media, captions } = await batch(step);
-      const pairs = media.shape[0] as number;
-      if (captions.length !== pairs) throw expected("E_SHAPE", "contrastive", `one caption per medium, ${pairs}`, captions.length);
-      const loss = scope(() => {
-        const x = Tensor.from(media.data, media.shape, { device: encoder.device, dtype: encoder.dtype });
-        const a = encoder.forward(x, media.isLonger ? { isLonger: media.isLonger } : {});
-        const b = text.forward(captions);
-        return contrastiveLoss(l2Normalize(a.embeds), l2Normalize(b.embeds), logitScale.reshape([1]));
-      });
-      return { loss, items: pairs };
-    },
-    options,
-  );
+  const lossOf = ({ media, captions }: ContrastiveBatch) => {
+    const x = Tensor.from(media.data, media.shape, { device: encoder.device, dtype: encoder.dtype });
+    const a = encoder.forward(x, media.isLonger ? { isLonger: media.isLonger } : {});
+    const b = text.forward(captions);
+    return contrastiveLoss(l2Normalize(a.embeds), l2Normalize(b.embeds), logitScale.reshape([1]));
+  };
+  return fromNothing(parameters, { next: async (step) => checked(await batch(step)) }, { lossOf, itemsOf: pairsOf }, options);
+}
+
+const pairsOf = ({ media }: ContrastiveBatch): number => media.shape[0] as number;
+
+function checked(batch: ContrastiveBatch): ContrastiveBatch {
+  const { captions } = batch;
+  const pairs = pairsOf(batch);
+  if (captions.length !== pairs) throw expected("E_SHAPE", "contrastive", `one caption per medium, ${pairs}`, captions.length);
+  return batch;
 }
 
 function* prefixed(prefix: string, module: Module): Generator<readonly [string, Tensor]> {

@@ -5,10 +5,10 @@ import { expected } from "../core/errors.js";
 import { readConversations } from "../data/conversations.js";
 import type { Row } from "../data/row.js";
 import type { Modality } from "../media/part.js";
-import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./align.js";
 import { alone } from "./busy-model.js";
 import { type InstructInput, instructRecipe, type LoraRecipe } from "./recipe.js";
-import type { TrainStep } from "./trainer.js";
+import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
+import type { TrainStep } from "./step-report.js";
 
 export interface InstructOptions extends StageOptions, InstructInput {
   /** Whose projections train. Default: those of all media in the data. */
@@ -30,9 +30,10 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
   if (!modalities.length && !recipe.lora)
     throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
   const { lora, seed } = recipe;
-  const adapt = lora && !goesOn(model, lora) ? () => model.addAdapter(lora, { seed }) : undefined;
+  const put = lora && !goesOn(model, lora) ? () => model.addAdapter(lora, { seed }) : undefined;
+  const adapter = lora ? { dropout: lora.dropout, put } : undefined;
   const told = { ...toldMedia(media), instruct: { ...described(data), ...(chosen && { modalities: [...chosen] }), ...recipe } };
-  yield* stage(model, options, { recipe, what: "instruct", told, rows, modalities, adapt });
+  yield* stage(model, options, { recipe, what: "instruct", told, rows, modalities, adapter });
 }
 
 /** Of the model's modalities, those that the rows hold; others are named when their row comes up. */

@@ -1,9 +1,11 @@
 // Language modelling from nothing, or on: next-token cross entropy over the scored tokens of text rows.
 import { AnymalError } from "../core/errors.js";
+import type { Tensor } from "../core/tensor.js";
 import { countTargets } from "../models/language-loss.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
 import { alone } from "./busy-model.js";
-import { type OptimizeOptions, type OptimizeStep, optimize } from "./optimize.js";
+import { fromNothing, type OptimizeOptions } from "./optimize.js";
+import type { StepReport } from "./step-report.js";
 
 /** One text: ids, and the label of each (-100: not scored). */
 export interface TextRow {
@@ -17,19 +19,18 @@ export interface LanguageOptions extends OptimizeOptions {
 }
 
 /** Trains what requires gradients in `model`. Rows are padded on the right; a row longer than the model's context is refused. */
-export function language(model: LlamaForCausalLM, options: LanguageOptions): AsyncGenerator<OptimizeStep> {
+export function language(model: LlamaForCausalLM, options: LanguageOptions): AsyncGenerator<StepReport> {
   return alone("language", [model], () => steps(model, options));
 }
 
-async function* steps(model: LlamaForCausalLM, { batch, ...options }: LanguageOptions): AsyncGenerator<OptimizeStep> {
-  yield* optimize(
-    model.namedParameters(),
-    async (step) => {
-      const rows = await batch(step);
-      const { inputIds, attentionMask, labels } = padded(rows, model.config.maxPositions);
-      const { loss } = model.forward({ inputIds, attentionMask, labels, logits: false });
-      return { loss: loss!, items: countTargets(labels) };
-    },
+function steps(model: LlamaForCausalLM, { batch, ...options }: LanguageOptions): AsyncGenerator<StepReport> {
+  const parameters = [...model.namedParameters()].filter(([, tensor]) => tensor.requiresGrad);
+  const lossOf = (rows: Padded) => model.forward({ ...rows, logits: false }).loss as Tensor;
+  const itemsOf = ({ labels }: Padded) => countTargets(labels);
+  return fromNothing(
+    parameters,
+    { next: async (step) => padded(await batch(step), model.config.maxPositions) },
+    { lossOf, itemsOf },
     options,
   );
 }

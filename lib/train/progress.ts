@@ -1,6 +1,6 @@
 // How a training looks from outside: one line that is written over in a terminal, a line now and then elsewhere.
 import { checkOptions } from "../core/options.js";
-import type { TrainStep } from "./trainer.js";
+import type { TrainStep } from "./step-report.js";
 
 export interface ProgressOptions {
   /** Default: standard error, so that standard output stays clean for results. */

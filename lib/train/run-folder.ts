@@ -13,21 +13,21 @@ import { onFile } from "../core/file-error.js";
 import { parseShallow } from "../core/json.js";
 import { readPlain } from "../core/plain-file.js";
 import { built } from "../core/scope.js";
+import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { FolderLock } from "../io/folder-lock.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, syncFolder, temporaryName, writeNew, writeWhole } from "../io/whole-file.js";
-import type { AdamW } from "./optimizer.js";
 import { writeRecipe } from "./recipe.js";
 import { is, isObject, RecipeError } from "./schema.js";
-import type { TrainStep } from "./trainer.js";
+import type { TrainStep } from "./step-report.js";
+import type { Keeper, RunNumbers, Stateful } from "./trainee.js";
 import { LARGEST as LARGEST_RECIPE, parseYaml } from "./yaml.js";
 
 const RECIPE = "recipe.yaml";
 const LOG = "log.jsonl";
 const CHECKPOINT = "checkpoint";
 const STATE = "trainer_state.json";
-const MOMENTS = "optimizer.safetensors";
 /** Bytes: a line of the log has some 200, and a state a number for each parameter at most. */
 const LARGEST_LOG = 256 * 2 ** 20;
 const LARGEST_STATE = 16 * 2 ** 20;
@@ -36,14 +36,7 @@ const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing"];
 /** So may this one where nothing is drawn: dropout's numbers are counted by micro-batch. */
 const MICRO_BATCH = "microBatch";
 
-interface TrainerState {
-  step: number;
-  /** Used so far: more than steps where all rows of some were bad. Runs of before have not noted it. */
-  batches?: number;
-  /** Of the optimiser. */
-  updates: number;
-  /** Of parameters that had fewer of them, by name. */
-  fewerUpdates?: Record<string, number>;
+interface TrainerState extends RunNumbers {
   /** Rows of the data. */
   rows: number;
   secondsElapsed: number;
@@ -65,11 +58,6 @@ export class RunFolder {
   /** What earlier sittings of this run took. */
   secondsBefore = 0;
   #state: TrainerState | undefined;
-
-  /** Batches that earlier sittings have used. */
-  get batchesBefore(): number {
-    return this.#state?.batches ?? this.#state?.step ?? 0;
-  }
 
   private constructor(
     readonly folder: string,
@@ -140,37 +128,49 @@ export class RunFolder {
     for (const modality of trained.restore(model.parts)) model.calibrated.add(modality);
   }
 
-  /** Fills a fresh optimiser with the saved moments. The step to go on from; 0 for a new run. */
-  async resume(optimizer: AdamW): Promise<number> {
-    if (!this.#state) return 0;
-    using file = Checkpoint.openIn(this.#checkpoint(), MOMENTS);
-    const [first] = optimizer.state().values();
-    if (!first) return this.#state.step;
-    const state = built(() => new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const)));
-    try {
-      optimizer.loadState(state, this.#state.updates, this.#state.fewerUpdates);
-    } finally {
-      for (const tensor of state.values()) tensor.dispose();
+  /** The run as the loop keeps it: with this model. */
+  keeping(model: AnyMAL): Keeper<TrainStep> {
+    return {
+      secondsBefore: this.secondsBefore,
+      resume: async (parts) => this.#resume(parts),
+      save: (step, parts, secondsElapsed) => this.#save(model, step, parts, secondsElapsed),
+      log: (report) => this.#log(report),
+    };
+  }
+
+  #resume(parts: readonly Stateful[]): number {
+    const state = this.#state;
+    for (const part of state ? parts : []) {
+      const tensors = this.#tensorsOf(part);
+      try {
+        part.restore(tensors, state as TrainerState);
+      } finally {
+        for (const tensor of tensors.values()) tensor.dispose();
+      }
     }
-    return this.#state.step;
+    return state?.step ?? 0;
+  }
+
+  #tensorsOf(part: Stateful): Map<string, Tensor> {
+    const [first] = part.tensors().values();
+    if (!first) return new Map();
+    using file = Checkpoint.openIn(this.#checkpoint(), fileOf(part));
+    return built(() => new Map(Array.from(file.names(), (name) => [name, file.load(name, first.device)] as const)));
   }
 
   /** The whole checkpoint under another name first, then in the place of the one before. */
-  async save(model: AnyMAL, optimizer: AdamW, at: { step: number; batches: number }, secondsElapsed: number): Promise<void> {
+  async #save(model: AnyMAL, step: number, parts: readonly Stateful[], secondsElapsed: number): Promise<void> {
     const [target, old] = [join(this.folder, CHECKPOINT), join(this.folder, `${CHECKPOINT}.old`)];
     const fresh = temporaryName(target);
     await this.lock.check();
     try {
       await writeFiles(fresh, model.parts, target);
-      await saveSafetensors(join(fresh, MOMENTS), optimizer.state());
-      const { fewerUpdates } = optimizer;
-      const state: TrainerState = {
-        ...at,
-        updates: optimizer.steps,
-        ...(Object.keys(fewerUpdates).length && { fewerUpdates }),
-        rows: this.rows,
-        secondsElapsed,
-      };
+      for (const part of parts) {
+        const tensors = part.tensors();
+        if (tensors.size) await saveSafetensors(join(fresh, fileOf(part)), tensors);
+      }
+      const numbers: Partial<RunNumbers> = Object.assign({}, ...parts.map((part) => part.numbers()));
+      const state = { step, ...numbers, rows: this.rows, secondsElapsed };
       await writeNew(join(fresh, STATE), (file) => file.writeFile(`${JSON.stringify(state, null, 2)}\n`));
       await syncFolder(fresh); // all of it is on the disk before the old one goes
       await onFile("to be written", target, async () => {
@@ -188,7 +188,7 @@ export class RunFolder {
   }
 
   /** A line of log.jsonl. */
-  async log(s: TrainStep): Promise<void> {
+  async #log(s: TrainStep): Promise<void> {
     const line = {
       step: s.step,
       total_steps: s.steps,
@@ -208,6 +208,8 @@ export class RunFolder {
     await onFile("to be written", log, () => appendFile(log, `${JSON.stringify(line)}\n`));
   }
 }
+
+const fileOf = ({ name }: Stateful): string => `${name}.safetensors`;
 
 function sameRecipe(before: unknown, now: unknown, free: readonly string[], at = ""): void {
   if (typeof before === "object" && typeof now === "object" && before !== null && now !== null) {

@@ -21,6 +21,12 @@ export interface ReadyRow extends EncodedPrompt {
   scored: number;
 }
 
+/** The rows of one step, and how many batches were used up to it: one whose rows are all bad makes no step. */
+export interface Window {
+  ready: ReadyRow[];
+  batches: number;
+}
+
 interface Encoded {
   index: number;
   prompt: EncodedPrompt;
@@ -74,8 +80,7 @@ export class TrainingRows {
     this.#used = batches;
   }
 
-  /** The rows of the next step, and how many batches were used up to it: one whose rows are all bad makes no step. */
-  async next(signal?: AbortSignal): Promise<{ ready: ReadyRow[]; batches: number }> {
+  async next(signal?: AbortSignal): Promise<Window> {
     // An epoch may leave some rows out, and the next one others.
     for (let left = 2 * this.stepsPerEpoch; left > 0 && this.#bad.size < this.rows.length; --left) {
       const ready = await this.#ready(signal);

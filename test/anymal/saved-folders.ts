@@ -14,7 +14,7 @@ import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
-import type { TrainStep } from "../../lib/train/trainer.js";
+import type { TrainStep } from "../../lib/train/step-report.js";
 import { caseFolder, copyFolder, here } from "../case.js";
 import { blink, captions, square } from "./toy.js";
 

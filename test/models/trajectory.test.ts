@@ -1,8 +1,8 @@
-// A miniature AnyMAL trained for ten steps per stage: losses, gradient norms, first gradients and final weights; what is frozen stays so.
+// A miniature AnyMAL trained for ten steps per stage: losses, gradient norms, first gradients and final weights, through the
+// loop that every training goes through; what is frozen stays so.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
-import { backward } from "../../lib/core/autograd.js";
 import type { Tensor } from "../../lib/core/tensor.js";
 import { type AnyMALBatch, AnyMALNetwork, type MediaReference } from "../../lib/models/anymal.js";
 import { ResamplerProjector } from "../../lib/models/bridges/resampler.js";
@@ -11,8 +11,9 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import type { Module } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
 import type { TextPart } from "../../lib/text/splice.js";
-import { AdamW } from "../../lib/train/optimizer.js";
 import { cosine } from "../../lib/train/schedule.js";
+import type { Trainee } from "../../lib/train/trainee.js";
+import { train } from "../../lib/train/trainer.js";
 import { Case, caseNames, here, largest } from "../case.js";
 
 type Named = Map<string, Tensor>;
@@ -81,37 +82,43 @@ function restore(module: Module, c: Case, prefix: string, strict = true): void {
   for (const tensor of state.values()) tensor.dispose();
 }
 
-async function train(s: Setup, stage: "stage1" | "stage2"): Promise<void> {
-  const { c, model, named } = s;
+/** Steps of a stage as the case has them, through the loop of every training. */
+async function trainAsCase({ c, model, named }: Setup, stage: "stage1" | "stage2"): Promise<void> {
   const o = c.info.generator_config.optimizer;
   const { losses, grad_norms, learning_rates } = c.info[stage];
   const micro = o.accumulate ?? 1;
-  const schedule = cosine({ warmupSteps: o.warmup, totalSteps: c.info.generator_config.steps });
-  using optimizer = new AdamW([{ parameters: named }], { betas: o.betas, eps: o.eps, weightDecay: o.weight_decay, maxGradNorm: o.clip });
-  for (const [step, want] of (losses as number[]).entries()) {
-    let total = 0;
-    for (let k = 0; k < micro; ++k) {
-      const at = `${stage}.step${step}${micro > 1 ? `.micro${k}` : ""}`;
-      using features = c.tensor(`${at}.features`);
-      const batch: AnyMALBatch = { rows: rowsOf(c, at, c.info.placeholder_id), features: { image: features } };
-      // The reference averages the means of its micro-batches.
-      const windowTokens = micro * countTargets(c.rows(`${at}.labels`));
-      using loss = model.forward(batch, { windowTokens }).loss!;
-      backward(loss);
-      total += await loss.item();
-    }
-    if (step === 0) for (const [name, p] of named) await c.close(`${stage}.step0_grad.${name}`, p.grad!);
-    const rate = o.lr * schedule(step);
-    assert.ok(Math.abs(rate - learning_rates[step]) <= 1e-12, `${stage} step ${step}: rate ${rate}, want ${learning_rates[step]}`);
-    using norm = optimizer.step(rate);
-    optimizer.zeroGrad();
-    assert.ok(Math.abs(total - want) <= 1e-4 * want, `${stage} step ${step}: loss ${total}, want ${want}`);
-    const got = await norm.item();
-    assert.ok(
-      Math.abs(got - grad_norms[step]) <= 1e-3 * grad_norms[step],
-      `${stage} step ${step}: gradient norm ${got}, want ${grad_norms[step]}`,
-    );
+  const at = (step: number, k: number) => `${stage}.step${step}${micro > 1 ? `.micro${k}` : ""}`;
+  const lossOf = (name: string) => {
+    using features = c.tensor(`${name}.features`);
+    const batch: AnyMALBatch = { rows: rowsOf(c, name, c.info.placeholder_id), features: { image: features } };
+    // The reference averages the means of its micro-batches.
+    const windowTokens = micro * countTargets(c.rows(`${name}.labels`));
+    return model.forward(batch, { windowTokens }).loss!;
+  };
+  const trainee: Trainee<number> = {
+    parameters: named,
+    losses: (step) => Array.from({ length: micro }, (_, k) => () => lossOf(at(step, k))),
+    items: () => 1,
+    training: (on) => void model.train(on),
+  };
+  const options = {
+    ...{ steps: losses.length, learningRate: o.lr, betas: o.betas, eps: o.eps, weightDecay: o.weight_decay, maxGradNorm: o.clip },
+    schedule: cosine({ warmupSteps: o.warmup, totalSteps: c.info.generator_config.steps }),
+    groups: (parameters: Iterable<readonly [string, Tensor]>) => [{ parameters }],
+    gradientsReady: async (step: number) => {
+      if (step === 0) for (const [name, p] of named) await c.close(`${stage}.step0_grad.${name}`, p.grad!);
+    },
+  };
+  let made = 0;
+  for await (const { step, loss, gradNorm, learningRate } of train(trainee, { next: (step) => step }, options)) {
+    assert.is(step, ++made);
+    const [rate, want, norm] = [learning_rates, losses, grad_norms].map((all) => all[step - 1]) as [number, number, number];
+    const where = `${stage} step ${step - 1}`;
+    assert.ok(Math.abs(learningRate - rate) <= 1e-12, `${where}: rate ${learningRate}, want ${rate}`);
+    assert.ok(Math.abs(loss - want) <= 1e-4 * want, `${where}: loss ${loss}, want ${want}`);
+    assert.ok(Math.abs(gradNorm - norm) <= 1e-3 * norm, `${where}: gradient norm ${gradNorm}, want ${norm}`);
   }
+  assert.is(made, losses.length);
   for (const [name, p] of named) await c.close(`${stage}.final.${name}`, p, { atol: 3 * c.atol(`${stage}.final.${name}`) });
   assert.equal(
     [...named.keys()].sort(),
@@ -132,7 +139,7 @@ for (const name of caseNames(/^trajectory/)) {
       const s = setup(name);
       s.model.llm.gradientCheckpointing = checkpointing;
       const frozen = await bytesOf(s.model, s.named);
-      await train(s, "stage1");
+      await trainAsCase(s, "stage1");
       const { r, alpha, target_modules } = s.c.info.generator_config.lora;
       const adapter = LoraAdapter.apply(s.model.llm, { r, alpha, ...(target_modules && { targetModules: target_modules }) });
       const own = new Map([...adapter.namedParameters()].map(([key, p]) => [key.replace("base_model.model.", "lora."), p]));
@@ -145,7 +152,7 @@ for (const name of caseNames(/^trajectory/)) {
         ...s.projector.namedParameters("projection"),
         ...[...adapter.namedParameters()].map(([key, p]) => [key.replace("base_model.model.", "lora."), p] as const),
       ]);
-      await train(s, "stage2");
+      await trainAsCase(s, "stage2");
       const after = await bytesOf(s.model, s.named);
       assert.equal([...after.keys()], [...frozen.keys()]);
       for (const [key, values] of frozen) assert.equal(after.get(key), values, `${key} is frozen and moved`);
@@ -161,16 +168,18 @@ test("a hundred training steps leave no bytes behind, and the same seed gives th
     const at = "stage1.step0" + (c.has("stage1.step0.features") ? "" : ".micro0");
     using features = c.tensor(`${at}.features`);
     const batch = { rows: rowsOf(c, at, c.info.placeholder_id), features: { image: features } };
-    using optimizer = new AdamW([{ parameters: named }], { maxGradNorm: 1 });
+    const trainee: Trainee<number> = {
+      parameters: named,
+      losses: () => [() => model.forward(batch).loss!],
+      items: () => 1,
+      training: () => undefined,
+    };
     let baseline = 0;
-    for (let step = 0; step < 102; ++step) {
-      using loss = model.forward(batch).loss!;
-      backward(loss);
-      using _ = optimizer.step(1e-3);
-      optimizer.zeroGrad();
+    // One step is on its way while another is reported: what both hold is the same from the second on.
+    for await (const { step } of train(trainee, { next: (step) => step }, { steps: 102, learningRate: 1e-3, maxGradNorm: 1 })) {
       await here.synchronize();
-      if (step === 1) baseline = here.memory().bytesInUse;
-      if (step > 1) assert.is(here.memory().bytesInUse, baseline, `bytes in use after step ${step}`);
+      if (step === 2) baseline = here.memory().bytesInUse;
+      if (step > 2 && step < 102) assert.is(here.memory().bytesInUse, baseline, `bytes in use after step ${step}`);
     }
     const weights = await Promise.all([...named.values()].map((p) => p.data()));
     model.dispose();

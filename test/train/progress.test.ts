@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { duration, Progress, progressLine } from "../../lib/train/progress.js";
-import type { TrainStep } from "../../lib/train/trainer.js";
+import type { TrainStep } from "../../lib/train/step-report.js";
 
 const step = (n: number, more: Partial<TrainStep> = {}): TrainStep => ({
   step: n,

@@ -1,7 +1,7 @@
 // What the tests of both stages share: a model of the toy world's pictures, its options, what a run yields, and the bytes of what trains.
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { AssembleOptions } from "../../lib/anymal/options.js";
-import type { TrainStep } from "../../lib/train/trainer.js";
+import type { TrainStep } from "../../lib/train/step-report.js";
 import type { Toy } from "../anymal/toy.js";
 
 export const ALIGN = { modality: "image", batch: 4, microBatch: 4, learningRate: 1e-2, warmupSteps: 2, schedule: "constant" } as const;

@@ -11,7 +11,7 @@ import { type ClapAudioModel, melStatistics } from "../../lib/models/clap-audio.
 import { Tokenizer } from "../../lib/text/tokenizer.js";
 import { contrastive } from "../../lib/train/contrastive.js";
 import { language } from "../../lib/train/language.js";
-import type { OptimizeStep } from "../../lib/train/optimize.js";
+import type { StepReport } from "../../lib/train/step-report.js";
 import { type Scores, writeCard } from "./card.js";
 import { encoderBatch, prefetched, zeroShot } from "./encoders.js";
 import { freshLlama, GROUP, languageBatches, llamaConfig, makeTokenizer, readingAccuracy, WordEncoder } from "./language.js";
@@ -39,11 +39,7 @@ const stepsOf = (recipe: { steps: number }) => (values.steps ? Number(values.ste
 const told = (scores: ReadonlyMap<string, number>) => [...scores].map(([kind, share]) => `${kind} ${share.toFixed(2)}`).join(", ");
 
 /** Prints a line now and then, and every thousand steps what `judge` says. */
-async function report(
-  name: string,
-  steps: AsyncIterable<OptimizeStep>,
-  judge: () => Promise<ReadonlyMap<string, number>>,
-): Promise<number> {
+async function report(name: string, steps: AsyncIterable<StepReport>, judge: () => Promise<ReadonlyMap<string, number>>): Promise<number> {
   const start = performance.now();
   let [total, count] = [0, 0];
   for await (const { step, steps: all, loss, learningRate } of steps) {

@@ -1,0 +1,33 @@
+// How fast a run is and how long it will take: from the seconds between its reports.
+import type { StepReport } from "./step-report.js";
+
+/** Steps that the estimate of the time left looks back over. */
+const RECENT = 20;
+
+export class Clock {
+  readonly #start = performance.now();
+  #last = this.#start;
+  readonly #recent: number[] = [];
+  /** `first`: steps that earlier sittings made, which took `before` seconds. */
+  constructor(
+    private readonly first: number,
+    private readonly steps: number,
+    private readonly before: number,
+  ) {}
+
+  get elapsed(): number {
+    return this.before + (performance.now() - this.#start) / 1000;
+  }
+  /** Once per step. */
+  tick(step: number, items: number): Pick<StepReport, "itemsPerSecond" | "secondsElapsed" | "secondsLeft"> {
+    const now = performance.now();
+    const seconds = (now - this.#last) / 1000;
+    this.#last = now;
+    // The first step of a run also loads and encodes: it says little about the others.
+    if (this.#recent.length === 1 && step === this.first + 2) this.#recent.pop();
+    this.#recent.push(seconds);
+    if (this.#recent.length > RECENT) this.#recent.shift();
+    const usual = this.#recent.reduce((a, b) => a + b, 0) / this.#recent.length;
+    return { itemsPerSecond: items / seconds, secondsElapsed: this.elapsed, secondsLeft: (this.steps - step) * usual };
+  }
+}

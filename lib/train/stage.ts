@@ -1,0 +1,166 @@
+// What both stages share: from options and rows to a run that is opened, trained, kept and closed.
+import type { LoraAdapter } from "../adapters/lora.js";
+import type { AnyMAL } from "../anymal/anymal.js";
+import { calibrate } from "../anymal/calibrate.js";
+import type { AnymalError } from "../core/errors.js";
+import { FeatureCache } from "../data/feature-cache.js";
+import type { Row } from "../data/row.js";
+import type { MediaOptions } from "../media/media-options.js";
+import type { Modality } from "../media/part.js";
+import { Ahead } from "./ahead.js";
+import { FeatureSource } from "./feature-source.js";
+import { ModelInTraining, scoredOf } from "./model-in-training.js";
+import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
+import { RunFolder } from "./run-folder.js";
+import { constant, cosine, linear, type Schedule } from "./schedule.js";
+import type { StepReport, TrainStep } from "./step-report.js";
+import { isAbort, train } from "./trainer.js";
+import { TrainingRows, type Window } from "./training-rows.js";
+
+/** What both stages take beside the recipe. */
+export interface StageOptions {
+  /** Files, or rows that are there already. */
+  data: string | readonly string[] | readonly Row[];
+  /** The run's folder: recipe.yaml, log.jsonl, checkpoint/. Without one nothing is written. */
+  output?: string;
+  /** Goes on with the run in `output`; begins it if there is none. */
+  resume?: boolean;
+  /** Finishes the step, saves, and ends the loop without an error. */
+  signal?: AbortSignal;
+  /** Options of the media in files, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
+  media?: MediaOptions;
+  /** Reads media in the folder of their data file alone. Default: for data that was fetched from a hub (MediaFileOptions). */
+  confine?: boolean;
+  /** Features of frozen encoders; share one between stages. Default: in memory, for this call. */
+  cache?: FeatureCache;
+  /** Told of every row that is left out, with onBadRow "skip". */
+  onProblem?: (problem: AnymalError) => void;
+}
+
+/** Media that the statistics of a fresh projection are measured on. */
+const CALIBRATION = 256;
+
+/** A signal ends the loop without an error, wherever it is noticed. */
+export async function* stoppable(signal: AbortSignal | undefined, steps: AsyncGenerator<TrainStep>): AsyncGenerator<TrainStep> {
+  try {
+    if (!signal?.aborted) yield* steps;
+  } catch (error) {
+    if (!isAbort(error, signal)) throw error;
+  }
+}
+
+export interface StageJob {
+  recipe: TrainingRecipe;
+  /** In a word: "align image". */
+  what: string;
+  /** What recipe.yaml says. */
+  told: object;
+  rows: readonly Row[];
+  /** Whose projections train. */
+  modalities: readonly Modality[];
+  check?: (media: readonly { modality: Modality }[]) => string | undefined;
+  /** Branches that train too. */
+  adapter?: BranchesJob | undefined;
+}
+export interface BranchesJob {
+  dropout: number;
+  /** Puts fresh ones on the model; they go again when nothing is trained. Without it they are there. */
+  put?: (() => LoraAdapter) | undefined;
+}
+
+/** Opens what trains, trains it, closes it again. Until everything was opened and checked, the model is as it was. */
+export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob): AsyncGenerator<TrainStep> {
+  const { recipe, modalities, check, adapter } = job;
+  const { output, resume = false, signal, cache = new FeatureCache({ memoryBytes: 2 ** 30 }), onProblem } = options;
+  const { steps, seed, batch, microBatch, onBadRow, maxLength: asked, gradientCheckpointing: recompute } = recipe;
+  const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
+  const source = new FeatureSource(model, cache);
+  const rows = new TrainingRows(model, job.rows, source, { seed, batch, maxLength, onBadRow, onProblem, ...(check && { check }) });
+  const draws = ((adapter ?? model.adapter?.config)?.dropout ?? 0) > 0;
+  const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
+  const run = output === undefined ? undefined : await RunFolder.open(output, job.told, opening);
+  let fresh: LoraAdapter | undefined;
+  try {
+    fresh = adapter?.put?.();
+    using trained = new ModelInTraining(model, { modalities, adapter: adapter !== undefined, recompute, microBatch });
+    await run?.restore(model);
+    for (const modality of modalities) {
+      if (model.calibrated.has(modality)) continue;
+      const sample = await rows.sample(modality, CALIBRATION, signal);
+      if (sample.length) await calibrate(model, modality, sample); // where there is none, its row says why
+    }
+    const order = new Ahead(rows, steps);
+    const onBegin = () => {
+      fresh = undefined; // it trains: the model keeps it
+    };
+    const keeper = run?.keeping(model);
+    yield* train(trained, order, { ...loopOf(recipe), seed, state: [order], keeper, signal, onBegin, report: reports(rows) });
+  } finally {
+    fresh?.unload();
+    await run?.close();
+  }
+}
+
+function loopOf(recipe: TrainingRecipe) {
+  const { steps, learningRate, betas, weightDecay, maxGradNorm, optimizer, saveEvery, logEvery } = recipe;
+  return {
+    ...{ steps, learningRate, schedule: scheduleOf(recipe), betas, weightDecay, saveEvery, logEvery },
+    maxGradNorm: maxGradNorm || undefined,
+    moments: optimizer === "adamw8bit" ? ("8bit" as const) : ("f32" as const),
+  };
+}
+
+function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: TrainingRecipe): Schedule {
+  if (schedule === "constant") return constant({ warmupSteps });
+  return (schedule === "linear" ? linear : cosine)({ warmupSteps, totalSteps });
+}
+
+const reports =
+  (rows: TrainingRows) =>
+  ({ ready, batches }: Window) => {
+    const scoredTokens = scoredOf(ready);
+    return ({ items: tokens, itemsPerSecond: tokensPerSecond, ...report }: StepReport): TrainStep => ({
+      ...report,
+      epoch: batches / rows.stepsPerEpoch,
+      ...{ tokens, scoredTokens, tokensPerSecond, skippedRows: rows.skipped },
+    });
+  };
+
+/** As recipe.yaml says it: functions cannot be written. */
+export function toldMedia(media: MediaOptions | undefined): { media?: object } {
+  const kinds = Object.entries(media ?? {}).map(([modality, options]) => {
+    const data = Object.entries(options ?? {}).filter(([, value]) => value !== undefined && typeof value !== "function");
+    return [modality, Object.fromEntries(data)] as const;
+  });
+  const said = kinds.filter(([, options]) => Object.keys(options).length);
+  return said.length ? { media: Object.fromEntries(said) } : {};
+}
+
+function checkedMedia(media: MediaOptions): MediaOptions {
+  mediaRecipe(toldMedia(media).media ?? {});
+  return media;
+}
+
+export const readingOptions = ({ onBadRow }: TrainingRecipe, { signal, onProblem, media, confine }: StageOptions) => ({
+  onBadRow,
+  ...(confine !== undefined && { confine }),
+  ...(media && { media: checkedMedia(media) }),
+  ...(signal && { signal }),
+  ...(onProblem && { onProblem }),
+});
+
+export async function rowsOf(data: StageOptions["data"], read: (path: string) => Promise<Row[]>): Promise<readonly Row[]> {
+  const all = typeof data === "string" ? [data] : data;
+  const rows: Row[] = [];
+  for (const one of all) {
+    if (typeof one !== "string") rows.push(one);
+    else for (const row of await read(one)) rows.push(row);
+  }
+  return rows;
+}
+
+/** The data as recipe.yaml names it. */
+export function described(data: StageOptions["data"]): { data?: string | string[] } {
+  if (typeof data === "string") return { data };
+  return data.every((one) => typeof one === "string") && data.length ? { data: [...(data as string[])] } : {};
+}

@@ -1,0 +1,32 @@
+// What a training tells of its steps.
+import type { DeviceMemory } from "../core/device.js";
+
+/** What every training tells of a step. */
+export interface StepReport {
+  /** Counted from 1. */
+  step: number;
+  steps: number;
+  /** The sum of the micro-batches' losses: a mean over what is scored. */
+  loss: number;
+  /** Before clipping. */
+  gradNorm: number;
+  learningRate: number;
+  /** What the loss was taken over: tokens, pairs. */
+  items: number;
+  itemsPerSecond: number;
+  secondsElapsed: number;
+  secondsLeft: number;
+  memory: Pick<DeviceMemory, "bytesInUse" | "bytesPeak">;
+}
+
+/** Of a step of either stage: its items are tokens. */
+export interface TrainStep extends Omit<StepReport, "items" | "itemsPerSecond"> {
+  /** Passes over the rows so far. */
+  epoch: number;
+  /** Positions, media included, padding not. */
+  tokens: number;
+  scoredTokens: number;
+  tokensPerSecond: number;
+  /** Rows left out so far. */
+  skippedRows: number;
+}
