@@ -1,6 +1,6 @@
 // adapter_config.json of PEFT's LoRA, and PEFT's rules for which modules it means.
-import { shown } from "../core/checks.js";
-import { checkOptions } from "../core/options.js";
+import { type Check, is, type Schema, shown } from "../core/checks.js";
+import { completed } from "./kind.js";
 import { LoraConfigError } from "./lora-error.js";
 import { Expressions } from "./lora-expressions.js";
 
@@ -28,11 +28,40 @@ export interface LoraConfig {
   baseModel: string | undefined;
 }
 
+const finite: Check = { wanted: "a number", fits: (v) => typeof v === "number" && Number.isFinite(v) };
+const text: Check = { wanted: "a text", fits: (v) => typeof v === "string" };
+const namesOption = is.either(is.listOf(text), text);
+const byPatternOf = (one: Check): Check => ({
+  wanted: `an object, each ${one.wanted}`,
+  fits: (v) => is.object.fits(v) && Object.values(v as object).every((value) => one.fits(value)),
+});
+/** Wider than any model is; what is above must not cost memory. */
+const MOST_RANK = 2 ** 16;
+const rankOption: Check = {
+  wanted: `an integer from 1 to ${MOST_RANK}`,
+  fits: (v) => Number.isInteger(v) && (v as number) >= 1 && (v as number) <= MOST_RANK,
+};
+export const LORA_SCHEMA: Schema = {
+  r: rankOption,
+  alpha: finite,
+  dropout: is.number(0, 1),
+  targetModules: namesOption,
+  excludeModules: namesOption,
+  layersToTransform: is.listOf(finite),
+  layersPattern: is.listOf(text),
+  rankPattern: byPatternOf(rankOption),
+  alphaPattern: byPatternOf(finite),
+  rsLora: is.flag,
+  bias: is.oneOf("none", "all", "lora_only"),
+  modulesToSave: is.listOf(text),
+  ensureWeightTying: is.flag,
+  baseModel: text,
+};
+
 /** QLoRA's recipe as AnyMAL's second stage uses it, unless told otherwise. */
 export function loraConfig(options: Partial<LoraConfig> = {}): LoraConfig {
-  const fail = (key: string, next: string) => new LoraConfigError("options that are known", `"${key}"; ${next}`);
-  checkOptions("LoRA", options, Object.keys(DEFAULTS), { others: PEFT_NAMES, fail });
-  return { ...DEFAULTS, ...options };
+  const fail = (expected: string, got: string) => new LoraConfigError(expected, got);
+  return completed({ name: "LoRA", schema: LORA_SCHEMA, fail }, options, DEFAULTS, PEFT_NAMES);
 }
 
 const PEFT_NAMES: Readonly<Record<string, string>> = {
@@ -124,8 +153,6 @@ function number(key: string, value: unknown): number {
   if (typeof value !== "number" || !Number.isFinite(value)) throw new LoraConfigError(`${key} to be a number`, shown(value));
   return value;
 }
-/** Wider than any model is; what is above must not cost memory. */
-const MOST_RANK = 2 ** 16;
 function rank(key: string, value: unknown): number {
   if (!(Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MOST_RANK))
     throw new LoraConfigError(`${key} to be an integer from 1 to ${MOST_RANK}`, shown(value));

@@ -1,48 +1,26 @@
 // What an adapter exchanges whole: biases, modules of modules_to_save, and tables that its file holds beside them. PEFT gives each module a copy of its
-// own, so a head that is tied to the embedding is tied no longer once one of the two is trained, unless ensure_weight_tying asks for it.
+// own, of the base model's and of no other adapter's, so a head that is tied to the embedding is tied no longer once one of the two is trained, unless
+// ensure_weight_tying asks for it.
 import { noGrad } from "../core/autograd.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { atOnce, inTurns } from "../core/turns.js";
 import { sameTensor } from "../io/checkpoint.js";
-import { LlamaForCausalLM } from "../models/llama.js";
 import { EMBEDDING, HEAD } from "../models/llama-ties.js";
+import { places } from "../nn/layer.js";
 import type { LoraLinear } from "../nn/lora.js";
 import type { Module } from "../nn/module.js";
 import type { Weights } from "../nn/weights.js";
 import { cast, copy, gradNorm, scaleAdd } from "../ops/index.js";
+import { isTied, type Overlay, parametersOf } from "./exchange.js";
 import { isTrainedWhole, type LoraConfig, LoraConfigError } from "./lora-config.js";
 
 export const ROOT = "base_model.model";
 
 const keyOf = (path: string): string => `${ROOT}.${path}`;
 
-/** A parameter of the base model that the adapter has its own of. */
-export interface Overlay {
-  path: string;
-  /** In the file. A table of a tied pair has both names. */
-  keys: readonly string[];
-  original: Tensor;
-  tensor: Tensor;
-  /** Does the adapter train it, or did its file hold it only? */
-  trains: boolean;
-}
-
-/** Is the model's head its embedding? */
-export const isTied = (model: Module): model is LlamaForCausalLM => model instanceof LlamaForCausalLM && model.lmHead === undefined;
-
-/** Puts the overlays into the model. */
-export function lay(model: Module, overlays: readonly Overlay[]): void {
-  const apart = overlays.some(({ path, keys }) => (path === EMBEDDING || path === HEAD) && keys.length === 1);
-  if (apart && isTied(model)) model.untie();
-  for (const { path, tensor, original } of overlays) {
-    model.replace(path, tensor);
-    model.keepBeside(original);
-  }
-}
-
 /** The embedding and the head, those of them that the configuration trains whole. */
-export function tablesOf(model: Module, config: LoraConfig): Set<string> {
+function tablesOf(model: Module, config: LoraConfig): Set<string> {
   const own = [EMBEDDING, HEAD].filter((path) => isTrainedWhole(config, path.slice(0, -".weight".length)));
   return new Set(own.length && config.ensureWeightTying && isTied(model) ? [EMBEDDING, HEAD] : own);
 }
@@ -64,43 +42,39 @@ export function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyM
     }
     const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
     const tensor = at.checkpoint ? at.parameter(key, original.shape, { fill: 0 }) : master(original);
-    yield { path, keys: [keyOf(key)], original, tensor, trains: true };
+    yield { paths: [path], keys: [keyOf(key)], tensor, trains: true };
   }
 }
 
 /** PEFT fails on a name of modules_to_save that means nothing, too. */
 function checkWhole(model: Module, config: LoraConfig): void {
-  const paths = [...Array.from(model.namedModules(), ([path]) => path), ...(isTied(model) ? ["lm_head"] : [])];
+  const paths = [...Array.from(places(model), ([path]) => path), ...(isTied(model) ? ["lm_head"] : [])];
   for (const name of config.modulesToSave)
     if (!paths.some((path) => isTrainedWhole({ ...config, modulesToSave: [name] }, path)))
       throw new LoraConfigError("modulesToSave to name modules of the model", `"${name}", which names none`);
 }
 
-/** Every parameter by its path, a tied head under its own. */
-function* parametersOf(model: Module): Generator<[string, Tensor]> {
-  yield* model.namedParameters();
-  if (isTied(model)) yield [HEAD, model.headWeight];
-}
-
 /** One table for both places, which PEFT writes under both names. */
 function tied(original: Tensor, at: Weights): Overlay {
+  const paths = [EMBEDDING, HEAD];
   const keys = [keyOf(EMBEDDING), keyOf(HEAD)] as const;
-  if (!at.checkpoint) return { path: EMBEDDING, keys, original, tensor: master(original), trains: true };
+  if (!at.checkpoint) return { paths, keys, tensor: master(original), trains: true };
   const there = [EMBEDDING, HEAD].filter((key) => at.has(key));
   if (there.length === 2 && !atOnce(sameTensor(at.checkpoint, ...keys)))
     throw new LoraConfigError("one table under ensure_weight_tying", `an embedding and a head that differ in ${at.checkpoint.path}`);
   for (const key of there) at.take(key);
   const tensor = at.parameter(there[0] ?? EMBEDDING, original.shape, { fill: 0 });
-  return { path: EMBEDDING, keys, original, tensor, trains: true };
+  return { paths, keys, tensor, trains: true };
 }
 
 /**
  * Tables that the file holds although nobody trains them: PEFT's save_embedding_layers writes the embedding and the head where the vocabulary grew, or
  * was thought to. Equal to the base's they are passed over; others take their place, as PEFT loads them.
  */
-export async function* heldBeside(model: Module, taken: ReadonlySet<string>, at: Weights): AsyncGenerator<Overlay> {
+export async function* heldBeside(model: Module, config: LoraConfig, at: Weights): AsyncGenerator<Overlay> {
   const { checkpoint } = at;
   if (!checkpoint) return;
+  const taken = tablesOf(model, config);
   const parameters = new Map(parametersOf(model));
   const held = [EMBEDDING, HEAD].filter((path) => parameters.has(path) && at.has(path) && !taken.has(path));
   const keys = held.map((path) => at.take(path));
@@ -123,8 +97,8 @@ export async function* heldBeside(model: Module, taken: ReadonlySet<string>, at:
       throw error;
     });
     if (same) tensor.dispose();
-    else if (one) yield { path: EMBEDDING, keys: [EMBEDDING, HEAD].map(keyOf), original, tensor, trains: false };
-    else yield { path, keys: [key], original, tensor, trains: false };
+    else if (one) yield { paths: [EMBEDDING, HEAD], keys: [EMBEDDING, HEAD].map(keyOf), tensor, trains: false };
+    else yield { paths: [path], keys: [key], tensor, trains: false };
   }
 }
 
