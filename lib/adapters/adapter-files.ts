@@ -4,13 +4,14 @@ import { join } from "node:path";
 import { parseJson } from "../core/json.js";
 import { checkOptions } from "../core/options.js";
 import { readPlain } from "../core/plain-file.js";
+import { kindOfValue } from "../core/realm.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { NO_PICKLES } from "../io/safetensors-header.js";
 import type { Module } from "../nn/module.js";
 import { Weights } from "../nn/weights.js";
 import { type Adapter, attach } from "./adapter.js";
 import type { Overlay } from "./exchange.js";
-import type { AdapterKind, Json } from "./kind.js";
+import { type AdapterKind, adapterFault, type Json } from "./kind.js";
 
 export const CONFIG = "adapter_config.json";
 /** Bytes of it. Patterns may name each layer of a model. */
@@ -77,15 +78,21 @@ export async function configIn({ files, fail }: Pick<AdapterKind, "files" | "fai
     const isPickle = existsSync(join(folder, pickle));
     throw fail(`${missing} in ${folder}`, isPickle ? `${pickle}, a pickle; ${NO_PICKLES}` : "no such file");
   }
-  const text = (await readPlain(join(folder, files.config), { most: LARGEST, linksInside: true })).toString();
+  return configOf(folder, files.config, fail);
+}
+
+/** The file alone. */
+export async function configOf(folder: string, name: string, fail = adapterFault("an adapter")): Promise<Json> {
+  const path = join(folder, name);
+  if (!existsSync(path)) throw fail(`${name} in ${folder}`, "no such file");
+  const text = (await readPlain(path, { most: LARGEST, linksInside: true })).toString();
   let json: unknown;
   try {
     json = parseJson(text);
   } catch (error) {
-    throw fail(`${join(folder, files.config)} in JSON`, (error as Error).message.slice(0, 80));
+    throw fail(`${path} in JSON`, (error as Error).message.slice(0, 80));
   }
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    throw fail(`an object in ${join(folder, files.config)}`, typeof json);
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw fail(`an object in ${path}`, kindOfValue(json));
   return json as Json;
 }
 

@@ -154,7 +154,7 @@ export class AnyMAL {
   addAdapter(config: Partial<LoraConfig>, options: { seed?: number; name?: string } = {}): LoraAdapter {
     const { name = DEFAULT_ADAPTER, ...drawing } = options;
     this.#checkName(name);
-    const adapter = LoraAdapter.apply(this.llm, config, drawing);
+    const adapter = LoraAdapter.apply(this.llm, config, { ...drawing, name });
     this.#attach(name, adapter);
     return adapter;
   }

@@ -63,7 +63,7 @@ export function build({ openLlm, media, adapters: wanted, signal, ...rest }: Pla
       projectors.set(modality, own(projector((encoders.get(modality) as MediaEncoder).setup, llm)));
     const adapters: Attached[] = [];
     for (const { folder, ...named } of wanted)
-      adapters.push({ ...named, adapter: await LoraAdapter.load(carrier(named.on, llm, encoders), folder) });
+      adapters.push({ ...named, adapter: await LoraAdapter.load(carrier(named.on, llm, encoders), folder, { name: named.name }) });
     // What fails while the weights are read fails here, not in the first forward.
     await settled([llm, ...projectors.values(), ...opened.values()].map((part) => part.arrived()));
     signal?.throwIfAborted();
