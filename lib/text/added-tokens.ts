@@ -1,4 +1,5 @@
 // Tokens beside the vocabulary, such as <s> or <image>, found in a text as tokenizers finds them (tokenizers/src/tokenizer/added_vocabulary.rs).
+import { expected } from "../core/errors.js";
 import { checkLooked, checkNodes, Trie } from "./trie.js";
 
 export interface AddedToken {
@@ -27,6 +28,22 @@ export function addedToken(id: number, content: string, flags: Readonly<Record<s
     rstrip: flags.rstrip === true,
     normalized: typeof flags.normalized === "boolean" ? flags.normalized : !special,
   };
+}
+
+/**
+ * Control tokens for words that `known` has no token for yet: a word of the vocabulary keeps its id, others get the next ones from `next` on, in order, as
+ * tokenizers gives them.
+ */
+export function moreTokens(
+  words: readonly string[],
+  known: ReadonlySet<string>,
+  next: number,
+  idOf: (word: string) => number | undefined,
+): AddedToken[] {
+  const fresh = [...new Set(words)].filter((word) => !known.has(word));
+  const unfit = words.find((word) => typeof word !== "string" || !word.trim());
+  if (unfit !== undefined) throw expected("E_TOKENIZER", "addedTokens", "words that are not blank", JSON.stringify(unfit));
+  return fresh.map((word) => addedToken(idOf(word) ?? next++, word, { special: true }));
 }
 
 /** A text between tokens; `first` where the whole text begins with it. */

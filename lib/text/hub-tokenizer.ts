@@ -1,7 +1,7 @@
 // tokenizer.json: @huggingface/tokenizers' steps, put together as tokenizers (Rust) does.
 import { shown } from "../core/checks.js";
 import type { Pieces } from "../core/turns.js";
-import { type AddedToken, AddedTokens, addedToken } from "./added-tokens.js";
+import { type AddedToken, AddedTokens, addedToken, moreTokens } from "./added-tokens.js";
 import { beginText, countStep } from "./hub-budget.js";
 import { hubTokenizer, sizeOf } from "./hub-model.js";
 import { boundStep, type PatternStep } from "./hub-patterns.js";
@@ -21,7 +21,7 @@ interface Steps {
 }
 
 /** Throws whatever the package does for a file that it cannot read. */
-export function* hubEngine(json: Json, config: Json, fail: Fail): Pieces<Engine> {
+export function* hubEngine(json: Json, config: Json, fail: Fail, words: readonly string[] = []): Pieces<Engine> {
   yield* checkTokenizer(json, fail);
   const hub = yield* hubTokenizer(json, config);
   const size = yield* sizeOf(hub);
@@ -29,12 +29,16 @@ export function* hubEngine(json: Json, config: Json, fail: Fail): Pieces<Engine>
   eachStep(normalizer, "normalizers", exactNormalizer);
   eachStep(preTokenizer, "tokenizers", exactPreTokenizer);
   eachStep(decoder, "decoders", exactDecoder);
-  const tokens = (json.added_tokens as Json[]).map((token) => addedToken(token.id as number, token.content as string, token));
+  const stored = (json.added_tokens as Json[]).map((token) => addedToken(token.id as number, token.content as string, token));
+  const next = stored.reduce((most, { id }) => Math.max(most, id + 1), model.vocab.length);
+  const own = new Map(stored.map(({ content, id }) => [content, id]));
+  const fresh = moreTokens(words, new Set(own.keys()), next, (word) => model.tokens_to_ids.get(word));
+  for (const { content, id } of fresh) own.set(content, id);
+  const tokens = [...stored, ...fresh];
   beginText(tokens.reduce((sum, { content }) => sum + content.length + 1, 0));
   const added = new AddedTokens(tokens, normalizer ?? undefined);
   const more = config.additional_special_tokens;
   const special = new Set([...tokens.filter((token) => token.special).map(({ content }) => content), ...(Array.isArray(more) ? more : [])]);
-  const own = new Map(tokens.map(({ content, id }) => [content, id]));
   const idOf = (token: string) => own.get(token) ?? model.tokens_to_ids.get(token);
   forgetAdded(model, json, tokens);
   const idsOf = (token: string) => idOf(token) ?? fail("a post_processor that names tokens of the vocabulary", shown(token));
@@ -44,7 +48,8 @@ export function* hubEngine(json: Json, config: Json, fail: Fail): Pieces<Engine>
     return model(words).flatMap((token) => model.tokens_to_ids.get(token) ?? model.unk_token_id ?? []);
   };
   return {
-    size,
+    size: size + fresh.filter(({ id }) => id >= next).length,
+    fresh,
     specialTokens: new Map(tokens.filter((token) => token.special).map(({ content, id }) => [content, id])),
     encode: (text, addSpecialTokens, split) => {
       beginText(text.length);

@@ -7,7 +7,7 @@ import { checkOptions, optionNames } from "../core/options.js";
 import { readPlainSync } from "../core/plain-file.js";
 import { atOnce, inTurns, type Pieces } from "../core/turns.js";
 import { readJsonInTurns } from "../io/json-pieces.js";
-import { type AddedToken, AddedTokens, addedToken, type SplitOptions } from "./added-tokens.js";
+import { type AddedToken, AddedTokens, addedToken, moreTokens, type SplitOptions } from "./added-tokens.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { hubEngine } from "./hub-tokenizer.js";
@@ -51,10 +51,17 @@ type Json = Record<string, unknown>;
 
 const JSON_FILE = "tokenizer.json";
 
+interface Growth {
+  /** Control tokens that are added to those of the files, such as <image>. A word that is a token already keeps its id; others get the next ones. */
+  addedTokens?: readonly string[];
+}
+
 /** What stands behind a tokenizer: one of the two file formats. */
 export interface Engine {
   readonly size: number;
   readonly specialTokens: ReadonlyMap<string, number>;
+  /** Tokens that the files lack. */
+  readonly fresh: readonly AddedToken[];
   encode(text: string, addSpecialTokens: boolean, split: SplitOptions): number[];
   decode(ids: readonly number[], skipSpecialTokens: boolean): string;
   idOf(token: string): number | undefined;
@@ -80,41 +87,45 @@ export class Tokenizer {
   }
 
   /** From a folder with tokenizer.json or tokenizer.model and tokenizer_config.json beside it, or from a GGUF file. */
-  static fromPretrained(path: string): Tokenizer {
-    return atOnce(isFile(path) ? Tokenizer.#ofGguf(path) : Tokenizer.#ofFolder(path, readJson(path, JSON_FILE, LARGEST)));
+  static fromPretrained(path: string, options: Growth = {}): Tokenizer {
+    checkOptions("Tokenizer.fromPretrained", options, ["addedTokens"]);
+    const { addedTokens = [] } = options;
+    return atOnce(
+      isFile(path) ? Tokenizer.#ofGguf(path, addedTokens) : Tokenizer.#ofFolder(path, readJson(path, JSON_FILE, LARGEST), addedTokens),
+    );
   }
 
   /** The same, without holding the event loop: a tokenizer of 128 000 words takes half a second. Aborting rejects with the signal's reason. */
-  static async load(path: string, loading: { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
-    checkOptions("Tokenizer.load", loading, ["signal"]);
-    const { signal } = loading;
-    if (isFile(path)) return inTurns(Tokenizer.#ofGguf(path), { signal });
+  static async load(path: string, loading: Growth & { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
+    checkOptions("Tokenizer.load", loading, ["signal", "addedTokens"]);
+    const { signal, addedTokens = [] } = loading;
+    if (isFile(path)) return inTurns(Tokenizer.#ofGguf(path, addedTokens), { signal });
     const file = join(path, JSON_FILE);
     const json = existsSync(file)
       ? await readJsonInTurns(file, { signal, most: LARGEST }).catch((cause) => noJson(file, cause, signal))
       : undefined;
-    return inTurns(Tokenizer.#ofFolder(path, json), { signal });
+    return inTurns(Tokenizer.#ofFolder(path, json, addedTokens), { signal });
   }
 
-  static *#ofFolder(folder: string, json: unknown): Pieces<Tokenizer> {
+  static *#ofFolder(folder: string, json: unknown, words: readonly string[]): Pieces<Tokenizer> {
     const config: Json = { ...readConfig(folder, "special_tokens_map.json"), ...readConfig(folder, "tokenizer_config.json") };
     const chat = ChatTemplate.sourceIn(folder, config);
     const model = join(folder, "tokenizer.model");
     yield;
-    if (json !== undefined) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE)), config, chat);
+    if (json !== undefined) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE), words), config, chat);
     if (existsSync(model)) {
       const added = addedTokens(config, readAdded(folder));
       const pieces = new SentencePiece(yield* sentencePieceModel(readPlainSync(model, { most: LARGEST, linksInside: true })));
       yield;
-      return new Tokenizer(sentencePieceEngine(pieces, config, added), config, chat);
+      return new Tokenizer(sentencePieceEngine(pieces, config, added, words), config, chat);
     }
     throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
   }
 
-  static *#ofGguf(path: string): Pieces<Tokenizer> {
+  static *#ofGguf(path: string, words: readonly string[]): Pieces<Tokenizer> {
     const { pieces, tokenizerJson, config, chatTemplate } = yield* ggufTokenizer(path);
     yield;
-    const engine = pieces ? sentencePieceEngine(pieces, config, []) : yield* jsonEngine(tokenizerJson, config, path);
+    const engine = pieces ? sentencePieceEngine(pieces, config, [], words) : yield* jsonEngine(tokenizerJson, config, path, words);
     return new Tokenizer(engine, config, chatTemplate);
   }
 
@@ -136,6 +147,10 @@ export class Tokenizer {
   /** Control tokens with their ids, as they are recognised when a text spells them. */
   get specialTokens(): ReadonlyMap<string, number> {
     return this.#engine.specialTokens;
+  }
+  /** The tokens of `addedTokens` that the files lack, with their ids. */
+  get addedTokens(): ReadonlyMap<string, number> {
+    return new Map(this.#engine.fresh.map(({ content, id }) => [content, id]));
   }
   get hasChatTemplate(): boolean {
     return this.#chat !== undefined;
@@ -228,7 +243,7 @@ function noJson(file: string, cause: unknown, signal?: AbortSignal): never {
 }
 
 /** Reads tokenizer.json; whatever the package throws, then or later, is the file's fault. */
-function* jsonEngine(json: unknown, config: Json, file: string): Pieces<Engine> {
+function* jsonEngine(json: unknown, config: Json, file: string, words: readonly string[]): Pieces<Engine> {
   const blame = <T>(work: () => T): T => {
     try {
       return work();
@@ -239,7 +254,7 @@ function* jsonEngine(json: unknown, config: Json, file: string): Pieces<Engine> 
       });
     }
   };
-  const pieces = hubEngine(json as Json, config, failOf(file));
+  const pieces = hubEngine(json as Json, config, failOf(file), words);
   let step = blame(() => pieces.next());
   for (; !step.done; step = blame(() => pieces.next())) yield;
   const engine = step.value;
@@ -265,12 +280,16 @@ function addedTokens(config: Json, older: Json = {}): AddedToken[] {
 }
 
 /** As LLaMA's tokenizer without a tokenizer.json: control tokens written in the text count as themselves, the text between is sentencepiece's. */
-function sentencePieceEngine(model: SentencePiece, config: Json, added: readonly AddedToken[]): Engine {
+function sentencePieceEngine(model: SentencePiece, config: Json, stored: readonly AddedToken[], words: readonly string[]): Engine {
   const { add_bos_token: addBos = true, add_eos_token: addEos = false } = config;
   const ids = Array.from({ length: model.size }, (_, id) => id);
   const whole = ids
     .filter((id) => model.isControl(id) && model.pieceOf(id))
     .map((id) => addedToken(id, model.pieceOf(id) as string, { special: true }));
+  const own = new Set([...whole, ...stored].map(({ content }) => content));
+  const next = stored.reduce((most, { id }) => Math.max(most, id + 1), model.size);
+  const fresh = moreTokens(words, own, next, (word) => model.idOf(word));
+  const added = [...stored, ...fresh];
   const tokens = new Map([...whole, ...added].map((token) => [token.content, token]));
   const splitter = new AddedTokens([...tokens.values()]);
   const idOf = (token: string) => tokens.get(token)?.id ?? model.idOf(token);
@@ -278,6 +297,7 @@ function sentencePieceEngine(model: SentencePiece, config: Json, added: readonly
   const [bos, eos] = [id(config.bos_token) ?? id("<s>"), id(config.eos_token) ?? id("</s>")];
   return {
     size: added.reduce((most, { id }) => Math.max(most, id + 1), model.size),
+    fresh,
     specialTokens: new Map([...tokens.values()].filter(({ special }) => special).map((token) => [token.content, token.id])),
     encode: (text, addSpecialTokens, split) => {
       const inner = splitter.split(text, split).flatMap((piece) => ("text" in piece ? model.encode(piece.text) : [piece.id]));
