@@ -1,7 +1,7 @@
 // What anymal.json may hold: it comes from whoever made the checkpoint, and a value that nobody knows would be another model without a word.
 import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
 import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
-import { SELECTS } from "../models/bridges/select.js";
+import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { MODALITIES } from "./options.js";
 import { ADAPTER_KINDS, adapterFolder, isAdapterName } from "./parts.js";
 
@@ -12,7 +12,7 @@ const PLACE: Schema = { path: is.text, id: is.text, revision: is.text, fingerpri
 const ENTRY: Schema = {
   encoder: is.object,
   projector: is.object,
-  layer: { wanted: "an integer from -1024 to 1024", fits: (v) => Number.isInteger(v) && Math.abs(v as number) <= 1024 },
+  layer: LAYER,
   select: is.oneOf(...SELECTS),
   calibrated: is.flag,
 };

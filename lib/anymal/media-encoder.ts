@@ -32,7 +32,7 @@ export class MediaEncoder {
 
   /** d of the features. */
   get width(): number {
-    return featureWidth(this.setup.select, this.encoder);
+    return featureWidth(this.setup.select, this.encoder, this.setup.layer);
   }
 
   /** Names the features that this encoder would give of whatever medium. */
@@ -67,13 +67,15 @@ export class MediaEncoder {
     const { layer, select, frames, projector } = this.setup;
     const [N = 0, ...rest] = shape;
     const x = Tensor.from(data, frames === undefined ? shape : [N * frames, ...rest.slice(1)], { device: this.encoder.device });
-    const { hidden, pooled, embeds } = this.encoder.forward(x, { layer, ...(isLonger && { isLonger }) });
+    const wanted = select === "class" ? { classRows: typeof layer === "number" ? [layer] : layer } : { layer };
+    const { hidden, pooled, embeds, classRows } = this.encoder.forward(x, { ...wanted, ...(isLonger && { isLonger }) });
     const d = this.width;
     const head = frames === undefined ? [N] : [N, frames];
     if (isOneRow(select)) {
       const row = select === "embeds" ? l2Normalize(embeds) : pooled;
       return row.reshape(readsVector(projector) ? [N, d] : [...head, 1, d]);
     }
+    if (classRows) return classRows.reshape([...head, -1, d]);
     const skip = select === "patch" ? this.encoder.classTokens : 0;
     const rows = hidden.shape[1] as number;
     return (skip ? sliceCopy(hidden, 1, skip, rows - skip) : hidden).reshape([...head, rows - skip, d]);

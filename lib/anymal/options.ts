@@ -16,7 +16,7 @@ import {
   readsVector,
   selects,
 } from "../models/bridges/index.js";
-import { type EncoderShape, featureWidth, type Select } from "../models/bridges/select.js";
+import { type EncoderShape, type FeatureLayer, featureWidth, isOneRow, LAYER, type Select } from "../models/bridges/select.js";
 import { OTHER_LOADING, type QuantizationName } from "../models/loading.js";
 import type { Quantization } from "../nn/weights.js";
 
@@ -34,8 +34,8 @@ export interface ModalityOptions {
   encoder: string;
   /** Default: Table 12's for the modality. */
   projector?: ProjectorOptions;
-  /** Which hidden state: 0 the embedding, -1 (default) the last. */
-  layer?: number;
+  /** Which hidden state: 0 the embedding, -1 (default) the last. Of a list the rows stand side by side, as in LLaVA's vision_feature_layer. */
+  layer?: FeatureLayer;
   /** Default: what the projector reads, patch for most, pooled for a linear one in pooled mode. */
   select?: Select;
   /** Video through an image encoder: how many frames are looked at. Default 4. */
@@ -94,6 +94,7 @@ export function checkAssembly(options: AssembleOptions): void {
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
     const where = `${at} modalities.${modality}`;
     checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames"]);
+    if (one?.layer !== undefined && !LAYER.fits(one.layer)) throw expected("E_VALUE", `${where}.layer`, LAYER.wanted, shown(one.layer));
     if (one?.projector) checkProjector(`${where}.projector`, one.projector);
   }
 }
@@ -119,7 +120,7 @@ const PROJECTORS: Readonly<Record<Modality, ProjectorOptions>> = {
 /** A modality with every default written out: what anymal.json keeps. */
 export interface ModalitySetup {
   projector: BridgeSetup;
-  layer: number;
+  layer: FeatureLayer;
   select: Select;
   /** undefined where the encoder takes the medium as it is. */
   frames: number | undefined;
@@ -148,5 +149,22 @@ export function completeSetup(modality: Modality, options: ModalityOptions, enco
       framewise ? `${frames} frames` : `select "${select}"`,
       `set select to ${readable.map((one) => `"${one}"`).join(" or ")}, or take another projector`,
     );
-  return { projector: completeBridge(wanted, featureWidth(select, encoder), frames ?? 0), layer: options.layer ?? -1, select, frames };
+  if (select === "class" && !encoder.classTokens)
+    throw expected(
+      "E_MODALITY",
+      `modalities.${modality}.select`,
+      "rows that the encoder has",
+      '"class", and it has no class token',
+      'take "patch"',
+    );
+  const layer = options.layer ?? -1;
+  if (typeof layer !== "number" && isOneRow(select))
+    throw expected(
+      "E_MODALITY",
+      `modalities.${modality}.layer`,
+      `one number with select "${select}"`,
+      `[${layer}]`,
+      'or select "patch", "all" or "class"',
+    );
+  return { projector: completeBridge(wanted, featureWidth(select, encoder, layer), frames ?? 0), layer, select, frames };
 }

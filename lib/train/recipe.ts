@@ -7,7 +7,7 @@ import { readPlain } from "../core/plain-file.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { kindProblem, optionsSchema } from "../models/bridges/index.js";
-import { SELECTS } from "../models/bridges/select.js";
+import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 import { LARGEST, parseYaml } from "./yaml.js";
 
@@ -150,7 +150,7 @@ const defined = <T extends object>(options: T): T =>
 const MODALITY_KEYS: Schema = {
   encoder: is.text,
   projector: is.object,
-  layer: { wanted: "an integer", fits: Number.isInteger },
+  layer: LAYER,
   select: is.oneOf(...SELECTS),
   frames: is.integer(1),
 };
