@@ -14,12 +14,11 @@ const LAYERS: Record<string, readonly string[]> = {
   generate: ["nn", "ops", "core", "io", "text"],
   models: ["generate", "nn", "ops", "core", "io", "text", "media"],
   adapters: ["models", "nn", "ops", "core", "io"],
-  anymal: ["generate", "adapters", "data", "models", "nn", "ops", "core", "io", "text", "media"],
-  train: ["anymal", "models", "adapters", "generate", "data", "nn", "ops", "core", "io", "text", "media"],
-  eval: ["anymal", "train", "adapters", "generate", "models", "data", "nn", "ops", "core", "io", "text", "media"],
-  plan: ["models", "nn", "core", "io"],
-  serve: ["anymal", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media", "plan"],
-  cli: ["serve", "anymal", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media", "plan"],
+  systems: ["adapters", "models", "nn", "core", "io", "text", "media", "data"],
+  anymal: ["systems", "generate", "adapters", "data", "models", "nn", "ops", "core", "io", "text", "media"],
+  train: ["anymal", "systems", "models", "adapters", "generate", "data", "nn", "ops", "core", "io", "text", "media"],
+  eval: ["anymal", "systems", "train", "adapters", "generate", "models", "data", "nn", "ops", "core", "io", "text", "media"],
+  cli: ["anymal", "systems", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media"],
 };
 const NATIVE_READERS = new Set(["core", "ops", "media"]);
 
@@ -41,6 +40,44 @@ function files(root: string, folder: string, pattern: RegExp): string[] {
   return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
     .map((file) => join(folder, file))
     .filter((file) => pattern.test(file));
+}
+
+const IMPORT = /^(?:import|export)\s+(type\s+)?((?:[^"';]|\n)*?)\s*from\s+"(\.[^"]+)"|^import\s+"(\.[^"]+)"/gm;
+
+/**
+ * What a file needs of others when it runs. Types are left out: they are gone by then, so nothing is half made when it is asked for, and two interfaces
+ * that name each other (a tensor its place on the tape, the tape its tensors) are one contract that one file would only hide.
+ */
+function needs(root: string, file: string): string[] {
+  const found: string[] = [];
+  for (const [, types, names = "", path, bare] of readFileSync(join(root, file), "utf8").matchAll(IMPORT)) {
+    const each = names.startsWith("{") ? names.replace(/[{}]/g, "").split(",") : [names];
+    if (types || (path && each.every((name) => /^\s*(type\s|$)/.test(name)))) continue;
+    found.push(relative(root, resolve(root, dirname(file), (path ?? bare) as string)).replace(/\.js$/, ".ts"));
+  }
+  return found;
+}
+
+/** Files that need each other, each ring once: whichever is loaded first finds another half made. */
+export function circles(needed: ReadonlyMap<string, readonly string[]>): string[][] {
+  const found: string[][] = [];
+  const [done, path] = [new Set<string>(), [] as string[]];
+  const visit = (file: string): void => {
+    const at = path.indexOf(file);
+    if (at >= 0) found.push(path.slice(at));
+    if (at >= 0 || done.has(file)) return;
+    path.push(file);
+    for (const next of needed.get(file) ?? []) visit(next);
+    path.pop();
+    done.add(file);
+  };
+  for (const file of needed.keys()) visit(file);
+  return found;
+}
+
+function circularImports(root: string): string[] {
+  const needed = new Map(files(root, "lib", /\.ts$/).map((file) => [file, needs(root, file)]));
+  return circles(needed).map((ring) => `${[...ring, ring[0]].join(" -> ")}: files in a circle; move what both need into a third`);
 }
 
 function brokenImports(root: string): string[] {
@@ -78,7 +115,7 @@ function brokenIncludes(root: string): string[] {
   return problems;
 }
 
-/** One sentence per import or include that goes through a wall. */
+/** One sentence per import or include that goes through a wall, and per circle of files. */
 export function brokenWalls(root: string): string[] {
-  return [...brokenImports(root), ...brokenIncludes(root)];
+  return [...brokenImports(root), ...circularImports(root), ...brokenIncludes(root)];
 }

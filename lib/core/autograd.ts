@@ -1,133 +1,36 @@
 // Reverse-mode gradients. Each differentiable op records a node: where its inputs came from, and a closure from the gradients of its outputs
 // to those of its inputs. Nodes are numbered as they are made, so the descending order of numbers is a valid order for backward.
+import { collected } from "./collected.js";
 import { AnymalError, expected } from "./errors.js";
-import { type Handle, native } from "./native.js";
+import { native } from "./native.js";
 import { checkOptions } from "./options.js";
 import { paced } from "./pace.js";
 import { randomState, setRandomState } from "./random.js";
-import { built, enrollHolder, keep, scope } from "./scope.js";
-import { collected, dtypeCode, Tensor } from "./tensor.js";
+import { built, keep, scope } from "./scope.js";
+import {
+  type Backward,
+  type Edge,
+  type Into,
+  isGradEnabled,
+  Node,
+  noGrad,
+  parentOf,
+  saveForNode,
+  setGrad,
+  wantedBy,
+  withGrad,
+} from "./tape.js";
+import { dtypeCode, Tensor } from "./tensor.js";
 import type { Pieces } from "./turns.js";
 
-/** Where a tensor stands: output `slot` of `node`. */
-export interface Edge {
-  readonly node: Node;
-  readonly slot: number;
-}
-
-/** Gives a buffer that the op ADDS the gradient of input `i` to (f32), or undefined when that input wants none. */
-export type Into = (i: number) => Tensor | undefined;
-/** Gradients of the outputs (undefined where none arrived) to gradients of the inputs; undefined where none, or where `into` took it. */
-export type Backward = (grads: readonly (Tensor | undefined)[], into: Into) => readonly (Tensor | undefined)[];
-
-type Parent = { edge: Edge; shape: readonly number[] } | { leaf: Tensor } | undefined;
-
-let made = 0;
-let enabled = true;
-/** What ran under noGrad wanted gradients: checkpoint() needs to know. */
-let wanted = false;
-/** Aliases made by save() since the last record(). */
-let saved: Tensor[] = [];
-
-export class Node {
-  readonly id = ++made;
-  readonly grads: (Tensor | undefined)[];
-  #freed = false;
-  constructor(
-    outputs: number,
-    readonly parents: readonly Parent[],
-    readonly backward: Backward | undefined,
-    private readonly saved: readonly Tensor[],
-  ) {
-    this.grads = new Array(outputs).fill(undefined);
-    enrollHolder(this);
-    if (saved.length) collected.register(this, saved.map((t) => t.handle) as Handle[], this);
-  }
-  get freed(): boolean {
-    return this.#freed;
-  }
-  free(): void {
-    if (this.#freed) return;
-    this.#freed = true;
-    if (this.saved.length) {
-      collected.unregister(this);
-      native().tensor_dispose(this.saved.map((t) => t.release()));
-    }
-    for (const [slot, grad] of this.grads.entries()) {
-      if (grad && !grad.disposed) grad.dispose();
-      this.grads[slot] = undefined;
-    }
-  }
-}
-
-export function isGradEnabled(): boolean {
-  return enabled;
-}
-
-/** Ops inside record nothing. */
-export function noGrad<T>(fn: () => T): T {
-  return withGrad(false, fn);
-}
-function withGrad<T>(on: boolean, fn: () => T): T {
-  const before = enabled;
-  enabled = on;
-  try {
-    return fn();
-  } finally {
-    enabled = before;
-  }
-}
-
-/** Does a gradient have to reach this input? */
-export function wantsGrad(tensor: Tensor | undefined): tensor is Tensor {
-  return enabled && tensor?.requiresGrad === true;
-}
+export { type Backward, type Edge, type Into, isGradEnabled, noGrad, record, wantsGrad } from "./tape.js";
 
 /** An alias that the node being recorded owns until backward has passed it. */
 export function save(tensor: Tensor): Tensor {
   const alias = keep(new Tensor(native().tensor_alias(tensor.handle), tensor.device));
   collected.unregister(alias);
-  saved.push(alias);
+  saveForNode(alias);
   return alias;
-}
-
-/**
- * Puts an op on the tape when one of its inputs requires a gradient. `prepare` is called only then: it saves what backward needs and returns
- * the backward closure. Returns `outputs` as given.
- */
-export function record<T extends Tensor | readonly Tensor[]>(
-  outputs: T,
-  inputs: readonly (Tensor | undefined)[],
-  prepare: () => Backward,
-): T {
-  if (!inputs.some((t) => t?.requiresGrad)) return outputs;
-  if (!enabled) {
-    wanted = true;
-    return outputs;
-  }
-  const outer = saved;
-  saved = [];
-  let node: Node;
-  try {
-    const backward = prepare();
-    const list = (outputs instanceof Tensor ? [outputs] : outputs) as readonly Tensor[];
-    node = new Node(list.length, inputs.map(parentOf), backward, saved);
-    for (const [slot, tensor] of list.entries()) {
-      tensor.edge = { node, slot };
-      tensor.requiresGrad = true;
-    }
-  } catch (error) {
-    for (const alias of saved) alias.dispose(); // no node owns them
-    throw error;
-  } finally {
-    saved = outer;
-  }
-  return outputs;
-}
-
-function parentOf(input: Tensor | undefined): Parent {
-  if (!input?.requiresGrad) return undefined;
-  return input.edge ? { edge: input.edge, shape: input.shape } : { leaf: input };
 }
 
 /** Adds what flows into a node's output. Takes `grad` over. */
@@ -211,12 +114,11 @@ function* walk(roots: readonly Root[]): Pieces<void> {
       waiting.delete(grad);
     }
     for (const node of order) {
-      const before = enabled;
-      enabled = false; // only while this runs: between two turns others may record
+      const before = setGrad(false); // only while this runs: between two turns others may record
       try {
         if (node.grads.some((g) => g !== undefined)) step(node);
       } finally {
-        enabled = before;
+        setGrad(before);
       }
       if (node.backward) node.free(); // a node without one collects for its owner
       yield;
@@ -297,21 +199,13 @@ function step(node: Node): void {
  * arXiv 1604.06174). Parameters that `fn` reaches on its own get their gradients too. Gradients are bit-equal to those of plain `fn`.
  */
 export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
-  if (!enabled) return fn(...inputs);
+  if (!isGradEnabled()) return fn(...inputs);
   const random = randomState();
-  const outer = wanted;
-  wanted = false;
-  let output: Tensor;
-  let needed = false;
-  try {
-    output = scope(() => {
-      const result = noGrad(() => fn(...inputs));
-      needed = wanted || [...inputs, result].some((t) => t.requiresGrad);
-      return result.detach(); // fn may hand back what it was given, and the place of that on the tape is its own
-    });
-  } finally {
-    wanted = outer;
-  }
+  const { output, needed } = scope(() => {
+    const { result, wanted } = wantedBy(() => noGrad(() => fn(...inputs)));
+    // fn may hand back what it was given, and the place of that on the tape is its own.
+    return { output: result.detach(), needed: wanted || [...inputs, result].some((t) => t.requiresGrad) };
+  });
   if (!needed) return output;
   // A node collects the gradient of each input, so that sums round as they would on one tape.
   const kept = built(() => inputs.map((t) => ({ alias: keep(t.detach()), requiresGrad: t.requiresGrad })));

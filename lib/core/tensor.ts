@@ -1,14 +1,14 @@
 // A tensor owns one native handle. Contiguous, row-major; shape and dtype are asked for once and remembered.
 
-import { type Edge, record } from "./autograd.js";
+import { collected } from "./collected.js";
 import { type Device, defaultDevice } from "./device.js";
 import { expected } from "./errors.js";
 import { type Handle, native } from "./native.js";
-import { warn } from "./notice.js";
 import { checkOptions, optionNames } from "./options.js";
 import { isTypedArray, kindOfValue, own, typedArrayName } from "./realm.js";
 import { enroll } from "./scope.js";
 import { settled } from "./settled.js";
+import { type Edge, record } from "./tape.js";
 import { inTurns, type Pieces } from "./turns.js";
 
 export type DType = "f32" | "bf16" | "i32" | "u8";
@@ -27,25 +27,6 @@ export interface TensorOptions {
   requiresGrad?: boolean | undefined;
 }
 const TENSOR_OPTIONS = optionNames<TensorOptions>({ dtype: true, device: true, requiresGrad: true });
-
-// The net under tensors that nobody disposed: frees them when they are collected, and says so once. Only tensors made outside of scopes and
-// what the tape saved are registered: registration costs more than an op call.
-let toldLeak = false;
-export const collected = new FinalizationRegistry<Handle[]>((handles) => {
-  for (const handle of handles) {
-    try {
-      native().tensor_dispose(handle);
-    } catch {
-      continue; // Its device was closed: the handle went with it.
-    }
-    if (toldLeak) continue;
-    toldLeak = true;
-    warn(
-      "ANYMAL_LEAK",
-      "tensors were garbage collected without dispose(); native memory is freed late this way: use scope(), `using` or dispose()",
-    );
-  }
-});
 
 export class Tensor {
   #handle: Handle | undefined;

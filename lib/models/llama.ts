@@ -1,7 +1,6 @@
 // LLaMA 2 and 3, and what differs from it by a switch (Mistral, Qwen 2 and 3): RMSNorm before attention and before a gated feed-forward,
 // rotary positions, grouped key/value heads. The names of the fields give the names of a Hugging Face checkpoint.
 import { isGradEnabled } from "../core/autograd.js";
-import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import { built, builtInPieces, keep, scope, scopeInPieces } from "../core/scope.js";
@@ -22,16 +21,17 @@ import { recomputed } from "../nn/recomputed.js";
 import { Rope } from "../nn/rope.js";
 import { type Ids, layoutOf, rowsBehind, type Sequence, type Span, spansOf, unread } from "../nn/sequence.js";
 import { checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
-import { type Quantization, Weights } from "../nn/weights.js";
+import { Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
 import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
 import { asStored, HEAD } from "./llama-ties.js";
-import { checkPretrained } from "./loading.js";
+import { checkPretrained, type PretrainedOptions } from "./loading.js";
 
 export type { Ids } from "../nn/sequence.js";
+export type { PretrainedOptions } from "./loading.js";
 
 /** What a forward reads, and what it is to give back. */
 export interface LlamaInput extends LlamaOptions {
@@ -60,14 +60,6 @@ export interface LlamaOutput {
   loss?: Tensor;
   /** Embedding, each layer's output, and in the last place the output of the final norm. (B,T,C) each. */
   hiddenStates?: Tensor[];
-}
-
-export interface PretrainedOptions {
-  device: Device;
-  dtype?: "f32" | "bf16";
-  trainable?: boolean;
-  /** Quantises dense linear layers while they are loaded (the head stays as it is). */
-  quantization?: Quantization;
 }
 
 const FORWARD_KEYS: readonly string[] = [

@@ -4,7 +4,14 @@ import { Device, defaultDeviceName, openDevice } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import type { Quantization } from "../nn/weights.js";
-import type { PretrainedOptions } from "./llama.js";
+
+export interface PretrainedOptions {
+  device: Device;
+  dtype?: "f32" | "bf16";
+  trainable?: boolean;
+  /** Quantises dense linear layers while they are loaded (the head stays as it is). */
+  quantization?: Quantization;
+}
 
 /** What transformers and llama.cpp call an option of loading, or have and this library does not. */
 export const OTHER_LOADING: Readonly<Record<string, string>> = {

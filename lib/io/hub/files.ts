@@ -23,6 +23,8 @@ const INDEX = "model.safetensors.index.json";
 const SHARD = /^model-\d+-of-\d+\.safetensors$/;
 /** Not in Hugging Face's layout, but of models that are read here. */
 const OTHERS = ["open_clip_model.safetensors", "adapter_model.safetensors"];
+/** Of a trained model: its projections, and the adapters beside the default one. */
+const OF_ANYMAL = /^(projectors\/[\w-]+\.safetensors|adapters\/[\w-]+\/adapter_(config\.json|model\.safetensors))$/;
 const ELSEWHERE = /\.(bin|pt|pth|ckpt|h5|msgpack|onnx|gguf)$/;
 
 /** Names that are asked for whether or not a repository has them: what `.no_exist` records. */
@@ -37,7 +39,7 @@ export function wantedFiles(id: string, names: readonly string[], set: FileSet):
   const small = names.filter((name) => askedNames(set).includes(name));
   if (set !== "model") return small;
   const weights = weightFiles(names);
-  const projections = names.includes("anymal.json") ? names.filter((name) => /^projectors\/[\w-]+\.safetensors$/.test(name)) : [];
+  const projections = names.includes("anymal.json") ? names.filter((name) => OF_ANYMAL.test(name)) : [];
   const elsewhere = names.filter((name) => ELSEWHERE.test(name));
   if (!weights.length && !projections.length && elsewhere.length)
     throw new HubError(

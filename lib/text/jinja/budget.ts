@@ -1,5 +1,5 @@
 // Templates come from strangers, inside of data: what one may compute is bounded, so that a bad one ends with an error.
-import { TemplateFault } from "./values.js";
+import { TemplateFault } from "./fault.js";
 
 /** Of one rendering. A conversation of a million characters through the longest template known takes a twentieth of it. */
 const MOST_STEPS = 2_000_000;

@@ -1,7 +1,7 @@
 // Filters of lists and dicts.
 import { bind, wantInt, wantText } from "./arguments.js";
 import { spend, spendText } from "./budget.js";
-import { FILTERS, type Filter } from "./filters.js";
+import type { Filter } from "./filter.js";
 import { formatFilter } from "./filters-text.js";
 import { member } from "./members.js";
 import { binary, compare, equal, iterate, truth } from "./operators.js";
@@ -162,13 +162,15 @@ function sum(value: Value, path: Value | undefined, start: Value = 0): Value {
   return total;
 }
 
-function* map(value: Value, args: readonly Value[], kwargs: Kwargs): Generator<Value> {
+type Find = (name: string) => Filter | undefined;
+
+function* map(value: Value, args: readonly Value[], kwargs: Kwargs, find: Find): Generator<Value> {
   if (!truth(value)) return;
-  const run = mapper(args, kwargs);
+  const run = mapper(args, kwargs, find);
   for (const item of iterate(value)) yield run(item);
 }
 
-function mapper(args: readonly Value[], kwargs: Kwargs): Getter {
+function mapper(args: readonly Value[], kwargs: Kwargs, find: Find): Getter {
   if (!args.length && kwargs.has("attribute")) {
     for (const name of kwargs.keys())
       if (name !== "attribute" && name !== "default") throw new TemplateFault(`Unexpected keyword argument '${name}'`);
@@ -176,7 +178,7 @@ function mapper(args: readonly Value[], kwargs: Kwargs): Getter {
   }
   if (!args.length) throw new TemplateFault("map requires a filter argument");
   const name = wantText(args[0], "map's filter");
-  const filter = FILTERS.get(name);
+  const filter = find(name);
   if (!filter) throw new TemplateFault(`No filter named ${JSON.stringify(name)}.`);
   return (item) => filter(item, args.slice(1), kwargs);
 }
@@ -202,7 +204,8 @@ const given = (name: string, names: readonly string[], run: Run): [string, Filte
   (value, args, kwargs) => run(value, ...bind(`do_${name}`, names, args, kwargs)),
 ];
 
-export const LIST_FILTERS: readonly [string, Filter][] = [
+/** `find`: any filter by its name, as map() applies it. */
+export const listFilters = (find: Find): readonly [string, Filter][] => [
   given("batch", ["linecount", "fill_with?"], (value, size, fill = null) => new Walk(batch(value, wantInt(size, 0), fill))),
   given("dictsort", ["case_sensitive?", "by?", "reverse?"], dictSort),
   given("first", [], first),
@@ -217,7 +220,7 @@ export const LIST_FILTERS: readonly [string, Filter][] = [
   given("sum", ["attribute?", "start?"], sum),
   given("unique", ["case_sensitive?", "attribute?"], (value, caseSensitive, path) => new Walk(unique(value, caseSensitive, path))),
   ["format", formatFilter],
-  ["map", (value, args, kwargs) => new Walk(map(value, args, kwargs))],
+  ["map", (value, args, kwargs) => new Walk(map(value, args, kwargs, find))],
   ["select", selector(true, false)],
   ["reject", selector(false, false)],
   ["selectattr", selector(true, true)],

@@ -1,15 +1,16 @@
 // `value | name(…)`: Jinja's filters, with transformers' tojson.
 import { bind } from "./arguments.js";
 import { fixed } from "./decimals.js";
-import { LIST_FILTERS } from "./filters-lists.js";
+import type { Filter } from "./filter.js";
+import { listFilters } from "./filters-lists.js";
 import { TEXT_FILTERS } from "./filters-text.js";
 import { dumps, jsonOptions } from "./json.js";
 import { attribute } from "./members.js";
 import { binary, compare, isInt, isNumber, iterate, lengthOf, truth } from "./operators.js";
 import { repr, str, typeName } from "./repr.js";
-import { Dict, Float, int, type Kwargs, List, number, TemplateFault, Tuple, Undefined, type Value, Walk } from "./values.js";
+import { Dict, Float, int, List, number, TemplateFault, Tuple, Undefined, type Value, Walk } from "./values.js";
 
-export type Filter = (value: Value, args: readonly Value[], kwargs: Kwargs) => Value;
+export type { Filter } from "./filter.js";
 
 /** A filter with Python's parameters behind the value. */
 type Given = readonly [names: readonly string[], run: (value: Value, ...given: (Value | undefined)[]) => Value];
@@ -178,7 +179,10 @@ const given = ([name, [names, run]]: [string, Given]): [string, Filter] => [
 ];
 
 const ALIASES: Readonly<Record<string, string>> = { count: "length", d: "default", e: "escape" };
-const named = new Map<string, Filter>([...Object.entries({ ...GENERAL, ...TEXT_FILTERS }).map(given), ...LIST_FILTERS]);
+const named: Map<string, Filter> = new Map([
+  ...Object.entries({ ...GENERAL, ...TEXT_FILTERS }).map(given),
+  ...listFilters((name) => named.get(name)),
+]);
 for (const [alias, name] of Object.entries(ALIASES)) named.set(alias, named.get(name) as Filter);
 
 export const FILTERS: ReadonlyMap<string, Filter> = named;

@@ -1,11 +1,9 @@
 // What a template computes with: Python's values. None is null, str is string, bool is boolean, int is number (bigint beyond 2^53); the rest are
 // classes. Lists and dicts never change, as in the sandbox that transformers renders in.
 import { spendText } from "./budget.js";
+import { TemplateFault } from "./fault.js";
 
-/** Whatever goes wrong while a template is read or runs, in the words of Python or of Jinja. */
-export class TemplateFault extends Error {}
-/** Content parts in a place where the template takes text. */
-export class PartsFault extends TemplateFault {}
+export { PartsFault, TemplateFault } from "./fault.js";
 
 export type Value = null | boolean | number | bigint | string | PyObject;
 
