@@ -275,8 +275,9 @@ export class AnyMAL {
       scope(() => {
         const batch = batchOf(encoded, features, this.device);
         const { inputsEmbeds, spliced } = this.network.embed(batch, { side: "left" });
-        if (encoded.length > 1) return { inputsEmbeds, attentionMask: spliced.attentionMask };
-        return { inputsEmbeds, positions: this.#positions(encoded[0] as EncodedPrompt, features[0] as Features[]) };
+        const media = encoded.map((one) => one.media.length > 0);
+        if (encoded.length > 1) return { inputsEmbeds, attentionMask: spliced.attentionMask, media };
+        return { inputsEmbeds, media, positions: this.#positions(encoded[0] as EncodedPrompt, features[0] as Features[]) };
       }),
     );
   }

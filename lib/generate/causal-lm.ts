@@ -12,6 +12,8 @@ export interface Prompt {
   attentionMask?: readonly ArrayLike<number>[];
   /** Of a prompt of one row that continues a conversation: what stands at each position, compared by identity. Default: the ids. */
   positions?: readonly unknown[];
+  /** Which rows have media: for what an adapter puts before them. */
+  media?: readonly boolean[] | undefined;
 }
 
 export interface CausalLM {
@@ -21,6 +23,8 @@ export interface CausalLM {
     readonly eosTokenIds: readonly number[];
     readonly ropeScaling?: { readonly type: string };
   };
+  /** What stands before every row, and takes of the context. */
+  readonly lead?: { readonly length: number } | undefined;
   createCache(batch: number, length: number): KVCache;
   forward(prompt: Prompt, options: { cache: KVCache; logits: "last" }): { logits?: Tensor };
 }

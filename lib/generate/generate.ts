@@ -79,7 +79,8 @@ export async function* generateTokens(
   const sampler = new Sampler(sampling, ends);
   if ((sampling.minNewTokens ?? 0) > maxNewTokens)
     throw new GenerationError("minNewTokens", `at most maxNewTokens, ${maxNewTokens}`, sampling.minNewTokens);
-  const { batch, length } = sizeOf(prompt);
+  const { batch, length: tokens } = sizeOf(prompt);
+  const length = tokens + (llm.lead?.length ?? 0);
   const total = length + maxNewTokens;
   const room = llm.config.maxPositions - length;
   if (room < 1)
@@ -137,7 +138,7 @@ export async function generate(llm: CausalLM, prompt: Prompt, options: Generatio
 
 /** Reads the prompt, or what the cache does not hold of it. */
 function prefill(llm: CausalLM, prompt: Prompt, cache: KVCache, plain: boolean): Tensor {
-  return noGrad(() => scope(() => picked(llm.forward(behind(prompt, cache.filled), { cache, logits: "last" }).logits as Tensor, plain)));
+  return noGrad(() => scope(() => picked(llm.forward(behind(prompt, cache.held), { cache, logits: "last" }).logits as Tensor, plain)));
 }
 function behind({ inputIds, inputsEmbeds, ...rest }: Prompt, held: number): Prompt {
   if (!held) return { ...rest, ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }) };

@@ -10,6 +10,7 @@ import { GenerationError } from "./logits.js";
 export class PrefixCache {
   #llm: CausalLM | undefined;
   #cache: KVCache | undefined;
+  #lead: CausalLM["lead"];
   #positions: readonly unknown[] = [];
   #taken = false;
 
@@ -25,8 +26,8 @@ export class PrefixCache {
   take(llm: CausalLM, positions: readonly unknown[], room: number): KVCache {
     if (this.#taken) throw new GenerationError("past", "one answer at a time", "one that is still being written");
     // RoPE that follows the length turns keys otherwise than a shorter sequence did: nothing of them can stay.
-    if (llm !== this.#llm || llm.config.ropeScaling?.type === "dynamic") this.dispose();
-    this.#llm = llm;
+    if (llm !== this.#llm || llm.lead !== this.#lead || llm.config.ropeScaling?.type === "dynamic") this.dispose();
+    [this.#llm, this.#lead] = [llm, llm.lead];
     const held = this.#positions;
     let same = 0;
     while (same < held.length && same < positions.length - 1 && held[same] === positions[same]) ++same;
@@ -46,7 +47,7 @@ export class PrefixCache {
   keep(taken: KVCache, positions: readonly unknown[] | undefined): void {
     if (taken !== this.#cache) return; // disposed meanwhile
     this.#taken = false;
-    if (positions) this.#positions = positions.slice(0, taken.filled);
+    if (positions) this.#positions = positions.slice(0, taken.held);
     else this.dispose();
   }
 

@@ -85,7 +85,7 @@ export class AnyMALNetwork extends Module {
     const { inputsEmbeds, spliced } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
     yield;
     return yield* this.llm.forwardInPieces(
-      { inputsEmbeds, attentionMask: spliced.attentionMask },
+      { inputsEmbeds, attentionMask: spliced.attentionMask, media: batch.rows.map((row) => row.some((part) => "modality" in part)) },
       { ...(loss && { labels: spliced.labels, logits: false }), ...options },
     );
   }

@@ -51,7 +51,15 @@ function rowsOf(what: string, given: unknown): readonly ArrayLike<number>[] {
 }
 
 /** One position for each token, or one row of them for all sequences. */
-export function checkPositions(given: Ids, B: number, T: number): void {
+export function checkPositions(given: Ids, B: number, T: number, lead: { length: number } | undefined): void {
+  if (lead)
+    throw expected(
+      "E_ARGUMENT",
+      `${WHERE} positionIds`,
+      `none, since an adapter puts ${lead.length} rows before the tokens`,
+      "some",
+      "leave them out, or take the adapter off",
+    );
   const [rows, length] = given instanceof Tensor ? given.shape : [given.length, given[0]?.length ?? 0];
   if (rows !== B || length !== T)
     throw expected("E_SHAPE", `${WHERE} positionIds`, `[${B},${T}], a position for each token of this call`, `[${rows},${length}]`);

@@ -19,7 +19,7 @@ import { Module, matching } from "../nn/module.js";
 import { RMSNorm } from "../nn/norm.js";
 import { recomputed } from "../nn/recomputed.js";
 import { Rope } from "../nn/rope.js";
-import { type Ids, layoutOf, rowsBehind, type Sequence, type Span, spansOf, unread } from "../nn/sequence.js";
+import { begun, type Ids, type Lead, type LeadSource, layoutOf, rowsBehind, type Sequence, type Span, spansOf } from "../nn/sequence.js";
 import { checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
 import { Weights } from "../nn/weights.js";
 import { add, gatherRows, linear } from "../ops/index.js";
@@ -27,6 +27,7 @@ import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
 import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
+import { ledBy } from "./llama-lead.js";
 import { asStored, HEAD } from "./llama-ties.js";
 import { checkPretrained, type PretrainedOptions } from "./loading.js";
 
@@ -42,6 +43,8 @@ export interface LlamaInput extends LlamaOptions {
   attentionMask?: readonly ArrayLike<number>[];
   /** RoPE positions when they are not those of the mask. */
   positionIds?: Ids;
+  /** Which rows have media: for what an adapter puts before them. */
+  media?: readonly boolean[] | undefined;
 }
 
 export interface LlamaOptions extends LossOptions {
@@ -63,7 +66,7 @@ export interface LlamaOutput {
 }
 
 const FORWARD_KEYS: readonly string[] = [
-  ...["inputIds", "inputsEmbeds", "attentionMask", "positionIds", "positions", "labels", "logits", "outputHiddenStates", "cache"],
+  ...["inputIds", "inputsEmbeds", "attentionMask", "positionIds", "positions", "media", "labels", "logits", "outputHiddenStates", "cache"],
   ...LOSS_KEYS,
 ];
 const OTHER_FORWARD: Readonly<Record<string, string>> = {
@@ -139,6 +142,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   #config: LlamaConfig;
   /** Recomputes each layer in backward instead of keeping its activations. */
   gradientCheckpointing = false;
+  /** What an adapter has put before every row. */
+  lead: LeadSource | undefined;
   readonly #dtype: "f32" | "bf16";
 
   /** `layers` are made before where the model is built in pieces. */
@@ -254,12 +259,13 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * out of range or a prompt that fills the context.
    */
   generate(prompt: Prompt & GenerationOptions, options: GenerationOptions = {}): Promise<number[][]> {
-    const { inputIds, inputsEmbeds, attentionMask, positions, ...beside } = prompt;
+    const { inputIds, inputsEmbeds, attentionMask, positions, media, ...beside } = prompt;
     const given: Prompt = {
       ...(inputIds && { inputIds }),
       ...(inputsEmbeds && { inputsEmbeds }),
       ...(attentionMask && { attentionMask }),
       ...(positions && { positions }),
+      ...(media && { media }),
     };
     return generate(this, given, { ...beside, ...options });
   }
@@ -286,25 +292,42 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     if (input.attentionMask) checkMask(input.attentionMask, B);
     if (wanted.labels)
       checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
-    const spans = spansFor(input.attentionMask, B, T, cache);
-    const sequence = this.#sequence(input, spans, B, T, cache);
-    const states = yield* this.#states(x, sequence, outputHiddenStates);
-    cache?.done(sequence, rowsBehind(cache.rows, spans));
-    return { ...this.#output(states.at(-1) as Tensor, spans, wanted), ...(outputHiddenStates && { hiddenStates: states }) };
+    const given = spansFor(input.attentionMask, B, T, cache);
+    const lead = cache?.filled ? undefined : this.lead?.make({ rows: B, media: input.media });
+    const led = lead && ledBy(lead, x, given);
+    const spans = led?.spans ?? given;
+    const sequence = this.#sequence(input, spans, led?.x ?? x, cache, lead);
+    const states = yield* this.#states(led?.x ?? x, sequence, outputHiddenStates);
+    cache?.done(sequence, rowsBehind(cache.filled ? cache.rows : begun(B, lead), spans));
+    const { labels, ignore = -100 } = wanted;
+    const output = this.#output(
+      states.at(-1) as Tensor,
+      spans,
+      { ...wanted, ...(led && labels && { labels: led.labels(labels, ignore) }) },
+      led?.restored,
+    );
+    return { ...output, ...(outputHiddenStates && { hiddenStates: led ? states.map(led.restored) : states }) };
   }
 
-  #sequence({ positionIds, attentionMask }: LlamaInput, spans: Span[], B: number, T: number, cache: KVCache | undefined): Sequence {
+  #sequence(
+    { positionIds, attentionMask }: LlamaInput,
+    spans: Span[],
+    x: Tensor,
+    cache: KVCache | undefined,
+    lead: Lead | undefined,
+  ): Sequence {
     const { rope } = this.model;
-    if (positionIds) checkPositions(positionIds, B, T);
+    const [B, T] = x.shape as [number, number];
+    if (positionIds) checkPositions(positionIds, B, T, lead);
     const placed = positionIds && {
       table: rope.table(positionLimit(positionIds, this.config), cache?.length),
       positions: this.#ids(positionIds, "positionIds"),
     };
     const masked = attentionMask !== undefined;
-    if (cache) return cache.next(spans, T, rope, { masked, ...(placed && { placed }) });
-    const layout = layoutOf(unread(B), spans, T);
-    const range = masked ? Tensor.from(layout.range, [B, 2], { device: this.device }) : undefined;
-    return { ...(placed ?? rope.placed(layout)), range, step: "first" };
+    if (cache) return cache.next(spans, T, rope, { masked, lead, ...(placed && { placed }) });
+    const layout = layoutOf(begun(B, lead), spans, T);
+    const range = masked || lead ? Tensor.from(layout.range, [B, 2], { device: this.device }) : undefined;
+    return { ...(placed ?? rope.placed(layout)), range, step: "first", lead };
   }
 
   /** The last entry is the output of the final norm; the ones before it are there when asked for. */
@@ -323,12 +346,12 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     return [...states, this.model.norm.forward(h)];
   }
 
-  #output(hidden: Tensor, spans: Span[], { labels, logits = "all", ...loss }: LlamaOptions): LlamaOutput {
+  #output(hidden: Tensor, spans: Span[], { labels, logits = "all", ...loss }: LlamaOptions, restored = (y: Tensor) => y): LlamaOutput {
     const head = matching(this.headWeight, hidden);
     const rows = trainedRows(this.lmHead ?? this.model.embedTokens);
     const output: LlamaOutput = {};
     if (logits) {
-      const x = logits === "last" ? lastRows(hidden, spans) : hidden;
+      const x = logits === "last" ? lastRows(hidden, spans) : restored(hidden);
       output.logits = rows && isGradEnabled() ? rows.logits(x) : linear(x, head);
     }
     if (labels) output.loss = languageLoss(hidden, head, labels, loss, rows?.trained());

@@ -1,5 +1,5 @@
 import type { Tensor } from "../core/tensor.js";
-import { attention, rope } from "../ops/index.js";
+import { attention, concat, rope, sliceCopy } from "../ops/index.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
 import { RMSNorm } from "./norm.js";
@@ -72,8 +72,11 @@ export class CausalSelfAttention extends Module {
   attend(heads: Heads, sequence: Sequence): Tensor {
     const { headDim, window = 0 } = this.#options;
     const options = { scale: 1 / Math.sqrt(headDim), window };
-    if (sequence.cache) return sequence.cache.attend(this.#layer, heads, sequence, options);
-    return attention(heads.q, heads.k, heads.v, { range: sequence.range, causal: true, ...options });
+    const { cache, range, lead } = sequence;
+    const y = cache
+      ? cache.attend(this.#layer, heads, sequence, options)
+      : attention(heads.q, heads.k, heads.v, { range, causal: true, ...options });
+    return lead?.hidden && lead.rows ? withOwn(y, heads, lead.length, options) : y;
   }
 
   /** (B,T,H,D) → (B,T,C). */
@@ -81,4 +84,11 @@ export class CausalSelfAttention extends Module {
     const [B, T, H, D] = y.shape as [number, number, number, number];
     return this.oProj.forward(y.reshape([B, T, H * D]));
   }
+}
+
+/** Rows of a lead that the tokens do not see: `range` hides them from each other too, who see each other as tokens do. */
+function withOwn(y: Tensor, { q, k, v }: Heads, length: number, options: { scale: number; window: number }): Tensor {
+  const [ownQ, ownK, ownV] = [q, k, v].map((x) => sliceCopy(x, 1, 0, length)) as [Tensor, Tensor, Tensor];
+  const own = attention(ownQ, ownK, ownV, { causal: true, ...options });
+  return concat([own, sliceCopy(y, 1, length, (y.shape[1] as number) - length)], 1);
 }

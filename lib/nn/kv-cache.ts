@@ -8,7 +8,18 @@ import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
 import type { Rope } from "./rope.js";
-import { type Heads, type LayerCache, layoutOf, MaskError, type RowState, type Sequence, type Span, spansOf, unread } from "./sequence.js";
+import {
+  begun,
+  type Heads,
+  type LayerCache,
+  type Lead,
+  layoutOf,
+  MaskError,
+  type RowState,
+  type Sequence,
+  type Span,
+  spansOf,
+} from "./sequence.js";
 
 export interface CacheOptions {
   layers: number;
@@ -51,6 +62,8 @@ export class KVCache implements LayerCache {
   #end: Tensor;
   #position: Tensor;
   #rows: readonly RowState[];
+  /** Slots of each row that what stands before its tokens takes. */
+  #led = 0;
   /** What decoding in this cache turns keys and queries by, where it is not what all sequences are turned by. */
   #ropeTable: Tensor | undefined;
   #rope: Rope | undefined;
@@ -65,7 +78,7 @@ export class KVCache implements LayerCache {
     this.batch = batch;
     // Zeros, not garbage: a key that is masked out still meets the query, and 0 · NaN would not be hidden.
     const buffer = () => keep(Tensor.zeros([batch, length, kvHeads, headDim], { device, dtype }));
-    this.#rows = unread(batch);
+    this.#rows = begun(batch);
     [this.#keys, this.#values, [this.#start, this.#slot, this.#end, this.#position]] = built(() => [
       Array.from({ length: layers }, buffer),
       Array.from({ length: layers }, buffer),
@@ -76,6 +89,10 @@ export class KVCache implements LayerCache {
   /** Slots in use in the fullest row. */
   get filled(): number {
     return this.#rows.reduce((most, { end }) => Math.max(most, end), 0);
+  }
+  /** Tokens in the fullest row: what stands before them is none. */
+  get held(): number {
+    return Math.max(0, this.filled - this.#led);
   }
   /** Where each row goes on. */
   get rows(): readonly RowState[] {
@@ -103,25 +120,27 @@ export class KVCache implements LayerCache {
     spans: readonly Span[],
     count: number,
     rope: Rope,
-    { placed, masked = false }: { placed?: Placed; masked?: boolean } = {},
+    { placed, masked = false, lead }: { placed?: Placed; masked?: boolean; lead?: Lead | undefined } = {},
   ): Sequence {
-    const { filled } = this;
+    const rows = this.filled > 0 ? this.#rows : begun(this.batch, lead);
+    const filled = Math.max(...rows.map(({ end }) => end));
     if (spans.length !== this.batch) throw new CacheFullError(`${this.batch} rows, as it was made for`, `${spans.length}`);
     if (filled + count > this.length) throw new CacheFullError(`at most ${this.length} tokens`, `${filled} + ${count}`);
     this.#rope = rope;
-    if (filled > 0 && count === 1) {
+    if (this.filled > 0 && count === 1) {
       const own = { table: this.#ropeTable ?? rope.table(this.length), positions: this.#position };
       return { ...(placed ?? own), range: concat([this.#start, this.#end], 1), cache: this, step: "decode" };
     }
     if (!this.#even)
       throw new CacheFullError("rows of equal length or padded on the left when several tokens follow", "rows padded on the right");
-    const layout = layoutOf(this.#rows, spans, count);
-    const range = masked || filled > 0 ? Tensor.from(layout.range, [this.batch, 2], { device: this.device }) : undefined;
-    return { ...(placed ?? rope.placed(layout, this.length)), range, cache: this, step: filled > 0 ? "extend" : "first" };
+    const layout = layoutOf(rows, spans, count);
+    const range = masked || filled > 0 || lead ? Tensor.from(layout.range, [this.batch, 2], { device: this.device }) : undefined;
+    return { ...(placed ?? rope.placed(layout, this.length)), range, cache: this, step: this.filled > 0 ? "extend" : "first", lead };
   }
 
   /** After the layers have run: where each row goes on from here. Rows that all go on by as much are counted on the device, where a recorded step counts too. */
-  done({ step }: Sequence, rows: readonly RowState[]): void {
+  done({ step, lead }: Sequence, rows: readonly RowState[]): void {
+    if (step === "first") this.#led = lead?.length ?? 0;
     const by = (rows[0]?.end ?? 0) - (this.#rows[0]?.end ?? 0);
     const alike = rows.every(({ from, end, position }, b) => {
       const before = this.#rows[b] as RowState;
@@ -189,8 +208,9 @@ export class KVCache implements LayerCache {
   #ownPart(row: ArrayLike<number>, b: number, count: number): number[] {
     const bits = Array.from(row);
     const before = bits.slice(0, Math.max(0, bits.length - count)).map(Boolean);
-    const { from, end } = this.#rows[b] as RowState;
-    if (before.length < this.filled || before.some((one, t) => one !== (t >= from && t < end)))
+    const { from: first, end: next } = this.#rows[b] as RowState;
+    const [from, end] = [first, next].map((slot) => Math.max(0, slot - this.#led)) as [number, number];
+    if (before.length < this.held || before.some((one, t) => one !== (t >= from && t < end)))
       throw new MaskError(
         `${count} entries in row ${b}, or ones where the cache holds ${end - from} tokens from ${from} on before them`,
         `[${bits}]`,
@@ -214,12 +234,14 @@ export class KVCache implements LayerCache {
   reset(): void {
     this.truncate(0);
   }
-  /** Forgets all but the first `count` positions of every row, and what layers kept. Rows must not be padded. */
+  /** Forgets all but the first `count` tokens of every row, and what layers kept; with the last token goes what stands before them. Rows must not be padded. */
   truncate(count: number): void {
-    if (count > this.filled || (count > 0 && (!this.#even || this.#rows.some(({ from }) => from > 0))))
-      throw new CacheFullError(`rows of at least ${count} tokens and none of padding to keep`, `${this.filled} in the fullest row`);
+    if (count > this.held || (count > 0 && (!this.#even || this.#rows.some(({ from }) => from > this.#led))))
+      throw new CacheFullError(`rows of at least ${count} tokens and none of padding to keep`, `${this.held} in the fullest row`);
+    if (count === 0) this.#led = 0;
+    const by = this.held - count;
     this.#place(
-      count === 0 ? unread(this.batch) : this.#rows.map(({ end, position }) => ({ from: 0, end: count, position: position - end + count })),
+      count ? this.#rows.map(({ from, end, position }) => ({ from, end: end - by, position: position - by })) : begun(this.batch),
     );
     this.#forget();
     if (count === 0) this.#kept.clear();
@@ -241,6 +263,7 @@ export class KVCache implements LayerCache {
           if (count) cacheWrite(to, sliceCopy(from, 1, 0, count), slot);
       });
       next.#place(this.#rows);
+      next.#led = this.#led;
       for (const [owner, tensors] of this.#kept) {
         if (tensors) next.keep(owner, tensors);
         else next.#kept.set(owner, undefined);

@@ -26,15 +26,22 @@ export interface Beside {
   seen?: Tensor | undefined;
 }
 
-/** What stands before every row of a model that was tuned so. It takes slots of the cache and positions like tokens. */
+/** What stands before every row of a model that was tuned so: it takes slots of the cache and positions as tokens do. Told in the first step. */
 export interface Lead {
   length: number;
   /** (1|B,length,C): embeddings before the first token. */
   rows?: Tensor | undefined;
-  /** (1|B,length,…): keys and values for the layers, in place of embeddings. */
+  /** (1|B,length,…): keys and values for the layers, in place of embeddings. A wrap of attention puts its layer's before the others. */
   keys?: Tensor | undefined;
-  /** The tokens do not see it: it only steers. */
+  /** The tokens do not see its rows, which only steer. */
   hidden?: boolean | undefined;
+}
+
+/** What an adapter puts before the rows of a model. */
+export interface LeadSource {
+  readonly length: number;
+  /** Once in each forward that begins rows, on the tape. `media`: which of them have any, where that is known. */
+  make(batch: { rows: number; media: readonly boolean[] | undefined }): Lead;
 }
 
 /** What layers ask of a cache: see KVCache. */
@@ -112,8 +119,11 @@ export function layoutOf(rows: readonly RowState[], spans: readonly Span[], leng
   return { positions, range, batch: spans.length, length };
 }
 
-/** Rows of which nothing was read yet. */
-export const unread = (batch: number): RowState[] => Array.from({ length: batch }, () => ({ from: 0, end: 0, position: 0 }));
+/** Rows of which nothing was read yet. Keys that stand before them have no rows of their own. */
+export const begun = (batch: number, lead?: Lead): RowState[] => {
+  const keys = lead?.keys ? lead.length : 0;
+  return Array.from({ length: batch }, () => ({ from: lead?.hidden ? lead.length : 0, end: keys, position: keys }));
+};
 
 /** Where rows stand behind their spans of new tokens. What pads a row behind its tokens is written over by its next ones. */
 export const rowsBehind = (rows: readonly RowState[], spans: readonly Span[]): RowState[] =>

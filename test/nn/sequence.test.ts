@@ -6,7 +6,7 @@ import { keep, scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Module } from "../../lib/nn/module.js";
 import { recomputed } from "../../lib/nn/recomputed.js";
-import { type LayerCache, layoutOf, rowsBehind, type Sequence, unread } from "../../lib/nn/sequence.js";
+import { begun, type LayerCache, layoutOf, rowsBehind, type Sequence } from "../../lib/nn/sequence.js";
 import { add, mul, sum } from "../../lib/ops/index.js";
 import { here } from "../case.js";
 
@@ -99,7 +99,7 @@ test("positions go on from where a row is told to stand, whatever slot that is",
     { start: 0, end: 2 },
     { start: 1, end: 3 },
   ];
-  const first = layoutOf(unread(2), spans, 3);
+  const first = layoutOf(begun(2), spans, 3);
   assert.equal(
     [[...first.positions], [...first.range]],
     [
@@ -107,7 +107,7 @@ test("positions go on from where a row is told to stand, whatever slot that is",
       [0, 2, 1, 3],
     ],
   );
-  const rows = rowsBehind(unread(2), spans);
+  const rows = rowsBehind(begun(2), spans);
   assert.equal(rows, [
     { from: 0, end: 2, position: 2 },
     { from: 1, end: 3, position: 2 },
