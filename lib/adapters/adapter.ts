@@ -8,7 +8,7 @@ import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { writeWhole } from "../io/whole-file.js";
-import { checkFolds, type Foldable, foldIn } from "../nn/fold.js";
+import { type Absorbed, checkFolds, type Foldable, foldIn } from "../nn/fold.js";
 import { checkOwnerName, DEFAULT_OWNER, unwrap, type Wrap, wrapAll, wrapsOn } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
 import type { Weights } from "../nn/weights.js";
@@ -158,7 +158,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
     const exchange = exchangeOf(this.model);
     exchange.checkLowest(this.#overlays);
     for (const [path, wrap] of this.#wraps) {
-      foldIn(this.model, path, wrap as Foldable);
+      foldIn(this.model, path, wrap as Foldable | Absorbed);
       this.#unwrap(path);
     }
     exchange.settle(this.#overlays);

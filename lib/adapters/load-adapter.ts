@@ -6,10 +6,12 @@ import type { Adapter } from "./adapter.js";
 import { type AdapterLoading, CONFIG, configOf, loaded } from "./adapter-files.js";
 import type { AdapterKind, Json } from "./kind.js";
 import { LORA } from "./lora.js";
+import { TRAINED_TOKENS } from "./trained-tokens.js";
 
 /** By the peft_type of adapter_config.json; those that PEFT has not, by its "kind". */
 export const ADAPTER_KINDS = {
   LORA,
+  TRAINABLE_TOKENS: TRAINED_TOKENS,
 } as const;
 
 /** The kind that an adapter_config.json is of. Throws E_ADAPTER on one that nobody knows. */

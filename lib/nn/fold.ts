@@ -25,6 +25,13 @@ export interface Foldable extends Wrap<LinearLayer> {
   fold(inside: Dense): Dense;
 }
 
+/** A wrap whose base holds already what the two compute: of whatever kind the base is. */
+export interface Absorbed extends Wrap {
+  /** From here on it is the base's own, which keeps it when the wrap goes. */
+  absorb(): void;
+}
+const isAbsorbed = (wrap: Wrap): wrap is Absorbed => "absorb" in wrap;
+
 export const isFoldable = (wrap: Wrap): wrap is Foldable => "fold" in wrap;
 
 /** What a layer computes with all around it that takes part. Inside of noGrad() and a scope. Throws E_ADAPTER where a wrap is no part of any weight. */
@@ -44,8 +51,9 @@ export function dense(layer: LinearLayer): Dense {
 }
 
 /** Throws E_ADAPTER where `wrap` cannot be folded into the layer at `path`. What stands around it goes on as it did; what stands below must commute. */
-export function checkFolds(wrap: Wrap, path: string): asserts wrap is Foldable {
+export function checkFolds(wrap: Wrap, path: string): asserts wrap is Foldable | Absorbed {
   const fail = (wanted: string, got: string, next: string) => expected("E_ADAPTER", `merge at "${path}"`, wanted, got, next);
+  if (isAbsorbed(wrap)) return;
   if (!isFoldable(wrap))
     throw fail("an adapter that adds up to a weight", `a ${wrap.constructor.name}`, "keep it beside the model: save() writes it");
   const below = wrapsOn(wrap).slice(1);
@@ -61,7 +69,11 @@ export function checkFolds(wrap: Wrap, path: string): asserts wrap is Foldable {
 }
 
 /** Makes `wrap` part of the layer that it stands around, which computes the same without it then. */
-export function foldIn(model: Module, path: string, wrap: Foldable): void {
+export function foldIn(model: Module, path: string, wrap: Foldable | Absorbed): void {
+  if (isAbsorbed(wrap)) {
+    wrap.absorb();
+    return;
+  }
   const base = innermost(wrap) as Linear | QuantizedLinear;
   if (base instanceof Linear) changeDense(base, wrap);
   else rebase(model, path, requantised(base, wrap));

@@ -9,9 +9,8 @@ import type { Embedding } from "./embedding.js";
 import { innermost, Wrap, wrapsOn } from "./layer.js";
 import { Linear } from "./linear.js";
 import { type Module, matching } from "./module.js";
-import type { Weights } from "./weights.js";
 
-/** Neighbouring ids, as one place of the table. */
+/** Ids that follow on each other, as one place of the table. */
 interface Run {
   first: number;
   count: number;
@@ -32,13 +31,19 @@ export class TokenRows extends Wrap<Embedding | Linear> {
   readonly #places: Tensor;
   /** For each row from the first to the last that trains: which it is; -1 for those between. */
   readonly #window: Tensor | undefined;
+  #absorbed = false;
+  /** Have they trained since they were written into the table? */
+  #stale = false;
 
-  /** `name`: of the rows in a checkpoint; without one they begin as what the table holds. Throws E_ADAPTER on ids that the table lacks or another trains. */
-  constructor(at: Weights, base: Embedding | Linear, owner: string, { ids, name = "rows" }: { ids: readonly number[]; name?: string }) {
+  /**
+   * `rows` in the order of `ids`; without them they begin as what the table holds. Nothing is written before settle().
+   * Throws E_ADAPTER on ids that the table lacks or another trains.
+   */
+  constructor(base: Embedding | Linear, owner: string, { ids, rows: given }: { ids: readonly number[]; rows?: Tensor | undefined }) {
     super(base, owner);
-    this.ids = sorted(ids);
+    this.ids = ids;
     const { weight } = this.#table;
-    const [rows, width] = weight.shape as [number, number];
+    const rows = weight.shape[0] as number;
     checkIds(this.ids, rows, base);
     const { device } = weight;
     const i32 = (values: readonly number[]) => keep(Tensor.from(Int32Array.from(values), [values.length], { device }));
@@ -46,15 +51,16 @@ export class TokenRows extends Wrap<Embedding | Linear> {
       const original = keep(
         noGrad(() => scope(() => gatherRows(weight, Tensor.from(Int32Array.from(this.ids), [this.ids.length], { device })))),
       );
-      const own = at.checkpoint ? at.parameter(name, [this.ids.length, width], { fill: 0 }) : master(original);
+      const own = given ?? master(original);
       const runs = runsOf(this.ids).map((run) => ({ ...run, slot: i32([run.first]) }));
       const places = new Float32Array(rows).fill(this.ids.length);
       for (const [i, id] of this.ids.entries()) places[id] = i;
-      const [first, last] = [this.ids[0] as number, this.ids.at(-1) as number];
-      const between = Array.from({ length: last - first + 1 }, (_, i) => this.ids.indexOf(first + i));
+      const [first, last] = [Math.min(...this.ids), Math.max(...this.ids)];
+      const between = Array.from({ length: last - first + 1 }, (_, i) => places[first + i] as number).map((at) =>
+        at < ids.length ? at : -1,
+      );
       return [original, own, runs, keep(Tensor.from(places, [rows, 1], { device })), runs.length > 1 ? i32(between) : undefined];
     });
-    this.settle();
   }
 
   protected override ownName(field: string): string {
@@ -79,6 +85,12 @@ export class TokenRows extends Wrap<Embedding | Linear> {
   settle(): void {
     this.#write(this.enabled ? this.rows : this.#original);
   }
+  /** The same where they train, or did until now. */
+  refresh(): void {
+    if (!this.trains && !this.#stale) return;
+    this.settle();
+    this.#stale = this.trains;
+  }
   #write(rows: Tensor): void {
     const { weight } = this.#table;
     const [V, C] = weight.shape as [number, number];
@@ -93,7 +105,7 @@ export class TokenRows extends Wrap<Embedding | Linear> {
 
   /** Around an embedding: ids (…) i32 → (…,C). Around a head: x (…,C) → (…,V). */
   forward(x: Tensor): Tensor {
-    if (this.trains) this.settle();
+    this.refresh();
     const learns = this.trains && isGradEnabled();
     if (learns && this.#table instanceof Linear) return this.logits(x);
     const y = this.inner.forward(x);
@@ -114,12 +126,17 @@ export class TokenRows extends Wrap<Embedding | Linear> {
   trained(): { tensor: Tensor; first: number } | undefined {
     if (!this.trains) return undefined;
     const tensor = this.#window ? gatherRows(this.rows, this.#window) : this.rows;
-    return { tensor, first: this.ids[0] as number };
+    return { tensor, first: Math.min(...this.ids) };
   }
 
+  /** The table keeps them for good. */
+  absorb(): void {
+    this.settle();
+    this.#absorbed = true;
+  }
   /** Puts back what stood in the table, and frees what is its own. */
   override release(): void {
-    this.#write(this.#original);
+    if (!this.#absorbed) this.#write(this.#original);
     super.release();
     this.#free();
   }
@@ -138,7 +155,9 @@ export const tableOf = (module: Module): Embedding | Linear => innermost(module)
 
 /** What trains of a table whose other rows are frozen, written into it as it is now. Throws E_ADAPTER where two adapters train at once, for whose rows the loss has no one place. */
 export function trainedRows(module: Module): TokenRows | undefined {
-  const training = wrapsOn(module).filter((wrap): wrap is TokenRows => wrap instanceof TokenRows && wrap.trains);
+  const all = wrapsOn(module).filter((wrap): wrap is TokenRows => wrap instanceof TokenRows);
+  for (const rows of all) rows.refresh();
+  const training = all.filter((rows) => rows.trains);
   if (training.length > 1)
     throw expected(
       "E_ADAPTER",
@@ -147,7 +166,6 @@ export function trainedRows(module: Module): TokenRows | undefined {
       training.map(({ owner }) => `"${owner}"`).join(" and "),
       "freeze or disable one of them",
     );
-  training[0]?.settle();
   return training[0];
 }
 
@@ -178,8 +196,6 @@ export function grownTable(weight: Tensor, rows: number): Tensor {
   return table;
 }
 
-const sorted = (ids: readonly number[]): readonly number[] => [...new Set(ids)].sort((a, b) => a - b);
-
 function runsOf(ids: readonly number[]): Omit<Run, "slot">[] {
   const runs: Omit<Run, "slot">[] = [];
   for (const [from, first] of ids.entries()) {
@@ -198,12 +214,12 @@ function master(rows: Tensor): Tensor {
 }
 
 function checkIds(ids: readonly number[], rows: number, base: Module): void {
-  const unfit = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < rows));
+  const unfit = ids.find((id, i) => !(Number.isInteger(id) && id >= 0 && id < rows) || ids.indexOf(id) < i);
   if (!ids.length || unfit !== undefined)
     throw expected(
       "E_ADAPTER",
       "TokenRows",
-      `ids of tokens in [0, ${rows})`,
+      `ids of tokens in [0, ${rows}), each once`,
       unfit === undefined ? "none" : String(unfit),
       "resizeTokenEmbeddings() makes room for more",
     );
