@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { sizeText } from "./folders.js";
 import type { Inspected } from "./inspect-folder.js";
 import { command, print, printJson } from "./output.js";
+import { table } from "./table.js";
 
 const EXAMPLE = `
 anymal inspect models/llama-2-7b
@@ -44,15 +45,4 @@ function show({ path, about, facts, weights, sizes }: Inspected): void {
     print("\nin memory, as");
     table(Object.entries(sizes).map(([storage, bytes]) => [storage, sizeText(bytes)]));
   }
-}
-
-function table(rows: readonly (readonly string[])[]): void {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] as string).length)));
-  for (const row of rows)
-    print(
-      `  ${row
-        .map((cell, column) => cell.padEnd(widths[column] as number))
-        .join("  ")
-        .trimEnd()}`,
-    );
 }

@@ -13,6 +13,7 @@ import { inspectCommand } from "./inspect.js";
 import { instructCommand } from "./instruct.js";
 import { command } from "./output.js";
 import { quantizeCommand } from "./quantize.js";
+import { systemsCommand } from "./systems.js";
 
 const EXAMPLE = `
 anymal demo
@@ -30,7 +31,8 @@ export function program(): Command {
     .addCommand(inspectCommand())
     .addCommand(convertCommand())
     .addCommand(quantizeCommand())
-    .addCommand(exportCommand());
+    .addCommand(exportCommand())
+    .addCommand(systemsCommand());
 }
 
 /** Of the package that this file lies in, as source or built. */

@@ -1,0 +1,54 @@
+// All systems, one line each, and the names of those that are known of and not here yet.
+import { nearest } from "../core/checks.js";
+import { expected } from "../core/errors.js";
+import { anymal } from "./anymal.js";
+import { flamingo } from "./flamingo.js";
+import { llamaAdapter } from "./llama-adapter.js";
+import { llava } from "./llava.js";
+import { llava15 } from "./llava-1.5.js";
+import { minigpt4 } from "./minigpt4.js";
+import type { System } from "./system.js";
+
+export const SYSTEMS = {
+  anymal,
+  flamingo,
+  "llama-adapter": llamaAdapter,
+  llava,
+  "llava-1.5": llava15,
+  minigpt4,
+} as const satisfies Readonly<Record<string, System>>;
+
+export type SystemName = keyof typeof SYSTEMS;
+export const SYSTEM_NAMES = Object.keys(SYSTEMS) as readonly SystemName[];
+export const DEFAULT_SYSTEM: SystemName = "anymal";
+
+/** Of the literature that this library follows, what nobody has put here yet. */
+export const NOT_YET = {
+  "llama-adapter-v2": "arXiv 2304.15010",
+  "blip-2": "arXiv 2301.12597",
+  instructblip: "arXiv 2305.06500",
+  lavin: "arXiv 2305.15023",
+  mmicl: "arXiv 2309.07915",
+  pink: "arXiv 2310.00582",
+  otter: "arXiv 2305.03726",
+  "video-chatgpt": "arXiv 2306.05424",
+} as const;
+
+export const isSystem = (name: string): name is SystemName => Object.hasOwn(SYSTEMS, name);
+
+/** What is wrong with a name: for E_VALUE, E_RECIPE and flags alike. */
+export function systemProblem(name: unknown): { wanted: string; next: string } | undefined {
+  if (typeof name === "string" && isSystem(name)) return undefined;
+  const wanted = `one of ${SYSTEM_NAMES.join(", ")}`;
+  if (typeof name !== "string") return { wanted, next: "anymal systems lists them" };
+  if (Object.hasOwn(NOT_YET, name)) return { wanted, next: `${name} is known of, but not here yet` };
+  const near = nearest(name, SYSTEM_NAMES);
+  return { wanted, next: near ? `did you mean "${near}"?` : "anymal systems lists them" };
+}
+
+/** By its name; throws E_VALUE with the nearest one. */
+export function systemOf(name: string, where = "system"): System {
+  const problem = systemProblem(name);
+  if (problem) throw expected("E_VALUE", where, problem.wanted, JSON.stringify(name), problem.next);
+  return SYSTEMS[name as SystemName];
+}

@@ -1,0 +1,85 @@
+// A system of the literature as a value: what its parts are, what trains in which stage and by which numbers, and how it writes a medium. Nothing here
+// runs a model: assembling reads the parts, recipes are completed with the numbers.
+import type { BridgeOptions } from "../models/bridges/index.js";
+import type { Select } from "../models/bridges/select.js";
+
+/** How one kind of media reaches the language model. */
+export interface SystemModality {
+  projector: BridgeOptions;
+  /** Which hidden state of the encoder; default -1, the last. */
+  layer?: number;
+  /** Default: what the projector reads. */
+  select?: Select;
+  /** Of video through an image encoder. */
+  frames?: number;
+}
+
+/** Named as the keys of a recipe. What is left out is as it is in every recipe. */
+export interface Numbers {
+  batch: number;
+  learningRate: number;
+  /** Of the published data. */
+  steps: number;
+  schedule?: "cosine" | "linear" | "constant";
+  warmupSteps?: number;
+  weightDecay?: number;
+  maxGradNorm?: number;
+  maxLength?: number;
+}
+
+export interface LoraNumbers {
+  r: number;
+  alpha: number;
+  dropout: number;
+  targetModules: readonly string[] | string;
+}
+
+export interface Stage {
+  /** Which of the two trainings: on captions, or on questions and answers. */
+  how: "align" | "instruct";
+  /** What trains: patterns over parameter names in which * stands for anything, such as "projectors.*", "llm.*", "adapters.*", "tokens.*". */
+  opens: readonly string[];
+  numbers: Numbers;
+  /** Of single kinds of media, where they have numbers of their own. */
+  of?: Readonly<Record<string, Partial<Numbers>>>;
+  /** What it puts on the language model. */
+  lora?: LoraNumbers;
+  /** Parameters with a rate of their own, by pattern: learning rates, not factors. */
+  rates?: Readonly<Record<string, number>>;
+  /** Where the numbers stand. */
+  section: string;
+}
+
+/** What stands in or around a model from its beginning, before any stage. */
+export interface SystemAdapter {
+  kind: string;
+  /** "llm", or the modality whose encoder it stands in. */
+  on: string;
+  config: Readonly<Record<string, unknown>>;
+  section: string;
+}
+
+export interface System {
+  name: string;
+  /** In a line. */
+  title: string;
+  paper: string;
+  /** By kind of media. */
+  modalities: Readonly<Record<string, SystemModality>>;
+  /** For kinds of media that it does not speak of; without it they need a projector of their own. */
+  otherwise?: SystemModality;
+  /** How the language model is held. Default nf4; "none" where a stage trains it whole. */
+  quantization?: "nf4" | "none";
+  adapters: readonly SystemAdapter[];
+  /** align and instruct are what those two do unless told otherwise; others are further forms of them. */
+  stages: Readonly<Record<string, Stage>>;
+  /** Text before and after each medium; id: a token that stands in the text for a medium that is not between it. */
+  written: { before?: string; after?: string; id?: string };
+  addedTokens: readonly string[];
+  /** Before a conversation that has no system turn of its own. */
+  prompt?: string;
+  /** What captions answer in stage 1; "" asks nothing. Default: requests to describe the medium. */
+  captionPrompts?: readonly string[];
+  /** Published folders that are read as it. */
+  layouts: readonly string[];
+}

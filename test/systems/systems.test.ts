@@ -1,0 +1,82 @@
+// Systems as values: each file of the folder is one, none of the literature is missing or twice, and all that a value says is something that exists.
+import { readdirSync } from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { KINDS } from "../../lib/media/kinds/index.js";
+import { completeBridge, kindProblem, optionsSchema, selects, setupMisfit } from "../../lib/models/bridges/index.js";
+import { isSystem, NOT_YET, SYSTEM_NAMES, SYSTEMS, systemOf, systemProblem } from "../../lib/systems/index.js";
+import type { Stage, System } from "../../lib/systems/system.js";
+
+/** AnyMAL and the relatives that this library follows. MME, a benchmark, is no system; Otter stands for MIMIC-IT, on which it was trained. */
+const LITERATURE = [
+  "anymal",
+  "blip-2",
+  "flamingo",
+  "instructblip",
+  "lavin",
+  "llama-adapter",
+  "llama-adapter-v2",
+  "llava",
+  "llava-1.5",
+  "minigpt4",
+  "mmicl",
+  "otter",
+  "pink",
+  "video-chatgpt",
+];
+const all = Object.values<System>(SYSTEMS);
+
+test("each system of the literature is here or named as missing, none twice", () => {
+  assert.equal([...SYSTEM_NAMES, ...Object.keys(NOT_YET)].sort(), LITERATURE);
+  assert.equal([...SYSTEM_NAMES].sort(), SYSTEM_NAMES.filter((name) => SYSTEMS[name].name === name).sort());
+});
+
+test("each file of the folder is a system of the table", () => {
+  const folder = new URL("../../lib/systems/", import.meta.url);
+  const files = readdirSync(folder).filter((file) => file.endsWith(".ts") && !["index.ts", "system.ts"].includes(file));
+  assert.equal(files.map((file) => file.slice(0, -3)).sort(), [...SYSTEM_NAMES].sort());
+});
+
+test("bridges are of kinds that there are, and complete on the encoders they were published with", () => {
+  for (const { name, modalities, otherwise } of all) {
+    assert.ok(
+      Object.keys(modalities).every((modality) => Object.hasOwn(KINDS, modality)),
+      name,
+    );
+    for (const { projector, select } of [...Object.values(modalities), ...(otherwise ? [otherwise] : [])]) {
+      assert.is(kindProblem(projector), undefined, name);
+      const { type: _, ...options } = projector;
+      for (const [key, value] of Object.entries(options)) assert.ok(optionsSchema(projector)[key]?.fits(value), `${name}: ${key}`);
+      if (select) assert.ok(selects(projector).includes(select), name);
+      assert.is(setupMisfit(completeBridge(projector, 1024, 0)), undefined);
+    }
+  }
+});
+
+test("stages say what opens, by which numbers, and where they stand", () => {
+  for (const { name, stages, paper } of all) {
+    assert.match(paper, /^arXiv \d{4}\.\d{5}$/);
+    for (const [key, stage] of Object.entries<Stage>(stages)) {
+      const { opens, numbers, section, lora, rates = {} } = stage;
+      assert.ok(key === stage.how || key.startsWith(`${stage.how}-`), `${name}: ${key}`);
+      assert.ok(section && opens.length && numbers.batch >= 1 && numbers.steps >= 1 && numbers.learningRate > 0, `${name}: ${key}`);
+      assert.ok(opens.every((pattern) => /^(projectors|llm|adapters|tokens|encoders)\./.test(pattern)));
+      assert.ok((numbers.warmupSteps ?? 0) < numbers.steps);
+      // What is put on must train, and what has a rate of its own too.
+      if (lora) assert.ok(opens.includes("adapters.*"), `${name}: ${key}`);
+      for (const pattern of Object.keys(rates)) assert.ok(opens.includes(pattern), `${name}: ${pattern}`);
+    }
+  }
+});
+
+test("a name that nobody knows is told with the nearest one, and a system that is not here as such", () => {
+  assert.is(systemOf("llava-1.5").name, "llava-1.5");
+  assert.throws(() => systemOf("llava1.5"), /one of anymal, .*got "llava1.5"; did you mean "llava-1.5"\?/);
+  assert.throws(() => systemOf("minigpt-4"), /did you mean "minigpt4"/);
+  assert.match(systemProblem("lavin")!.next, /not here yet/);
+  assert.match(systemProblem("constructor")!.wanted, /anymal/);
+  assert.match(systemProblem(3)!.next, /anymal systems/);
+  assert.not.ok(isSystem("toString"));
+});
+
+test.run();
