@@ -57,6 +57,8 @@ export class AnyMAL {
   readonly network: AnyMALNetwork;
   readonly tokenizer: Tokenizer;
   readonly encoders: ReadonlyMap<Modality, MediaEncoder>;
+  /** What it was put together as: "anymal", "llava-1.5". */
+  readonly system: string;
   readonly llmSource: Source;
   readonly quantization: Quantization | undefined;
   readonly prompt: PromptFormat;
@@ -69,6 +71,7 @@ export class AnyMAL {
     this.network = new AnyMALNetwork(parts.llm, Object.fromEntries(parts.projectors));
     this.tokenizer = parts.tokenizer;
     this.encoders = parts.encoders;
+    this.system = parts.system;
     this.llmSource = parts.llmSource;
     this.quantization = parts.quantization;
     this.prompt = parts.prompt;
@@ -91,10 +94,10 @@ export class AnyMAL {
 
   /** What the model consists of now. */
   get parts(): AnyMALParts {
-    const { llm, tokenizer, encoders, llmSource, quantization, prompt, calibrated } = this;
+    const { system, llm, tokenizer, encoders, llmSource, quantization, prompt, calibrated } = this;
     const projectors = new Map(this.modalities.map((modality) => [modality, this.projector(modality)]));
     const adapters = this.#adapters.filter(({ adapter }) => adapter.state !== "off");
-    return { llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, calibrated };
+    return { system, llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, calibrated };
   }
 
   /** By name, in the order in which they were put on; those that were merged or taken off are the model's no longer. */

@@ -4,10 +4,12 @@ import { makeBridge } from "../models/bridges/index.js";
 import { openBridge } from "../models/bridges/kind.js";
 import { deviceOf, quantizationOf } from "../models/loading.js";
 import { Weights } from "../nn/weights.js";
+import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
+import type { System } from "../systems/system.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import type { MediaPlan, Plan } from "./build.js";
 import { freshEncoders } from "./encoders.js";
-import { type AssembleOptions, checkAssembly } from "./options.js";
+import { type AssembleOptions, checkAssembly, type PromptFormat } from "./options.js";
 import { openSource } from "./source.js";
 
 /** Between the seeds of one model's projections. */
@@ -15,15 +17,17 @@ const SEEDS_APART = 1_000_003;
 
 export async function assembly(given: AssembleOptions): Promise<Plan> {
   checkAssembly(given);
-  const { modalities, quantization = "nf4", seed = 0, prompt = {}, ...options } = given;
+  const { modalities, system: name = DEFAULT_SYSTEM, seed = 0, quantization: _, prompt: __, ...options } = given;
+  const system = systemOf(name);
+  const { quantization, prompt } = completedBy(system, given);
   const { dtype, signal } = options;
   const device = await deviceOf(options.device);
   const form = quantizationOf(quantization);
   const llmSource = await openSource(options.llm, options);
-  const encoders = await freshEncoders(modalities, device, dtype, options);
+  const encoders = await freshEncoders(modalities, device, dtype, system, options);
   const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
   return {
-    ...{ tokenizer, llmSource, quantization: form, prompt, signal, adapters: [] },
+    ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, signal, adapters: [] },
     openLlm: () => openCausalLM(llmSource.folder, { device, ...(dtype && { dtype }), ...(form && { quantization: form }) }, signal),
     media: encoders.map(
       (encoder, i): MediaPlan => ({
@@ -38,4 +42,18 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
       }),
     ),
   };
+}
+
+/** The prompt's format, and how the language model is held. */
+function completedBy(
+  system: System,
+  { prompt = {}, quantization = system.quantization ?? "nf4" }: Pick<AssembleOptions, "prompt" | "quantization">,
+): { prompt: PromptFormat; quantization: NonNullable<AssembleOptions["quantization"]> } {
+  const { id: _, ...written } = system.written;
+  const own: PromptFormat = {
+    ...(system.prompt !== undefined && { system: system.prompt }),
+    ...(Object.keys(written).length && { written }),
+  };
+  const given = Object.fromEntries(Object.entries(prompt).filter(([, value]) => value !== undefined));
+  return { prompt: { ...own, ...given }, quantization };
 }

@@ -84,6 +84,7 @@ function manifestOf(model: AnyMALParts, target: string): Manifest {
     { encoder: { ...reference(source, target), dtype: encoder.dtype }, ...setup, calibrated: calibrated.has(modality) },
   ]);
   return makeManifest({
+    system: model.system,
     llm: { ...reference(model.llmSource, target), quantization: model.quantization ?? null, dtype: model.llm.dtype },
     prompt: { ...model.prompt, template: templateOf(model.tokenizer) },
     modalities: Object.fromEntries(entries),

@@ -5,6 +5,7 @@ import { ImageProcessor } from "../media/image-processor.js";
 import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import { VideoProcessor } from "../media/video-processor.js";
 import { AutoEncoder } from "../models/auto-encoder.js";
+import type { System } from "../systems/system.js";
 import type { MediaPlan } from "./build.js";
 import type { Manifest } from "./manifest.js";
 import { completeSetup, type FromPretrainedOptions, MODALITIES, type ModalityOptions, type ModalitySetup } from "./options.js";
@@ -18,6 +19,7 @@ export async function freshEncoders(
   modalities: Partial<Record<Modality, ModalityOptions>>,
   device: Device,
   dtype: "f32" | "bf16" | undefined,
+  system: System,
   fetching: Fetching,
 ): Promise<EncoderPlan[]> {
   const plans: EncoderPlan[] = [];
@@ -25,7 +27,7 @@ export async function freshEncoders(
     const options = modalities[modality];
     if (!options) continue;
     const source = await openSource(options.encoder, fetching);
-    plans.push({ ...inFolder(modality, source, device, dtype), setup: (encoder) => completeSetup(modality, options, encoder) });
+    plans.push({ ...inFolder(modality, source, device, dtype), setup: (encoder) => completeSetup(modality, options, encoder, system) });
   }
   return plans;
 }

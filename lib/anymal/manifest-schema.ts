@@ -2,6 +2,7 @@
 import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
 import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
+import { SYSTEM_NAMES } from "../systems/index.js";
 import { MODALITIES } from "./options.js";
 import { ADAPTER_KINDS, adapterFolder, isAdapterName } from "./parts.js";
 
@@ -49,8 +50,10 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   const { quantization } = place("llm", json.llm, []);
   if (!isNull.fits(quantization) && quantization !== undefined)
     section("llm.quantization", quantization, QUANTIZATION, ["block", "doubleQuant", "threshold"]);
-  section("prompt", json.prompt, { template: is.oneOf("chat", "plain"), system: is.either(is.text, { wanted: "empty", fits: (v) => v === "" }), splitSpecialTokens: is.flag }, ["system", "splitSpecialTokens"]); // biome-ignore format: one line
-  const adapters: Schema = version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.text };
+  section("prompt", json.prompt, { template: is.oneOf("chat", "plain"), system: is.either(is.text, { wanted: "empty", fits: (v) => v === "" }), splitSpecialTokens: is.flag, written: is.object }, ["system", "splitSpecialTokens", "written"]); // biome-ignore format: one line
+  const { written } = json.prompt as { written?: unknown };
+  if (written !== undefined) section("prompt.written", written, { before: is.text, after: is.text }, ["before", "after"]);
+  const adapters: Schema = version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES) };
   section("anymal.json", json, { ...adapters, modalities: is.object }, ["system"]);
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
     if (!(MODALITIES as readonly string[]).includes(modality)) fail(`modalities among ${MODALITIES.join(", ")}`, shown(modality));

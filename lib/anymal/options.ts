@@ -1,4 +1,4 @@
-// What a model is put together from, and the defaults of AnyMAL's Table 12.
+// What a model is put together from.
 
 import { shown } from "../core/checks.js";
 import type { Device } from "../core/device.js";
@@ -19,6 +19,10 @@ import {
 import { type EncoderShape, type FeatureLayer, featureWidth, isOneRow, LAYER, type Select } from "../models/bridges/select.js";
 import { OTHER_LOADING, type QuantizationName } from "../models/loading.js";
 import type { Quantization } from "../nn/weights.js";
+import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
+import type { System } from "../systems/system.js";
+import { modalityIn } from "./system-options.js";
+import type { Written } from "./written.js";
 
 export type { LinearOptions } from "../models/bridges/linear.js";
 export type { ResamplerOptions } from "../models/bridges/resampler.js";
@@ -32,9 +36,9 @@ export type ProjectorOptions = BridgeOptions;
 export interface ModalityOptions {
   /** A folder in Hugging Face layout (config.json, model.safetensors, preprocessor_config.json), or org/name or org/name@revision of the hub. */
   encoder: string;
-  /** Default: Table 12's for the modality. */
+  /** Default: the system's for the modality; of AnyMAL, Table 12's. */
   projector?: ProjectorOptions;
-  /** Which hidden state: 0 the embedding, -1 (default) the last. Of a list the rows stand side by side, as in LLaVA's vision_feature_layer. */
+  /** Which hidden state: 0 the embedding, -1 the last. Of a list the rows stand side by side, as in LLaVA's vision_feature_layer. Default: the system's, -1 of AnyMAL. */
   layer?: FeatureLayer;
   /** Default: what the projector reads, patch for most, pooled for a linear one in pooled mode. */
   select?: Select;
@@ -58,7 +62,9 @@ export interface LoadOptions {
 export interface AssembleOptions extends LoadOptions {
   /** A folder in Hugging Face layout, a GGUF file, or org/name or org/name@revision of the hub. */
   llm: string;
-  /** How the frozen LLM is held. Default nf4. */
+  /** Which system of the literature: what the other options leave open is as it has it. `anymal systems` lists them. Default anymal. */
+  system?: string;
+  /** How the LLM is held. Default: nf4, or dense where the system trains all of it. */
   quantization?: QuantizationName | Quantization;
   modalities: Partial<Record<Modality, ModalityOptions>>;
   prompt?: PromptFormat;
@@ -76,6 +82,8 @@ export interface FromPretrainedOptions extends LoadOptions {
 }
 
 export interface PromptFormat {
+  /** Text around every medium. */
+  written?: Written;
   /** Put before a conversation that has no system turn of its own. */
   system?: string;
   /** Text that spells a control token, as `<s>` of HTML does, is letters; by default it is refused. */
@@ -83,18 +91,22 @@ export interface PromptFormat {
 }
 
 const LOAD_KEYS = ["device", "dtype", "signal", "onProgress", "localFilesOnly"];
-const PROMPT_KEYS: readonly (keyof PromptFormat)[] = ["system", "splitSpecialTokens"];
+const PROMPT_KEYS: readonly (keyof PromptFormat)[] = ["system", "splitSpecialTokens", "written"];
 export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders"];
+
 /** Throws E_VALUE on an option that is not known, wherever it stands. */
 export function checkAssembly(options: AssembleOptions): void {
   const at = "AnyMAL.assemble";
-  checkOptions(at, options, [...LOAD_KEYS, "llm", "quantization", "modalities", "prompt", "seed"], { others: OTHER_LOADING });
+  checkOptions(at, options, [...LOAD_KEYS, "system", "llm", "quantization", "modalities", "prompt", "seed"], { others: OTHER_LOADING });
+  const system = systemOf(options.system ?? DEFAULT_SYSTEM, `${at} system`);
   checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
+  checkOptions(`${at} prompt.written`, options.prompt?.written, ["before", "after"]);
   checkOptions(`${at} modalities`, options.modalities, MODALITIES);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
     const where = `${at} modalities.${modality}`;
     checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames"]);
     if (one?.layer !== undefined && !LAYER.fits(one.layer)) throw expected("E_VALUE", `${where}.layer`, LAYER.wanted, shown(one.layer));
+    modalityIn(system, modality as Modality, one ?? {});
     if (one?.projector) checkProjector(`${where}.projector`, one.projector);
   }
 }
@@ -109,14 +121,6 @@ function checkProjector(where: string, asked: ProjectorOptions): void {
       throw expected("E_VALUE", `${where}.${key}`, String(schema[key]?.wanted), shown(value));
 }
 
-/** Table 12 of the paper; "Linear (1), 32 tokens" is read as one row per encoder token, of which CLAP and IMU2CLIP have 32. */
-const PROJECTORS: Readonly<Record<Modality, ProjectorOptions>> = {
-  image: { type: "resampler", layers: 6, tokens: 64 },
-  video: { type: "resampler", layers: 4, tokens: 32 },
-  audio: { type: "linear", mode: "per_token" },
-  imu: { type: "linear", mode: "per_token" },
-};
-
 /** A modality with every default written out: what anymal.json keeps. */
 export interface ModalitySetup {
   projector: BridgeSetup;
@@ -125,7 +129,9 @@ export interface ModalitySetup {
   /** undefined where the encoder takes the medium as it is. */
   frames: number | undefined;
 }
-export function completeSetup(modality: Modality, options: ModalityOptions, encoder: EncoderShape): ModalitySetup {
+
+export function completeSetup(modality: Modality, options: ModalityOptions, encoder: EncoderShape, system: System): ModalitySetup {
+  const own = modalityIn(system, modality, options);
   const framewise = (KINDS[modality] as Kind).framesOf === encoder.modality;
   if (encoder.modality !== modality && !framewise)
     throw expected(
@@ -137,10 +143,12 @@ export function completeSetup(modality: Modality, options: ModalityOptions, enco
     );
   if (options.frames !== undefined && !framewise)
     throw expected("E_MODALITY", `modalities.${modality}.frames`, "frames only for video through an image encoder", options.frames);
-  const frames = framewise ? (options.frames ?? 4) : undefined;
-  const wanted = options.projector ?? PROJECTORS[modality];
+  const frames = framewise ? (options.frames ?? own.frames ?? 4) : undefined;
+  const wanted = options.projector ?? own.projector;
   const readable = selects(wanted);
-  const select = options.select ?? (readable[0] as Select);
+  // The system's was meant for its own bridge; another may read something else.
+  const suggested = own.select && readable.includes(own.select) ? own.select : readable[0];
+  const select = options.select ?? (suggested as Select);
   if (!readable.includes(select) || (framewise && readsVector(wanted)))
     throw expected(
       "E_MODALITY",
@@ -157,7 +165,7 @@ export function completeSetup(modality: Modality, options: ModalityOptions, enco
       '"class", and it has no class token',
       'take "patch"',
     );
-  const layer = options.layer ?? -1;
+  const layer = options.layer ?? own.layer ?? -1;
   if (typeof layer !== "number" && isOneRow(select))
     throw expected(
       "E_MODALITY",

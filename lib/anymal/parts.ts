@@ -32,6 +32,8 @@ export const isAdapterName = (name: string): boolean => /^[A-Za-z0-9_][\w-]{0,63
 export const adapterFolder = (name: string): string => (name === DEFAULT_ADAPTER ? "." : `adapters/${name}`);
 
 export interface AnyMALParts {
+  /** What it was put together as; its numbers are those of training, unless told otherwise. */
+  system: string;
   llm: LlamaForCausalLM;
   tokenizer: Tokenizer;
   encoders: ReadonlyMap<Modality, MediaEncoder>;

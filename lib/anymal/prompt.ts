@@ -10,6 +10,7 @@ import type { TextPart } from "../text/splice.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { Features } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
+import { around } from "./written.js";
 
 /** A question, a question with media in it, or a whole conversation. */
 export type PromptInput = string | Content | readonly Turn[];
@@ -21,8 +22,9 @@ export interface EncodedPrompt {
   media: readonly MediaPart[];
 }
 
-export function conversationOf(prompt: PromptInput, { system }: PromptFormat = {}): readonly Turn[] {
-  const turns = typeof prompt === "string" ? [user([prompt])] : isConversation(prompt) ? prompt : [user(prompt)];
+export function conversationOf(prompt: PromptInput, { system, written = {} }: PromptFormat = {}): readonly Turn[] {
+  const asked = typeof prompt === "string" ? [user([prompt])] : isConversation(prompt) ? prompt : [user(prompt)];
+  const turns = around(asked, written);
   if (system === undefined || turns.some(({ role }) => role === "system")) return turns;
   return [{ role: "system", content: [system] }, ...turns];
 }

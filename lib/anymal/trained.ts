@@ -12,6 +12,7 @@ import { makeBridge } from "../models/bridges/index.js";
 import { quantizationOf } from "../models/loading.js";
 import { describe, StateError } from "../nn/module.js";
 import { Weights } from "../nn/weights.js";
+import { DEFAULT_SYSTEM } from "../systems/index.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import type { MediaPlan, Plan } from "./build.js";
 import { ADAPTER_FILES, ADAPTERS, foldersIn, PROJECTORS, templateOf } from "./checkpoint.js";
@@ -81,7 +82,7 @@ export class Trained {
     const encoders = await storedEncoders(folder, manifest, options);
     const { template: _, ...prompt } = manifest.prompt;
     return {
-      ...{ tokenizer, llmSource, quantization, prompt, signal },
+      ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, llmSource, quantization, prompt, signal },
       openLlm: () => openCausalLM(llmSource.folder, held, signal),
       media: encoders.map((encoder): MediaPlan => {
         const { modality } = encoder;

@@ -1,13 +1,13 @@
 // A system of the literature as a value: what its parts are, what trains in which stage and by which numbers, and how it writes a medium. Nothing here
 // runs a model: assembling reads the parts, recipes are completed with the numbers.
 import type { BridgeOptions } from "../models/bridges/index.js";
-import type { Select } from "../models/bridges/select.js";
+import type { FeatureLayer, Select } from "../models/bridges/select.js";
 
 /** How one kind of media reaches the language model. */
 export interface SystemModality {
   projector: BridgeOptions;
-  /** Which hidden state of the encoder; default -1, the last. */
-  layer?: number;
+  /** Which hidden state of the encoder, or which ones; default -1, the last. */
+  layer?: FeatureLayer;
   /** Default: what the projector reads. */
   select?: Select;
   /** Of video through an image encoder. */
