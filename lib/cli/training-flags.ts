@@ -28,6 +28,7 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags {
   config?: string;
   projector?: PerModality<string>;
   system?: string;
+  systemPrompt?: string;
   splitSpecialTokens?: boolean;
   data?: string[];
   output?: string;
@@ -49,7 +50,11 @@ export function trainingFlags(command: Command): Command {
       `of a fresh model, one of ${BRIDGE_NAMES.join(", ")}; e.g. image=resampler,layers=2,tokens=16 or imu=linear`,
       perModality,
     )
-    .option("--system <text>", "of a fresh model: put before every conversation")
+    .option(
+      "--system <name>",
+      "of a fresh model: what it is put together and trained as; anymal systems lists them. A sentence is a --system-prompt",
+    )
+    .option("--system-prompt <text>", "of a fresh model: put before every conversation")
     .option("--split-special-tokens", "of a fresh model: text that spells a control token, as <s> of HTML does, is letters")
     .option("--cache <folder>", "keeps what the encoders make of media, for later runs");
   confineFlags(mediaFlags(command))

@@ -2,11 +2,14 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { AnyMAL } from "../anymal/anymal.js";
+import { checkpointFolder, readManifest } from "../anymal/manifest.js";
 import type { AssembleOptions } from "../anymal/options.js";
+import { nearest } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
 import { DataError } from "../data/row.js";
 import { type MediaOptions, mergedOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
+import { DEFAULT_SYSTEM, isSystem, NOT_YET, SYSTEM_NAMES, systemOf } from "../systems/index.js";
 import { type Recipe, readYaml, recipe } from "../train/recipe.js";
 import { loadOptions } from "./flags.js";
 import { UsageError } from "./output.js";
@@ -15,6 +18,7 @@ import { projectorKeys, type TrainingFlags } from "./training-flags.js";
 export type Stage = "align" | "instruct";
 type Keys = Record<string, unknown>;
 interface RawRecipe {
+  system?: string;
   model?: Keys & { modalities?: Record<string, Keys> };
   align?: Record<string, Keys>;
   instruct?: Keys;
@@ -36,7 +40,8 @@ export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (r
   const read = config ? await readYaml(config) : {};
   if (config) recipe(read); // what is wrong is said in the file's own terms
   const file = (read ?? {}) as RawRecipe;
-  const checked = recipe(withMedia(withModel(change(file), flags), flags));
+  const raw = withMedia(withModel(change(file), flags), flags);
+  const checked = recipe(raw);
   const both = Boolean(file.instruct && Object.keys(file.align ?? {}).length);
   const output = flags.output ?? (both && file.output ? join(file.output, stage) : file.output);
   if (!output) throw usage(stage, "--output is needed: the folder for the run");
@@ -48,7 +53,30 @@ export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (r
   }
   if (!model && !checked.model) throw usage(stage, "a model to begin from is needed: --model, or --llm and --encoder");
   if (model && flags.projector) throw usage(stage, "--projector is for a fresh model; a checkpoint has its projections");
-  return { recipe: checked, output, model };
+  const system = await trainedAs(stage, flags, checked.system, model);
+  return { recipe: system === checked.system ? checked : recipe({ ...raw, system }), output, model };
+}
+
+/** The name of a system where --system is one or nearly one; else it is text, as it was before there were systems. */
+function systemNamed({ system }: TrainingFlags): string | undefined {
+  if (system === undefined || /\s/.test(system)) return undefined;
+  const meant = isSystem(system) || Object.hasOwn(NOT_YET, system) || nearest(system, SYSTEM_NAMES) !== undefined;
+  return meant ? systemOf(system, "--system").name : undefined;
+}
+
+/** A checkpoint goes on as what it was put together as. */
+async function trainedAs(stage: Stage, flags: TrainingFlags, said: string | undefined, model?: string): Promise<string | undefined> {
+  const named = systemNamed(flags);
+  if (!model) return said;
+  const manifest = await Promise.resolve(model)
+    .then(checkpointFolder)
+    .then(readManifest)
+    .catch(() => undefined); // why not is said when it is opened
+  const own = manifest?.system;
+  const asked = named ?? said;
+  if (manifest && asked !== undefined && asked !== (own ?? DEFAULT_SYSTEM))
+    throw usage(stage, `the model in ${model} is of ${own ?? DEFAULT_SYSTEM}, not of ${asked}; --system is for a fresh model`);
+  return asked ?? own;
 }
 
 const usage = (stage: Stage, message: string) => new UsageError(`anymal ${stage}`, message);
@@ -58,16 +86,29 @@ function withMedia(raw: RawRecipe, { mediaOption }: TrainingFlags): RawRecipe {
 }
 
 function withModel(raw: RawRecipe, flags: TrainingFlags): RawRecipe {
-  const { model: checkpoint, llm, encoder = {}, projector = {}, quantization, dtype, system, splitSpecialTokens, seed } = flags;
+  const {
+    model: checkpoint,
+    llm,
+    encoder = {},
+    projector = {},
+    quantization,
+    dtype,
+    system,
+    systemPrompt,
+    splitSpecialTokens,
+    seed,
+  } = flags;
+  const name = systemNamed(flags);
   if (checkpoint || !(raw.model || llm)) return raw;
   const modalities: Record<string, Keys> = { ...raw.model?.modalities };
   for (const [modality, folder] of Object.entries(encoder)) modalities[modality] = { ...modalities[modality], encoder: folder };
   for (const [modality, text] of Object.entries(projector))
     modalities[modality] = { ...modalities[modality], projector: projectorKeys(text) };
-  const prompt = { ...(system !== undefined && { system }), ...(splitSpecialTokens && { splitSpecialTokens }) };
-  const given = { llm, quantization, dtype, seed, prompt: Object.keys(prompt).length ? prompt : undefined };
+  const text = systemPrompt ?? (name === undefined ? system : undefined);
+  const prompt = { ...(text !== undefined && { system: text }), ...(splitSpecialTokens && { splitSpecialTokens }) };
+  const given = { system: name, llm, quantization, dtype, seed, prompt: Object.keys(prompt).length ? prompt : undefined };
   const changed = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { ...raw, model: { ...raw.model, ...changed, modalities } };
+  return { ...raw, ...(name !== undefined && { system: name }), model: { ...raw.model, ...changed, modalities } };
 }
 
 /** Said before a large model is loaded, not after. */

@@ -2,6 +2,7 @@
 import type { AnyMAL } from "../anymal/anymal.js";
 import { readCaptions } from "../data/captions.js";
 import type { Modality } from "../media/part.js";
+import { systemOf } from "../systems/index.js";
 import { alone } from "./busy-model.js";
 import { type AlignRecipe, alignRecipe } from "./recipe.js";
 import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
@@ -22,8 +23,9 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
   const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, ...rest } = options;
   model.encoder(modality);
-  const recipe = alignRecipe(modality, rest, "align");
-  const reading = { modality, seed: recipe.seed, ...(prompts && { prompts }), ...readingOptions(recipe, options) };
+  const recipe = alignRecipe(modality, rest, "align", model.system);
+  const asked = prompts ?? systemOf(model.system).captionPrompts;
+  const reading = { modality, seed: recipe.seed, ...(asked && { prompts: asked }), ...readingOptions(recipe, options) };
   const rows = await rowsOf(data, (path) => readCaptions(path, reading));
   const check = (media: readonly { modality: Modality }[]) =>
     media.some((part) => part.modality === modality) ? undefined : `expected a medium of ${modality} to align, got none; leave the row out`;

@@ -1,4 +1,4 @@
-// How a model is trained: one object, or the same as YAML. What is left out is AnyMAL's (arXiv 2309.16058, Table 12 and section 3.2); where the paper
+// How a model is trained: one object, or the same as YAML. What is left out is as the system has it, AnyMAL unless another is named; where its paper
 // is silent (warm-up, decay, clipping) the habits of its relatives.
 import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
@@ -8,6 +8,8 @@ import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.j
 import type { Modality } from "../media/part.js";
 import { kindProblem, optionsSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
+import { DEFAULT_SYSTEM, SYSTEMS, systemOf, systemProblem } from "../systems/index.js";
+import type { Stage } from "../systems/system.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 import { LARGEST, parseYaml } from "./yaml.js";
 
@@ -50,6 +52,8 @@ export interface InstructRecipe extends TrainingRecipe {
 
 /** What a whole job is: the model, and either stage or both. */
 export interface Recipe {
+  /** Which system of the literature: the model is put together and trained as it has it where nothing else is said. Default anymal. */
+  system?: string;
   /** What to assemble; absent where the model comes from a checkpoint. */
   model?: Omit<AssembleOptions, "device">;
   align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[] }>>;
@@ -73,16 +77,6 @@ const COMMON = {
   saveEvery: 1000,
   onBadRow: "throw",
 } as const satisfies Partial<TrainingRecipe>;
-
-/** Table 12. */
-const ALIGN: Readonly<Record<Modality, Pick<TrainingRecipe, "steps" | "batch" | "learningRate">>> = {
-  image: { batch: 2048, learningRate: 2e-4, steps: 100_000 },
-  video: { batch: 1024, learningRate: 1e-4, steps: 20_000 },
-  audio: { batch: 128, learningRate: 1e-4, steps: 1000 },
-  imu: { batch: 256, learningRate: 1e-4, steps: 2000 },
-};
-const INSTRUCT = { batch: 128, learningRate: 1e-5, steps: 3000 };
-const LORA: LoraRecipe = { r: 64, alpha: 16, dropout: 0.05, targetModules: "all-linear" };
 
 const TRAINING: Schema = {
   steps: is.integer(1),
@@ -116,20 +110,47 @@ const BESIDE = {
   modalities: is.listOf(is.oneOf(...MODALITIES)),
 } as const satisfies Schema;
 
-/** The options of stage 1, complete. */
-export function alignRecipe(modality: Modality, options: Partial<AlignRecipe> = {}, at = `align.${modality}`): AlignRecipe {
+/** The options of stage 1, complete; what is left out is as the system has it. */
+export function alignRecipe(
+  modality: Modality,
+  options: Partial<AlignRecipe> = {},
+  at = `align.${modality}`,
+  system: string = DEFAULT_SYSTEM,
+): AlignRecipe {
   checkKeys(at, options, TRAINING);
-  return completed({ ...ALIGN[modality], ...defined(options) }, at);
+  const { numbers, of = {} } = stageOf(system, "align", at);
+  return completed({ ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...defined(options) }, at);
 }
 
-/** The options of stage 2, complete; what is left out of `lora` is as in `there`, the adapter that the model has. */
-export function instructRecipe(options: InstructInput = {}, at = "instruct", there: LoraRecipe = LORA): InstructRecipe {
+/**
+ * The options of stage 2, complete. What is left out of `lora` is as in `there`, the adapter that the model has; without either it is the system's, or
+ * false where the system trains the language model itself.
+ */
+export function instructRecipe(
+  options: InstructInput = {},
+  at = "instruct",
+  there?: LoraRecipe,
+  system: string = DEFAULT_SYSTEM,
+): InstructRecipe {
   const { lora, ...training } = options;
   checkKeys(at, options, INSTRUCT_KEYS);
   if (lora) checkKeys(`${at}.lora`, lora, LORA_KEYS);
-  const { r, alpha, dropout, targetModules } = there;
-  const complete = completed({ ...INSTRUCT, ...defined(training) }, at);
-  return { ...complete, lora: lora === false ? false : { r, alpha, dropout, targetModules, ...defined(lora ?? {}) } };
+  const { numbers, lora: own } = stageOf(system, "instruct", at, lora === undefined ? there && {} : lora);
+  const complete = completed({ ...numbers, ...defined(training) }, at);
+  if (lora === false || !(lora || there || own)) return { ...complete, lora: false };
+  const { r, alpha, dropout, targetModules } = there ?? own ?? LORA;
+  return { ...complete, lora: { r, alpha, dropout, targetModules, ...defined(lora ?? {}) } as LoraRecipe };
+}
+const LORA = SYSTEMS.anymal.stages.instruct?.lora as LoraRecipe;
+
+/** What the system says of a stage; with LoRA of its own form for it, where it has one. */
+function stageOf(name: string, how: "align" | "instruct", at: string, lora?: object | false): Stage {
+  const problem = systemProblem(name);
+  if (problem) throw new RecipeError("system", problem.wanted, name, problem.next);
+  const { stages } = systemOf(name);
+  const stage = (lora && stages[`${how}-lora`]) || stages[how];
+  if (stage) return stage;
+  throw new RecipeError(at, `a stage that ${name} has, ${Object.keys(stages).join(" or ")}`, how, "take another system");
 }
 export type InstructInput = Partial<Omit<InstructRecipe, "lora">> & { lora?: Partial<LoraRecipe> | false };
 
@@ -155,6 +176,7 @@ const MODALITY_KEYS: Schema = {
   frames: is.integer(1),
 };
 const MODEL_KEYS: Schema = {
+  system: is.text,
   llm: is.text,
   quantization: is.either(is.oneOf("nf4", "fp4", "int8", "none"), is.object),
   dtype: is.oneOf("f32", "bf16"),
@@ -174,7 +196,8 @@ export function modelRecipe(value: unknown, at = "model"): Omit<AssembleOptions,
   checkKeys(at, value, MODEL_KEYS);
   if (!value.llm) throw new RecipeError(`${at}.llm`, "the folder of a language model", value.llm);
   if (isObject(value.quantization)) checkKeys(`${at}.quantization`, value.quantization, QUANTIZATION_KEYS);
-  if (value.prompt) checkKeys(`${at}.prompt`, value.prompt, { system: is.text, splitSpecialTokens: is.flag });
+  if (value.prompt) checkPrompt(`${at}.prompt`, value.prompt);
+  checkSystem(`${at}.system`, value.system);
   const modalities = `${at}.modalities`;
   checkKeys(modalities, value.modalities ?? {}, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
   for (const [modality, entry] of Object.entries(value.modalities ?? {}) as [Modality, ModalityOptions][]) {
@@ -185,6 +208,16 @@ export function modelRecipe(value: unknown, at = "model"): Omit<AssembleOptions,
   return value as unknown as Omit<AssembleOptions, "device">;
 }
 
+function checkPrompt(at: string, prompt: unknown): void {
+  checkKeys(at, prompt, { system: is.text, splitSpecialTokens: is.flag, written: is.object });
+  if (prompt.written) checkKeys(`${at}.written`, prompt.written, { before: is.text, after: is.text });
+}
+
+function checkSystem(at: string, name: unknown): void {
+  const problem = name === undefined ? undefined : systemProblem(name);
+  if (problem) throw new RecipeError(at, problem.wanted, name, problem.next);
+}
+
 function checkProjector(at: string, asked: ProjectorOptions): void {
   const unknown = kindProblem(asked);
   if (unknown) throw new RecipeError(`${at}.type`, unknown.wanted, asked.type, unknown.next);
@@ -193,24 +226,36 @@ function checkProjector(at: string, asked: ProjectorOptions): void {
 
 /** A whole recipe, checked and completed. */
 export function recipe(value: unknown): Recipe {
-  checkKeys("", value ?? {}, { model: is.object, align: is.object, instruct: is.object, media: is.object, output: is.text });
+  const sections = { model: is.object, align: is.object, instruct: is.object, media: is.object };
+  checkKeys("", value ?? {}, { system: is.text, ...sections, output: is.text });
   const { model, align = {}, instruct, media, output } = (value ?? {}) as Record<string, Record<string, unknown>>;
+  const system = systemIn(value as { system?: unknown } | undefined, model);
   checkKeys("align", align, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
   const aligned = Object.entries(align).map(([modality, entry]) => {
     const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts"]);
-    return [modality, { ...beside, ...alignRecipe(modality as Modality, rest) }];
+    return [modality, { ...beside, ...alignRecipe(modality as Modality, rest, undefined, system) }];
   });
   const instructed = () => {
     const { beside, rest } = split("instruct", instruct, ["data", "modalities"]);
-    return { ...beside, ...instructRecipe(rest) };
+    return { ...beside, ...instructRecipe(rest, undefined, undefined, system) };
   };
   return {
-    ...(model && { model: modelRecipe(model) }),
+    ...(system !== undefined && { system }),
+    ...(model && { model: { ...modelRecipe(model), ...(system !== undefined && { system }) } }),
     align: Object.fromEntries(aligned),
     ...(instruct && { instruct: instructed() }),
     ...(media && { media: mediaRecipe(media) }),
     ...(output !== undefined && { output: output as unknown as string }),
   };
+}
+
+/** Of the whole recipe, or of its model: they are one. */
+function systemIn(value: { system?: unknown } | undefined, model: Record<string, unknown> | undefined): string | undefined {
+  const [whole, own] = [value?.system, model?.system];
+  checkSystem("system", whole);
+  checkSystem("model.system", own);
+  if (whole !== undefined && own !== undefined && whole !== own) throw new RecipeError("model.system", `${whole} as the recipe's own`, own);
+  return (whole ?? own) as string | undefined;
 }
 
 /** Checks the options of media as a recipe spells them. */

@@ -1,0 +1,125 @@
+// A model put together as a system: what the system says, what options say instead, and what its folder remembers.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { AnyMAL } from "../../lib/anymal/anymal.js";
+import type { AssembleOptions } from "../../lib/anymal/options.js";
+import { conversationOf } from "../../lib/anymal/prompt.js";
+import { align } from "../../lib/train/align.js";
+import { instruct } from "../../lib/train/instruct.js";
+import { alignRecipe, instructRecipe, recipe } from "../../lib/train/recipe.js";
+import { here } from "../case.js";
+import { all, rejection } from "../train/stages.js";
+import { captions, square, type Toy, toy } from "./toy.js";
+
+const test = suite("systems");
+let world: Toy;
+test.before(async () => {
+  world = await toy();
+});
+test.after(() => world.remove());
+
+const as = (system: string, more: Partial<AssembleOptions> = {}) =>
+  AnyMAL.assemble({ llm: world.llm, device: here, system, modalities: { image: { encoder: world.clip } }, ...more });
+
+test("what is left open is as the system has it; what is said goes before", async () => {
+  using llava = await as("llava-1.5");
+  const { projector, layer, select } = llava.encoder("image").setup;
+  assert.equal(projector, { type: "mlp", activation: "gelu", bias: true, normalize: false, dim: 16 });
+  assert.equal([layer, select, llava.quantization], [-2, "patch", undefined]);
+  assert.match(llava.prompt.system ?? "", /^A chat between a curious user/);
+
+  const image = { encoder: world.clip, layer: -1, projector: { type: "concat-linear", patches: 2 } } as const;
+  using other = await as("llava", { modalities: { image }, quantization: "int8", prompt: { system: "Look." } });
+  const setup = other.encoder("image").setup;
+  assert.equal([setup.projector.type, setup.layer, setup.select], ["concat-linear", -1, "patch"]);
+  assert.equal([other.quantization?.format, other.prompt.system], ["int8", "Look."]);
+
+  using mini = await as("minigpt4");
+  assert.equal(mini.encoder("image").setup.projector, { type: "concat-linear", patches: 4, normalize: false, dim: 16 });
+  assert.is(mini.quantization?.format, "nf4");
+});
+
+test("without a word it is AnyMAL, Table 12", async () => {
+  using model = await AnyMAL.assemble(world.options({ modalities: { imu: { encoder: world.imu } } }));
+  assert.is(model.system, "anymal");
+  assert.equal(model.encoder("imu").setup.projector.type, "linear");
+  assert.equal(model.prompt, {});
+});
+
+test("a system that is unknown, not here yet, or takes no such medium is told", async () => {
+  const cases: [Promise<AnyMAL>, string, RegExp][] = [
+    [as("llava1.5"), "E_VALUE", /did you mean "llava-1\.5"\?/],
+    [as("lavin"), "E_VALUE", /not here yet/],
+    [as("constructor"), "E_VALUE", /one of anymal, flamingo/],
+    [as("llava", { modalities: { imu: { encoder: world.imu } } }), "E_MODALITY", /image, which llava takes, got imu/],
+    [as("anymal", { prompt: { written: { befor: "x" } as object } }), "E_VALUE", /did you mean "before"\?/],
+  ];
+  for (const [made, code, words] of cases) {
+    const error = await rejection(() => made);
+    assert.is(error.code, code, error.message);
+    assert.match(error.message, words);
+  }
+});
+
+test("a medium is written as the system writes it, once, in training and in asking", async () => {
+  const red = square("red");
+  const content = (of: { content: readonly unknown[] }) => of.content.map((part) => (typeof part === "string" ? part : "·")).join("");
+  const written = { before: "<Img>", after: "</Img>" };
+  const said = (turn: string | Parameters<typeof conversationOf>[0], by = written) => content(conversationOf(turn, { written: by })[0]!);
+  assert.is(said(["what is ", red, "?"]), "what is <Img>·</Img>?");
+  assert.is(said([red, red]), "<Img>·</Img><Img>·</Img>");
+  assert.is(said(["see <Img>", red, "</Img> there"]), "see <Img>·</Img> there");
+  assert.is(said([red, "\nwhat?"], { before: "", after: "\n" }), "·\nwhat?");
+  using model = await as("minigpt4");
+  using plain = await as("minigpt4", { prompt: { written: {} } });
+  const ask = (one: AnyMAL) => one.generateAll([["see ", red]], { maxNewTokens: 8 });
+  const byHand = await plain.generateAll([["see <Img>", red, "</Img>"]], { maxNewTokens: 8 });
+  assert.equal(await ask(model), byHand);
+  assert.not.equal(await ask(plain), byHand);
+});
+
+test("its folder says what it is, and training goes on by the system's numbers", async () => {
+  using model = await as("minigpt4", { quantization: "none" });
+  const output = world.path("minigpt4");
+  const rates: number[] = [];
+  for await (const { learningRate } of align(model, { modality: "image", data: captions(), steps: 2, warmupSteps: 0, batch: 2, output }))
+    rates.push(learningRate);
+  assert.is(rates[0], 1e-4);
+  const manifest = JSON.parse(readFileSync(join(output, "checkpoint", "anymal.json"), "utf8"));
+  assert.equal([manifest.system, manifest.prompt.written], ["minigpt4", { before: "<Img>", after: "</Img>" }]);
+  using again = await AnyMAL.fromPretrained(output, { device: here });
+  assert.is(again.system, "minigpt4");
+  const [first] = await all(instruct(again, { data: captions(), steps: 1, warmupSteps: 0, batch: 2 }));
+  assert.is(first!.learningRate, 3e-5);
+  assert.is(again.adapter, undefined, "MiniGPT-4 has no LoRA");
+});
+
+test("recipes are completed by their system, each form of a stage by its own numbers", () => {
+  const { batch, learningRate, steps, weightDecay, maxLength } = alignRecipe("image", {}, "align", "llava-1.5");
+  assert.equal([batch, learningRate, steps, weightDecay, maxLength], [256, 1e-3, 2181, 0, 2048]);
+  const whole = instructRecipe({}, "instruct", undefined, "llava-1.5");
+  assert.equal([whole.lora, whole.learningRate, whole.batch], [false, 2e-5, 128]);
+  const lora = instructRecipe({ lora: { dropout: 0 } }, "instruct", undefined, "llava-1.5");
+  assert.equal([lora.lora, lora.learningRate], [{ r: 128, alpha: 256, dropout: 0, targetModules: "all-linear" }, 2e-4]);
+  const read = recipe({ system: "llava", model: { llm: "x", modalities: { image: { encoder: "y" } } }, align: { image: { data: "z" } } });
+  assert.equal([read.system, read.model?.system, read.align.image?.learningRate], ["llava", "llava", 2e-3]);
+  assert.equal(recipe({ model: { llm: "x", system: "llava" }, instruct: { data: "z" } }).instruct?.lora, false);
+  for (const [value, words] of [
+    [{ system: "lava" }, /system to be one of .*got "lava"; did you mean "llava"\?/],
+    [{ system: "llava", model: { llm: "x", system: "anymal" } }, /model\.system to be llava/],
+    [{ system: "llama-adapter", align: { image: {} } }, /align\.image to be a stage that llama-adapter has, instruct/],
+    [{ model: { llm: "x", prompt: { written: { before: 3 } } } }, /written\.before to be a text/],
+  ] as const) {
+    try {
+      recipe(value);
+      assert.unreachable(String(words));
+    } catch (error) {
+      assert.match((error as Error).message, words);
+      assert.is((error as { code: string }).code, "E_RECIPE");
+    }
+  }
+});
+
+test.run();
