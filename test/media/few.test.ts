@@ -7,6 +7,8 @@ import { AudioProcessor } from "../../lib/media/audio-processor.js";
 import { fewAtOnce } from "../../lib/media/few.js";
 import { image, type Pixels } from "../../lib/media/image.js";
 import { ImageProcessor } from "../../lib/media/image-processor.js";
+import { imu } from "../../lib/media/imu.js";
+import { ImuProcessor } from "../../lib/media/imu-processor.js";
 import { loadVideo, video } from "../../lib/media/video.js";
 import { VideoProcessor } from "../../lib/media/video-processor.js";
 import { rejects } from "./media-case.js";
@@ -99,6 +101,21 @@ test("sounds: a file that takes long to load gets the crop that its place draws"
     return (await new AudioProcessor(config, "", { crops: { seed: 5 } }).process(parts)).crops;
   };
   assert.equal(await cropsOf(audio(file)), await cropsOf(audio(decoded)));
+});
+
+test("recordings: a batch is what they are one by one, and a bad one stops what has not begun", async () => {
+  const processor = new ImuProcessor({ sampling_rate: 50, window_samples: 30 });
+  const recordings = Array.from({ length: 9 }, (_, i) => ({
+    sampleRate: 50,
+    samples: Float32Array.from({ length: 6 * (20 + 5 * i) }, (_, j) => Math.sin(i + j / 7)),
+  }));
+  const { data, shape } = await processor.process(recordings.map((r) => imu(r)));
+  assert.equal(shape, [9, 6, 30]);
+  for (const [i, one] of recordings.entries()) assert.equal(data.slice(i * 180, (i + 1) * 180), (await processor.process([imu(one)])).data);
+  const { items, order } = watched(recordings, "samples");
+  items[1] = { sampleRate: 50, samples: new Float32Array(7) };
+  await rejects(processor.process(items.map((r) => imu(r))), "E_MEDIA_FORMAT");
+  assert.ok(order.length <= 3, `${order} were loaded`);
 });
 
 test("frames: made one by one, what they are together; and the pixels of all have a limit", async () => {

@@ -103,6 +103,27 @@ scripted("a command that writes without end is ended at the limit, and what it s
   await rejects(load(`echo '{"streams":[{"codec_type":"audio","sample_rate":"8000"}]}'`), "E_MEDIA_FORMAT", /only sound/);
 });
 
+scripted("large frames are asked for a few at a time, small ones together", async () => {
+  using folder = temporaryFolder();
+  writeFileSync(folder.file("clip.mp4"), MP4_HEAD);
+  const packets = Array.from({ length: 8 }, (_, i) => `pts=${i}|duration=1|flags=K_`).join("\\n");
+  const groupsOf = async (width: number, height: number): Promise<number[]> => {
+    const stream = `{"index":0,"codec_type":"video","width":${width},"height":${height},"time_base":"1/10"}`;
+    const probe = `case "$*" in *packet=*) printf '${packets}\\n';; *) echo '{"streams":[${stream}]}';; esac`;
+    // It writes as many pictures of one pixel as it is asked for, and notes the number.
+    const decode = `while [ "$1" != "-frames:v" ]; do shift; done; echo "$2" >> ${folder.file("asked")}
+      i=0; while [ $i -lt "$2" ]; do printf 'P6\\n1 1\\n255\\nabc'; i=$((i + 1)); done`;
+    const tools = { ffprobe: script(folder.file("ffprobe"), probe), ffmpeg: script(folder.file("ffmpeg"), decode) };
+    writeFileSync(folder.file("asked"), "");
+    const { frames } = await loadVideo(video(folder.file("clip.mp4"), { ...tools, maxPixels: 1e8 }), 8);
+    assert.is(frames.length, 8);
+    return readFileSync(folder.file("asked"), "utf8").trim().split("\n").map(Number);
+  };
+  assert.equal(await groupsOf(8, 8), [8]);
+  assert.equal(await groupsOf(7000, 4000), [3, 3, 2]);
+  assert.equal(await groupsOf(9000, 9000), Array(8).fill(1));
+});
+
 scripted("pictures larger than the file said are refused before they are kept", async () => {
   using folder = temporaryFolder();
   writeFileSync(folder.file("clip.mp4"), MP4_HEAD);
