@@ -7,6 +7,8 @@ export interface Track {
   sizes?: number;
   chunks?: number;
   offsets?: { body: number; isLong: boolean };
+  /** How many samples a table of one size for all counts. */
+  alike?: number;
   /** Whether a description of it names one of the codings of sound. */
   isSound?: boolean;
 }

@@ -10,7 +10,7 @@ const TABLES: ReadonlyMap<string, number> = new Map(Object.entries({ stco: 4, co
 const CODINGS =
   /^(mp4a|alac|\.mp3|fLaC|Opus|sowt|twos|in24|in32|fl32|fl64|lpcm|ipcm|fpcm|raw |NONE|ulaw|alaw|samr|sawb|ac-3|ec-3|dts[cehl])$/;
 const MAX_MOVIE = 16 << 20;
-/** Of sizes that are all the same: a decoder writes each of them down. */
+/** Of sizes that are all the same, in all tracks: a decoder writes each of them down, a heap that is full may end the whole process. */
 const MAX_SAMPLES = 1 << 25;
 
 export function prepareMp4(bytes: Uint8Array, what: string): Prepared {
@@ -23,6 +23,8 @@ export function prepareMp4(bytes: Uint8Array, what: string): Prepared {
   const headView = new DataView(head.buffer);
   headView.setUint32(0, head.length); // it may have been "up to the end"
   const { tracks, usualSize } = checkMovie(headView, bytes.length, what);
+  const alike = tracks.reduce((sum, track) => sum + (track.alike ?? 0), 0);
+  checkCount(what, "stsz of all tracks", alike, MAX_SAMPLES);
   for (const track of tracks) checkSamples(headView, track, bytes, what);
   if (usualSize !== undefined) checkFragments(view, usualSize, what);
   // A decoder that meets the header last copies and parses all before it with each further piece.
@@ -93,7 +95,7 @@ function checkBox(view: DataView, type: string, body: number, end: number, track
     if (size === 0) checkCount(what, "stsz", count, (end - body - 12) / 4);
     else if (count > fileSize) checkCount(what, "stsz", count, fileSize / size);
     else view.setUint32(body + 8, Math.min(count, Math.ceil(fileSize / size)));
-    if (size) checkCount(what, "stsz", view.getUint32(body + 8), MAX_SAMPLES);
+    if (size && track) track.alike = view.getUint32(body + 8);
     if (size && track?.sizes !== undefined) throw damaged(what, "one table of sizes a track", "several");
   }
   if (type === "esds") checkDescriptors(view, body + 4, end, what);

@@ -6,7 +6,7 @@ import * as assert from "uvu/assert";
 import { audio, loadAudio, type Sound } from "../../lib/media/audio.js";
 import { prepared } from "../../lib/media/prepare-sound.js";
 import { rejects } from "./media-case.js";
-import { box, movieLast, mp4Of, u32, withChapters } from "./mp4-file.js";
+import { box, movieLast, mp4Of, u32, withChapters, withTwin } from "./mp4-file.js";
 
 const MOST = 0x7fffffff;
 const load = (bytes: Uint8Array): Promise<Sound> => loadAudio(audio(bytes));
@@ -47,6 +47,12 @@ test("an MP4 whose samples have one size: as many as there are, or refused", asy
   await rejects(load(mp4Of(ramp, { count: MOST })), "E_MEDIA_FORMAT", /stsz/);
   const cut = mp4Of(ramp).subarray(0, -600);
   assert.equal((await load(cut)).samples, rampSamples.slice(0, 600));
+});
+
+test("an MP4 of many tracks: what their tables take together has a limit, for a heap that is full may end the process", async () => {
+  const silence = mp4Of(new Int16Array(9 << 20) as unknown as number[], { sampleSize: 1, count: 18 << 20, rate: 60_000 });
+  await rejects(load(withTwin(silence)), "E_MEDIA_FORMAT", /stsz of all tracks/, /got 37748736/);
+  assert.equal((await load(withTwin(mp4Of(ramp)))).samples, rampSamples);
 });
 
 test("an MP4 in fragments: samples without sizes of their own", async () => {

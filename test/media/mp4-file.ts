@@ -102,6 +102,16 @@ export function withChapters(file: Buffer): Buffer {
   const hdlr = box("hdlr", u32(0, 0), Buffer.from("text", "latin1"), Buffer.alloc(13));
   const media = box("mdia", box("mdhd", u32(0, 0, 0, 1000, 1, 0)), hdlr, box("minf", stbl));
   const track = box("trak", box("tkhd", u32(0, 0, 0, 9), Buffer.alloc(68)), media);
+  return withTrack(file, track);
+}
+
+/** The same file with its track once more. */
+export function withTwin(file: Buffer): Buffer {
+  const at = file.indexOf("trak", 0, "latin1") - 4;
+  return withTrack(file, file.subarray(at, at + file.readUInt32BE(at)));
+}
+
+function withTrack(file: Buffer, track: Buffer): Buffer {
   const at = file.indexOf("moov", 0, "latin1") - 4;
   const end = at + file.readUInt32BE(at);
   const moov = box("moov", file.subarray(at + 8, end), track);
