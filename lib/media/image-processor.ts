@@ -72,7 +72,9 @@ export class ImageProcessor {
     this.#resize = on("do_resize") ? readResize(config.size ?? undefined, defaults.resize, where) : undefined;
     const cropped = on("do_center_crop", defaults.crop !== undefined);
     this.#crop = cropped ? readCrop(config.crop_size ?? undefined, defaults.crop ?? square(224), where) : undefined;
-    this.#halfEven = config.crop_rounding === "half_even";
+    const rounding = config.crop_rounding ?? "down";
+    if (rounding !== "half_even" && rounding !== "down") fail(where, "crop_rounding half_even or down", shown(rounding), "leave it out");
+    this.#halfEven = rounding === "half_even";
     this.#resample = readNumber(config.resample, defaults.resample, where, "resample");
     if (![0, 1, 2, 3, 4, 5].includes(this.#resample)) fail(where, "resample from 0 to 5", shown(config.resample), "3 is bicubic");
     this.#rescale = on("do_rescale") ? readNumber(config.rescale_factor, 1 / 255, where, "rescale_factor") : 1;

@@ -27,6 +27,9 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
   readonly windowSamples: number;
 
   constructor(config: Readonly<Record<string, unknown>> = {}, where = "preprocessor_config.json") {
+    const type = config.feature_extractor_type ?? "ImuProcessor";
+    if (type !== "ImuProcessor")
+      throw new MediaError("E_MEDIA_OPTION", where, "feature_extractor_type ImuProcessor", shown(type), "use an IMU2CLIP encoder");
     this.samplingRate = positive(config.sampling_rate, 200, where, "sampling_rate", MOST.rate);
     this.windowSamples = positive(config.window_samples, 1000, where, "window_samples", MOST.samples);
     if (!Number.isInteger(this.windowSamples))

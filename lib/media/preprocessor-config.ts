@@ -51,12 +51,25 @@ export function typeOf(config: ProcessorJson): string {
 /** OpenCLIP's transform for inference, in a CLIPImageProcessor's words. */
 function fromOpenClip(json: ProcessorJson, where: string): ProcessorJson {
   const model = isObject(json.model_cfg) && isObject(json.model_cfg.vision_cfg) ? json.model_cfg.vision_cfg : {};
-  const { mean, std, interpolation, resize_mode: mode = "shortest", size } = isObject(json.preprocess_cfg) ? json.preprocess_cfg : {};
+  const {
+    mean,
+    std,
+    interpolation,
+    resize_mode: mode = "shortest",
+    size,
+    mode: pixels,
+  } = isObject(json.preprocess_cfg) ? json.preprocess_cfg : {};
   const given = size ?? model.image_size ?? 224;
   const [height, width] = Array.isArray(given) ? given.slice(-2) : [given, given];
   const hint = "see the model's repository";
   if (height !== width) fail(where, "a square image_size", shown(given), hint);
   if (mode !== "shortest" && mode !== "squash") fail(where, 'resize_mode "shortest" or "squash"', shown(mode), hint);
+  // OpenCLIP draws of two where it trains, and takes bicubic where it does not.
+  if (
+    !(interpolation === undefined || interpolation === null || ["bicubic", "bilinear", "random"].some((known) => known === interpolation))
+  )
+    fail(where, "interpolation bicubic, bilinear or random", shown(interpolation), hint);
+  if (pixels !== undefined && pixels !== "RGB") fail(where, 'mode "RGB"', shown(pixels), hint);
   return {
     image_processor_type: "CLIPImageProcessor",
     size: mode === "squash" ? { height, width } : { shortest_edge: height },

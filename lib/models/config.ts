@@ -51,10 +51,19 @@ export function readJson(path: string): Json {
   return json as Json;
 }
 
+/** PyTorch's names of the types that weights are stored in. */
+const STORED: Readonly<Record<string, "f32" | "bf16">> = {
+  ...{ float64: "f32", double: "f32", float32: "f32", float: "f32" },
+  ...{ bfloat16: "bf16", float16: "bf16", half: "bf16", float8_e4m3fn: "bf16", float8_e5m2: "bf16" },
+};
+
 /** The compute dtype that a checkpoint suggests. Half precision is widened to bf16's range: no device here computes in f16. */
 export function storedDType(json: Json): "f32" | "bf16" {
-  const name = json.dtype ?? json.torch_dtype ?? "float32";
-  return name === "float32" || name === "torch.float32" ? "f32" : "bf16";
+  const [key, given] = json.dtype == null ? ["torch_dtype", json.torch_dtype ?? "float32"] : ["dtype", json.dtype];
+  const name = typeof given === "string" ? given.replace(/^torch\./, "") : "";
+  const dtype = Object.hasOwn(STORED, name) ? STORED[name] : undefined;
+  if (!dtype) throw new ConfigError(key, `one of ${Object.keys(STORED).join(", ")}`, given);
+  return dtype;
 }
 
 export function number(json: Json, key: string, fallback?: number): number {

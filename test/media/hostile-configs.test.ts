@@ -57,6 +57,24 @@ test("sizes have ceilings", () => {
   assert.equal(new ImageProcessor({ size: 1024, crop_size: 1024 }).size, { height: 1024, width: 1024 });
 });
 
+test("a value that nobody knows is refused, and not taken for another", () => {
+  const unknown = ["evil", "", "constructor", 3.5, ["half_even"], {}, true];
+  for (const value of unknown) {
+    for (const key of ["truncation", "padding", "feature_extractor_type"]) refused(() => new AudioProcessor({ [key]: value }));
+    refused(() => new ImuProcessor({ feature_extractor_type: value }));
+    for (const key of ["crop_rounding", "resample", "do_resize", "do_normalize", "do_rescale", "do_center_crop"])
+      if (!(key.startsWith("do_") && value === true)) refused(() => new ImageProcessor({ [key]: value }));
+    if (value !== "") refused(() => new ImageProcessor({ image_processor_type: value }));
+  }
+  using folder = temporaryFolder();
+  const openClip = (preprocess: Config) => {
+    writeFileSync(folder.file("open_clip_config.json"), JSON.stringify({ model_cfg: {}, preprocess_cfg: preprocess }));
+    return processorOf(folder.path);
+  };
+  for (const value of unknown) for (const key of ["interpolation", "resize_mode", "mode"]) refused(() => openClip({ [key]: value }));
+  for (const interpolation of ["bicubic", "bilinear", "random", null]) openClip({ interpolation, mode: "RGB", resize_mode: "squash" });
+});
+
 test("a picture that would become larger than any encoder takes", async () => {
   const thin = image({ width: 3000, height: 1, data: new Uint8Array(9000) });
   const processor = new ImageProcessor({ size: { shortest_edge: 4096 }, do_center_crop: false });

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { ConfigError, readConfig } from "../../lib/models/config.js";
+import { ConfigError, readConfig, storedDType } from "../../lib/models/config.js";
 import { parseLlamaConfig, readLlamaConfig } from "../../lib/models/llama-config.js";
 import { inverseFrequencies } from "../../lib/nn/rope.js";
 import { attentionFactorOf } from "../../lib/nn/rope-frequencies.js";
@@ -262,6 +262,14 @@ test("generation_config.json says after which tokens generation ends", () => {
   } finally {
     rmSync(folder, { recursive: true });
   }
+});
+
+test("the type that weights are stored in: PyTorch's names, and no other is taken for half precision", () => {
+  for (const name of ["float32", "torch.float32", "float", "float64"]) assert.is(storedDType({ torch_dtype: name }), "f32", name);
+  for (const name of ["float16", "torch.bfloat16", "half", "float8_e4m3fn"]) assert.is(storedDType({ dtype: name }), "bf16", name);
+  assert.is(storedDType({}), "f32");
+  assert.is(storedDType({ dtype: null, torch_dtype: "bfloat16" }), "bf16");
+  for (const name of ["evil", "", "constructor", "torch.", 32, ["float32"], {}]) assert.throws(() => storedDType({ dtype: name }), /dtype/);
 });
 
 test.run();
