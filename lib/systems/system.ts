@@ -37,7 +37,7 @@ export interface LoraNumbers {
 export interface Stage {
   /** Which of the two trainings: on captions, or on questions and answers. */
   how: "align" | "instruct";
-  /** What trains: patterns over parameter names in which * stands for anything, such as "projectors.*", "llm.*", "adapters.*", "tokens.*". */
+  /** What trains: patterns over parameter names in which * stands for anything, such as "projectors.*", "llm.*", "adapters.*"; rows that are added to the vocabulary are an adapter too. */
   opens: readonly string[];
   numbers: Numbers;
   /** Of single kinds of media, where they have numbers of their own. */

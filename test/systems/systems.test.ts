@@ -1,9 +1,9 @@
 // Systems as values: each file of the folder is one, none of the literature is missing or twice, and all that a value says is something that exists.
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { KINDS } from "../../lib/media/kinds/index.js";
-import { completeBridge, kindProblem, optionsSchema, selects, setupMisfit } from "../../lib/models/bridges/index.js";
+import { BRIDGE_NAMES, completeBridge, kindProblem, optionsSchema, selects, setupMisfit } from "../../lib/models/bridges/index.js";
 import { isSystem, NOT_YET, SYSTEM_NAMES, SYSTEMS, systemOf, systemProblem } from "../../lib/systems/index.js";
 import type { Stage, System } from "../../lib/systems/system.js";
 
@@ -60,13 +60,19 @@ test("stages say what opens, by which numbers, and where they stand", () => {
       const { opens, numbers, section, lora, rates = {} } = stage;
       assert.ok(key === stage.how || key.startsWith(`${stage.how}-`), `${name}: ${key}`);
       assert.ok(section && opens.length && numbers.batch >= 1 && numbers.steps >= 1 && numbers.learningRate > 0, `${name}: ${key}`);
-      assert.ok(opens.every((pattern) => /^(projectors|llm|adapters|tokens|encoders)\./.test(pattern)));
+      assert.ok(opens.every((pattern) => /^(projectors|llm|adapters|encoders)\./.test(pattern)));
       assert.ok((numbers.warmupSteps ?? 0) < numbers.steps);
       // What is put on must train, and what has a rate of its own too.
       if (lora) assert.ok(opens.includes("adapters.*"), `${name}: ${key}`);
       for (const pattern of Object.keys(rates)) assert.ok(opens.includes(pattern), `${name}: ${pattern}`);
     }
   }
+});
+
+test("docs/systems.md has a row for each, and for each kind of bridge", () => {
+  const page = readFileSync(new URL("../../docs/systems.md", import.meta.url), "utf8");
+  const rows = Array.from(page.matchAll(/^\| `([\w.-]+)` \|/gm), ([, name]) => name as string);
+  assert.equal(rows.sort(), [...SYSTEM_NAMES, ...BRIDGE_NAMES].sort());
 });
 
 test("a name that nobody knows is told with the nearest one, and a system that is not here as such", () => {
