@@ -7,13 +7,12 @@ import type { Device } from "../core/device.js";
 import { readCaptions } from "../data/captions.js";
 import { readConversations } from "../data/conversations.js";
 import { FeatureCache } from "../data/feature-cache.js";
-import { mediaOf, type Row, type Turn } from "../data/row.js";
+import { mediaOf, type Row } from "../data/row.js";
 import { CAPTION_PROMPTS } from "../data/world/language.js";
 import { writeWorld } from "../data/world/write.js";
 import { scoreCaptions } from "../eval/captions.js";
-import { blank, derange } from "../eval/controls.js";
-import { type ExactScores, scoreExact } from "../eval/exact.js";
-import type { MediaPart, Modality } from "../media/part.js";
+import { askedIn, askHeldOut, type HeldOutScores, textOf } from "../eval/held-out.js";
+import type { Modality } from "../media/part.js";
 import { align } from "../train/align.js";
 import { instruct } from "../train/instruct.js";
 import type { AlignRecipe, InstructInput } from "../train/recipe.js";
@@ -61,15 +60,9 @@ export interface DemoOptions {
   onFiles: (done: number, total: number) => void;
 }
 
-export interface ModalityScores {
-  /** Shares of held-out questions answered exactly: with the medium, with a blank one, with another question's. */
-  exact: number;
-  blank: number;
-  shuffled: number;
+export interface ModalityScores extends HeldOutScores {
   /** Of captions of held-out media, from 0 to 10. */
   ciderD: number;
-  /** Exact answers by kind of question. */
-  kinds: Record<string, number>;
 }
 export interface Answered {
   prompt: string;
@@ -159,44 +152,20 @@ async function trainBoth(model: AnyMAL, data: string, cache: FeatureCache, { eff
   signal.throwIfAborted();
 }
 
-/** What stands before the last turn, and that turn's text. */
-interface Asked {
-  turns: Turn[];
-  answer: string;
-}
-const askedIn = ({ turns }: Row): Asked => ({ turns: turns.slice(0, -1), answer: textOf(turns.at(-1) as Turn) });
-const textOf = ({ content }: Turn): string => content.filter((part) => typeof part === "string").join(" ");
-
-function withMedia(turns: readonly Turn[], medium: MediaPart): Turn[] {
-  return turns.map((turn) => ({ ...turn, content: turn.content.map((part) => (typeof part === "string" ? part : medium)) }));
-}
-
 /** What kind of question each row asks; the world writes it beside the conversation. */
 const kindsOf = (file: string): string[] => (JSON.parse(readFileSync(file, "utf8")) as { kind: string }[]).map(({ kind }) => kind);
 
 async function scores(model: AnyMAL, data: string, modality: Modality, seed: number, signal: AbortSignal): Promise<ModalityScores> {
   const file = join(data, modality, "instruct.heldout.json");
-  const rows = (await readConversations(file)).map(askedIn);
-  const kinds = kindsOf(file);
-  const media = rows.map((row) => mediaOf(row)[0] as MediaPart);
-  const ask = async (shown: readonly MediaPart[]): Promise<ExactScores> => {
-    const prompts = rows.map(({ turns }, i) => withMedia(turns, shown[i] as MediaPart));
-    const answers = await model.generateAll(prompts, { maxNewTokens: 32, batch: 64, signal });
-    return scoreExact(answers.map((answer, i) => ({ answer, correct: rows[i]!.answer, kind: kinds[i]! })));
-  };
   const prompts = CAPTION_PROMPTS[modality];
   const captions = (await readCaptions(join(data, modality, "captions.heldout.jsonl"), { modality, prompts, seed })).map(askedIn);
   const said = await model.generateAll(
     captions.map(({ turns }) => turns),
     { maxNewTokens: 48, batch: 64, signal },
   );
-  const seen = await ask(media);
   return {
-    exact: seen.exact,
-    blank: (await ask(await Promise.all(media.map((part) => blank(part, { signal }))))).exact,
-    shuffled: (await ask(derange(media.length, { seed }).map((other) => media[other] as MediaPart))).exact,
+    ...(await askHeldOut(model, await readConversations(file), { kinds: kindsOf(file), seed, signal })),
     ciderD: scoreCaptions(said.map((hypothesis, i) => ({ hypothesis, references: [captions[i]!.answer] }))).ciderD,
-    kinds: Object.fromEntries(Object.entries(seen.kinds).map(([kind, { exact }]) => [kind, exact])),
   };
 }
 
