@@ -84,7 +84,7 @@ export interface FromPretrainedOptions extends LoadOptions {
 export interface PromptFormat {
   /** Text around every medium. */
   written?: Written;
-  /** Put before a conversation that has no system turn of its own. */
+  /** Put before a conversation that has no system turn of its own; "" puts none. */
   system?: string;
   /** Text that spells a control token, as `<s>` of HTML does, is letters; by default it is refused. */
   splitSpecialTokens?: boolean;

@@ -25,7 +25,7 @@ export interface EncodedPrompt {
 export function conversationOf(prompt: PromptInput, { system, written = {} }: PromptFormat = {}): readonly Turn[] {
   const asked = typeof prompt === "string" ? [user([prompt])] : isConversation(prompt) ? prompt : [user(prompt)];
   const turns = around(asked, written);
-  if (system === undefined || turns.some(({ role }) => role === "system")) return turns;
+  if (!system || turns.some(({ role }) => role === "system")) return turns;
   return [{ role: "system", content: [system] }, ...turns];
 }
 

@@ -1,0 +1,82 @@
+// One system with one seed: put together, trained on pictures and questions, asked about combinations that no training has shown.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { AnyMAL } from "../../lib/anymal/anymal.js";
+import type { Device } from "../../lib/core/device.js";
+import { readConversations } from "../../lib/data/conversations.js";
+import { FeatureCache } from "../../lib/data/feature-cache.js";
+import { CAPTION_PROMPTS } from "../../lib/data/world/language.js";
+import { askHeldOut } from "../../lib/eval/held-out.js";
+import { systemOf } from "../../lib/systems/index.js";
+import { align } from "../../lib/train/align.js";
+import { instruct } from "../../lib/train/instruct.js";
+import type { TrainStep } from "../../lib/train/step-report.js";
+import type { Trial } from "./trials.js";
+
+export interface Outcome {
+  /** Shares of held-out questions answered exactly: with the picture, with a blank one, with another question's. */
+  exact: number;
+  blank: number;
+  shuffled: number;
+  minutes: number;
+  /** Of the last stage. */
+  trainedParameters: number;
+  /** The most that tensors took on the device. */
+  peakBytes: number;
+}
+
+export interface TrialOptions {
+  models: string;
+  /** The world's folder. */
+  data: string;
+  device: Device;
+  seed: number;
+  /** Times the steps. */
+  effort: number;
+  signal: AbortSignal;
+  onStep: (stage: string, step: TrainStep) => void;
+}
+
+export async function runTrial(trial: Trial, { models, data, device, seed, effort, signal, onStep }: TrialOptions): Promise<Outcome> {
+  const start = performance.now();
+  await device.synchronize();
+  device.resetPeak();
+  const { stages, prompt } = systemOf(trial.system);
+  await using model = await AnyMAL.assemble({
+    system: trial.system,
+    llm: join(models, "llama"),
+    modalities: { image: { encoder: join(models, "clip"), ...trial.image } },
+    ...(prompt !== undefined && { prompt: { system: "" } }),
+    device,
+    dtype: "f32",
+    seed,
+  });
+  const cache = new FeatureCache({ memoryBytes: 2 ** 30 });
+  const common = { seed, signal, cache };
+  const steps = (recipe: { steps?: number }) => ({ steps: Math.max(1, Math.round((recipe.steps ?? 1) * effort)) });
+  let trainedParameters = 0;
+  const told = (stage: string, step: TrainStep) => {
+    trainedParameters = open(model);
+    onStep(stage, step);
+  };
+  if (trial.align && stages.align) {
+    const file = join(data, "image", "captions.train.jsonl");
+    const recipe = { ...trial.align, ...steps(trial.align), modality: "image", data: file, prompts: CAPTION_PROMPTS.image } as const;
+    for await (const step of align(model, { ...recipe, ...common })) told("align", step);
+  }
+  const files = [join(data, "image", "instruct.train.json")];
+  for await (const step of instruct(model, { ...trial.instruct, ...steps(trial.instruct), data: files, ...common })) told("instruct", step);
+  const heldout = join(data, "image", "instruct.heldout.json");
+  const kinds = (JSON.parse(readFileSync(heldout, "utf8")) as { kind: string }[]).map(({ kind }) => kind);
+  const { exact, blank, shuffled } = await askHeldOut(model, await readConversations(heldout), { kinds, seed, signal });
+  await device.synchronize();
+  const minutes = (performance.now() - start) / 60_000;
+  return { exact, blank, shuffled, minutes, trainedParameters, peakBytes: device.memory().bytesPeak };
+}
+
+/** Numbers that take gradients now. */
+function open(model: AnyMAL): number {
+  const modules = [model.llm, ...model.modalities.flatMap((modality) => [model.projector(modality), model.encoder(modality).encoder])];
+  const tensors = new Set(modules.flatMap((module) => module.trainable()));
+  return [...tensors].reduce((sum, { size }) => sum + size, 0);
+}

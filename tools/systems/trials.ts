@@ -1,0 +1,49 @@
+// Each system of lib/systems as it is trained in the tiny world: a picture of 64 x 64, a language model of 0.9 M parameters, minutes on two cores. What is
+// not as published stands here, and is printed with the results.
+import type { ModalityOptions } from "../../lib/anymal/options.js";
+import type { AlignRecipe, InstructInput } from "../../lib/train/recipe.js";
+
+export interface Trial {
+  /** Of lib/systems. */
+  system: string;
+  image: Omit<ModalityOptions, "encoder">;
+  /** Stages in order. One that the system lacks is left out. */
+  align?: Partial<AlignRecipe>;
+  instruct: InstructInput;
+  /** What differs from the published numbers, and why, in words. */
+  changed: readonly string[];
+}
+
+const SHORT = "steps, batch and rates for minutes instead of days";
+const NO_PROMPT = "no system prompt: the tiny language model has never read one";
+
+export const TRIALS: Readonly<Record<string, Trial>> = {
+  anymal: {
+    system: "anymal",
+    image: { projector: { type: "resampler", layers: 2, tokens: 8, heads: 4 } },
+    align: { steps: 500, batch: 32, learningRate: 2e-3 },
+    instruct: { steps: 500, batch: 64, learningRate: 2e-3, lora: { r: 8, alpha: 16, dropout: 0 } },
+    changed: [SHORT, "a resampler of 2 layers and 8 tokens, not 6 and 64", "LoRA of rank 8, not 64, without dropout"],
+  },
+  llava: {
+    system: "llava",
+    image: {},
+    align: { steps: 300, batch: 32, learningRate: 2e-3 },
+    instruct: { steps: 400, batch: 64, learningRate: 1e-3 },
+    changed: [SHORT, NO_PROMPT],
+  },
+  "llava-1.5": {
+    system: "llava-1.5",
+    image: {},
+    align: { steps: 300, batch: 32, learningRate: 2e-3 },
+    instruct: { steps: 400, batch: 64, learningRate: 1e-3 },
+    changed: [SHORT, NO_PROMPT],
+  },
+  minigpt4: {
+    system: "minigpt4",
+    image: {},
+    align: { steps: 500, batch: 32, learningRate: 3e-3 },
+    instruct: { steps: 400, batch: 64, learningRate: 2e-3 },
+    changed: [SHORT],
+  },
+};
