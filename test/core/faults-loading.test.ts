@@ -9,6 +9,7 @@ import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { saveModel } from "../../lib/io/model-folder.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { AutoEncoder } from "../../lib/models/auto-encoder.js";
+import { completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
 import { LinearProjector } from "../../lib/models/bridges/linear.js";
 import { ResamplerProjector } from "../../lib/models/bridges/resampler.js";
 import { ClipModel } from "../../lib/models/clip.js";
@@ -63,6 +64,11 @@ test("projections", async () => {
   const fresh = () => Weights.fresh({ device: here, dtype: "f32", trainable: true });
   const linear = { mode: "pooled", dim: 8, dimLlm: 16, tokens: 2, normalize: "standardize" } as const;
   await sweep("linear", () => new LinearProjector(fresh(), linear).dispose());
+  for (const [name, asked] of [
+    ["mlp", { type: "mlp" }],
+    ["concat-linear", { type: "concat-linear" }],
+  ] as const)
+    await sweep(name, () => makeBridge(fresh(), completeBridge(asked, 8, 0), 16).dispose());
   for (const form of ["flamingo", "openflamingo", "idefics"] as const) {
     const config = { form, dim: 8, depth: 2, heads: 2, dimHead: 4, latents: 3, frames: 2 };
     await sweep(form, () => new ResamplerProjector(fresh(), config, 16, { normalize: "layernorm" }).dispose());

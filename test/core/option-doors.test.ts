@@ -151,7 +151,16 @@ for (const [call, typo, right, , run] of DOORS)
   });
 
 /** Seen in options.test.ts. */
-const ELSEWHERE = ["AnswerOptions", "ModalityOptions", "ProjectorOptions", "LinearOptions", "ResamplerOptions", "LlamaOptions"];
+const ELSEWHERE = [
+  "AnswerOptions",
+  "ModalityOptions",
+  "ProjectorOptions",
+  "LinearOptions",
+  "ResamplerOptions",
+  "MlpOptions",
+  "ConcatLinearOptions",
+  "LlamaOptions",
+];
 /** Made of others here, and checked with them. */
 const INHERITED = ["AnyMALNetworkOptions", "ClapAudioOptions", "VideoMaeOptions", "TokenBatchOptions"];
 
