@@ -3,16 +3,26 @@ import { nearest, shown } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import type { Module } from "../nn/module.js";
 import type { Adapter } from "./adapter.js";
-import { type AdapterLoading, CONFIG, configOf, loaded } from "./adapter-files.js";
+import { type AdapterDrawing, type AdapterLoading, CONFIG, configOf, fresh, loaded } from "./adapter-files.js";
+import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
 import { LORA } from "./lora.js";
-import { TRAINED_TOKENS } from "./trained-tokens.js";
+import type { LoraConfig } from "./lora-config.js";
+import { TRAINED_TOKENS, type TrainedTokensConfig } from "./trained-tokens.js";
 
 /** By the peft_type of adapter_config.json; those that PEFT has not, by its "kind". */
 export const ADAPTER_KINDS = {
   LORA,
   TRAINABLE_TOKENS: TRAINED_TOKENS,
+  IA3,
 } as const;
+
+/** Options of each kind, by its own name, as manifests and recipes have it. */
+export interface AdapterOptions {
+  lora: LoraConfig;
+  ia3: Ia3Config;
+  "trained-tokens": TrainedTokensConfig;
+}
 
 /** The kind that an adapter_config.json is of. Throws E_ADAPTER on one that nobody knows. */
 export function adapterKindOf(json: Json, where: string): AdapterKind {
@@ -34,4 +44,25 @@ export function adapterKindOf(json: Json, where: string): AdapterKind {
 export async function loadAdapter(model: Module, folder: string, loading: AdapterLoading = {}): Promise<Adapter> {
   const json = await configOf(folder, CONFIG);
   return loaded(adapterKindOf(json, folder), "loadAdapter", model, folder, loading);
+}
+
+const BY_NAME: Readonly<Record<string, AdapterKind>> = Object.fromEntries(
+  Object.values(ADAPTER_KINDS).map((kind) => [kind.name, kind as unknown as AdapterKind]),
+);
+export const adapterKindNames: readonly string[] = Object.keys(BY_NAME);
+
+/**
+ * A fresh one of a kind, which changes nothing yet. What it does not train should be frozen by the caller. Throws E_ADAPTER, or the kind's own code, on
+ * options that are unknown, out of range, or fit nothing of the model.
+ */
+export function createAdapter<K extends keyof AdapterOptions>(
+  model: Module,
+  name: K,
+  options: Partial<AdapterOptions[K]> = {},
+  drawing: AdapterDrawing = {},
+): Adapter {
+  const kind = BY_NAME[name];
+  if (kind) return fresh(kind, "createAdapter", model, options, drawing);
+  const near = nearest(String(name), adapterKindNames);
+  throw expected("E_ADAPTER", "createAdapter", `a kind of ${adapterKindNames.join(", ")}`, shown(name), near && `did you mean "${near}"?`);
 }

@@ -2,7 +2,7 @@
 import { type Check, is, type Schema, shown } from "../core/checks.js";
 import { completed } from "./kind.js";
 import { LoraConfigError } from "./lora-error.js";
-import { Expressions } from "./lora-expressions.js";
+import { expressions as expressionsOf, isTargetOf } from "./targets.js";
 
 export { LoraConfigError } from "./lora-error.js";
 
@@ -58,9 +58,10 @@ export const LORA_SCHEMA: Schema = {
   baseModel: text,
 };
 
+const fail = (expected: string, got: string) => new LoraConfigError(expected, got);
+
 /** QLoRA's recipe as AnyMAL's second stage uses it, unless told otherwise. */
 export function loraConfig(options: Partial<LoraConfig> = {}): LoraConfig {
-  const fail = (expected: string, got: string) => new LoraConfigError(expected, got);
   return completed({ name: "LoRA", schema: LORA_SCHEMA, fail }, options, DEFAULTS, PEFT_NAMES);
 }
 
@@ -214,53 +215,10 @@ export function writeLoraConfig(config: LoraConfig): Json {
   };
 }
 
-/** Of a configuration: what its expressions took is counted together. */
-const expressionsOf = new WeakMap<LoraConfig, Expressions>();
-function expressions(config: LoraConfig): Expressions {
-  const made = expressionsOf.get(config) ?? new Expressions();
-  expressionsOf.set(config, made);
-  return made;
-}
-const endsWith = (path: string, names: readonly string[]): boolean => names.some((name) => path === name || path.endsWith(`.${name}`));
+const expressions = (config: LoraConfig) => expressionsOf(config, fail);
 
 /** Does the adapter sit on the module at `path`? `linear` says whether it is a linear layer below the head. */
-export function isTarget(config: LoraConfig, path: string, linear: boolean): boolean {
-  const { targetModules: targets, excludeModules: excluded } = config;
-  if (typeof excluded === "string" ? expressions(config).fitsWhole(excluded, path) : endsWith(path, excluded)) return false;
-  if (isSaved(config, path)) return false;
-  if (targets === "all-linear") return linear;
-  if (typeof targets === "string") return expressions(config).fitsWhole(targets, path);
-  return endsWith(path, targets) && isChosenLayer(config, path);
-}
-
-const isSaved = (config: LoraConfig, path: string): boolean =>
-  config.modulesToSave.some((name) => expressions(config).fitsWithin(name, path));
-
-/**
- * Is the module at `path` trained whole, or one that it lies in? PEFT goes by how the path ends, in the middle of a name too ("norm" means
- * input_layernorm as well), where it keeps LoRA off by whole names.
- */
-export function isTrainedWhole({ modulesToSave }: LoraConfig, path: string): boolean {
-  const parts = path.split(".");
-  return parts.some((_, i) =>
-    modulesToSave.some((name) =>
-      parts
-        .slice(0, i + 1)
-        .join(".")
-        .endsWith(name),
-    ),
-  );
-}
-
-function isChosenLayer(config: LoraConfig, path: string): boolean {
-  const { layersToTransform, layersPattern } = config;
-  if (!layersToTransform?.length) return true;
-  for (const pattern of layersPattern.length ? layersPattern : ["[^.]*"]) {
-    const layer = expressions(config).layerOf(pattern, path);
-    if (layer !== undefined) return layersToTransform.includes(layer);
-  }
-  return false;
-}
+export const isTarget = (config: LoraConfig, path: string, linear: boolean): boolean => isTargetOf(config, path, linear, fail);
 
 /** Does a key of rank_pattern or alpha_pattern mean the module at `path`? */
 export const patternMatches = (config: LoraConfig, key: string, path: string): boolean => expressions(config).fitsEnd(key, path);

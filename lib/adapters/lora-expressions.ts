@@ -1,7 +1,8 @@
 // The regular expressions of an adapter_config.json, which comes from whoever made the adapter: run in steps that are counted, all of one configuration
 // together, as PEFT runs them with Python's re.
+
+import type { AnymalError } from "../core/errors.js";
 import { Pattern, PatternFault } from "../core/regex/pattern.js";
-import { LoraConfigError } from "./lora-error.js";
 
 /** A key for each module of a deep model takes a tenth of it. */
 const MOST_STEPS = 1 << 27;
@@ -10,11 +11,12 @@ const MOST_INSTRUCTIONS = 1 << 20;
 const PLAIN = /^[\w.-]*$/;
 
 export class Expressions {
+  constructor(private readonly fail: (expected: string, got: string) => AnymalError) {}
   readonly #made = new Map<string, Pattern>();
   #steps = 0;
   #instructions = 0;
 
-  /** Does the expression fit the whole path? Throws E_LORA where it is none, or takes too long. */
+  /** Does the expression fit the whole path? Throws what fail() makes where it is none, or takes too long. */
   fitsWhole(expression: string, path: string): boolean {
     return this.#find(`^(?:${expression})$`, path) !== undefined;
   }
@@ -47,7 +49,7 @@ export class Expressions {
       for (const [from, to] of pattern.matches(path)) return path.slice(from, to);
       return undefined;
     } catch (cause) {
-      if (cause instanceof PatternFault) throw refused(expression, cause);
+      if (cause instanceof PatternFault) throw this.#refused(expression, cause);
       throw cause;
     } finally {
       this.#spend(pattern.steps - before);
@@ -64,22 +66,21 @@ export class Expressions {
       this.#made.set(expression, made);
       return made;
     } catch (cause) {
-      throw refused(expression, cause as Error);
+      throw this.#refused(expression, cause as Error);
     }
   }
 
   #spend(steps: number): void {
     this.#steps += steps;
     if (this.#steps > MOST_STEPS)
-      throw new LoraConfigError(
-        "expressions that take few steps",
-        `ones that take more than ${MOST_STEPS}; name the modules in a list instead`,
-      );
+      throw this.fail("expressions that take few steps", `ones that take more than ${MOST_STEPS}; name the modules in a list instead`);
+  }
+
+  #refused(expression: string, cause: Error): AnymalError {
+    const shown = JSON.stringify(expression.length > 80 ? `${expression.slice(0, 80)}…` : expression);
+    return this.fail(
+      "regular expressions that are bounded",
+      `${shown}: ${cause.message.slice(0, 200)}; name the modules in a list instead`,
+    );
   }
 }
-
-const refused = (expression: string, cause: Error): LoraConfigError =>
-  new LoraConfigError(
-    "regular expressions that are bounded",
-    `${JSON.stringify(expression.length > 80 ? `${expression.slice(0, 80)}…` : expression)}: ${cause.message.slice(0, 200)}; name the modules in a list instead`,
-  );

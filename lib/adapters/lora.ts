@@ -50,6 +50,8 @@ export class LoraAdapter extends Adapter<LoraConfig> {
   }
 }
 
+const fail = (expected: string, got: string) => new LoraConfigError(expected, got);
+
 export const LORA: AdapterKind<LoraConfig> = {
   name: "lora",
   schema: LORA_SCHEMA,
@@ -59,9 +61,9 @@ export const LORA: AdapterKind<LoraConfig> = {
   read: parseLoraConfig,
   write: writeLoraConfig,
   key: (path, name) => `${ROOT}.${path}.${name}`,
-  fail: (expected, got) => new LoraConfigError(expected, got),
+  fail,
   checkNames,
-  beside: (model, config, at) => heldBeside(model, config, at.at(ROOT)),
+  beside: (model, config, at) => heldBeside(model, { ...config, fail }, at.at(ROOT)),
   attached: (model, config, paths) =>
     tellUnmatched(
       config,
@@ -86,7 +88,7 @@ function plan(model: Module, config: LoraConfig, root: Weights, owner: string): 
   }
   if (!layers.size)
     throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
-  const overlays = [...overlaysOf(model, config, layers, at)];
+  const overlays = [...overlaysOf(model, { ...config, fail }, layers, at)];
   return { wraps: Array.from(layers, ([path, layer]) => [path, () => layer]), overlays };
 }
 

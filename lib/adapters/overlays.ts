@@ -8,25 +8,32 @@ import { atOnce, inTurns } from "../core/turns.js";
 import { sameTensor } from "../io/checkpoint.js";
 import { EMBEDDING, HEAD } from "../models/llama-ties.js";
 import { places } from "../nn/layer.js";
-import type { LoraLinear } from "../nn/lora.js";
 import type { Module } from "../nn/module.js";
 import type { Weights } from "../nn/weights.js";
 import { cast, copy, gradNorm, scaleAdd } from "../ops/index.js";
 import { isTied, type Overlay, parametersOf } from "./exchange.js";
-import { isTrainedWhole, type LoraConfig, LoraConfigError } from "./lora-config.js";
+import { type Fail, isTrainedWhole } from "./targets.js";
 
 export const ROOT = "base_model.model";
+
+/** What a configuration says of modules that are trained whole. */
+export interface Whole {
+  modulesToSave: readonly string[];
+  bias: "none" | "all" | "lora_only";
+  ensureWeightTying: boolean;
+  fail: Fail;
+}
 
 const keyOf = (path: string): string => `${ROOT}.${path}`;
 
 /** The embedding and the head, those of them that the configuration trains whole. */
-function tablesOf(model: Module, config: LoraConfig): Set<string> {
+function tablesOf(model: Module, config: Whole): Set<string> {
   const own = [EMBEDDING, HEAD].filter((path) => isTrainedWhole(config, path.slice(0, -".weight".length)));
   return new Set(own.length && config.ensureWeightTying && isTied(model) ? [EMBEDDING, HEAD] : own);
 }
 
 /** Those that the configuration asks for; what `at` has no file for is copied from the model. */
-export function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyMap<string, LoraLinear>, at: Weights): Generator<Overlay> {
+export function* overlaysOf(model: Module, config: Whole, layers: ReadonlyMap<string, unknown>, at: Weights): Generator<Overlay> {
   const tables = tablesOf(model, config);
   checkWhole(model, config);
   for (const [path, original] of parametersOf(model)) {
@@ -37,7 +44,7 @@ export function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyM
     const whole = tables.has(path) || isTrainedWhole(config, module);
     if (!isBias && !whole) continue;
     if (shared) {
-      if (path === EMBEDDING) yield tied(original, at);
+      if (path === EMBEDDING) yield tied(original, at, config);
       continue;
     }
     const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
@@ -47,21 +54,21 @@ export function* overlaysOf(model: Module, config: LoraConfig, layers: ReadonlyM
 }
 
 /** PEFT fails on a name of modules_to_save that means nothing, too. */
-function checkWhole(model: Module, config: LoraConfig): void {
+function checkWhole(model: Module, config: Whole): void {
   const paths = [...Array.from(places(model), ([path]) => path), ...(isTied(model) ? ["lm_head"] : [])];
   for (const name of config.modulesToSave)
     if (!paths.some((path) => isTrainedWhole({ ...config, modulesToSave: [name] }, path)))
-      throw new LoraConfigError("modulesToSave to name modules of the model", `"${name}", which names none`);
+      throw config.fail("modulesToSave to name modules of the model", `"${name}", which names none`);
 }
 
 /** One table for both places, which PEFT writes under both names. */
-function tied(original: Tensor, at: Weights): Overlay {
+function tied(original: Tensor, at: Weights, config: Whole): Overlay {
   const paths = [EMBEDDING, HEAD];
   const keys = [keyOf(EMBEDDING), keyOf(HEAD)] as const;
   if (!at.checkpoint) return { paths, keys, tensor: master(original), trains: true };
   const there = [EMBEDDING, HEAD].filter((key) => at.has(key));
   if (there.length === 2 && !atOnce(sameTensor(at.checkpoint, ...keys)))
-    throw new LoraConfigError("one table under ensure_weight_tying", `an embedding and a head that differ in ${at.checkpoint.path}`);
+    throw config.fail("one table under ensure_weight_tying", `an embedding and a head that differ in ${at.checkpoint.path}`);
   for (const key of there) at.take(key);
   const tensor = at.parameter(there[0] ?? EMBEDDING, original.shape, { fill: 0 });
   return { paths, keys, tensor, trains: true };
@@ -71,7 +78,7 @@ function tied(original: Tensor, at: Weights): Overlay {
  * Tables that the file holds although nobody trains them: PEFT's save_embedding_layers writes the embedding and the head where the vocabulary grew, or
  * was thought to. Equal to the base's they are passed over; others take their place, as PEFT loads them.
  */
-export async function* heldBeside(model: Module, config: LoraConfig, at: Weights): AsyncGenerator<Overlay> {
+export async function* heldBeside(model: Module, config: Whole, at: Weights): AsyncGenerator<Overlay> {
   const { checkpoint } = at;
   if (!checkpoint) return;
   const taken = tablesOf(model, config);
@@ -81,13 +88,13 @@ export async function* heldBeside(model: Module, config: LoraConfig, at: Weights
   // PEFT loads into the one table of a tied pair, whichever of its names the file has.
   const one = isTied(model) && !taken.has(EMBEDDING) && !taken.has(HEAD);
   if (one && held.length === 2 && !(await inTurns(sameTensor(checkpoint, keyOf(EMBEDDING), keyOf(HEAD)))))
-    throw new LoraConfigError("one table for a head that is tied to the embedding", `two that differ in ${checkpoint.path}`);
+    throw config.fail("one table for a head that is tied to the embedding", `two that differ in ${checkpoint.path}`);
   for (const [i, path] of (one ? held.slice(0, 1) : held).entries()) {
     const key = keys[i] as string;
     const original = parameters.get(path) as Tensor;
     const { shape } = checkpoint.entry(key);
     if (String(shape) !== String(original.shape))
-      throw new LoraConfigError(
+      throw config.fail(
         `"${path}" of ${original.shape[0]} rows, as in the base model`,
         `[${shape}] in ${checkpoint.path}; the vocabulary was resized in training: take a base model that was resized to ${shape[0]} rows too`,
       );

@@ -11,7 +11,7 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 
-const MODELS = /^(llama|mistral|qwen)/;
+const MODELS = /^(llama(?!-adapter)|mistral|qwen)/;
 
 function load(folder: string, dtype: "f32" | "bf16" = "f32"): LlamaForCausalLM {
   return LlamaForCausalLM.fromPretrained(folder, { device: here, dtype });
