@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { isObject, shown } from "../core/checks.js";
 import { parseShallow } from "../core/json.js";
 import { readPlain } from "../core/plain-file.js";
-import type { Modality } from "../media/part.js";
 import type { Quantization } from "../nn/weights.js";
 import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { checkManifest } from "./manifest-schema.js";
@@ -43,7 +42,7 @@ export interface Manifest {
   llm: Reference & { quantization: Quantization | null; dtype: "f32" | "bf16" };
   prompt: PromptFormat & { template: "chat" | "plain" };
   /** `projector.type` is the kind of the bridge. */
-  modalities: Partial<Record<Modality, ModalityEntry>>;
+  modalities: Readonly<Record<string, ModalityEntry>>;
   /** In the order in which they are put on. */
   adapters: readonly AdapterEntry[];
 }

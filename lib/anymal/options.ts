@@ -5,7 +5,7 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import type { ResolveOptions } from "../io/hub.js";
-import { KINDS, type Kind, MODALITIES } from "../media/kinds/index.js";
+import { BUILT_IN, MODALITIES } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import {
   type BridgeOptions,
@@ -132,7 +132,7 @@ export interface ModalitySetup {
 
 export function completeSetup(modality: Modality, options: ModalityOptions, encoder: EncoderShape, system: System): ModalitySetup {
   const own = modalityIn(system, modality, options);
-  const framewise = (KINDS[modality] as Kind).framesOf === encoder.modality;
+  const framewise = BUILT_IN.get(modality)?.framesOf === encoder.modality;
   if (encoder.modality !== modality && !framewise)
     throw expected(
       "E_MODALITY",

@@ -12,13 +12,13 @@ import { CAPTION_PROMPTS } from "../data/world/language.js";
 import { writeWorld } from "../data/world/write.js";
 import { scoreCaptions } from "../eval/captions.js";
 import { askedIn, askHeldOut, type HeldOutScores, textOf } from "../eval/held-out.js";
-import type { Modality } from "../media/part.js";
+import type { BuiltIn } from "../media/kinds/index.js";
 import { align } from "../train/align.js";
 import { instruct } from "../train/instruct.js";
 import type { AlignRecipe, InstructInput } from "../train/recipe.js";
 import type { TrainStep } from "../train/step-report.js";
 
-export const DEMO_MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly Modality[];
+export const DEMO_MODALITIES = ["image", "video", "audio", "imu"] as const satisfies readonly BuiltIn[];
 
 /** Files to train on, and to ask about. */
 const TRAIN = { image: 6000, video: 2000, audio: 6000, imu: 2000 };
@@ -155,7 +155,7 @@ async function trainBoth(model: AnyMAL, data: string, cache: FeatureCache, { eff
 /** What kind of question each row asks; the world writes it beside the conversation. */
 const kindsOf = (file: string): string[] => (JSON.parse(readFileSync(file, "utf8")) as { kind: string }[]).map(({ kind }) => kind);
 
-async function scores(model: AnyMAL, data: string, modality: Modality, seed: number, signal: AbortSignal): Promise<ModalityScores> {
+async function scores(model: AnyMAL, data: string, modality: BuiltIn, seed: number, signal: AbortSignal): Promise<ModalityScores> {
   const file = join(data, modality, "instruct.heldout.json");
   const prompts = CAPTION_PROMPTS[modality];
   const captions = (await readCaptions(join(data, modality, "captions.heldout.jsonl"), { modality, prompts, seed })).map(askedIn);

@@ -2,11 +2,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { FromPretrainedOptions } from "../anymal/anymal.js";
 import type { QuantizationName } from "../anymal/options.js";
-import type { Modality } from "../media/part.js";
 import { Downloads } from "./downloads.js";
 import { kinds } from "./kinds.js";
 
-export type PerModality<T> = Partial<Record<Modality, T>>;
+export type PerModality<T> = Readonly<Record<string, T>>;
 
 export interface ModelFlags {
   model?: string;

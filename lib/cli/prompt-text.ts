@@ -4,13 +4,14 @@ import { expected } from "../core/errors.js";
 import { splitAtMarks } from "../data/marks.js";
 import type { Content } from "../data/row.js";
 import { MediaError } from "../media/error.js";
+import type { Kind } from "../media/kinds/index.js";
 import type { MediaOptions } from "../media/media-options.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { pathOf } from "../media/source.js";
 import { kinds } from "./kinds.js";
 
 export function mediaPart(modality: Modality, source: string, options: MediaOptions = {}): MediaPart {
-  return { modality, source, options: options[modality] ?? {} };
+  return (kinds().get(modality) as Kind).part(source, options[modality] ?? {}) as MediaPart;
 }
 
 /** The n-th <image> is the n-th image; media of a kind that the text never marks follow it, in the order they were given. */

@@ -1,6 +1,6 @@
 // Captions: one medium and what it shows, a row each. As rows for training: a request to describe the medium, then the caption.
 import { checkOptions, optionNames } from "../core/options.js";
-import { KINDS, type Kind, type Kinds, listed } from "../media/kinds/index.js";
+import { KINDS, type Kind, type Kinds, listed, unknownKind } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { hasMark } from "./marks.js";
 import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles } from "./media-files.js";
@@ -40,7 +40,7 @@ export async function readCaptions(path: string, options: CaptionOptions = {}): 
       undefined,
       `one of ${[...kinds.keys()].join(", ")} as modality`,
       shown(modality),
-      "name one of these",
+      unknownKind(String(modality), kinds),
     );
   if (options.prompts && !options.prompts.length)
     throw new DataError("E_DATA", path, undefined, "at least one prompt", "none", 'pass prompts: [""] to ask nothing');

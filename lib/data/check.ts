@@ -1,6 +1,6 @@
 // What is in a data file, and what is wrong with it, before anything is trained.
 import { checkOptions, optionNames } from "../core/options.js";
-import { MODALITIES } from "../media/kinds/index.js";
+import { type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { fitParts, promptLength } from "../text/fit-parts.js";
 import { promptParts } from "../text/prompt.js";
@@ -12,6 +12,8 @@ import { recordsOf } from "./records.js";
 import { DataError, mediaOf, type Row, whereOf } from "./row.js";
 
 export interface CheckOptions {
+  /** Kinds of media of the user's own, which the rows may hold. */
+  kinds?: OwnKinds | undefined;
   /** Also renders every row as a prompt; lengths are then positions, otherwise characters of text. */
   tokenizer?: Tokenizer;
   /** With a tokenizer: text that spells a control token is letters; by default such a row is a problem. */
@@ -27,7 +29,7 @@ export interface CheckFileOptions extends CheckOptions, Omit<CaptionOptions, "on
   kind?: DataKind;
 }
 
-const OPTIONS = { tokenizer: true, splitSpecialTokens: true, mediaLength: true, maxLength: true } as const satisfies Record<
+const OPTIONS = { kinds: true, tokenizer: true, splitSpecialTokens: true, mediaLength: true, maxLength: true } as const satisfies Record<
   keyof CheckOptions,
   true
 >;
@@ -63,7 +65,7 @@ export async function checkFile(path: string, options: CheckFileOptions = {}): P
   const captions = { ...reading, ...(modality && { modality }), ...(prompts && { prompts }), ...(seed !== undefined && { seed }) };
   let rows: Row[] = [];
   try {
-    kind = asked ?? (await kindOf(path, options.signal));
+    kind = asked ?? (await kindOf(path, options.signal, kindsWith(options.kinds)));
     rows = kind === "captions" ? await readCaptions(path, captions) : await readConversations(path, reading);
   } catch (cause) {
     if (!(cause instanceof DataError)) throw cause;
@@ -83,7 +85,7 @@ function summaryOf(rows: readonly Row[], options: CheckOptions): CheckSummary {
   const summary: CheckSummary = {
     rows: 0,
     exchanges: 0,
-    media: Object.fromEntries(MODALITIES.map((modality) => [modality, 0])) as Record<Modality, number>,
+    media: Object.fromEntries(Array.from(kindsWith(options.kinds).keys(), (name) => [name, 0])) as Record<Modality, number>,
     problems: [],
     longest: { where: "", length: 0, unit },
     meanLength: 0,
@@ -102,7 +104,7 @@ function summaryOf(rows: readonly Row[], options: CheckOptions): CheckSummary {
     }
     summary.rows++;
     summary.exchanges += row.turns.filter(({ role }) => role === "assistant").length;
-    for (const { modality } of mediaOf(row)) summary.media[modality]++;
+    for (const { modality } of mediaOf(row)) summary.media[modality] = (summary.media[modality] ?? 0) + 1;
   }
   summary.meanLength = summary.rows ? sum / summary.rows : 0;
   return summary;
@@ -121,8 +123,8 @@ function lengthOf(row: Row, { tokenizer, splitSpecialTokens, mediaLength = () =>
 
 const problemOf = (path: string, problem: DataError): Problem => ({ where: whereOf(path, problem.row), message: problem.message });
 
-async function kindOf(path: string, signal: AbortSignal | undefined): Promise<DataKind> {
-  for await (const record of recordsOf(path, signal)) {
+async function kindOf(path: string, signal: AbortSignal | undefined, kinds: Kinds): Promise<DataKind> {
+  for await (const record of recordsOf(path, signal, kinds)) {
     if (record instanceof DataError) continue;
     return "conversations" in record.fields || "messages" in record.fields ? "conversations" : "captions";
   }

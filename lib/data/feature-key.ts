@@ -4,7 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { onFile } from "../core/file-error.js";
 import { isBuffer } from "../core/realm.js";
-import { KINDS, type Kind } from "../media/kinds/index.js";
+import { type Kind, kindOf } from "../media/kinds/index.js";
 import type { MediaPart } from "../media/part.js";
 import { checkLoading, isMediaSource, type Loading, type MediaSource, openSource, pathOf } from "../media/source.js";
 import { KnownHashes } from "./known-hashes.js";
@@ -16,20 +16,21 @@ const SETTLED_MS = 2000;
 const known = new KnownHashes();
 
 /** The key of a medium's features. `fingerprint` stands for processor and encoder, e.g. of folderFingerprint(). */
-export async function featureKey({ modality, source, options }: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
+export async function featureKey(part: MediaPart, fingerprint: string, loading: Loading = {}): Promise<string> {
   checkLoading("featureKey", loading);
+  const { modality, source, options } = part;
   const hash = createHash("sha256");
   addValue(hash, [READING, modality, options, fingerprint]);
   for (const one of Array.isArray(source) ? source : [source])
     if (isMediaSource(one)) hash.update(await sourceHash(one, loading));
     else addValue(hash, one);
-  for (const file of await beside(KINDS[modality], source)) addValue(hash, [basename(file), await sourceHash(file, loading)]);
+  for (const file of await beside(kindOf(part), source)) addValue(hash, [basename(file), await sourceHash(file, loading)]);
   return hash.digest("hex");
 }
 
 /** What lies beside a recording's file and is read with it. */
-async function beside({ files: filesOf }: Kind, source: unknown): Promise<readonly string[]> {
-  const files = (await filesOf?.(source).catch(() => [])) ?? []; // who reads it words what is wrong
+async function beside(kind: Kind | undefined, source: unknown): Promise<readonly string[]> {
+  const files = (await kind?.files?.(source).catch(() => [])) ?? []; // who reads it words what is wrong
   return files.length > 1 ? files : [];
 }
 

@@ -3,7 +3,7 @@ import { realpath, stat } from "node:fs/promises";
 import { dirname, isAbsolute, relative, resolve, sep } from "node:path";
 import { checkOptions } from "../core/options.js";
 import { MediaError, reasonOf } from "../media/error.js";
-import { BUILT_IN, type Kind, type Kinds } from "../media/kinds/index.js";
+import { type Kind, type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import { type MediaOptions, mergedOptions, optionProblem } from "../media/media-options.js";
 import { checkKnown, isForbidden } from "../media/option-checks.js";
 import type { MediaPart, Modality } from "../media/part.js";
@@ -26,13 +26,19 @@ export interface MediaFileOptions {
   checkFiles?: boolean;
   /** Options of the parts, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
   media?: MediaOptions | undefined;
+  /** Of the user's own, beside those that are here. */
+  kinds?: OwnKinds | undefined;
   signal?: AbortSignal;
 }
 
-export const MEDIA_FILE_OPTIONS = { root: true, confine: true, checkFiles: true, media: true, signal: true } as const satisfies Record<
-  keyof MediaFileOptions,
-  true
->;
+export const MEDIA_FILE_OPTIONS = {
+  root: true,
+  confine: true,
+  checkFiles: true,
+  media: true,
+  kinds: true,
+  signal: true,
+} as const satisfies Record<keyof MediaFileOptions, true>;
 
 /** Turns what rows name into parts of prompts; every file is looked at once. */
 export class MediaFiles {
@@ -41,12 +47,13 @@ export class MediaFiles {
   readonly #within: string | undefined;
   readonly #blobs: string | undefined;
   readonly #seen = new Map<string, Promise<string | undefined>>();
-  readonly kinds: Kinds = BUILT_IN;
+  readonly kinds: Kinds;
 
   constructor(
     private readonly file: string,
     private readonly options: MediaFileOptions,
   ) {
+    this.kinds = kindsWith(options.kinds);
     checkOptions("media", options.media, [...this.kinds.keys()]);
     for (const [name, own] of Object.entries(options.media ?? {})) {
       const { options: schema, functions } = this.#kind(name);
@@ -66,7 +73,7 @@ export class MediaFiles {
     const places: string[] = [];
     for (const one of several ? path : [path]) places.push(await this.#checked(modality, one, wrong));
     const all = mergedOptions(this.options.media, { [modality]: options })[modality];
-    return { modality, source: several ? places : places[0], options: all } as MediaPart;
+    return this.#kind(modality).part(several ? places : places[0], all ?? {}) as MediaPart;
   }
 
   #kind(name: string): Kind {

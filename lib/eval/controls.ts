@@ -2,7 +2,7 @@
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { Draw } from "../data/world/draw.js";
-import { BUILT_IN, listed } from "../media/kinds/index.js";
+import { BUILT_IN, kindOf, listed } from "../media/kinds/index.js";
 import type { MediaPart } from "../media/part.js";
 import { checkLoading, type Loading } from "../media/source.js";
 
@@ -13,7 +13,7 @@ import { checkLoading, type Loading } from "../media/source.js";
 export async function blank<P extends MediaPart>(part: P, loading?: Loading): Promise<P>;
 export async function blank(part: MediaPart, loading: Loading = {}): Promise<MediaPart> {
   checkLoading("blank", loading);
-  const kind = BUILT_IN.get(part?.modality);
+  const kind = kindOf(part);
   if (kind) return kind.blank(part, loading) as Promise<MediaPart>;
   const [names, next] = [[...BUILT_IN.keys()], "make parts with "];
   throw expected("E_MODALITY", "blank", `a part of ${listed(names)}`, part?.modality, next + names.map((name) => `${name}()`).join(", "));

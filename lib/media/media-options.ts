@@ -1,10 +1,12 @@
 // The options of media as data: the same names and values in scripts, in recipes, in rows of data and on the command line.
 import { isObject, nearest, type Schema, shown } from "../core/checks.js";
-import { BUILT_IN, KINDS, type Kind, type Kinds } from "./kinds/index.js";
+import { BUILT_IN, type BuiltIn, KINDS, type Kind, type Kinds } from "./kinds/index.js";
 import type { MediaPart } from "./part.js";
 
 /** For every medium of a kind, e.g. { imu: { acceleration: "g" } }. */
-export type MediaOptions = { -readonly [P in MediaPart as P["modality"]]?: P["options"] };
+export type MediaOptions = { -readonly [P in Extract<MediaPart, { modality: BuiltIn }> as P["modality"]]?: P["options"] } & {
+  [own: string]: object | undefined;
+};
 
 export const MEDIA_OPTIONS = Object.fromEntries(Object.entries<Kind>(KINDS).map(([name, { options }]) => [name, options])) as {
   readonly [K in keyof typeof KINDS]: Schema;
@@ -65,5 +67,5 @@ export function mergedOptions(first: MediaOptions = {}, second: MediaOptions = {
     const both = before?.columns && own.columns ? { columns: { ...before.columns, ...own.columns } } : {};
     merged[modality] = { ...before, ...own, ...both };
   }
-  return merged;
+  return merged as MediaOptions;
 }

@@ -1,11 +1,12 @@
 // What a prompt may hold beside text, and what an encoder is given for it.
-import type { KINDS, Kind } from "./kinds/index.js";
+import type { BuiltIn, KINDS, Kind, OwnPart } from "./kinds/index.js";
 import type { Loading } from "./source.js";
 
 type PartOf<K> = K extends Kind<infer P> ? P : never;
 
-export type MediaPart = PartOf<(typeof KINDS)[keyof typeof KINDS]>;
-export type Modality = MediaPart["modality"];
+export type MediaPart = PartOf<(typeof KINDS)[BuiltIn]> | OwnPart;
+/** A kind of media by its name: one that is here from the start, or of the user's own. */
+export type Modality = BuiltIn | (string & {});
 
 /** A batch as an encoder takes it. */
 export interface EncoderInput {

@@ -7,7 +7,7 @@ import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
 import type { Row } from "../data/row.js";
-import type { MediaPart } from "../media/part.js";
+import type { MediaPart, Modality } from "../media/part.js";
 import { fitParts, promptLength } from "../text/fit-parts.js";
 import { IGNORE } from "../text/prompt.js";
 import type { TextPart } from "../text/splice.js";
@@ -107,7 +107,7 @@ export class TrainingRows {
   }
 
   /** Features of the first media of each kind that training will see. */
-  async sample(modality: MediaPart["modality"], count: number, signal?: AbortSignal): Promise<Features[]> {
+  async sample(modality: Modality, count: number, signal?: AbortSignal): Promise<Features[]> {
     const media: MediaPart[] = [];
     const order = this.#order();
     const turns = new Turns();

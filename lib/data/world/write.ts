@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { checkOptions, optionNames } from "../../core/options.js";
 import { reasonOf } from "../../media/error.js";
-import type { Modality } from "../../media/part.js";
+import type { BuiltIn } from "../../media/kinds/index.js";
 import { DataError } from "../row.js";
 import { Draw } from "./draw.js";
 import { encodeClip, encodeCsv, encodePicture, encodeWav } from "./encode.js";
@@ -15,7 +15,7 @@ import { renderVideo } from "./render-video.js";
 import { drawScene, type Scene } from "./scenes.js";
 
 export type Split = "train" | "heldout";
-export type WorldCounts = Readonly<Partial<Record<Modality, number>>>;
+export type WorldCounts = Readonly<Partial<Record<BuiltIn, number>>>;
 export interface WorldOptions {
   seed: number;
   /** How many files of each modality; none where not said. */
@@ -27,10 +27,10 @@ export interface WorldOptions {
   signal?: AbortSignal;
 }
 
-const MODALITIES: readonly Modality[] = ["image", "video", "audio", "imu"];
+const MODALITIES: readonly BuiltIn[] = ["image", "video", "audio", "imu"];
 const SPLITS: readonly Split[] = ["train", "heldout"];
 /** A question about a picture and one about a clip sound alike, so these two never stand in one prompt. */
-const PAIRS: readonly (readonly [Modality, Modality])[] = [
+const PAIRS: readonly (readonly [BuiltIn, BuiltIn])[] = [
   ["image", "audio"],
   ["image", "imu"],
   ["video", "audio"],
@@ -44,13 +44,13 @@ const TRAIN_QUESTIONS = 3;
 
 /** Every third is of the second kind. */
 const KINDS = { image: ["png", "jpg"], video: ["gif", "webp"], audio: ["wav", "wav"], imu: ["csv", "csv"] } as const;
-const kindOf = <M extends Modality>(modality: M, index: number): (typeof KINDS)[M][number] => KINDS[modality][index % 3 === 2 ? 1 : 0];
+const kindOf = <M extends BuiltIn>(modality: M, index: number): (typeof KINDS)[M][number] => KINDS[modality][index % 3 === 2 ? 1 : 0];
 /** Within the modality's folder. */
-const fileOf = (modality: Modality, split: Split, index: number): string =>
+const fileOf = (modality: BuiltIn, split: Split, index: number): string =>
   `${split}/${String(index).padStart(5, "0")}.${kindOf(modality, index)}`;
 
 /** The scene that a file shows, and the draws that its rendering goes on with. */
-export function worldScene(seed: number, modality: Modality, split: Split, index: number): { scene: Scene; draw: Draw } {
+export function worldScene(seed: number, modality: BuiltIn, split: Split, index: number): { scene: Scene; draw: Draw } {
   const draw = new Draw(seed, `${modality}/${split}/${index}`);
   return { scene: drawScene(modality, draw, { held: split === "train" ? "never" : "only" }), draw };
 }
@@ -99,7 +99,7 @@ export async function writeWorld(folder: string, options: WorldOptions): Promise
   }
 }
 
-const countOf = (options: WorldOptions, modality: Modality, split: Split): number => options[split][modality] ?? 0;
+const countOf = (options: WorldOptions, modality: BuiltIn, split: Split): number => options[split][modality] ?? 0;
 
 function check(folder: string, options: WorldOptions): void {
   checkOptions("writeWorld", options, OPTIONS);
@@ -139,7 +139,7 @@ interface Said {
   value: string;
 }
 /** In AnyMAL's order: the instruction, then the media. */
-const conversation = (marks: readonly Modality[], asked: readonly Question[]): Said[] =>
+const conversation = (marks: readonly BuiltIn[], asked: readonly Question[]): Said[] =>
   asked.flatMap(({ question, answer }, i): Said[] => [
     { from: "human", value: i === 0 ? [question, ...marks.map((mark) => `<${mark}>`)].join(" ") : question },
     { from: "gpt", value: answer },
@@ -153,7 +153,7 @@ function asked(scene: Scene, split: Split, draw: Draw): Question[] {
   return some;
 }
 
-async function writeLists(folder: string, options: WorldOptions, modality: Modality, split: Split): Promise<void> {
+async function writeLists(folder: string, options: WorldOptions, modality: BuiltIn, split: Split): Promise<void> {
   const [captions, rows]: string[][] = [[], []];
   for (let index = 0; index < countOf(options, modality, split); ++index) {
     const { scene } = worldScene(options.seed, modality, split, index);

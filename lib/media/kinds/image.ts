@@ -8,6 +8,7 @@ export const imageKind: Kind<ImagePart> = {
   options: IMAGE_OPTIONS,
   folder: false,
   captionPrompts: ["Describe the image.", "What does the image show?", "Give a caption of the image."],
+  part: (source, options) => image(source as ImagePart["source"], options),
   blank: async (part, loading) => image(black(await loadImage(part, loading)), part.options),
 };
 

@@ -29,6 +29,8 @@ export interface Kind<P extends AnyPart = AnyPart> {
   readonly framesOf?: string;
   /** What a row of captions is asked with. */
   readonly captionPrompts: readonly string[];
+  /** Of what a row or a command line names. */
+  part(source: unknown, options: object): P;
   /** As large or as long as `part`, with nothing in it. */
   blank(part: P, loading: Loading): Promise<P>;
 }

@@ -12,6 +12,7 @@ export const videoKind: Kind<VideoPart> = {
   folder: true,
   framesOf: imageKind.name,
   captionPrompts: ["Describe the video.", "What happens in the video?", "Give a caption of the video."],
+  part: (source, options) => video(source as VideoPart["source"], options),
   /** A black clip; what was cut out of the part's is the whole of it. */
   async blank(part, loading) {
     const { frames, fps, seconds } = await loadVideo(part, 1, loading);
