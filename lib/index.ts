@@ -75,7 +75,10 @@ export {
 } from "./media/imu.js";
 export type { ImuColumns } from "./media/imu-columns.js";
 export { ImuProcessor, type ImuValues } from "./media/imu-processor.js";
+export type { MediaKind, OwnEncoder, OwnKinds, OwnPart } from "./media/kinds/index.js";
+export { type MediaKindOptions, type Medium, mediaKind, type OwnOptions } from "./media/kinds/own.js";
 export type { MediaOptions } from "./media/media-options.js";
+export { type Matrix, readNpy } from "./media/npy.js";
 export type { EncoderInput, MediaPart, MediaProcessor, Modality } from "./media/part.js";
 export type { Loading, MediaSource } from "./media/source.js";
 export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type VideoPart, video } from "./media/video.js";

@@ -11,6 +11,7 @@ import { settled } from "../core/settled.js";
 import { Turns } from "../core/turns.js";
 import { checkGeneration, GENERATION_KEYS, type Prompt } from "../generate/generate.js";
 import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
+import { kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import { AnyMALNetwork } from "../models/anymal.js";
@@ -25,7 +26,7 @@ import { writeCheckpoint } from "./checkpoint.js";
 import type { ConversationMemory } from "./conversation-memory.js";
 import { endTokens } from "./end-tokens.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
-import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, MODALITIES, type PromptFormat } from "./options.js";
+import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
 import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
 import type { Source } from "./source.js";
@@ -62,6 +63,8 @@ export class AnyMAL {
   readonly llmSource: Source;
   readonly quantization: Quantization | undefined;
   readonly prompt: PromptFormat;
+  /** Of media, the user's own beside those that are here. */
+  readonly kinds: OwnKinds;
   /** Projections whose feature statistics and output scale were measured on data. */
   readonly calibrated: Set<Modality>;
   /** Those that were taken off too. */
@@ -75,6 +78,7 @@ export class AnyMAL {
     this.llmSource = parts.llmSource;
     this.quantization = parts.quantization;
     this.prompt = parts.prompt;
+    this.kinds = parts.kinds;
     this.calibrated = new Set(parts.calibrated);
     this.#adapters = parts.adapters;
   }
@@ -87,17 +91,17 @@ export class AnyMAL {
   /** From a folder that save(), align() or instruct() wrote. */
   static async fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<AnyMAL> {
     checkOptions("AnyMAL.fromPretrained", options, FROM_PRETRAINED_KEYS, { others: OTHER_LOADING });
-    checkOptions("AnyMAL.fromPretrained encoders", options.encoders, MODALITIES);
+    checkOptions("AnyMAL.fromPretrained encoders", options.encoders, [...kindsWith(options.kinds).keys()]);
     const device = await deviceOf(options.device);
     return new AnyMAL(await build(await (await Trained.open(folder)).plan({ ...options, device })));
   }
 
   /** What the model consists of now. */
   get parts(): AnyMALParts {
-    const { system, llm, tokenizer, encoders, llmSource, quantization, prompt, calibrated } = this;
+    const { system, llm, tokenizer, encoders, llmSource, quantization, prompt, kinds, calibrated } = this;
     const projectors = new Map(this.modalities.map((modality) => [modality, this.projector(modality)]));
     const adapters = this.#adapters.filter(({ adapter }) => adapter.state !== "off");
-    return { system, llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, calibrated };
+    return { system, llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, kinds, calibrated };
   }
 
   /** By name, in the order in which they were put on; those that were merged or taken off are the model's no longer. */

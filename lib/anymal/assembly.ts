@@ -16,18 +16,18 @@ import { openSource } from "./source.js";
 const SEEDS_APART = 1_000_003;
 
 export async function assembly(given: AssembleOptions): Promise<Plan> {
-  checkAssembly(given);
-  const { modalities, system: name = DEFAULT_SYSTEM, seed = 0, quantization: _, prompt: __, ...options } = given;
+  const known = checkAssembly(given);
+  const { modalities, kinds = [], system: name = DEFAULT_SYSTEM, seed = 0, quantization: _, prompt: __, ...options } = given;
   const system = systemOf(name);
   const { quantization, prompt } = completedBy(system, given);
   const { dtype, signal } = options;
   const device = await deviceOf(options.device);
   const form = quantizationOf(quantization);
   const llmSource = await openSource(options.llm, options);
-  const encoders = await freshEncoders(modalities, device, dtype, system, options);
+  const encoders = await freshEncoders(modalities, known, device, dtype, system, options);
   const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
   return {
-    ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, signal, adapters: [] },
+    ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, kinds, signal, adapters: [] },
     openLlm: () => openCausalLM(llmSource.folder, { device, ...(dtype && { dtype }), ...(form && { quantization: form }) }, signal),
     media: encoders.map(
       (encoder, i): MediaPlan => ({

@@ -36,7 +36,7 @@ export interface AdapterPlan {
   folder: string;
 }
 
-export interface Plan extends Pick<AnyMALParts, "system" | "tokenizer" | "llmSource" | "quantization" | "prompt"> {
+export interface Plan extends Pick<AnyMALParts, "system" | "tokenizer" | "llmSource" | "quantization" | "prompt" | "kinds"> {
   openLlm(): Promise<LlamaForCausalLM>;
   media: readonly MediaPlan[];
   adapters: readonly AdapterPlan[];

@@ -1,14 +1,18 @@
 // A model's encoders. Modalities that name one folder share one encoder: images and videos through one CLIP.
 import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
 import { processorOf } from "../media/auto-processor.js";
 import { ImageProcessor } from "../media/image-processor.js";
+import type { Kinds } from "../media/kinds/index.js";
 import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import { VideoProcessor } from "../media/video-processor.js";
 import { AutoEncoder } from "../models/auto-encoder.js";
 import type { System } from "../systems/system.js";
 import type { MediaPlan } from "./build.js";
+import { CheckpointError } from "./checkpoint-error.js";
 import type { Manifest } from "./manifest.js";
-import { completeSetup, type FromPretrainedOptions, MODALITIES, type ModalityOptions, type ModalitySetup } from "./options.js";
+import { type AssembleOptions, completeSetup, type FromPretrainedOptions, type ModalitySetup } from "./options.js";
+import { isOwn, ownPlan, storedOwn } from "./own-encoder.js";
 import { type Fetching, locate, openSource, type Source } from "./source.js";
 
 /** All of a plan but the projection. */
@@ -16,18 +20,25 @@ export type EncoderPlan = Omit<MediaPlan, "projector" | "calibrated">;
 
 /** For a fresh model. */
 export async function freshEncoders(
-  modalities: Partial<Record<Modality, ModalityOptions>>,
+  modalities: AssembleOptions["modalities"],
+  kinds: Kinds,
   device: Device,
   dtype: "f32" | "bf16" | undefined,
   system: System,
   fetching: Fetching,
 ): Promise<EncoderPlan[]> {
   const plans: EncoderPlan[] = [];
-  for (const modality of MODALITIES) {
+  for (const [modality, kind] of kinds) {
     const options = modalities[modality];
     if (!options) continue;
-    const source = await openSource(options.encoder, fetching);
-    plans.push({ ...inFolder(modality, source, device, dtype), setup: (encoder) => completeSetup(modality, options, encoder, system) });
+    const encoder = options.encoder ?? kind.encoder;
+    if (typeof encoder !== "string" && !isOwn(encoder))
+      throw expected("E_MODALITY", `modalities.${modality}.encoder`, "an encoder", "none", "name a folder, or an id of the hub");
+    if (isOwn(encoder) && options.layer !== undefined)
+      throw expected("E_MODALITY", `modalities.${modality}.layer`, "none: an encoder of one's own has one layer", options.layer);
+    const plan =
+      typeof encoder === "string" ? inFolder(modality, await openSource(encoder, fetching), device, dtype) : ownPlan(kind, encoder, device);
+    plans.push({ ...plan, setup: (opened) => completeSetup(modality, options, opened, system) });
   }
   return plans;
 }
@@ -36,18 +47,34 @@ export async function freshEncoders(
 export async function storedEncoders(
   folder: string,
   { modalities }: Manifest,
+  kinds: Kinds,
   { device, dtype, encoders, ...fetching }: Pick<FromPretrainedOptions, "dtype" | "encoders"> & Fetching & { device: Device },
 ): Promise<EncoderPlan[]> {
   const plans: EncoderPlan[] = [];
-  for (const modality of MODALITIES) {
+  for (const [modality, kind] of kinds) {
     const entry = modalities[modality];
     if (!entry) continue;
-    const source = await locate(folder, `the encoder of ${modality}`, entry.encoder, encoders?.[modality], fetching);
-    const { projector, layer, select, frames } = entry;
+    const { encoder: stored, projector, layer, select, frames } = entry;
     const setup: ModalitySetup = { projector, layer, select, frames };
-    plans.push({ ...inFolder(modality, source, device, dtype ?? entry.encoder.dtype), setup: () => setup });
+    const moved = encoders?.[modality];
+    const plan =
+      "own" in stored
+        ? storedOwn(folder, kind, stored, moved, device)
+        : inFolder(
+            modality,
+            await locate(folder, `the encoder of ${modality}`, stored, folderOf(folder, modality, moved), fetching),
+            device,
+            dtype ?? stored.dtype,
+          );
+    plans.push({ ...plan, setup: () => setup });
   }
   return plans;
+}
+
+function folderOf(checkpoint: string, modality: Modality, moved: unknown): string | undefined {
+  if (moved === undefined || typeof moved === "string") return moved;
+  const what = `the encoder of ${modality} as it was trained on, in a folder`;
+  throw new CheckpointError(checkpoint, what, "an encoder of one's own", "name the folder, or leave it out");
 }
 
 function inFolder(modality: Modality, source: Source, device: Device, dtype: "f32" | "bf16" | undefined): Omit<EncoderPlan, "setup"> {

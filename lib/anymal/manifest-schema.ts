@@ -1,15 +1,15 @@
 // What anymal.json may hold: it comes from whoever made the checkpoint, and a value that nobody knows would be another model without a word.
 import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
+import { OWN_NAME } from "../media/kinds/own.js";
 import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { SYSTEM_NAMES } from "../systems/index.js";
-import { MODALITIES } from "./options.js";
 import { ADAPTER_KINDS, adapterFolder, isAdapterName } from "./parts.js";
 
 const DTYPE = is.oneOf("f32", "bf16");
 const isNull: Check = { wanted: "null", fits: (v) => v === null };
 
-const PLACE: Schema = { path: is.text, id: is.text, revision: is.text, fingerprint: is.text, dtype: DTYPE };
+const PLACE: Schema = { path: is.text, own: is.text, id: is.text, revision: is.text, fingerprint: is.text, dtype: DTYPE };
 const ENTRY: Schema = {
   encoder: is.object,
   projector: is.object,
@@ -43,9 +43,9 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
     }
     return value;
   };
-  const place = (at: string, value: unknown, optional: readonly string[]) => {
-    const by = isObject(value) && value.path !== undefined ? ["id", "revision"] : ["path"];
-    return section(at, value, PLACE, [...by, ...optional]);
+  const place = (at: string, value: unknown, optional: readonly string[], ways = [["path"], ["id", "revision"]]) => {
+    const by = ways.find(([first]) => isObject(value) && value[first as string] !== undefined) ?? ways.at(-1);
+    return section(at, value, PLACE, [...["path", "own", "id", "revision"].filter((key) => !by?.includes(key)), ...optional]);
   };
   const { quantization } = place("llm", json.llm, []);
   if (!isNull.fits(quantization) && quantization !== undefined)
@@ -56,9 +56,9 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   const adapters: Schema = version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES) };
   section("anymal.json", json, { ...adapters, modalities: is.object }, ["system"]);
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
-    if (!(MODALITIES as readonly string[]).includes(modality)) fail(`modalities among ${MODALITIES.join(", ")}`, shown(modality));
+    if (!OWN_NAME.fits(modality)) fail(`modalities with names of ${OWN_NAME.wanted}`, shown(modality));
     const { encoder, projector, select, frames } = section(modality, entry, ENTRY);
-    place(`${modality}.encoder`, encoder, ["dtype"]);
+    place(`${modality}.encoder`, encoder, ["dtype"], [["path"], ["own"], ["id", "revision"]]);
     const unknown = kindProblem(projector);
     if (unknown) fail(`${modality}.projector.type to be ${unknown.wanted}`, unknown.got);
     const bridge = projector as unknown as BridgeSetup;

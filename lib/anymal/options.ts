@@ -5,7 +5,7 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import type { ResolveOptions } from "../io/hub.js";
-import { BUILT_IN, MODALITIES } from "../media/kinds/index.js";
+import { BUILT_IN, type BuiltIn, type Kinds, kindsWith, MODALITIES, type OwnEncoder, type OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import {
   type BridgeOptions,
@@ -30,12 +30,22 @@ export type { QuantizationName } from "../models/loading.js";
 
 export { MODALITIES };
 
+// biome-ignore lint/suspicious/noExplicitAny: of whatever load() makes
+type AnyEncoder = OwnEncoder<any>;
+
 /** How a modality reaches the language model; `type` names the kind of bridge. */
 export type ProjectorOptions = BridgeOptions;
 
-export interface ModalityOptions {
-  /** A folder in Hugging Face layout (config.json, model.safetensors, preprocessor_config.json), or org/name or org/name@revision of the hub. */
-  encoder: string;
+export interface ModalityOptions extends Omit<OwnModalityOptions, "encoder"> {
+  encoder: string | AnyEncoder;
+}
+/** Of a kind of media of the user's own. */
+export interface OwnModalityOptions {
+  /**
+   * A folder in Hugging Face layout (config.json, model.safetensors, preprocessor_config.json), or org/name or org/name@revision of the hub; or an
+   * encoder of one's own. Default: the kind's, where it brings one.
+   */
+  encoder?: string | AnyEncoder;
   /** Default: the system's for the modality; of AnyMAL, Table 12's. */
   projector?: ProjectorOptions;
   /** Which hidden state: 0 the embedding, -1 the last. Of a list the rows stand side by side, as in LLaVA's vision_feature_layer. Default: the system's, -1 of AnyMAL. */
@@ -66,7 +76,9 @@ export interface AssembleOptions extends LoadOptions {
   system?: string;
   /** How the LLM is held. Default: nf4, or dense where the system trains all of it. */
   quantization?: QuantizationName | Quantization;
-  modalities: Partial<Record<Modality, ModalityOptions>>;
+  modalities: { [K in BuiltIn]?: ModalityOptions } & { [own: string]: OwnModalityOptions | undefined };
+  /** Of media, the user's own that the model is to know beside those that are here. */
+  kinds?: OwnKinds;
   prompt?: PromptFormat;
   /** Of the fresh projections. Default 0. */
   seed?: number;
@@ -78,7 +90,9 @@ export interface FromPretrainedOptions extends LoadOptions {
   /** Where the LLM is now, if it moved: a folder or an id of the hub. Another one of the same shape may stand in. */
   llm?: string;
   /** Where the encoders are now, if they moved. */
-  encoders?: Partial<Record<Modality, string>>;
+  encoders?: Partial<Record<Modality, string | AnyEncoder>>;
+  /** Of media, the user's own that it was trained with. */
+  kinds?: OwnKinds;
 }
 
 export interface PromptFormat {
@@ -92,16 +106,19 @@ export interface PromptFormat {
 
 const LOAD_KEYS = ["device", "dtype", "signal", "onProgress", "localFilesOnly"];
 const PROMPT_KEYS: readonly (keyof PromptFormat)[] = ["system", "splitSpecialTokens", "written"];
-export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders"];
+export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders", "kinds"];
 
-/** Throws E_VALUE on an option that is not known, wherever it stands. */
-export function checkAssembly(options: AssembleOptions): void {
+/** The kinds of media that it may name. Throws E_VALUE on an option that is not known, wherever it stands. */
+export function checkAssembly(options: AssembleOptions): Kinds {
   const at = "AnyMAL.assemble";
-  checkOptions(at, options, [...LOAD_KEYS, "system", "llm", "quantization", "modalities", "prompt", "seed"], { others: OTHER_LOADING });
+  checkOptions(at, options, [...LOAD_KEYS, "system", "llm", "quantization", "modalities", "kinds", "prompt", "seed"], {
+    others: OTHER_LOADING,
+  });
   const system = systemOf(options.system ?? DEFAULT_SYSTEM, `${at} system`);
   checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
   checkOptions(`${at} prompt.written`, options.prompt?.written, ["before", "after"]);
-  checkOptions(`${at} modalities`, options.modalities, MODALITIES);
+  const kinds = kindsWith(options.kinds);
+  checkOptions(`${at} modalities`, options.modalities, [...kinds.keys()]);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
     const where = `${at} modalities.${modality}`;
     checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames"]);
@@ -109,6 +126,7 @@ export function checkAssembly(options: AssembleOptions): void {
     modalityIn(system, modality as Modality, one ?? {});
     if (one?.projector) checkProjector(`${where}.projector`, one.projector);
   }
+  return kinds;
 }
 
 function checkProjector(where: string, asked: ProjectorOptions): void {
@@ -121,6 +139,9 @@ function checkProjector(where: string, asked: ProjectorOptions): void {
       throw expected("E_VALUE", `${where}.${key}`, String(schema[key]?.wanted), shown(value));
 }
 
+/** "video through an encoder of image" */
+const FRAMEWISE = [...BUILT_IN.values()].flatMap(({ name, framesOf }) => (framesOf ? [`${name} through an encoder of ${framesOf}`] : []));
+
 /** A modality with every default written out: what anymal.json keeps. */
 export interface ModalitySetup {
   projector: BridgeSetup;
@@ -130,7 +151,7 @@ export interface ModalitySetup {
   frames: number | undefined;
 }
 
-export function completeSetup(modality: Modality, options: ModalityOptions, encoder: EncoderShape, system: System): ModalitySetup {
+export function completeSetup(modality: Modality, options: OwnModalityOptions, encoder: EncoderShape, system: System): ModalitySetup {
   const own = modalityIn(system, modality, options);
   const framewise = BUILT_IN.get(modality)?.framesOf === encoder.modality;
   if (encoder.modality !== modality && !framewise)
@@ -142,7 +163,7 @@ export function completeSetup(modality: Modality, options: ModalityOptions, enco
       "name another folder",
     );
   if (options.frames !== undefined && !framewise)
-    throw expected("E_MODALITY", `modalities.${modality}.frames`, "frames only for video through an image encoder", options.frames);
+    throw expected("E_MODALITY", `modalities.${modality}.frames`, `frames only for ${FRAMEWISE.join(", ")}`, options.frames);
   const frames = framewise ? (options.frames ?? own.frames ?? 4) : undefined;
   const wanted = options.projector ?? own.projector;
   const readable = selects(wanted);

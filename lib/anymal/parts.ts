@@ -1,5 +1,6 @@
 // What a model consists of, whichever way it came about: assembled, trained or published. A checkpoint is written of the same.
 import type { LoraAdapter } from "../adapters/lora.js";
+import type { OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import type { Bridge } from "../models/bridges/kind.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
@@ -38,6 +39,8 @@ export interface AnyMALParts {
   tokenizer: Tokenizer;
   encoders: ReadonlyMap<Modality, MediaEncoder>;
   projectors: ReadonlyMap<Modality, Bridge>;
+  /** Of media, the user's own beside those that are here. */
+  kinds: OwnKinds;
   /** In the order in which they were put on. */
   adapters: readonly Attached[];
   llmSource: Source;

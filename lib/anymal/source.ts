@@ -16,6 +16,8 @@ export interface Source {
   fingerprint: string;
   /** Where it came from, if it is a snapshot of the hub's cache. */
   hub?: { id: string; revision: string } | undefined;
+  /** The key of an encoder of the user's own, which lies in no folder. */
+  own?: string;
 }
 interface FolderReference {
   path: string;
@@ -27,7 +29,11 @@ interface HubReference {
   revision: string;
   fingerprint: string;
 }
-export type Reference = FolderReference | HubReference;
+interface OwnReference {
+  own: string;
+  fingerprint: string;
+}
+export type Reference = FolderReference | HubReference | OwnReference;
 
 export type Fetching = Pick<Locating, "signal" | "onProgress" | "localFilesOnly">;
 
@@ -42,7 +48,8 @@ export async function openSource(
 }
 
 /** By id and commit where the model is the hub's. A path is relative where the model lies near the checkpoint, so that both can be moved together: few steps up, and not by way of the root. */
-export function reference({ folder, fingerprint, hub }: Source, checkpoint: string): Reference {
+export function reference({ folder, fingerprint, hub, own }: Source, checkpoint: string): Reference {
+  if (own !== undefined) return { own, fingerprint };
   if (hub) return { ...hub, fingerprint };
   const from = resolve(checkpoint);
   const near = relative(from, folder);

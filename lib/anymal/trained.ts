@@ -3,9 +3,11 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Device } from "../core/device.js";
+import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
+import { type Kinds, kindsWith, listed, type OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { makeBridge } from "../models/bridges/index.js";
@@ -59,6 +61,21 @@ export class Trained {
     throw new CheckpointError(this.folder, what, there.join(", ") || "nothing", "copy the folder whole, or save the model again");
   }
 
+  /** Those of the call, the model's among them. */
+  #kinds(own: OwnKinds): Kinds {
+    const kinds = kindsWith(own);
+    const lacking = Object.keys(this.manifest.modalities).find((name) => !kinds.has(name));
+    if (lacking === undefined) return kinds;
+    const next = `pass yours again: fromPretrained(folder, { kinds: [${lacking}] }), or --kinds FILE on the command line`;
+    throw expected(
+      "E_MODALITY",
+      this.folder,
+      `the kind of media "${lacking}", which it was trained with`,
+      listed(kinds.keys(), "and"),
+      next,
+    );
+  }
+
   projections(modality: Modality): Checkpoint {
     return Checkpoint.openIn(this.folder, join(PROJECTORS, `${modality}.safetensors`));
   }
@@ -66,7 +83,8 @@ export class Trained {
   /** Where all of it comes from, for build(). */
   async plan(options: FromPretrainedOptions & { device: Device }): Promise<Plan> {
     const { folder, manifest } = this;
-    const { device, signal } = options;
+    const { device, signal, kinds = [] } = options;
+    const known = this.#kinds(kinds);
     const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
     const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
     if (templateOf(tokenizer) !== manifest.prompt.template)
@@ -79,10 +97,10 @@ export class Trained {
     const quantization =
       options.quantization === undefined ? (manifest.llm.quantization ?? undefined) : quantizationOf(options.quantization);
     const held = { device, dtype: options.dtype ?? manifest.llm.dtype, ...(quantization && { quantization }) };
-    const encoders = await storedEncoders(folder, manifest, options);
+    const encoders = await storedEncoders(folder, manifest, known, options);
     const { template: _, ...prompt } = manifest.prompt;
     return {
-      ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, llmSource, quantization, prompt, signal },
+      ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, llmSource, quantization, prompt, kinds, signal },
       openLlm: () => openCausalLM(llmSource.folder, held, signal),
       media: encoders.map((encoder): MediaPlan => {
         const { modality } = encoder;

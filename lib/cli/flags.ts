@@ -3,7 +3,8 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { FromPretrainedOptions } from "../anymal/anymal.js";
 import type { QuantizationName } from "../anymal/options.js";
 import { Downloads } from "./downloads.js";
-import { kinds } from "./kinds.js";
+import { KINDS_FLAG, kinds, ownKinds } from "./kinds.js";
+import { list } from "./output.js";
 
 export type PerModality<T> = Readonly<Record<string, T>>;
 
@@ -27,6 +28,7 @@ export function modelFlags(command: Command, model: string): Command {
     .addOption(new Option("--quantization <form>", "how the language model is held").choices(["nf4", "fp4", "int8", "none"]))
     .option("--device <name>", "cpu, cuda or auto (default: $ANYMAL_DEVICE, or cpu)")
     .addOption(new Option("--dtype <type>", "of activations and frozen weights").choices(["f32", "bf16"]))
+    .option(`${KINDS_FLAG} <file>`, "a module of yours that exports kinds of media, made with mediaKind(); may come several times", list)
     .option("--local-files-only", "no request to the hub, not for what a checkpoint names either")
     .option("--json", "JSON on standard output, for machines");
 }
@@ -37,6 +39,7 @@ export function loadOptions(flags: ModelFlags, signal?: AbortSignal): FromPretra
   return {
     signal,
     onProgress: new Downloads().onProgress,
+    kinds: ownKinds(),
     ...(llm && { llm }),
     ...(encoder && { encoders: encoder }),
     ...(quantization && { quantization }),

@@ -1,9 +1,10 @@
 // `anymal generate`: one prompt, or a file of them.
 import type { Command } from "commander";
+import type { Kind } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
-import { kinds, marksTold } from "./kinds.js";
+import { kinds, marksTold, ownKinds } from "./kinds.js";
 import { confineFlags } from "./media-flags.js";
 import { command, Interrupt, integer, printJson, UsageError, write } from "./output.js";
 import { checkFiles, mediaPart, placed } from "./prompt-text.js";
@@ -27,14 +28,20 @@ export function generateCommand(): Command {
   const media: Given[] = [];
   const about = `Answers a prompt. ${marksTold()} mark where media stand; without marks they follow the text.`;
   const generate = command("generate", about, EXAMPLE).argument("[prompt]", "the question");
-  for (const { name, about } of kinds().values())
-    generate.option(`--${name} <file>`, `${about}; may come several times`, (file: string) => {
-      media.push({ modality: name as Modality, file });
-    });
+  const mediaFlag = ({ name, about }: Kind) =>
+    generate.option(`--${name} <file>`, `${about}; may come several times`, (file: string) => void media.push({ modality: name, file }));
+  const own = ownKinds();
+  for (const kind of kinds().values()) if (!own.some(({ name }) => name === kind.name)) mediaFlag(kind);
   generate
     .option("--prompts <file>", `many prompts: JSONL, JSON or CSV with prompt, and ${[...kinds().keys()].join(", ")}`)
     .option("--batch <n>", "of --prompts: how many run together", integer(1), 8);
-  return confineFlags(answerFlags(generate)).action((prompt: string | undefined, flags: GenerateFlags) => run(prompt, media, flags));
+  confineFlags(answerFlags(generate));
+  for (const kind of own) {
+    if (generate.options.some(({ long }) => long === `--${kind.name}`))
+      throw new UsageError("anymal generate", `the kind of media ${kind.name} is called as another flag is: give it another name`);
+    mediaFlag(kind);
+  }
+  return generate.action((prompt: string | undefined, flags: GenerateFlags) => run(prompt, media, flags));
 }
 
 async function run(prompt: string | undefined, media: readonly Given[], flags: GenerateFlags): Promise<void> {

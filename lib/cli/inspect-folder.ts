@@ -243,7 +243,8 @@ async function trained(given: string): Promise<Inspected> {
   return { kind: "trained model", path, about, facts };
 }
 
-function whereIs(checkpoint: string, reference: Manifest["llm"] | { path?: string; id?: string }): string {
+function whereIs(checkpoint: string, reference: object): string {
+  if ("own" in reference) return `the user's own, "${reference.own}"`;
   if ("id" in reference && typeof reference.id === "string") return reference.id;
   const folder = resolve(checkpoint, (reference as { path: string }).path);
   return existsSync(folder) ? folder : `${folder}, which is not there now`;

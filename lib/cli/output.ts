@@ -3,16 +3,11 @@ import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { AnymalError } from "../core/errors.js";
 import { visible } from "../core/visible.js";
 import { inFlags } from "./in-flags.js";
+import { UsageError } from "./usage-error.js";
 
 export const EXIT = { failed: 1, usage: 2, interrupted: 130 } as const;
 
-/** A command line that asks for something impossible. */
-export class UsageError extends AnymalError {
-  override readonly name = "UsageError";
-  constructor(command: string, message: string) {
-    super("E_USAGE", `${command}: ${message}; see ${command} --help`);
-  }
-}
+export { UsageError } from "./usage-error.js";
 
 /** A command that throws where commander would end the process. */
 export function command(name: string, description: string, example: string): Command {
@@ -50,14 +45,15 @@ export function describeError(error: unknown): string {
   return `unexpected error: ${paragraph}; ANYMAL_DEBUG=1 shows where`;
 }
 
-/** Runs the command and sets the exit code. */
-export async function runProgram(program: Command, argv: readonly string[]): Promise<void> {
+/** Makes the command, runs it and sets the exit code. */
+export async function runProgram(make: () => Command | Promise<Command>, argv: readonly string[]): Promise<void> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
     // The reader of a pipe has seen enough.
     process.exit(error.code === "EPIPE" ? 0 : EXIT.failed);
   });
   process.removeAllListeners("warning").on("warning", ({ message }) => tell(`warning: ${inFlags(message)}`));
   try {
+    const program = await make();
     await program.parseAsync([...argv], { from: "user" });
   } catch (error) {
     if (error instanceof CommanderError) process.exitCode = error.exitCode && EXIT.usage;

@@ -8,6 +8,7 @@ import type { Modality } from "../media/part.js";
 import { type AnswerFlags, answerOptions, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
 import { inFlags } from "./in-flags.js";
+import { ownKinds } from "./kinds.js";
 import { describeError, EXIT, Interrupt, print, printJson, tell } from "./output.js";
 import { placed } from "./prompt-text.js";
 
@@ -36,7 +37,7 @@ export async function answerFile(path: string, folder: string, flags: AnswerFlag
     const where = whereOf(path, row);
     tell(error.message.startsWith(where) ? describeError(error) : `${where}: ${describeError(error)}`);
   };
-  const asked = await readPrompts(path, { signal, media: flags.mediaOption, confine: flags.confine }, fail);
+  const asked = await readPrompts(path, { signal, media: flags.mediaOption, confine: flags.confine, kinds: ownKinds() }, fail);
   const count = new TokenCount();
   const start = performance.now();
   if (asked.length) {

@@ -12,6 +12,7 @@ import type { Modality } from "../media/part.js";
 import { DEFAULT_SYSTEM, isSystem, NOT_YET, SYSTEM_NAMES, systemOf } from "../systems/index.js";
 import { type Recipe, readYaml, recipe } from "../train/recipe.js";
 import { loadOptions } from "./flags.js";
+import { ownKinds } from "./kinds.js";
 import { UsageError } from "./output.js";
 import { projectorKeys, type TrainingFlags } from "./training-flags.js";
 
@@ -38,10 +39,10 @@ export interface Job {
 export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (raw: RawRecipe) => RawRecipe): Promise<Job> {
   const { config } = flags;
   const read = config ? await readYaml(config) : {};
-  if (config) recipe(read); // what is wrong is said in the file's own terms
+  if (config) recipe(read, ownKinds()); // what is wrong is said in the file's own terms
   const file = (read ?? {}) as RawRecipe;
   const raw = withMedia(withModel(change(file), flags), flags);
-  const checked = recipe(raw);
+  const checked = recipe(raw, ownKinds());
   const both = Boolean(file.instruct && Object.keys(file.align ?? {}).length);
   const output = flags.output ?? (both && file.output ? join(file.output, stage) : file.output);
   if (!output) throw usage(stage, "--output is needed: the folder for the run");
@@ -142,8 +143,10 @@ export async function openModel(
     if (!options.modalities?.[modality])
       throw new AnymalError(
         "E_MODALITY",
-        `expected an encoder of ${modality}, got none; add --encoder ${modality}=FOLDER, or an id of the hub`,
+        ownKinds().some(({ name, encoder }) => encoder && name === modality)
+          ? `expected a projection for ${modality}, got none; add --projector ${modality}=linear, or another one`
+          : `expected an encoder of ${modality}, got none; add --encoder ${modality}=FOLDER, or an id of the hub`,
       );
-  const { onProgress, localFilesOnly = false } = loadOptions(flags);
-  return AnyMAL.assemble({ ...options, signal, onProgress, localFilesOnly, ...(flags.device && { device: flags.device }) });
+  const { onProgress, kinds = [], localFilesOnly = false } = loadOptions(flags);
+  return AnyMAL.assemble({ ...options, kinds, signal, onProgress, localFilesOnly, ...(flags.device && { device: flags.device }) });
 }

@@ -33,7 +33,7 @@ export function readNpy(bytes: Uint8Array, what: string, lists = false): Matrix 
     throw bad("numbers of type f4, f8, i2, i4 or i8", /'descr':[^,]*/.exec(header)?.[0] ?? "no descr", "save array.astype('float32')");
   const shape = (/'shape':\s*\(([\d,\s]*)\)/.exec(header)?.[1] ?? "").split(",").filter((n) => n.trim()).map(Number); // biome-ignore format: one chain
   if (lists && shape.length === 1) shape.unshift(1);
-  if (shape.length !== 2) throw bad("a shape of two sizes, (N, 6) or (6, N)", `(${shape.join(", ")})`, "reshape it, then save");
+  if (shape.length !== 2) throw bad("a shape of two sizes, rows and columns", `(${shape.join(", ")})`, "reshape it, then save");
   const [rows, columns] = shape as [number, number];
   const [size, read] = reader;
   // Rows without columns would be walked one by one, however many are claimed.

@@ -60,7 +60,7 @@ export const checkLoading = (loading: EncoderLoading): void =>
   checkOptions("fromPretrained of an encoder", loading, LOADING, { others: OTHER_LOADING });
 
 export interface Encoder extends Module {
-  readonly kind: "clip-vision" | "siglip-vision" | "dinov2" | "video-mae" | "vi-clip" | "clap-audio" | "imu2clip";
+  readonly kind: "clip-vision" | "siglip-vision" | "dinov2" | "video-mae" | "vi-clip" | "clap-audio" | "imu2clip" | "own";
   readonly modality: Modality;
   /** d: of hidden and pooled. */
   readonly width: number;

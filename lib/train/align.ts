@@ -25,7 +25,7 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align", model.system);
   const asked = prompts ?? systemOf(model.system).captionPrompts;
-  const reading = { modality, seed: recipe.seed, ...(asked && { prompts: asked }), ...readingOptions(recipe, options) };
+  const reading = { modality, seed: recipe.seed, ...(asked && { prompts: asked }), ...readingOptions(model, recipe, options) };
   const rows = await rowsOf(data, (path) => readCaptions(path, reading));
   const check = (media: readonly { modality: Modality }[]) =>
     media.some((part) => part.modality === modality) ? undefined : `expected a medium of ${modality} to align, got none; leave the row out`;

@@ -24,7 +24,7 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
   const { data, output, resume, signal, cache, onProblem, media, confine, modalities: chosen, ...rest } = options;
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
-  const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(recipe, options)));
+  const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(model, recipe, options)));
   const modalities = chosen ?? present(model, rows);
   for (const modality of modalities) model.encoder(modality);
   if (!modalities.length && !recipe.lora)

@@ -2,8 +2,9 @@
 // is silent (warm-up, decay, clipping) the habits of its relatives.
 import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
-import { type AssembleOptions, MODALITIES, type ModalityOptions, type ProjectorOptions } from "../anymal/options.js";
+import type { AssembleOptions, ModalityOptions, ProjectorOptions } from "../anymal/options.js";
 import { readPlain } from "../core/plain-file.js";
+import { BUILT_IN, type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { kindProblem, optionsSchema } from "../models/bridges/index.js";
@@ -107,8 +108,10 @@ const INSTRUCT_KEYS: Schema = { ...TRAINING, lora: is.either(is.object, is.not(f
 const BESIDE = {
   data: is.either(is.text, is.listOf(is.text)),
   prompts: is.listOf(is.text),
-  modalities: is.listOf(is.oneOf(...MODALITIES)),
+  modalities: is.listOf(is.text),
 } as const satisfies Schema;
+/** A mapping for some kinds of media. */
+const perKind = (kinds: Kinds): Schema => Object.fromEntries(Array.from(kinds.keys(), (name) => [name, is.object]));
 
 /** The options of stage 1, complete; what is left out is as the system has it. */
 export function alignRecipe(
@@ -192,17 +195,18 @@ const QUANTIZATION_KEYS: Schema = {
 };
 
 /** Checks a model's options as a recipe spells them. */
-export function modelRecipe(value: unknown, at = "model"): Omit<AssembleOptions, "device"> {
+export function modelRecipe(value: unknown, at = "model", kinds: Kinds = BUILT_IN): Omit<AssembleOptions, "device"> {
   checkKeys(at, value, MODEL_KEYS);
   if (!value.llm) throw new RecipeError(`${at}.llm`, "the folder of a language model", value.llm);
   if (isObject(value.quantization)) checkKeys(`${at}.quantization`, value.quantization, QUANTIZATION_KEYS);
   if (value.prompt) checkPrompt(`${at}.prompt`, value.prompt);
   checkSystem(`${at}.system`, value.system);
   const modalities = `${at}.modalities`;
-  checkKeys(modalities, value.modalities ?? {}, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
+  checkKeys(modalities, value.modalities ?? {}, perKind(kinds));
   for (const [modality, entry] of Object.entries(value.modalities ?? {}) as [Modality, ModalityOptions][]) {
     checkKeys(`${modalities}.${modality}`, entry, MODALITY_KEYS);
-    if (!entry.encoder) throw new RecipeError(`${modalities}.${modality}.encoder`, "the folder of an encoder", entry.encoder);
+    if (!entry.encoder && !kinds.get(modality)?.encoder)
+      throw new RecipeError(`${modalities}.${modality}.encoder`, "the folder of an encoder", entry.encoder);
     if (entry.projector) checkProjector(`${modalities}.${modality}.projector`, entry.projector);
   }
   return value as unknown as Omit<AssembleOptions, "device">;
@@ -224,27 +228,30 @@ function checkProjector(at: string, asked: ProjectorOptions): void {
   checkKeys(at, asked, { type: is.text, ...optionsSchema(asked) });
 }
 
-/** A whole recipe, checked and completed. */
-export function recipe(value: unknown): Recipe {
+/** A whole recipe, checked and completed. `own`: the user's kinds of media that it may name. */
+export function recipe(value: unknown, own: OwnKinds = []): Recipe {
+  const kinds = kindsWith(own);
   const sections = { model: is.object, align: is.object, instruct: is.object, media: is.object };
   checkKeys("", value ?? {}, { system: is.text, ...sections, output: is.text });
   const { model, align = {}, instruct, media, output } = (value ?? {}) as Record<string, Record<string, unknown>>;
   const system = systemIn(value as { system?: unknown } | undefined, model);
-  checkKeys("align", align, Object.fromEntries(MODALITIES.map((modality) => [modality, is.object])));
+  checkKeys("align", align, perKind(kinds));
   const aligned = Object.entries(align).map(([modality, entry]) => {
     const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts"]);
     return [modality, { ...beside, ...alignRecipe(modality as Modality, rest, undefined, system) }];
   });
   const instructed = () => {
     const { beside, rest } = split("instruct", instruct, ["data", "modalities"]);
+    for (const [i, name] of ((beside.modalities ?? []) as string[]).entries())
+      if (!kinds.has(name)) throw new RecipeError(`instruct.modalities[${i}]`, `one of ${[...kinds.keys()].join(", ")}`, name);
     return { ...beside, ...instructRecipe(rest, undefined, undefined, system) };
   };
   return {
     ...(system !== undefined && { system }),
-    ...(model && { model: { ...modelRecipe(model), ...(system !== undefined && { system }) } }),
+    ...(model && { model: { ...modelRecipe(model, "model", kinds), ...(system !== undefined && { system }) } }),
     align: Object.fromEntries(aligned),
     ...(instruct && { instruct: instructed() }),
-    ...(media && { media: mediaRecipe(media) }),
+    ...(media && { media: mediaRecipe(media, own) }),
     ...(output !== undefined && { output: output as unknown as string }),
   };
 }
@@ -259,8 +266,8 @@ function systemIn(value: { system?: unknown } | undefined, model: Record<string,
 }
 
 /** Checks the options of media as a recipe spells them. */
-export function mediaRecipe(value: unknown): MediaOptions {
-  const problem = mediaOptionsProblem(value);
+export function mediaRecipe(value: unknown, kinds: OwnKinds = []): MediaOptions {
+  const problem = mediaOptionsProblem(value, kindsWith(kinds));
   if (problem)
     throw new RecipeError(problem.at === "media" ? "media" : `media.${problem.at}`, problem.expected, problem.value, problem.remedy);
   return value as MediaOptions;
@@ -278,8 +285,8 @@ function split(at: string, entry: unknown, names: readonly (keyof typeof BESIDE)
 }
 
 /** A recipe in YAML (or JSON, which is YAML). Paths in it are relative to the working directory, as on the command line. */
-export async function readRecipe(path: string): Promise<Recipe> {
-  return recipe(await readYaml(path));
+export async function readRecipe(path: string, own: OwnKinds = []): Promise<Recipe> {
+  return recipe(await readYaml(path), own);
 }
 
 /** What a recipe's file says, unchecked. */

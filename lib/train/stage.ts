@@ -5,6 +5,7 @@ import { calibrate } from "../anymal/calibrate.js";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import type { Row } from "../data/row.js";
+import type { OwnKinds } from "../media/kinds/index.js";
 import type { MediaOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
 import { Ahead } from "./ahead.js";
@@ -136,15 +137,16 @@ export function toldMedia(media: MediaOptions | undefined): { media?: object } {
   return said.length ? { media: Object.fromEntries(said) } : {};
 }
 
-function checkedMedia(media: MediaOptions): MediaOptions {
-  mediaRecipe(toldMedia(media).media ?? {});
+function checkedMedia(media: MediaOptions, kinds: OwnKinds): MediaOptions {
+  mediaRecipe(toldMedia(media).media ?? {}, kinds);
   return media;
 }
 
-export const readingOptions = ({ onBadRow }: TrainingRecipe, { signal, onProblem, media, confine }: StageOptions) => ({
+export const readingOptions = ({ kinds }: AnyMAL, { onBadRow }: TrainingRecipe, { signal, onProblem, media, confine }: StageOptions) => ({
   onBadRow,
+  kinds,
   ...(confine !== undefined && { confine }),
-  ...(media && { media: checkedMedia(media) }),
+  ...(media && { media: checkedMedia(media, kinds) }),
   ...(signal && { signal }),
   ...(onProblem && { onProblem }),
 });

@@ -19,6 +19,7 @@ const device = here;
 const ones = (...shape: number[]) => anymal.Tensor.full(shape, 1, { device });
 const picture = { data: new Uint8Array(12), width: 2, height: 2 };
 const part = anymal.image(picture);
+const eeg = { name: "eeg", load: () => 1, blank: () => 0 };
 const tokenizer = () => anymal.Tokenizer.fromPretrained(llama);
 
 /** The call, the misspelt option, what it should have been, the type of its options, and the call with them. */
@@ -68,6 +69,8 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["image", "maxPixel", "maxPixels", "ImageOptions", (o) => anymal.image(nowhere, o)],
   ["video", "FPS", "fps", "VideoOptions", (o) => anymal.video(nowhere, o)],
   ["imu", "sample_rate", "sampleRate", "ImuOptions", (o) => anymal.imu(nowhere, o)],
+  ["mediaKind", "caption_prompts", "captionPrompts", "MediaKindOptions", (o) => anymal.mediaKind({ ...eeg, ...o })],
+  ["a part of one's own kind", "maxByte", "maxBytes", "OwnOptions", (o) => anymal.mediaKind(eeg)("x", o)],
   ["a part by hand", "maxPixel", "maxPixels", "ImageOptions", (o) => anymal.loadImage({ modality: "image", source: picture, options: o })],
   ["a sound by hand", "Start", "start", "AudioOptions", (o) => anymal.loadAudio({ modality: "audio", source: nowhere, options: o })],
   ["a video by hand", "second", "seconds", "VideoOptions", (o) => anymal.loadVideo({ modality: "video", source: nowhere, options: o }, 1)],

@@ -9,6 +9,7 @@ export const audioKind: Kind<AudioPart> = {
   folder: false,
   captionPrompts: ["Describe the sound.", "What can be heard?", "Give a caption of the sound."],
   part: (source, options) => audio(source as AudioPart["source"], options),
+  load: loadAudio,
   /** Silence. */
   async blank(part, loading) {
     const { samples, sampleRate } = await loadAudio(part, loading);

@@ -9,6 +9,7 @@ export const imageKind: Kind<ImagePart> = {
   folder: false,
   captionPrompts: ["Describe the image.", "What does the image show?", "Give a caption of the image."],
   part: (source, options) => image(source as ImagePart["source"], options),
+  load: loadImage,
   blank: async (part, loading) => image(black(await loadImage(part, loading)), part.options),
 };
 

@@ -13,6 +13,7 @@ export const imuKind: Kind<ImuPart> = {
   files: filesOfImu,
   captionPrompts: ["Describe the motion.", "What does the wearer of the sensor do?", "Give a caption of the motion."],
   part: (source, options) => imu(source as ImuPart["source"], options),
+  load: loadImu,
   /** Zeros, whose rows and columns are in order. */
   async blank(part, loading) {
     const { samples, sampleRate } = await loadImu(part, loading);

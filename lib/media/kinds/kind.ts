@@ -31,6 +31,10 @@ export interface Kind<P extends AnyPart = AnyPart> {
   readonly captionPrompts: readonly string[];
   /** Of what a row or a command line names. */
   part(source: unknown, options: object): P;
+  /** What an encoder of the user's own is given for a part, where a kind has one form for all. */
+  load?(part: P, loading: Loading): Promise<unknown>;
+  /** Of the user's own, where the kind brings one. */
+  readonly encoder?: object | undefined;
   /** As large or as long as `part`, with nothing in it. */
   blank(part: P, loading: Loading): Promise<P>;
 }

@@ -88,7 +88,7 @@ export const OWN_NAME: Check = {
 };
 /** Other columns of rows, and keys of a conversation's parts. */
 const TAKEN =
-  "answer base64 caption constructor content conversations data file file_name format id kind label messages path prompt question role source system text type url";
+  "answer base64 caption constructor content conversations data file file_name format id kind label llm messages path prompt question role source system text type url";
 const MAX_BYTES = 256 << 20;
 
 const fail = (at: string, wanted: string, got: unknown, next: string) => expected("E_MODALITY", at, wanted, shown(got), next);
@@ -136,7 +136,8 @@ export function checkEncoder(encoder: unknown, at: string): asserts encoder is O
   const { key, shape, encode } = Object(encoder) as Partial<OwnEncoder<unknown>>;
   const wrong = (wanted: string, got: unknown) => fail(at, wanted, got, "see OwnEncoder");
   if (typeof encode !== "function") throw wrong("an encoder with a function encode", encode);
-  if (typeof key !== "string" || !key) throw wrong("an encoder with a key, a text that names what it computes", key);
+  if (typeof key !== "string" || !key || key.length > 200)
+    throw wrong("an encoder with a key, a text of at most 200 letters that names what it computes", key);
   if (!Array.isArray(shape) || shape.length !== 2 || !shape.every((n) => Number.isSafeInteger(n) && n > 0 && n <= 2 ** 20))
     throw wrong("an encoder with the shape of a medium's features, [rows, width]", shape);
 }
