@@ -3,10 +3,11 @@
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { Linear } from "../nn/linear.js";
-import { Module, matching } from "../nn/module.js";
+import { Module } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
+import { biasOf, type Span } from "../nn/sequence.js";
 import { type Weights, zeros } from "../nn/weights.js";
-import { activation, attention, linear, tanhGate } from "../ops/index.js";
+import { activation, attention, cast, sliceCopy, tanhGate } from "../ops/index.js";
 
 export interface GatedCrossAttentionConfig {
   dim: number;
@@ -17,6 +18,25 @@ export interface GatedCrossAttentionConfig {
   /** A token sees only the latest image before it; otherwise all before it. */
   onlyAttendImmediateMedia?: boolean;
 }
+
+/** Keys and values (B,S,H,D) of media rows, and which of them each token sees: (B,1,T,S) f32, or (B,2) i32 for all tokens. */
+export interface Found {
+  k: Tensor;
+  v: Tensor;
+  bias?: Tensor | undefined;
+  range?: Tensor | undefined;
+}
+
+/** What stands before a decoder layer. Without anything to find its attention adds nothing; its feed-forward acts all the same. */
+export interface GatedBlock extends Module {
+  /** Of media rows (B,S,d). */
+  keysOf(rows: Tensor): { k: Tensor; v: Tensor };
+  /** x (B,T,C) → (B,T,C). */
+  gated(x: Tensor, found: Found | undefined): Tensor;
+}
+
+/** The kernel's gates are f32, whatever the model computes in. */
+export const gateOf = (gate: Tensor): Tensor => (gate.dtype === "f32" ? gate : cast(gate, "f32"));
 
 class MaskedCrossAttention extends Module {
   norm: LayerNorm;
@@ -37,16 +57,23 @@ class MaskedCrossAttention extends Module {
     this.toOut = new Linear(at.at("to_out"), inner, dim, { bias: false });
   }
 
-  /** x (B,T,C), media (B,S,dv), bias (B,1,T,S): 0 where visible, -∞ where not. */
-  forward(x: Tensor, media: Tensor, bias: Tensor): Tensor {
+  keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
     const inner = this.#heads * this.#dimHead;
-    const split = (y: Tensor) => y.reshape([y.shape[0] as number, y.shape[1] as number, this.#heads, this.#dimHead]);
-    const kv = matching(this.toKv.weight, media);
-    const q = split(this.toQ.forward(this.norm.forward(x)));
-    const k = split(linear(media, kv.slice(0, inner)));
-    const v = split(linear(media, kv.slice(inner, inner)));
-    const y = attention(q, k, v, { bias, scale: 1 / Math.sqrt(this.#dimHead) });
-    return this.toOut.forward(y.reshape([x.shape[0] as number, x.shape[1] as number, inner]));
+    const both = this.toKv.forward(rows);
+    const part = (i: number) => this.#split(sliceCopy(both, 2, i * inner, inner));
+    return { k: part(0), v: part(1) };
+  }
+
+  /** x (B,T,C). */
+  forward(x: Tensor, { k, v, bias, range }: Found): Tensor {
+    const [B, T] = x.shape as [number, number];
+    const q = this.#split(this.toQ.forward(this.norm.forward(x)));
+    const y = attention(q, k, v, { bias, range, scale: 1 / Math.sqrt(this.#dimHead) });
+    return this.toOut.forward(y.reshape([B, T, this.#heads * this.#dimHead]));
+  }
+
+  #split(y: Tensor): Tensor {
+    return y.reshape([y.shape[0] as number, y.shape[1] as number, this.#heads, this.#dimHead]);
   }
 }
 
@@ -70,7 +97,7 @@ class FeedForward extends Module {
   }
 }
 
-export class GatedCrossAttention extends Module {
+export class GatedCrossAttention extends Module implements GatedBlock {
   attn: MaskedCrossAttention;
   attnGate: Tensor; // (1)
   ff: FeedForward;
@@ -86,31 +113,33 @@ export class GatedCrossAttention extends Module {
     this.ffGate = at.parameter("ff_gate", [1], zeros);
   }
 
+  keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
+    return this.attn.keysOf(rows);
+  }
+  gated(x: Tensor, found: Found | undefined): Tensor {
+    const y = found ? tanhGate(this.attn.forward(x, found), x, gateOf(this.attnGate)) : x;
+    return tanhGate(this.ff.forward(y), y, gateOf(this.ffGate));
+  }
+
   /** x (B,T,C), media (B,items,R,dv); mediaLocations has a 1 where a text token stands for an image. */
   forward(x: Tensor, media: Tensor, mediaLocations: readonly ArrayLike<number>[]): Tensor {
     return scope(() => {
       const [B, items, R, dv] = media.shape as [number, number, number, number];
-      const T = x.shape[1] as number;
-      const mask = mediaBias(mediaLocations, items, R, this.config.onlyAttendImmediateMedia ?? true);
-      const bias = Tensor.from(mask, [B, 1, T, items * R], { device: x.device });
-      const attended = tanhGate(this.attn.forward(x, media.reshape([B, items * R, dv]), bias), x, this.attnGate);
-      return tanhGate(this.ff.forward(attended), attended, this.ffGate);
+      const seen = seenOf(mediaLocations, items, R, this.config.onlyAttendImmediateMedia ?? true);
+      const bias = Tensor.from(biasOf(seen, items * R), [B, 1, x.shape[1] as number, items * R], { device: x.device });
+      return this.gated(x, { ...this.keysOf(media.reshape([B, items * R, dv])), bias });
     });
   }
 }
 
-/** (B,1,T,items·R): which media rows a text token sees. Before the first image it sees none, and its attention is zero. */
-export function mediaBias(mediaLocations: readonly ArrayLike<number>[], items: number, R: number, onlyLatest: boolean): Float32Array {
-  const T = mediaLocations[0]?.length ?? 0;
-  const bias = new Float32Array(mediaLocations.length * T * items * R).fill(-Infinity);
-  for (const [b, row] of mediaLocations.entries()) {
-    let seen = 0;
-    for (let t = 0; t < T; ++t) {
-      if (row[t]) ++seen;
-      const first = onlyLatest ? seen - 1 : 0;
-      const from = (b * T + t) * items * R;
-      if (seen > 0 && first < items) bias.fill(0, from + first * R, from + Math.min(seen, items) * R);
-    }
-  }
-  return bias;
+/** Of each token the rows of the `items` media of R rows that it sees. A token that stands for an image sees it; before the first there is none. */
+export function seenOf(mediaLocations: readonly ArrayLike<number>[], items: number, R: number, onlyLatest: boolean): Span[][] {
+  return mediaLocations.map((row) => {
+    let count = 0;
+    return Array.from(row, (here) => {
+      if (here) ++count;
+      const first = onlyLatest ? Math.max(0, count - 1) : 0;
+      return first < items ? { start: first * R, end: Math.min(count, items) * R } : { start: 0, end: 0 };
+    });
+  });
 }

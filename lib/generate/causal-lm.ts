@@ -2,7 +2,7 @@
 import type { Device } from "../core/device.js";
 import type { Tensor } from "../core/tensor.js";
 import type { KVCache } from "../nn/kv-cache.js";
-import type { Ids } from "../nn/sequence.js";
+import type { Ids, MediaBeside } from "../nn/sequence.js";
 
 /** What the model has before it writes: rows of equal length, padded where attentionMask is 0. */
 export interface Prompt {
@@ -12,6 +12,8 @@ export interface Prompt {
   attentionMask?: readonly ArrayLike<number>[];
   /** Of a prompt of one row that continues a conversation: what stands at each position, compared by identity. Default: the ids. */
   positions?: readonly unknown[];
+  /** Media that do not stand between the tokens. */
+  beside?: MediaBeside | undefined;
   /** Which rows have media: for what an adapter puts before them. */
   media?: readonly boolean[] | undefined;
 }

@@ -10,7 +10,7 @@ import type { KVCache } from "../nn/kv-cache.js";
 import { argmax, sliceCopy } from "../ops/index.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
-import type { PrefixCache } from "./prefix-cache.js";
+import { type PrefixCache, Seeing } from "./prefix-cache.js";
 import { SAMPLER_KEYS, Sampler, type SamplerOptions } from "./sampler.js";
 
 export interface GenerationOptions extends SamplerOptions {
@@ -89,7 +89,7 @@ export async function* generateTokens(
   const ids = (await promptIds(prompt)).map((row, b) => unpadded(row, prompt.attentionMask?.[b]));
   const positions = past ? positionsOf(prompt, ids) : [];
   const size = Math.min(total, llm.config.maxPositions);
-  const cache = past ? past.take(llm, positions, size) : llm.createCache(batch, size);
+  const cache = past ? past.take(llm, positions, size, prompt.beside !== undefined) : llm.createCache(batch, size);
   const fed: (number | undefined)[] = [];
   let output: Tensor | undefined;
   let step: Capture<Tensor> | undefined;
@@ -120,7 +120,7 @@ export async function* generateTokens(
   } finally {
     if (output && !output.disposed) output.dispose();
     step?.dispose();
-    if (past) past.keep(cache, known ? [...positions, ...fed] : undefined);
+    if (past) past.keep(cache, known ? [...positions, ...seeing(prompt, fed)] : undefined);
     else cache.dispose();
   }
 }
@@ -140,11 +140,13 @@ export async function generate(llm: CausalLM, prompt: Prompt, options: Generatio
 function prefill(llm: CausalLM, prompt: Prompt, cache: KVCache, plain: boolean): Tensor {
   return noGrad(() => scope(() => picked(llm.forward(behind(prompt, cache.held), { cache, logits: "last" }).logits as Tensor, plain)));
 }
-function behind({ inputIds, inputsEmbeds, ...rest }: Prompt, held: number): Prompt {
-  if (!held) return { ...rest, ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }) };
-  if (inputsEmbeds) return { inputsEmbeds: sliceCopy(inputsEmbeds, 1, held, (inputsEmbeds.shape[1] as number) - held) };
-  if (inputIds instanceof Tensor) return { inputIds: sliceCopy(inputIds, 1, held, (inputIds.shape[1] as number) - held) };
-  return { inputIds: (inputIds ?? []).map((row) => Array.from(row).slice(held)) };
+function behind({ inputIds, inputsEmbeds, beside, ...rest }: Prompt, held: number): Prompt {
+  const media = beside && { beside: { ...beside, ...(beside.seen && { seen: beside.seen.map((row) => row.slice(held)) }) } };
+  if (!held) return { ...rest, ...media, ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }) };
+  const left = (all: Tensor) => sliceCopy(all, 1, held, (all.shape[1] as number) - held);
+  if (inputsEmbeds) return { inputsEmbeds: left(inputsEmbeds), ...media };
+  if (inputIds instanceof Tensor) return { inputIds: left(inputIds), ...media };
+  return { inputIds: (inputIds ?? []).map((row) => Array.from(row).slice(held)), ...media };
 }
 
 /** What stands at each position of a prompt of one row. */
@@ -157,8 +159,19 @@ function positionsOf(prompt: Prompt, [ids, ...others]: readonly (readonly number
       "one row, not padded, and what stands at each of its positions",
       `${others.length + 1} rows, ${positions.length} of ${length} positions`,
     );
-  return positions;
+  return positions.map((what, t) => seen(prompt, what, t));
 }
+
+/** What the host knows of `what`, which sees what the token at `at` of the only row does. */
+function seen({ beside }: Prompt, what: unknown, at: number): unknown {
+  if (!beside) return what;
+  const { start, end } = beside.seen?.[0]?.[at] ?? { start: 0, end: beside.rows.shape[1] as number };
+  // Media of which nobody says what they are might be any.
+  return start < end ? new Seeing(what, beside.of ? [...new Set(beside.of.slice(start, end))] : [{}]) : what;
+}
+/** Tokens that were written see what the last one of the prompt saw. */
+const seeing = (prompt: Prompt, tokens: readonly unknown[]): unknown[] =>
+  tokens.map((token) => seen(prompt, token, sizeOf(prompt).length - 1));
 
 /** Records the step once: it is not run until replayed. Recording advances the cache's host side like a run. */
 function record(llm: CausalLM, { cache, current }: State, plain: boolean): Capture<Tensor> {

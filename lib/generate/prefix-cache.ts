@@ -3,6 +3,19 @@ import type { KVCache } from "../nn/kv-cache.js";
 import type { CausalLM } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
 
+/** A position that sees media beside: what stands there, and what it sees. With other media it has other keys, from the first layer that looks on. */
+export class Seeing {
+  constructor(
+    readonly what: unknown,
+    readonly media: readonly unknown[],
+  ) {}
+}
+
+function same(a: unknown, b: unknown): boolean {
+  if (!(a instanceof Seeing && b instanceof Seeing)) return a === b;
+  return a.what === b.what && a.media.length === b.media.length && a.media.every((one, i) => one === b.media[i]);
+}
+
 /**
  * The keys and values of one row, and what stands at each of its positions. Positions are compared by identity: a token's id, or for a row of media
  * the features that it is of. Weights that change meanwhile are not noticed. Holds memory on the model's device until it is disposed.
@@ -21,19 +34,20 @@ export class PrefixCache {
 
   /**
    * A cache with room for `room` positions, filled with as much of the beginning of `positions` as was read before. At least the last position is
-   * left to read: its output is what comes next. Throws E_GENERATION until keep() has said what became of it.
+   * left to read: its output is what comes next. `beside`: do media stand beside what is to be read? Throws E_GENERATION until keep() has said what became of it.
    */
-  take(llm: CausalLM, positions: readonly unknown[], room: number): KVCache {
+  take(llm: CausalLM, positions: readonly unknown[], room: number, beside = false): KVCache {
     if (this.#taken) throw new GenerationError("past", "one answer at a time", "one that is still being written");
     // RoPE that follows the length turns keys otherwise than a shorter sequence did: nothing of them can stay.
     if (llm !== this.#llm || llm.lead !== this.#lead || llm.config.ropeScaling?.type === "dynamic") this.dispose();
     [this.#llm, this.#lead] = [llm, llm.lead];
     const held = this.#positions;
-    let same = 0;
-    while (same < held.length && same < positions.length - 1 && held[same] === positions[same]) ++same;
-    this.#positions = positions.slice(0, same);
+    let count = 0;
+    while (count < held.length && count < positions.length - 1 && same(held[count], positions[count])) ++count;
+    this.#positions = positions.slice(0, count);
     this.#cache ??= llm.createCache(1, room);
-    this.#cache.truncate(same);
+    this.#cache.truncate(count);
+    if (!beside) this.#cache.forget();
     if (this.#cache.length < room) {
       const old = this.#cache;
       this.#cache = old.grown(Math.min(llm.config.maxPositions, Math.max(room, 2 * old.length)));

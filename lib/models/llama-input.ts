@@ -1,7 +1,8 @@
 // What a language model is given, checked on the host before anything is enqueued.
 import { AnymalError, expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
-import type { Ids } from "../nn/sequence.js";
+import type { KVCache } from "../nn/kv-cache.js";
+import { biasOf, type Ids, type MediaBeside, type Sequence, type Span, spansOf } from "../nn/sequence.js";
 import type { LlamaConfig } from "./llama-config.js";
 
 /** Rows of a table for positions that the caller gives: above every context there is. Positions beyond it are an E_INDEX. */
@@ -88,4 +89,37 @@ function shown(value: unknown): string {
   if (Array.isArray(value)) return `an array of ${value.length ? typeof value[0] : "nothing"}`;
   if (value instanceof Tensor) return "a Tensor";
   return value === null ? "null" : typeof value;
+}
+
+/** Which of the T tokens of this call each row has; behind what `cache` holds, a mask may cover that too. */
+export function spansFor(mask: readonly ArrayLike<number>[] | undefined, B: number, T: number, cache: KVCache | undefined): Span[] {
+  if (!mask) return Array.from({ length: B }, () => ({ start: 0, end: T }));
+  return cache && cache.filled > 0 ? cache.spansBehind(mask, T) : spansOf(mask, T);
+}
+
+/** Throws E_SHAPE or E_INDEX where media beside do not fit B rows of T tokens. */
+export function checkBeside({ rows, seen }: MediaBeside, B: number, T: number): void {
+  const fail = (code: string, wanted: string, got: unknown): never => {
+    throw expected(code, `${WHERE} beside`, wanted, got);
+  };
+  const [N, S] = rows.shape as [number, number];
+  if (rows.rank !== 3 || N !== B) fail("E_SHAPE", `rows (${B},S,d), as many as there are sequences`, `[${rows.shape}]`);
+  if (!seen) return;
+  if (seen.length !== B || seen.some((row) => row.length !== T))
+    fail(
+      "E_SHAPE",
+      `seen of ${B} rows of ${T} tokens`,
+      seen.map((row) => row.length),
+    );
+  const wrong = seen
+    .flat()
+    .find(({ start, end }) => !(Number.isInteger(start) && Number.isInteger(end) && 0 <= start && start <= end && end <= S));
+  if (wrong) fail("E_INDEX", `seen within the ${S} rows`, `[${wrong.start},${wrong.end})`);
+}
+
+/** What the layers are told of media beside, for tokens of `width` places. */
+export function toldBeside({ rows }: MediaBeside, seen: readonly (readonly Span[])[] | undefined): NonNullable<Sequence["beside"]> {
+  if (!seen) return { rows };
+  const [B, S] = rows.shape as [number, number];
+  return { rows, seen: Tensor.from(biasOf(seen, S), [B, 1, seen[0]?.length ?? 0, S], { device: rows.device }) };
 }

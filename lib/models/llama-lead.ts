@@ -8,8 +8,8 @@ export interface Led {
   /** (B,W,C): W counts the lead's rows, where it has any, and the tokens. */
   x: Tensor;
   spans: Span[];
-  /** Labels for x. */
-  labels(given: readonly ArrayLike<number>[], ignore: number): number[][];
+  /** What the caller says of each token, labels for example, where the tokens stand in x; `none` for the lead's rows. */
+  moved<T>(given: readonly ArrayLike<T>[], none: T): T[][];
   /** (B,W,·) in the caller's order: the lead's rows, then the tokens and their padding as they came. */
   restored(y: Tensor): Tensor;
 }
@@ -43,8 +43,8 @@ export function ledBy(lead: Lead, x: Tensor, given: readonly Span[]): Led {
   return {
     x: placed(),
     spans,
-    labels: (labels, ignore) =>
-      order.map((row, b) => row.map((from) => (from < 0 ? ignore : ((labels[b] as ArrayLike<number>)[from] as number)))),
+    moved: (given, none) =>
+      order.map((row, b) => row.map((from) => (from < 0 ? none : ((given[b] as ArrayLike<typeof none>)[from] as typeof none)))),
     restored(y) {
       if (!moved) return y;
       const width = y.shape[2] as number;

@@ -9,24 +9,40 @@ import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
 import { type GenerationOptions, generate } from "../generate/generate.js";
 import { Checkpoint } from "../io/checkpoint.js";
-import { CausalSelfAttention } from "../nn/attention.js";
-import { Embedding } from "../nn/embedding.js";
 import { KVCache } from "../nn/kv-cache.js";
-import type { Layer, Plain } from "../nn/layer.js";
+import type { Plain } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
-import { GatedMlp } from "../nn/mlp.js";
 import { Module, matching } from "../nn/module.js";
-import { RMSNorm } from "../nn/norm.js";
 import { recomputed } from "../nn/recomputed.js";
-import { Rope } from "../nn/rope.js";
-import { begun, type Ids, type Lead, type LeadSource, layoutOf, rowsBehind, type Sequence, type Span, spansOf } from "../nn/sequence.js";
+import {
+  begun,
+  type Ids,
+  type Lead,
+  type LeadSource,
+  layoutOf,
+  type MediaBeside,
+  rowsBehind,
+  type Sequence,
+  type Span,
+} from "../nn/sequence.js";
 import { checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
 import { Weights } from "../nn/weights.js";
-import { add, gatherRows, linear } from "../ops/index.js";
+import { gatherRows, linear } from "../ops/index.js";
 import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
 import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
-import { checkMask, checkPositions, checkRows, idsOf, LONGEST_TABLE, positionLimit } from "./llama-input.js";
+import {
+  checkBeside,
+  checkMask,
+  checkPositions,
+  checkRows,
+  idsOf,
+  LONGEST_TABLE,
+  positionLimit,
+  spansFor,
+  toldBeside,
+} from "./llama-input.js";
+import { type DecoderLayer, decoderLayer, LlamaModel } from "./llama-layers.js";
 import { ledBy } from "./llama-lead.js";
 import { asStored, HEAD } from "./llama-ties.js";
 import { checkPretrained, type PretrainedOptions } from "./loading.js";
@@ -43,6 +59,8 @@ export interface LlamaInput extends LlamaOptions {
   attentionMask?: readonly ArrayLike<number>[];
   /** RoPE positions when they are not those of the mask. */
   positionIds?: Ids;
+  /** Media that do not stand between the tokens, for layers that ask for them. With a cache they stay until others are given. */
+  beside?: MediaBeside | undefined;
   /** Which rows have media: for what an adapter puts before them. */
   media?: readonly boolean[] | undefined;
 }
@@ -66,7 +84,19 @@ export interface LlamaOutput {
 }
 
 const FORWARD_KEYS: readonly string[] = [
-  ...["inputIds", "inputsEmbeds", "attentionMask", "positionIds", "positions", "media", "labels", "logits", "outputHiddenStates", "cache"],
+  ...[
+    "inputIds",
+    "inputsEmbeds",
+    "attentionMask",
+    "positionIds",
+    "positions",
+    "beside",
+    "media",
+    "labels",
+    "logits",
+    "outputHiddenStates",
+    "cache",
+  ],
   ...LOSS_KEYS,
 ];
 const OTHER_FORWARD: Readonly<Record<string, string>> = {
@@ -75,66 +105,6 @@ const OTHER_FORWARD: Readonly<Record<string, string>> = {
   returnDict: "the result is an object always",
   logitsToKeep: 'did you mean logits: "last"?',
 };
-
-export class DecoderLayer extends Module {
-  selfAttn: Layer;
-  mlp: GatedMlp;
-  inputLayernorm: RMSNorm;
-  postAttentionLayernorm: RMSNorm;
-
-  constructor(at: Weights, index: number, c: LlamaConfig) {
-    super();
-    this.selfAttn = new CausalSelfAttention(at.at("self_attn"), index, {
-      width: c.hiddenSize,
-      heads: c.heads,
-      kvHeads: c.kvHeads,
-      headDim: c.headDim,
-      bias: c.qkvBias,
-      outputBias: c.outputBias,
-      headNormEps: c.headNorm ? c.rmsNormEps : undefined,
-      window: c.slidingLayers?.[index] === false ? 0 : c.slidingWindow,
-    });
-    this.mlp = new GatedMlp(at.at("mlp"), c.hiddenSize, c.intermediateSize, c.activation, c.mlpBias);
-    this.inputLayernorm = new RMSNorm(at.at("input_layernorm"), c.hiddenSize, c.rmsNormEps);
-    this.postAttentionLayernorm = new RMSNorm(at.at("post_attention_layernorm"), c.hiddenSize, c.rmsNormEps);
-  }
-
-  forward(x: Tensor, sequence: Sequence): Tensor {
-    return scope(() => {
-      const h = add(x, this.selfAttn.forward(this.inputLayernorm.forward(x), sequence));
-      return add(h, this.mlp.forward(this.postAttentionLayernorm.forward(h)));
-    });
-  }
-}
-
-const decoderLayer = (at: Weights, i: number, c: LlamaConfig) => new DecoderLayer(at.at("layers").at(i), i, c);
-
-class LlamaModel extends Module {
-  embedTokens: Plain; // an Embedding, and what stands around it
-  layers: Layer[];
-  norm: RMSNorm;
-  readonly #rope: Rope;
-
-  constructor(at: Weights, c: LlamaConfig, layers?: DecoderLayer[]) {
-    super();
-    this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize, { padding: c.padTokenId });
-    this.layers = layers ?? Array.from({ length: c.layers }, (_, i) => decoderLayer(at, i, c));
-    this.norm = new RMSNorm(at.at("norm"), c.hiddenSize, c.rmsNormEps);
-    this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
-  }
-
-  /** The table itself, behind what stands around it. */
-  get embedding(): Embedding {
-    return tableOf(this.embedTokens) as Embedding;
-  }
-  get rope(): Rope {
-    return this.#rope;
-  }
-  override dispose(): void {
-    super.dispose();
-    this.#rope.dispose();
-  }
-}
 
 export class LlamaForCausalLM extends Module implements CausalLM {
   model: LlamaModel;
@@ -259,15 +229,16 @@ export class LlamaForCausalLM extends Module implements CausalLM {
    * out of range or a prompt that fills the context.
    */
   generate(prompt: Prompt & GenerationOptions, options: GenerationOptions = {}): Promise<number[][]> {
-    const { inputIds, inputsEmbeds, attentionMask, positions, media, ...beside } = prompt;
+    const { inputIds, inputsEmbeds, attentionMask, positions, media, beside, ...others } = prompt;
     const given: Prompt = {
       ...(inputIds && { inputIds }),
       ...(inputsEmbeds && { inputsEmbeds }),
       ...(attentionMask && { attentionMask }),
       ...(positions && { positions }),
       ...(media && { media }),
+      ...(beside && { beside }),
     };
-    return generate(this, given, { ...beside, ...options });
+    return generate(this, given, { ...others, ...options });
   }
 
   /**
@@ -296,14 +267,20 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     const lead = cache?.filled ? undefined : this.lead?.make({ rows: B, media: input.media });
     const led = lead && ledBy(lead, x, given);
     const spans = led?.spans ?? given;
-    const sequence = this.#sequence(input, spans, led?.x ?? x, cache, lead);
+    const { beside } = input;
+    if (beside) checkBeside(beside, B, T);
+    const seen = led && beside?.seen ? led.moved(beside.seen, { start: 0, end: 0 }) : beside?.seen;
+    const sequence = {
+      ...this.#sequence(input, spans, led?.x ?? x, cache, lead),
+      ...(beside && { beside: toldBeside(beside, seen) }),
+    };
     const states = yield* this.#states(led?.x ?? x, sequence, outputHiddenStates);
-    cache?.done(sequence, rowsBehind(cache.filled ? cache.rows : begun(B, lead), spans));
+    cache?.done(sequence, rowsBehind(cache.filled ? cache.rows : begun(B, lead), spans), beside && seenLast(beside, seen, spans));
     const { labels, ignore = -100 } = wanted;
     const output = this.#output(
       states.at(-1) as Tensor,
       spans,
-      { ...wanted, ...(led && labels && { labels: led.labels(labels, ignore) }) },
+      { ...wanted, ...(led && labels && { labels: led.moved(labels as readonly ArrayLike<number>[], ignore) }) },
       led?.restored,
     );
     return { ...output, ...(outputHiddenStates && { hiddenStates: led ? states.map(led.restored) : states }) };
@@ -368,12 +345,6 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 }
 
-/** Which of the T tokens of this call each row has; behind what `cache` holds, a mask may cover that too. */
-function spansFor(mask: LlamaInput["attentionMask"], B: number, T: number, cache: KVCache | undefined): Span[] {
-  if (!mask) return Array.from({ length: B }, () => ({ start: 0, end: T }));
-  return cache && cache.filled > 0 ? cache.spansBehind(mask, T) : spansOf(mask, T);
-}
-
 function* layered(at: Weights, config: LlamaConfig): Pieces<LlamaForCausalLM> {
   const layers: DecoderLayer[] = [];
   for (let i = 0; i < config.layers; ++i) {
@@ -386,6 +357,10 @@ function* layered(at: Weights, config: LlamaConfig): Pieces<LlamaForCausalLM> {
   yield;
   return new LlamaForCausalLM(at, config, layers);
 }
+
+/** What each row's last token sees of media beside, and so do those that follow. */
+const seenLast = ({ rows }: MediaBeside, seen: readonly (readonly Span[])[] | undefined, spans: readonly Span[]): Span[] =>
+  spans.map(({ end }, b) => seen?.[b]?.[Math.max(0, end - 1)] ?? { start: 0, end: rows.shape[1] as number });
 
 /** (B,C): each row's last token of (B,T,C). */
 function lastRows(hidden: Tensor, spans: readonly Span[]): Tensor {

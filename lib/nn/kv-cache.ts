@@ -9,6 +9,7 @@ import { Tensor } from "../core/tensor.js";
 import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
 import type { Rope } from "./rope.js";
 import {
+  type Beside,
   begun,
   type Heads,
   type LayerCache,
@@ -56,6 +57,8 @@ export class KVCache implements LayerCache {
   readonly #values: Tensor[];
   /** What layers made of media: it stays what it is while tokens follow. Without tensors: it went when the cache was shortened. */
   readonly #kept = new Map<object, readonly Tensor[] | undefined>();
+  /** (B,2) i32: which media beside the next token of a row sees. */
+  #seen: Tensor | undefined;
   // (B,1) i32 each. Of a row: the first key that counts, the slot of the next token, that slot + 1, and the next token's row in the RoPE table.
   #start: Tensor;
   #slot: Tensor;
@@ -105,7 +108,7 @@ export class KVCache implements LayerCache {
   /** What it holds on the device, with what layers keep in it. */
   get bytes(): number {
     const kept = [...this.#kept.values()].flatMap((tensors) => tensors ?? []);
-    const all = [...this.#keys, ...this.#values, ...kept, ...this.#state, ...(this.#ropeTable ? [this.#ropeTable] : [])];
+    const all = [...this.#keys, ...this.#values, ...kept, ...this.#state, this.#ropeTable, this.#seen].filter((one) => one !== undefined);
     return all.reduce((sum, { size, dtype }) => sum + size * BYTES[dtype], 0);
   }
   get #state(): Tensor[] {
@@ -129,17 +132,33 @@ export class KVCache implements LayerCache {
     this.#rope = rope;
     if (this.filled > 0 && count === 1) {
       const own = { table: this.#ropeTable ?? rope.table(this.length), positions: this.#position };
-      return { ...(placed ?? own), range: concat([this.#start, this.#end], 1), cache: this, step: "decode" };
+      return { ...(placed ?? own), range: concat([this.#start, this.#end], 1), cache: this, step: "decode", ...this.#beside() };
     }
     if (!this.#even)
       throw new CacheFullError("rows of equal length or padded on the left when several tokens follow", "rows padded on the right");
     const layout = layoutOf(rows, spans, count);
     const range = masked || filled > 0 || lead ? Tensor.from(layout.range, [this.batch, 2], { device: this.device }) : undefined;
-    return { ...(placed ?? rope.placed(layout, this.length)), range, cache: this, step: this.filled > 0 ? "extend" : "first", lead };
+    return {
+      ...(placed ?? rope.placed(layout, this.length)),
+      range,
+      cache: this,
+      step: this.filled > 0 ? "extend" : "first",
+      lead,
+      ...this.#beside(),
+    };
+  }
+  #beside(): { beside?: Beside } {
+    return this.#seen ? { beside: { seen: this.#seen } } : {};
   }
 
-  /** After the layers have run: where each row goes on from here. Rows that all go on by as much are counted on the device, where a recorded step counts too. */
-  done({ step, lead }: Sequence, rows: readonly RowState[]): void {
+  /** After the layers have run: where each row goes on from here, and which of new media it sees from here on. Rows that all go on by as much are counted on the device, where a recorded step counts too. */
+  done({ step, lead }: Sequence, rows: readonly RowState[], seen?: readonly Span[]): void {
+    if (seen) {
+      const range = Int32Array.from(seen.flatMap(({ start, end }) => [start, end]));
+      const next = keep(Tensor.from(range, [this.batch, 2], { device: this.device }));
+      this.#seen?.dispose();
+      this.#seen = next;
+    }
     if (step === "first") this.#led = lead?.length ?? 0;
     const by = (rows[0]?.end ?? 0) - (this.#rows[0]?.end ?? 0);
     const alike = rows.every(({ from, end, position }, b) => {
@@ -183,11 +202,18 @@ export class KVCache implements LayerCache {
       throw expected("E_CACHE_SHORTENED", "KVCache", "media with the first step after truncate()", "a step without", "pass beside again");
     return tensors ?? [];
   }
-  #forget(): void {
+  /** Nothing stands beside from here on, and nothing is kept. */
+  forget(): void {
+    this.#drop();
+    this.#kept.clear();
+  }
+  #drop(): void {
     for (const [owner, tensors] of this.#kept) {
       for (const tensor of tensors ?? []) tensor.dispose();
       this.#kept.set(owner, undefined);
     }
+    this.#seen?.dispose();
+    this.#seen = undefined;
   }
 
   /**
@@ -243,8 +269,8 @@ export class KVCache implements LayerCache {
     this.#place(
       count ? this.#rows.map(({ from, end, position }) => ({ from, end: end - by, position: position - by })) : begun(this.batch),
     );
-    this.#forget();
-    if (count === 0) this.#kept.clear();
+    if (count === 0) this.forget();
+    else this.#drop();
   }
 
   /** A longer cache with the same positions in it, and with what layers kept. */
@@ -264,6 +290,7 @@ export class KVCache implements LayerCache {
       });
       next.#place(this.#rows);
       next.#led = this.#led;
+      next.#seen = this.#seen && keep(this.#seen.detach());
       for (const [owner, tensors] of this.#kept) {
         if (tensors) next.keep(owner, tensors);
         else next.#kept.set(owner, undefined);
@@ -284,7 +311,7 @@ export class KVCache implements LayerCache {
   }
 
   dispose(): void {
-    this.#forget();
+    this.#drop();
     for (const tensor of [...this.#keys, ...this.#values, ...this.#state]) tensor.dispose();
     this.#ropeTable?.dispose();
     this.#ropeTable = undefined;

@@ -20,10 +20,20 @@ export interface Sequence {
 
 /** Media that do not stand between the tokens: layers that ask for them read them here. */
 export interface Beside {
-  /** (B,S,d). In decode there are none: a layer has kept what it made of them. */
+  /** (B,S,d), told when they are new: a layer keeps in the cache what it makes of them. */
   rows?: Tensor | undefined;
-  /** Which of the S rows a token sees: (B,1,T,S) f32, 0 or -∞; in decode (B,2) i32, the rows [start, end). Without it all are seen. */
+  /** Which of the rows a token sees. With new ones: (B,1,T,S) f32, 0 or -∞. Behind them: (B,2) i32, the rows [start, end). Without it all are seen. */
   seen?: Tensor | undefined;
+}
+
+/** Media beside a prompt, as the host knows them. */
+export interface MediaBeside {
+  /** (B,S,d); a row with fewer media than another is filled up with anything. */
+  rows: Tensor;
+  /** Of each token of each row, the rows that it sees. Default: all. */
+  seen?: readonly (readonly Span[])[] | undefined;
+  /** Of a prompt of one row that continues a conversation: what each of the S rows is of, compared by identity. */
+  of?: readonly unknown[] | undefined;
 }
 
 /** What stands before every row of a model that was tuned so: it takes slots of the cache and positions as tokens do. Told in the first step. */
@@ -131,3 +141,12 @@ export const rowsBehind = (rows: readonly RowState[], spans: readonly Span[]): R
     const span = spans[b] as Span;
     return { from: from + span.start, end: end + span.end, position: position + span.end - span.start };
   });
+
+/** (B,1,T,S) f32: 0 where a token sees a row, -∞ where not. */
+export function biasOf(seen: readonly (readonly Span[])[], S: number): Float32Array {
+  const T = seen[0]?.length ?? 0;
+  const bias = new Float32Array(seen.length * T * S).fill(-Infinity);
+  for (const [b, row] of seen.entries())
+    for (const [t, { start, end }] of row.entries()) bias.fill(0, (b * T + t) * S + start, (b * T + t) * S + end);
+  return bias;
+}
