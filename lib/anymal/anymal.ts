@@ -21,13 +21,13 @@ import { deviceOf, OTHER_LOADING } from "../models/loading.js";
 import type { Quantization } from "../nn/weights.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { assembly } from "./assembly.js";
-import { build } from "./build.js";
+import { build, carrier } from "./build.js";
 import { writeCheckpoint } from "./checkpoint.js";
 import type { ConversationMemory } from "./conversation-memory.js";
 import { endTokens } from "./end-tokens.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
-import { type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
+import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
 import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
 import type { Source } from "./source.js";
 import { Trained } from "./trained.js";
@@ -155,19 +155,21 @@ export class AnyMAL {
   }
 
   /**
-   * Puts fresh LoRA branches on the language model. Throws E_ARGUMENT where the name is no folder's or another adapter's, E_LORA where the
-   * configuration fits no layer.
+   * Puts fresh LoRA branches on the language model, or on the encoder of a modality (`on`), whose name they have then unless they are given one. Throws
+   * E_ARGUMENT where the name is no folder's or another adapter's, E_LORA where the configuration fits no layer.
    */
-  addAdapter(config: Partial<LoraConfig>, options: { seed?: number; name?: string } = {}): LoraAdapter {
-    const { name = DEFAULT_ADAPTER, ...drawing } = options;
+  addAdapter(config: Partial<LoraConfig>, options: { seed?: number; name?: string; on?: AdapterPlace } = {}): LoraAdapter {
+    const { on = "llm", name = on === "llm" ? DEFAULT_ADAPTER : on, ...drawing } = options;
     this.#checkName(name);
-    const adapter = LoraAdapter.apply(this.llm, config, { ...drawing, name });
-    this.#attach(name, adapter);
+    if (on !== "llm" && name === DEFAULT_ADAPTER)
+      throw expected("E_ARGUMENT", "addAdapter", "a name of its own for an adapter on an encoder", `"${name}"`, `leave it out for "${on}"`);
+    const adapter = LoraAdapter.apply(carrier(on, this.llm, this.encoders), config, { ...drawing, name });
+    this.#attach(name, adapter, on);
     return adapter;
   }
 
-  #attach(name: string, adapter: LoraAdapter): void {
-    this.#adapters = [...this.#adapters, { name, kind: "lora", on: "llm", adapter }];
+  #attach(name: string, adapter: LoraAdapter, on: AdapterPlace = "llm"): void {
+    this.#adapters = [...this.#adapters, { name, kind: "lora", on, adapter }];
   }
 
   #checkName(name: string): void {
@@ -191,10 +193,12 @@ export class AnyMAL {
     const result = new Array<Features>(parts.length);
     const kept = memory?.featuresOf(this);
     const places = new Map<MediaEncoder, number[]>();
+    const keys = new Map<MediaEncoder, string | undefined>();
     for (const [i, part] of parts.entries()) {
       const encoder = this.encoder(part.modality);
+      if (kept && !keys.has(encoder)) keys.set(encoder, await encoder.key());
       const known = kept?.get(part);
-      if (known) result[i] = known;
+      if (known && known.key === keys.get(encoder)) result[i] = known.features;
       else places.set(encoder, [...(places.get(encoder) ?? []), i]);
     }
     for (const [encoder, all] of places) {
@@ -207,7 +211,8 @@ export class AnyMAL {
         );
         for (const [k, i] of some.entries()) {
           result[i] = made[k] as Features;
-          kept?.set(parts[i] as MediaPart, made[k] as Features);
+          const key = keys.get(encoder);
+          if (key !== undefined) kept?.set(parts[i] as MediaPart, { key, features: made[k] as Features });
         }
       }
     }

@@ -1,5 +1,5 @@
-// One modality's frozen encoder with its processor: media in, features on the host out. They depend on the medium alone, so that whoever needs
-// them again may keep them.
+// One modality's encoder with its processor. Frozen, it takes media in and gives features on the host out: they depend on the medium alone, so that
+// whoever needs them again may keep them. While it trains they depend on the step, and what is kept of a medium is what its processor made.
 import { noGrad } from "../core/autograd.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
@@ -10,6 +10,7 @@ import { readsVector } from "../models/bridges/index.js";
 import { featureWidth, isOneRow } from "../models/bridges/select.js";
 import type { Encoder } from "../models/encoder.js";
 import { l2Normalize, sliceCopy } from "../ops/index.js";
+import { EncoderState } from "./encoder-state.js";
 import type { ModalitySetup } from "./options.js";
 import type { Source } from "./source.js";
 
@@ -19,8 +20,22 @@ export interface Features {
   data: Float32Array;
   shape: readonly number[];
 }
+/** What the processor made of one medium, for an encoder that trains: it is encoded within the step. */
+export interface Unencoded {
+  modality: Modality;
+  /** The leading size is 1. */
+  input: EncoderInput;
+  /** Of the features that the encoder will give. */
+  shape: readonly number[];
+}
+/** A medium as a batch takes it. */
+export type Media = Features | Unencoded;
 
 export class MediaEncoder {
+  readonly #state: EncoderState;
+  /** Of features, by that of the input. */
+  readonly #shapes = new Map<string, readonly number[]>();
+
   constructor(
     readonly modality: Modality,
     readonly encoder: Encoder,
@@ -28,24 +43,36 @@ export class MediaEncoder {
     readonly setup: ModalitySetup,
     /** The folder it came from. */
     readonly source: Source,
-  ) {}
+  ) {
+    this.#state = EncoderState.of(encoder);
+  }
 
   /** d of the features. */
   get width(): number {
     return featureWidth(this.setup.select, this.encoder, this.setup.layer);
   }
 
-  /** Names the features that this encoder would give of whatever medium. */
-  get key(): string {
+  /** Does a gradient reach one of its weights, or of what stands on it? */
+  get trains(): boolean {
+    return this.encoder.trainable().length > 0;
+  }
+
+  /**
+   * Names the features that this encoder would give of whatever medium: its folder, and what was put on it or changed in it since, by content.
+   * undefined while it trains.
+   */
+  async key(): Promise<string | undefined> {
+    if (this.trains) return undefined;
     const { layer, select, frames, projector } = this.setup;
-    const vector = readsVector(projector);
-    return [this.modality, this.source.fingerprint, this.encoder.dtype, layer, select, frames ?? "", vector ? "vector" : ""].join(":");
+    const changed = await this.#state.fingerprint();
+    const parts = [this.modality, this.source.fingerprint, this.encoder.dtype, layer, select, frames ?? ""];
+    return [...parts, readsVector(projector) ? "vector" : "", ...(changed ? [changed] : [])].join(":");
   }
 
   async encode(parts: readonly MediaPart[], { signal }: Loading = {}): Promise<Features[]> {
     const input = await this.processor.process(parts, { signal });
     signal?.throwIfAborted();
-    const features = noGrad(() => scope(() => this.#forward(input)));
+    const features = noGrad(() => this.forward(input));
     try {
       const shape = features.shape.slice(1);
       const size = shape.reduce((a, b) => a * b, 1);
@@ -63,21 +90,60 @@ export class MediaEncoder {
     }
   }
 
-  #forward({ data, shape, isLonger }: EncoderInput): Tensor {
-    const { layer, select, frames, projector } = this.setup;
-    const [N = 0, ...rest] = shape;
-    const x = Tensor.from(data, frames === undefined ? shape : [N * frames, ...rest.slice(1)], { device: this.encoder.device });
-    const wanted = select === "class" ? { classRows: typeof layer === "number" ? [layer] : layer } : { layer };
-    const { hidden, pooled, embeds, classRows } = this.encoder.forward(x, { ...wanted, ...(isLonger && { isLonger }) });
-    const d = this.width;
-    const head = frames === undefined ? [N] : [N, frames];
-    if (isOneRow(select)) {
-      const row = select === "embeds" ? l2Normalize(embeds) : pooled;
-      return row.reshape(readsVector(projector) ? [N, d] : [...head, 1, d]);
-    }
-    if (classRows) return classRows.reshape([...head, -1, d]);
-    const skip = select === "patch" ? this.encoder.classTokens : 0;
-    const rows = hidden.shape[1] as number;
-    return (skip ? sliceCopy(hidden, 1, skip, rows - skip) : hidden).reshape([...head, rows - skip, d]);
+  /** Media as the encoder reads them, for forward(). */
+  async process(parts: readonly MediaPart[], { signal }: Loading = {}): Promise<Unencoded[]> {
+    const all = await this.processor.process(parts, { signal });
+    signal?.throwIfAborted();
+    this.#state.trained();
+    const size = all.data.length / parts.length;
+    const shape = [(all.shape[0] as number) / parts.length, ...all.shape.slice(1)];
+    return parts.map((_, i): Unencoded => {
+      const own = { data: all.data.subarray(i * size, (i + 1) * size), shape };
+      const input = all.isLonger ? { ...own, isLonger: [all.isLonger[i] as boolean] } : own;
+      return { modality: this.modality, input, shape: this.#shapeOf(input) };
+    });
   }
+
+  /** As many rows as a medium will have decide how a row of text is cut, before anything of the step is computed. */
+  #shapeOf(input: EncoderInput): readonly number[] {
+    const key = String(input.shape);
+    const known = this.#shapes.get(key);
+    if (known) return known;
+    const features = noGrad(() => this.forward(input));
+    const shape = features.shape.slice(1);
+    features.dispose();
+    this.#shapes.set(key, shape);
+    return shape;
+  }
+
+  /** What processors made of media of one shape → their features (N,…), on the tape where the encoder trains. */
+  forward({ data, shape, isLonger }: EncoderInput): Tensor {
+    return scope(() => {
+      const { layer, select, frames, projector } = this.setup;
+      const [N = 0, ...rest] = shape;
+      const x = Tensor.from(data, frames === undefined ? shape : [N * frames, ...rest.slice(1)], { device: this.encoder.device });
+      const wanted = select === "class" ? { classRows: typeof layer === "number" ? [layer] : layer } : { layer };
+      const through = select === "pooled" || select === "embeds" ? select : "hidden";
+      const { hidden, pooled, embeds, classRows } = this.encoder.forward(x, { ...wanted, through, ...(isLonger && { isLonger }) });
+      const d = this.width;
+      const head = frames === undefined ? [N] : [N, frames];
+      if (isOneRow(select)) {
+        const row = select === "embeds" ? l2Normalize(embeds) : pooled;
+        return row.reshape(readsVector(projector) ? [N, d] : [...head, 1, d]);
+      }
+      if (classRows) return classRows.reshape([...head, -1, d]);
+      const skip = select === "patch" ? this.encoder.classTokens : 0;
+      const rows = hidden.shape[1] as number;
+      return (skip ? sliceCopy(hidden, 1, skip, rows - skip) : hidden).reshape([...head, rows - skip, d]);
+    });
+  }
+}
+
+/** Inputs of one shape as one, for forward(). */
+export function together(inputs: readonly EncoderInput[]): EncoderInput {
+  const [first] = inputs as [EncoderInput];
+  const data = new Float32Array(inputs.length * first.data.length);
+  for (const [i, one] of inputs.entries()) data.set(one.data, i * first.data.length);
+  const isLonger = first.isLonger && inputs.flatMap((one) => [...(one.isLonger ?? [])]);
+  return { data, shape: [inputs.length * (first.shape[0] as number), ...first.shape.slice(1)], ...(isLonger && { isLonger }) };
 }

@@ -3,12 +3,12 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
 import type { Content, Turn } from "../data/row.js";
-import type { MediaPart, Modality } from "../media/part.js";
+import type { EncoderInput, MediaPart, Modality } from "../media/part.js";
 import type { AnyMALBatch, MediaReference } from "../models/anymal.js";
 import { type PromptPart, promptParts } from "../text/prompt.js";
 import type { TextPart } from "../text/splice.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import type { Features } from "./media-encoder.js";
+import { type Features, type Media, together, type Unencoded } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
 import { around } from "./written.js";
 
@@ -69,19 +69,47 @@ function checkIds(parts: readonly PromptPart[], tokenizer: Tokenizer, rows: numb
 
 export const textLength = ({ parts }: EncodedPrompt): number => parts.reduce((n, part) => n + ("ids" in part ? part.ids.length : 0), 0);
 
-/** Rows for the network; `features[i]` are those of row i's media, in order. The tensors of the result are the caller's to dispose. */
-export function batchOf(prompts: readonly EncodedPrompt[], features: readonly (readonly Features[])[], device: Device): AnyMALBatch {
-  const items = new Map<Modality, Features[]>();
+/** What makes features of media that come unencoded. */
+export type Encode = (modality: Modality, input: EncoderInput) => Tensor;
+
+/**
+ * Rows for the network; `features[i]` are those of row i's media, in order, or the media themselves where the encoder trains. The tensors of the result
+ * are the caller's to dispose.
+ */
+export function batchOf(
+  prompts: readonly EncodedPrompt[],
+  features: readonly (readonly Media[])[],
+  device: Device,
+  encode?: Encode,
+): AnyMALBatch {
+  const items = new Map<Modality, Media[]>();
   const rows = prompts.map(({ parts }, i) =>
     parts.map((part): TextPart | MediaReference => {
       if ("ids" in part) return part;
-      const one = features[i]?.[part.media] as Features;
+      const one = features[i]?.[part.media] as Media;
       const all = items.get(one.modality) ?? [];
       items.set(one.modality, all);
       return { modality: one.modality, item: all.push(one) - 1 };
     }),
   );
-  return { rows, features: Object.fromEntries(Array.from(items, ([modality, all]) => [modality, stacked(all, device)])) };
+  const tensors = Array.from(items, ([modality, all]) => [
+    modality,
+    encode && isUnencoded(all) ? encoded(all, encode) : stacked(all as Features[], device),
+  ]);
+  return { rows, features: Object.fromEntries(tensors) };
+}
+
+const isUnencoded = (all: readonly Media[]): all is readonly Unencoded[] => all.every((one) => "input" in one);
+
+/** (items, …), on the tape. */
+function encoded(all: readonly Unencoded[], encode: Encode): Tensor {
+  const [first] = all as [Unencoded];
+  for (const { modality, input } of all) checkShape(modality, input.shape, first.input.shape);
+  return encode(first.modality, together(all.map(({ input }) => input)));
+}
+
+function checkShape(modality: Modality, shape: readonly number[], first: readonly number[]): void {
+  if (String(shape) !== String(first)) throw expected("E_SHAPE", `features of ${modality}`, `one shape, [${first}]`, `[${shape}]`);
 }
 
 /** (items, …) f32 on the device. */
@@ -90,8 +118,7 @@ export function stacked(all: readonly Features[], device: Device): Tensor {
   const size = first.data.length;
   const data = new Float32Array(all.length * size);
   for (const [i, one] of all.entries()) {
-    if (String(one.shape) !== String(first.shape))
-      throw expected("E_SHAPE", `features of ${one.modality}`, `one shape, [${first.shape}]`, `[${one.shape}]`);
+    checkShape(one.modality, one.shape, first.shape);
     data.set(one.data, i * size);
   }
   return Tensor.from(data, [all.length, ...first.shape], { device });

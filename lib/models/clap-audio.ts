@@ -13,7 +13,7 @@ import { relativePositions } from "../nn/window.js";
 import { activation, meanPool, transposeCopy } from "../ops/index.js";
 import { type ClapAudioConfig, clapAudioJson, foldRatio, parseClapAudioConfig, stageGrid, stageWidth } from "./clap-config.js";
 import { ConfigError } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onlyLayer } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onlyLayer, onTape } from "./encoder.js";
 import { Htsat } from "./htsat.js";
 import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 
@@ -119,14 +119,15 @@ export class ClapAudioModel extends Module implements Encoder {
     return scope(() => {
       const states = this.audioEncoder.forward(x, longer, hiddenStates || layer !== -1);
       const last = states.at(-1) as Tensor;
-      const grid = this.#grouped(last, stages);
-      const pooled = meanPool(last, 1);
+      const pooled = onTape(options, "pooled", () => meanPool(last, 1));
       const output: ClapAudioOutput = {
-        hidden: meanPool(layer < 0 ? grid : this.#grouped(states[layer] as Tensor, layer), 1),
-        embeds: this.audioProjection?.forward(pooled) ?? pooled.alias(),
+        hidden: onTape(options, "hidden", () =>
+          meanPool(layer < 0 ? this.#grouped(last, stages) : this.#grouped(states[layer] as Tensor, layer), 1),
+        ),
+        embeds: onTape(options, "embeds", () => this.audioProjection?.forward(pooled) ?? pooled.alias()),
         pooled,
       };
-      if (map) output.map = mapOf(grid);
+      if (map) output.map = mapOf(this.#grouped(last, stages));
       if (hiddenStates) output.hiddenStates = states.slice(0, -1).map((state, i) => mapOf(this.#square(state, i)));
       return output;
     });

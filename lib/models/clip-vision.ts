@@ -11,7 +11,7 @@ import type { Weights } from "../nn/weights.js";
 import { add } from "../ops/index.js";
 import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
 import type { Json } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { classRows, encoderInput, patchRows, tableFor, withClass } from "./patches.js";
 import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 import { towerStates } from "./tower-states.js";
@@ -118,8 +118,8 @@ export class ClipVisionModel extends Module implements Encoder {
       const start = visionModel.preNorm.forward(visionModel.embeddings.forward(pixels));
       const tower = { who: "ClipVisionModel", stack: visionModel.encoder, classTokens: this.classTokens };
       const { final, ...states } = towerStates(tower, start, options);
-      const pooled = visionModel.postNorm.forward(classRows(final));
-      return { ...states, pooled, embeds: this.visualProjection?.forward(pooled) ?? pooled.alias() };
+      const pooled = onTape(options, "pooled", () => visionModel.postNorm.forward(classRows(final)));
+      return { ...states, pooled, embeds: onTape(options, "embeds", () => this.visualProjection?.forward(pooled) ?? pooled.alias()) };
     });
   }
 

@@ -9,7 +9,7 @@ import type { Weights } from "../nn/weights.js";
 import { add, concat } from "../ops/index.js";
 import type { Json } from "./config.js";
 import { type Dinov2Config, dinov2Json, feedForwardWidth, parseDinov2Config } from "./dinov2-config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { classRows, encoderInput, patchRows, tableFor } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
 import { towerStates } from "./tower-states.js";
@@ -111,7 +111,7 @@ export class Dinov2Model extends Module implements Encoder {
       const pixels = encoderInput("Dinov2Model", x, `pixels (N,${channels},H,W)`, [0, channels, 0, 0], this.dtype);
       const tower = { who: "Dinov2Model", stack: this.encoder, classTokens: this.classTokens, norm: this.layernorm };
       const { final, ...states } = towerStates(tower, this.embeddings.forward(pixels), options);
-      const pooled = classRows(final);
+      const pooled = onTape(options, "pooled", () => classRows(final));
       return { ...states, pooled, embeds: pooled.alias() };
     });
   }

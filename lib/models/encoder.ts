@@ -1,4 +1,5 @@
 // What AnyMAL asks of an encoder, whatever it looks at or listens to.
+import { noGrad } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { type AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
@@ -28,6 +29,11 @@ export interface EncoderOptions {
   layer?: number | readonly number[];
   /** Hidden states of which the class token's row alone comes back, in towers that have one. */
   classRows?: readonly number[];
+  /**
+   * The one output that a gradient will come through; the others, and blocks that it does not need, are made without a tape then: what no backward walks
+   * over would be kept until it is collected as garbage. Default: all of them.
+   */
+  through?: "hidden" | "pooled" | "embeds";
   /** CLAP with fusion: which clips were longer than the window. */
   isLonger?: readonly boolean[];
 }
@@ -39,7 +45,7 @@ export interface EncoderLoading {
   trainable?: boolean;
 }
 
-const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, isLonger: true });
+const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, through: true, isLonger: true });
 const LOADING = optionNames<EncoderLoading>({ device: true, dtype: true, trainable: true });
 
 /** Throws E_VALUE on an option of forward() that no encoder has, nor this one (`more`). */
@@ -58,6 +64,23 @@ export const noClassToken = (encoder: string, asked: readonly number[]): AnymalE
   expected("E_VALUE", `${encoder}: classRows`, "none, for it has no class token", `[${asked}]`, "take hidden, or an encoder such as CLIP");
 export const checkLoading = (loading: EncoderLoading): void =>
   checkOptions("fromPretrained of an encoder", loading, LOADING, { others: OTHER_LOADING });
+
+/** `make` gives this output, on the tape where a gradient may come through it. */
+export function onTape<T>({ through }: EncoderOptions, output: NonNullable<EncoderOptions["through"]>, make: () => T): T {
+  const passed = through === undefined || through === output || (output === "pooled" && through === "embeds");
+  return passed ? make() : noGrad(make);
+}
+
+/** Blocks are run again in backward instead of keeping their activations, in encoders that have blocks. Returns what puts it back. */
+export function recomputeIn(encoder: Module, on: boolean): () => void {
+  const switched = encoder.modules().filter((module): module is Recomputing => "gradientCheckpointing" in module);
+  const before = switched.map((module) => module.gradientCheckpointing);
+  for (const module of switched) module.gradientCheckpointing = on;
+  return () => {
+    for (const [i, module] of switched.entries()) module.gradientCheckpointing = before[i] as boolean;
+  };
+}
+type Recomputing = Module & { gradientCheckpointing: boolean };
 
 export interface Encoder extends Module {
   readonly kind: "clip-vision" | "siglip-vision" | "dinov2" | "video-mae" | "vi-clip" | "clap-audio" | "imu2clip" | "own";

@@ -10,7 +10,7 @@ import { GroupNorm } from "../nn/norm.js";
 import type { Weights } from "../nn/weights.js";
 import { maxPool1d, sliceCopy, transposeCopy } from "../ops/index.js";
 import { ConfigError, flag, type Json, number, size } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onlyLayer } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onlyLayer, onTape } from "./encoder.js";
 import { widthOf } from "./encoder-config.js";
 import { encoderInput } from "./patches.js";
 import { fromFolder } from "./tower.js";
@@ -128,8 +128,8 @@ export class Imu2ClipModel extends Module implements Encoder {
     return scope(() => {
       const hidden = this.gru.forward(this.#sequence(this.#window(x)));
       const [N, S, H] = hidden.shape as [number, number, number];
-      const pooled = sliceCopy(hidden, 1, S - 1, 1).reshape([N, H]);
-      return { hidden, pooled, embeds: this.projection?.forward(pooled) ?? pooled.alias() };
+      const pooled = onTape(options, "pooled", () => sliceCopy(hidden, 1, S - 1, 1).reshape([N, H]));
+      return { hidden, pooled, embeds: onTape(options, "embeds", () => this.projection?.forward(pooled) ?? pooled.alias()) };
     });
   }
 

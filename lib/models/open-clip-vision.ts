@@ -12,7 +12,7 @@ import { fanIn, type Weights } from "../nn/weights.js";
 import { add, conv2d, linear, transposeCopy } from "../ops/index.js";
 import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock } from "./clip-config.js";
 import { type Json, readConfig } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { parseOpenClipConfig, readOpenClipConfig } from "./open-clip-config.js";
 import { classRows, encoderInput, patchRows, tableFor, withClass } from "./patches.js";
 import { fromCheckpoint, leftover, prefixOf } from "./tower.js";
@@ -111,9 +111,10 @@ export class OpenClipVisionModel extends Module implements Encoder {
       const pixels = encoderInput("OpenClipVisionModel", x, `pixels (N,${config.channels},H,W)`, [0, config.channels, 0, 0], this.dtype);
       const tower = { who: "OpenClipVisionModel", stack: visual.transformer, classTokens: this.classTokens };
       const { final, ...states } = towerStates(tower, visual.embed(pixels, config.patchSize), options);
-      const pooled = visual.lnPost.forward(classRows(final));
-      const proj = visual.proj && transposeCopy(matching(visual.proj, pooled), 0, 1);
-      return { ...states, pooled, embeds: proj ? linear(pooled, proj) : pooled.alias() };
+      const pooled = onTape(options, "pooled", () => visual.lnPost.forward(classRows(final)));
+      const { proj } = visual;
+      const embeds = () => (proj ? linear(pooled, transposeCopy(matching(proj, pooled), 0, 1)) : pooled.alias());
+      return { ...states, pooled, embeds: onTape(options, "embeds", embeds) };
     });
   }
 

@@ -14,7 +14,7 @@ import { VitStack } from "../nn/vit-stack.js";
 import type { Weights } from "../nn/weights.js";
 import { add, attention, meanPool } from "../ops/index.js";
 import type { Json } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { encoderInput, patchRows, tableFor } from "./patches.js";
 import { parseSiglipVisionConfig, type SiglipVisionConfig, siglipVisionJson } from "./siglip-config.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
@@ -155,7 +155,7 @@ export class SiglipVisionModel extends Module implements Encoder {
       const { encoder: stack, postLayernorm: norm, embeddings, head } = visionModel;
       const tower = { who: "SiglipVisionModel", stack, classTokens: this.classTokens, norm };
       const { final, ...states } = towerStates(tower, embeddings.forward(pixels), options);
-      const pooled = head?.forward(final) ?? meanPool(final, 1);
+      const pooled = onTape(options, "pooled", () => head?.forward(final) ?? meanPool(final, 1));
       return { ...states, pooled, embeds: pooled.alias() };
     });
   }

@@ -1,4 +1,5 @@
 // What forward() hands back of a tower of ViT blocks: one hidden state or several side by side, and class rows.
+import { noGrad } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
 import type { Tensor } from "../core/tensor.js";
 import type { VitStack } from "../nn/vit-stack.js";
@@ -24,16 +25,19 @@ export interface TowerStates {
 export function towerStates(
   { who, stack, classTokens, norm }: Tower,
   x: Tensor,
-  { layer = -1, classRows = [] }: EncoderOptions,
+  { layer = -1, classRows = [], ...options }: EncoderOptions,
 ): TowerStates {
   const layers = typeof layer === "number" ? [layer] : layer;
   if (!layers.length) throw expected("E_VALUE", `${who}: layer`, "a hidden state or a list of them", "none", "leave it out for the last");
   if (classRows.length && !classTokens) throw noClassToken(who, classRows);
+  const asked = layer !== -1 || !classRows.length; // else the gradient comes through the rows alone
   const inside = (wanted: readonly number[]) => wanted.filter((one) => !norm || one !== -1);
   const numbered = (wanted: readonly number[]) => wanted.map((one) => stateIndex(who, one, stack.blocks.length));
   const taps = { states: numbered(inside(layers)), classRows: numbered(inside(classRows)) };
-  const { states, classRows: rows, last } = stack.forward(x, taps);
-  const final = norm ? norm.forward(last) : last;
+  const walked = options.through === "hidden" ? Math.max(...numbered([...(asked ? layers : []), ...classRows])) : Infinity;
+  const { states, classRows: rows, last } = stack.forward(x, { ...taps, walked });
+  const normed = options.through !== "hidden" || [...(asked ? layers : []), ...classRows].includes(-1);
+  const final = norm ? (normed ? norm.forward(last) : noGrad(() => norm.forward(last))) : last;
   const all = (wanted: readonly number[], given: Tensor[], behind: () => Tensor) =>
     wanted.map((one) => (norm && one === -1 ? behind() : (given.shift() as Tensor)));
   const hidden = joined(

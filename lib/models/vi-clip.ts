@@ -8,7 +8,7 @@ import { VitStack } from "../nn/vit-stack.js";
 import { fanIn, type Weights, zeros } from "../nn/weights.js";
 import { type ActivationKind, add, conv2d, gatherRows, linear, meanPool, transposeCopy } from "../ops/index.js";
 import { activationKind, activationName, ConfigError, headsOf, type Json, size } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
 import { classRows, encoderInput, patchRows, tableFor, withClass } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
@@ -115,8 +115,9 @@ export class ViClipModel extends Module implements Encoder {
       const start = this.lnPre.forward(this.#embed(clips));
       const tower = { who: "ViClipModel", stack: this.transformer, classTokens: this.classTokens };
       const { final, ...states } = towerStates(tower, start, options);
-      const pooled = this.lnPost.forward(classRows(final));
-      return { ...states, pooled, embeds: linear(pooled, transposeCopy(matching(this.proj, pooled), 0, 1)) };
+      const pooled = onTape(options, "pooled", () => this.lnPost.forward(classRows(final)));
+      const embeds = () => linear(pooled, transposeCopy(matching(this.proj, pooled), 0, 1));
+      return { ...states, pooled, embeds: onTape(options, "embeds", embeds) };
     });
   }
 

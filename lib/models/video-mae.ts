@@ -8,7 +8,7 @@ import { VitStack } from "../nn/vit-stack.js";
 import { fanIn, type Weights } from "../nn/weights.js";
 import { add, conv2d, gatherRows, meanPool, transposeCopy } from "../ops/index.js";
 import type { Json } from "./config.js";
-import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput } from "./encoder.js";
+import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { encoderInput, patchRows } from "./patches.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
 import { towerStates } from "./tower-states.js";
@@ -129,7 +129,7 @@ export class VideoMaeModel extends Module implements Encoder {
       const tokens = this.embeddings.forward(clips);
       const tower = { who: "VideoMaeModel", stack: this.encoder, classTokens: this.classTokens, norm: this.layernorm };
       const { final, ...states } = towerStates(tower, masked ? visible(tokens, masked) : tokens, options);
-      const pooled = meanPool(final, 1);
+      const pooled = onTape(options, "pooled", () => meanPool(final, 1));
       return { ...states, pooled, embeds: pooled.alias() };
     });
   }

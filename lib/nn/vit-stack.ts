@@ -1,6 +1,7 @@
-import { checkpoint as recompute } from "../core/autograd.js";
+import { noGrad, checkpoint as recompute } from "../core/autograd.js";
 import type { Tensor } from "../core/tensor.js";
 import { sliceCopy } from "../ops/index.js";
+import { unchanged } from "./layer.js";
 import { Module } from "./module.js";
 import { VitBlock, type VitBlockConfig } from "./vit-block.js";
 import { spellingOf, type VitNames } from "./vit-names.js";
@@ -10,6 +11,8 @@ import type { Weights } from "./weights.js";
 export interface VitTaps {
   states?: readonly number[];
   classRows?: readonly number[];
+  /** Blocks of this number on are on no tape: no gradient will come through them. Default: all may be walked. */
+  walked?: number;
 }
 export interface VitStates {
   /** (N,T,C) each, in the order asked for. */
@@ -37,7 +40,7 @@ export class VitStack extends Module {
     return field === "blocks" ? this.#field : super.stateName(field);
   }
 
-  forward(x: Tensor, { states = [], classRows = [] }: VitTaps = {}): VitStates {
+  forward(x: Tensor, { states = [], classRows = [], walked = Infinity }: VitTaps = {}): VitStates {
     const whole = new Map<number, Tensor>();
     const rows = new Map<number, Tensor>();
     const tap = (state: Tensor, index: number) => {
@@ -47,7 +50,8 @@ export class VitStack extends Module {
     let last = x;
     tap(x, 0);
     for (const [i, block] of this.blocks.entries()) {
-      const next = this.gradientCheckpointing ? recompute((y) => block.forward(y), last) : block.forward(last);
+      const run = () => (this.gradientCheckpointing ? recomputed(block, last) : block.forward(last));
+      const next = i < walked ? run() : noGrad(run);
       if (last !== x && last !== whole.get(i)) last.dispose(); // nobody outside sees it, and the tape holds what backward needs
       last = next;
       tap(last, i + 1);
@@ -55,4 +59,13 @@ export class VitStack extends Module {
     const all = (taps: readonly number[], from: ReadonlyMap<number, Tensor>) => taps.map((index) => from.get(index) as Tensor);
     return { states: all(states, whole), classRows: all(classRows, rows), last };
   }
+}
+
+/** Backward runs the block again: with the adapters that it had, or not at all. */
+function recomputed(block: VitBlock, x: Tensor): Tensor {
+  const check = unchanged(block);
+  return recompute((y) => {
+    check();
+    return block.forward(y);
+  }, x);
 }

@@ -21,7 +21,7 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, ...rest } = options;
+  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, adapters, ...rest } = options;
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align", model.system);
   const asked = prompts ?? systemOf(model.system).captionPrompts;
@@ -29,6 +29,16 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
   const rows = await rowsOf(data, (path) => readCaptions(path, reading));
   const check = (media: readonly { modality: Modality }[]) =>
     media.some((part) => part.modality === modality) ? undefined : `expected a medium of ${modality} to align, got none; leave the row out`;
-  const told = { ...toldMedia(media), align: { [modality]: { ...described(data), ...(prompts && { prompts: [...prompts] }), ...recipe } } };
+  const told = {
+    ...toldMedia(media),
+    align: {
+      [modality]: {
+        ...described(data),
+        ...(adapters && { adapters: [...adapters] }),
+        ...(prompts && { prompts: [...prompts] }),
+        ...recipe,
+      },
+    },
+  };
   yield* stage(model, options, { recipe, what: `align ${modality}`, told, rows, modalities: [modality], check });
 }

@@ -22,7 +22,7 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 }
 
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
-  const { data, output, resume, signal, cache, onProblem, media, confine, modalities: chosen, ...rest } = options;
+  const { data, output, resume, signal, cache, onProblem, media, confine, adapters, modalities: chosen, ...rest } = options;
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
   const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(model, recipe, options)));
   const modalities = chosen ?? present(model, rows);
@@ -32,7 +32,10 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
   const { lora, seed } = recipe;
   const put = lora && !goesOn(model, lora) ? () => model.addAdapter(lora, { seed }) : undefined;
   const adapter = lora ? { dropout: lora.dropout, put } : undefined;
-  const told = { ...toldMedia(media), instruct: { ...described(data), ...(chosen && { modalities: [...chosen] }), ...recipe } };
+  const told = {
+    ...toldMedia(media),
+    instruct: { ...described(data), ...(adapters && { adapters: [...adapters] }), ...(chosen && { modalities: [...chosen] }), ...recipe },
+  };
   yield* stage(model, options, { recipe, what: "instruct", told, rows, modalities, adapter });
 }
 

@@ -5,6 +5,7 @@ import type { Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
 import type { Modality } from "../media/part.js";
 import { openBridge } from "../models/bridges/kind.js";
+import { openOnEncoders } from "./adapters-in-training.js";
 import type { MicroLoss, Trainee } from "./trainee.js";
 import type { ReadyRow, Window } from "./training-rows.js";
 
@@ -13,6 +14,8 @@ export interface Opening {
   modalities: readonly Modality[];
   /** Does the adapter train? */
   adapter: boolean;
+  /** By name: adapters on encoders that train too. Whatever else is open in an encoder is frozen meanwhile. */
+  onEncoders?: readonly string[];
   /** Are layers run again in backward? */
   recompute: boolean;
   /** Rows that go through the model together. */
@@ -22,7 +25,7 @@ export interface Opening {
 export class ModelInTraining implements Trainee<Window>, Disposable {
   readonly parameters: readonly (readonly [string, Tensor])[];
   readonly #undo: (() => void)[] = [];
-  readonly #layers: readonly { training: boolean }[];
+  readonly #layers: { training: boolean }[];
 
   /** Opens what trains. The adapter that is to train is on the model. */
   constructor(
@@ -49,11 +52,14 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
       this.#undo.push(() => openBridge(projector, false));
       openBridge(projector, true);
     }
+    const { parameters: inEncoders, modules } = openOnEncoders(model, opening.onEncoders ?? [], opening.recompute, this.#undo);
+    this.#layers.push(...modules);
     const branches = opening.adapter ? [...(model.adapter?.namedParameters() ?? [])] : [];
     this.#undo.push(() => setGrad(branches, false));
     setGrad(branches, true);
     return [
       ...opening.modalities.flatMap((modality) => [...model.projector(modality).namedParameters(`projectors.${modality}`)]),
+      ...inEncoders,
       ...branches,
     ].filter(([, tensor]) => tensor.requiresGrad);
   }
@@ -74,7 +80,9 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
       rows,
       rows.map(({ features }) => features),
       device,
+      (modality, input) => this.model.encoder(modality).forward(input),
     );
+    yield;
     return (yield* network.forwardInPieces(batch, { windowTokens })).loss as Tensor;
   }
 

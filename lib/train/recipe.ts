@@ -57,8 +57,8 @@ export interface Recipe {
   system?: string;
   /** What to assemble; absent where the model comes from a checkpoint. */
   model?: Omit<AssembleOptions, "device">;
-  align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[] }>>;
-  instruct?: InstructRecipe & { data?: string | string[]; modalities?: Modality[] };
+  align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[]; adapters?: string[] }>>;
+  instruct?: InstructRecipe & { data?: string | string[]; modalities?: Modality[]; adapters?: string[] };
   /** How media of both stages are read, e.g. { imu: { acceleration: "g" } }; a row's own options go before. */
   media?: MediaOptions;
   /** The run's folder. */
@@ -108,6 +108,7 @@ const INSTRUCT_KEYS: Schema = { ...TRAINING, lora: is.either(is.object, is.not(f
 const BESIDE = {
   data: is.either(is.text, is.listOf(is.text)),
   prompts: is.listOf(is.text),
+  adapters: is.listOf(is.text),
   modalities: is.listOf(is.text),
 } as const satisfies Schema;
 /** A mapping for some kinds of media. */
@@ -237,11 +238,11 @@ export function recipe(value: unknown, own: OwnKinds = []): Recipe {
   const system = systemIn(value as { system?: unknown } | undefined, model);
   checkKeys("align", align, perKind(kinds));
   const aligned = Object.entries(align).map(([modality, entry]) => {
-    const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts"]);
+    const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts", "adapters"]);
     return [modality, { ...beside, ...alignRecipe(modality as Modality, rest, undefined, system) }];
   });
   const instructed = () => {
-    const { beside, rest } = split("instruct", instruct, ["data", "modalities"]);
+    const { beside, rest } = split("instruct", instruct, ["data", "modalities", "adapters"]);
     for (const [i, name] of ((beside.modalities ?? []) as string[]).entries())
       if (!kinds.has(name)) throw new RecipeError(`instruct.modalities[${i}]`, `one of ${[...kinds.keys()].join(", ")}`, name);
     return { ...beside, ...instructRecipe(rest, undefined, undefined, system) };

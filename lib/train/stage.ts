@@ -34,6 +34,8 @@ export interface StageOptions {
   confine?: boolean;
   /** Features of frozen encoders; share one between stages. Default: in memory, for this call. */
   cache?: FeatureCache;
+  /** Names of adapters on encoders that train too (model.addAdapter with `on`): the encoder is run within each step then. */
+  adapters?: readonly string[];
   /** Told of every row that is left out, with onBadRow "skip". */
   onProblem?: (problem: AnymalError) => void;
 }
@@ -77,13 +79,15 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
   const source = new FeatureSource(model, cache);
   const rows = new TrainingRows(model, job.rows, source, { seed, batch, maxLength, onBadRow, onProblem, ...(check && { check }) });
-  const draws = ((adapter ?? model.adapter?.config)?.dropout ?? 0) > 0;
+  const onEncoders = options.adapters ?? [];
+  const dropping = onEncoders.some((name) => (model.adapters.get(name)?.config.dropout ?? 0) > 0);
+  const draws = dropping || ((adapter ?? model.adapter?.config)?.dropout ?? 0) > 0;
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
   const run = output === undefined ? undefined : await RunFolder.open(output, job.told, opening);
   let fresh: LoraAdapter | undefined;
   try {
     fresh = adapter?.put?.();
-    using trained = new ModelInTraining(model, { modalities, adapter: adapter !== undefined, recompute, microBatch });
+    using trained = new ModelInTraining(model, { modalities, adapter: adapter !== undefined, onEncoders, recompute, microBatch });
     await run?.restore(model);
     for (const modality of modalities) {
       if (model.calibrated.has(modality)) continue;

@@ -1,6 +1,6 @@
 // Rows as a training loop takes them: tokenised once, with the features of their media, cut to what fits, and each bad one named.
 import type { AnyMAL } from "../anymal/anymal.js";
-import type { Features } from "../anymal/media-encoder.js";
+import type { Features, Media } from "../anymal/media-encoder.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { warn } from "../core/notice.js";
@@ -14,7 +14,8 @@ import type { TextPart } from "../text/splice.js";
 import type { FeatureSource } from "./feature-source.js";
 
 export interface ReadyRow extends EncodedPrompt {
-  features: readonly Features[];
+  /** Of each medium, or what its processor made of it for an encoder that trains. */
+  features: readonly Media[];
   /** Positions, after cutting. */
   length: number;
   /** Targets, after cutting. */
@@ -159,10 +160,10 @@ export class TrainingRows {
   }
 
   /** Features row by row; undefined where a medium cannot be used. */
-  async #features(encoded: readonly Encoded[], signal?: AbortSignal): Promise<(Features[] | undefined)[]> {
+  async #features(encoded: readonly Encoded[], signal?: AbortSignal): Promise<(Media[] | undefined)[]> {
     const parts = encoded.flatMap(({ prompt }) => prompt.media);
     try {
-      const all = await this.source.features(parts, signal);
+      const all = await this.source.media(parts, signal);
       let next = 0;
       return encoded.map(({ prompt }) => {
         next += prompt.media.length;
@@ -173,17 +174,17 @@ export class TrainingRows {
       if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
     }
     // One of them is at fault: row by row shows which.
-    const result: (Features[] | undefined)[] = [];
+    const result: (Media[] | undefined)[] = [];
     for (const { index, prompt } of encoded) {
-      const own = await this.source.features(prompt.media, signal).catch((error: unknown) => error);
+      const own = await this.source.media(prompt.media, signal).catch((error: unknown) => error);
       result.push(Array.isArray(own) ? own : this.#attempt(index, () => fail(own)));
     }
     return result;
   }
 
-  #cut(prompt: EncodedPrompt, features: readonly Features[]): ReadyRow {
+  #cut(prompt: EncodedPrompt, features: readonly Media[]): ReadyRow {
     const mediaLength = (i: number) => {
-      const { modality, shape } = features[i] as Features;
+      const { modality, shape } = features[i] as Media;
       return this.model.projector(modality).rows(shape);
     };
     const parts = fitParts(prompt.parts, this.options.maxLength, mediaLength, prompt.where);

@@ -42,12 +42,12 @@ test("hidden states side by side, with the class token and without, and class ro
 test("a list of layers is saved and loaded, and names other features", async () => {
   using model = await assembled({ layer: [1, 2] });
   using other = await assembled({ layer: [2, 1] });
-  assert.not.equal(model.encoder("image").key, other.encoder("image").key);
+  assert.not.equal(await model.encoder("image").key(), await other.encoder("image").key());
   assert.is(model.encoder("image").width, 32);
   await model.save(world.path("listed"));
   using again = await AnyMAL.fromPretrained(world.path("listed"), { device: model.device });
   assert.equal(again.encoder("image").setup, model.encoder("image").setup);
-  assert.is(again.encoder("image").key, model.encoder("image").key);
+  assert.is(await again.encoder("image").key(), await model.encoder("image").key());
 });
 
 test("layers that fit nothing are refused by name", async () => {
@@ -72,6 +72,62 @@ test("layers that fit nothing are refused by name", async () => {
   } catch (error) {
     assert.is((error as { code?: string }).code, "E_MODALITY");
   }
+});
+
+test("the key of features follows what stands on the encoder and what was done to its weights, by content", async () => {
+  const lora = { r: 2, alpha: 4, targetModules: ["q_proj"] };
+  using model = await assembled({});
+  const image = model.encoder("image");
+  const bare = await image.key();
+  assert.is(typeof bare, "string");
+  const put = (config: object) => model.addAdapter({ ...lora, ...config }, { on: "image", seed: 1 });
+  const adapter = put({});
+  assert.is(await image.key(), undefined, "an encoder that trains names nothing");
+  adapter.train(false);
+  const fresh = await image.key();
+  assert.ok(fresh !== bare && fresh?.startsWith(bare as string));
+  adapter.enabled = false;
+  assert.is(await image.key(), bare);
+  adapter.enabled = true;
+  assert.is(await image.key(), fresh);
+
+  // Numbers of a branch that are written by whomever, another scale of the same branch, the same again.
+  const [, layer] = [...adapter.layers][0]!;
+  layer.loraB.write(new Float32Array(layer.loraB.size).fill(0.5));
+  const written = await image.key();
+  assert.not.equal(written, fresh);
+  adapter.unload();
+  assert.is(await image.key(), bare);
+  const scaled = put({ alpha: 8 }).train(false);
+  assert.ok(![bare, fresh].includes(await image.key()));
+  scaled.unload();
+  const same = put({}).train(false);
+  assert.is(await image.key(), fresh);
+
+  // Added into the weights it is no branch any more, and no weight of the folder.
+  const [, again] = [...same.layers][0]!;
+  again.loraB.write(new Float32Array(again.loraB.size).fill(0.5));
+  same.merge();
+  const merged = await image.key();
+  assert.ok(![bare, fresh, written].includes(merged) && merged?.startsWith(bare as string));
+  assert.is(await image.key(), merged);
+});
+
+test("an encoder whose own weights were trained is not that of its folder any more", async () => {
+  using model = await assembled({});
+  const image = model.encoder("image");
+  const bare = await image.key();
+  image.encoder.requiresGrad(true);
+  assert.is(await image.key(), undefined);
+  const [made] = await image.process([square("red")]);
+  const [kept] = await model.features([square("red")]);
+  assert.equal(made!.shape, kept!.shape);
+  const weight = [...image.encoder.parameters()].find((tensor) => tensor.rank === 2)!;
+  weight.write(new Float32Array(weight.size).fill(0.1));
+  image.encoder.requiresGrad(false);
+  const trained = await image.key();
+  assert.not.equal(trained, bare);
+  assert.is(await image.key(), trained);
 });
 
 test.run();

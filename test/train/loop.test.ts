@@ -2,7 +2,6 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { calibrate } from "../../lib/anymal/calibrate.js";
-import type { Features } from "../../lib/anymal/media-encoder.js";
 import { batchOf } from "../../lib/anymal/prompt.js";
 import { backward } from "../../lib/core/autograd.js";
 import { setRandomState } from "../../lib/core/random.js";
@@ -141,7 +140,7 @@ test("stage 2 is the loop by hand, bit for bit: micro-batches, dropout, 8-bit mo
       const some = ready.slice(from, from + 3);
       setRandomState({ seed: recipe.seed, offset: step * 2 ** 32 + k * 2 ** 16 });
       using loss = scope(() => {
-        const features = some.map((row): readonly Features[] => row.features);
+        const features = some.map(({ features: own }) => own);
         return other.network.forward(batchOf(some, features, here), { windowTokens }).loss!;
       });
       backward(loss);
