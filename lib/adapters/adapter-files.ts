@@ -97,7 +97,6 @@ export async function configOf(folder: string, name: string, fail = adapterFault
 }
 
 function deviceOf({ fail }: Pick<AdapterKind, "fail">, model: Module) {
-  const [first] = model.parameters();
-  if (!first) throw fail("a model with parameters", "none");
-  return first.device;
+  for (const [, tensor] of model.namedParameters()) return tensor.device;
+  throw fail("a model with parameters", "none");
 }

@@ -220,7 +220,7 @@ export function attach<C extends object>(
   });
   // Nothing can fail any more.
   const all = [...beside, ...(overlays ?? [])];
-  exchangeOf(model).lay(all);
+  if (all.length) exchangeOf(model).lay(all);
   for (const tensor of shared?.parameters() ?? []) model.keepBeside(tensor);
   const on = { name, kind, model, config, wraps, overlays: all, shared };
   const adapter = (kind.make?.(on) ?? new Adapter(on)) as Adapter<C>;

@@ -36,6 +36,7 @@ function tablesOf(model: Module, config: Whole): Set<string> {
 export function* overlaysOf(model: Module, config: Whole, layers: ReadonlyMap<string, unknown>, at: Weights): Generator<Overlay> {
   const tables = tablesOf(model, config);
   checkWhole(model, config);
+  if (config.bias === "none" && !config.modulesToSave.length && !tables.size) return;
   for (const [path, original] of parametersOf(model)) {
     const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
     const name = path.slice(module.length + 1);
@@ -55,6 +56,7 @@ export function* overlaysOf(model: Module, config: Whole, layers: ReadonlyMap<st
 
 /** PEFT fails on a name of modules_to_save that means nothing, too. */
 function checkWhole(model: Module, config: Whole): void {
+  if (!config.modulesToSave.length) return;
   const paths = [...Array.from(places(model), ([path]) => path), ...(isTied(model) ? ["lm_head"] : [])];
   for (const name of config.modulesToSave)
     if (!paths.some((path) => isTrainedWhole({ ...config, modulesToSave: [name] }, path)))

@@ -60,13 +60,16 @@ export abstract class Wrap<B extends Module = Module> extends Module {
 
   /** Its own tensors, those of its own children too, by their names below `<path>.<owner>`. */
   *own(): Generator<[string, Tensor]> {
-    const others = new Set(this.base.parameters());
-    for (const [name, tensor] of this.namedParameters()) if (!others.has(tensor)) yield [name.slice(this.#prefix.length), tensor];
+    const { length } = this.#prefix;
+    for (const { name, value } of this.fields()) {
+      if (value === this.base) continue;
+      if (!(value instanceof Module)) yield [name.slice(length), value];
+      else for (const [full, tensor] of value.namedParameters(name)) yield [full.slice(length), tensor];
+    }
   }
   /** Its own children, and theirs. */
   ownModules(): Module[] {
-    const others = new Set<Module>([this, ...this.base.modules()]);
-    return this.modules().filter((module) => !others.has(module));
+    return this.fields().flatMap(({ value }) => (value instanceof Module && value !== this.base ? value.modules() : []));
   }
   /** Disposes what is its own, once it stands nowhere; what it stood around lives on. */
   release(): void {
@@ -106,18 +109,19 @@ export function wrap(model: Module, path: string, make: MakeWrap): Wrap {
 /** The same at many paths: all are made before the first one is put in, so that a model on which one does not fit stays as it was. */
 export function wrapAll(model: Module, makes: Iterable<readonly [path: string, make: MakeWrap]>): Map<string, Wrap> {
   const made = new Map<string, Wrap>();
+  const put: (() => void)[] = [];
   for (const [path, make] of makes) {
-    const outermost = model.child(path);
-    if (!outermost) throw nowhere(model, path);
+    const place = model.place(path);
+    if (!place) throw nowhere(model, path);
+    const outermost = place.value;
     if (made.has(path)) throw expected("E_ADAPTER", "wrap", `one wrap of an owner at "${path}"`, "two");
     const wrap = make(outermost);
     checkOwner(wrap.owner, path, outermost);
     made.set(path, wrap);
+    put.push(() => place.set(wrap));
   }
-  for (const [path, wrap] of made) {
-    model.replace<Module>(path, wrap);
-    touched(wrap);
-  }
+  for (const one of put) one();
+  for (const wrap of made.values()) touched(wrap);
   return made;
 }
 
@@ -169,8 +173,9 @@ function checkOwner(owner: string, path: string, outermost: Module): void {
       `"${owner}"`,
       "take another name, or take the one off first",
     );
+  if (owner === DEFAULT_OWNER) return; // it stands in no name
   const taken = new Set([...outermost.namedParameters(), ...outermost.namedModules()].map(([name]) => name.split(".", 1)[0]));
-  if (owner !== DEFAULT_OWNER && taken.has(owner))
+  if (taken.has(owner))
     throw expected("E_ADAPTER", "wrap", `an owner whose name is none of a part of "${path}"`, `"${owner}"`, "take another name");
 }
 

@@ -20,7 +20,11 @@ export abstract class Module {
 
   /** A field's name in checkpoints; an empty one makes the child's names part of this module. */
   protected stateName(field: string): string {
-    return field.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+    const known = snake.get(field);
+    if (known !== undefined) return known;
+    const name = field.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`);
+    snake.set(field, name);
+    return name;
   }
 
   /** The full name of what is called `name` in this module, which stands at `path`. */
@@ -47,6 +51,11 @@ export abstract class Module {
     };
     for (const field of Object.keys(fields)) visit(fields[field], this.stateName(field), (v) => Object.assign(fields, { [field]: v }));
     return slots;
+  }
+
+  /** Tensors and modules of its fields by their state names, without what lies in those modules. */
+  protected fields(): readonly Readonly<Pick<Slot, "name" | "value">>[] {
+    return this.#slots();
   }
 
   /** Every parameter once, by its name in a checkpoint; a tied one under the name that comes first. */
@@ -144,7 +153,11 @@ export abstract class Module {
 
   /** The child at `path` (its state name, such as "self_attn.q_proj"), a wrapped one with all that stands around it. */
   child(path: string): Module | undefined {
-    return this.#find(path, "", true)?.value as Module | undefined;
+    return this.place(path)?.value as Module | undefined;
+  }
+  /** Where it stands, for who looks at it first and exchanges it then. */
+  place(path: string): { readonly value: Module; set(value: Module): void } | undefined {
+    return this.#find(path, "", true) as { value: Module; set(value: Module): void } | undefined;
   }
 
   /** Swaps the child or parameter at `path` (its state name, such as "self_attn.q_proj") and returns the old one, which is not disposed. */
@@ -162,7 +175,7 @@ export abstract class Module {
     const here = slots.find(({ slot, name }) => name === path && slot.value instanceof Module === isModule);
     if (here) return here.slot;
     for (const { slot, name } of slots) {
-      if (!(slot.value instanceof Module) || !path.startsWith(name)) continue;
+      if (!(slot.value instanceof Module) || !leads(name, path)) continue;
       const found = slot.value.#find(path, name, isModule);
       if (found) return found;
     }
@@ -187,6 +200,12 @@ export abstract class Module {
     this.dispose();
   }
 }
+
+/** Field names are few, and asked for at every walk over a model. */
+const snake = new Map<string, string>();
+
+/** May `path` lie in what is called `name`? Not in layers.1 when it begins with layers.10; in attn.in_proj when it is attn.in_proj_weight. */
+const leads = (name: string, path: string): boolean => path.startsWith(name) && !/[a-z0-9]/i.test(name ? path.charAt(name.length) : "");
 
 export class StateError extends AnymalError {
   override readonly name = "StateError";
