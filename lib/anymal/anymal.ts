@@ -29,6 +29,7 @@ import type { Features, MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
 import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
+import { isPublished, published } from "./published.js";
 import type { Source } from "./source.js";
 import { Trained } from "./trained.js";
 
@@ -56,6 +57,8 @@ const READING = optionNames<Reading>({ signal: true, memory: true, splitSpecialT
 const ENCODER_BATCH = 32;
 export class AnyMAL {
   readonly network: AnyMALNetwork;
+  /** Of a published folder: under which of the known sets of names its tensors are stored, such as "llava-hf". */
+  readonly layout: string | undefined;
   readonly tokenizer: Tokenizer;
   readonly encoders: ReadonlyMap<Modality, MediaEncoder>;
   /** What it was put together as: "anymal", "llava-1.5". */
@@ -72,6 +75,7 @@ export class AnyMAL {
 
   constructor(parts: AnyMALParts) {
     this.network = new AnyMALNetwork(parts.llm, Object.fromEntries(parts.projectors));
+    this.layout = parts.layout;
     this.tokenizer = parts.tokenizer;
     this.encoders = parts.encoders;
     this.system = parts.system;
@@ -88,12 +92,13 @@ export class AnyMAL {
     return new AnyMAL(await build(await assembly(options)));
   }
 
-  /** From a folder that save(), align() or instruct() wrote. */
+  /** From a folder that save(), align() or instruct() wrote, or of a published model: a LLaVA 1 or 1.5 in any of its layouts. */
   static async fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<AnyMAL> {
     checkOptions("AnyMAL.fromPretrained", options, FROM_PRETRAINED_KEYS, { others: OTHER_LOADING });
     checkOptions("AnyMAL.fromPretrained encoders", options.encoders, [...kindsWith(options.kinds).keys()]);
-    const device = await deviceOf(options.device);
-    return new AnyMAL(await build(await (await Trained.open(folder)).plan({ ...options, device })));
+    const loading = { ...options, device: await deviceOf(options.device) };
+    if (await isPublished(folder)) return new AnyMAL(await build(await published(folder, loading)));
+    return new AnyMAL(await build(await (await Trained.open(folder)).plan(loading)));
   }
 
   /** What the model consists of now. */
@@ -266,6 +271,7 @@ export class AnyMAL {
     for (const [i, prompt] of prompts.entries()) {
       encoded.push(
         encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), {
+          ...this.prompt,
           splitSpecialTokens: reading.splitSpecialTokens ?? this.prompt.splitSpecialTokens ?? false,
           generation: true,
           rows: this.llm.config.vocabSize,

@@ -36,16 +36,18 @@ export interface AdapterPlan {
   folder: string;
 }
 
-export interface Plan extends Pick<AnyMALParts, "system" | "tokenizer" | "llmSource" | "quantization" | "prompt" | "kinds"> {
+export interface Plan extends Pick<AnyMALParts, "system" | "layout" | "tokenizer" | "llmSource" | "quantization" | "prompt" | "kinds"> {
   openLlm(): Promise<LlamaForCausalLM>;
   media: readonly MediaPlan[];
   adapters: readonly AdapterPlan[];
   signal: AbortSignal | undefined;
+  /** Of files that the parts are read from. */
+  close?(): void;
 }
 
 /** Rejects with what kept a part from being made, weights that could not be read included; nothing stays on the device then. */
-export function build({ openLlm, media, adapters: wanted, signal, ...rest }: Plan): Promise<AnyMALParts> {
-  return owning(async (own) => {
+export function build({ openLlm, media, adapters: wanted, signal, close, ...rest }: Plan): Promise<AnyMALParts> {
+  const made = owning(async (own) => {
     const turns = new Turns();
     const opened = new Map<string, Encoder>();
     const encoders = new Map<Modality, MediaEncoder>();
@@ -70,6 +72,7 @@ export function build({ openLlm, media, adapters: wanted, signal, ...rest }: Pla
     const calibrated = media.flatMap((one) => (one.calibrated ? [one.modality] : []));
     return { ...rest, llm, encoders, projectors, adapters, calibrated };
   });
+  return made.finally(close);
 }
 
 /** The module that an adapter is put on. */

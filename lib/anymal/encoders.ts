@@ -54,8 +54,8 @@ export async function storedEncoders(
   for (const [modality, kind] of kinds) {
     const entry = modalities[modality];
     if (!entry) continue;
-    const { encoder: stored, projector, layer, select, frames } = entry;
-    const setup: ModalitySetup = { projector, layer, select, frames };
+    const { encoder: stored, projector, layer, select, frames, pad } = entry;
+    const setup: ModalitySetup = { projector, layer, select, frames, ...(pad && { pad }) };
     const moved = encoders?.[modality];
     const plan =
       "own" in stored
@@ -71,13 +71,18 @@ export async function storedEncoders(
   return plans;
 }
 
-function folderOf(checkpoint: string, modality: Modality, moved: unknown): string | undefined {
+export function folderOf(checkpoint: string, modality: Modality, moved: unknown): string | undefined {
   if (moved === undefined || typeof moved === "string") return moved;
   const what = `the encoder of ${modality} as it was trained on, in a folder`;
   throw new CheckpointError(checkpoint, what, "an encoder of one's own", "name the folder, or leave it out");
 }
 
-function inFolder(modality: Modality, source: Source, device: Device, dtype: "f32" | "bf16" | undefined): Omit<EncoderPlan, "setup"> {
+export function inFolder(
+  modality: Modality,
+  source: Source,
+  device: Device,
+  dtype: "f32" | "bf16" | undefined,
+): Omit<EncoderPlan, "setup"> {
   return {
     modality,
     source,
@@ -87,7 +92,8 @@ function inFolder(modality: Modality, source: Source, device: Device, dtype: "f3
   };
 }
 
-function processorFor(folder: string, { frames }: ModalitySetup): MediaProcessor<MediaPart> {
+function processorFor(folder: string, { frames, pad }: ModalitySetup): MediaProcessor<MediaPart> {
+  if (pad) return ImageProcessor.fromPretrained(folder, { pad }) as MediaProcessor<MediaPart>;
   if (frames !== undefined) return new VideoProcessor(ImageProcessor.fromPretrained(folder), { frames });
   return processorOf(folder);
 }

@@ -52,12 +52,13 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
     section("llm.quantization", quantization, QUANTIZATION, ["block", "doubleQuant", "threshold"]);
   section("prompt", json.prompt, { template: is.oneOf("chat", "plain"), system: is.either(is.text, { wanted: "empty", fits: (v) => v === "" }), splitSpecialTokens: is.flag, written: is.object }, ["system", "splitSpecialTokens", "written"]); // biome-ignore format: one line
   const { written } = json.prompt as { written?: unknown };
-  if (written !== undefined) section("prompt.written", written, { before: is.text, after: is.text }, ["before", "after"]);
+  if (written !== undefined)
+    section("prompt.written", written, { before: is.text, after: is.text, token: is.text }, ["before", "after", "token"]);
   const adapters: Schema = version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES) };
   section("anymal.json", json, { ...adapters, modalities: is.object }, ["system"]);
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
     if (!OWN_NAME.fits(modality)) fail(`modalities with names of ${OWN_NAME.wanted}`, shown(modality));
-    const { encoder, projector, select, frames } = section(modality, entry, ENTRY);
+    const { encoder, projector, select, frames, pad } = section(modality, entry, ENTRY);
     place(`${modality}.encoder`, encoder, ["dtype"], [["path"], ["own"], ["id", "revision"]]);
     const unknown = kindProblem(projector);
     if (unknown) fail(`${modality}.projector.type to be ${unknown.wanted}`, unknown.got);
@@ -67,6 +68,7 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
       fail(`${modality}.select to be what its projector reads, one of ${selects(bridge).join(", ")}`, shown(select));
     const misfit = setupMisfit(bridge);
     if (misfit) fail(`${modality}.projector.${misfit[0]} ${misfit[1]}`, shown((bridge as unknown as Record<string, unknown>)[misfit[0]]));
+    if (pad !== undefined && pad !== true) fail(`${modality}.pad to be true or absent`, shown(pad));
     if (frames !== undefined && frames !== null && !is.upTo(65_536, 1).fits(frames)) fail(`${modality}.frames to be ${is.upTo(65_536, 1).wanted}`, shown(frames)); // biome-ignore format: one line
   }
   if (version === 1) return;

@@ -116,7 +116,7 @@ export function checkAssembly(options: AssembleOptions): Kinds {
   });
   const system = systemOf(options.system ?? DEFAULT_SYSTEM, `${at} system`);
   checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
-  checkOptions(`${at} prompt.written`, options.prompt?.written, ["before", "after"]);
+  checkOptions(`${at} prompt.written`, options.prompt?.written, ["before", "after", "token"]);
   const kinds = kindsWith(options.kinds);
   checkOptions(`${at} modalities`, options.modalities, [...kinds.keys()]);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
@@ -149,6 +149,8 @@ export interface ModalitySetup {
   select: Select;
   /** undefined where the encoder takes the medium as it is. */
   frames: number | undefined;
+  /** Pictures are padded to squares first, with the processor's mean colour. */
+  pad?: true;
 }
 
 export function completeSetup(modality: Modality, options: OwnModalityOptions, encoder: EncoderShape, system: System): ModalitySetup {

@@ -41,6 +41,8 @@ export interface AnyMALParts {
   projectors: ReadonlyMap<Modality, Bridge>;
   /** Of media, the user's own beside those that are here. */
   kinds: OwnKinds;
+  /** Of a published folder: under which of the known sets of names its tensors are stored. */
+  layout?: string | undefined;
   /** In the order in which they were put on. */
   adapters: readonly Attached[];
   llmSource: Source;

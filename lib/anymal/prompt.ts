@@ -43,9 +43,9 @@ interface EncodeOptions extends PromptFormat {
 export function encodePrompt(
   tokenizer: Tokenizer,
   turns: readonly Turn[],
-  { generation = false, where = "prompt", splitSpecialTokens = false, rows }: EncodeOptions,
+  { generation = false, where = "prompt", splitSpecialTokens = false, written, rows }: EncodeOptions,
 ): EncodedPrompt {
-  const parts = promptParts(tokenizer, turns, { generation, where, splitSpecialTokens });
+  const parts = promptParts(tokenizer, turns, { generation, where, splitSpecialTokens, mediaToken: written?.token });
   checkIds(parts, tokenizer, rows, where);
   const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
   return { where, parts, media };

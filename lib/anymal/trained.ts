@@ -171,8 +171,8 @@ export class Trained {
       const entry = manifest.modalities[modality];
       if (!entry) continue;
       sameSource(`the encoder of ${modality}`, entry.encoder, source);
-      const { projector, layer, select, frames } = entry;
-      same(`${modality}`, sorted({ projector, layer, select, frames }), sorted(setup));
+      const { projector, layer, select, frames, pad } = entry;
+      same(`${modality}`, sorted({ projector, layer, select, frames, pad }), sorted(setup));
     }
     const ours = model.adapters.map(({ name, kind, on }) => ({ name, kind, on }));
     same(

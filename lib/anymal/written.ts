@@ -4,6 +4,8 @@ import type { Content, Turn } from "../data/row.js";
 export interface Written {
   before?: string;
   after?: string;
+  /** What the tokenizer's chat template writes for a medium, where it writes media itself: "<image>" of LLaVA. */
+  token?: string;
 }
 
 /** Every medium with its text around it. What stands there already, as in data that was written for the system, is not written twice. */

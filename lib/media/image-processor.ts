@@ -1,6 +1,7 @@
 // Pictures as an encoder's input, as its preprocessor_config.json says: the numbers of the processors in transformers (Pillow backend).
 import { shown } from "../core/checks.js";
 import { native } from "../core/native.js";
+import { checkOptions } from "../core/options.js";
 import { MediaError } from "./error.js";
 import { fewAtOnce } from "./few.js";
 import { checkPixels, type ImagePart, loadWith, type Pixels } from "./image.js";
@@ -42,6 +43,7 @@ const CLIP: Defaults = { resize: { shortestEdge: 224 }, crop: square(224), resam
 const KINDS: Readonly<Record<string, Defaults>> = {
   CLIP,
   Bit: CLIP,
+  Llava: CLIP,
   Siglip: { resize: square(224), resample: BICUBIC, mean: HALF, std: HALF },
   DeiT: { resize: square(256), crop: square(224), resample: BICUBIC, mean: HALF, std: HALF },
   ViT: { resize: square(224), resample: BILINEAR, mean: HALF, std: HALF },
@@ -54,6 +56,8 @@ const KINDS: Readonly<Record<string, Defaults>> = {
  */
 export class ImageProcessor {
   readonly kind: string;
+  /** What fills a picture up to a square, before anything else. */
+  readonly #pad: readonly number[] | undefined;
   readonly #resize: Resize | undefined;
   readonly #crop: Size | undefined;
   /** Where a crop cannot be in the middle: half a pixel to the even side, instead of down. */
@@ -68,7 +72,8 @@ export class ImageProcessor {
     this.kind = type.replace(/(ImageProcessor|VideoProcessor)(Fast|Pil)?$|FeatureExtractor$/, "");
     const defaults = (Object.hasOwn(KINDS, this.kind) ? KINDS[this.kind] : undefined) ?? refuse(where, type);
     const on = (key: string, fallback = true) => readFlag(config[key], fallback, where, key);
-    if (config.pad_size && on("do_pad", false)) fail(where, "do_pad false", "padding to pad_size", HINT);
+    const pads = on("do_pad", false);
+    if (pads && (config.pad_size || this.kind !== "Llava")) fail(where, "do_pad false", "padding of another kind than to a square", HINT);
     this.#resize = on("do_resize") ? readResize(config.size ?? undefined, defaults.resize, where) : undefined;
     const cropped = on("do_center_crop", defaults.crop !== undefined);
     this.#crop = cropped ? readCrop(config.crop_size ?? undefined, defaults.crop ?? square(224), where) : undefined;
@@ -80,12 +85,15 @@ export class ImageProcessor {
     this.#rescale = on("do_rescale") ? readNumber(config.rescale_factor, 1 / 255, where, "rescale_factor") : 1;
     this.#mean = on("do_normalize") ? readTriple(config.image_mean, defaults.mean, where, "image_mean") : [0, 0, 0];
     this.#std = on("do_normalize") ? readTriple(config.image_std, defaults.std, where, "image_std") : [1, 1, 1];
+    this.#pad = pads ? readTriple(config.image_mean, defaults.mean, where, "image_mean").map((v) => Math.trunc(v * 255)) : undefined;
     if (this.#std.some((v) => v <= 0)) fail(where, "image_std above 0", shown(config.image_std), HINT);
   }
 
-  /** Reads preprocessor_config.json of a model folder, or what stands in its place (processor_config.json, open_clip_config.json). */
-  static fromPretrained(folder: string): ImageProcessor {
-    return ImageProcessor.from(preprocessorConfig(folder));
+  /** `pad`: to a square first, as LLaVA-1.5's own code does. Reads preprocessor_config.json of a model folder, or what stands in its place (processor_config.json, open_clip_config.json). */
+  static fromPretrained(folder: string, options: { pad?: boolean } = {}): ImageProcessor {
+    checkOptions("ImageProcessor.fromPretrained", options, ["pad"]);
+    const { config, where } = preprocessorConfig(folder);
+    return new ImageProcessor(options.pad ? { ...config, image_processor_type: "LlavaImageProcessor", do_pad: true } : config, where);
   }
   static from({ config, where }: PreprocessorConfig): ImageProcessor {
     return new ImageProcessor(config, where);
@@ -109,7 +117,7 @@ export class ImageProcessor {
   }
 
   async #one(given: Pixels): Promise<One> {
-    const picture = checkPixels(given);
+    const picture = this.#pad ? squared(checkPixels(given), this.#pad) : checkPixels(given);
     const resized = resizedSize(picture, this.#resize);
     const out = this.#crop ?? resized;
     const extra = { height: this.#shift(resized.height, out.height), width: this.#shift(resized.width, out.width) };
@@ -150,6 +158,20 @@ function joined(made: readonly One[]): PixelValues {
     data.set(one.values, i * 3 * height * width);
   }
   return { data, shape: [made.length, 3, height, width] };
+}
+
+/** In the middle of a square of one colour; where that cannot be, half a pixel up and to the left. */
+function squared(picture: Pixels, colour: readonly number[]): Pixels {
+  const { data, width, height } = picture;
+  const side = Math.max(width, height);
+  if (width === height) return picture;
+  if (side * side > MOST_AREA)
+    throw new MediaError("E_MEDIA_LIMIT", "picture", `at most ${MOST_AREA} pixels as a square`, `${side} × ${side}`, "shrink it first");
+  const [left, top] = [Math.floor((side - width) / 2), Math.floor((side - height) / 2)];
+  const square = new Uint8Array(side * side * 3);
+  for (let i = 0; i < square.length; ++i) square[i] = colour[i % 3] as number;
+  for (let row = 0; row < height; ++row) square.set(data.subarray(row * width * 3, (row + 1) * width * 3), ((row + top) * side + left) * 3);
+  return { data: square, width: side, height: side };
 }
 
 /** (3,H,W) without the first `extra` rows and columns. */

@@ -11,6 +11,7 @@ import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
 import { LLAMA_FAMILIES } from "./llama-config.js";
 import { llamaFromGgufInPieces } from "./llama-gguf.js";
 import { deviceOf, dtypeOf, OTHER_LOADING, type QuantizationName, quantizationOf } from "./loading.js";
+import type { Place } from "./piece.js";
 
 export interface AutoModelOptions {
   /** A device, or "cpu", "cuda" or "auto". Default: ANYMAL_DEVICE, or the CPU. */
@@ -62,13 +63,14 @@ export const AutoModelForCausalLM = {
   },
 };
 
-/** From what lies on the disk, a folder or a GGUF file. The event loop has its turns meanwhile; aborting rejects with the signal's reason. */
-export function openCausalLM(path: string, loading: PretrainedOptions, signal?: AbortSignal): Promise<LlamaForCausalLM> {
-  return inTurns(opened(path, loading), { signal });
+/** From what lies on the disk, a folder or a GGUF file, or from a piece of a larger model. The event loop has its turns meanwhile; aborting rejects with the signal's reason. */
+export function openCausalLM(place: Place, loading: PretrainedOptions, signal?: AbortSignal): Promise<LlamaForCausalLM> {
+  return inTurns(opened(place, loading), { signal });
 }
 
 /** One line for each kind that a language model comes as. */
-function* opened(path: string, loading: PretrainedOptions): Pieces<LlamaForCausalLM> {
+function* opened(path: Place, loading: PretrainedOptions): Pieces<LlamaForCausalLM> {
+  if (typeof path !== "string") return yield* LlamaForCausalLM.inPieces(path, loading);
   if (statSync(path, { throwIfNoEntry: false })?.isFile()) return yield* llamaFromGgufInPieces(path, loading);
   const kind = readConfig(path).model_type;
   if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);

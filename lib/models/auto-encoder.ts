@@ -11,6 +11,7 @@ import { Imu2ClipModel } from "./imu2clip.js";
 import { deviceOf, dtypeOf, OTHER_LOADING } from "./loading.js";
 import { readOpenClipConfig } from "./open-clip-config.js";
 import { OpenClipVisionModel } from "./open-clip-vision.js";
+import type { Piece } from "./piece.js";
 import { SiglipVisionModel } from "./siglip-vision.js";
 import { ViClipModel } from "./vi-clip.js";
 import { VideoMaeModel } from "./video-mae.js";
@@ -85,6 +86,21 @@ export const AutoEncoder = {
     return encoder;
   },
 };
+
+/** From a piece of a larger model. Resolves when the weights are on the device. */
+export async function openEncoder(piece: Piece, loading: EncoderLoading): Promise<Encoder> {
+  const type = piece.config.model_type;
+  const open = type === "siglip_vision_model" ? SiglipVisionModel : type === "clip_vision_model" ? ClipVisionModel : undefined;
+  if (!open) throw new ConfigError("vision_config.model_type", "clip_vision_model or siglip_vision_model", type);
+  const encoder = open.fromPretrained(piece, loading);
+  try {
+    await encoder.arrived();
+  } catch (error) {
+    encoder.dispose();
+    throw error;
+  }
+  return encoder;
+}
 
 function kindOf(folder: string): Kind {
   if (readOpenClipConfig(folder)) return OpenClipVisionModel;

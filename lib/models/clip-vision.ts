@@ -13,6 +13,7 @@ import { type ClipVisionConfig, clipVisionJson, parseClipVisionConfig, vitBlock 
 import type { Json } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { classRows, encoderInput, patchRows, tableFor, withClass } from "./patches.js";
+import type { Place } from "./piece.js";
 import { fromFolder, leftover, outside, prefixOf } from "./tower.js";
 import { towerStates } from "./tower-states.js";
 
@@ -86,8 +87,8 @@ export class ClipVisionModel extends Module implements Encoder {
   }
 
   /** From a folder of this tower, of both, or of a larger model around it. Frozen, in the dtype of the checkpoint, unless told otherwise. */
-  static fromPretrained(folder: string, loading: EncoderLoading): ClipVisionModel {
-    return fromFolder(folder, loading, (at, json, checkpoint) => {
+  static fromPretrained(place: Place, loading: EncoderLoading): ClipVisionModel {
+    return fromFolder(place, loading, (at, json, checkpoint) => {
       const config = parseClipVisionConfig(json);
       const prefix = prefixOf(checkpoint, ANCHOR) ?? TOWER;
       const said = json.architectures !== undefined;

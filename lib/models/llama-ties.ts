@@ -3,6 +3,7 @@
 import { notice } from "../core/notice.js";
 import type { Pieces } from "../core/turns.js";
 import { sameTensor, type WeightSource } from "../io/checkpoint.js";
+import { renamed } from "../io/views.js";
 import type { LlamaConfig } from "./llama-config.js";
 
 export const EMBEDDING = "model.embed_tokens.weight";
@@ -16,27 +17,11 @@ interface Stored {
 /** The configuration as the file has it, and a file in which a tied table is found as the embedding. */
 export function* asStored(config: LlamaConfig, checkpoint: WeightSource): Pieces<Stored> {
   if (!config.tieWordEmbeddings || !checkpoint.has(HEAD)) return { config, checkpoint };
-  if (!checkpoint.has(EMBEDDING)) return { config, checkpoint: renamed(checkpoint, HEAD, EMBEDDING) };
+  if (!checkpoint.has(EMBEDDING)) return { config, checkpoint: renamed(checkpoint, (name) => (name === HEAD ? EMBEDDING : name)) };
   if (yield* sameTensor(checkpoint, EMBEDDING, HEAD)) return { config, checkpoint };
   notice(
     "ANYMAL_NOT_TIED",
     `${checkpoint.path}: config.json ties the head to the embedding, but ${HEAD} and ${EMBEDDING} differ, so both are read, as transformers does; set "tie_word_embeddings": false`,
   );
   return { config: { ...config, tieWordEmbeddings: false }, checkpoint };
-}
-
-/** The same file, in which what is called `from` is called `to`. */
-function renamed(source: WeightSource, from: string, to: string): WeightSource {
-  const name = (asked: string) => (asked === to ? from : asked);
-  return {
-    path: source.path,
-    *names() {
-      for (const one of source.names()) yield one === from ? to : one;
-    },
-    has: (asked) => asked !== from && source.has(name(asked)),
-    entry: (asked) => source.entry(name(asked)),
-    load: (asked, ...rest) => source.load(name(asked), ...rest),
-    loadBytes: (asked, device) => source.loadBytes(name(asked), device),
-    bytes: (asked, ...part) => source.bytes(name(asked), ...part),
-  };
 }

@@ -28,9 +28,10 @@ import {
 import { checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
 import { Weights } from "../nn/weights.js";
 import { gatherRows, linear } from "../ops/index.js";
+import { decoderOf } from "./decoder.js";
 import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
-import { int8Threshold, type LlamaConfig, readConfig, readLlamaConfig, storedDType } from "./llama-config.js";
+import { generationEnds, int8Threshold, type LlamaConfig, parseLlamaConfig, readConfig, storedDType } from "./llama-config.js";
 import {
   checkBeside,
   checkMask,
@@ -46,6 +47,8 @@ import { type DecoderLayer, decoderLayer, LlamaModel } from "./llama-layers.js";
 import { ledBy } from "./llama-lead.js";
 import { asStored, HEAD } from "./llama-ties.js";
 import { checkPretrained, type PretrainedOptions } from "./loading.js";
+import { isWhole } from "./model-types.js";
+import type { Place } from "./piece.js";
 
 export type { Ids } from "../nn/sequence.js";
 export type { PretrainedOptions } from "./loading.js";
@@ -196,10 +199,20 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   }
 
   /** The same in pieces of a layer: for who must not hold the event loop meanwhile. */
-  static *inPieces(folder: string, { device, dtype, trainable = false, quantization }: PretrainedOptions): Pieces<LlamaForCausalLM> {
-    const json = readConfig(folder);
-    using file = Checkpoint.open(folder);
-    const { config, checkpoint } = yield* asStored(readLlamaConfig(folder), file);
+  static *inPieces(place: Place, { device, dtype, trainable = false, quantization }: PretrainedOptions): Pieces<LlamaForCausalLM> {
+    if (typeof place === "string") {
+      const json = readConfig(place);
+      using file = Checkpoint.open(place);
+      const ends = generationEnds(place);
+      const piece = isWhole(json) ? decoderOf(file, json) : { source: file, config: json };
+      const config = { ...piece.config, ...(ends.length && { eos_token_id: ends }) };
+      return yield* LlamaForCausalLM.inPieces(
+        { ...piece, config },
+        { device, trainable, ...(dtype && { dtype }), ...(quantization && { quantization }) },
+      );
+    }
+    const json = place.config;
+    const { config, checkpoint } = yield* asStored(parseLlamaConfig(json), place.source);
     checkAgainst(config, checkpoint);
     const threshold = int8Threshold(json);
     tellDense(json, checkpoint);

@@ -2,7 +2,7 @@
 // query attends to all patches makes the embedding.
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import type { Checkpoint } from "../io/checkpoint.js";
+import type { WeightSource } from "../io/checkpoint.js";
 import { Conv2d } from "../nn/conv.js";
 import { Embedding } from "../nn/embedding.js";
 import { InProjection, projected } from "../nn/in-projection.js";
@@ -16,6 +16,7 @@ import { add, attention, meanPool } from "../ops/index.js";
 import type { Json } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onTape } from "./encoder.js";
 import { encoderInput, patchRows, tableFor } from "./patches.js";
+import type { Place } from "./piece.js";
 import { parseSiglipVisionConfig, type SiglipVisionConfig, siglipVisionJson } from "./siglip-config.js";
 import { fromFolder, leftover, prefixOf } from "./tower.js";
 import { towerStates } from "./tower-states.js";
@@ -126,8 +127,8 @@ export class SiglipVisionModel extends Module implements Encoder {
   }
 
   /** From a folder of this tower, of a whole SigLIP, or of a larger model around it. Frozen, in the dtype of the checkpoint, unless told otherwise. */
-  static fromPretrained(folder: string, loading: EncoderLoading): SiglipVisionModel {
-    return fromFolder(folder, loading, (at, json, checkpoint) => {
+  static fromPretrained(place: Place, loading: EncoderLoading): SiglipVisionModel {
+    return fromFolder(place, loading, (at, json, checkpoint) => {
       const prefix = prefixOf(checkpoint, ANCHOR) ?? "vision_model";
       return new SiglipVisionModel(at, withStoredHead(parseSiglipVisionConfig(json), json, checkpoint, prefix), prefix);
     });
@@ -166,7 +167,7 @@ export class SiglipVisionModel extends Module implements Encoder {
 }
 
 /** Larger models do not say whether their tower has a head: the checkpoint does. */
-function withStoredHead(config: SiglipVisionConfig, json: Json, checkpoint: Checkpoint, prefix: string): SiglipVisionConfig {
+function withStoredHead(config: SiglipVisionConfig, json: Json, checkpoint: WeightSource, prefix: string): SiglipVisionConfig {
   if (config.head || (json.vision_config as Json | undefined)?.vision_use_head === false) return config;
   return { ...config, head: checkpoint.has(join(prefix, "head.probe")) };
 }

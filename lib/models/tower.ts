@@ -6,6 +6,7 @@ import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { Weights } from "../nn/weights.js";
 import { ConfigError, type Json, readConfig, storedDType } from "./config.js";
 import { checkLoading, type EncoderLoading } from "./encoder.js";
+import type { Place } from "./piece.js";
 
 export interface TowerKind {
   /** model_type of the tower by itself, such as clip_vision_model. */
@@ -34,7 +35,7 @@ export function towerConfig(json: Json, { alone, whole, section }: TowerKind): {
  * Where a tower's names begin: what comes before `anchor` in the one name of the checkpoint that ends so, which may be nothing (""). Undefined
  * without such a name. Two of them are two towers, and which is meant nobody can tell.
  */
-export function prefixOf(checkpoint: Checkpoint, anchor: string): string | undefined {
+export function prefixOf(checkpoint: WeightSource, anchor: string): string | undefined {
   const found = [...checkpoint.names()].filter((name) => name === anchor || name.endsWith(`.${anchor}`));
   if (found.length > 1) throw new StateError(`one tower with "${anchor}" in ${checkpoint.path}`, describe([], found));
   return found[0]?.slice(0, -anchor.length - 1);
@@ -66,19 +67,23 @@ export function leftover(
   return left;
 }
 
-/** Opens a folder for as long as `build` runs. What was read before it failed is disposed. */
+/** Opens a folder for as long as `build` runs; a piece is its owner's to close. What was read before it failed is disposed. */
 export function fromFolder<T>(
-  folder: string,
+  place: Place,
   loading: EncoderLoading,
-  build: (weights: Weights, json: Json, checkpoint: Checkpoint) => T,
+  build: (weights: Weights, json: Json, checkpoint: WeightSource) => T,
 ): T {
   checkLoading(loading);
-  const json = readConfig(folder);
-  using checkpoint = Checkpoint.open(folder);
+  if (typeof place !== "string") {
+    const { source, config } = place;
+    return fromCheckpoint(source, loading, config, (weights) => build(weights, config, source));
+  }
+  const json = readConfig(place);
+  using checkpoint = Checkpoint.open(place);
   return fromCheckpoint(checkpoint, loading, json, (weights) => build(weights, json, checkpoint));
 }
 
-export function fromCheckpoint<T>(checkpoint: Checkpoint, loading: EncoderLoading, json: Json, build: (weights: Weights) => T): T {
+export function fromCheckpoint<T>(checkpoint: WeightSource, loading: EncoderLoading, json: Json, build: (weights: Weights) => T): T {
   checkLoading(loading);
   const { device, dtype, trainable = false } = loading;
   return built(() => build(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable })));

@@ -25,11 +25,16 @@ export interface PromptOptions {
   where?: string;
   /** What spells a control token in the text, as `<s>` of HTML does, is letters; otherwise it is refused. */
   splitSpecialTokens?: boolean;
+  /**
+   * What the chat template writes for a medium, as "<image>" of LLaVA: the template is given the media as parts, its text stays to the blank, and it
+   * begins as the tokenizer begins a text. Without it the template sees text alone, and media stand where they were put.
+   */
+  mediaToken?: string | undefined;
   /** Told what training should know, once for a tokenizer; process.emitWarning by default. */
   onNotice?: (message: string) => void;
 }
 
-const OPTIONS = optionNames<PromptOptions>({ generation: true, where: true, splitSpecialTokens: true, onNotice: true });
+const OPTIONS = optionNames<PromptOptions>({ generation: true, where: true, splitSpecialTokens: true, mediaToken: true, onNotice: true });
 
 export const IGNORE = -100;
 const [MEDIUM, MEDIUM_END, ANSWER, ANSWER_END] = ["\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"];
@@ -40,21 +45,24 @@ const ANY_MARK = /[\ufdd0-\ufdd4]/;
 /** Renders with the tokenizer's chat template; without one, plainly: `{bos}{instruction} {media} {response}{eos}`. */
 export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], options: PromptOptions = {}): PromptPart[] {
   checkOptions("promptParts", options, OPTIONS);
-  const { generation = false, where = "prompt", splitSpecialTokens = false } = options;
+  const { generation = false, where = "prompt", splitSpecialTokens = false, mediaToken } = options;
   checkTurns(turns, generation, where);
+  const all = turns.flatMap(({ content }) => content.filter((part) => typeof part !== "string"));
+  const kinds = all.map((part) => String((part as { modality?: unknown }).modality ?? "image"));
+  const token: MediaToken | undefined = mediaToken && tokenizer.hasChatTemplate ? { text: mediaToken, kinds } : undefined;
   let media = 0;
   const said = turns.map(({ role, content }): Said => {
-    checkText(content, tokenizer, where, splitSpecialTokens);
+    checkText(content, tokenizer, where, splitSpecialTokens, mediaToken);
     const text = content.map((part) => (typeof part === "string" ? part : `${MEDIUM}${media++}${MEDIUM_END}`)).join("");
     const letters = splitSpecialTokens ? asLetters(text, tokenizer) : text;
     return role === "assistant" ? { role, ...answer(letters, content, where) } : { role, before: "", core: letters, after: "" };
   });
-  const segments = cutAtMedia(render(tokenizer, said.map(generation ? plainly : marked), generation));
+  const segments = cutAtMedia(render(tokenizer, said.map(generation ? plainly : marked), generation, token));
   const answers = said.filter(({ role }) => role === "assistant");
   checkRendered(segments, media, generation ? 0 : answers.length, where);
   if (!generation) {
-    checkUnmarked(segments, tokenizer, said, where);
-    takeKeptBlanks(segments, tokenizer, said);
+    checkUnmarked(segments, tokenizer, said, where, token);
+    takeKeptBlanks(segments, tokenizer, said, token);
   }
   const encode = segmentEncoder(tokenizer);
   return segments.flatMap((segment, i): PromptPart[] => {
@@ -73,7 +81,13 @@ function checkTurns(turns: readonly PromptTurn[], generation: boolean, where: st
 }
 
 /** Text never becomes a control token: who may write </s> may also write the assistant's next turn. */
-function checkText(content: PromptTurn["content"], { specialTokens }: Tokenizer, where: string, splitSpecialTokens: boolean): void {
+function checkText(
+  content: PromptTurn["content"],
+  { specialTokens }: Tokenizer,
+  where: string,
+  splitSpecialTokens: boolean,
+  mediaToken: string | undefined,
+): void {
   if (content.some((part) => typeof part === "string" && ANY_MARK.test(part)))
     throw expected("E_PROMPT", where, "text", "one of the noncharacters U+FDD0 to U+FDD4", "take it out: no text needs it");
   const text = content.map((part) => (typeof part === "string" ? part : MEDIUM)).join("");
@@ -84,7 +98,9 @@ function checkText(content: PromptTurn["content"], { specialTokens }: Tokenizer,
         where,
         "text without control tokens",
         JSON.stringify(token),
-        "if the letters are meant, say prompt: { splitSpecialTokens: true } (--split-special-tokens); otherwise take it out",
+        token === mediaToken
+          ? "the prompt's format writes it: pass the medium itself in its place, as in [image(file), text]"
+          : "if the letters are meant, say prompt: { splitSpecialTokens: true } (--split-special-tokens); otherwise take it out",
       );
 }
 
@@ -115,11 +131,33 @@ function answer(text: string, content: PromptTurn["content"], where: string): Om
   return { before: text.slice(0, text.indexOf(core)), core, after: text.slice(text.indexOf(core) + core.length) };
 }
 
-function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean): string {
+interface MediaToken {
+  text: string;
+  /** Of each medium, in reading order. */
+  kinds: readonly string[];
+}
+
+function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean, token?: MediaToken): string {
   if (!tokenizer.hasChatTemplate) return plain(tokenizer, messages);
+  if (token) return renderParts(tokenizer, messages, generation, token);
   const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: generation });
   // A medium separates words by itself. Where words begin with their blank anyway, one beside it would be a token of its own, which no text has.
   return text.includes(MEDIUM as string) && prefixesWords(tokenizer) ? text.replace(/ ?(\ufdd0\d+\ufdd1) ?/g, "$1") : text;
+}
+
+/** As a processor of transformers does: the template writes the media, which may stand elsewhere than in the content, and keeps their order. */
+function renderParts(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean, { text: token, kinds }: MediaToken): string {
+  const inParts = messages.map(({ role, content }) => ({
+    role,
+    content: String(content)
+      .split(/\ufdd0(\d+)\ufdd1/)
+      .flatMap((piece, i): object[] => (i % 2 ? [{ type: kinds[Number(piece)] }] : piece ? [{ type: "text", text: piece }] : [])),
+  }));
+  const rendered = tokenizer.applyChatTemplate(inParts, { addGenerationPrompt: generation });
+  const { bosToken } = tokenizer;
+  const begins = bosToken !== undefined && tokenizer.encode("x")[0] === tokenizer.bosTokenId && !rendered.startsWith(bosToken);
+  let n = 0;
+  return `${begins ? bosToken : ""}${rendered.replaceAll(token, () => `${MEDIUM}${n++}${MEDIUM_END}`)}`;
 }
 
 /**
@@ -229,10 +267,11 @@ function checkUnmarked(
   tokenizer: Tokenizer,
   said: readonly Said[],
   where: string,
+  token: MediaToken | undefined,
 ): void {
   const text = (all: readonly (Segment | { media: number })[]) =>
     all.map((segment) => ("media" in segment ? `${MEDIUM}${segment.media}` : segment.text)).join("");
-  if (text(segments) === text(cutAtMedia(render(tokenizer, said.map(plainly), false)))) return;
+  if (text(segments) === text(cutAtMedia(render(tokenizer, said.map(plainly), false, token)))) return;
   throw expected(
     "E_PROMPT",
     where,
@@ -243,7 +282,12 @@ function checkUnmarked(
 }
 
 /** White space that an answer begins with is part of it where the template keeps it: there the model writes it. */
-function takeKeptBlanks(segments: readonly (Segment | { media: number })[], tokenizer: Tokenizer, said: readonly Said[]): void {
+function takeKeptBlanks(
+  segments: readonly (Segment | { media: number })[],
+  tokenizer: Tokenizer,
+  said: readonly Said[],
+  token: MediaToken | undefined,
+): void {
   const blanks = said.flatMap(({ role, before }) => (role === "assistant" ? [before] : []));
   if (!blanks.some(Boolean)) return;
   const bare = cutAtMedia(
@@ -251,6 +295,7 @@ function takeKeptBlanks(segments: readonly (Segment | { media: number })[], toke
       tokenizer,
       said.map((turn) => marked(turn.role === "assistant" ? { ...turn, before: "" } : turn)),
       false,
+      token,
     ),
   );
   let n = 0;

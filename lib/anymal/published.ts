@@ -1,0 +1,179 @@
+// A folder as others publish it, a language model with what it sees through: read as what it is, by the layout that its config.json names.
+import { existsSync } from "node:fs";
+import { join, relative, resolve, sep } from "node:path";
+import type { Device } from "../core/device.js";
+import { notice } from "../core/notice.js";
+import { Checkpoint, weightFile } from "../io/checkpoint.js";
+import { isHubId } from "../io/hub/names.js";
+import { ImageProcessor } from "../media/image-processor.js";
+import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
+import { openCausalLM } from "../models/auto-causal-lm.js";
+import { openEncoder } from "../models/auto-encoder.js";
+import { makeBridge } from "../models/bridges/index.js";
+import { ConfigError, type Json, readConfig, readJson } from "../models/config.js";
+import { quantizationOf } from "../models/loading.js";
+import { isWhole } from "../models/model-types.js";
+import { Weights } from "../nn/weights.js";
+import { systemOf } from "../systems/index.js";
+import { publishedPieces } from "../systems/layouts/index.js";
+import type { Published, PublishedMedium } from "../systems/published.js";
+import { Tokenizer } from "../text/tokenizer.js";
+import type { MediaPlan, Plan } from "./build.js";
+import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
+import { folderOf, inFolder } from "./encoders.js";
+import type { FromPretrainedOptions, ModalitySetup, PromptFormat } from "./options.js";
+import { openSource, type Source } from "./source.js";
+
+type Loading = FromPretrainedOptions & { device: Device };
+
+/** Is it a folder of a model of parts that did not come from here? */
+export async function isPublished(folder: string): Promise<boolean> {
+  return !existsSync(join(folder, MANIFEST)) && existsSync(join(folder, "config.json")) && isWhole(readConfig(folder));
+}
+
+/** Where all of it comes from, for build(). The files stay open until then. */
+export async function published(folder: string, options: Loading): Promise<Plan> {
+  const { device, dtype, signal } = options;
+  const json = readConfig(folder);
+  const processor = existsSync(join(folder, PROCESSOR)) ? readJson(join(folder, PROCESSOR)) : {};
+  const file = weightFile(folder) ? Checkpoint.open(folder) : Checkpoint.openIn(folder, BRIDGE_ALONE);
+  try {
+    const pieces = publishedPieces(file, json, processor);
+    const own = await openSource(folder);
+    const llmSource = "named" in pieces.llm ? await elsewhere(folder, "llm", pieces.llm.named, options.llm, options) : own;
+    const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
+    for (const medium of Object.values(pieces.media)) checkToken(medium, tokenizer);
+    const form = quantizationOf(options.quantization);
+    const held = { device, ...(dtype && { dtype }), ...(form && { quantization: form }) };
+    const { llm } = pieces;
+    const media: MediaPlan[] = [];
+    for (const [modality, medium] of Object.entries(pieces.media))
+      media.push(await mediumPlan(folder, modality as Modality, medium, json, own, options));
+    return {
+      ...{
+        system: pieces.system,
+        layout: pieces.layout,
+        tokenizer,
+        llmSource,
+        quantization: form,
+        prompt: promptOf(pieces, tokenizer),
+        signal,
+        kinds: options.kinds ?? [],
+        media,
+        adapters: [],
+      },
+      openLlm: () => openCausalLM("named" in llm ? llmSource.folder : llm, held, signal),
+      close: () => file.close(),
+    };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+const PROCESSOR = "processor_config.json";
+/** Of a first stage that wrote no more. */
+const BRIDGE_ALONE = "mm_projector.safetensors";
+
+async function mediumPlan(
+  folder: string,
+  modality: Modality,
+  medium: PublishedMedium,
+  json: Json,
+  own: Source,
+  options: Loading,
+): Promise<MediaPlan> {
+  const { device, dtype } = options;
+  const { encoder, bridge } = medium;
+  const setup: ModalitySetup = { ...medium.setup, frames: undefined };
+  const where =
+    "named" in encoder
+      ? await elsewhere(folder, modality, encoder.named, folderOf(folder, modality, options.encoders?.[modality]), options)
+      : own;
+  const place = inFolder(modality, where, device, dtype);
+  const loading = { device, ...(dtype && { dtype }) };
+  return {
+    ...place,
+    open: "named" in encoder ? place.open : () => openEncoder(encoder, loading),
+    setup: () => setup,
+    processor: (complete) => checkSize(place.processor(complete), "named" in encoder ? undefined : encoder.config, json),
+    projector: (complete, llm) => {
+      const at = Weights.from(bridge, { device, dtype: "f32" });
+      const projector = makeBridge(at, complete.projector, llm.config.hiddenSize);
+      try {
+        at.finish();
+      } catch (error) {
+        projector.dispose();
+        throw error;
+      }
+      return projector;
+    },
+    calibrated: true,
+  };
+}
+
+/**
+ * A part that the folder names and does not hold. Within the folder it is taken as it is; a model of the hub is asked for, and told; any other path is
+ * for the caller to name: the folder may come from anybody.
+ */
+async function elsewhere(
+  folder: string,
+  what: string,
+  named: string | undefined,
+  given: string | undefined,
+  options: Loading,
+): Promise<Source> {
+  if (given !== undefined) return openSource(given, options);
+  const place = named === undefined ? folder : resolve(folder, named);
+  const below = relative(folder, place);
+  if (named !== undefined && below && !below.startsWith("..") && !below.startsWith(sep) && existsSync(join(place, "config.json")))
+    return openSource(place);
+  if (named !== undefined && isHubId(named)) {
+    const onRequest = (endpoint: string) =>
+      notice("ANYMAL_HUB_NAMED", `${folder} names ${named} as its ${what}: ${endpoint} is asked for it (localFilesOnly says no to it)`);
+    return openSource(named, { ...options, onRequest });
+  }
+  throw new CheckpointError(
+    folder,
+    `its ${what === "llm" ? "language model" : `encoder of ${what}`}${named === undefined ? "" : `, ${JSON.stringify(named.slice(0, 100))}`}, in the folder or on the hub`,
+    "neither",
+    `pass where it is now: ${what === "llm" ? "{ llm: FOLDER }" : `{ encoders: { ${what}: FOLDER } }`}`,
+  );
+}
+
+/** What stands in a prompt for a medium must be one token of the tokenizer's, with the id that the model knows it by. */
+function checkToken({ token, id }: PublishedMedium, tokenizer: Tokenizer): void {
+  if (id === undefined) return;
+  const own = tokenizer.specialTokens.get(token);
+  if (own === id) return;
+  throw new ConfigError(
+    "image_token_index",
+    own === undefined ? `the id of ${token}, which the tokenizer lacks` : `${own}, the tokenizer's id of ${token}`,
+    id,
+    own === undefined
+      ? "fetch the tokenizer's files again"
+      : "config.json and tokenizer are of different models: correct the key, or fetch both again",
+  );
+}
+
+/** A tower takes pictures of one size here: one of another has another number of rows. */
+function checkSize(processor: MediaProcessor<MediaPart>, config: Json | undefined, json: Json): MediaProcessor<MediaPart> {
+  const size = processor instanceof ImageProcessor ? processor.size : undefined;
+  const wanted = config?.image_size ?? 224;
+  if (config && size && (size.height !== wanted || size.width !== wanted))
+    throw new ConfigError(
+      "image_size",
+      `${size.height}, the side of the pictures of preprocessor_config.json, in vision_config of ${String(json.model_type)}`,
+      wanted,
+      "config and processor are of different models: fetch both again",
+    );
+  return processor;
+}
+
+/** The tokenizer's template writes media itself; where there is none, as the system has it. */
+function promptOf({ system, media }: Published, tokenizer: Tokenizer): PromptFormat {
+  const [medium] = Object.values(media);
+  if (tokenizer.hasChatTemplate) return medium ? { written: { token: medium.token } } : {};
+  const { prompt, written } = systemOf(system);
+  const { id: _, ...around } = written;
+  return { ...(prompt !== undefined && { system: prompt }), written: around };
+}

@@ -1,0 +1,26 @@
+// By the model_type of config.json: how a published folder is taken apart.
+import type { WeightSource } from "../../io/checkpoint.js";
+import { ConfigError, type Json } from "../../models/config.js";
+import type { Published } from "../published.js";
+import { llavaLayout, llavaPieces } from "./llava.js";
+
+interface Layouts {
+  /** processor: its processor_config.json. */
+  pieces(source: WeightSource, json: Json, processor: Json): Published;
+  /** Which of them it is, by its names alone. */
+  name(source: WeightSource, json: Json): string;
+}
+
+const llava: Layouts = { pieces: llavaPieces, name: llavaLayout };
+const LAYOUTS: Readonly<Record<string, Layouts>> = { llava, llava_llama: llava };
+
+const layoutsOf = (json: Json): Layouts => {
+  const type = json.model_type;
+  const found = typeof type === "string" && Object.hasOwn(LAYOUTS, type) ? LAYOUTS[type] : undefined;
+  if (!found) throw new ConfigError("model_type", `one of ${Object.keys(LAYOUTS).join(", ")}`, type);
+  return found;
+};
+
+export const publishedPieces = (source: WeightSource, json: Json, processor: Json): Published =>
+  layoutsOf(json).pieces(source, json, processor);
+export const layoutName = (source: WeightSource, json: Json): string => layoutsOf(json).name(source, json);

@@ -1,0 +1,28 @@
+// A model as others publish it, taken apart: from which tensors each part is made, and how the parts go together. No part of it is made yet.
+import type { WeightSource } from "../io/checkpoint.js";
+import type { BridgeSetup } from "../models/bridges/index.js";
+import type { FeatureLayer, Select } from "../models/bridges/select.js";
+import type { Piece } from "../models/piece.js";
+
+export interface PublishedMedium {
+  /** The encoder's weights, or where they are by themselves: a folder beside this one, or a model of the hub. */
+  encoder: Piece | { readonly named: string };
+  /** Of the bridge, under its own names. */
+  bridge: WeightSource;
+  setup: { projector: BridgeSetup; layer: FeatureLayer; select: Select; pad?: true };
+  /** Of one medium, where its encoder says so: otherwise known when the encoder is there. */
+  rows?: number;
+  /** How prompts write one, and the id that the files give it. */
+  token: string;
+  id?: number;
+}
+
+export interface Published {
+  /** Of lib/systems. */
+  system: string;
+  /** Which of the ways of naming its tensors. */
+  layout: string;
+  /** Or where it is by itself, where the folder says so. */
+  llm: Piece | { readonly named: string | undefined };
+  media: Readonly<Record<string, PublishedMedium>>;
+}
