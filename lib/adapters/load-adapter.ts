@@ -8,6 +8,7 @@ import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
 import { LORA } from "./lora.js";
 import type { LoraConfig } from "./lora-config.js";
+import { PINK, type PinkConfig } from "./pink.js";
 import { TRAINED_TOKENS, type TrainedTokensConfig } from "./trained-tokens.js";
 
 /** By the peft_type of adapter_config.json; those that PEFT has not, by its "kind". */
@@ -15,12 +16,14 @@ export const ADAPTER_KINDS = {
   LORA,
   TRAINABLE_TOKENS: TRAINED_TOKENS,
   IA3,
+  pink: PINK,
 } as const;
 
 /** Options of each kind, by its own name, as manifests and recipes have it. */
 export interface AdapterOptions {
   lora: LoraConfig;
   ia3: Ia3Config;
+  pink: PinkConfig;
   "trained-tokens": TrainedTokensConfig;
 }
 

@@ -44,6 +44,10 @@ export class CausalSelfAttention extends Module {
     this.kNorm = headNormEps === undefined ? undefined : new RMSNorm(at.at("k_norm"), headDim, headNormEps);
   }
 
+  get width(): number {
+    return this.#options.width;
+  }
+
   /** x (B,T,C) → (B,T,C). */
   forward(x: Tensor, sequence: Sequence): Tensor {
     return this.out(this.attend(this.heads(x, sequence), sequence));

@@ -49,6 +49,10 @@ export class VitAttention extends Module {
     this.out = dense("out", residual);
   }
 
+  get width(): number {
+    return this.#config.width;
+  }
+
   protected override stateName(field: string): string {
     return field === "inProj" ? IN_PROJECTION : (this.#names[field] ?? super.stateName(field));
   }
