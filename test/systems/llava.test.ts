@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
-import { backward, noGrad } from "../../lib/core/autograd.js";
+import { backward, freeTape, noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { image } from "../../lib/media/image.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
@@ -55,13 +55,15 @@ for (const of of [c, linear]) {
     await of.close("out.loss", loss!);
     backward(loss!);
     const named = new Map(projector.namedParameters());
-    const grads = of.names("grad.multi_modal_projector.");
-    assert.is(grads.length, named.size);
-    for (const name of grads) {
+    const wanted = of.names("grad.multi_modal_projector.");
+    assert.is(wanted.length, named.size);
+    for (const name of wanted) {
       const own = name.slice("grad.multi_modal_projector.".length);
       await of.close(name, named.get(of === linear ? `proj.${own}` : own)!.grad!);
     }
-    for (const tensor of [logits!, loss!, ...Object.values(made.features)]) tensor.dispose();
+    freeTape(logits!); // backward has walked from the loss alone
+    const grads = [...named.values()].flatMap(({ grad }) => (grad ? [grad] : []));
+    for (const tensor of [logits!, loss!, ...grads, ...Object.values(made.features)]) tensor.dispose();
   });
 
   test(`${of.name}: greedy answers are transformers', alone and padded on the left`, async () => {
