@@ -8,9 +8,11 @@ import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { writeWhole } from "../io/whole-file.js";
+import { LlamaForCausalLM } from "../models/llama.js";
 import { type Absorbed, checkFolds, type Foldable, foldIn } from "../nn/fold.js";
 import { checkOwnerName, DEFAULT_OWNER, unwrap, type Wrap, wrapAll, wrapsOn } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
+import type { LeadSource } from "../nn/sequence.js";
 import type { Weights } from "../nn/weights.js";
 import { exchangeOf, type Overlay } from "./exchange.js";
 import type { AdapterKind, Attached } from "./kind.js";
@@ -28,6 +30,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
   readonly wraps: ReadonlyMap<string, Wrap>;
   /** What is no layer's own; undefined where there is nothing of the kind. */
   readonly shared: Module | undefined;
+  readonly lead: LeadSource | undefined;
   readonly #wraps: Map<string, Wrap>;
   #overlays: readonly Overlay[];
   #state: "on" | "merged" | "off" = "on";
@@ -36,7 +39,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
   #version = 0;
   #fingerprint: { version: number; text: string } | undefined;
 
-  constructor({ name, kind, model, config, wraps, overlays, shared }: Attached<C>) {
+  constructor({ name, kind, model, config, wraps, overlays, shared, lead }: Attached<C>) {
     this.name = name;
     this.kind = kind;
     this.model = model;
@@ -45,6 +48,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
     this.wraps = this.#wraps;
     this.#overlays = overlays;
     this.shared = shared;
+    this.lead = lead;
   }
 
   /** What it exchanged in the model. */
@@ -68,6 +72,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
     this.#enabled = on;
     for (const wrap of this.#wraps.values()) wrap.enabled = on;
     exchangeOf(this.model).switch(this.#overlays, on);
+    this.#put(on);
     ++this.#version;
   }
 
@@ -134,7 +139,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
     this.checkAttached();
     const { files } = this.kind;
     await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
-    await saveSafetensors(join(folder, files.weights), this.stored(), { format: "pt" });
+    await saveSafetensors(join(folder, files.weights), this.kind.stored?.(this) ?? this.stored(), { format: "pt" });
     await writeWhole(join(folder, files.config), `${JSON.stringify(this.kind.write(this.config), null, 2)}\n`);
   }
 
@@ -153,6 +158,14 @@ export class Adapter<C extends object = object> implements Attached<C> {
         "an adapter that takes part to be merged",
         "one that is switched off",
         "set enabled = true first",
+      );
+    if (this.lead || this.shared)
+      throw expected(
+        "E_ADAPTER",
+        this.name,
+        "an adapter that adds up to weights to be merged",
+        `one of ${this.kind.name}`,
+        "keep it: save() writes it",
       );
     for (const [path, wrap] of this.#wraps) checkFolds(wrap, path);
     const exchange = exchangeOf(this.model);
@@ -178,11 +191,16 @@ export class Adapter<C extends object = object> implements Attached<C> {
     this.detach();
   }
 
+  /** Puts its lead before the model's rows, or takes it away. */
+  #put(on: boolean): void {
+    if (this.lead && this.model instanceof LlamaForCausalLM) this.model.lead = on ? this.lead : undefined;
+  }
   #unwrap(path: string): void {
     unwrap(this.model, path, this.name).release();
     this.#wraps.delete(path);
   }
   #end(state: "merged" | "off"): void {
+    this.#put(false);
     for (const tensor of this.shared?.parameters() ?? []) this.model.releaseBeside(tensor);
     this.shared?.dispose();
     this.#overlays = [];
@@ -213,20 +231,36 @@ export function attach<C extends object>(
       `"${name}"`,
       "take another, or take that one off first",
     );
-  const { wraps, overlays, shared } = built(() => {
+  const { wraps, overlays, shared, lead } = built(() => {
     const plan = kind.plan(model, config, at, name);
     at.finish();
+    if (plan.lead) checkLead(kind, model);
     return { ...plan, wraps: wrapAll(model, plan.wraps) };
   });
   // Nothing can fail any more.
   const all = [...beside, ...(overlays ?? [])];
   if (all.length) exchangeOf(model).lay(all);
   for (const tensor of shared?.parameters() ?? []) model.keepBeside(tensor);
-  const on = { name, kind, model, config, wraps, overlays: all, shared };
+  if (lead) (model as LlamaForCausalLM).lead = lead;
+  const on = { name, kind, model, config, wraps, overlays: all, shared, lead };
   const adapter = (kind.make?.(on) ?? new Adapter(on)) as Adapter<C>;
   attachedTo.set(model, known.set(name, adapter as unknown as Adapter));
   kind.attached?.(model, config, [...wraps.keys()]);
   return adapter;
+}
+
+/** Before rows stands one thing at a time. */
+function checkLead({ name }: Pick<AdapterKind, "name">, model: Module): void {
+  if (!(model instanceof LlamaForCausalLM)) throw expected("E_ADAPTER", name, "a language model", `a ${model.constructor.name}`);
+  const other = [...adaptersOn(model).values()].find(({ lead }) => lead);
+  if (other || model.lead)
+    throw expected(
+      "E_ADAPTER",
+      name,
+      "a model with nothing before its rows",
+      other ? `one with "${other.name}"` : "one with a lead",
+      "take that off first",
+    );
 }
 
 function freeName(model: Module): string {

@@ -5,11 +5,14 @@ import { shown } from "../core/checks.js";
 import { type AnymalError, expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import type { WeightSource } from "../io/checkpoint.js";
+import type { Writable } from "../io/safetensors.js";
 import type { MakeWrap, Wrap } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
+import type { LeadSource } from "../nn/sequence.js";
 import type { Weights } from "../nn/weights.js";
 import type { Overlay } from "./exchange.js";
 
+export type Fail = (expected: string, got: string) => AnymalError;
 export type Json = Record<string, unknown>;
 
 export interface AdapterPlan {
@@ -19,6 +22,8 @@ export interface AdapterPlan {
   overlays?: readonly Overlay[];
   /** What is no layer's own. */
   shared?: Module | undefined;
+  /** What stands before the rows of the model. */
+  lead?: LeadSource | undefined;
 }
 
 export interface AdapterKind<C extends object = object> {
@@ -38,7 +43,9 @@ export interface AdapterKind<C extends object = object> {
   write(config: C): Json;
   /** What the file calls the tensor `name` of the wrap at `path`; of the shared part at "". */
   key(path: string, name: string): string;
-  fail(expected: string, got: string): AnymalError;
+  /** What the file holds, where that is not each tensor under its key: tables that are joined. */
+  stored?(on: Attached<C>): Iterable<[string, Writable]>;
+  fail: Fail;
   /** Throws where a file's names are those of another tool. */
   checkNames?(checkpoint: WeightSource): void;
   /** What a file holds beside what it was trained for. */
@@ -59,6 +66,7 @@ export interface Attached<C extends object> {
   readonly wraps: ReadonlyMap<string, Wrap>;
   readonly overlays: readonly Overlay[];
   readonly shared: Module | undefined;
+  readonly lead: LeadSource | undefined;
 }
 
 /** Options held to a kind's schema, over what it is without them. */

@@ -6,6 +6,7 @@ import type { Adapter } from "./adapter.js";
 import { type AdapterDrawing, type AdapterLoading, CONFIG, configOf, fresh, loaded } from "./adapter-files.js";
 import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
+import { ADAPTION_PROMPT, type AdaptionPromptConfig, LLAMA_ADAPTER, type LlamaAdapterConfig } from "./llama-adapter.js";
 import { LORA } from "./lora.js";
 import type { LoraConfig } from "./lora-config.js";
 import { PINK, type PinkConfig } from "./pink.js";
@@ -17,6 +18,8 @@ export const ADAPTER_KINDS = {
   TRAINABLE_TOKENS: TRAINED_TOKENS,
   IA3,
   pink: PINK,
+  ADAPTION_PROMPT,
+  "llama-adapter-v1": LLAMA_ADAPTER,
 } as const;
 
 /** Options of each kind, by its own name, as manifests and recipes have it. */
@@ -24,6 +27,8 @@ export interface AdapterOptions {
   lora: LoraConfig;
   ia3: Ia3Config;
   pink: PinkConfig;
+  "llama-adapter-v1": LlamaAdapterConfig;
+  "adaption-prompt": AdaptionPromptConfig;
   "trained-tokens": TrainedTokensConfig;
 }
 

@@ -12,7 +12,8 @@ import type { Module } from "../nn/module.js";
 import type { Weights } from "../nn/weights.js";
 import { cast, copy, gradNorm, scaleAdd } from "../ops/index.js";
 import { isTied, type Overlay, parametersOf } from "./exchange.js";
-import { type Fail, isTrainedWhole } from "./targets.js";
+import type { Fail } from "./kind.js";
+import { isTrainedWhole } from "./targets.js";
 
 export const ROOT = "base_model.model";
 

@@ -1,5 +1,5 @@
 // PEFT's rules for which modules a configuration means.
-import type { AnymalError } from "../core/errors.js";
+import type { Fail } from "./kind.js";
 import { Expressions } from "./lora-expressions.js";
 
 export interface Targets {
@@ -11,7 +11,6 @@ export interface Targets {
   layersToTransform?: readonly number[] | undefined;
   layersPattern?: readonly string[];
 }
-export type Fail = (expected: string, got: string) => AnymalError;
 
 /** Of a configuration: what its expressions took is counted together. */
 const expressionsOf = new WeakMap<object, Expressions>();

@@ -47,6 +47,9 @@ export class CausalSelfAttention extends Module {
   get width(): number {
     return this.#options.width;
   }
+  get numHeads(): number {
+    return this.#options.heads;
+  }
 
   /** x (B,T,C) → (B,T,C). */
   forward(x: Tensor, sequence: Sequence): Tensor {
