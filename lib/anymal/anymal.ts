@@ -1,4 +1,6 @@
 // AnyMAL as one uses it: a frozen language model with its tokenizer, frozen encoders with their processors, and a trained projection for each.
+import type { Adapter } from "../adapters/adapter.js";
+import { type AdapterOptions, createAdapter } from "../adapters/load-adapter.js";
 import { LoraAdapter } from "../adapters/lora.js";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { noGrad } from "../core/autograd.js";
@@ -55,6 +57,12 @@ const READING = optionNames<Reading>({ signal: true, memory: true, splitSpecialT
 
 /** Media of one kind that an encoder takes at once. */
 const ENCODER_BATCH = 32;
+interface AddOptions {
+  seed?: number;
+  name?: string;
+  on?: AdapterPlace;
+}
+
 export class AnyMAL {
   readonly network: AnyMALNetwork;
   /** Of a published folder: under which of the known sets of names its tensors are stored, such as "llava-hf". */
@@ -110,12 +118,13 @@ export class AnyMAL {
   }
 
   /** By name, in the order in which they were put on; those that were merged or taken off are the model's no longer. */
-  get adapters(): ReadonlyMap<string, LoraAdapter> {
+  get adapters(): ReadonlyMap<string, Adapter> {
     return new Map(this.#adapters.filter(({ adapter }) => adapter.state === "on").map(({ name, adapter }) => [name, adapter]));
   }
   /** The default one, which stage 2 puts on the language model; undefined once it was merged or taken off. */
   get adapter(): LoraAdapter | undefined {
-    return this.adapters.get(DEFAULT_ADAPTER);
+    const adapter = this.adapters.get(DEFAULT_ADAPTER);
+    return adapter instanceof LoraAdapter ? adapter : undefined;
   }
   set adapter(adapter: LoraAdapter | undefined) {
     this.#adapters = this.#adapters.filter((one) => one.name !== DEFAULT_ADAPTER || one.adapter.state === "merged");
@@ -160,21 +169,23 @@ export class AnyMAL {
   }
 
   /**
-   * Puts fresh LoRA branches on the language model, or on the encoder of a modality (`on`), whose name they have then unless they are given one. Throws
-   * E_ARGUMENT where the name is no folder's or another adapter's, E_LORA where the configuration fits no layer.
+   * Puts a fresh adapter on the language model, or on the encoder of a modality (`on`), whose name it has then unless it is given one: LoRA branches, or
+   * what `kind` names. Throws E_ARGUMENT where the name is no folder's or another adapter's, E_LORA or E_ADAPTER where the configuration fits no layer.
    */
-  addAdapter(config: Partial<LoraConfig>, options: { seed?: number; name?: string; on?: AdapterPlace } = {}): LoraAdapter {
-    const { on = "llm", name = on === "llm" ? DEFAULT_ADAPTER : on, ...drawing } = options;
+  addAdapter(config: Partial<LoraConfig>, options?: AddOptions & { kind?: "lora" }): LoraAdapter;
+  addAdapter<K extends keyof AdapterOptions>(config: Partial<AdapterOptions[K]>, options: AddOptions & { kind: K }): Adapter;
+  addAdapter(config: object, options: AddOptions & { kind?: keyof AdapterOptions } = {}): Adapter {
+    const { on = "llm", kind = "lora", name = on === "llm" ? DEFAULT_ADAPTER : on, ...drawing } = options;
     this.#checkName(name);
     if (on !== "llm" && name === DEFAULT_ADAPTER)
       throw expected("E_ARGUMENT", "addAdapter", "a name of its own for an adapter on an encoder", `"${name}"`, `leave it out for "${on}"`);
-    const adapter = LoraAdapter.apply(carrier(on, this.llm, this.encoders), config, { ...drawing, name });
+    const adapter = createAdapter(carrier(on, this.llm, this.encoders), kind, config, { ...drawing, name });
     this.#attach(name, adapter, on);
     return adapter;
   }
 
-  #attach(name: string, adapter: LoraAdapter, on: AdapterPlace = "llm"): void {
-    this.#adapters = [...this.#adapters, { name, kind: "lora", on, adapter }];
+  #attach(name: string, adapter: Adapter, on: AdapterPlace = "llm"): void {
+    this.#adapters = [...this.#adapters, { name, kind: adapter.kind.name, on, adapter }];
   }
 
   #checkName(name: string): void {

@@ -1,4 +1,7 @@
 // A language model and encoders with fresh projections between them: where training begins.
+import { adapterKindNames } from "../adapters/load-adapter.js";
+import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { makeBridge } from "../models/bridges/index.js";
 import { openBridge } from "../models/bridges/kind.js";
@@ -7,7 +10,7 @@ import { Weights } from "../nn/weights.js";
 import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
 import type { System } from "../systems/system.js";
 import { Tokenizer } from "../text/tokenizer.js";
-import type { MediaPlan, Plan } from "./build.js";
+import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
 import { freshEncoders } from "./encoders.js";
 import { type AssembleOptions, checkAssembly, type PromptFormat } from "./options.js";
 import { openSource } from "./source.js";
@@ -20,6 +23,7 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
   const { modalities, kinds = [], system: name = DEFAULT_SYSTEM, seed = 0, quantization: _, prompt: __, ...options } = given;
   const system = systemOf(name);
   const { quantization, prompt } = completedBy(system, given);
+  const adapters = adaptersIn(system, given);
   const { dtype, signal } = options;
   const device = await deviceOf(options.device);
   const form = quantizationOf(quantization);
@@ -27,7 +31,8 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
   const encoders = await freshEncoders(modalities, known, device, dtype, system, options);
   const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
   return {
-    ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, kinds, signal, adapters: [] },
+    ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, kinds, signal },
+    adapters,
     openLlm: () => openCausalLM(llmSource.folder, { device, ...(dtype && { dtype }), ...(form && { quantization: form }) }, signal),
     media: encoders.map(
       (encoder, i): MediaPlan => ({
@@ -42,6 +47,17 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
       }),
     ),
   };
+}
+
+/** Those that a system has from its beginning, as the options change them. */
+function adaptersIn({ name: system, adapters }: System, { adapters: asked = {}, seed = 0 }: AssembleOptions): AdapterPlan[] {
+  const at = "AnyMAL.assemble adapters";
+  checkOptions(at, asked, adapters.map(({ kind }) => kind)); // biome-ignore format: one line
+  return adapters.map(({ kind, on, config }) => {
+    if (!adapterKindNames.includes(kind))
+      throw expected("E_VALUE", at, `a system whose parts are all here`, `${system}, which needs ${kind}`, "take another system");
+    return { name: kind, kind, on: on as AdapterPlan["on"], from: { config: { ...config, ...asked[kind] }, seed } };
+  });
 }
 
 /** The prompt's format, and how the language model is held. */

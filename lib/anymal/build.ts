@@ -1,6 +1,7 @@
 // The one place where a model comes into being. Where each part comes from is the plan's; in which order they are made, that one which cannot be made
 // takes all others with it, and that the weights have arrived, is said here.
-import { LoraAdapter } from "../adapters/lora.js";
+import type { Adapter } from "../adapters/adapter.js";
+import { type AdapterOptions, createAdapter, loadAdapter } from "../adapters/load-adapter.js";
 import { expected } from "../core/errors.js";
 import { owning } from "../core/owning.js";
 import { settled } from "../core/settled.js";
@@ -10,6 +11,7 @@ import type { Bridge } from "../models/bridges/kind.js";
 import type { Encoder } from "../models/encoder.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
 import type { Module } from "../nn/module.js";
+import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { MediaEncoder } from "./media-encoder.js";
 import type { ModalitySetup } from "./options.js";
 import type { AdapterPlace, AnyMALParts, Attached } from "./parts.js";
@@ -32,8 +34,8 @@ export interface AdapterPlan {
   name: string;
   kind: string;
   on: AdapterPlace;
-  /** PEFT's two files. */
-  folder: string;
+  /** Where PEFT's two files are, or what a fresh one is to be. */
+  from: { folder: string } | { config: object; seed: number };
 }
 
 export interface Plan extends Pick<AnyMALParts, "system" | "layout" | "tokenizer" | "llmSource" | "quantization" | "prompt" | "kinds"> {
@@ -64,8 +66,8 @@ export function build({ openLlm, media, adapters: wanted, signal, close, ...rest
     for (const { modality, projector } of media)
       projectors.set(modality, own(projector((encoders.get(modality) as MediaEncoder).setup, llm)));
     const adapters: Attached[] = [];
-    for (const { folder, ...named } of wanted)
-      adapters.push({ ...named, adapter: await LoraAdapter.load(carrier(named.on, llm, encoders), folder, { name: named.name }) });
+    for (const { from, ...named } of wanted)
+      adapters.push({ ...named, adapter: await adapterOn(carrier(named.on, llm, encoders), named, from) });
     // What fails while the weights are read fails here, not in the first forward.
     await settled([llm, ...projectors.values(), ...opened.values()].map((part) => part.arrived()));
     signal?.throwIfAborted();
@@ -73,6 +75,18 @@ export function build({ openLlm, media, adapters: wanted, signal, close, ...rest
     return { ...rest, llm, encoders, projectors, adapters, calibrated };
   });
   return made.finally(close);
+}
+
+async function adapterOn(module: Module, { name, kind }: Omit<AdapterPlan, "from">, from: AdapterPlan["from"]): Promise<Adapter> {
+  if ("config" in from) {
+    const { config, seed } = from;
+    // A stage opens what it trains.
+    return createAdapter(module, kind as keyof AdapterOptions, config, { name, seed }).train(false);
+  }
+  const adapter = await loadAdapter(module, from.folder, { name });
+  if (adapter.kind.name !== kind)
+    throw new CheckpointError(from.folder, `an adapter of kind ${kind}, as ${MANIFEST} says`, adapter.kind.name, "copy the folder whole");
+  return adapter;
 }
 
 /** The module that an adapter is put on. */

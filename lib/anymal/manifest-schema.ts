@@ -1,10 +1,11 @@
 // What anymal.json may hold: it comes from whoever made the checkpoint, and a value that nobody knows would be another model without a word.
+import { adapterKindNames } from "../adapters/load-adapter.js";
 import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
 import { OWN_NAME } from "../media/kinds/own.js";
 import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { SYSTEM_NAMES } from "../systems/index.js";
-import { ADAPTER_KINDS, adapterFolder, isAdapterName } from "./parts.js";
+import { adapterFolder, isAdapterName } from "./parts.js";
 
 const DTYPE = is.oneOf("f32", "bf16");
 const isNull: Check = { wanted: "null", fits: (v) => v === null };
@@ -76,7 +77,7 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   for (const [i, one] of (json.adapters as unknown[]).entries()) {
     const at = `adapters[${i}]`;
     const on = is.oneOf("llm", ...Object.keys(json.modalities as object));
-    const { name, folder } = section(at, one, { name: NAME, kind: is.oneOf(...ADAPTER_KINDS), on, folder: is.text });
+    const { name, folder } = section(at, one, { name: NAME, kind: is.oneOf(...adapterKindNames), on, folder: is.text });
     // A folder of another name could lead out of the checkpoint.
     if (folder !== adapterFolder(name as string)) fail(`${at}.folder to be "${adapterFolder(name as string)}"`, shown(folder));
     const place = (name as string).toLowerCase(); // some file systems take them for one

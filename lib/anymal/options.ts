@@ -80,7 +80,9 @@ export interface AssembleOptions extends LoadOptions {
   /** Of media, the user's own that the model is to know beside those that are here. */
   kinds?: OwnKinds;
   prompt?: PromptFormat;
-  /** Of the fresh projections. Default 0. */
+  /** What the system puts into the language model, changed: { "llama-adapter": { layers: 2 } }. */
+  adapters?: Readonly<Record<string, object>>;
+  /** Of the fresh projections and adapters. Default 0. */
   seed?: number;
 }
 
@@ -111,7 +113,7 @@ export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantizat
 /** The kinds of media that it may name. Throws E_VALUE on an option that is not known, wherever it stands. */
 export function checkAssembly(options: AssembleOptions): Kinds {
   const at = "AnyMAL.assemble";
-  checkOptions(at, options, [...LOAD_KEYS, "system", "llm", "quantization", "modalities", "kinds", "prompt", "seed"], {
+  checkOptions(at, options, [...LOAD_KEYS, "system", "llm", "quantization", "modalities", "kinds", "adapters", "prompt", "seed"], {
     others: OTHER_LOADING,
   });
   const system = systemOf(options.system ?? DEFAULT_SYSTEM, `${at} system`);

@@ -1,5 +1,5 @@
 // What a model consists of, whichever way it came about: assembled, trained or published. A checkpoint is written of the same.
-import type { LoraAdapter } from "../adapters/lora.js";
+import type { Adapter } from "../adapters/adapter.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import type { Bridge } from "../models/bridges/kind.js";
@@ -19,12 +19,11 @@ export interface Attached {
   /** "lora", … */
   readonly kind: string;
   readonly on: AdapterPlace;
-  readonly adapter: LoraAdapter;
+  readonly adapter: Adapter;
 }
 
 /** PEFT's name for one that was given none; its files lie in the model's own folder. */
 export const DEFAULT_ADAPTER = "default";
-export const ADAPTER_KINDS = ["lora"] as const;
 
 /** Can a folder be called so, on any file system? */
 export const isAdapterName = (name: string): boolean => /^[A-Za-z0-9_][\w-]{0,63}$/.test(name);

@@ -121,7 +121,7 @@ export class Trained {
           },
         };
       }),
-      adapters: manifest.adapters.map((one) => ({ ...one, folder: join(folder, one.folder) })),
+      adapters: manifest.adapters.map(({ folder: own, ...one }) => ({ ...one, from: { folder: join(folder, own) } })),
     };
   }
 

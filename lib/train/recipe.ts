@@ -185,6 +185,7 @@ const MODEL_KEYS: Schema = {
   quantization: is.either(is.oneOf("nf4", "fp4", "int8", "none"), is.object),
   dtype: is.oneOf("f32", "bf16"),
   modalities: is.object,
+  adapters: is.object,
   prompt: is.object,
   seed: is.integer(0),
 };

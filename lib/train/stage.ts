@@ -80,7 +80,7 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
   const source = new FeatureSource(model, cache);
   const rows = new TrainingRows(model, job.rows, source, { seed, batch, maxLength, onBadRow, onProblem, ...(check && { check }) });
   const onEncoders = options.adapters ?? [];
-  const dropping = onEncoders.some((name) => (model.adapters.get(name)?.config.dropout ?? 0) > 0);
+  const dropping = onEncoders.some((name) => ((model.adapters.get(name)?.config as { dropout?: number } | undefined)?.dropout ?? 0) > 0);
   const draws = dropping || ((adapter ?? model.adapter?.config)?.dropout ?? 0) > 0;
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
   const run = output === undefined ? undefined : await RunFolder.open(output, job.told, opening);

@@ -1,5 +1,5 @@
 // A model put together as a system: what the system says, what options say instead, and what its folder remembers.
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -52,6 +52,7 @@ test("a system that is unknown, not here yet, or takes no such medium is told", 
   const cases: [Promise<AnyMAL>, string, RegExp][] = [
     [as("llava1.5"), "E_VALUE", /did you mean "llava-1\.5"\?/],
     [as("lavin"), "E_VALUE", /not here yet/],
+    [as("anymal", { adapters: { lora: {} } }), "E_VALUE", /options that are known, got "lora"/],
     [as("constructor"), "E_VALUE", /one of anymal, flamingo/],
     [as("llava", { modalities: { imu: { encoder: world.imu } } }), "E_MODALITY", /image, which llava takes, got imu/],
     [as("anymal", { prompt: { written: { befor: "x" } as object } }), "E_VALUE", /did you mean "before"\?/],
@@ -61,6 +62,38 @@ test("a system that is unknown, not here yet, or takes no such medium is told", 
     assert.is(error.code, code, error.message);
     assert.match(error.message, words);
   }
+});
+
+test("an adapter of any kind is put on, saved with the model and read as what it is", async () => {
+  using model = await as("anymal", { quantization: "none" });
+  const ask = (one: AnyMAL) => one.generateAll([["see ", square("red")]], { maxNewTokens: 6 });
+  const before = await ask(model);
+  const ia3 = model.addAdapter({}, { kind: "ia3", name: "scales" });
+  const lora = model.addAdapter({ r: 2 }, { name: "branches" });
+  assert.equal([ia3.kind.name, lora.kind.name], ["ia3", "lora"]);
+  assert.equal(await ask(model), before, "both begin as nothing");
+  for (const [, tensor] of ia3.namedParameters()) tensor.write(new Float32Array(tensor.size).fill(0.2));
+  const scaled = await ask(model);
+  assert.not.equal(scaled, before);
+  const folder = world.path("kinds");
+  await model.save(folder);
+  const path = join(folder, "anymal.json");
+  const manifest = JSON.parse(readFileSync(path, "utf8"));
+  assert.equal(
+    manifest.adapters.map(({ name, kind }: { name: string; kind: string }) => `${name} ${kind}`),
+    ["scales ia3", "branches lora"],
+  );
+  using again = await AnyMAL.fromPretrained(folder, { device: here });
+  assert.equal(
+    [...again.adapters].map(([name, { kind }]) => `${name} ${kind.name}`),
+    ["scales ia3", "branches lora"],
+  );
+  assert.equal(await ask(again), scaled);
+  manifest.adapters[0].kind = "lora";
+  writeFileSync(path, JSON.stringify(manifest));
+  const error = await rejection(() => AnyMAL.fromPretrained(folder, { device: here }));
+  assert.is(error.code, "E_CHECKPOINT");
+  assert.match(error.message, /of kind lora, as anymal\.json says, got ia3/);
 });
 
 test("a medium is written as the system writes it, once, in training and in asking", async () => {
