@@ -309,10 +309,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     const { rope } = this.model;
     const [B, T] = x.shape as [number, number];
     if (positionIds) checkPositions(positionIds, B, T, lead);
-    const placed = positionIds && {
-      table: rope.table(positionLimit(positionIds, this.config), cache?.length),
-      positions: this.#ids(positionIds, "positionIds"),
-    };
+    const positions = positionIds && this.#ids(positionIds, "positionIds"); // before a table of that many rows is made
+    const placed = positionIds && positions && { table: rope.table(positionLimit(positionIds, this.config), cache?.length), positions };
     const masked = attentionMask !== undefined;
     if (cache) return cache.next(spans, T, rope, { masked, lead, ...(placed && { placed }) });
     const layout = layoutOf(begun(B, lead), spans, T);

@@ -113,8 +113,9 @@ test("every command of the guide runs, one after the other, and leaves what the 
 
   const at = (...parts: string[]) => join(folder, "runs/llama-clip-clap", ...parts);
   assert.is(readFileSync(at("align/image/log.jsonl"), "utf8").trim().split("\n").length, 2);
-  const { llm, modalities, adapter } = JSON.parse(readFileSync(at("instruct/checkpoint/anymal.json"), "utf8"));
-  assert.equal([llm.id, llm.revision, llm.quantization.format, adapter], [LLM, COMMITS[LLM], "nf4", true]);
+  const { llm, modalities, adapters } = JSON.parse(readFileSync(at("instruct/checkpoint/anymal.json"), "utf8"));
+  assert.equal([llm.id, llm.revision, llm.quantization.format], [LLM, COMMITS[LLM], "nf4"]);
+  assert.equal(adapters, [{ name: "default", kind: "lora", on: "llm", folder: "." }]);
   for (const [modality, id] of [
     ["image", "openai/clip-vit-large-patch14-336"],
     ["audio", "laion/clap-htsat-unfused"],

@@ -25,6 +25,10 @@ const OPTIONS = {
   lora: { r: 1, targetModules: ["q_proj"], dropout: 0 },
 } satisfies InstructOptions;
 
+/** In what is written these stand for the fingerprints of the run's own folders, which depend on where it is made. */
+export const [LLM_FINGERPRINT, CLIP_FINGERPRINT] = ["0", "1"].map((digit) => `sha256:${digit.repeat(32)}`) as [string, string];
+const MANIFEST = "checkpoint/anymal.json";
+
 export class TinyRun {
   private constructor(
     private readonly model: AnyMAL,
@@ -49,8 +53,17 @@ export class TinyRun {
     rmSync(folder, { recursive: true, force: true });
     for (const [name, content] of Object.entries({ ...Object.fromEntries(this.files), ...changed })) {
       mkdirSync(dirname(join(folder, name)), { recursive: true });
-      writeFileSync(join(folder, name), content);
+      writeFileSync(join(folder, name), name === MANIFEST ? this.#fingerprinted(content) : content);
     }
+  }
+
+  #fingerprinted(content: Uint8Array | string): Buffer {
+    const { llm, modalities } = JSON.parse(String(this.files.get(MANIFEST)));
+    const text = Buffer.from(content).toString("latin1"); // any bytes come back as they were
+    return Buffer.from(
+      text.replaceAll(LLM_FINGERPRINT, llm.fingerprint).replaceAll(CLIP_FINGERPRINT, modalities.image.encoder.fingerprint),
+      "latin1",
+    );
   }
 
   /** Steps that it took. */

@@ -7,7 +7,7 @@ import { joined } from "../input.js";
 import { changedJson } from "../json-value.js";
 import type { Random } from "../random.js";
 import type { Seed, Target } from "../target.js";
-import { TinyRun, unflushed } from "../tiny-run.js";
+import { CLIP_FINGERPRINT, LLM_FINGERPRINT, TinyRun, unflushed } from "../tiny-run.js";
 
 /** Which file an input stands for: its first byte, modulo their number. From STEP on, the run has a step to go. */
 const FILES = [
@@ -34,15 +34,17 @@ const recipe = {
 const line = { step: 1, total_steps: 2, epoch: 1, loss: 3.5, learning_rate: 0.001, grad_norm: 2, tokens: 7, elapsed_time: 0.01 };
 const manifest = {
   ...{ format: "anymal", version: 1, prompt: { template: "plain" }, adapter: true },
-  llm: { path: "../../llm", fingerprint: `sha256:${"0".repeat(32)}`, quantization: null, dtype: "f32" },
+  llm: { path: "../../llm", fingerprint: LLM_FINGERPRINT, quantization: null, dtype: "f32" },
   modalities: {
     image: {
-      encoder: { path: "../../clip", fingerprint: `sha256:${"0".repeat(32)}`, dtype: "f32" },
+      encoder: { path: "../../clip", fingerprint: CLIP_FINGERPRINT, dtype: "f32" },
       projector: { type: "linear", mode: "per_token", tokens: 32, dim: 8, normalize: "standardize" },
       ...{ layer: -1, select: "patch", calibrated: true },
     },
   },
 };
+const { adapter: _, ...others } = manifest;
+const second = { ...others, version: 2, system: "anymal", adapters: [{ name: "default", kind: "lora", on: "llm", folder: "." }] };
 const Q = "base_model.model.model.layers.0.self_attn.q_proj.lora";
 const adapter: Shapes = [`${Q}_A.weight`, `${Q}_B.weight`].map((name, i) => [name, i ? [8, 1] : [1, 8]]);
 const linear: Shapes = ["bias", "weight"].map((name, i) => [`proj.${name}`, i ? [8, 8] : [8]]);
@@ -95,7 +97,7 @@ function build(random: Random): Uint8Array {
   if (file === STATE) return input(first, changedJson(random, { ...state, step: steps, batches: steps, updates: steps }));
   if (file === RECIPE) return input(first, changedJson(random, recipe));
   if (file === LOG) return input(first, [line, { ...line, step: 2 }].map((one) => changedJson(random, one)).join("\n"));
-  if (file === MANIFEST) return input(first, changedJson(random, manifest));
+  if (file === MANIFEST) return input(first, changedJson(random, random.chance(0.5) ? manifest : second));
   return input(first, ...changedWeights(random, file === MOMENTS ? moments : file === ADAPTER ? adapter : projector));
 }
 
@@ -110,6 +112,7 @@ export const trainerState: Target = {
     seed(firstByte(LOG, true), JSON.stringify(line), "\n"),
     ...[weights(MOMENTS, moments), weights(ADAPTER, adapter), weights(PROJECTOR, projector)],
     seed(MANIFEST, JSON.stringify(manifest)),
+    seed(MANIFEST, JSON.stringify(second)),
   ],
   build,
   async prepare(path) {
