@@ -2,13 +2,18 @@
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { DEFAULT_OWNER, type Layer, Wrap } from "../nn/layer.js";
-import type { Sequence } from "../nn/sequence.js";
+import type { Sees, Sequence } from "../nn/sequence.js";
 import type { Found, GatedBlock } from "./gated-cross-attention.js";
 
 export class GatedLayer extends Wrap<Layer> implements Layer {
   gatedCrossAttn: GatedBlock;
 
-  constructor(base: Layer, block: GatedBlock, owner = DEFAULT_OWNER) {
+  constructor(
+    base: Layer,
+    block: GatedBlock,
+    owner = DEFAULT_OWNER,
+    readonly sees: Sees = "latest",
+  ) {
     super(base, owner);
     this.gatedCrossAttn = block;
   }

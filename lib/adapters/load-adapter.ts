@@ -4,6 +4,7 @@ import { expected } from "../core/errors.js";
 import type { Module } from "../nn/module.js";
 import type { Adapter } from "./adapter.js";
 import { type AdapterDrawing, type AdapterLoading, CONFIG, configOf, fresh, loaded } from "./adapter-files.js";
+import { GATED, type GatedConfig } from "./gated.js";
 import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
 import { ADAPTION_PROMPT, type AdaptionPromptConfig, LLAMA_ADAPTER, type LlamaAdapterConfig } from "./llama-adapter.js";
@@ -20,6 +21,7 @@ export const ADAPTER_KINDS = {
   pink: PINK,
   ADAPTION_PROMPT,
   "llama-adapter-v1": LLAMA_ADAPTER,
+  "gated-cross-attention": GATED,
 } as const;
 
 /** Options of each kind, by its own name, as manifests and recipes have it. */
@@ -29,6 +31,7 @@ export interface AdapterOptions {
   pink: PinkConfig;
   "llama-adapter-v1": LlamaAdapterConfig;
   "adaption-prompt": AdaptionPromptConfig;
+  "gated-cross-attention": GatedConfig;
   "trained-tokens": TrainedTokensConfig;
 }
 

@@ -246,7 +246,7 @@ export class AnyMAL {
     try {
       yield* streamText(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), past: options.past ?? memory?.prefix });
     } finally {
-      ready.inputsEmbeds?.dispose();
+      for (const tensor of [ready.inputsEmbeds, ready.beside?.rows]) tensor?.dispose();
     }
   }
 
@@ -263,7 +263,7 @@ export class AnyMAL {
       try {
         answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options) })));
       } finally {
-        ready.inputsEmbeds?.dispose();
+        for (const tensor of [ready.inputsEmbeds, ready.beside?.rows]) tensor?.dispose();
       }
     }
     return answers;
@@ -303,10 +303,15 @@ export class AnyMAL {
     return noGrad(() =>
       scope(() => {
         const batch = batchOf(encoded, features, this.device);
-        const { inputsEmbeds, spliced } = this.network.embed(batch, { side: "left" });
+        const { inputsEmbeds, spliced, beside } = this.network.embed(batch, { side: "left" });
         const media = encoded.map((one) => one.media.length > 0);
-        if (encoded.length > 1) return { inputsEmbeds, attentionMask: spliced.attentionMask, media };
-        return { inputsEmbeds, media, positions: this.#positions(encoded[0] as EncodedPrompt, features[0] as Features[]) };
+        if (encoded.length > 1) {
+          const { rows, seen } = beside ?? {};
+          return { inputsEmbeds, attentionMask: spliced.attentionMask, media, ...(rows && { beside: { rows, seen } }) };
+        }
+        const [one, own] = [encoded[0] as EncodedPrompt, features[0] as Features[]];
+        const of = beside?.of[0]?.map(({ modality, item }) => own.filter((known) => known.modality === modality)[item]);
+        return { inputsEmbeds, media, positions: this.#positions(one, own), ...(beside && { beside: { ...beside, of } }) };
       }),
     );
   }

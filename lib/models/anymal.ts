@@ -6,6 +6,7 @@ import { scope, scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import { Module } from "../nn/module.js";
+import type { MediaBeside, Sees, Span } from "../nn/sequence.js";
 import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
 import { type MediaPart, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
 import type { Bridge } from "./bridges/kind.js";
@@ -32,6 +33,14 @@ export interface Embedded {
   /** (B,T,C) in the compute dtype. */
   inputsEmbeds: Tensor;
   spliced: Spliced;
+  /** Media that do not stand between the tokens; absent where no row has any. `of` says of each of the rows which medium's it is. */
+  beside?: (Omit<MediaBeside, "of"> & { of: readonly MediaReference[][] }) | undefined;
+}
+
+interface Projected {
+  modality: string;
+  /** (items,R,C), beside: (items,R,d). */
+  rows: Tensor;
 }
 
 export class AnyMALNetwork extends Module {
@@ -52,24 +61,24 @@ export class AnyMALNetwork extends Module {
         modality,
         rows: this.#projector(modality).forward(this.#compute(x)),
       }));
-      const starts = new Map<string, { start: number; tokens: number; items: number }>();
-      let start = 0;
-      for (const { modality, rows: projected } of media) {
-        const [items, tokens] = projected.shape as [number, number];
-        starts.set(modality, { start, tokens, items });
-        start += items * tokens;
-      }
+      const between = media.filter(({ modality }) => this.#projector(modality).gives === "rows");
+      const starts = startsOf(between);
       const spliced = splice(
-        rows.map((row) => row.map((part) => placed(part, starts))),
+        rows.map((row) => row.flatMap((part) => placed(part, starts, features))),
         options,
       );
       const { textIds, index, batch, length } = spliced;
       const text = this.llm.embed(Tensor.from(textIds, [textIds.length], { device: this.llm.device }));
       const where = Tensor.from(index, [batch, length], { device: this.llm.device });
-      const flat = media.map(({ rows: x }) => x.reshape([-1, x.shape.at(-1) as number]));
-      const [first] = flat;
-      const buffer = flat.length > 1 ? concat(flat, 0) : first;
-      return { inputsEmbeds: buffer ? spliceRows(text, buffer, where) : gatherRows(text, where), spliced };
+      const buffer = flattened(between);
+      const beside = besideOf(
+        rows,
+        media.filter((one) => !between.includes(one)),
+        starts,
+        spliced,
+        this.llm.sees,
+      );
+      return { inputsEmbeds: buffer ? spliceRows(text, buffer, where) : gatherRows(text, where), spliced, ...(beside && { beside }) };
     });
   }
 
@@ -82,10 +91,15 @@ export class AnyMALNetwork extends Module {
   }
 
   *#forward(batch: AnyMALBatch, { loss = true, side, maxLength, ...options }: AnyMALNetworkOptions): Pieces<LlamaOutput> {
-    const { inputsEmbeds, spliced } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
+    const { inputsEmbeds, spliced, beside } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
     yield;
     return yield* this.llm.forwardInPieces(
-      { inputsEmbeds, attentionMask: spliced.attentionMask, media: batch.rows.map((row) => row.some((part) => "modality" in part)) },
+      {
+        inputsEmbeds,
+        attentionMask: spliced.attentionMask,
+        beside: beside && { rows: beside.rows, seen: beside.seen },
+        media: batch.rows.map((row) => row.some((part) => "modality" in part)),
+      },
       { ...(loss && { labels: spliced.labels, logits: false }), ...options },
     );
   }
@@ -101,22 +115,84 @@ export class AnyMALNetwork extends Module {
       throw new RangeError(
         `AnyMAL: expected features of ${[...this.projectors.keys()].join(", ") || "no modality"}, got "${modality}"; give the model a projector for it`,
       );
-    if (projector.gives === "beside")
+    if (projector.gives === "beside" && !this.llm.sees)
       throw expected(
         "E_MODALITY",
         `AnyMAL: projector of ${modality}`,
         "rows to stand between the text's",
         "one that gives them beside the text, which no layer of this language model asks for",
-        "leave `gives` out",
+        "leave `gives` out, or put gated cross-attention on the language model",
       );
     return projector;
   }
 }
 
-function placed(part: TextPart | MediaReference, starts: ReadonlyMap<string, { start: number; tokens: number; items: number }>): Part {
-  if (!("modality" in part)) return part;
+type Starts = ReadonlyMap<string, { start: number; tokens: number }>;
+
+/** Where each modality's first row is among all. */
+function startsOf(media: readonly Projected[]): Starts {
+  let next = 0;
+  return new Map(
+    media.map(({ modality, rows }) => {
+      const [items, tokens] = rows.shape as [number, number];
+      const start = next;
+      next += items * tokens;
+      return [modality, { start, tokens }];
+    }),
+  );
+}
+
+/** All rows, one after the other. */
+function flattened(media: readonly Projected[]): Tensor | undefined {
+  const flat = media.map(({ rows: x }) => x.reshape([-1, x.shape.at(-1) as number]));
+  return flat.length > 1 ? concat(flat, 0) : flat[0];
+}
+
+/** What stands between the text's rows; a medium beside it takes no place there. */
+function placed(part: TextPart | MediaReference, starts: Starts, features: AnyMALBatch["features"]): Part[] {
+  if (!("modality" in part)) return [part];
+  const items = features[part.modality]?.shape[0] ?? 0;
+  if (part.item >= items) throw new RangeError(`AnyMAL: expected features for item ${part.item} of "${part.modality}", got ${items} items`);
   const of = starts.get(part.modality);
-  if (!of || part.item >= of.items)
-    throw new RangeError(`AnyMAL: expected features for item ${part.item} of "${part.modality}", got ${of?.items ?? 0} items`);
-  return { start: of.start + part.item * of.tokens, length: of.tokens } satisfies MediaPart;
+  return of ? [{ start: of.start + part.item * of.tokens, length: of.tokens } satisfies MediaPart] : [];
+}
+
+/** Media beside each row in the order in which they come, and which of them its tokens see: those before it, all or the latest. */
+function besideOf(
+  rows: AnyMALBatch["rows"],
+  media: readonly Projected[],
+  between: Starts,
+  { attentionMask, length }: Spliced,
+  sees: Sees | undefined,
+): Embedded["beside"] {
+  const flat = flattened(media);
+  if (!flat) return undefined;
+  const starts = startsOf(media);
+  const index: number[][] = [];
+  const of: MediaReference[][] = [];
+  const seen = rows.map((row, b) => {
+    const [at, refs]: [number[], MediaReference[]] = [[], []];
+    let now = { start: 0, end: 0 };
+    const tokens: Span[] = [];
+    for (const part of row) {
+      if (!("modality" in part)) tokens.push(...new Array<Span>(part.ids.length).fill(now));
+      else if (between.has(part.modality)) tokens.push(...new Array<Span>(between.get(part.modality)?.tokens ?? 0).fill(now));
+      else {
+        const { start, tokens: R } = starts.get(part.modality) as { start: number; tokens: number };
+        now = { start: sees === "all" ? 0 : at.length, end: at.length + R };
+        for (let r = 0; r < R; ++r) at.push(start + part.item * R + r);
+        refs.push(...new Array<MediaReference>(R).fill(part));
+      }
+    }
+    index.push(at);
+    of.push(refs);
+    const mask = attentionMask[b] as Int32Array;
+    const first = Math.max(0, mask.indexOf(1));
+    return Array.from({ length }, (_, t) => (mask[t] ? (tokens[t - first] as Span) : { start: 0, end: 0 }));
+  });
+  const S = Math.max(...index.map((row) => row.length));
+  if (!S) return undefined;
+  const all = Int32Array.from(index.flatMap((row) => [...row, ...new Array<number>(S - row.length).fill(-1)]));
+  const gathered = gatherRows(flat, Tensor.from(all, [all.length], { device: flat.device }));
+  return { rows: gathered.reshape([rows.length, S, flat.shape[1] as number]), seen, of };
 }

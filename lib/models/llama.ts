@@ -10,7 +10,7 @@ import type { CausalLM, Prompt } from "../generate/causal-lm.js";
 import { type GenerationOptions, generate } from "../generate/generate.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { KVCache } from "../nn/kv-cache.js";
-import type { Plain } from "../nn/layer.js";
+import { type Plain, wrapsOn } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { Module, matching } from "../nn/module.js";
 import { recomputed } from "../nn/recomputed.js";
@@ -22,6 +22,7 @@ import {
   layoutOf,
   type MediaBeside,
   rowsBehind,
+  type Sees,
   type Sequence,
   type Span,
 } from "../nn/sequence.js";
@@ -182,6 +183,12 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   /** The head is the embedding again. What it held of its own is the caller's. */
   tie(): void {
     this.lmHead = undefined;
+  }
+
+  /** Which media beside the text its layers look at; undefined where none looks. */
+  get sees(): Sees | undefined {
+    const looks = this.model.layers.flatMap((layer) => wrapsOn(layer)).find((wrap) => wrap.enabled && "sees" in wrap);
+    return (looks as { sees?: Sees } | undefined)?.sees;
   }
 
   /** (…,C) in the compute dtype. */
