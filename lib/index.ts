@@ -6,6 +6,7 @@ export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
 export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
 export { ConversationMemory } from "./anymal/conversation-memory.js";
+export { exportLlava } from "./anymal/export-llava.js";
 export type {
   AssembleOptions,
   LinearOptions,

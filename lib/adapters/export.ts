@@ -59,7 +59,7 @@ export async function exportMerged(
 }
 
 /** Dense weights by their names in a plain checkpoint; each made when it is written. */
-function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<[string, Writable]> {
+export function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<[string, Writable]> {
   const done = new Set<Tensor>(); // written in another form, or an adapter's
   for (const [path, layer] of places(model)) {
     const wraps = wrapsOn(layer);

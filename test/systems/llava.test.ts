@@ -4,8 +4,10 @@ import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { exportLlava } from "../../lib/anymal/export-llava.js";
 import { backward, freeTape, noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
+import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { image } from "../../lib/media/image.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { openBridge } from "../../lib/models/bridges/kind.js";
@@ -160,6 +162,34 @@ test("saved as anymal's own folder it answers the same, and goes on being what i
   assert.equal([system, format.written], ["llava-1.5", { token: "<image>" }]);
   using again = await load(join(dirname(folder), "own"));
   assert.equal(await again.generateAll([prompt], { maxNewTokens: 6 }), want);
+});
+
+test("written for transformers it has the hub's names and sizes, and reads back to the same logits", async () => {
+  const out = join(dirname(folders.get("llava-hf")!), "exported");
+  const logitsOf = async (model: AnyMAL) => {
+    const [ids, mask] = [c.rows("in.input_ids"), c.rows("in.attention_mask")];
+    const made = await batch(model, c, ids, mask, c.info.picture_order_in_batch);
+    const { logits } = noGrad(() => model.network.forward(made, { loss: false, logits: "all" }));
+    const bytes = Buffer.from((await logits!.bytes()) as ArrayBuffer);
+    for (const tensor of [logits!, ...Object.values(made.features)]) tensor.dispose();
+    return bytes;
+  };
+  for (const layout of ["llava-hf-5.6", "llava-original"] as const) {
+    using model = await load(folders.get(layout)!);
+    if (layout === "llava-original") model.prompt.written!.token = "<image>";
+    await exportLlava(model, out);
+    using again = await load(out);
+    assert.is(again.layout, "llava-hf");
+    assert.equal(Buffer.compare(await logitsOf(again), await logitsOf(model)), 0);
+    const [own, hub] = [out, join(c.folder, "hub")].map((folder) => new SafetensorsFile(join(folder, "model.safetensors")));
+    const shapes = ({ entries }: SafetensorsFile) => [...entries].map(([name, { shape, dtype }]) => `${name} ${dtype} ${shape}`).sort();
+    assert.equal(shapes(own!), shapes(hub!));
+    for (const file of [own!, hub!]) file.close();
+  }
+  using model = await open(linear);
+  const error = await exportLlava(model, out).catch((e) => e);
+  assert.is(error.code, "E_VALUE");
+  assert.match(error.message, /an MLP.*got "linear"; transformers has no class/);
 });
 
 test("whatever step of reading one fails, nothing stays", () => sweep("LLaVA", async () => (await load(c.folder)).dispose()));
