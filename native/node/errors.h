@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <cstdlib>
 #include <exception>
 #include <string>
 
@@ -35,6 +36,15 @@ Napi::Value guarded(Napi::Env env, const F& f) {
   } catch (const std::exception& e) {
     throw_error(env, "E_INTERNAL", e.what());
   }
+}
+
+// V8 ends the process when an ArrayBuffer cannot be had: what would not fit is asked of the system first. `what` is said of a refused one.
+inline Napi::ArrayBuffer array_buffer(Napi::Env env, size_t bytes, const std::string& what, const char* next = "take it in parts") {
+  constexpr size_t kMost = size_t{4} << 30, kSmall = size_t{64} << 20;
+  void* probe = bytes > kSmall && bytes <= kMost ? std::malloc(bytes) : nullptr;
+  if (bytes > kSmall && !probe) throw Error("E_OUT_OF_MEMORY", what + ", " + std::to_string(bytes >> 20) + " MiB; " + next + ", of 4096 MiB at most");
+  std::free(probe);
+  return Napi::ArrayBuffer::New(env, bytes);
 }
 
 }  // namespace anymal::node

@@ -37,7 +37,7 @@ Napi::Value file_read(const Napi::CallbackInfo& info) {
     if (offset < 0 || length < 0)
       throw Error("E_VALUE", "file_read: expected offset and length >= 0, got " + std::to_string(offset) + ", " + std::to_string(length));
     file->at(static_cast<uint64_t>(offset), static_cast<uint64_t>(length));  // before memory is asked for
-    Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), static_cast<size_t>(length));
+    Napi::ArrayBuffer buffer = array_buffer(info.Env(), static_cast<size_t>(length), "file_read: no room for a part of a file");
     file->read(static_cast<uint64_t>(offset), static_cast<uint64_t>(length), buffer.Data());
     return buffer;
   });

@@ -74,6 +74,10 @@ void need_floats(Arguments& a, const Bytes& bytes) {
     throw Error("E_ARGUMENT", std::string(a.op()) + ": expected a Float32Array with at least one sample");
 }
 
+Napi::ArrayBuffer result_of(const Napi::CallbackInfo& info, const Arguments& a, size_t bytes) {
+  return array_buffer(info.Env(), bytes, std::string(a.op()) + ": no room for what it makes");
+}
+
 Napi::Value media_image(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Arguments a(info, "media_image");
@@ -85,7 +89,7 @@ Napi::Value media_image(const Napi::CallbackInfo& info) {
     p.rescale = a.number();
     for (double* v : {p.mean, p.mean + 1, p.mean + 2, p.std, p.std + 1, p.std + 2}) *v = a.number();
     need_bytes(a, x, p.height * p.width * 3);
-    Napi::ArrayBuffer result = Napi::ArrayBuffer::New(info.Env(), static_cast<size_t>(p.crop_height * p.crop_width * 3) * sizeof(float));
+    Napi::ArrayBuffer result = result_of(info, a, static_cast<size_t>(p.crop_height * p.crop_width * 3) * sizeof(float));
     return Job::start(info.Env(), x, result, [p, from = x.data, to = static_cast<float*>(result.Data())] { media::image_tensor(p, from, to); });
   });
 }
@@ -105,7 +109,7 @@ Napi::Value media_yuv(const Napi::CallbackInfo& info) {
     p.offset_y = a.number();
     p.full_range = a.boolean();
     need_bytes(a, x, p.width * p.height + 2 * p.chroma_width * p.chroma_height);
-    Napi::ArrayBuffer result = Napi::ArrayBuffer::New(info.Env(), static_cast<size_t>(p.width * p.height * 3));
+    Napi::ArrayBuffer result = result_of(info, a, static_cast<size_t>(p.width * p.height * 3));
     return Job::start(info.Env(), x, result, [p, from = x.data, to = static_cast<uint8_t*>(result.Data())] { media::yuv_to_rgb(p, from, to); });
   });
 }
@@ -118,7 +122,7 @@ Napi::Value media_pcm(const Napi::CallbackInfo& info) {
     const int64_t channels = within(a, "a channel count", 1, 65535);
     const int64_t frames = static_cast<int64_t>(x.size) / (media::sample_bytes(encoding) * channels);
     need_bytes(a, x, frames * media::sample_bytes(encoding) * channels);
-    Napi::ArrayBuffer result = Napi::ArrayBuffer::New(info.Env(), static_cast<size_t>(frames) * sizeof(float));
+    Napi::ArrayBuffer result = result_of(info, a, static_cast<size_t>(frames) * sizeof(float));
     return Job::start(info.Env(), x, result,
                       [=, from = x.data, to = static_cast<float*>(result.Data())] { media::pcm_mono(encoding, channels, frames, from, to); });
   });
@@ -131,7 +135,7 @@ Napi::Value media_resample(const Napi::CallbackInfo& info) {
     need_floats(a, x);
     const int64_t from = within(a, "a sample rate", 1, 10'000'000), to = within(a, "a sample rate", 1, 10'000'000);
     const int64_t frames = static_cast<int64_t>(x.size / sizeof(float));
-    Napi::ArrayBuffer result = Napi::ArrayBuffer::New(info.Env(), static_cast<size_t>(media::resampled_length(frames, from, to)) * sizeof(float));
+    Napi::ArrayBuffer result = result_of(info, a, static_cast<size_t>(media::resampled_length(frames, from, to)) * sizeof(float));
     return Job::start(info.Env(), x, result, [=, in = reinterpret_cast<const float*>(x.data), out = static_cast<float*>(result.Data())] {
       media::resample(from, to, frames, in, out);
     });
@@ -161,7 +165,7 @@ Napi::Value media_log_mel(const Napi::CallbackInfo& info) {
       if (start + chunk > frames)
         throw Error("E_VALUE", "media_log_mel: expected chunks inside " + std::to_string(frames) + " frames, got one from " + std::to_string(start) +
                                    " to " + std::to_string(start + chunk));
-    Napi::ArrayBuffer result = Napi::ArrayBuffer::New(info.Env(), static_cast<size_t>((fused ? 4 * chunk : frames) * p.bins) * sizeof(float));
+    Napi::ArrayBuffer result = result_of(info, a, static_cast<size_t>((fused ? 4 * chunk : frames) * p.bins) * sizeof(float));
     return Job::start(info.Env(), x, result, [=, in = reinterpret_cast<const float*>(x.data), out = static_cast<float*>(result.Data())] {
       if (!fused) return media::log_mel(p, in, samples, out);
       std::vector<float> whole(frames * p.bins);

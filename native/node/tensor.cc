@@ -251,14 +251,7 @@ Napi::Value tensor_read(const Napi::CallbackInfo& info) {
     Device& device = t.storage->device;
     no_capture(device, a.op());
     const size_t bytes = t.spec.bytes(), offset = t.offset;
-    // V8 ends the process when an ArrayBuffer cannot be had: what would not fit is asked of the system first.
-    constexpr size_t kMost = size_t{4} << 30, kSmall = size_t{64} << 20;
-    void* probe = bytes > kSmall && bytes <= kMost ? std::malloc(bytes) : nullptr;
-    if (bytes > kSmall && !probe)
-      throw Error("E_OUT_OF_MEMORY", "tensor_read: no room on the host for " + t.spec.text() + ", " + std::to_string(bytes >> 20) +
-                                         " MiB; read it in slices, of 4096 MiB at most");
-    std::free(probe);
-    Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(info.Env(), bytes);
+    Napi::ArrayBuffer buffer = array_buffer(info.Env(), bytes, "tensor_read: no room on the host for " + t.spec.text(), "read it in slices");
     void* to = buffer.Data();
     auto pending = a.addon().completions.open(info.Env(), nullptr);
     pending->keep = Napi::Persistent(buffer.As<Napi::Object>());

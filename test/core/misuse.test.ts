@@ -187,4 +187,11 @@ test("a tensor that no host could hold is not read, and the process goes on", as
   assert.match(error!.message, /32768 MiB; read it in slices/);
 });
 
+test("what a function of media would make and no host could hold is refused, and the process goes on", async () => {
+  fails("E_OUT_OF_MEMORY", /media_resample: .* 7629 MiB; take it in parts/, () =>
+    native().media_resample(new Float32Array(200), 1, 10_000_000),
+  );
+  assert.is((await native().media_resample(new Float32Array(200), 1, 2)).byteLength, 1600);
+});
+
 test.run();
