@@ -54,6 +54,8 @@ export interface OwnModalityOptions {
   select?: Select;
   /** Video through an image encoder: how many frames are looked at. Default 4. */
   frames?: number;
+  /** Pictures are padded to squares with the processor's mean colour, not cropped. Default: the system's, false of AnyMAL. */
+  pad?: boolean;
 }
 
 export interface LoadOptions {
@@ -123,7 +125,7 @@ export function checkAssembly(options: AssembleOptions): Kinds {
   checkOptions(`${at} modalities`, options.modalities, [...kinds.keys()]);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
     const where = `${at} modalities.${modality}`;
-    checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames"]);
+    checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames", "pad"]);
     if (one?.layer !== undefined && !LAYER.fits(one.layer)) throw expected("E_VALUE", `${where}.layer`, LAYER.wanted, shown(one.layer));
     modalityIn(system, modality as Modality, one ?? {});
     if (one?.projector) checkProjector(`${where}.projector`, one.projector);
@@ -168,6 +170,8 @@ export function completeSetup(modality: Modality, options: OwnModalityOptions, e
     );
   if (options.frames !== undefined && !framewise)
     throw expected("E_MODALITY", `modalities.${modality}.frames`, `frames only for ${FRAMEWISE.join(", ")}`, options.frames);
+  if (options.pad && modality !== "image") throw expected("E_MODALITY", `modalities.${modality}.pad`, "pad only for image", options.pad);
+  const pad = options.pad ?? own.pad;
   const frames = framewise ? (options.frames ?? own.frames ?? 4) : undefined;
   const wanted = options.projector ?? own.projector;
   const readable = selects(wanted);
@@ -199,5 +203,6 @@ export function completeSetup(modality: Modality, options: OwnModalityOptions, e
       `[${layer}]`,
       'or select "patch", "all" or "class"',
     );
-  return { projector: completeBridge(wanted, featureWidth(select, encoder, layer), frames ?? 0), layer, select, frames };
+  const projector = completeBridge(wanted, featureWidth(select, encoder, layer), frames ?? 0);
+  return { projector, layer, select, frames, ...(pad && { pad }) };
 }

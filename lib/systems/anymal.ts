@@ -38,5 +38,5 @@ export const anymal: System = {
   },
   written: {},
   addedTokens: [],
-  layouts: ["anymal"],
+  layouts: [],
 };

@@ -39,5 +39,5 @@ export const flamingo: System = {
   },
   written: { id: "<image>" },
   addedTokens: ["<|endofchunk|>", "<image>"],
-  layouts: ["openflamingo", "idefics"],
+  layouts: [],
 };

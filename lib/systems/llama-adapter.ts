@@ -27,5 +27,5 @@ export const llamaAdapter: System = {
   },
   written: {},
   addedTokens: [],
-  layouts: ["llama-adapter"],
+  layouts: [],
 };

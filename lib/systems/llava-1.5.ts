@@ -15,7 +15,7 @@ export const llava15: System = {
   name: "llava-1.5",
   title: "CLIP's patches through an MLP of two layers, the language model trained whole or by LoRA",
   paper: "arXiv 2310.03744",
-  modalities: { image: { projector: { type: "mlp", normalize: false }, layer: -2, select: "patch" } },
+  modalities: { image: { projector: { type: "mlp", normalize: false }, layer: -2, select: "patch", pad: true } },
   stages: {
     align: {
       how: "align",
@@ -35,5 +35,5 @@ export const llava15: System = {
     },
   },
   prompt: VICUNA.replace("curious human", "curious user").replace("the human's", "the user's"),
-  layouts: ["llava-hf", "llava-original"],
+  layouts: ["llava-hf", "llava-hf-4.52", "llava-hf-5.6", "llava-hf-5-fresh", "llava-original"],
 };

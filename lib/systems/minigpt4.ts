@@ -27,5 +27,5 @@ export const minigpt4: System = {
   written: { before: "<Img>", after: "</Img>" },
   addedTokens: [],
   captionPrompts: [""],
-  layouts: ["minigpt4"],
+  layouts: [],
 };

@@ -12,6 +12,8 @@ export interface SystemModality {
   select?: Select;
   /** Of video through an image encoder. */
   frames?: number;
+  /** Pictures are padded to squares, with the mean colour. */
+  pad?: true;
 }
 
 /** Named as the keys of a recipe. What is left out is as it is in every recipe. */
@@ -80,6 +82,6 @@ export interface System {
   prompt?: string;
   /** What captions answer in stage 1; "" asks nothing. Default: requests to describe the medium. */
   captionPrompts?: readonly string[];
-  /** Published folders that are read as it. */
+  /** Published folders that are read as it, by the names that layouts/ has for them. */
   layouts: readonly string[];
 }

@@ -178,6 +178,7 @@ const MODALITY_KEYS: Schema = {
   layer: LAYER,
   select: is.oneOf(...SELECTS),
   frames: is.integer(1),
+  pad: is.flag,
 };
 const MODEL_KEYS: Schema = {
   system: is.text,

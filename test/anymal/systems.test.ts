@@ -27,7 +27,7 @@ test("what is left open is as the system has it; what is said goes before", asyn
   using llava = await as("llava-1.5");
   const { projector, layer, select } = llava.encoder("image").setup;
   assert.equal(projector, { type: "mlp", activation: "gelu", bias: true, normalize: false, dim: 16 });
-  assert.equal([layer, select, llava.quantization], [-2, "patch", undefined]);
+  assert.equal([layer, select, llava.quantization, llava.encoder("image").setup.pad], [-2, "patch", undefined, true]);
   assert.match(llava.prompt.system ?? "", /^A chat between a curious user/);
 
   const image = { encoder: world.clip, layer: -1, projector: { type: "concat-linear", patches: 2 } } as const;

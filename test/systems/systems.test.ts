@@ -33,7 +33,7 @@ test("each system of the literature is here or named as missing, none twice", ()
 
 test("each file of the folder is a system of the table", () => {
   const folder = new URL("../../lib/systems/", import.meta.url);
-  const files = readdirSync(folder).filter((file) => file.endsWith(".ts") && !["index.ts", "system.ts"].includes(file));
+  const files = readdirSync(folder).filter((file) => file.endsWith(".ts") && !["index.ts", "published.ts", "system.ts"].includes(file));
   assert.equal(files.map((file) => file.slice(0, -3)).sort(), [...SYSTEM_NAMES].sort());
 });
 
@@ -67,6 +67,15 @@ test("stages say what opens, by which numbers, and where they stand", () => {
       for (const pattern of Object.keys(rates)) assert.ok(opens.includes(pattern), `${name}: ${pattern}`);
     }
   }
+});
+
+test("layouts are those that are read", () => {
+  const folder = new URL("../../lib/systems/layouts/", import.meta.url);
+  const read = readdirSync(folder)
+    .map((file) => readFileSync(new URL(file, folder), "utf8"))
+    .join("\n");
+  for (const { name, layouts } of all) for (const layout of layouts) assert.ok(read.includes(`name: "${layout}"`), `${name}: ${layout}`);
+  assert.equal(SYSTEMS["llava-1.5"].layouts.length, 5);
 });
 
 test("docs/systems.md has a row for each, and for each kind of bridge", () => {
