@@ -11,6 +11,7 @@ import { ADAPTION_PROMPT, type AdaptionPromptConfig, LLAMA_ADAPTER, type LlamaAd
 import { LORA } from "./lora.js";
 import type { LoraConfig } from "./lora-config.js";
 import { PINK, type PinkConfig } from "./pink.js";
+import { PROMPT_TUNING, type PromptTuningConfig } from "./prompt-tuning.js";
 import { TRAINED_TOKENS, type TrainedTokensConfig } from "./trained-tokens.js";
 
 /** By the peft_type of adapter_config.json; those that PEFT has not, by its "kind". */
@@ -20,6 +21,7 @@ export const ADAPTER_KINDS = {
   IA3,
   pink: PINK,
   ADAPTION_PROMPT,
+  PROMPT_TUNING,
   "llama-adapter-v1": LLAMA_ADAPTER,
   "gated-cross-attention": GATED,
 } as const;
@@ -32,6 +34,7 @@ export interface AdapterOptions {
   "llama-adapter-v1": LlamaAdapterConfig;
   "adaption-prompt": AdaptionPromptConfig;
   "gated-cross-attention": GatedConfig;
+  "prompt-tuning": PromptTuningConfig;
   "trained-tokens": TrainedTokensConfig;
 }
 
