@@ -244,7 +244,12 @@ export class AnyMAL {
     if (memory && options.past) throw expected("E_GENERATION", "generate", "memory or past", "both", "a memory has a past of its own");
     const ready = await this.#prepare([prompt], { signal: options.signal, memory, splitSpecialTokens });
     try {
-      yield* streamText(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), past: options.past ?? memory?.prefix });
+      yield* streamText(this.llm, this.tokenizer, ready, {
+        ...options,
+        ...this.#ends(options),
+        ...this.#never(options),
+        past: options.past ?? memory?.prefix,
+      });
     } finally {
       for (const tensor of [ready.inputsEmbeds, ready.beside?.rows]) tensor?.dispose();
     }
@@ -261,12 +266,21 @@ export class AnyMAL {
     for (let from = 0; from < prompts.length; from += batch) {
       const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory, splitSpecialTokens }, from);
       try {
-        answers.push(...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options) })));
+        answers.push(
+          ...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), ...this.#never(options) })),
+        );
       } finally {
         for (const tensor of [ready.inputsEmbeds, ready.beside?.rows]) tensor?.dispose();
       }
     }
     return answers;
+  }
+
+  /** Rows of the head that no token has: published tables are padded to a round size, and what stands there was never trained. */
+  #never({ suppressTokens = [] }: TextOptions): TextOptions {
+    const [tokens, rows] = [this.tokenizer.vocabSize, this.llm.config.vocabSize];
+    if (this.prompt.written?.token === undefined || tokens >= rows) return {};
+    return { suppressTokens: [...suppressTokens, ...Array.from({ length: rows - tokens }, (_, i) => tokens + i)] };
   }
 
   /** The caller's own, or after which the model ends an answer. */

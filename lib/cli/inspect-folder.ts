@@ -7,20 +7,23 @@ import { DEFAULT_ADAPTER } from "../anymal/parts.js";
 import { shown } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import { onFileSync } from "../core/file-error.js";
+import { Checkpoint } from "../io/checkpoint.js";
 import { GgufCheckpoint } from "../io/gguf-checkpoint.js";
 import { TorchFile } from "../io/torch-file.js";
 import { describeBridge } from "../models/bridges/index.js";
 import { type Json, readConfig, readJson } from "../models/config.js";
-import { LLAMA_FAMILIES, type LlamaConfig, readLlamaConfig } from "../models/llama-config.js";
+import { LLAMA_FAMILIES, type LlamaConfig, parseLlamaConfig, readLlamaConfig } from "../models/llama-config.js";
 import { ggufConfig } from "../models/llama-gguf.js";
+import { MODEL_TYPES, modelType } from "../models/model-types.js";
 import { readOpenClipConfig } from "../models/open-clip-config.js";
+import { publishedPieces } from "../systems/layouts/index.js";
 import { factsOf, type StorageName, sizes, type WeightFacts, weightFacts } from "./inspect-weights.js";
 
 /** Label and value, in the order in which they are shown. */
 type Facts = [string, string | number][];
 
 export interface Inspected {
-  kind: "language model" | "encoder" | "trained model" | "adapter" | "weights";
+  kind: "language model" | "encoder" | "multimodal model" | "trained model" | "adapter" | "weights";
   path: string;
   /** One line. */
   about: string;
@@ -29,22 +32,6 @@ export interface Inspected {
   /** Bytes in memory by storage. */
   sizes?: Partial<Record<StorageName, number>>;
 }
-
-/** model_type → what it is called, and what it takes in. */
-const ENCODERS: Readonly<Record<string, readonly [string, string]>> = {
-  clip: ["CLIP", "image"],
-  clip_vision_model: ["CLIP", "image"],
-  siglip: ["SigLIP", "image"],
-  siglip_vision_model: ["SigLIP", "image"],
-  siglip2_vision_model: ["SigLIP 2", "image"],
-  dinov2: ["DINOv2", "image"],
-  dinov2_with_registers: ["DINOv2 with registers", "image"],
-  videomae: ["VideoMAE", "video"],
-  viclip: ["ViCLIP", "video"],
-  clap: ["CLAP", "audio"],
-  clap_audio_model: ["CLAP", "audio"],
-  imu2clip: ["IMU2CLIP", "imu"],
-};
 
 /** Reads headers and configurations, never weights. Throws E_FILE where there is nothing that anymal reads, with what would be. */
 export async function inspectFolder(path: string): Promise<Inspected> {
@@ -57,15 +44,18 @@ export async function inspectFolder(path: string): Promise<Inspected> {
   if (!has("config.json")) throw nothing(path);
   const config = readConfig(path);
   const type = config.model_type;
-  if (typeof type === "string" && LLAMA_FAMILIES.includes(type)) return languageModel(path, type, config);
+  const kind = modelType(config)?.kind;
+  if (kind === "decoder") return languageModel(path, String(type), config);
+  if (kind === "whole") return whole(path, config);
   for (const part of [config, config.vision_config, config.audio_config] as (Json | undefined)[]) {
-    const found = typeof part?.model_type === "string" && Object.hasOwn(ENCODERS, part.model_type) ? ENCODERS[part.model_type] : undefined;
-    if (found) return encoder(path, found[0], found[1], part === config ? (towerOf(config) ?? config) : (part as Json));
+    const found = part && typeof part === "object" ? modelType(part) : undefined;
+    if (found?.kind === "encoder")
+      return encoder(path, found.name, found.takes, part === config ? (towerOf(config) ?? config) : (part as Json));
   }
   throw expected(
     "E_FILE",
     path,
-    `a model_type of a language model (${LLAMA_FAMILIES.join(", ")}) or of an encoder (${Object.keys(ENCODERS).join(", ")})`,
+    `a model_type of a language model (${LLAMA_FAMILIES.join(", ")}) or of an encoder (${typesOf("encoder").join(", ")}) or of both (${typesOf("whole").join(", ")})`,
     type === undefined ? "none in config.json" : shown(type),
     "anymal does not know this architecture",
   );
@@ -123,6 +113,37 @@ function gguf(path: string): Inspected {
   const about = `language model of ${count(weights.parameters)} parameters, GGUF, linear layers in ${stored}`;
   return { kind: "language model", path, about, facts, weights, sizes: sizes(weights.groups, (name) => LINEAR.test(name)) };
 }
+
+const typesOf = (kind: string): string[] => Object.keys(MODEL_TYPES).filter((name) => MODEL_TYPES[name]?.kind === kind);
+
+/** A language model with what it sees through, by the layout that its names are in. */
+function whole(path: string, json: Json): Inspected {
+  const weights = weightFacts(path);
+  const processor = existsSync(join(path, "processor_config.json")) ? readJson(join(path, "processor_config.json")) : {};
+  using file = Checkpoint.open(path);
+  const { system, layout, llm, media } = publishedPieces(file, json, processor);
+  const facts: Facts = [
+    ["system", system],
+    ["layout", layout],
+  ];
+  for (const [modality, { encoder, setup, rows, token }] of Object.entries(media)) {
+    facts.push([`${modality} encoder`, "named" in encoder ? `${encoder.named}, by itself` : encoderName(encoder.config)]);
+    facts.push([modality, describeBridge(setup.projector)]);
+    facts.push(["hidden states", `${[setup.layer].flat().join(", ")}, ${setup.select === "all" ? "class row too" : "patches alone"}`]);
+    facts.push([`rows of ${modality}`, `${rows ?? "as its encoder says"}, in the place of ${token}`]);
+  }
+  if (!("named" in llm)) facts.push(...shapesOf(parseLlamaConfig(llm.config)));
+  facts.push(["tokenizer", tokenizerOf(path)]);
+  const about = `${system} of ${count(weights.parameters)} parameters for ${Object.keys(media).join(", ")}, in the layout ${layout}`;
+  return { kind: "multimodal model", path, about, facts, weights, sizes: sizes(weights.groups) };
+}
+
+const encoderName = (config: Json): string => {
+  const type = modelType(config);
+  return type?.kind === "encoder"
+    ? `${type.name}, ${config.image_size} by ${config.image_size} in patches of ${config.patch_size}`
+    : shown(config.model_type);
+};
 
 const LINEAR = /^model\.layers\.\*\.(self_attn|mlp)\.\w+_proj\.weight$/;
 

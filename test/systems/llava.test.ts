@@ -164,6 +164,44 @@ test("saved as anymal's own folder it answers the same, and goes on being what i
   assert.equal(await again.generateAll([prompt], { maxNewTokens: 6 }), want);
 });
 
+for (const name of ["llava-layers", "llava-full", "llava-siglip"])
+  test(`${name}: feature layers, rows and towers as transformers takes them`, async () => {
+    const own = new Case(name);
+    using model = await load(own.folder);
+    const [feature] = await model.features([image(join(own.folder, own.info.image))]);
+    const x = Tensor.from(feature!.data, [1, ...feature!.shape], { device: here });
+    const ids = own.rows("in.input_ids");
+    const made = batchOfIds(ids, [ids[0]!.map(() => 1)], own.info.image_token_id, own.info.tokens_per_image, x);
+    const { logits } = noGrad(() => model.network.forward(made, { loss: false, logits: "all" }));
+    await own.close("out.logits", logits!);
+    for (const tensor of [logits!, x]) tensor.dispose();
+  });
+
+test("rows of the head that pad the vocabulary are never drawn, though they be the largest", async () => {
+  using model = await load(c.folder);
+  const ask = () => model.generateAll([[pictures(c)[0]!, "What is in the picture?"]], { maxNewTokens: 10, eosTokenId: [] });
+  const want = await ask();
+  const head = model.llm.headWeight;
+  const [rows, width] = head.shape as [number, number];
+  assert.ok(rows > model.tokenizer.vocabSize && c.info.tokenizer_length === model.tokenizer.vocabSize);
+  const data = (await head.data()) as Float32Array;
+  const first = c.info.generate.single[0].new_ids[0];
+  for (let i = 0; i < width; ++i) data[(rows - 1) * width + i] = 4 * data[first * width + i]!;
+  head.write(data);
+  assert.equal(await ask(), want);
+});
+
+test("inspect says what it is, in which layout", async () => {
+  const { inspectFolder } = await import("../../lib/cli/inspect-folder.js");
+  for (const [layout, folder] of folders) {
+    const { kind, about, facts } = await inspectFolder(folder);
+    const told = Object.fromEntries(facts);
+    assert.equal([kind, told.layout, told.system], ["multimodal model", layout, "llava-1.5"]);
+    assert.match(about, new RegExp(`in the layout ${layout}$`));
+    assert.match(String(told["rows of image"]), layout === "llava-original" ? /as its encoder says/ : /^9, in the place of <image>/);
+  }
+});
+
 test("written for transformers it has the hub's names and sizes, and reads back to the same logits", async () => {
   const out = join(dirname(folders.get("llava-hf")!), "exported");
   const logitsOf = async (model: AnyMAL) => {
