@@ -6,7 +6,7 @@ import { scope, scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import { Module } from "../nn/module.js";
-import type { MediaBeside, Sees, Span } from "../nn/sequence.js";
+import type { MediaBeside, Span } from "../nn/sequence.js";
 import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
 import { type MediaPart, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
 import type { Bridge } from "./bridges/kind.js";
@@ -76,7 +76,7 @@ export class AnyMALNetwork extends Module {
         media.filter((one) => !between.includes(one)),
         starts,
         spliced,
-        this.llm.sees,
+        this.llm,
       );
       return { inputsEmbeds: buffer ? spliceRows(text, buffer, where) : gatherRows(text, where), spliced, ...(beside && { beside }) };
     });
@@ -163,10 +163,11 @@ function besideOf(
   media: readonly Projected[],
   between: Starts,
   { attentionMask, length }: Spliced,
-  sees: Sees | undefined,
+  llm: LlamaForCausalLM,
 ): Embedded["beside"] {
   const flat = flattened(media);
   if (!flat) return undefined;
+  const { sees } = llm;
   const starts = startsOf(media);
   const index: number[][] = [];
   const of: MediaReference[][] = [];

@@ -187,7 +187,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
 
   /** Which media beside the text its layers look at; undefined where none looks. */
   get sees(): Sees | undefined {
-    const looks = this.model.layers.flatMap((layer) => wrapsOn(layer)).find((wrap) => wrap.enabled && "sees" in wrap);
+    const around = (layer: Module) => [layer, ...(layer.child("self_attn") ? [layer.child("self_attn") as Module] : [])].flatMap(wrapsOn);
+    const looks = this.model.layers.flatMap(around).find((wrap) => wrap.enabled && "sees" in wrap && wrap.sees);
     return (looks as { sees?: Sees } | undefined)?.sees;
   }
 

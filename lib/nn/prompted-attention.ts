@@ -9,7 +9,7 @@ import { innermost, type Layer, Wrap } from "./layer.js";
 import type { Linear, LinearLayer } from "./linear.js";
 import { matching } from "./module.js";
 import type { QuantizedLinear } from "./quantized-linear.js";
-import type { Heads, LayerCache, Sequence } from "./sequence.js";
+import type { Heads, LayerCache, Sees, Sequence } from "./sequence.js";
 
 /** Attention whose steps can be taken one by one: the layer itself, or prompts around it. */
 export interface Attending extends Layer, Pick<CausalSelfAttention, "heads" | "attend" | "out" | "keysOf"> {
@@ -44,6 +44,11 @@ export class PromptedAttention extends Wrap<Attending> implements Attending {
     this.form = form;
     this.picture = picture;
     this.#names = names;
+  }
+
+  /** A picture steers all of the text. */
+  get sees(): Sees | undefined {
+    return this.picture ? "all" : undefined;
   }
 
   protected override ownName(field: string): string {

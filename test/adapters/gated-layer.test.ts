@@ -271,6 +271,43 @@ for (const c of cases) {
     all.rows.dispose();
   });
 
+  test(`${c.name}: a recorded step has the commands of the bare decoder and those of its blocks, none for media; their bytes are counted`, async () => {
+    using w = await world(c);
+    using bare = await textSide(c);
+    const all = media(c);
+    using rows = all.rows.slice(0, 1);
+    const beside = { rows, seen: row(all.seen, 0) };
+    const commandsOf = async (llm: LlamaForCausalLM): Promise<number> => {
+      const capture = here.capture.bind(here);
+      const recorded: number[] = [];
+      here.capture = ((fn) => {
+        const made = capture(fn);
+        recorded.push(made.commands);
+        return made;
+      }) as typeof here.capture;
+      try {
+        await generate(llm, { inputIds: row(ids, 0), ...(llm === w.llm && { beside }) }, { maxNewTokens: 3, eosTokenId: [] });
+      } finally {
+        here.capture = capture;
+      }
+      assert.is(recorded.length, 1);
+      return recorded[0]!;
+    };
+    const plain = await commandsOf(bare);
+    // Norm, q (and its norm), attention, o and its gate; norm, gate, up, their product, down and its gate.
+    const each = c.json().qk_layer_norms ? 12 : 11;
+    assert.is((await commandsOf(w.llm)) - plain, each * w.blocks.length);
+    for (const module of w.llm.modules()) if (module instanceof GatedLayer) module.enabled = false;
+    assert.is(await commandsOf(w.llm), plain);
+    for (const module of w.llm.modules()) if (module instanceof GatedLayer) module.enabled = true;
+    using cache = w.llm.createCache(1, 20);
+    const before = cache.bytes;
+    await logitsOf(w.llm, { inputIds: row(ids, 0), beside, cache });
+    const inner = w.llm.config.hiddenSize;
+    assert.is(cache.bytes - before, w.blocks.length * 2 * rows.shape[1]! * inner * 4 + 2 * 4);
+    all.rows.dispose();
+  });
+
   test(`${c.name}: media that do not fit, and steps behind a shortened cache, are refused`, async () => {
     using w = await world(c);
     const all = media(c);

@@ -201,6 +201,22 @@ test("two turns with two pictures, read as a conversation, are one fresh turn; o
   assert.equal(await model.generateAll(prompts, { maxNewTokens: 8 }), alone);
 });
 
+test("the language model says whether a layer of it looks at media beside, while it takes part", async () => {
+  const { model, adapter } = await assembled("all");
+  using _ = model;
+  const { llm } = model;
+  assert.is(llm.sees, "all");
+  adapter.enabled = false;
+  assert.is(llm.sees, undefined);
+  adapter.detach();
+  const steered = createAdapter(llm, "llama-adapter-v1", { prompts: 2, layers: 1, visualDims: [4], visualHidden: 3 });
+  assert.is(llm.sees, "all");
+  steered.detach();
+  const alone = createAdapter(llm, "llama-adapter-v1", { prompts: 2, layers: 1 });
+  assert.is(llm.sees, undefined);
+  alone.detach();
+});
+
 test("saved and read again it is the same, under another name too", async () => {
   const folder = mkdtempSync(join(tmpdir(), "anymal-gated-"));
   try {
