@@ -289,10 +289,17 @@ test("a run that is refused leaves no branches on the model", async () => {
   const { tensors } = here.memory();
   const options = { data: captions(), lora: { r: 2 }, batch: 2, steps: 1 };
   writeFileSync(world.path("a-file"), "");
+  let put = 0;
+  const addAdapter = fresh.addAdapter.bind(fresh);
+  fresh.addAdapter = (...args) => {
+    ++put;
+    return addAdapter(...args);
+  };
   for (const output of [world.path("a-file"), world.path("damaged-too")]) {
     if (output.endsWith("too")) cpSync(world.path("d0"), output, { recursive: true });
     await rejection(() => all(instruct(fresh, { ...options, output })));
     assert.is(fresh.adapter, undefined);
+    assert.is(put, 0, "the folder is looked at first");
     assert.is(here.memory().tensors, tensors);
   }
   await all(instruct(fresh, { ...options, lora: { r: 4 } })); // another rank is no matter
