@@ -78,6 +78,8 @@ export class AnyMAL {
   readonly kinds: OwnKinds;
   /** Projections whose feature statistics and output scale were measured on data. */
   readonly calibrated: Set<Modality>;
+  /** Weights of the language model that a stage opened and trained: a checkpoint holds them. */
+  readonly trained: Set<string>;
   /** Those that were taken off too. */
   #adapters: readonly Attached[];
 
@@ -92,6 +94,7 @@ export class AnyMAL {
     this.prompt = parts.prompt;
     this.kinds = parts.kinds;
     this.calibrated = new Set(parts.calibrated);
+    this.trained = new Set(parts.trained);
     this.#adapters = parts.adapters;
   }
 
@@ -111,10 +114,10 @@ export class AnyMAL {
 
   /** What the model consists of now. */
   get parts(): AnyMALParts {
-    const { system, llm, tokenizer, encoders, llmSource, quantization, prompt, kinds, calibrated } = this;
+    const { system, llm, tokenizer, encoders, llmSource, quantization, prompt, kinds, calibrated, trained } = this;
     const projectors = new Map(this.modalities.map((modality) => [modality, this.projector(modality)]));
     const adapters = this.#adapters.filter(({ adapter }) => adapter.state !== "off");
-    return { system, llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, kinds, calibrated };
+    return { system, llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, kinds, calibrated, trained };
   }
 
   /** By name, in the order in which they were put on; those that were merged or taken off are the model's no longer. */
@@ -136,7 +139,7 @@ export class AnyMAL {
   }
 
   /**
-   * Projections, adapter and anymal.json. The language model and the encoders stay where they are. Rejects with E_CHECKPOINT where the adapter was merged
+   * Projections, adapter, those weights of the language model that were trained, and anymal.json. What is as in its folder stays there. Rejects with E_CHECKPOINT where the adapter was merged
    * into the language model, which no file would hold then.
    */
   save(folder: string): Promise<void> {

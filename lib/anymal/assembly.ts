@@ -31,7 +31,7 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
   const encoders = await freshEncoders(modalities, known, device, dtype, system, options);
   const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
   return {
-    ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, kinds, signal },
+    ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, kinds, signal, trained: [] },
     adapters,
     openLlm: () => openCausalLM(llmSource.folder, { device, ...(dtype && { dtype }), ...(form && { quantization: form }) }, signal),
     media: encoders.map(

@@ -38,7 +38,8 @@ export interface AdapterPlan {
   from: { folder: string } | { config: object; seed: number };
 }
 
-export interface Plan extends Pick<AnyMALParts, "system" | "layout" | "tokenizer" | "llmSource" | "quantization" | "prompt" | "kinds"> {
+export interface Plan
+  extends Pick<AnyMALParts, "system" | "layout" | "tokenizer" | "llmSource" | "quantization" | "prompt" | "kinds" | "trained"> {
   openLlm(): Promise<LlamaForCausalLM>;
   media: readonly MediaPlan[];
   adapters: readonly AdapterPlan[];

@@ -3,19 +3,22 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { onFile } from "../core/file-error.js";
+import type { Tensor } from "../core/tensor.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, syncFolder, temporaryName, writeNew } from "../io/whole-file.js";
 import type { Modality } from "../media/part.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { type Manifest, type ModalityEntry, makeManifest } from "./manifest.js";
-import { type AnyMALParts, adapterFolder } from "./parts.js";
+import { type AnyMALParts, adapterFolder, weightsOf } from "./parts.js";
 import { reference } from "./source.js";
 
 export const PROJECTORS = "projectors";
 export const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"] as const;
 /** Of adapters that are not the default one, a folder of each. */
 export const ADAPTERS = "adapters";
+/** Weights of the language model that a stage has trained. */
+export const TRAINED = "trained.safetensors";
 
 const ADAPTER_FILE = new RegExp(`^(${ADAPTER_FILES.join("|").replaceAll(".", "\\.")})$`);
 
@@ -45,6 +48,7 @@ async function moveIn(from: string, target: string): Promise<void> {
   await mkdir(join(target, PROJECTORS), { recursive: true });
   await replace(join(from, PROJECTORS), join(target, PROJECTORS), /\.safetensors$/);
   await replace(from, target, ADAPTER_FILE);
+  await replace(from, target, new RegExp(`^${TRAINED.replace(".", "\\.")}$`));
   for (const name of new Set([...(await foldersIn(join(from, ADAPTERS))), ...(await foldersIn(join(target, ADAPTERS)))])) {
     const [own, place] = [join(from, ADAPTERS, name), join(target, ADAPTERS, name)];
     await mkdir(own, { recursive: true }); // of one that is no more, nothing takes the place of its files
@@ -73,8 +77,15 @@ export async function writeFiles(folder: string, model: AnyMALParts, target: str
     await adapter.save(place);
     await syncFolder(place);
   }
+  const trained = trainedOf(model);
+  if (trained.length) await saveSafetensors(join(folder, TRAINED), trained, { format: "pt" });
   await writeNew(join(folder, MANIFEST), (file) => file.writeFile(`${JSON.stringify(manifestOf(model, target), null, 2)}\n`));
   await syncFolder(folder);
+}
+
+function trainedOf(model: AnyMALParts): [string, Tensor][] {
+  const names = new Set(model.trained);
+  return names.size ? [...weightsOf(model.llm)].filter(([name]) => names.has(name)) : [];
 }
 
 function manifestOf(model: AnyMALParts, target: string): Manifest {
@@ -89,6 +100,7 @@ function manifestOf(model: AnyMALParts, target: string): Manifest {
     prompt: { ...model.prompt, template: templateOf(model.tokenizer) },
     modalities: Object.fromEntries(entries),
     adapters: model.adapters.map(({ name, kind, on }) => ({ name, kind, on, folder: adapterFolder(name) })),
+    ...(trainedOf(model).length && { trained: true }),
   });
 }
 

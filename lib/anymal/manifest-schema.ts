@@ -55,8 +55,9 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   const { written } = json.prompt as { written?: unknown };
   if (written !== undefined)
     section("prompt.written", written, { before: is.text, after: is.text, token: is.text }, ["before", "after", "token"]);
-  const adapters: Schema = version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES) };
-  section("anymal.json", json, { ...adapters, modalities: is.object }, ["system"]);
+  const adapters: Schema =
+    version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES), trained: is.flag };
+  section("anymal.json", json, { ...adapters, modalities: is.object }, ["system", "trained"]);
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
     if (!OWN_NAME.fits(modality)) fail(`modalities with names of ${OWN_NAME.wanted}`, shown(modality));
     const { encoder, projector, select, frames, pad } = section(modality, entry, ENTRY);

@@ -45,6 +45,8 @@ export interface Manifest {
   modalities: Readonly<Record<string, ModalityEntry>>;
   /** In the order in which they are put on. */
   adapters: readonly AdapterEntry[];
+  /** Does a file hold weights of the language model that are no longer those of its folder? */
+  trained?: boolean;
 }
 
 /** The checkpoint within: the folder itself, or `checkpoint` of a training run's folder. */

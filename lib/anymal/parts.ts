@@ -1,5 +1,6 @@
 // What a model consists of, whichever way it came about: assembled, trained or published. A checkpoint is written of the same.
-import type { Adapter } from "../adapters/adapter.js";
+import { type Adapter, adaptersOn } from "../adapters/adapter.js";
+import type { Tensor } from "../core/tensor.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import type { Bridge } from "../models/bridges/kind.js";
@@ -31,6 +32,16 @@ export const isAdapterName = (name: string): boolean => /^[A-Za-z0-9_][\w-]{0,63
 /** In a checkpoint. The default one lies in the checkpoint's own folder, where PEFT looks for it, as PEFT itself saves several. */
 export const adapterFolder = (name: string): string => (name === DEFAULT_ADAPTER ? "." : `adapters/${name}`);
 
+/** The language model's own weights, by names that last; what adapters brought is theirs. */
+export function* weightsOf(llm: LlamaForCausalLM): Generator<[string, Tensor]> {
+  const others = new Set<Tensor>();
+  for (const adapter of adaptersOn(llm).values()) {
+    for (const [, tensor] of adapter.namedParameters()) others.add(tensor);
+    for (const { tensor } of adapter.overlays) others.add(tensor);
+  }
+  for (const [name, tensor] of llm.namedParameters("llm")) if (!others.has(tensor)) yield [name, tensor];
+}
+
 export interface AnyMALParts {
   /** What it was put together as; its numbers are those of training, unless told otherwise. */
   system: string;
@@ -49,4 +60,6 @@ export interface AnyMALParts {
   prompt: PromptFormat;
   /** Projections whose feature statistics and output scale were measured on data. */
   calibrated: Iterable<Modality>;
+  /** Weights of the language model that are no longer those of its folder, by their names in weightsOf(). */
+  trained: Iterable<string>;
 }

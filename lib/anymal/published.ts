@@ -61,6 +61,7 @@ export async function published(folder: string, options: Loading): Promise<Plan>
         kinds: options.kinds ?? [],
         media,
         adapters: [],
+        trained: [],
       },
       openLlm: () => openCausalLM("named" in llm ? llmSource.folder : llm, held, signal),
       close: () => file.close(),

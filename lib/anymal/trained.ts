@@ -6,23 +6,25 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import type { Tensor } from "../core/tensor.js";
+import { Turns } from "../core/turns.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { type Kinds, kindsWith, listed, type OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { makeBridge } from "../models/bridges/index.js";
+import type { LlamaForCausalLM } from "../models/llama.js";
 import { quantizationOf } from "../models/loading.js";
 import { describe, StateError } from "../nn/module.js";
 import { Weights } from "../nn/weights.js";
 import { DEFAULT_SYSTEM } from "../systems/index.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import type { MediaPlan, Plan } from "./build.js";
-import { ADAPTER_FILES, ADAPTERS, foldersIn, PROJECTORS, templateOf } from "./checkpoint.js";
+import { ADAPTER_FILES, ADAPTERS, foldersIn, PROJECTORS, TRAINED, templateOf } from "./checkpoint.js";
 import { CheckpointError } from "./checkpoint-error.js";
 import { storedEncoders } from "./encoders.js";
 import { checkpointFolder, type Manifest, readManifest } from "./manifest.js";
 import type { FromPretrainedOptions } from "./options.js";
-import { type AnyMALParts, adapterFolder } from "./parts.js";
+import { type AnyMALParts, adapterFolder, weightsOf } from "./parts.js";
 import { locate, type Source } from "./source.js";
 
 export class Trained {
@@ -48,6 +50,11 @@ export class Trained {
       : [];
     const wanted = Object.keys(manifest.modalities).map((modality) => `${modality}.safetensors`);
     this.#same(`${PROJECTORS}/ with ${wanted.join(", ") || "nothing"}`, wanted, projectors);
+    this.#same(
+      manifest.trained ? TRAINED : `no ${TRAINED}`,
+      manifest.trained ? [TRAINED] : [],
+      existsSync(join(folder, TRAINED)) ? [TRAINED] : [],
+    );
     const places = [".", ...(await foldersIn(join(folder, ADAPTERS))).map((name) => adapterFolder(name))];
     const there = places
       .flatMap((place) => ADAPTER_FILES.map((name) => join(place, name)))
@@ -101,7 +108,17 @@ export class Trained {
     const { template: _, ...prompt } = manifest.prompt;
     return {
       ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, llmSource, quantization, prompt, kinds, signal },
-      openLlm: () => openCausalLM(llmSource.folder, held, signal),
+      trained: this.trainedNames(),
+      openLlm: async () => {
+        const llm = await openCausalLM(llmSource.folder, held, signal);
+        try {
+          await this.lay(llm, signal);
+          return llm;
+        } catch (error) {
+          llm.dispose();
+          throw error;
+        }
+      },
       media: encoders.map((encoder): MediaPlan => {
         const { modality } = encoder;
         return {
@@ -125,6 +142,35 @@ export class Trained {
     };
   }
 
+  /** Weights of the language model that lie here, by their names in weightsOf(). */
+  trainedNames(): string[] {
+    if (!this.manifest.trained) return [];
+    using file = Checkpoint.openIn(this.folder, TRAINED);
+    return [...file.names()];
+  }
+
+  /** The trained weights in the place of those of the folder, before adapters are put on. Rejects with E_CHECKPOINT where the model holds them quantised. */
+  async lay(llm: LlamaForCausalLM, signal: AbortSignal | undefined): Promise<void> {
+    if (!this.manifest.trained) return;
+    using file = Checkpoint.openIn(this.folder, TRAINED);
+    const own = new Set(Array.from(weightsOf(llm), ([name]) => name));
+    const missing = [...file.names()].find((name) => !own.has(name));
+    if (missing !== undefined)
+      throw new CheckpointError(
+        file.path,
+        "weights that the language model holds as they are",
+        `"${missing}", which it has not, or holds quantised`,
+        'load it with the quantization that it was trained with, "none" where all was trained',
+      );
+    const turns = new Turns();
+    for (const name of file.names()) {
+      signal?.throwIfAborted();
+      using tensor = file.load(name, llm.device);
+      llm.loadState(new Map([[name.slice("llm.".length), tensor]]), { strict: false });
+      await turns.next();
+    }
+  }
+
   /**
    * Puts the weights into a model that has the same parts, as a run that goes on needs them: to the bit. Rejects with E_CHECKPOINT where its parts are
    * others, E_STATE where a weight is missing, left over, or of another shape or dtype; nothing of the model has changed then.
@@ -144,6 +190,12 @@ export class Trained {
       for (const { name, adapter } of model.adapters) {
         const file = open(Checkpoint.openIn(join(folder, adapterFolder(name)), ADAPTER_FILES[1]));
         writes.push(...overwriting(file, adapter.namedParameters(), HELD_BESIDE));
+      }
+      if (manifest.trained) {
+        const file = open(Checkpoint.openIn(folder, TRAINED));
+        const stored = new Set(file.names());
+        const own = [...weightsOf(model.llm)].filter(([name]) => stored.has(name));
+        writes.push(...overwriting(file, own, undefined, ["F32", "BF16"]));
       }
       for (const write of writes) write();
     } finally {
@@ -195,15 +247,19 @@ const sorted = (setup: object): unknown =>
 const HELD_BESIDE = /^(?!.*\.lora_[AB]\.)/;
 
 /** Exact: the masters are f32 in the file and here. What there is to write, once everything is known to fit. */
-function overwriting(file: Checkpoint, tensors: Iterable<readonly [string, Tensor]>, beside?: RegExp): (() => void)[] {
+function overwriting(file: Checkpoint, tensors: Iterable<readonly [string, Tensor]>, beside?: RegExp, dtypes = ["F32"]): (() => void)[] {
   const own = new Map(tensors);
   const missing = [...own.keys()].filter((name) => !file.has(name));
   const left = [...file.names()].filter((name) => !own.has(name) && !beside?.test(name));
   if (missing.length || left.length) throw new StateError(`the weights of the model in ${file.path}`, describe(missing, left));
   return Array.from(own, ([name, tensor]) => {
     const { dtype, shape } = file.entry(name);
-    if (dtype !== "F32" || String(shape) !== String(tensor.shape))
-      throw new StateError(`"${name}" as F32 [${tensor.shape}]`, `${dtype} [${shape}] in ${file.path}`);
-    return () => tensor.write(new Float32Array(file.bytes(name)));
+    if (!dtypes.includes(dtype) || String(shape) !== String(tensor.shape))
+      throw new StateError(`"${name}" as ${dtypes.join(" or ")} [${tensor.shape}]`, `${dtype} [${shape}] in ${file.path}`);
+    return () => tensor.write(dtype === "BF16" ? widened(file.bytes(name)) : new Float32Array(file.bytes(name)));
   });
 }
+
+/** bf16 is the upper half of f32. */
+const widened = (bytes: ArrayBuffer): Float32Array =>
+  new Float32Array(Uint32Array.from(new Uint16Array(bytes), (half) => half << 16).buffer);

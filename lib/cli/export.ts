@@ -20,9 +20,11 @@ interface ExportFlags {
   localFilesOnly?: boolean;
 }
 
-/** An adapter's folder and the language model that it was trained on. */
-interface Trained {
-  folder: string;
+/** An adapter's folder, where there is one, and the language model that it was trained on. */
+interface Found {
+  folder: string | undefined;
+  /** The checkpoint, where it holds weights of the language model itself. */
+  weights: string | undefined;
   llm: string;
   quantization: Quantization | undefined;
   dtype: "f32" | "bf16" | undefined;
@@ -59,7 +61,7 @@ async function run(from: string, to: string, flags: ExportFlags): Promise<void> 
   return adapter ? copyAdapter(trained, to, flags) : merge(trained, to, flags);
 }
 
-async function find(from: string, { llm: moved, localFilesOnly = false }: ExportFlags): Promise<Trained> {
+async function find(from: string, { llm: moved, localFilesOnly = false }: ExportFlags): Promise<Found> {
   const { checkpointFolder, MANIFEST, readManifest } = await import("../anymal/manifest.js");
   const { CheckpointError } = await import("../anymal/checkpoint-error.js");
   const { locate } = await import("../anymal/source.js");
@@ -73,16 +75,16 @@ async function find(from: string, { llm: moved, localFilesOnly = false }: Export
         "anymal export",
         `--llm is needed: the model that ${from} was trained on; ${moved ?? named ?? "its name"} is no folder here`,
       );
-    return { folder: from, llm: resolve(base), quantization: undefined, dtype: undefined, projectors: undefined };
+    return { folder: from, weights: undefined, llm: resolve(base), quantization: undefined, dtype: undefined, projectors: undefined };
   }
   const folder = checkpointFolder(from);
   const manifest = await readManifest(folder);
   const onLlm = manifest.adapters.filter(({ on }) => on === "llm");
   const [lora] = onLlm;
-  if (!lora)
+  if (!lora && !manifest.trained)
     throw new CheckpointError(
       folder,
-      "a model with LoRA on its language model",
+      "a model whose language model was trained, itself or by LoRA",
       "one whose language model is as it was",
       "stage 1 trains projections only, which the folder itself holds; export what anymal instruct made",
     );
@@ -96,7 +98,8 @@ async function find(from: string, { llm: moved, localFilesOnly = false }: Export
   const source = await locate(folder, "the language model", manifest.llm, moved, { mayDiffer: true, localFilesOnly });
   const projectors = Object.keys(manifest.modalities).length > 0 ? folder : undefined;
   return {
-    folder: join(folder, lora.folder),
+    folder: lora && join(folder, lora.folder),
+    weights: manifest.trained ? folder : undefined,
     llm: source.folder,
     quantization: manifest.llm.quantization ?? undefined,
     dtype: manifest.llm.dtype,
@@ -104,7 +107,12 @@ async function find(from: string, { llm: moved, localFilesOnly = false }: Export
   };
 }
 
-async function copyAdapter({ folder, llm }: Trained, to: string, { json }: ExportFlags): Promise<void> {
+async function copyAdapter({ folder, weights: trained, llm }: Found, to: string, { json }: ExportFlags): Promise<void> {
+  if (folder === undefined || trained !== undefined)
+    throw new UsageError(
+      "anymal export",
+      "--adapter is for a language model that was trained by LoRA alone; without it all that was trained is written",
+    );
   const { parseLoraConfig } = await import("../adapters/lora-config.js");
   const { readJson } = await import("../models/config.js");
   const config = readJson(join(folder, "adapter_config.json"));
@@ -120,11 +128,12 @@ async function copyAdapter({ folder, llm }: Trained, to: string, { json }: Expor
   print(`${to}: adapter of rank ${r}, alpha ${alpha}, for ${llm}`);
 }
 
-async function merge(trained: Trained, to: string, flags: ExportFlags): Promise<void> {
-  const { folder, llm, quantization, projectors } = trained;
+async function merge(trained: Found, to: string, flags: ExportFlags): Promise<void> {
+  const { folder, weights, llm, quantization, projectors } = trained;
   using interrupt = new Interrupt();
   const { exportMerged } = await import("../adapters/export.js");
   const { LoraAdapter } = await import("../adapters/lora.js");
+  const { Trained } = await import("../anymal/trained.js");
   const { AutoModelForCausalLM } = await import("../models/auto-causal-lm.js");
   const { signal } = interrupt;
   const config = await configOf(
@@ -141,7 +150,8 @@ async function merge(trained: Trained, to: string, flags: ExportFlags): Promise<
     open = false;
   };
   try {
-    const { layers } = await LoraAdapter.load(model, folder);
+    if (weights !== undefined) await (await Trained.open(weights)).lay(model, signal);
+    const layers = folder === undefined ? 0 : (await LoraAdapter.load(model, folder)).layers.size;
     signal.throwIfAborted();
     const drift = await exportMerged(model, to, config, {
       ...(flags.dtype && { dtype: flags.dtype }),
@@ -150,9 +160,9 @@ async function merge(trained: Trained, to: string, flags: ExportFlags): Promise<
     });
     copyBeside(llm, to);
     const seconds = (performance.now() - start) / 1000;
-    if (flags.json) return printJson({ output: to, kind: "merged", llm, layers: layers.size, drift, seconds });
+    if (flags.json) return printJson({ output: to, kind: "merged", llm, layers, drift, seconds });
     const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
-    print(`${to}: ${layers.size} layers merged in ${seconds.toFixed(1)} s`);
+    print(`${to}: ${weights === undefined ? "" : "trained weights, "}${layers} layers merged in ${seconds.toFixed(1)} s`);
     print(
       `read back, logits moved by ${drift.largest.toPrecision(3)} at most and ${drift.mean.toPrecision(3)} on average; divergence ${drift.divergence.toPrecision(3)} nats; ` +
         `the same best token at ${percent(drift.sameBest)} of ${drift.positions} positions`,

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { parseLoraConfig } from "../adapters/lora-config.js";
+import { TRAINED } from "../anymal/checkpoint.js";
 import { checkpointFolder, MANIFEST, type Manifest, readManifest } from "../anymal/manifest.js";
 import { DEFAULT_ADAPTER } from "../anymal/parts.js";
 import { shown } from "../core/checks.js";
@@ -258,8 +259,14 @@ async function trained(given: string): Promise<Inspected> {
     parameters += weights?.parameters ?? 0;
     facts.push([name === DEFAULT_ADAPTER ? "adapter" : `adapter ${name}`, on === "llm" ? about : `${about}, on the encoder of ${on}`]);
   }
+  if (manifest.trained) {
+    const { parameters: own } = weightFacts(join(path, TRAINED));
+    parameters += own;
+    facts.push(["trained of the language model", `${count(own)} parameters`]);
+  }
   facts.push(["prompts", manifest.prompt.template === "chat" ? "the tokenizer's chat template" : "plain"]);
-  const stage = manifest.adapters.length ? "projections and LoRA" : "projections";
+  const parts = ["projections", ...(manifest.adapters.length ? ["LoRA"] : []), ...(manifest.trained ? ["language model"] : [])];
+  const stage = parts.join(parts.length > 2 ? ", " : " and ");
   const about = `trained model of anymal (${stage}) for ${Object.keys(manifest.modalities).join(", ")}, ${count(parameters)} trained parameters`;
   return { kind: "trained model", path, about, facts };
 }

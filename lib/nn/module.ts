@@ -101,22 +101,34 @@ export abstract class Module {
     return this;
   }
 
-  /** Opens or freezes every parameter. One that opens becomes an f32 master, so an optimiser made before must be made anew. */
-  requiresGrad(on: boolean): this {
-    const slots = this.modules().flatMap((module) => module.#slots().filter(({ name, value }) => trains(value) && !module.isBuffer(name)));
-    // All masters before the first one takes its place: when one cannot be made, the module stays as it was.
-    const masters = new Map<Slot["value"], Tensor>();
-    built(() => {
-      for (const { value } of slots)
-        if (on && value instanceof Tensor && value.dtype === "bf16" && !masters.has(value)) masters.set(value, keep(cast(value, "f32")));
-    });
-    for (const { value, set } of slots) {
-      const master = masters.get(value);
-      if (master) set(master);
-      (master ?? (value as Tensor)).requiresGrad = on;
-    }
-    for (const old of masters.keys()) old.dispose();
+  /**
+   * Opens or freezes every parameter, or those of whose names `only` says so. One that opens becomes an f32 master, so an optimiser made before must be
+   * made anew.
+   */
+  requiresGrad(on: boolean, only?: (name: string) => boolean): this {
+    hold(this.#training(only), on, on ? "f32" : undefined);
     return this;
+  }
+
+  /** Freezes masters, and rounds them to bf16 again. */
+  narrow(only?: (name: string) => boolean): this {
+    hold(this.#training(only), false, "bf16");
+    return this;
+  }
+
+  /** What may train, with all the places where it stands; a tied tensor has the name that comes first. */
+  #training(only: (name: string) => boolean = () => true): Map<Tensor, Slot[]> {
+    const names = new Map<Tensor, string>();
+    const found = new Map<Tensor, Slot[]>();
+    for (const [path, module] of this.namedModules()) {
+      for (const slot of module.#slots()) {
+        const { name, value } = slot;
+        if (!(value instanceof Tensor) || !trains(value) || module.isBuffer(name)) continue;
+        if (!names.has(value)) names.set(value, join(path, name));
+        if (only(names.get(value) as string)) found.set(value, [...(found.get(value) ?? []), slot]);
+      }
+    }
+    return found;
   }
 
   /** Puts `state`'s tensors in place of this module's, which are disposed. Shapes must agree; floats are cast to what is there. */
@@ -226,6 +238,20 @@ export function describe(missing: readonly string[], left: readonly string[]): s
   return [missing.length ? `without ${list(missing)}` : "", left.length ? `with ${list(left)} left over` : ""]
     .filter(Boolean)
     .join(" and ");
+}
+
+function hold(tensors: ReadonlyMap<Tensor, readonly Slot[]>, requiresGrad: boolean, dtype: "f32" | "bf16" | undefined): void {
+  // All are made before the first one takes its place: when one cannot be made, the module stays as it was.
+  const made = new Map<Tensor, Tensor>();
+  built(() => {
+    for (const tensor of tensors.keys()) if (dtype && tensor.dtype !== dtype) made.set(tensor, keep(noGrad(() => cast(tensor, dtype))));
+  });
+  for (const [tensor, slots] of tensors) {
+    const other = made.get(tensor);
+    for (const { set } of other ? slots : []) set(other as Tensor);
+    (other ?? tensor).requiresGrad = requiresGrad;
+  }
+  for (const old of made.keys()) old.dispose();
 }
 
 const trains = (value: Slot["value"]): boolean => value instanceof Tensor && (value.dtype === "f32" || value.dtype === "bf16");

@@ -40,5 +40,5 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
       },
     },
   };
-  yield* stage(model, options, { recipe, what: `align ${modality}`, told, rows, modalities: [modality], check });
+  yield* stage(model, options, { recipe, what: `align ${modality}`, at: "align", told, rows, modalities: [modality], check });
 }

@@ -27,7 +27,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
   const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(model, recipe, options)));
   const modalities = chosen ?? present(model, rows);
   for (const modality of modalities) model.encoder(modality);
-  if (!modalities.length && !recipe.lora)
+  if (!(recipe.opens ?? modalities).length && !recipe.lora)
     throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
   const { lora, seed } = recipe;
   const put = lora && !goesOn(model, lora) ? () => model.addAdapter(lora, { seed }) : undefined;
@@ -36,7 +36,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
     ...toldMedia(media),
     instruct: { ...described(data), ...(adapters && { adapters: [...adapters] }), ...(chosen && { modalities: [...chosen] }), ...recipe },
   };
-  yield* stage(model, options, { recipe, what: "instruct", told, rows, modalities, adapter });
+  yield* stage(model, options, { recipe, what: "instruct", at: "instruct", told, rows, modalities, adapter });
 }
 
 /** Of the model's modalities, those that the rows hold; others are named when their row comes up. */

@@ -1,21 +1,21 @@
 // AnyMAL as the loop trains it. All that a training switches on a model is switched here, and put back in one place.
+import type { Adapter } from "../adapters/adapter.js";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { batchOf } from "../anymal/prompt.js";
 import type { Tensor } from "../core/tensor.js";
 import type { Pieces } from "../core/turns.js";
 import type { Modality } from "../media/part.js";
-import { openBridge } from "../models/bridges/kind.js";
+import type { Module } from "../nn/module.js";
 import { openOnEncoders } from "./adapters-in-training.js";
+import { keyOf, openables, speaksOf } from "./opens.js";
 import type { MicroLoss, Trainee } from "./trainee.js";
 import type { ReadyRow, Window } from "./training-rows.js";
 
 export interface Opening {
-  /** Whose projections train. */
-  modalities: readonly Modality[];
-  /** Does the adapter train? */
-  adapter: boolean;
+  /** Patterns over names: see opens.ts. */
+  opens: readonly string[];
   /** By name: adapters on encoders that train too. Whatever else is open in an encoder is frozen meanwhile. */
-  onEncoders?: readonly string[];
+  onEncoders: readonly string[];
   /** Are layers run again in backward? */
   recompute: boolean;
   /** Rows that go through the model together. */
@@ -24,44 +24,76 @@ export interface Opening {
 
 export class ModelInTraining implements Trainee<Window>, Disposable {
   readonly parameters: readonly (readonly [string, Tensor])[];
+  /** Whose projections train. */
+  readonly modalities: ReadonlySet<Modality>;
   readonly #undo: (() => void)[] = [];
-  readonly #layers: { training: boolean }[];
+  /** Whose dropout is on while the training runs. */
+  readonly #layers: readonly Module[];
 
-  /** Opens what trains. The adapter that is to train is on the model. */
+  /** Opens what trains. An adapter that is to train is on the model. */
   constructor(
     private readonly model: AnyMAL,
     private readonly opening: Opening,
   ) {
-    this.#layers = [...(model.adapter?.layers.values() ?? [])];
+    const fits = speaksOf(opening.opens);
+    const names = Array.from(openables(model), ([name]) => name).filter(fits);
+    const opened = new Set(names);
+    this.modalities = new Set(model.modalities.filter((modality) => names.some((name) => name.startsWith(`projectors.${modality}.`))));
+    const about = (prefix: string) => names.some((name) => name.startsWith(prefix));
+    const adapters = model.parts.adapters.filter(({ adapter }) => adapter.state === "on");
+    const chosen = adapters.filter(({ on, name }) => on !== "llm" && about(`adapters.${name}.`)).map(({ name }) => name);
+    const onLlm = adapters.filter(({ on }) => on === "llm");
     try {
-      this.parameters = this.#open();
+      this.#recompute();
+      for (const modality of this.modalities) this.#open(model.projector(modality), `projectors.${modality}.`, opened);
+      const onEncoders = openOnEncoders(model, [...new Set([...opening.onEncoders, ...chosen])], opening.recompute, this.#undo);
+      for (const { name, adapter } of onLlm) this.#openAdapter(name, adapter, opened);
+      if (about(LLM)) this.#open(model.llm, LLM, opened);
+      this.#layers = [...onLlm.flatMap(({ adapter }) => layersOf(adapter)), ...onEncoders.modules];
+      this.training(false);
+      const inEncoders = new Set(onEncoders.parameters.map(([, tensor]) => tensor));
+      const own = [...openables(model)].filter(([name, tensor]) => opened.has(name) && tensor.requiresGrad && !inEncoders.has(tensor));
+      const projections = own.filter(([name]) => name.startsWith("projectors."));
+      const rest = own.filter(([name]) => !name.startsWith("projectors.")).map(([name, tensor]) => [keyOf(name), tensor] as const);
+      this.parameters = [...projections, ...onEncoders.parameters, ...rest];
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
   }
 
-  #open(): readonly (readonly [string, Tensor])[] {
-    const { model, opening } = this;
-    const { llm } = model;
+  #recompute(): void {
+    const { llm } = this.model;
     const { gradientCheckpointing } = llm;
     this.#undo.push(() => (llm.gradientCheckpointing = gradientCheckpointing));
-    llm.gradientCheckpointing = opening.recompute;
-    for (const modality of opening.modalities) {
-      const projector = model.projector(modality);
-      this.#undo.push(() => openBridge(projector, false));
-      openBridge(projector, true);
-    }
-    const { parameters: inEncoders, modules } = openOnEncoders(model, opening.onEncoders ?? [], opening.recompute, this.#undo);
-    this.#layers.push(...modules);
-    const branches = opening.adapter ? [...(model.adapter?.namedParameters() ?? [])] : [];
-    this.#undo.push(() => setGrad(branches, false));
-    setGrad(branches, true);
-    return [
-      ...opening.modalities.flatMap((modality) => [...model.projector(modality).namedParameters(`projectors.${modality}`)]),
-      ...inEncoders,
-      ...branches,
-    ].filter(([, tensor]) => tensor.requiresGrad);
+    llm.gradientCheckpointing = this.opening.recompute;
+  }
+
+  /** Parameters of bf16 are f32 masters while they train, and rounded afterwards, as a checkpoint that is loaded would hold them. */
+  #open(module: Module, prefix: string, opened: ReadonlySet<string>): void {
+    const own = [...module.namedParameters()].filter(([name, { requiresGrad }]) => opened.has(`${prefix}${name}`) && !requiresGrad);
+    const all = new Set(own.map(([name]) => name));
+    const narrow = new Set(own.filter(([, { dtype }]) => dtype === "bf16").map(([name]) => name));
+    this.#undo.push(() => {
+      module.requiresGrad(false, (name) => all.has(name));
+      if (narrow.size) module.narrow((name) => narrow.has(name));
+    });
+    module.requiresGrad(true, (name) => all.has(name));
+  }
+
+  #openAdapter(name: string, adapter: Adapter, opened: ReadonlySet<string>): void {
+    const parameters = [...adapter.namedParameters()];
+    const wanted = parameters.filter(([key]) => opened.has(`adapters.${name}.${key}`));
+    if (!wanted.length || adapter.trains) return;
+    this.#undo.push(() => adapter.train(false));
+    adapter.train(true);
+    for (const [, tensor] of parameters) tensor.requiresGrad = false;
+    for (const [, tensor] of wanted) tensor.requiresGrad = true;
+  }
+
+  /** From here on the weights are the run's: a checkpoint of the model holds those of the language model that train. */
+  begin(): void {
+    for (const [name] of this.parameters) if (name.startsWith(LLM)) this.model.trained.add(name);
   }
 
   items({ ready }: Window): number {
@@ -95,9 +127,12 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
   }
 }
 
-function setGrad(parameters: Iterable<readonly [string, Tensor]>, on: boolean): void {
-  for (const [, tensor] of parameters) tensor.requiresGrad = on;
-}
+const LLM = "llm.";
+
+const layersOf = ({ wraps, shared }: Adapter): Module[] => [
+  ...[...wraps.values()].flatMap((wrap) => [wrap as Module, ...wrap.ownModules()]),
+  ...(shared?.modules() ?? []),
+];
 
 /** Targets of all these rows. */
 export const scoredOf = (rows: readonly ReadyRow[]): number => rows.reduce((n, { scored }) => n + scored, 0);

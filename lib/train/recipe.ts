@@ -11,6 +11,7 @@ import { kindProblem, optionsSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { DEFAULT_SYSTEM, SYSTEMS, systemOf, systemProblem } from "../systems/index.js";
 import type { Stage } from "../systems/system.js";
+import type { RateGroup } from "./rates.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 import { LARGEST, parseYaml } from "./yaml.js";
 
@@ -43,6 +44,13 @@ export interface TrainingRecipe {
   saveEvery: number;
   /** What becomes of a row that cannot be used: "throw", or "skip" with a count. */
   onBadRow: "throw" | "skip";
+  /**
+   * What trains, as patterns over names (`*` for any letters): "projectors.image.*", "llm.*" for the whole language model, which must not be quantised
+   * then, "llm.*norm.weight", "adapters.NAME.*". Default: the projections of the media in the data. What `lora` adds trains in any case.
+   */
+  opens?: string | readonly string[];
+  /** Rates and decay of their own for some of it, e.g. [{ names: "projectors.*", learningRate: 2e-5 }]. */
+  groups?: readonly RateGroup[];
 }
 export type AlignRecipe = TrainingRecipe;
 export type LoraRecipe = Pick<LoraConfig, "r" | "alpha" | "dropout" | "targetModules">;
@@ -79,6 +87,7 @@ const COMMON = {
   onBadRow: "throw",
 } as const satisfies Partial<TrainingRecipe>;
 
+const NAMES = is.either(is.text, is.listOf(is.text));
 const TRAINING: Schema = {
   steps: is.integer(1),
   batch: is.integer(1),
@@ -96,7 +105,10 @@ const TRAINING: Schema = {
   logEvery: is.integer(1),
   saveEvery: is.integer(1),
   onBadRow: is.oneOf("throw", "skip"),
+  opens: NAMES,
+  groups: is.listOf(is.object),
 };
+const GROUP_KEYS: Schema = { names: NAMES, learningRate: is.number(0), weightDecay: is.number(0) };
 const LORA_KEYS: Schema = {
   r: is.integer(1),
   alpha: is.number(0),
@@ -122,8 +134,9 @@ export function alignRecipe(
   system: string = DEFAULT_SYSTEM,
 ): AlignRecipe {
   checkKeys(at, options, TRAINING);
-  const { numbers, of = {} } = stageOf(system, "align", at);
-  return completed({ ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...defined(options) }, at);
+  const stage = stageOf(system, "align", at);
+  const { numbers, of = {} } = stage;
+  return completed({ ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...trains(stage, false), ...defined(options) }, at);
 }
 
 /**
@@ -139,13 +152,22 @@ export function instructRecipe(
   const { lora, ...training } = options;
   checkKeys(at, options, INSTRUCT_KEYS);
   if (lora) checkKeys(`${at}.lora`, lora, LORA_KEYS);
-  const { numbers, lora: own } = stageOf(system, "instruct", at, lora === undefined ? there && {} : lora);
-  const complete = completed({ ...numbers, ...defined(training) }, at);
-  if (lora === false || !(lora || there || own)) return { ...complete, lora: false };
+  const stage = stageOf(system, "instruct", at, lora === undefined ? there && {} : lora);
+  const { numbers, lora: own } = stage;
+  const branches = lora !== false && (lora || there || own) !== undefined;
+  const complete = completed({ ...numbers, ...trains(stage, branches), ...defined(training) }, at);
+  if (!branches) return { ...complete, lora: false };
   const { r, alpha, dropout, targetModules } = there ?? own ?? LORA;
   return { ...complete, lora: { r, alpha, dropout, targetModules, ...defined(lora ?? {}) } as LoraRecipe };
 }
 const LORA = SYSTEMS.anymal.stages.instruct?.lora as LoraRecipe;
+
+/** What a stage of the system opens, where that is more than the projections of the media in the data and the branches of LoRA, and at which rates. */
+function trains({ opens, rates = {}, lora }: Stage, branches: boolean): Pick<TrainingRecipe, "opens" | "groups"> {
+  const usual = opens.every((pattern) => pattern === "projectors.*" || (pattern === "adapters.*" && (branches || lora)));
+  const groups = Object.entries(rates).map(([names, learningRate]) => ({ names, learningRate }));
+  return { ...(!usual && { opens }), ...(groups.length && { groups }) };
+}
 
 /** What the system says of a stage; with LoRA of its own form for it, where it has one. */
 function stageOf(name: string, how: "align" | "instruct", at: string, lora?: object | false): Stage {
@@ -165,8 +187,24 @@ function completed(
   const { steps, batch } = options;
   const warmupSteps = Math.min(2000, Math.round(0.03 * steps));
   const recipe: TrainingRecipe = { ...COMMON, microBatch: Math.min(batch, 32), warmupSteps, ...options };
+  checkRates(recipe, at);
   if (recipe.microBatch > batch) throw new RecipeError(`${at}.microBatch`, `at most the batch of ${batch}`, recipe.microBatch);
   return recipe;
+}
+
+function checkRates({ groups = [], learningRate }: TrainingRecipe, at: string): void {
+  for (const [i, group] of groups.entries()) {
+    const place = `${at}.groups.${i}`;
+    checkKeys(place, group, GROUP_KEYS);
+    if (!group.names?.length) throw new RecipeError(`${place}.names`, NAMES.wanted, group.names);
+    if (group.learningRate !== undefined && learningRate === 0)
+      throw new RecipeError(
+        `${at}.learningRate`,
+        "above 0 beside groups with rates of their own",
+        0,
+        "name what trains with opens instead",
+      );
+  }
 }
 
 const defined = <T extends object>(options: T): T =>

@@ -126,6 +126,7 @@ export class RunFolder {
     if (!this.#state) return;
     const trained = await Trained.open(this.folder);
     for (const modality of trained.restore(model.parts)) model.calibrated.add(modality);
+    for (const name of trained.trainedNames()) model.trained.add(name);
   }
 
   /** The run as the loop keeps it: with this model. */

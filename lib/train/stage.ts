@@ -11,6 +11,8 @@ import type { Modality } from "../media/part.js";
 import { Ahead } from "./ahead.js";
 import { FeatureSource } from "./feature-source.js";
 import { ModelInTraining, scoredOf } from "./model-in-training.js";
+import { ADAPTER, checkOpens } from "./opens.js";
+import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import { RunFolder } from "./run-folder.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
@@ -56,10 +58,12 @@ export interface StageJob {
   recipe: TrainingRecipe;
   /** In a word: "align image". */
   what: string;
+  /** Where its options stand in a recipe, for what is said of them. */
+  at: string;
   /** What recipe.yaml says. */
   told: object;
   rows: readonly Row[];
-  /** Whose projections train. */
+  /** Whose media are in the rows; their projections train where the recipe does not say what opens. */
   modalities: readonly Modality[];
   check?: (media: readonly { modality: Modality }[]) => string | undefined;
   /** Branches that train too. */
@@ -72,31 +76,40 @@ export interface BranchesJob {
 }
 
 /** Opens what trains, trains it, closes it again. Until everything was opened and checked, the model is as it was. */
-export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob): AsyncGenerator<TrainStep> {
-  const { recipe, modalities, check, adapter } = job;
+export async function* stage(
+  model: AnyMAL,
+  options: StageOptions & Pick<TrainingRecipe, "groups">,
+  job: StageJob,
+): AsyncGenerator<TrainStep> {
+  const { recipe, modalities, check, adapter, at } = job;
   const { output, resume = false, signal, cache = new FeatureCache({ memoryBytes: 2 ** 30 }), onProblem } = options;
   const { steps, seed, batch, microBatch, onBadRow, maxLength: asked, gradientCheckpointing: recompute } = recipe;
+  const opens = recipe.opens === undefined ? modalities.map((modality) => `projectors.${modality}.*`) : listed(recipe.opens);
+  const soon = (pattern: string) => adapter !== undefined && pattern.startsWith("adapters."); // those of branches that are not on the model yet
+  if (recipe.opens !== undefined) checkOpens(model, opens.filter((pattern) => !soon(pattern)), `${at}.opens`); // biome-ignore format: one line
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
   const source = new FeatureSource(model, cache);
   const rows = new TrainingRows(model, job.rows, source, { seed, batch, maxLength, onBadRow, onProblem, ...(check && { check }) });
-  const onEncoders = options.adapters ?? [];
-  const dropping = onEncoders.some((name) => ((model.adapters.get(name)?.config as { dropout?: number } | undefined)?.dropout ?? 0) > 0);
-  const draws = dropping || ((adapter ?? model.adapter?.config)?.dropout ?? 0) > 0;
+  const configs = [adapter, ...[...model.adapters.values()].map(({ config }) => config as { dropout?: number })];
+  const draws = configs.some((one) => (one?.dropout ?? 0) > 0);
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
   const run = output === undefined ? undefined : await RunFolder.open(output, job.told, opening);
   let fresh: LoraAdapter | undefined;
   try {
     fresh = adapter?.put?.();
-    using trained = new ModelInTraining(model, { modalities, adapter: adapter !== undefined, onEncoders, recompute, microBatch });
+    const all = adapter ? [...opens, `${ADAPTER}*`] : opens;
+    using trained = new ModelInTraining(model, { opens: all, onEncoders: options.adapters ?? [], recompute, microBatch });
+    checkGroups(options.groups ?? [], trained.parameters, at);
     await run?.restore(model);
     for (const modality of modalities) {
-      if (model.calibrated.has(modality)) continue;
+      if (model.calibrated.has(modality) || !trained.modalities.has(modality)) continue;
       const sample = await rows.sample(modality, CALIBRATION, signal);
       if (sample.length) await calibrate(model, modality, sample); // where there is none, its row says why
     }
     const order = new Ahead(rows, steps);
     const onBegin = () => {
       fresh = undefined; // it trains: the model keeps it
+      trained.begin();
     };
     const keeper = run?.keeping(model);
     yield* train(trained, order, { ...loopOf(recipe), seed, state: [order], keeper, signal, onBegin, report: reports(rows) });
@@ -107,9 +120,10 @@ export async function* stage(model: AnyMAL, options: StageOptions, job: StageJob
 }
 
 function loopOf(recipe: TrainingRecipe) {
-  const { steps, learningRate, betas, weightDecay, maxGradNorm, optimizer, saveEvery, logEvery } = recipe;
+  const { groups = [], steps, learningRate, betas, weightDecay, maxGradNorm, optimizer, saveEvery, logEvery } = recipe;
   return {
     ...{ steps, learningRate, schedule: scheduleOf(recipe), betas, weightDecay, saveEvery, logEvery },
+    groups: groupsOf(groups, learningRate),
     maxGradNorm: maxGradNorm || undefined,
     moments: optimizer === "adamw8bit" ? ("8bit" as const) : ("f32" as const),
   };

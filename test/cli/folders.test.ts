@@ -6,12 +6,14 @@ import * as assert from "uvu/assert";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { noGrad } from "../../lib/core/autograd.js";
+import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
-import { type Toy, toy } from "../anymal/toy.js";
+import { instruct } from "../../lib/train/instruct.js";
+import { captions, type Toy, toy } from "../anymal/toy.js";
 import { Case, caseFolder, caseNames, copyFolder, here, near } from "../case.js";
 import { inProcess, run } from "./program.js";
 
@@ -201,6 +203,24 @@ for (const quantization of ["nf4", "none"] as const) {
     assert.match((await refusal("export", trained, out)).message, /already/);
   });
 }
+
+test("export and inspect: a language model whose own weights were trained", async () => {
+  const [run, out] = [world.path("trained-whole"), world.path("whole-out")];
+  await using model = await AnyMAL.assemble(world.options({ quantization: "none" }));
+  const options = { data: captions(), lora: false, opens: "llm.*", steps: 2, batch: 2, learningRate: 1e-2, warmupSteps: 0 } as const;
+  for await (const _ of instruct(model, { ...options, output: run }));
+  const { kind, layers } = await command("export", run, out, "--dtype", "f32");
+  assert.equal([kind, layers], ["merged", 0]);
+  const ids = [[2, 7, 11, 19, 4]];
+  const [trained, before] = [await logits(out, ids), await logits(world.llm, ids)];
+  using own = noGrad(() => scope(() => model.llm.forward({ inputIds: ids }).logits!));
+  near(trained, await own.data(), 1e-4, "logits of the exported folder");
+  assert.ok(trained.some((value, i) => Math.abs(value - (before[i] as number)) > 1e-3));
+  assert.is((await refusal("export", run, world.path("never"), "--adapter")).code, "E_USAGE");
+  const inspected = await command("inspect", run);
+  assert.match(JSON.stringify(inspected), /projections and language model/);
+  assert.match(JSON.stringify(inspected), /trained of the language model/);
+});
 
 test("export: rounding to bf16 is told as drift", async () => {
   const trained = world.path("trained-bf16");

@@ -291,10 +291,10 @@ test("a run that is refused leaves no branches on the model", async () => {
   writeFileSync(world.path("a-file"), "");
   let put = 0;
   const addAdapter = fresh.addAdapter.bind(fresh);
-  fresh.addAdapter = (...args) => {
+  fresh.addAdapter = ((...args: Parameters<typeof addAdapter>) => {
     ++put;
     return addAdapter(...args);
-  };
+  }) as typeof addAdapter;
   for (const output of [world.path("a-file"), world.path("damaged-too")]) {
     if (output.endsWith("too")) cpSync(world.path("d0"), output, { recursive: true });
     await rejection(() => all(instruct(fresh, { ...options, output })));

@@ -1,0 +1,68 @@
+// What a stage opens: patterns over the names of a model's parameters. `projectors.<modality>.…`, `llm.…`, `adapters.<name>.…`; * stands for any letters.
+import type { AnyMAL } from "../anymal/anymal.js";
+import { weightsOf } from "../anymal/parts.js";
+import type { Tensor } from "../core/tensor.js";
+import { isStandardize } from "../models/bridges/feature-norm.js";
+import type { Bridge } from "../models/bridges/kind.js";
+import { QuantizedLinear } from "../nn/quantized-linear.js";
+import { RecipeError } from "./schema.js";
+
+/** A parameter by the name that patterns speak of. */
+export type Openable = readonly [name: string, tensor: Tensor];
+
+export const ADAPTER = "adapters.default.";
+
+export function* openables(model: AnyMAL): Generator<Openable> {
+  for (const modality of model.modalities) {
+    const bridge = model.projector(modality);
+    const fixed = measured(bridge);
+    for (const [name, tensor] of bridge.namedParameters(`projectors.${modality}`)) if (!fixed.has(tensor)) yield [name, tensor];
+  }
+  for (const [name, adapter] of model.adapters)
+    for (const [key, tensor] of adapter.namedParameters()) yield [`adapters.${name}.${key}`, tensor];
+  yield* weightsOf(model.llm);
+}
+
+/** Statistics of features, which are measured and never trained. */
+const measured = ({ input }: Bridge): Set<Tensor> => new Set(isStandardize(input) ? input.parameters() : []);
+
+/** Does one of the patterns speak of this name? */
+export function speaksOf(patterns: readonly string[]): (name: string) => boolean {
+  const all = patterns.map((pattern) => new RegExp(`^${pattern.split("*").map(escaped).join(".*")}$`, "s"));
+  return (name) => all.some((one) => one.test(name));
+}
+const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+
+/** Throws E_RECIPE where a pattern opens nothing, or weights that cannot train. `at`: the option in words. */
+export function checkOpens(model: AnyMAL, patterns: readonly string[], at: string): void {
+  const names = Array.from(openables(model), ([name]) => name);
+  const codes = quantised(model);
+  for (const pattern of patterns) {
+    const fits = speaksOf([pattern]);
+    const held = codes.find(fits);
+    if (held !== undefined)
+      throw new RecipeError(
+        at,
+        "patterns over weights that can train",
+        pattern,
+        `"${held}" is quantised: assemble the model with quantization "none", name others, or leave it to lora`,
+      );
+    if (!names.some(fits))
+      throw new RecipeError(at, "patterns that speak of a parameter", pattern, `there are ${kindsOf(names).join(", ")}`);
+  }
+}
+
+function quantised({ llm }: AnyMAL): string[] {
+  const names: string[] = [];
+  for (const [path, module] of llm.namedModules("llm")) if (module instanceof QuantizedLinear) names.push(`${path}.weight`);
+  return names;
+}
+
+/** The first words of names, as patterns. */
+const kindsOf = (names: readonly string[]): string[] => [
+  ...new Set(names.map((name) => (name.startsWith("llm.") ? "llm.*" : `${name.split(".").slice(0, 2).join(".")}.*`))),
+];
+
+/** As the optimiser's state calls it: the default adapter's parameters have PEFT's own keys there. */
+export const keyOf = (name: string): string => (name.startsWith(ADAPTER) ? name.slice(ADAPTER.length) : name);
+export const nameOf = (key: string): string => (/^(projectors|adapters|llm)\./.test(key) ? key : `${ADAPTER}${key}`);
