@@ -73,7 +73,7 @@ export class ImageProcessor {
     const defaults = (Object.hasOwn(KINDS, this.kind) ? KINDS[this.kind] : undefined) ?? refuse(where, type);
     const on = (key: string, fallback = true) => readFlag(config[key], fallback, where, key);
     const pads = on("do_pad", false);
-    if (pads && (config.pad_size || this.kind !== "Llava")) fail(where, "do_pad false", "padding of another kind than to a square", HINT);
+    if (pads && config.pad_size) fail(where, "do_pad false", "padding to pad_size", HINT);
     this.#resize = on("do_resize") ? readResize(config.size ?? undefined, defaults.resize, where) : undefined;
     const cropped = on("do_center_crop", defaults.crop !== undefined);
     this.#crop = cropped ? readCrop(config.crop_size ?? undefined, defaults.crop ?? square(224), where) : undefined;
@@ -85,7 +85,10 @@ export class ImageProcessor {
     this.#rescale = on("do_rescale") ? readNumber(config.rescale_factor, 1 / 255, where, "rescale_factor") : 1;
     this.#mean = on("do_normalize") ? readTriple(config.image_mean, defaults.mean, where, "image_mean") : [0, 0, 0];
     this.#std = on("do_normalize") ? readTriple(config.image_std, defaults.std, where, "image_std") : [1, 1, 1];
-    this.#pad = pads ? readTriple(config.image_mean, defaults.mean, where, "image_mean").map((v) => Math.trunc(v * 255)) : undefined;
+    this.#pad =
+      pads && this.kind === "Llava"
+        ? readTriple(config.image_mean, defaults.mean, where, "image_mean").map((v) => Math.trunc(v * 255))
+        : undefined;
     if (this.#std.some((v) => v <= 0)) fail(where, "image_std above 0", shown(config.image_std), HINT);
   }
 
