@@ -61,7 +61,7 @@ export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
 export { TorchFile, type TorchFileOptions, type TorchForm } from "./io/torch-file.js";
 export { type AudioOptions, type AudioPart, audio, loadAudio, resampled, type Sound } from "./media/audio.js";
 export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
-export { AutoProcessor, type AutoProcessorOptions } from "./media/auto-processor.js";
+export { AutoProcessor, type AutoProcessorOptions, type Processor } from "./media/auto-processor.js";
 export { type MediaCode, MediaError } from "./media/error.js";
 export { type ImageOptions, type ImagePart, image, loadImage, type Pixels } from "./media/image.js";
 export { ImageProcessor, type PixelValues } from "./media/image-processor.js";

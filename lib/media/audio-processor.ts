@@ -3,6 +3,7 @@ import { shown } from "../core/checks.js";
 import { native } from "../core/native.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { type AudioPart, loadAudio, resampled, type Sound } from "./audio.js";
+import { checkParts } from "./check-parts.js";
 import { MediaError } from "./error.js";
 import { fewAtOnce } from "./few.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
@@ -87,6 +88,7 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
 
   async process(parts: readonly AudioPart[], loading: Loading = {}): Promise<AudioFeatures> {
     checkLoading("AudioProcessor.process", loading);
+    if (parts.length) checkParts("AudioProcessor", "audio", parts);
     const draw = this.#draw(); // before anything is awaited: the order of the calls decides, not that of the disk
     return this.#features(parts, (part) => loadAudio(part, loading), draw);
   }

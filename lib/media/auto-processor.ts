@@ -7,6 +7,7 @@ import { AudioProcessor } from "./audio-processor.js";
 import { MediaError } from "./error.js";
 import { ImageProcessor } from "./image-processor.js";
 import { ImuProcessor } from "./imu-processor.js";
+import type { MediaPart, MediaProcessor } from "./part.js";
 import { PROCESSOR_FILES, preprocessorConfig, readJsonFile, typeOf } from "./preprocessor-config.js";
 import { VideoProcessor } from "./video-processor.js";
 
@@ -18,6 +19,9 @@ export interface AutoProcessorOptions {
   localFilesOnly?: boolean;
 }
 
+/** Of the kind of media that the folder's encoder takes, which instanceof tells; any of them makes parts of that kind the encoder's input. */
+export type Processor = (ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor) & MediaProcessor<MediaPart>;
+
 const VIDEO_MODELS = ["viclip", "videomae"];
 
 export class AutoProcessor {
@@ -28,17 +32,14 @@ export class AutoProcessor {
    * place (processor_config.json, open_clip_config.json), and where that names none by config.json's model_type. A CLIP makes pictures: for its
    * frames as a video take VideoProcessor.fromPretrained(folder, { frames }). Throws E_MEDIA_OPTION on a processor that is not known.
    */
-  static async fromPretrained(
-    folderOrId: string,
-    options: AutoProcessorOptions = {},
-  ): Promise<ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor> {
+  static async fromPretrained(folderOrId: string, options: AutoProcessorOptions = {}): Promise<Processor> {
     checkOptions("AutoProcessor.fromPretrained", options, ["revision", "signal", "localFilesOnly"]);
     return processorOf(await resolveModel(folderOrId, { ...options, files: (name) => PROCESSOR_FILES.includes(name) }));
   }
 }
 
 /** The same for a folder that is there. */
-export function processorOf(folder: string): ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor {
+export function processorOf(folder: string): Processor {
   const path = join(folder, "config.json");
   const model = existsSync(path) ? readJsonFile(path).model_type : "";
   // IMU2CLIP came without a processor; its rate and window may stand in config.json.

@@ -2,6 +2,7 @@
 import { shown } from "../core/checks.js";
 import { native } from "../core/native.js";
 import { checkOptions } from "../core/options.js";
+import { checkParts } from "./check-parts.js";
 import { MediaError } from "./error.js";
 import { fewAtOnce } from "./few.js";
 import { checkPixels, type ImagePart, loadWith, type Pixels } from "./image.js";
@@ -111,7 +112,7 @@ export class ImageProcessor {
   /** Parts to pixel values; all must come out in one size. */
   async process(parts: readonly ImagePart[], loading: Loading = {}): Promise<PixelValues> {
     checkLoading("ImageProcessor.process", loading);
-    if (!parts.length) fail("ImageProcessor", "at least one image part", "none", "pass image(…)");
+    checkParts("ImageProcessor", "image", parts);
     return joined(await fewAtOnce(parts, AT_ONCE, async (part) => this.#one(await loadWith(part, { grey16: "clip" }, loading))));
   }
 

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { shown } from "../core/checks.js";
+import { checkParts } from "./check-parts.js";
 import { MediaError } from "./error.js";
 import { fewAtOnce } from "./few.js";
 import { type ImuPart, type ImuRecording, loadImuAt } from "./imu.js";
@@ -47,7 +48,7 @@ export class ImuProcessor implements MediaProcessor<ImuPart> {
 
   async process(parts: readonly ImuPart[], loading: Loading = {}): Promise<ImuValues> {
     checkLoading("ImuProcessor.process", loading);
-    if (!parts.length) throw new MediaError("E_MEDIA_OPTION", "ImuProcessor", "at least one imu part", "none", "pass imu(…)");
+    checkParts("ImuProcessor", "imu", parts);
     const made = await fewAtOnce(parts, AT_ONCE, async (part, i) =>
       this.#one(await loadImuAt(part, this.samplingRate, loading, this.windowSamples), i),
     );

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { shown } from "../core/checks.js";
 import { checkOptions } from "../core/options.js";
+import { checkParts } from "./check-parts.js";
 import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
 import { ImageProcessor, type PixelValues } from "./image-processor.js";
@@ -47,7 +48,7 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
   /** (N, frames, 3, H, W) */
   async process(parts: readonly VideoPart[], loading: Loading = {}): Promise<EncoderInput> {
     checkLoading("VideoProcessor.process", loading);
-    if (!parts.length) fail("VideoProcessor", "at least one video part", "none", "pass video(…)");
+    checkParts("VideoProcessor", "video", parts);
     const clips: Float32Array[] = [];
     let size: number[] = [];
     // One after the other: a clip's pictures take far more memory than its pixel values.

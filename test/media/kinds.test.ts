@@ -15,10 +15,10 @@ const ALLOWED: readonly [file: RegExp, names: string, why: string][] = [
   [/^media\/kinds\//, "image video audio imu", "the kinds"],
   [/^(data\/world\/|cli\/demo-run\.ts$)/, "image video audio imu", "the demo's world is of these four"],
   [/^systems\/.*\.ts$/, "image video audio imu", "what the paper of each system says of them, Table 12 of AnyMAL's"],
-  [/^media\/image\.ts$/, "image", "its own parts"],
-  [/^media\/video\.ts$/, "video", "its own parts"],
-  [/^media\/audio\.ts$/, "audio", "its own parts"],
-  [/^media\/imu\.ts$/, "imu", "its own parts"],
+  [/^media\/image(-processor)?\.ts$/, "image", "its own parts"],
+  [/^media\/video(-processor)?\.ts$/, "video", "its own parts"],
+  [/^media\/audio(-processor)?\.ts$/, "audio", "its own parts"],
+  [/^media\/imu(-processor)?\.ts$/, "imu", "its own parts"],
   [/^media\/imu-names\.ts$/, "imu video", "words in the names of columns"],
   [/^media\/ffmpeg(-clip)?\.ts$/, "video audio", "what ffmpeg calls the streams of a file"],
   [/^models\/(clip-vision|open-clip-vision|siglip-vision|dinov2)\.ts$/, "image", "what the encoder takes"],
@@ -28,7 +28,8 @@ const ALLOWED: readonly [file: RegExp, names: string, why: string][] = [
   [/^media\/video-sound\.ts$/, "video audio", "a sentence about the sound of videos"],
   [/^io\/key-tables\/towers\.ts$/, "video audio", "names in IMU2CLIP's checkpoint"],
   [/^cli\/(chat|media-flags|training-flags)\.ts$/, "image video audio imu", "examples in the help"],
-  [/^cli\/inspect-folder\.ts$/, "image video audio imu", "what each family of encoders takes, by the name in its configuration"],
+  [/^(models\/model-types|cli\/inspect-folder)\.ts$/, "image video audio imu", "what each family of encoders takes, by its model_type"],
+  [/^text\/prompt\.ts$/, "image", "what a chat template takes a part for that says no kind"],
 ];
 
 const names: ReadonlySet<string> = new Set(MODALITIES);

@@ -7,9 +7,12 @@ import { above, checkKnown } from "../option-checks.js";
 import { bytesOf, describe, isMediaSource, type Loading, type MediaSource, pathOf } from "../source.js";
 import type { AnyPart, Kind } from "./kind.js";
 
-declare const given: unique symbol;
-/** The name of a kind that a user has given: a text, of a type of its own so that `part.modality === "image"` still tells a picture. */
-export type OwnName = string & { readonly [given]: true };
+/** Only a type: what the compiler takes for the one name of all kinds of users. Of a plain text, `part.modality === "image"` would not tell a picture. */
+declare enum Given {
+  name = "a name that a user has given",
+}
+/** The name of a kind of the user's own: a text. */
+export type OwnName = Given;
 
 /** A medium of such a kind, with its kind: whoever holds the part can read it. */
 export interface OwnPart extends AnyPart {
