@@ -143,6 +143,7 @@ function checkProjector(where: string, asked: ProjectorOptions): void {
       throw expected("E_VALUE", `${where}.${key}`, String(schema[key]?.wanted), shown(value));
 }
 
+const SQUARE = [...BUILT_IN.values()].flatMap(({ name, square }) => (square ? [name] : []));
 /** "video through an encoder of image" */
 const FRAMEWISE = [...BUILT_IN.values()].flatMap(({ name, framesOf }) => (framesOf ? [`${name} through an encoder of ${framesOf}`] : []));
 
@@ -170,7 +171,8 @@ export function completeSetup(modality: Modality, options: OwnModalityOptions, e
     );
   if (options.frames !== undefined && !framewise)
     throw expected("E_MODALITY", `modalities.${modality}.frames`, `frames only for ${FRAMEWISE.join(", ")}`, options.frames);
-  if (options.pad && modality !== "image") throw expected("E_MODALITY", `modalities.${modality}.pad`, "pad only for image", options.pad);
+  if (options.pad && !BUILT_IN.get(modality)?.square)
+    throw expected("E_MODALITY", `modalities.${modality}.pad`, `pad only for ${SQUARE.join(", ")}`, options.pad);
   const pad = options.pad ?? own.pad;
   const frames = framewise ? (options.frames ?? own.frames ?? 4) : undefined;
   const wanted = options.projector ?? own.projector;

@@ -29,6 +29,7 @@ const ALLOWED: readonly [file: RegExp, names: string, why: string][] = [
   [/^io\/key-tables\/towers\.ts$/, "video audio", "names in IMU2CLIP's checkpoint"],
   [/^cli\/(chat|media-flags|training-flags)\.ts$/, "image video audio imu", "examples in the help"],
   [/^(models\/model-types|cli\/inspect-folder)\.ts$/, "image video audio imu", "what each family of encoders takes, by its model_type"],
+  [/^anymal\/export-llava\.ts$/, "image", "LLaVA sees pictures"],
   [/^text\/prompt\.ts$/, "image", "what a chat template takes a part for that says no kind"],
 ];
 

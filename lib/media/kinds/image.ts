@@ -7,6 +7,7 @@ export const imageKind: Kind<ImagePart> = {
   about: "a picture",
   options: IMAGE_OPTIONS,
   folder: false,
+  square: true,
   captionPrompts: ["Describe the image.", "What does the image show?", "Give a caption of the image."],
   part: (source, options) => image(source as ImagePart["source"], options),
   load: loadImage,

@@ -27,6 +27,8 @@ export interface Kind<P extends AnyPart = AnyPart> {
   readonly files?: (source: unknown) => Promise<readonly string[]>;
   /** The kind of its pieces: an encoder of those takes it piece by piece. */
   readonly framesOf?: string;
+  /** Has it two sides that may be padded to a square? */
+  readonly square?: boolean;
   /** What a row of captions is asked with. */
   readonly captionPrompts: readonly string[];
   /** Of what a row or a command line names. */
