@@ -65,6 +65,12 @@ const BY_NAME: Readonly<Record<string, AdapterKind>> = Object.fromEntries(
 );
 export const adapterKindNames: readonly string[] = Object.keys(BY_NAME);
 
+/** What a folder of one of this kind holds: the kinds differ in what they call their weights. */
+export function adapterFilesOf(name: string): readonly string[] {
+  const { config, weights } = (BY_NAME[name] as AdapterKind).files;
+  return [config, weights];
+}
+
 /**
  * A fresh one of a kind, which changes nothing yet. What it does not train should be frozen by the caller. Throws E_ADAPTER, or the kind's own code, on
  * options that are unknown, out of range, or fit nothing of the model.

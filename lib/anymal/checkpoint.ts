@@ -1,7 +1,9 @@
 // The checkpoint folder of a trained model, written: anymal.json, projectors/<modality>.safetensors, and of each adapter the two files in PEFT layout.
+
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import { adapterFilesOf, adapterKindNames } from "../adapters/load-adapter.js";
 import { onFile } from "../core/file-error.js";
 import type { Tensor } from "../core/tensor.js";
 import { saveSafetensors } from "../io/safetensors.js";
@@ -14,7 +16,8 @@ import { type AnyMALParts, adapterFolder, weightsOf } from "./parts.js";
 import { reference } from "./source.js";
 
 export const PROJECTORS = "projectors";
-export const ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"] as const;
+/** Of whatever kind. */
+export const ADAPTER_FILES: readonly string[] = [...new Set(adapterKindNames.flatMap(adapterFilesOf))];
 /** Of adapters that are not the default one, a folder of each. */
 export const ADAPTERS = "adapters";
 /** Weights of the language model that a stage has trained. */

@@ -1,7 +1,9 @@
 // The checkpoint folder of a trained model, read: into a new model, or into one that a run goes on with. Both see the same files under the same checks.
+
 import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { adapterFilesOf } from "../adapters/load-adapter.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
@@ -59,7 +61,7 @@ export class Trained {
     const there = places
       .flatMap((place) => ADAPTER_FILES.map((name) => join(place, name)))
       .filter((name) => existsSync(join(folder, name)));
-    const files = manifest.adapters.flatMap((one) => ADAPTER_FILES.map((name) => join(one.folder, name)));
+    const files = manifest.adapters.flatMap((one) => adapterFilesOf(one.kind).map((name) => join(one.folder, name)));
     this.#same(files.join(" and ") || "no adapter", files, there);
   }
 
@@ -188,7 +190,7 @@ export class Trained {
       for (const [modality, projector] of model.projectors)
         writes.push(...overwriting(open(this.projections(modality)), projector.namedParameters()));
       for (const { name, adapter } of model.adapters) {
-        const file = open(Checkpoint.openIn(join(folder, adapterFolder(name)), ADAPTER_FILES[1]));
+        const file = open(Checkpoint.openIn(join(folder, adapterFolder(name)), adapter.kind.files.weights));
         writes.push(...overwriting(file, adapter.namedParameters(), HELD_BESIDE));
       }
       if (manifest.trained) {

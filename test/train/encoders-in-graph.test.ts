@@ -71,6 +71,39 @@ test("aligned with LoRA on the encoder: the branches learn, the tower stays as i
   pristine.dispose();
 });
 
+test("PINK's adapters in the tower and LoRA on the language model, instructed together, saved, loaded and taken up again", async () => {
+  const pink = async () => {
+    const model = await assembledIn(world);
+    model.addAdapter({ hidden: 3, dropout: 0 }, { kind: "pink", on: "image", seed: 2 });
+    return model;
+  };
+  using model = await pink();
+  const bare = await seen(model);
+  const before = await bytes(adapter(model).namedParameters());
+  const options = { batch: 4, steps: 4, learningRate: 1e-2, lora: { r: 2 }, seed: 1, data: data(), adapters: ["image"] };
+  await all(instruct(model, options));
+  for (const [name, tensor] of adapter(model).namedParameters())
+    assert.not.equal(new Uint8Array(await tensor.bytes()), before.get(name), name);
+  const [adapted, said] = [await seen(model), await answer(model)];
+  assert.not.equal(adapted, bare);
+  await model.save(world.path("pink"));
+  using again = await AnyMAL.fromPretrained(world.path("pink"), { device: model.device });
+  assert.equal([...again.adapters.keys()], ["image", "default"]);
+  assert.equal(await seen(again), adapted);
+  assert.is(await answer(again), said);
+  for (const one of [model, again]) adapter(one).enabled = false;
+  assert.equal(await seen(again), bare);
+  assert.is(await answer(again), await answer(model));
+
+  using first = await pink();
+  const stop = new AbortController();
+  const output = world.path("pink-broken");
+  for await (const { step } of instruct(first, { ...options, output, signal: stop.signal })) if (step === 1) stop.abort();
+  using second = await pink();
+  await all(instruct(second, { ...options, output, resume: true }));
+  assert.equal(await bytes(adapter(second).namedParameters()), await bytes(adapter(model).namedParameters()));
+});
+
 test("instructed, with LoRA on both sides and blocks that are run again: the same numbers as without running them again", async () => {
   const losses: number[][] = [];
   const states: Map<string, Uint8Array>[] = [];
