@@ -26,6 +26,8 @@ export interface LlamaAdapterConfig {
   /** With a picture: widths of its vectors, which are joined and projected to one row. None: text alone. */
   visualDims: readonly number[];
   visualHidden: number;
+  /** Does the row of a picture that stands beside the text steer the prompts? It does with widths; without them somebody else makes the row. */
+  picture: boolean;
   baseModel: string | undefined;
 }
 export interface AdaptionPromptConfig {
@@ -42,10 +44,11 @@ const schema: Schema = {
   layers: is.integer(1),
   visualDims: is.listOf(is.integer(1)),
   visualHidden: is.integer(1),
+  picture: is.flag,
   baseModel: text,
 };
 /** Of the paper, on LLaMA-7B. */
-const DEFAULTS: LlamaAdapterConfig = { prompts: 10, layers: 30, visualDims: [], visualHidden: 1, baseModel: undefined };
+const DEFAULTS: LlamaAdapterConfig = { prompts: 10, layers: 30, visualDims: [], visualHidden: 1, picture: false, baseModel: undefined };
 const fail = adapterFault("LLaMA-Adapter");
 const TABLE = "adapter_query";
 
@@ -81,14 +84,15 @@ export const LLAMA_ADAPTER: AdapterKind<LlamaAdapterConfig> = {
     const layers = attentionLayers(model, ".self_attn", config.layers, fail);
     const { width } = layers[0]!.attention;
     const table = at.checkpoint && at.parameter(`${TABLE}.weight`, [config.layers * config.prompts, width], zeros);
-    const picture = config.visualDims.length > 0;
+    const projects = config.visualDims.length > 0;
+    const picture = config.picture || projects;
     const wraps = layers.map(({ path, attention }, i): [string, MakeWrap] => {
       const prompt = table ? part(table, i * config.prompts, config.prompts) : at.parameter(TABLE, [config.prompts, width], { normal: 1 });
       const gate = at.at(path).parameter("gate", [1, attention.numHeads, 1, 1], zeros);
       return [path, prompted({ owner, prompt, gate, names: { prompt: TABLE, gate: "gate" }, form: "tanh", picture })];
     });
     table?.dispose();
-    const shared = picture ? new VisualProjection(at.at("visual_projection"), config.visualDims, config.visualHidden, width) : undefined;
+    const shared = projects ? new VisualProjection(at.at("visual_projection"), config.visualDims, config.visualHidden, width) : undefined;
     return { wraps, shared };
   },
   read(json) {
@@ -99,15 +103,17 @@ export const LLAMA_ADAPTER: AdapterKind<LlamaAdapterConfig> = {
       ...one("layers", json.layers),
       ...one("visualDims", json.visual_dims),
       ...one("visualHidden", json.visual_hidden),
+      ...one("picture", json.picture),
       ...base,
     });
   },
-  write: ({ prompts, layers, visualDims, visualHidden, baseModel }) => ({
+  write: ({ prompts, layers, visualDims, visualHidden, picture, baseModel }) => ({
     kind: "llama-adapter-v1",
     ...(baseModel !== undefined && { base: baseModel }),
     prompts,
     layers,
     ...(visualDims.length && { visual_dims: visualDims, visual_hidden: visualHidden }),
+    ...(picture && { picture }),
   }),
   key: (path, name) => (path ? `${path}.${name}` : name),
   /** The prompts of all layers are one table in the file, in the order of the layers. */

@@ -2,6 +2,7 @@
 import { adapterKindNames } from "../adapters/load-adapter.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
+import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { makeBridge } from "../models/bridges/index.js";
 import { openBridge } from "../models/bridges/kind.js";
@@ -12,6 +13,7 @@ import type { System } from "../systems/system.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
 import { freshEncoders } from "./encoders.js";
+import type { MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, checkAssembly, type PromptFormat } from "./options.js";
 import { openSource } from "./source.js";
 
@@ -53,10 +55,14 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
 function adaptersIn({ name: system, adapters }: System, { adapters: asked = {}, seed = 0 }: AssembleOptions): AdapterPlan[] {
   const at = "AnyMAL.assemble adapters";
   checkOptions(at, asked, adapters.map(({ kind }) => kind)); // biome-ignore format: one line
-  return adapters.map(({ kind, on, config }) => {
+  return adapters.map(({ kind, on, config, widths = {} }) => {
     if (!adapterKindNames.includes(kind))
       throw expected("E_VALUE", at, `a system whose parts are all here`, `${system}, which needs ${kind}`, "take another system");
-    return { name: kind, kind, on: on as AdapterPlan["on"], from: { config: { ...config, ...asked[kind] }, seed } };
+    const own = (encoders: ReadonlyMap<Modality, MediaEncoder>) => {
+      const wide = Object.entries(widths).map(([key, modality]) => [key, encoders.get(modality as Modality)?.width]);
+      return { ...config, ...Object.fromEntries(wide.filter(([, width]) => width !== undefined)), ...asked[kind] };
+    };
+    return { name: kind, kind, on: on as AdapterPlan["on"], from: { config: own, seed } };
   });
 }
 

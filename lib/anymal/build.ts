@@ -35,7 +35,7 @@ export interface AdapterPlan {
   kind: string;
   on: AdapterPlace;
   /** Where PEFT's two files are, or what a fresh one is to be. */
-  from: { folder: string } | { config: object; seed: number };
+  from: { folder: string } | { config: (encoders: ReadonlyMap<Modality, MediaEncoder>) => object; seed: number };
 }
 
 export interface Plan
@@ -68,7 +68,7 @@ export function build({ openLlm, media, adapters: wanted, signal, close, ...rest
       projectors.set(modality, own(projector((encoders.get(modality) as MediaEncoder).setup, llm)));
     const adapters: Attached[] = [];
     for (const { from, ...named } of wanted)
-      adapters.push({ ...named, adapter: await adapterOn(carrier(named.on, llm, encoders), named, from) });
+      adapters.push({ ...named, adapter: await adapterOn(carrier(named.on, llm, encoders), named, from, encoders) });
     // What fails while the weights are read fails here, not in the first forward.
     await settled([llm, ...projectors.values(), ...opened.values()].map((part) => part.arrived()));
     signal?.throwIfAborted();
@@ -78,11 +78,16 @@ export function build({ openLlm, media, adapters: wanted, signal, close, ...rest
   return made.finally(close);
 }
 
-async function adapterOn(module: Module, { name, kind }: Omit<AdapterPlan, "from">, from: AdapterPlan["from"]): Promise<Adapter> {
+async function adapterOn(
+  module: Module,
+  { name, kind }: Omit<AdapterPlan, "from">,
+  from: AdapterPlan["from"],
+  encoders: ReadonlyMap<Modality, MediaEncoder>,
+): Promise<Adapter> {
   if ("config" in from) {
     const { config, seed } = from;
     // A stage opens what it trains.
-    return createAdapter(module, kind as keyof AdapterOptions, config, { name, seed }).train(false);
+    return createAdapter(module, kind as keyof AdapterOptions, config(encoders), { name, seed }).train(false);
   }
   const adapter = await loadAdapter(module, from.folder, { name });
   if (adapter.kind.name !== kind)

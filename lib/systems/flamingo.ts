@@ -19,7 +19,8 @@ export const flamingo: System = {
     {
       kind: "gated-cross-attention",
       on: "llm",
-      config: { every: 4, heads: 8, dimHead: 64, onlyAttendImmediateMedia: true },
+      config: { form: "openflamingo", every: 4, heads: 8, dimHead: 64, onlyAttendImmediateMedia: true },
+      widths: { dimVisual: "image" },
       section: "section 2.2, Table 4: every fourth layer of 9 B; OpenFlamingo's helpers.py for the widths",
     },
   ],

@@ -6,13 +6,15 @@ export const llamaAdapter: System = {
   name: "llama-adapter",
   title: "prompts behind gates of zero in the upper layers, a picture's row added to them",
   paper: "arXiv 2303.16199",
-  // Section 3.3: global features of CLIP through a small MLP, I_p, given to the layers that have prompts.
-  modalities: { image: { projector: { type: "mlp", gives: "beside", normalize: false }, select: "embeds" } },
+  // Section 3.3: global features of CLIP through a small MLP, I_p, given to the layers that have prompts. Its middle is not stated; 128 makes the 1.8 M.
+  modalities: {
+    image: { projector: { type: "mlp", hidden: 128, activation: "silu", gives: "beside", normalize: false }, select: "embeds" },
+  },
   adapters: [
     {
-      kind: "llama-adapter",
+      kind: "llama-adapter-v1",
       on: "llm",
-      config: { prompts: 10, layers: 30 },
+      config: { prompts: 10, layers: 30, picture: true },
       section: "section 4.1: 10 prompts in the upper 30 of 32 layers",
     },
   ],

@@ -58,6 +58,8 @@ export interface SystemAdapter {
   /** "llm", or the modality whose encoder it stands in. */
   on: string;
   config: Readonly<Record<string, unknown>>;
+  /** Options that are as wide as the rows of a kind of media are: { dimVisual: "image" }. */
+  widths?: Readonly<Record<string, string>>;
   section: string;
 }
 

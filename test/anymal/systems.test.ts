@@ -96,6 +96,27 @@ test("an adapter of any kind is put on, saved with the model and read as what it
   assert.match(error.message, /of kind lora, as anymal\.json says, got ia3/);
 });
 
+test("Flamingo's gated layers and LLaMA-Adapter's prompts are there from the beginning, shut, and go with the model", async () => {
+  const adapters = { "gated-cross-attention": { every: 1, heads: 2, dimHead: 4 } };
+  using bare = await as("anymal", { quantization: "none" });
+  const text = (one: AnyMAL) => one.generateAll(["see "], { maxNewTokens: 6 });
+  using flamingo = await as("flamingo", { quantization: "none", adapters });
+  const gated = flamingo.adapters.get("gated-cross-attention")!;
+  assert.equal([gated.kind.name, (gated.config as { dimVisual: number }).dimVisual], ["gated-cross-attention", 16]);
+  assert.is([...gated.namedParameters()].filter(([, { requiresGrad }]) => requiresGrad).length, 0, "a stage opens it");
+  assert.equal(await text(flamingo), await text(bare));
+  assert.is(flamingo.projector("image").rows([4, 16]), 0);
+  await flamingo.save(world.path("flamingo"));
+  using again = await AnyMAL.fromPretrained(world.path("flamingo"), { device: here });
+  const ask = (one: AnyMAL) => one.generateAll([["see ", square("red")]], { maxNewTokens: 6 });
+  assert.equal([again.system, [...again.adapters.keys()], await ask(again)], ["flamingo", ["gated-cross-attention"], await ask(flamingo)]);
+  using prompted = await as("llama-adapter", { quantization: "none", adapters: { "llama-adapter-v1": { layers: 1 } } });
+  assert.equal(await text(prompted), await text(bare));
+  const error = await rejection(() => as("llama-adapter", { adapters: { "llama-adapter-v1": { layer: 1 } } }));
+  assert.match(error.message, /"layer"; did you mean "layers"/);
+  assert.match((await rejection(() => as("flamingo", { adapters: { lora: {} } }))).message, /got "lora"/);
+});
+
 test("a medium is written as the system writes it, once, in training and in asking", async () => {
   const red = square("red");
   const content = (of: { content: readonly unknown[] }) => of.content.map((part) => (typeof part === "string" ? part : "·")).join("");

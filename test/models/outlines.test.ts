@@ -1,6 +1,8 @@
 // What configurations of published size would make, counted without their memory, against what papers and published code say.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { attach } from "../../lib/adapters/adapter.js";
+import { LLAMA_ADAPTER } from "../../lib/adapters/llama-adapter.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { type BridgeOptions, completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
 import { openBridge } from "../../lib/models/bridges/kind.js";
@@ -9,6 +11,8 @@ import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import type { Module } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { add } from "../../lib/ops/index.js";
+import { SYSTEMS } from "../../lib/systems/index.js";
+import type { SystemModality } from "../../lib/systems/system.js";
 import { here } from "../case.js";
 
 const count = (module: Module) => module.trainable().reduce((sum, { size }) => sum + size, 0);
@@ -53,24 +57,39 @@ test("projections of published size", () => {
   assert.is(here.memory().bytesInUse, before);
 });
 
+const LLAMA_7B = parseLlamaConfig({
+  model_type: "llama",
+  vocab_size: 32000,
+  hidden_size: 4096,
+  intermediate_size: 11008,
+  num_hidden_layers: 32,
+  num_attention_heads: 32,
+  num_key_value_heads: 32,
+  max_position_embeddings: 4096,
+  rms_norm_eps: 1e-5,
+  tie_word_embeddings: false,
+});
+
 test("a LLaMA of seven billion has the parameters that Llama-2's card names, and nobody's memory", () => {
   const before = here.memory().bytesInUse;
-  const config = parseLlamaConfig({
-    model_type: "llama",
-    vocab_size: 32000,
-    hidden_size: 4096,
-    intermediate_size: 11008,
-    num_hidden_layers: 32,
-    num_attention_heads: 32,
-    num_key_value_heads: 32,
-    max_position_embeddings: 4096,
-    rms_norm_eps: 1e-5,
-    tie_word_embeddings: false,
-  });
-  const model = new LlamaForCausalLM(Weights.outline({ device: here }), config);
+  const model = new LlamaForCausalLM(Weights.outline({ device: here }), LLAMA_7B);
   assert.is(count(model), 6_738_415_616);
   assert.ok(here.memory().bytesInUse - before < 2 ** 24);
   model.dispose();
+});
+
+test("LLaMA-Adapter's prompts in the upper 30 layers of 7 B are 1.2288 M numbers, and a gate a head", () => {
+  const before = here.memory().bytesInUse;
+  const model = new LlamaForCausalLM(Weights.outline({ device: here, trainable: false }), LLAMA_7B);
+  const config = LLAMA_ADAPTER.complete({ prompts: 10, layers: 30 });
+  const adapter = attach(LLAMA_ADAPTER, model, config, Weights.outline({ device: here }));
+  const sizes = Array.from(adapter.namedParameters(), ([name, { size }]) => [name.includes("gate"), size] as const);
+  const sum = (gates: boolean) => sizes.reduce((total, [gate, size]) => total + (gate === gates ? size : 0), 0);
+  assert.equal([sum(false), sum(true)], [1_228_800, 30 * 32]);
+  // With the published picture's path: 1.8 M.
+  const { projector } = SYSTEMS["llama-adapter"].modalities.image as SystemModality;
+  assert.is(((1_228_800 + trained(projector, 512, 4096)) / 1e6).toFixed(1), "1.8");
+  assert.ok(here.memory().bytesInUse - before < 2 ** 24);
 });
 
 test("an outline says its shape, and refuses to be computed with", () => {

@@ -2,6 +2,8 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { ADAPTER_KINDS } from "../../lib/adapters/load-adapter.js";
+import type { Schema } from "../../lib/core/checks.js";
 import { KINDS } from "../../lib/media/kinds/index.js";
 import { BRIDGE_NAMES, completeBridge, kindProblem, optionsSchema, selects, setupMisfit } from "../../lib/models/bridges/index.js";
 import { isSystem, NOT_YET, SYSTEM_NAMES, SYSTEMS, systemOf, systemProblem } from "../../lib/systems/index.js";
@@ -51,6 +53,17 @@ test("bridges are of kinds that there are, and complete on the encoders they wer
       assert.is(setupMisfit(completeBridge(projector, 1024, 0)), undefined);
     }
   }
+});
+
+test("adapters are of kinds that there are, which take what is said", () => {
+  const kinds = new Map(Object.values(ADAPTER_KINDS).map((kind) => [kind.name as string, kind as { schema: Schema }]));
+  for (const { name, adapters } of all)
+    for (const { kind, on, config, widths = {}, section } of adapters) {
+      const { schema } = kinds.get(kind) ?? {};
+      assert.ok(schema && section && (on === "llm" || Object.hasOwn(KINDS, on)), `${name}: ${kind}`);
+      for (const [key, value] of Object.entries(config)) assert.ok(schema[key]?.fits(value), `${name}: ${key}`);
+      for (const key of Object.keys(widths)) assert.ok(schema[key]?.fits(1024), `${name}: ${key}`);
+    }
 });
 
 test("stages say what opens, by which numbers, and where they stand", () => {
