@@ -11,6 +11,7 @@ import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
 import { LLAMA_FAMILIES } from "./llama-config.js";
 import { llamaFromGgufInPieces } from "./llama-gguf.js";
 import { deviceOf, dtypeOf, OTHER_LOADING, type QuantizationName, quantizationOf } from "./loading.js";
+import { modelType } from "./model-types.js";
 import type { Place } from "./piece.js";
 
 export interface AutoModelOptions {
@@ -72,7 +73,11 @@ export function openCausalLM(place: Place, loading: PretrainedOptions, signal?: 
 function* opened(path: Place, loading: PretrainedOptions): Pieces<LlamaForCausalLM> {
   if (typeof path !== "string") return yield* LlamaForCausalLM.inPieces(path, loading);
   if (statSync(path, { throwIfNoEntry: false })?.isFile()) return yield* llamaFromGgufInPieces(path, loading);
-  const kind = readConfig(path).model_type;
+  const json = readConfig(path);
+  const kind = json.model_type;
   if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);
+  const known = modelType(json);
+  if (known?.kind === "encoder")
+    throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind, `it is an encoder, ${known.name}: take AutoEncoder`);
   return yield* LlamaForCausalLM.inPieces(path, loading);
 }

@@ -59,6 +59,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
   videomae: VideoMaeModel,
 };
 
+export const ENCODER_TYPES: readonly string[] = Object.keys(KINDS);
+
 const KEYS = ["device", "dtype", "revision", "trainable", "signal", "localFilesOnly"];
 
 export const AutoEncoder = {
