@@ -34,8 +34,14 @@ export async function freshEncoders(
     const encoder = options.encoder ?? kind.encoder;
     if (typeof encoder !== "string" && !isOwn(encoder))
       throw expected("E_MODALITY", `modalities.${modality}.encoder`, "an encoder", "none", "name a folder, or an id of the hub");
-    if (isOwn(encoder) && options.layer !== undefined)
-      throw expected("E_MODALITY", `modalities.${modality}.layer`, "none: an encoder of one's own has one layer", options.layer);
+    const [unfit] = isOwn(encoder) ? (["layer", "pad"] as const).filter((name) => options[name] !== undefined) : [];
+    if (unfit)
+      throw expected(
+        "E_MODALITY",
+        `modalities.${modality}.${unfit}`,
+        "none: an encoder of one's own reads media its own way",
+        options[unfit],
+      );
     const plan =
       typeof encoder === "string" ? inFolder(modality, await openSource(encoder, fetching), device, dtype) : ownPlan(kind, encoder, device);
     plans.push({ ...plan, setup: (opened) => completeSetup(modality, options, opened, system) });

@@ -264,6 +264,8 @@ test("what cannot be a kind or an encoder says why", async () => {
   for (const [make, message] of wrong) await rejects(make, "E_MODALITY", message);
   await rejects(() => AnyMAL.assemble(options({ kinds: [] })), "E_VALUE", /"wave"/);
   await rejects(() => AnyMAL.assemble(options({ modalities: { wave: { layer: -2 } } })), "E_MODALITY", /layer/);
+  const padded = { image: { encoder: { ...encoder, shape: [1, 3] as const }, pad: true } };
+  await rejects(() => AnyMAL.assemble(options({ modalities: padded })), "E_MODALITY", /image\.pad: expected none/);
   await rejects(
     () => AnyMAL.assemble(options({ modalities: { image: {} } })),
     "E_MODALITY",
