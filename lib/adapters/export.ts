@@ -2,13 +2,14 @@
 // branches were trained against, which for a quantised base are the dequantised ones, and written dense: quantising the sum again would round away
 // much of what was learned. What was written is then read back and asked, since rounding it to bf16 moves it too.
 import { noGrad } from "../core/autograd.js";
+import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { late, SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-folder.js";
 import type { Writable } from "../io/safetensors.js";
 import { LlamaForCausalLM } from "../models/llama.js";
-import { dense } from "../nn/fold.js";
+import { addsUp, dense } from "../nn/fold.js";
 import { innermost, places, wrapsOn } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
 import type { Module } from "../nn/module.js";
@@ -60,6 +61,7 @@ export async function exportMerged(
 
 /** Dense weights by their names in a plain checkpoint; each made when it is written. */
 export function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<[string, Writable]> {
+  checkAddsUp(model);
   const done = new Set<Tensor>(); // written in another form, or an adapter's
   for (const [path, layer] of places(model)) {
     const wraps = wrapsOn(layer);
@@ -68,7 +70,10 @@ export function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<
     if (!(base instanceof QuantizedLinear || (base instanceof Linear && wraps.length))) continue;
     if (base instanceof Linear) done.add(base.weight);
     const { outFeatures, inFeatures } = base;
-    yield [`${path}.weight`, late(dtype, [outFeatures, inFeatures], denseWeight(layer as LinearLayer, dtype))];
+    yield [`${path}.weight`, late(dtype, [outFeatures, inFeatures], densePart(layer as LinearLayer, "weight", dtype))];
+    if (!base.bias || !wraps.length) continue;
+    done.add(base.bias);
+    yield [`${path}.bias`, late(dtype, [outFeatures], densePart(layer as LinearLayer, "bias", dtype))];
   }
   for (const [name, tensor] of model.namedParameters()) {
     if (done.has(tensor)) continue;
@@ -76,15 +81,26 @@ export function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<
   }
 }
 
-function denseWeight(layer: LinearLayer, dtype: "f32" | "bf16"): () => Tensor {
-  if (layer instanceof QuantizedLinear) return () => layer.weight.dequantize(dtype);
+function densePart(layer: LinearLayer, part: "weight" | "bias", dtype: "f32" | "bf16"): () => Tensor {
+  if (layer instanceof QuantizedLinear && part === "weight") return () => layer.weight.dequantize(dtype);
   return () =>
     noGrad(() =>
       scope(() => {
-        const { weight } = dense(layer);
-        return weight.dtype === dtype ? weight.detach() : cast(weight, dtype); // it may be the very weight of the layer
+        const one = dense(layer)[part] as Tensor;
+        return one.dtype === dtype ? one.detach() : cast(one, dtype); // it may be the layer's very own
       }),
     );
+}
+
+/** Throws E_ADAPTER where an adapter that takes part is no part of any weight: the folder would be of another model. */
+function checkAddsUp(model: Module): void {
+  const fail = (got: string) =>
+    expected("E_ADAPTER", "exportMerged", "adapters that add up to weights", got, "take it off, or save the adapter beside the model");
+  for (const [path, layer] of places(model)) {
+    const other = wrapsOn(layer).find((wrap) => wrap.enabled && !addsUp(wrap));
+    if (other) throw fail(`"${other.owner}", a ${other.constructor.name} at "${path}"`);
+  }
+  if (model instanceof LlamaForCausalLM && model.lead) throw fail("one that puts rows before every sequence");
 }
 
 /** All over the vocabulary, the same every time; a prime step visits every token before it repeats one. */

@@ -65,10 +65,10 @@ async function find(from: string, { llm: moved, localFilesOnly = false }: Export
   const { checkpointFolder, MANIFEST, readManifest } = await import("../anymal/manifest.js");
   const { CheckpointError } = await import("../anymal/checkpoint-error.js");
   const { locate } = await import("../anymal/source.js");
-  const { parseLoraConfig } = await import("../adapters/lora-config.js");
   const { readJson } = await import("../models/config.js");
   if (existsSync(join(from, "adapter_config.json")) && !existsSync(join(from, MANIFEST))) {
-    const named = parseLoraConfig(readJson(join(from, "adapter_config.json"))).baseModel;
+    const { config } = await adapterOf(from, readJson);
+    const named = (config as { baseModel?: string }).baseModel;
     const base = moved ?? [named, named && join(from, named)].find((path) => path && existsSync(path));
     if (base === undefined || !existsSync(base))
       throw new UsageError(
@@ -113,26 +113,34 @@ async function copyAdapter({ folder, weights: trained, llm }: Found, to: string,
       "anymal export",
       "--adapter is for a language model that was trained by LoRA alone; without it all that was trained is written",
     );
-  const { parseLoraConfig } = await import("../adapters/lora-config.js");
   const { readJson } = await import("../models/config.js");
-  const config = readJson(join(folder, "adapter_config.json"));
-  const { r, alpha } = parseLoraConfig(config);
+  const { json: own, kind, config } = await adapterOf(folder, readJson);
   await makeFolder(to);
-  const weights = join(to, "adapter_model.safetensors");
-  const held = join(folder, "adapter_model.safetensors");
+  const weights = join(to, kind.files.weights);
+  const held = join(folder, kind.files.weights);
   checkLinks(folder, held);
   onFileSync("to be written", weights, () => copyFileSync(held, weights));
-  // Readers of PEFT look here for the model that the adapter belongs to.
-  await writeWhole(join(to, "adapter_config.json"), `${JSON.stringify({ ...config, base_model_name_or_path: llm }, null, 2)}\n`);
-  if (json) return printJson({ output: to, kind: "adapter", llm, r, alpha });
-  print(`${to}: adapter of rank ${r}, alpha ${alpha}, for ${llm}`);
+  // Readers look here for the model that the adapter belongs to.
+  const base = own.peft_type === undefined ? { base: llm } : { base_model_name_or_path: llm };
+  await writeWhole(join(to, kind.files.config), `${JSON.stringify({ ...own, ...base }, null, 2)}\n`);
+  const { r, alpha } = config as { r?: number; alpha?: number };
+  if (json) return printJson({ output: to, kind: "adapter", llm, ...(r === undefined ? { adapter: kind.name } : { r, alpha }) });
+  print(`${to}: adapter ${r === undefined ? `of kind ${kind.name}` : `of rank ${r}, alpha ${alpha}`}, for ${llm}`);
+}
+
+/** What an adapter's own configuration says. */
+async function adapterOf(folder: string, readJson: (path: string) => Record<string, unknown>) {
+  const { adapterKindOf } = await import("../adapters/load-adapter.js");
+  const json = readJson(join(folder, "adapter_config.json"));
+  const kind = adapterKindOf(json, folder);
+  return { json, kind, config: kind.read(json) };
 }
 
 async function merge(trained: Found, to: string, flags: ExportFlags): Promise<void> {
   const { folder, weights, llm, quantization, projectors } = trained;
   using interrupt = new Interrupt();
   const { exportMerged } = await import("../adapters/export.js");
-  const { LoraAdapter } = await import("../adapters/lora.js");
+  const { loadAdapter } = await import("../adapters/load-adapter.js");
   const { Trained } = await import("../anymal/trained.js");
   const { AutoModelForCausalLM } = await import("../models/auto-causal-lm.js");
   const { signal } = interrupt;
@@ -151,7 +159,7 @@ async function merge(trained: Found, to: string, flags: ExportFlags): Promise<vo
   };
   try {
     if (weights !== undefined) await (await Trained.open(weights)).lay(model, signal);
-    const layers = folder === undefined ? 0 : (await LoraAdapter.load(model, folder)).layers.size;
+    const layers = folder === undefined ? 0 : (await loadAdapter(model, folder)).wraps.size;
     signal.throwIfAborted();
     const drift = await exportMerged(model, to, config, {
       ...(flags.dtype && { dtype: flags.dtype }),

@@ -1,6 +1,7 @@
 // What a folder is: a language model, an encoder, a trained model of anymal, a PEFT adapter; and the facts of each that a user asks for.
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { adapterKindOf } from "../adapters/load-adapter.js";
 import { parseLoraConfig } from "../adapters/lora-config.js";
 import { TRAINED } from "../anymal/checkpoint.js";
 import { checkpointFolder, MANIFEST, type Manifest, readManifest } from "../anymal/manifest.js";
@@ -219,9 +220,12 @@ const KEYS: readonly [string, string][] = [
 ];
 
 function adapter(path: string): Inspected {
-  const config = parseLoraConfig(readJson(join(path, "adapter_config.json")));
-  const file = join(path, "adapter_model.safetensors");
+  const json = readJson(join(path, "adapter_config.json"));
+  const kind = adapterKindOf(json, path);
+  const file = join(path, kind.files.weights);
   const weights = weightFacts(existsSync(file) ? file : path);
+  if (kind.name !== "lora") return otherAdapter(path, kind.name, kind.read(json), weights);
+  const config = parseLoraConfig(json);
   const targets = typeof config.targetModules === "string" ? config.targetModules : config.targetModules.join(", ");
   const facts: Facts = [
     ["rank", `${config.r}${patterns(config.rankPattern)}`],
@@ -234,6 +238,23 @@ function adapter(path: string): Inspected {
   if (config.bias !== "none") facts.push(["biases", config.bias]);
   const about = `LoRA adapter in PEFT's format, rank ${config.r}, ${count(weights.parameters)} parameters`;
   return { kind: "adapter", path, about, facts, weights, sizes: sizes(weights.groups) };
+}
+/** Of a kind without facts of its own: its options, those that say something. */
+function otherAdapter(path: string, kind: string, config: object, weights: ReturnType<typeof weightFacts>): Inspected {
+  const said = Object.entries(config).filter(([key, value]) => key !== "baseModel" && value !== undefined && String(value) !== "");
+  const facts: Facts = said.map(([key, value]) => [
+    key.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`),
+    Array.isArray(value) ? value.join(", ") : String(value),
+  ]);
+  facts.push(["base model", (config as { baseModel?: string }).baseModel ?? "not said"]);
+  return {
+    kind: "adapter",
+    path,
+    about: `adapter of kind ${kind}, ${count(weights.parameters)} parameters`,
+    facts,
+    weights,
+    sizes: sizes(weights.groups),
+  };
 }
 const patterns = (by: Readonly<Record<string, number>>): string =>
   Object.entries(by)

@@ -1,5 +1,6 @@
 // What a conversation has been read of: the next turn begins with it, and only what is new goes through the model.
 import type { KVCache } from "../nn/kv-cache.js";
+import { wrapChanges } from "../nn/layer.js";
 import type { CausalLM } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
 
@@ -18,12 +19,14 @@ function same(a: unknown, b: unknown): boolean {
 
 /**
  * The keys and values of one row, and what stands at each of its positions. Positions are compared by identity: a token's id, or for a row of media
- * the features that it is of. Weights that change meanwhile are not noticed. Holds memory on the model's device until it is disposed.
+ * the features that it is of. Where an adapter was put on, taken off or switched meanwhile, all is read again; weights that are trained meanwhile are not
+ * noticed. Holds memory on the model's device until it is disposed.
  */
 export class PrefixCache {
   #llm: CausalLM | undefined;
   #cache: KVCache | undefined;
   #lead: CausalLM["lead"];
+  #changes = 0;
   #positions: readonly unknown[] = [];
   #taken = false;
 
@@ -39,8 +42,10 @@ export class PrefixCache {
   take(llm: CausalLM, positions: readonly unknown[], room: number, beside = false): KVCache {
     if (this.#taken) throw new GenerationError("past", "one answer at a time", "one that is still being written");
     // RoPE that follows the length turns keys otherwise than a shorter sequence did: nothing of them can stay.
-    if (llm !== this.#llm || llm.lead !== this.#lead || llm.config.ropeScaling?.type === "dynamic") this.dispose();
-    [this.#llm, this.#lead] = [llm, llm.lead];
+    const changes = wrapChanges();
+    if (llm !== this.#llm || llm.lead !== this.#lead || changes !== this.#changes || llm.config.ropeScaling?.type === "dynamic")
+      this.dispose();
+    [this.#llm, this.#lead, this.#changes] = [llm, llm.lead, changes];
     const held = this.#positions;
     let count = 0;
     while (count < held.length && count < positions.length - 1 && same(held[count], positions[count])) ++count;

@@ -34,12 +34,15 @@ const isAbsorbed = (wrap: Wrap): wrap is Absorbed => "absorb" in wrap;
 
 export const isFoldable = (wrap: Wrap): wrap is Foldable => "fold" in wrap;
 
+/** Does what it does end up in the weights of its base? */
+export const addsUp = (wrap: Wrap): boolean => isFoldable(wrap) || isAbsorbed(wrap);
+
 /** What a layer computes with all around it that takes part. Inside of noGrad() and a scope. Throws E_ADAPTER where a wrap is no part of any weight. */
 export function dense(layer: LinearLayer): Dense {
   if (layer instanceof QuantizedLinear) return { weight: layer.weight.dequantize("f32"), bias: layer.bias };
   if (!(layer instanceof Wrap)) return { weight: (layer as Linear).weight, bias: (layer as Linear).bias };
   const below = dense(layer.base as LinearLayer);
-  if (!layer.enabled) return below;
+  if (!layer.enabled || isAbsorbed(layer)) return below;
   if (isFoldable(layer)) return layer.fold(below);
   throw expected(
     "E_ADAPTER",

@@ -205,6 +205,9 @@ export function touched(module: Module): void {
   changedAt.set(innermost(module), ++changes);
 }
 
+/** How often anything was put around a layer, taken off or switched, on any model: keys and values that were computed before another count are doubtful. */
+export const wrapChanges = (): number => changes;
+
 /** To be called when `layer` is run again: throws E_ADAPTER where one of its parts was wrapped, unwrapped or switched since. */
 export function unchanged(layer: Module): () => void {
   const then = changes;

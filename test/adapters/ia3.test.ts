@@ -1,8 +1,10 @@
 // (IA)³ against PEFT: logits, gradients, greedy answers, files, and the merged model.
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { exportMerged } from "../../lib/adapters/export.js";
 import { IA3 } from "../../lib/adapters/ia3.js";
 import { createAdapter, loadAdapter } from "../../lib/adapters/load-adapter.js";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
@@ -35,6 +37,25 @@ for (const name of caseNames(/^ia3/)) {
     assert.equal(await logitsOf(quantised, { inputIds: c.rows("in.input_ids") }), on);
   });
 }
+
+test("exported, the folder computes what the model did, biases and all", async () => {
+  for (const name of caseNames(/^ia3/)) {
+    const c = new Case(name);
+    const to = mkdtempSync(join(tmpdir(), "anymal-ia3-"));
+    try {
+      using model = load(c.base);
+      await loadAdapter(model, folder(c));
+      await exportMerged(model, to, JSON.parse(readFileSync(join(c.base, "config.json"), "utf8")));
+      using again = load(to);
+      const mask = c.rows("in.attention_mask");
+      await c.close("out.merged.logits", noGrad(() => again.forward({ inputIds: c.rows("in.input_ids"), attentionMask: mask })).logits!, {
+        mask,
+      });
+    } finally {
+      rmSync(to, { recursive: true });
+    }
+  }
+});
 
 test("with LoRA on the same linears: any order of taking off, and only what lies lowest is merged", async () => {
   const c = new Case(caseNames(/^ia3$/)[0]!);

@@ -1,8 +1,11 @@
 // LLaMA-Adapter V1 as published, with a picture too, and as PEFT has it: logits, gradients, greedy answers, files, and what an untrained one leaves alone.
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Adapter } from "../../lib/adapters/adapter.js";
+import { exportMerged } from "../../lib/adapters/export.js";
 import type { VisualProjection } from "../../lib/adapters/llama-adapter.js";
 import { createAdapter, loadAdapter } from "../../lib/adapters/load-adapter.js";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
@@ -111,6 +114,24 @@ test("a cache that was shortened and goes on with one token answers as a fresh o
   using one = noGrad(() => model.forward({ inputIds: [[ids[4]!]] }, { cache, logits: "last" })).logits!;
   using whole = noGrad(() => model.forward({ inputIds: [ids.slice(0, 5)] }, { logits: "last" })).logits!;
   near(await one.data(), await whole.data(), 1e-4, "shortened");
+});
+
+test("no folder of merged weights is written of what is no part of any weight", async () => {
+  const c = new Case(caseNames(/^llama-adapter-v1$/)[0]!);
+  using model = load(c.base);
+  const adapter = await loadAdapter(model, c.folder, { name: "prompts" });
+  const to = mkdtempSync(join(tmpdir(), "anymal-v1-"));
+  try {
+    const config = JSON.parse(readFileSync(join(c.base, "config.json"), "utf8"));
+    const error = await exportMerged(model, to, config).catch((e) => e);
+    assert.is(error.code, "E_ADAPTER");
+    assert.match(error.message, /"prompts", a PromptedAttention/);
+    assert.equal(readdirSync(to), []);
+    adapter.enabled = false;
+    await exportMerged(model, to, config);
+  } finally {
+    rmSync(to, { recursive: true });
+  }
 });
 
 test("what does not fit is refused by name, and leaves nothing", () => {

@@ -8,7 +8,8 @@ import { adaptersOn } from "../../lib/adapters/adapter.js";
 import { exportMerged } from "../../lib/adapters/export.js";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import type { LoraConfig } from "../../lib/adapters/lora-config.js";
-import { noGrad } from "../../lib/core/autograd.js";
+import { backward, noGrad } from "../../lib/core/autograd.js";
+import { PrefixCache } from "../../lib/generate/prefix-cache.js";
 import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { caseFolder, here, largest, near } from "../case.js";
@@ -193,6 +194,45 @@ test("what is trained is neither switched nor merged nor taken off; what is swit
   adapter.enabled = true;
   adapter.detach();
   assert.throws(() => adapter.train(), (error: { code?: string }) => error.code === "E_LORA"); // biome-ignore format: one line
+});
+
+test("switched, attached or taken off between a forward and the backward of recomputed layers: refused, not computed with another function", () => {
+  using model = load("llama2");
+  const changes: [string, (a: LoraAdapter) => void][] = [
+    ["switched", (a) => (a.enabled = false)],
+    ["attached", () => put(model, "b", { targetModules: ["up_proj"] })],
+    ["taken off", (a) => a.detach()],
+    ["norms exchanged", () => put(model, "c", { targetModules: ["q_proj"], modulesToSave: ["input_layernorm"] })],
+  ];
+  for (const [what, change] of changes)
+    for (const gradientCheckpointing of [true, false]) {
+      model.gradientCheckpointing = gradientCheckpointing;
+      const adapter = put(model, "a", { targetModules: ["q_proj"], modulesToSave: ["input_layernorm"] });
+      using loss = model.forward({ inputIds: ids }, { labels: ids, logits: false }).loss!;
+      change(adapter);
+      const back = () => backward(loss);
+      if (gradientCheckpointing)
+        assert.throws(back, (error: { code?: string }) => error.code === "E_ADAPTER", what); // biome-ignore format: one line
+      else if (what !== "taken off") back(); // the tape has what ran; what was taken off takes no gradients any more
+      for (const one of adaptersOn(model).values()) one.detach();
+    }
+});
+
+test("a conversation is read anew where an adapter was switched meanwhile", async () => {
+  using model = load("llama2");
+  const adapter = put(model, "a", { targetModules: "all-linear" });
+  using past = new PrefixCache();
+  const prompt = { inputIds: [[5, 17, 3, 29, 44]] };
+  const options = { maxNewTokens: 4, eosTokenId: [] };
+  const first = await model.generate(prompt, { ...options, past });
+  const longer = { inputIds: [[...prompt.inputIds[0]!, ...first[0]!, 9, 11]] };
+  adapter.enabled = false;
+  const bare = await model.generate(longer, options);
+  assert.equal(await model.generate(longer, { ...options, past }), bare);
+  adapter.enabled = true;
+  const on = await model.generate(longer, options);
+  assert.not.equal(on, bare);
+  assert.equal(await model.generate(longer, { ...options, past }), on);
 });
 
 test("a fingerprint tells weights and switches apart", async () => {
