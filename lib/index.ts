@@ -144,6 +144,7 @@ export { type AlignOptions, align } from "./train/align.js";
 export { type InstructOptions, instruct } from "./train/instruct.js";
 export { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./train/optimizer.js";
 export { Progress, type ProgressOptions, progressLine } from "./train/progress.js";
+export type { RateGroup } from "./train/rates.js";
 export {
   type AlignRecipe,
   alignRecipe,
@@ -157,4 +158,6 @@ export {
 } from "./train/recipe.js";
 export * as schedules from "./train/schedule.js";
 export type { StageOptions } from "./train/stage.js";
-export type { TrainStep } from "./train/step-report.js";
+export type { StepReport, TrainStep } from "./train/step-report.js";
+export type { Keeper, MicroLoss, RunNumbers, Stateful, Trainee, Windows } from "./train/trainee.js";
+export { type TrainOptions, train } from "./train/trainer.js";

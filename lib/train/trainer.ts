@@ -57,7 +57,11 @@ interface Pending<R> {
 }
 type Parameters = readonly (readonly [string, Tensor])[];
 
-/** Trains from the keeper's step on. Aborting, or leaving the loop, finishes the step and saves; both end without an error. */
+/**
+ * Trains whatever can say its parameters and its losses; align() and instruct() are this with AnyMAL as the trainee. Yields each step's report, one step
+ * late. Goes on from the keeper's step. Aborting, or leaving the loop, finishes the step and saves; both end without an error. Rejects with E_DIVERGED
+ * where a loss, a gradient or weights about to be saved are no numbers, E_ARGUMENT where there is nothing to train, and with what the trainee throws.
+ */
 export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Windows<W>, options: TrainOptions<W, R>): AsyncGenerator<R> {
   const { steps, learningRate, keeper, signal, schedule = constant(), saveEvery = Infinity, logEvery = 1 } = options;
   const parameters = [...trainee.parameters];
