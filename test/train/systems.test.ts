@@ -1,0 +1,69 @@
+// What each system's second stage moves, by name: what it opens and nothing else.
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { weightsOf } from "../../lib/anymal/parts.js";
+import type { Tensor } from "../../lib/core/tensor.js";
+import { SYSTEM_NAMES, type SystemName } from "../../lib/systems/index.js";
+import { instruct } from "../../lib/train/instruct.js";
+import { captions, type Toy, toy } from "../anymal/toy.js";
+import { here } from "../case.js";
+import { all } from "./stages.js";
+
+const test = suite("what systems train");
+let world: Toy;
+test.before(async () => {
+  world = await toy();
+});
+test.after(() => world.remove());
+
+const ADAPTERS: Partial<Record<SystemName, Record<string, object>>> = {
+  flamingo: { "gated-cross-attention": { every: 1, heads: 2, dimHead: 4 } },
+  "llama-adapter": { "llama-adapter-v1": { layers: 1 } },
+};
+const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
+  anymal: ["adapters", "projectors"],
+  flamingo: ["adapters", "projectors"],
+  "llama-adapter": ["adapters", "projectors"],
+  llava: ["llm", "projectors"],
+  "llava-1.5": ["llm", "projectors"],
+  minigpt4: ["projectors"],
+};
+
+function* everything(model: AnyMAL): Generator<[string, Tensor]> {
+  yield* weightsOf(model.llm);
+  yield* model.projector("image").namedParameters("projectors.image");
+  for (const [name, p] of model.encoder("image").encoder.namedParameters("encoders.image")) yield [name, p];
+  for (const [name, adapter] of model.adapters) for (const [key, p] of adapter.namedParameters()) yield [`adapters.${name}.${key}`, p];
+}
+async function bytes(model: AnyMAL): Promise<Map<string, string>> {
+  const list = await Promise.all(
+    Array.from(everything(model), async ([name, p]) => [name, Buffer.from(await p.bytes()).toString("base64")] as const),
+  );
+  return new Map(list);
+}
+
+for (const system of SYSTEM_NAMES)
+  test(system, async () => {
+    using model = await AnyMAL.assemble({
+      ...{ llm: world.llm, device: here, system, quantization: "none", modalities: { image: { encoder: world.clip } } },
+      prompt: { system: "Look." }, // the toy has no room for LLaVA's
+      ...(ADAPTERS[system] && { adapters: ADAPTERS[system] }),
+    });
+    model.calibrated.add("image"); // measuring would move the projection too
+    const before = await bytes(model);
+    await all(instruct(model, { data: captions(), steps: 3, batch: 4, warmupSteps: 0, learningRate: 1e-2, schedule: "constant" }));
+    const after = await bytes(model);
+    const still = (name: string) => before.get(name) === after.get(name);
+    const moved = [...after.keys()].filter((name) => !still(name));
+    assert.equal([...new Set(moved.map((name) => name.split(".")[0]))].sort(), [...MOVES[system]]);
+    // All of what is opened, but for tokens of which none was seen and gates' own starting point.
+    if (MOVES[system].includes("llm"))
+      assert.equal(
+        [...after.keys()].filter((name) => name.startsWith("llm.") && still(name)),
+        [],
+      );
+    assert.is(model.llm.trainable().length + model.projector("image").trainable().length, 0, "something stayed open");
+  });
+
+test.run();
