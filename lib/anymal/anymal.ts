@@ -71,6 +71,8 @@ export class AnyMAL {
   readonly encoders: ReadonlyMap<Modality, MediaEncoder>;
   /** What it was put together as: "anymal", "llava-1.5". */
   readonly system: string;
+  /** Control tokens beside those of the language model's folder. */
+  readonly addedTokens: readonly string[];
   readonly llmSource: Source;
   readonly quantization: Quantization | undefined;
   readonly prompt: PromptFormat;
@@ -89,6 +91,7 @@ export class AnyMAL {
     this.tokenizer = parts.tokenizer;
     this.encoders = parts.encoders;
     this.system = parts.system;
+    this.addedTokens = parts.addedTokens;
     this.llmSource = parts.llmSource;
     this.quantization = parts.quantization;
     this.prompt = parts.prompt;
@@ -114,10 +117,24 @@ export class AnyMAL {
 
   /** What the model consists of now. */
   get parts(): AnyMALParts {
-    const { system, llm, tokenizer, encoders, llmSource, quantization, prompt, kinds, calibrated, trained } = this;
+    const { system, llm, tokenizer, addedTokens, encoders, llmSource, quantization, prompt, kinds, calibrated, trained } = this;
     const projectors = new Map(this.modalities.map((modality) => [modality, this.projector(modality)]));
     const adapters = this.#adapters.filter(({ adapter }) => adapter.state !== "off");
-    return { system, llm, tokenizer, encoders, projectors, adapters, llmSource, quantization, prompt, kinds, calibrated, trained };
+    return {
+      system,
+      llm,
+      tokenizer,
+      addedTokens,
+      encoders,
+      projectors,
+      adapters,
+      llmSource,
+      quantization,
+      prompt,
+      kinds,
+      calibrated,
+      trained,
+    };
   }
 
   /** By name, in the order in which they were put on; those that were merged or taken off are the model's no longer. */

@@ -11,6 +11,7 @@ import { Weights } from "../nn/weights.js";
 import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
 import type { System } from "../systems/system.js";
 import { Tokenizer } from "../text/tokenizer.js";
+import { tokenRows, withRoom } from "./added-tokens.js";
 import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
 import { freshEncoders } from "./encoders.js";
 import type { MediaEncoder } from "./media-encoder.js";
@@ -31,11 +32,16 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
   const form = quantizationOf(quantization);
   const llmSource = await openSource(options.llm, options);
   const encoders = await freshEncoders(modalities, known, device, dtype, system, options);
-  const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
+  const words = [...new Set([...system.addedTokens, ...(given.addedTokens ?? [])])];
+  const tokenizer = await Tokenizer.load(llmSource.folder, { signal, addedTokens: words });
   return {
     ...{ system: system.name, tokenizer, llmSource, quantization: form, prompt, kinds, signal, trained: [] },
-    adapters,
-    openLlm: () => openCausalLM(llmSource.folder, { device, ...(dtype && { dtype }), ...(form && { quantization: form }) }, signal),
+    addedTokens: words,
+    adapters: [...adapters, ...tokenRows(tokenizer, words, seed)],
+    openLlm: async () => {
+      const held = { device, ...(dtype && { dtype }), ...(form && { quantization: form }) };
+      return withRoom(await openCausalLM(llmSource.folder, held, signal), tokenizer);
+    },
     media: encoders.map(
       (encoder, i): MediaPlan => ({
         ...encoder,

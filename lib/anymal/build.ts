@@ -39,7 +39,10 @@ export interface AdapterPlan {
 }
 
 export interface Plan
-  extends Pick<AnyMALParts, "system" | "layout" | "tokenizer" | "llmSource" | "quantization" | "prompt" | "kinds" | "trained"> {
+  extends Pick<
+    AnyMALParts,
+    "system" | "layout" | "tokenizer" | "addedTokens" | "llmSource" | "quantization" | "prompt" | "kinds" | "trained"
+  > {
   openLlm(): Promise<LlamaForCausalLM>;
   media: readonly MediaPlan[];
   adapters: readonly AdapterPlan[];

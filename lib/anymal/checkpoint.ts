@@ -99,6 +99,7 @@ function manifestOf(model: AnyMALParts, target: string): Manifest {
   ]);
   return makeManifest({
     system: model.system,
+    ...(model.addedTokens.length && { addedTokens: model.addedTokens }),
     llm: { ...reference(model.llmSource, target), quantization: model.quantization ?? null, dtype: model.llm.dtype },
     prompt: { ...model.prompt, template: templateOf(model.tokenizer) },
     modalities: Object.fromEntries(entries),

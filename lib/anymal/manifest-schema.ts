@@ -5,6 +5,7 @@ import { OWN_NAME } from "../media/kinds/own.js";
 import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { SYSTEM_NAMES } from "../systems/index.js";
+import { WORDS } from "./options.js";
 import { adapterFolder, isAdapterName } from "./parts.js";
 
 const DTYPE = is.oneOf("f32", "bf16");
@@ -56,8 +57,8 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   if (written !== undefined)
     section("prompt.written", written, { before: is.text, after: is.text, token: is.text }, ["before", "after", "token"]);
   const adapters: Schema =
-    version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES), trained: is.flag };
-  section("anymal.json", json, { ...adapters, modalities: is.object }, ["system", "trained"]);
+    version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES), trained: is.flag, addedTokens: WORDS };
+  section("anymal.json", json, { ...adapters, modalities: is.object }, ["system", "trained", "addedTokens"]);
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
     if (!OWN_NAME.fits(modality)) fail(`modalities with names of ${OWN_NAME.wanted}`, shown(modality));
     const { encoder, projector, select, frames, pad } = section(modality, entry, ENTRY);

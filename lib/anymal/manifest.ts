@@ -43,6 +43,8 @@ export interface Manifest {
   prompt: PromptFormat & { template: "chat" | "plain" };
   /** `projector.type` is the kind of the bridge. */
   modalities: Readonly<Record<string, ModalityEntry>>;
+  /** Control tokens that the language model's folder lacks, or that train; none in older files. */
+  addedTokens?: readonly string[];
   /** In the order in which they are put on. */
   adapters: readonly AdapterEntry[];
   /** Does a file hold weights of the language model that are no longer those of its folder? */

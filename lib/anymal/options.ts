@@ -1,6 +1,6 @@
 // What a model is put together from.
 
-import { shown } from "../core/checks.js";
+import { type Check, shown } from "../core/checks.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
@@ -76,6 +76,11 @@ export interface AssembleOptions extends LoadOptions {
   llm: string;
   /** Which system of the literature: what the other options leave open is as it has it. `anymal systems` lists them. Default anymal. */
   system?: string;
+  /**
+   * Control tokens beside those of the language model and of the system, such as <answer>. Their rows of the embedding and the head train alone, as the
+   * adapter "tokens"; all other rows keep their bits.
+   */
+  addedTokens?: readonly string[];
   /** How the LLM is held. Default: nf4, or dense where the system trains all of it. */
   quantization?: QuantizationName | Quantization;
   modalities: { [K in BuiltIn]?: ModalityOptions } & { [own: string]: OwnModalityOptions | undefined };
@@ -112,13 +117,26 @@ const LOAD_KEYS = ["device", "dtype", "signal", "onProgress", "localFilesOnly"];
 const PROMPT_KEYS: readonly (keyof PromptFormat)[] = ["system", "splitSpecialTokens", "written"];
 export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders", "kinds"];
 
+/** Control tokens: a checkpoint cannot ask for tables of any size. */
+export const WORDS: Check = {
+  wanted: "a list of words, none of them blank, 4096 at most",
+  fits: (v) => Array.isArray(v) && v.length <= 4096 && v.every((word) => typeof word === "string" && word.trim() && word.length <= 256),
+};
+
 /** The kinds of media that it may name. Throws E_VALUE on an option that is not known, wherever it stands. */
 export function checkAssembly(options: AssembleOptions): Kinds {
   const at = "AnyMAL.assemble";
-  checkOptions(at, options, [...LOAD_KEYS, "system", "llm", "quantization", "modalities", "kinds", "adapters", "prompt", "seed"], {
-    others: OTHER_LOADING,
-  });
+  checkOptions(
+    at,
+    options,
+    [...LOAD_KEYS, "system", "llm", "quantization", "modalities", "kinds", "adapters", "addedTokens", "prompt", "seed"],
+    {
+      others: OTHER_LOADING,
+    },
+  );
   const system = systemOf(options.system ?? DEFAULT_SYSTEM, `${at} system`);
+  if (options.addedTokens !== undefined && !WORDS.fits(options.addedTokens))
+    throw expected("E_VALUE", `${at} addedTokens`, WORDS.wanted, shown(options.addedTokens));
   checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
   checkOptions(`${at} prompt.written`, options.prompt?.written, ["before", "after", "token"]);
   const kinds = kindsWith(options.kinds);

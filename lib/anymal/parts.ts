@@ -47,6 +47,8 @@ export interface AnyMALParts {
   system: string;
   llm: LlamaForCausalLM;
   tokenizer: Tokenizer;
+  /** Control tokens beside those of the language model's folder, the tokenizer's among them. */
+  addedTokens: readonly string[];
   encoders: ReadonlyMap<Modality, MediaEncoder>;
   projectors: ReadonlyMap<Modality, Bridge>;
   /** Of media, the user's own beside those that are here. */

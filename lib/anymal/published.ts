@@ -54,6 +54,7 @@ export async function published(folder: string, options: Loading): Promise<Plan>
         system: pieces.system,
         layout: pieces.layout,
         tokenizer,
+        addedTokens: [],
         llmSource,
         quantization: form,
         prompt: promptOf(pieces, tokenizer),

@@ -20,6 +20,7 @@ import { describe, StateError } from "../nn/module.js";
 import { Weights } from "../nn/weights.js";
 import { DEFAULT_SYSTEM } from "../systems/index.js";
 import { Tokenizer } from "../text/tokenizer.js";
+import { withRoom } from "./added-tokens.js";
 import type { MediaPlan, Plan } from "./build.js";
 import { ADAPTER_FILES, ADAPTERS, foldersIn, PROJECTORS, TRAINED, templateOf } from "./checkpoint.js";
 import { CheckpointError } from "./checkpoint-error.js";
@@ -95,7 +96,8 @@ export class Trained {
     const { device, signal, kinds = [] } = options;
     const known = this.#kinds(kinds);
     const llmSource = await locate(folder, "the language model", manifest.llm, options.llm, { ...options, mayDiffer: true });
-    const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
+    const { addedTokens = [] } = manifest;
+    const tokenizer = await Tokenizer.load(llmSource.folder, { signal, addedTokens });
     if (templateOf(tokenizer) !== manifest.prompt.template)
       throw new CheckpointError(
         folder,
@@ -109,11 +111,12 @@ export class Trained {
     const encoders = await storedEncoders(folder, manifest, known, options);
     const { template: _, ...prompt } = manifest.prompt;
     return {
-      ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, llmSource, quantization, prompt, kinds, signal },
+      ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, addedTokens, llmSource, quantization, prompt, kinds, signal },
       trained: this.trainedNames(),
       openLlm: async () => {
         const llm = await openCausalLM(llmSource.folder, held, signal);
         try {
+          withRoom(llm, tokenizer);
           await this.lay(llm, signal);
           return llm;
         } catch (error) {
@@ -228,6 +231,7 @@ export class Trained {
       const { projector, layer, select, frames, pad } = entry;
       same(`${modality}`, sorted({ projector, layer, select, frames, pad }), sorted(setup));
     }
+    same("added tokens", manifest.addedTokens ?? [], model.addedTokens);
     const ours = model.adapters.map(({ name, kind, on }) => ({ name, kind, on }));
     same(
       "adapters",

@@ -83,7 +83,7 @@ function checkTurns(turns: readonly PromptTurn[], generation: boolean, where: st
 /** Text never becomes a control token: who may write </s> may also write the assistant's next turn. */
 function checkText(
   content: PromptTurn["content"],
-  { specialTokens }: Tokenizer,
+  { specialTokens, textTokens }: Tokenizer,
   where: string,
   splitSpecialTokens: boolean,
   mediaToken: string | undefined,
@@ -92,7 +92,7 @@ function checkText(
     throw expected("E_PROMPT", where, "text", "one of the noncharacters U+FDD0 to U+FDD4", "take it out: no text needs it");
   const text = content.map((part) => (typeof part === "string" ? part : MEDIUM)).join("");
   for (const token of specialTokens.keys())
-    if (token && text.includes(token) && !(splitSpecialTokens && token.length > 1))
+    if (token && text.includes(token) && !(splitSpecialTokens && token.length > 1) && (!textTokens.has(token) || token === mediaToken))
       throw expected(
         "E_PROMPT",
         where,
@@ -105,9 +105,10 @@ function checkText(
 }
 
 /** A mark inside of each spelling of a control token: the tokenizer takes it for letters, and the mark out. */
-function asLetters(text: string, { specialTokens }: Tokenizer): string {
+function asLetters(text: string, { specialTokens, textTokens }: Tokenizer): string {
   let letters = text;
-  for (const token of specialTokens.keys()) if (token) letters = letters.replaceAll(token, `${token[0]}${LITERAL}${token.slice(1)}`);
+  for (const token of specialTokens.keys())
+    if (token && !textTokens.has(token)) letters = letters.replaceAll(token, `${token[0]}${LITERAL}${token.slice(1)}`);
   return letters;
 }
 

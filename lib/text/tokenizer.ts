@@ -72,11 +72,14 @@ export class Tokenizer {
   readonly eosToken: string | undefined;
   readonly padToken: string | undefined;
   readonly unkToken: string | undefined;
+  /** Control tokens that a text may spell: those of `addedTokens`, which are words of what the model reads and writes. */
+  readonly textTokens: ReadonlySet<string>;
   readonly #engine: Engine;
   readonly #chat: ChatTemplate | undefined;
 
-  private constructor(engine: Engine, config: Json, chatSource: string | undefined) {
+  private constructor(engine: Engine, config: Json, chatSource: string | undefined, words: readonly string[]) {
     this.#engine = engine;
+    this.textTokens = new Set(words);
     this.bosToken = tokenText(config.bos_token);
     this.eosToken = tokenText(config.eos_token);
     this.padToken = tokenText(config.pad_token);
@@ -112,12 +115,12 @@ export class Tokenizer {
     const chat = ChatTemplate.sourceIn(folder, config);
     const model = join(folder, "tokenizer.model");
     yield;
-    if (json !== undefined) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE), words), config, chat);
+    if (json !== undefined) return new Tokenizer(yield* jsonEngine(json, config, join(folder, JSON_FILE), words), config, chat, words);
     if (existsSync(model)) {
       const added = addedTokens(config, readAdded(folder));
       const pieces = new SentencePiece(yield* sentencePieceModel(readPlainSync(model, { most: LARGEST, linksInside: true })));
       yield;
-      return new Tokenizer(sentencePieceEngine(pieces, config, added, words), config, chat);
+      return new Tokenizer(sentencePieceEngine(pieces, config, added, words), config, chat, words);
     }
     throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
   }
@@ -126,7 +129,7 @@ export class Tokenizer {
     const { pieces, tokenizerJson, config, chatTemplate } = yield* ggufTokenizer(path);
     yield;
     const engine = pieces ? sentencePieceEngine(pieces, config, [], words) : yield* jsonEngine(tokenizerJson, config, path, words);
-    return new Tokenizer(engine, config, chatTemplate);
+    return new Tokenizer(engine, config, chatTemplate, words);
   }
 
   get vocabSize(): number {

@@ -7,7 +7,7 @@ import type { Pieces } from "../core/turns.js";
 import type { Modality } from "../media/part.js";
 import type { Module } from "../nn/module.js";
 import { openOnEncoders } from "./adapters-in-training.js";
-import { keyOf, openables, speaksOf } from "./opens.js";
+import { keyOf, openables, prefixOf, speaksOf } from "./opens.js";
 import type { MicroLoss, Trainee } from "./trainee.js";
 import type { ReadyRow, Window } from "./training-rows.js";
 
@@ -41,7 +41,7 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
     this.modalities = new Set(model.modalities.filter((modality) => names.some((name) => name.startsWith(`projectors.${modality}.`))));
     const about = (prefix: string) => names.some((name) => name.startsWith(prefix));
     const adapters = model.parts.adapters.filter(({ adapter }) => adapter.state === "on");
-    const chosen = adapters.filter(({ on, name }) => on !== "llm" && about(`adapters.${name}.`)).map(({ name }) => name);
+    const chosen = adapters.filter(({ on, name }) => on !== "llm" && about(prefixOf(name))).map(({ name }) => name);
     const onLlm = adapters.filter(({ on }) => on === "llm");
     try {
       this.#recompute();
@@ -83,7 +83,7 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
 
   #openAdapter(name: string, adapter: Adapter, opened: ReadonlySet<string>): void {
     const parameters = [...adapter.namedParameters()];
-    const wanted = parameters.filter(([key]) => opened.has(`adapters.${name}.${key}`));
+    const wanted = parameters.filter(([key]) => opened.has(`${prefixOf(name)}${key}`));
     if (!wanted.length || adapter.trains) return;
     this.#undo.push(() => adapter.train(false));
     adapter.train(true);

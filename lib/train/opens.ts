@@ -1,4 +1,6 @@
-// What a stage opens: patterns over the names of a model's parameters. `projectors.<modality>.…`, `llm.…`, `adapters.<name>.…`; * stands for any letters.
+// What a stage opens: patterns over the names of a model's parameters. `projectors.<modality>.…`, `llm.…`, `adapters.<name>.…`, `tokens.…`; * stands for any letters.
+
+import { TOKENS } from "../anymal/added-tokens.js";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { weightsOf } from "../anymal/parts.js";
 import type { Tensor } from "../core/tensor.js";
@@ -18,10 +20,14 @@ export function* openables(model: AnyMAL): Generator<Openable> {
     const fixed = measured(bridge);
     for (const [name, tensor] of bridge.namedParameters(`projectors.${modality}`)) if (!fixed.has(tensor)) yield [name, tensor];
   }
-  for (const [name, adapter] of model.adapters)
-    for (const [key, tensor] of adapter.namedParameters()) yield [`adapters.${name}.${key}`, tensor];
+  for (const [name, adapter] of model.adapters) {
+    for (const [key, tensor] of adapter.namedParameters()) yield [`${prefixOf(name)}${key}`, tensor];
+  }
   yield* weightsOf(model.llm);
 }
+
+/** Of the names of an adapter's parameters. */
+export const prefixOf = (adapter: string): string => (adapter === TOKENS ? `${TOKENS}.` : `adapters.${adapter}.`);
 
 /** Statistics of features, which are measured and never trained. */
 const measured = ({ input }: Bridge): Set<Tensor> => new Set(isStandardize(input) ? input.parameters() : []);
@@ -60,9 +66,11 @@ function quantised({ llm }: AnyMAL): string[] {
 
 /** The first words of names, as patterns. */
 const kindsOf = (names: readonly string[]): string[] => [
-  ...new Set(names.map((name) => (name.startsWith("llm.") ? "llm.*" : `${name.split(".").slice(0, 2).join(".")}.*`))),
+  ...new Set(
+    names.map((name) => (/^(llm|tokens)\./.test(name) ? `${name.split(".", 1)[0]}.*` : `${name.split(".").slice(0, 2).join(".")}.*`)),
+  ),
 ];
 
 /** As the optimiser's state calls it: the default adapter's parameters have PEFT's own keys there. */
 export const keyOf = (name: string): string => (name.startsWith(ADAPTER) ? name.slice(ADAPTER.length) : name);
-export const nameOf = (key: string): string => (/^(projectors|adapters|llm)\./.test(key) ? key : `${ADAPTER}${key}`);
+export const nameOf = (key: string): string => (/^(projectors|adapters|tokens|llm)\./.test(key) ? key : `${ADAPTER}${key}`);

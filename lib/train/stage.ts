@@ -1,5 +1,6 @@
 // What both stages share: from options and rows to a run that is opened, trained, kept and closed.
 import type { LoraAdapter } from "../adapters/lora.js";
+import { TOKENS } from "../anymal/added-tokens.js";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { calibrate } from "../anymal/calibrate.js";
 import type { AnymalError } from "../core/errors.js";
@@ -84,7 +85,9 @@ export async function* stage(
   const { recipe, modalities, check, adapter, at } = job;
   const { output, resume = false, signal, cache = new FeatureCache({ memoryBytes: 2 ** 30 }), onProblem } = options;
   const { steps, seed, batch, microBatch, onBadRow, maxLength: asked, gradientCheckpointing: recompute } = recipe;
-  const opens = recipe.opens === undefined ? modalities.map((modality) => `projectors.${modality}.*`) : listed(recipe.opens);
+  const tokens = at === "instruct" && model.adapters.has(TOKENS) ? [`${TOKENS}.*`] : [];
+  const opens =
+    recipe.opens === undefined ? [...modalities.map((modality) => `projectors.${modality}.*`), ...tokens] : listed(recipe.opens);
   const soon = (pattern: string) => adapter !== undefined && pattern.startsWith("adapters."); // those of branches that are not on the model yet
   if (recipe.opens !== undefined) checkOpens(model, opens.filter((pattern) => !soon(pattern)), `${at}.opens`); // biome-ignore format: one line
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
