@@ -3,6 +3,7 @@
 import { backwardInPieces, freeTape, noGrad } from "../core/autograd.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { paced } from "../core/pace.js";
 import { randomFrom } from "../core/random.js";
 import { scopeInPieces } from "../core/scope.js";
@@ -48,6 +49,11 @@ const DRAWS_PER_STEP = 2 ** 32;
 const DRAWS_PER_MICRO_BATCH = 2 ** 16;
 const WEIGHT_DECAY = 0.01;
 
+const KEYS = [
+  ...["steps", "learningRate", "schedule", "groups", "seed", "state", "keeper", "saveEvery", "logEvery", "signal", "onBegin"],
+  ...["gradientsReady", "report", "betas", "eps", "weightDecay", "maxGradNorm", "moments"],
+];
+
 interface Pending<R> {
   step: number;
   learningRate: number;
@@ -63,6 +69,7 @@ type Parameters = readonly (readonly [string, Tensor])[];
  * where a loss, a gradient or weights about to be saved are no numbers, E_ARGUMENT where there is nothing to train, and with what the trainee throws.
  */
 export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Windows<W>, options: TrainOptions<W, R>): AsyncGenerator<R> {
+  checkOptions("train", options, KEYS, { others: { lr: 'did you mean "learningRate"?' } });
   const { steps, learningRate, keeper, signal, schedule = constant(), saveEvery = Infinity, logEvery = 1 } = options;
   const parameters = [...trainee.parameters];
   const device = deviceOf(parameters);

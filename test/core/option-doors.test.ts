@@ -128,6 +128,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["interpolateBicubic", "align_corners", "alignCorners", "BicubicOptions", (o) => anymal.interpolateBicubic(ones(1, 1, 4, 4), 2, 2, o)],
   ["headCrossEntropy", "ignored", "ignore", "HeadCrossEntropyOptions", (o) => anymal.headCrossEntropy(ones(1, 2), ones(2, 2), ones(1), o)],
   ["AdamW", "weight_decay", "weightDecay", "AdamWOptions", (o) => new anymal.AdamW([], o)],
+  ["train", "lr", "learningRate", "TrainOptions", (o) => anymal.train({ parameters: [] } as never, {} as never, o as never).next()],
   ["a group of AdamW", "lr", "lrScale", "ParameterGroup", (o) => new anymal.AdamW([{ parameters: [], ...o }])],
   ["align", "learning_rate", "learningRate", "AlignOptions", (o) => anymal.align(model(), { modality: "image", data: [], ...o }).next()],
   ["align", "microbatch", "microBatch", "StageOptions", (o) => anymal.align(model(), { modality: "image", data: [], ...o }).next()],
