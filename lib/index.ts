@@ -1,7 +1,8 @@
 // Public names.
 export { Adapter, adaptersOn } from "./adapters/adapter.js";
 export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
-export { loadAdapter } from "./adapters/load-adapter.js";
+export { VisualProjection } from "./adapters/llama-adapter.js";
+export { type AdapterOptions, createAdapter, loadAdapter } from "./adapters/load-adapter.js";
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
 export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
