@@ -36,7 +36,7 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
     private readonly opening: Opening,
   ) {
     const fits = speaksOf(opening.opens);
-    const names = Array.from(openables(model), ([name]) => name).filter(fits);
+    const names = Array.from(openables(model, opening.opens), ([name]) => name).filter(fits);
     const opened = new Set(names);
     this.modalities = new Set(model.modalities.filter((modality) => names.some((name) => name.startsWith(`projectors.${modality}.`))));
     const about = (prefix: string) => names.some((name) => name.startsWith(prefix));
@@ -52,7 +52,9 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
       this.#layers = [...onLlm.flatMap(({ adapter }) => layersOf(adapter)), ...onEncoders.modules];
       this.training(false);
       const inEncoders = new Set(onEncoders.parameters.map(([, tensor]) => tensor));
-      const own = [...openables(model)].filter(([name, tensor]) => opened.has(name) && tensor.requiresGrad && !inEncoders.has(tensor));
+      const own = [...openables(model, opening.opens)].filter(
+        ([name, tensor]) => opened.has(name) && tensor.requiresGrad && !inEncoders.has(tensor),
+      );
       const projections = own.filter(([name]) => name.startsWith("projectors."));
       const rest = own.filter(([name]) => !name.startsWith("projectors.")).map(([name, tensor]) => [keyOf(name), tensor] as const);
       this.parameters = [...projections, ...onEncoders.parameters, ...rest];

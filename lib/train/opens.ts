@@ -14,7 +14,8 @@ export type Openable = readonly [name: string, tensor: Tensor];
 
 export const ADAPTER = "adapters.default.";
 
-export function* openables(model: AnyMAL): Generator<Openable> {
+/** `patterns`: what of the language model they cannot speak of is not walked through. */
+export function* openables(model: AnyMAL, patterns: readonly string[] = ["*"]): Generator<Openable> {
   for (const modality of model.modalities) {
     const bridge = model.projector(modality);
     const fixed = measured(bridge);
@@ -23,7 +24,12 @@ export function* openables(model: AnyMAL): Generator<Openable> {
   for (const [name, adapter] of model.adapters) {
     for (const [key, tensor] of adapter.namedParameters()) yield [`${prefixOf(name)}${key}`, tensor];
   }
-  yield* weightsOf(model.llm);
+  if (patterns.some((pattern) => mayBegin(pattern, "llm."))) yield* weightsOf(model.llm);
+}
+
+function mayBegin(pattern: string, prefix: string): boolean {
+  const fixed = pattern.split("*", 1)[0] as string;
+  return fixed.startsWith(prefix) || (fixed !== pattern && prefix.startsWith(fixed));
 }
 
 /** Of the names of an adapter's parameters. */

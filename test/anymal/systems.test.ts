@@ -109,7 +109,10 @@ test("Flamingo's gated layers and LLaMA-Adapter's prompts are there from the beg
   await flamingo.save(world.path("flamingo"));
   using again = await AnyMAL.fromPretrained(world.path("flamingo"), { device: here });
   const ask = (one: AnyMAL) => one.generateAll([["see ", square("red")]], { maxNewTokens: 6 });
-  assert.equal([again.system, [...again.adapters.keys()], await ask(again)], ["flamingo", ["gated-cross-attention"], await ask(flamingo)]);
+  assert.equal(
+    [again.system, [...again.adapters.keys()], await ask(again)],
+    ["flamingo", ["gated-cross-attention", "tokens"], await ask(flamingo)],
+  );
   using prompted = await as("llama-adapter", { quantization: "none", adapters: { "llama-adapter-v1": { layers: 1 } } });
   assert.equal(await text(prompted), await text(bare));
   const error = await rejection(() => as("llama-adapter", { adapters: { "llama-adapter-v1": { layer: 1 } } }));
