@@ -159,6 +159,7 @@ const ELSEWHERE = [
   "AnswerOptions",
   "ModalityOptions",
   "ProjectorOptions",
+  "AdapterOptions",
   "LinearOptions",
   "ResamplerOptions",
   "MlpOptions",
