@@ -24,6 +24,8 @@ export class TokenRows extends Wrap<Embedding | Linear> {
   /** (R,C) f32, in the order of `ids`. */
   rows: Tensor;
   readonly ids: readonly number[];
+  /** The lowest of them. */
+  readonly #first: number;
   /** What stood in the table before, in its dtype. */
   readonly #original: Tensor;
   readonly #runs: readonly Run[];
@@ -45,6 +47,7 @@ export class TokenRows extends Wrap<Embedding | Linear> {
     const { weight } = this.#table;
     const rows = weight.shape[0] as number;
     checkIds(this.ids, rows, base);
+    this.#first = ids.reduce((a, b) => Math.min(a, b)); // spread as arguments, those of a whole vocabulary would be too many
     const { device } = weight;
     const i32 = (values: readonly number[]) => keep(Tensor.from(Int32Array.from(values), [values.length], { device }));
     [this.#original, this.rows, this.#runs, this.#places, this.#window] = built(() => {
@@ -55,10 +58,8 @@ export class TokenRows extends Wrap<Embedding | Linear> {
       const runs = runsOf(this.ids).map((run) => ({ ...run, slot: i32([run.first]) }));
       const places = new Float32Array(rows).fill(this.ids.length);
       for (const [i, id] of this.ids.entries()) places[id] = i;
-      const [first, last] = [Math.min(...this.ids), Math.max(...this.ids)];
-      const between = Array.from({ length: last - first + 1 }, (_, i) => places[first + i] as number).map((at) =>
-        at < ids.length ? at : -1,
-      );
+      const last = ids.reduce((a, b) => Math.max(a, b));
+      const between = Array.from(places.subarray(this.#first, last + 1), (at) => (at < ids.length ? at : -1));
       return [original, own, runs, keep(Tensor.from(places, [rows, 1], { device })), runs.length > 1 ? i32(between) : undefined];
     });
   }
@@ -126,7 +127,7 @@ export class TokenRows extends Wrap<Embedding | Linear> {
   trained(): { tensor: Tensor; first: number } | undefined {
     if (!this.trains) return undefined;
     const tensor = this.#window ? gatherRows(this.rows, this.#window) : this.rows;
-    return { tensor, first: Math.min(...this.ids) };
+    return { tensor, first: this.#first };
   }
 
   /** The table keeps them for good. */
@@ -214,7 +215,8 @@ function master(rows: Tensor): Tensor {
 }
 
 function checkIds(ids: readonly number[], rows: number, base: Module): void {
-  const unfit = ids.find((id, i) => !(Number.isInteger(id) && id >= 0 && id < rows) || ids.indexOf(id) < i);
+  const own = new Set<number>();
+  const unfit = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < rows) || own.size === own.add(id).size);
   if (!ids.length || unfit !== undefined)
     throw expected(
       "E_ADAPTER",
@@ -223,7 +225,7 @@ function checkIds(ids: readonly number[], rows: number, base: Module): void {
       unfit === undefined ? "none" : String(unfit),
       "resizeTokenEmbeddings() makes room for more",
     );
-  const taken = wrapsOn(base).flatMap((wrap) => (wrap instanceof TokenRows ? wrap.ids.filter((id) => ids.includes(id)) : []));
+  const taken = wrapsOn(base).flatMap((wrap) => (wrap instanceof TokenRows ? wrap.ids.filter((id) => own.has(id)) : []));
   if (taken.length)
     throw expected("E_ADAPTER", "TokenRows", "tokens that no other adapter trains", `${taken.slice(0, 5)}`, "take the other one off first");
   if ((innermost(base) as Linear).weight.requiresGrad)

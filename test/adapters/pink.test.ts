@@ -100,6 +100,28 @@ for (const name of caseNames(/^pink-adapter/)) {
   });
 }
 
+test("dropout is in training alone, and none where it is 0", async () => {
+  const c = new Case(caseNames(/^pink-adapter/)[0]!);
+  using model = LlamaForCausalLM.fromPretrained(c.base, { device: here });
+  const logits = async () => {
+    using y = noGrad(() => model.forward({ inputIds: c.rows("in.input_ids") })).logits!;
+    return y.data();
+  };
+  for (const p of [0.5, 0]) {
+    const adapter = fresh(PINK, "a test", model, { hidden: 8, dropout: p });
+    for (const [, tensor] of adapter.namedParameters()) tensor.write(Float32Array.from({ length: tensor.size }, (_, i) => Math.cos(i)));
+    const asked = await logits();
+    assert.equal(await logits(), asked);
+    adapter.train();
+    const one = await logits();
+    assert.is(String(one) === String(asked), p === 0);
+    assert.is(String(await logits()) === String(one), p === 0, "drawn anew");
+    adapter.train(false);
+    assert.equal(await logits(), asked);
+    adapter.detach();
+  }
+});
+
 test("what fits no layer is refused", () => {
   using model = ClipVisionModel.fromPretrained(join(new Case(caseNames(/^pink-vit/)[0]!).folder, "vision"), { device: here });
   for (const options of [{ layers: [7] }, { hidden: 0 }, { rank: 3 }, { layers: [] }])

@@ -6,6 +6,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { adaptersOn } from "../../lib/adapters/adapter.js";
 import { exportMerged } from "../../lib/adapters/export.js";
+import { createAdapter } from "../../lib/adapters/load-adapter.js";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import type { LoraConfig } from "../../lib/adapters/lora-config.js";
 import { backward, noGrad } from "../../lib/core/autograd.js";
@@ -157,6 +158,10 @@ test("merged below another, above another, and exported together, the model comp
     const config = JSON.parse(readFileSync(join(caseFolder("llama2"), "config.json"), "utf8"));
     const drift = await exportMerged(model, folder, config);
     assert.ok(drift.largest < 2e-5 * largest(all), JSON.stringify(drift));
+    b.enabled = false;
+    const one = await exportMerged(model, join(folder, "one"), config);
+    assert.ok(one.largest < 2e-5 * largest(all), `what is switched off went along: ${JSON.stringify(one)}`);
+    b.enabled = true;
     a.merge();
     near(await logits(model), all, 2e-5 * largest(all), "merged below");
     assert.is(a.state, "merged");
@@ -171,6 +176,19 @@ test("merged below another, above another, and exported together, the model comp
     assert.throws(() => d.merge(), /merged/);
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test("merged, weights and biases have the type that they had, and those that were open are open", () => {
+  for (const [dtype, quantization] of [["f32"], ["bf16"], ["bf16", { format: "nf4" }]] as const) {
+    using model = load("llama-bias", { dtype, ...(quantization && { quantization }) });
+    const state = () => Array.from(model.namedParameters(), ([name, p]) => [name, p.dtype, String(p.shape), p.requiresGrad]);
+    model.requiresGrad(true, (name) => /layers\.0\..*(q_proj|down_proj)\.bias/.test(name));
+    const before = state();
+    assert.ok(before.some(([, , , open]) => open) && before.some(([, type]) => type === "bf16") === (dtype === "bf16"));
+    put(model, "a", { targetModules: "all-linear" }).merge();
+    if (!quantization) createAdapter(model, "ia3", { targetModules: ["q_proj", "k_proj"] }, { name: "b" }).merge();
+    assert.equal(state(), before);
   }
 });
 

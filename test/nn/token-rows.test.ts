@@ -3,10 +3,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backward, device, noGrad, Tensor } from "../../lib/index.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
-import type { Embedding } from "../../lib/nn/embedding.js";
+import { Embedding } from "../../lib/nn/embedding.js";
 import { unwrap, wrap } from "../../lib/nn/layer.js";
 import type { Linear } from "../../lib/nn/linear.js";
 import { TokenRows } from "../../lib/nn/token-rows.js";
+import { Weights } from "../../lib/nn/weights.js";
 import { AdamW } from "../../lib/train/optimizer.js";
 import { Case, caseNames, here } from "../case.js";
 
@@ -195,7 +196,7 @@ test("ids that the table lacks, that another trains, and tables that train whole
   const { vocabSize } = llm.config;
   const code = (e: Error & { code: string }) => e.code === "E_ADAPTER";
   const before = await bytes(llm.model.embedding.weight);
-  for (const ids of [[], [vocabSize], [-1], [1.5]]) assert.throws(() => put(llm, ids), code);
+  for (const ids of [[], [vocabSize], [-1], [1.5], [4, 2, 4]]) assert.throws(() => put(llm, ids), code);
   put(llm, [2, 3], "one");
   assert.throws(() => put(llm, [3, 4], "two"), code);
   put(llm, [5], "two");
@@ -203,6 +204,22 @@ test("ids that the table lacks, that another trains, and tables that train whole
   assert.equal(await bytes(llm.model.embedding.weight), before);
   using whole = load(CASES[0]!, { trainable: true });
   assert.throws(() => put(whole, [1]), code);
+});
+
+test("a whole vocabulary may train, and what is between its runs is none", async () => {
+  const at = new Embedding(Weights.fresh({ device: here }), 200_000, 1);
+  at.requiresGrad(false);
+  const ids = Array.from({ length: 200_000 }, (_, i) => (i + 70_000) % 200_000).filter((id) => id !== 7);
+  const rows = new TokenRows(at, "tokens", { ids });
+  const { tensor, first } = rows.trained()!;
+  assert.is(first, 0);
+  assert.equal(tensor.shape, [200_000, 1]);
+  const [got, table] = [await numbers(tensor), await numbers(at.weight)];
+  table[7] = 0;
+  same(got, table, "rows in the order of the table");
+  tensor.dispose();
+  rows.release();
+  at.weight.dispose();
 });
 
 test.run();
