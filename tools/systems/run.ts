@@ -47,6 +47,7 @@ export async function runTrial(trial: Trial, { models, data, device, seed, effor
     llm: join(models, "llama"),
     modalities: { image: { encoder: join(models, "clip"), ...trial.image } },
     ...(prompt !== undefined && { prompt: { system: "" } }),
+    ...(trial.adapters && { adapters: trial.adapters }),
     device,
     dtype: "f32",
     seed,

@@ -1,12 +1,14 @@
 // Each system of lib/systems as it is trained in the tiny world: a picture of 64 x 64, a language model of 0.9 M parameters, minutes on two cores. What is
 // not as published stands here, and is printed with the results.
-import type { ModalityOptions } from "../../lib/anymal/options.js";
+import type { AssembleOptions, ModalityOptions } from "../../lib/anymal/options.js";
 import type { AlignRecipe, InstructInput } from "../../lib/train/recipe.js";
 
 export interface Trial {
   /** Of lib/systems. */
   system: string;
   image: Omit<ModalityOptions, "encoder">;
+  /** Of what it has on the language model from the beginning. */
+  adapters?: AssembleOptions["adapters"];
   /** Stages in order. One that the system lacks is left out. */
   align?: Partial<AlignRecipe>;
   instruct: InstructInput;
@@ -45,5 +47,28 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     align: { steps: 500, batch: 32, learningRate: 3e-3 },
     instruct: { steps: 400, batch: 64, learningRate: 2e-3 },
     changed: [SHORT],
+  },
+  flamingo: {
+    system: "flamingo",
+    image: {
+      projector: {
+        ...{ type: "resampler", form: "openflamingo", layers: 2, tokens: 8, heads: 4, dimHead: 32 },
+        ...{ gives: "beside", normalize: false },
+      },
+    },
+    adapters: { "gated-cross-attention": { every: 1, heads: 4, dimHead: 32 } },
+    align: { steps: 500, batch: 32, learningRate: 2e-3 },
+    instruct: { steps: 500, batch: 64, learningRate: 2e-3 },
+    changed: [
+      SHORT,
+      "gated layers before each of the four layers, not before every fourth of 32; a resampler of 2 layers and 8 tokens, not 6 and 64",
+    ],
+  },
+  "llama-adapter": {
+    system: "llama-adapter",
+    image: {},
+    adapters: { "llama-adapter-v1": { layers: 4 } },
+    instruct: { steps: 800, batch: 64, learningRate: 5e-3 },
+    changed: [SHORT, "prompts in all four layers, not in 30 of 32"],
   },
 };
