@@ -25,6 +25,7 @@ export async function withFault(n: number, kind: Kind, work: () => unknown): Pro
   for (const [name, call] of Object.entries(addon)) {
     if (typeof call !== "function" || HARMLESS.test(name)) continue;
     addon[name] = (...args) => {
+      if (name === "tensor_read" && fromPace()) return call(...args);
       if (name === "capture_begin") recording = true;
       if (name === "capture_end") recording = false;
       const fails = ++steps === n;
@@ -55,6 +56,9 @@ export async function withFault(n: number, kind: Kind, work: () => unknown): Pro
   }
   return { steps, error, hit };
 }
+
+/** Who only looks how far the device is tells nobody what failed (lib/core/pace.ts): that is told where it is read. When he looks depends on the clock. */
+const fromPace = (): boolean => /core[/\\]pace\./.test(new Error().stack ?? "");
 
 const injected = (name: string): Error => Object.assign(new Error(`${name}: injected`), { code: "E_OUT_OF_MEMORY" });
 
