@@ -134,10 +134,10 @@ export { type ChatOptions, ChatTemplate, type Message } from "./text/chat-templa
 export { fitParts, promptLength } from "./text/fit-parts.js";
 export { type PromptOptions, type PromptPart, promptParts } from "./text/prompt.js";
 export {
-  type BatchOptions as TokenBatchOptions,
   type DecodeOptions,
   type EncodeOptions,
   type TokenBatch,
+  type TokenBatchOptions,
   Tokenizer,
 } from "./text/tokenizer.js";
 export { accumulate } from "./train/accumulation.js";

@@ -8,7 +8,7 @@ import { readCaptions } from "../data/captions.js";
 import { readConversations } from "../data/conversations.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import { mediaOf, type Row } from "../data/row.js";
-import { CAPTION_PROMPTS } from "../data/world/language.js";
+import { WORLD_PROMPTS } from "../data/world/language.js";
 import { writeWorld } from "../data/world/write.js";
 import { scoreCaptions } from "../eval/captions.js";
 import { askedIn, askHeldOut, type HeldOutScores, textOf } from "../eval/held-out.js";
@@ -139,7 +139,7 @@ async function trainBoth(model: AnyMAL, data: string, cache: FeatureCache, { eff
     for await (const step of align(model, {
       modality,
       data: file,
-      prompts: CAPTION_PROMPTS[modality],
+      prompts: WORLD_PROMPTS[modality],
       ...scaled(STAGE1[modality]),
       ...common,
     }))
@@ -157,7 +157,7 @@ const kindsOf = (file: string): string[] => (JSON.parse(readFileSync(file, "utf8
 
 async function scores(model: AnyMAL, data: string, modality: BuiltIn, seed: number, signal: AbortSignal): Promise<ModalityScores> {
   const file = join(data, modality, "instruct.heldout.json");
-  const prompts = CAPTION_PROMPTS[modality];
+  const prompts = WORLD_PROMPTS[modality];
   const captions = (await readCaptions(join(data, modality, "captions.heldout.jsonl"), { modality, prompts, seed })).map(askedIn);
   const said = await model.generateAll(
     captions.map(({ turns }) => turns),

@@ -1,7 +1,7 @@
 // Which rows make up which batch: a function of the seed, the epoch and the position alone, so that a resumed run meets what an unbroken one would.
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
-import { Draw } from "./world/draw.js";
+import { Draw } from "./draw.js";
 
 export interface BatchOptions {
   batchSize: number;

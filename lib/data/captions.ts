@@ -2,11 +2,11 @@
 import { checkOptions, optionNames } from "../core/options.js";
 import { KINDS, type Kind, type Kinds, listed, unknownKind } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
+import { Draw } from "./draw.js";
 import { hasMark } from "./marks.js";
 import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles } from "./media-files.js";
 import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Row, whereOf } from "./row.js";
-import { Draw } from "./world/draw.js";
 
 /** What a row of captions is asked with; "" asks nothing, the medium stands alone. */
 export const CAPTION_PROMPTS = Object.fromEntries(

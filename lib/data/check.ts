@@ -56,6 +56,10 @@ export interface CheckSummary {
   cut: number;
 }
 
+/**
+ * Reads a file of captions or conversations without training on it: how much there is, and what is wrong with which row. Media are looked for, not
+ * decoded.
+ */
 export async function checkFile(path: string, options: CheckFileOptions = {}): Promise<CheckSummary & { kind: DataKind }> {
   checkOptions("checkFile", options, FILE_OPTIONS);
   const { kind: asked, modality, prompts, seed, tokenizer, splitSpecialTokens, mediaLength, maxLength, ...files } = options;
@@ -75,6 +79,7 @@ export async function checkFile(path: string, options: CheckFileOptions = {}): P
   return { kind, ...summary, problems: [...problems, ...summary.problems] };
 }
 
+/** The same of rows that were read already. */
 export function checkRows(rows: readonly Row[], options: CheckOptions = {}): CheckSummary {
   checkOptions("checkRows", options, Object.keys(OPTIONS));
   return summaryOf(rows, options);

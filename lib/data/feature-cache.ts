@@ -34,6 +34,7 @@ const OPTIONS = optionNames<FeatureCacheOptions>({ folder: true, maxBytes: true,
 const SUFFIX = ".safetensors";
 const ABANDONED_MS = 3_600_000;
 
+/** Features by key, in memory up to `memoryBytes` and in `folder` up to `maxBytes`; what was not used for longest goes first. */
 export class FeatureCache {
   /** Where answers came from so far. */
   readonly counts: FeatureCacheCounts = { memory: 0, disk: 0, made: 0 };

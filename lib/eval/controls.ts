@@ -1,7 +1,7 @@
 // Does a model look at its media, or guess from the question? The same questions over blank media, and over another question's media, tell.
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
-import { Draw } from "../data/world/draw.js";
+import { Draw } from "../data/draw.js";
 import { BUILT_IN, kindOf, listed } from "../media/kinds/index.js";
 import type { MediaPart } from "../media/part.js";
 import { checkLoading, type Loading } from "../media/source.js";

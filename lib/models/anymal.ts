@@ -8,7 +8,7 @@ import { atOnce, type Pieces } from "../core/turns.js";
 import { Module } from "../nn/module.js";
 import type { MediaBeside, Span } from "../nn/sequence.js";
 import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
-import { type MediaPart, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
+import { type MediaRows, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
 import type { Bridge } from "./bridges/kind.js";
 import type { LlamaForCausalLM, LlamaOptions, LlamaOutput } from "./llama.js";
 
@@ -43,6 +43,7 @@ interface Projected {
   rows: Tensor;
 }
 
+/** The network alone, without tokenizer, processors and files: ids and features in, logits and loss out. */
 export class AnyMALNetwork extends Module {
   llm: LlamaForCausalLM;
   projectors: Map<string, Bridge>;
@@ -154,7 +155,7 @@ function placed(part: TextPart | MediaReference, starts: Starts, features: AnyMA
   const items = features[part.modality]?.shape[0] ?? 0;
   if (part.item >= items) throw new RangeError(`AnyMAL: expected features for item ${part.item} of "${part.modality}", got ${items} items`);
   const of = starts.get(part.modality);
-  return of ? [{ start: of.start + part.item * of.tokens, length: of.tokens } satisfies MediaPart] : [];
+  return of ? [{ start: of.start + part.item * of.tokens, length: of.tokens } satisfies MediaRows] : [];
 }
 
 /** Media beside each row in the order in which they come, and which of them its tokens see: those before it, all or the latest. */

@@ -6,7 +6,7 @@ import { RMSNorm } from "./norm.js";
 import type { Heads, Sequence } from "./sequence.js";
 import type { Weights } from "./weights.js";
 
-export interface AttentionOptions {
+export interface SelfAttentionOptions {
   width: number;
   heads: number;
   kvHeads: number;
@@ -28,10 +28,10 @@ export class CausalSelfAttention extends Module {
   oProj: LinearLayer;
   qNorm: RMSNorm | undefined;
   kNorm: RMSNorm | undefined;
-  readonly #options: AttentionOptions;
+  readonly #options: SelfAttentionOptions;
   readonly #layer: number;
 
-  constructor(at: Weights, layer: number, options: AttentionOptions) {
+  constructor(at: Weights, layer: number, options: SelfAttentionOptions) {
     super();
     const { width, heads, kvHeads, headDim, bias = false, outputBias = bias, headNormEps } = options;
     this.#options = options;

@@ -4,7 +4,7 @@ import { Module, matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { fanIn, type Init, type Weights } from "./weights.js";
 
-export interface LinearOptions {
+export interface LinearLayerOptions {
   bias?: boolean;
   init?: Init;
 }
@@ -28,7 +28,7 @@ export class Linear extends Module implements LinearLayer {
     at: Weights | Tensor,
     inFeatures: number,
     outFeatures: number,
-    { bias = true, init = fanIn(inFeatures) }: LinearOptions = {},
+    { bias = true, init = fanIn(inFeatures) }: LinearLayerOptions = {},
   ) {
     super();
     this.inFeatures = inFeatures;
@@ -43,6 +43,6 @@ export class Linear extends Module implements LinearLayer {
 }
 
 /** The linear layer that is stored at `at`: dense or quantised, or quantised now if the weights are asked for in that form. */
-export function storedLinear(at: Weights, inFeatures: number, outFeatures: number, options: LinearOptions = {}): LinearLayer {
+export function storedLinear(at: Weights, inFeatures: number, outFeatures: number, options: LinearLayerOptions = {}): LinearLayer {
   return QuantizedLinear.stored(at, inFeatures, outFeatures, options) ?? new Linear(at, inFeatures, outFeatures, options);
 }

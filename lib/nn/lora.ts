@@ -11,7 +11,7 @@ import { matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { fanIn, type Weights, zeros } from "./weights.js";
 
-export interface LoraOptions {
+export interface LoraLinearOptions {
   r: number;
   scaling: number;
   dropout?: number;
@@ -29,7 +29,7 @@ export class LoraLinear extends Wrap<LinearLayer> implements LinearLayer, Foldab
   loraA: Tensor; // (r,I)
   loraB: Tensor; // (O,r)
 
-  constructor(at: Weights, base: LinearLayer, { r, scaling, dropout = 0, adapterName, owner = "default" }: LoraOptions) {
+  constructor(at: Weights, base: LinearLayer, { r, scaling, dropout = 0, adapterName, owner = "default" }: LoraLinearOptions) {
     super(base, owner);
     this.scaling = scaling;
     this.dropout = dropout;

@@ -1,6 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
 import { linearQuantized } from "../ops/index.js";
-import type { LinearLayer, LinearOptions } from "./linear.js";
+import type { LinearLayer, LinearLayerOptions } from "./linear.js";
 import { Module, matching, StateError } from "./module.js";
 import { QuantizedWeight } from "./quantized-weight.js";
 import { fanIn, type Weights } from "./weights.js";
@@ -17,7 +17,12 @@ export class QuantizedLinear extends Module implements LinearLayer {
   }
 
   /** The quantised layer that `at` holds or asks for; undefined where it is dense. */
-  static stored(at: Weights, inFeatures: number, outFeatures: number, { bias = true }: LinearOptions = {}): QuantizedLinear | undefined {
+  static stored(
+    at: Weights,
+    inFeatures: number,
+    outFeatures: number,
+    { bias = true }: LinearLayerOptions = {},
+  ): QuantizedLinear | undefined {
     const weight = QuantizedWeight.stored(at, outFeatures, inFeatures) ?? quantizedNow(at, outFeatures, inFeatures);
     const asked = at.quantization?.format;
     if (weight && asked && weight.format !== asked)

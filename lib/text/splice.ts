@@ -7,12 +7,12 @@ export interface TextPart {
   /** One label per id; absent: the part is not scored. */
   labels?: ArrayLike<number>;
 }
-export interface MediaPart {
+export interface MediaRows {
   /** First row of this item in the media buffer, and how many rows it has. */
   start: number;
   length: number;
 }
-export type Part = TextPart | MediaPart;
+export type Part = TextPart | MediaRows;
 
 export interface SpliceOptions {
   /** Where padding goes: right for training, left for generating. */
@@ -34,7 +34,7 @@ export interface Spliced {
   labels: Int32Array[];
 }
 
-const isMedia = (part: Part): part is MediaPart => "start" in part;
+const isMedia = (part: Part): part is MediaRows => "start" in part;
 const lengthOf = (part: Part): number => (isMedia(part) ? part.length : part.ids.length);
 
 export function splice(
@@ -75,7 +75,7 @@ export function splice(
 export function partsOf(
   ids: readonly ArrayLike<number>[],
   placeholder: number,
-  items: readonly MediaPart[],
+  items: readonly MediaRows[],
   labels?: readonly ArrayLike<number>[],
 ): Part[][] {
   let next = 0;

@@ -39,7 +39,7 @@ const OTHERS = {
 export interface DecodeOptions {
   skipSpecialTokens?: boolean;
 }
-export interface BatchOptions extends EncodeOptions {
+export interface TokenBatchOptions extends EncodeOptions {
   side?: "left" | "right";
 }
 export interface TokenBatch {
@@ -67,6 +67,7 @@ export interface Engine {
   idOf(token: string): number | undefined;
 }
 
+/** Text to ids and back, as transformers' tokenizer of the same folder does it. */
 export class Tokenizer {
   readonly bosToken: string | undefined;
   readonly eosToken: string | undefined;
@@ -174,7 +175,7 @@ export class Tokenizer {
   }
 
   /** Rows of equal length, padded with the pad token (eos where there is none). */
-  encodeBatch(texts: readonly string[], batch: BatchOptions = {}): TokenBatch {
+  encodeBatch(texts: readonly string[], batch: TokenBatchOptions = {}): TokenBatch {
     checkOptions("Tokenizer.encodeBatch", batch, [...ENCODE_OPTIONS, "side"], { others: OTHERS });
     const { side = "left", ...options } = batch;
     const rows = texts.map((text) => this.encode(text, options));

@@ -1,7 +1,7 @@
 // What the encoders of models/tiny are trained and judged on: scenes that differ in one attribute, never a held-out one, captions that fit one scene.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { caption } from "../../lib/data/world/language.js";
 import { drawScene, isHeldOut } from "../../lib/data/world/scenes.js";
 import { attributesOf, choices, type Encodable, groupedScenes, pairedScenes, variants } from "../../tools/pretrain/groups.js";

@@ -1,8 +1,8 @@
 // What is asked of the tiny world has one answer, which the description gives; what is held out never comes when it must not.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
-import { CAPTION_PROMPTS, caption, description, dialogue, questions } from "../../lib/data/world/language.js";
+import { Draw } from "../../lib/data/draw.js";
+import { caption, description, dialogue, questions, WORLD_PROMPTS } from "../../lib/data/world/language.js";
 import { drawScene, type ImageScene, isHeldOut, isHeldThing, type Scene } from "../../lib/data/world/scenes.js";
 
 const MODALITIES = ["image", "video", "audio", "imu"] as const;
@@ -107,7 +107,7 @@ test("a dialogue begins with its context beside the first question, and answers 
       turns.map((_, i) => (i % 2 ? "assistant" : "user")),
     );
     for (const [i, { content }] of turns.entries())
-      if (CAPTION_PROMPTS[scene.modality].some((prompt) => turns[i - 1]?.content.startsWith(prompt))) assert.is(content, caption(scene));
+      if (WORLD_PROMPTS[scene.modality].some((prompt) => turns[i - 1]?.content.startsWith(prompt))) assert.is(content, caption(scene));
   }
 });
 

@@ -1,7 +1,7 @@
 // The tiny world's recordings, read back by hand: which way the head turns, how often and how fast something is done, and gravity.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { renderImu } from "../../lib/data/world/render-imu.js";
 import { ACTIVITIES, drawScene, type ImuScene, SPEEDS, TIMES, TURNS } from "../../lib/data/world/scenes.js";
 

@@ -1,7 +1,7 @@
 // The tiny world's pictures and clips: things where and as the scene says, told apart by form and not by area.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { renderImage } from "../../lib/data/world/render-image.js";
 import { renderVideo } from "../../lib/data/world/render-video.js";
 import { COLORS, DIRECTIONS, drawScene, type ImageScene, PLACES, SHAPES, type VideoScene } from "../../lib/data/world/scenes.js";

@@ -1,7 +1,7 @@
 // The tiny world's scenes: what training never meets, and that all else is met.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import {
   ACTIVITIES,
   COLORS,

@@ -1,7 +1,7 @@
 // The tiny world's sounds, read back by hand: notes counted in the envelope, pitches and timbres in the spectrum.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { HERTZ, renderAudio } from "../../lib/data/world/render-audio.js";
 import { type AudioScene, COUNTS, drawScene, INSTRUMENTS, MELODIES, NOTES } from "../../lib/data/world/scenes.js";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { AutoEncoder, AutoProcessor, LlamaForCausalLM } from "../../lib/index.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
 import { missedIn, type Scores } from "../../tools/pretrain/card.js";

@@ -1,7 +1,7 @@
 // Training from nothing: a language model that learns a text by heart, towers that learn which colour has which name, and what the loop promises.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { LlamaForCausalLM, Tensor, Weights } from "../../lib/index.js";
 import { parseClipTextConfig, parseClipVisionConfig } from "../../lib/models/clip-config.js";
 import { ClipTextModel } from "../../lib/models/clip-text.js";

@@ -1,5 +1,5 @@
 // The tiny encoders, each trained with a text tower of its own on grouped batches of rendered scenes, and their acceptance test.
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { renderAudio } from "../../lib/data/world/render-audio.js";
 import { renderImage } from "../../lib/data/world/render-image.js";
 import { renderImu } from "../../lib/data/world/render-imu.js";

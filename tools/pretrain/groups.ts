@@ -1,6 +1,6 @@
 // Batches of scenes that differ from a neighbour in one attribute only. With random batches an encoder tells scenes apart by what is easiest
 // (colour, place) and never learns the rest: such negatives are what makes it look at each attribute in turn.
-import type { Draw } from "../../lib/data/world/draw.js";
+import type { Draw } from "../../lib/data/draw.js";
 import { caption } from "../../lib/data/world/language.js";
 import {
   ACTIVITIES,

@@ -1,8 +1,8 @@
 // The tiny LLaMA: a tokenizer and a language model from the world's texts. It may read of every combination; what it never sees is media.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Draw } from "../../lib/data/world/draw.js";
-import { CAPTION_PROMPTS, caption, description, dialogue, questions, repetition, type Turn } from "../../lib/data/world/language.js";
+import { Draw } from "../../lib/data/draw.js";
+import { caption, description, dialogue, questions, repetition, type Utterance, WORLD_PROMPTS } from "../../lib/data/world/language.js";
 import { drawScene, type Scene } from "../../lib/data/world/scenes.js";
 import type { Device } from "../../lib/index.js";
 import { argmax, LlamaForCausalLM, noGrad, scope, Weights } from "../../lib/index.js";
@@ -22,7 +22,7 @@ export const MODALITIES = ["image", "video", "audio", "imu"] as const;
 /** A tokenizer whose merges cover every word of the world. */
 export function makeTokenizer(folder: string): Tokenizer {
   const draw = new Draw(1, "tokenizer");
-  const texts: string[] = ["[INST] repeat this. [/INST]\n", ...Object.values(CAPTION_PROMPTS).flat()];
+  const texts: string[] = ["[INST] repeat this. [/INST]\n", ...Object.values(WORLD_PROMPTS).flat()];
   for (let i = 0; i < 4000; ++i) {
     const scene = drawScene(MODALITIES[i % 4]!, draw, { things: 1 + (i % 2) });
     texts.push(
@@ -81,7 +81,7 @@ export class WordEncoder {
 }
 
 /** Scored: answers and their end; of a description without questions, everything. */
-export function rowOf(turns: readonly Turn[], encoder: WordEncoder, { bos = 1, eos = 2 } = {}): TextRow {
+export function rowOf(turns: readonly Utterance[], encoder: WordEncoder, { bos = 1, eos = 2 } = {}): TextRow {
   const ids: number[] = [];
   const labels: number[] = [];
   for (const { role, content } of turns) {
@@ -143,7 +143,7 @@ export async function readingAccuracy(
   while (full() < KINDS) {
     const modality = draw.pick(MODALITIES);
     const scene = drawScene(modality, draw, { things: draw.pick(things) });
-    const asked = [...questions(scene, draw), { kind: "caption", question: draw.pick(CAPTION_PROMPTS[modality]), answer: caption(scene) }];
+    const asked = [...questions(scene, draw), { kind: "caption", question: draw.pick(WORLD_PROMPTS[modality]), answer: caption(scene) }];
     for (const { kind, question, answer } of asked) {
       const name = `${modality} ${kind}`;
       const rows = byKind.get(name) ?? [];

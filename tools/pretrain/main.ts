@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { Draw } from "../../lib/data/world/draw.js";
+import { Draw } from "../../lib/data/draw.js";
 import { type Device, device, LlamaForCausalLM } from "../../lib/index.js";
 import { saveModel } from "../../lib/io/model-folder.js";
 import { type ClapAudioModel, melStatistics } from "../../lib/models/clap-audio.js";

@@ -5,7 +5,7 @@ import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { Device } from "../../lib/core/device.js";
 import { readConversations } from "../../lib/data/conversations.js";
 import { FeatureCache } from "../../lib/data/feature-cache.js";
-import { CAPTION_PROMPTS } from "../../lib/data/world/language.js";
+import { WORLD_PROMPTS } from "../../lib/data/world/language.js";
 import { askHeldOut } from "../../lib/eval/held-out.js";
 import { systemOf } from "../../lib/systems/index.js";
 import { align } from "../../lib/train/align.js";
@@ -62,7 +62,7 @@ export async function runTrial(trial: Trial, { models, data, device, seed, effor
   };
   if (trial.align && stages.align) {
     const file = join(data, "image", "captions.train.jsonl");
-    const recipe = { ...trial.align, ...steps(trial.align), modality: "image", data: file, prompts: CAPTION_PROMPTS.image } as const;
+    const recipe = { ...trial.align, ...steps(trial.align), modality: "image", data: file, prompts: WORLD_PROMPTS.image } as const;
     for await (const step of align(model, { ...recipe, ...common })) told("align", step);
   }
   const files = [join(data, "image", "instruct.train.json")];

@@ -1,6 +1,6 @@
 // The tiny world in words: a caption, other ways to say the same, and what can be asked. A question has one short answer, and every question
 // of a kind has many possible answers, so that guessing does not help.
-import type { Draw } from "./draw.js";
+import type { Draw } from "../draw.js";
 import { type AudioScene, COUNTS, type ImageScene, type ImuScene, PLACES, type Scene, type Thing, type VideoScene } from "./scenes.js";
 
 export interface Question {
@@ -11,7 +11,7 @@ export interface Question {
 }
 
 /** Ways to ask for the caption. */
-export const CAPTION_PROMPTS: Readonly<Record<Scene["modality"], readonly string[]>> = {
+export const WORLD_PROMPTS: Readonly<Record<Scene["modality"], readonly string[]>> = {
   image: ["describe the image.", "what is in the image?", "what do you see?"],
   video: ["describe the video.", "what happens in the video?", "what do you see moving?"],
   audio: ["describe the sound.", "what do you hear?", "what is played?"],
@@ -174,23 +174,23 @@ export interface DialogueOptions {
   /** The share of contexts in the caption's own form. */
   plain?: number;
 }
-export interface Turn {
+export interface Utterance {
   role: "user" | "assistant";
   content: string;
 }
 
 /** A conversation about described scenes (of different modalities): the context stands before or after the first question. */
-export function dialogue(scenes: readonly Scene[], draw: Draw, { turns = 5, plain = 0.5 }: DialogueOptions = {}): Turn[] {
+export function dialogue(scenes: readonly Scene[], draw: Draw, { turns = 5, plain = 0.5 }: DialogueOptions = {}): Utterance[] {
   const context = scenes.map((scene) => description(scene, draw, plain)).join(" ");
   const asked = draw.shuffled(scenes.flatMap((scene) => [...questions(scene, draw), captionQuestion(scene, draw)])).slice(0, turns);
-  return asked.flatMap(({ question, answer }, i): Turn[] => [
+  return asked.flatMap(({ question, answer }, i): Utterance[] => [
     { role: "user", content: i > 0 ? question : draw.chance(0.6) ? `${question} ${context}` : `${context} ${question}` },
     { role: "assistant", content: answer },
   ]);
 }
 
 /** A text and the same once more: what reading begins with. */
-export function repetition(scenes: readonly Scene[], draw: Draw): Turn[] {
+export function repetition(scenes: readonly Scene[], draw: Draw): Utterance[] {
   const text = scenes.map((scene) => description(scene, draw, 0.4)).join(" ");
   return [
     { role: "user", content: `repeat this. ${text}` },
@@ -199,5 +199,5 @@ export function repetition(scenes: readonly Scene[], draw: Draw): Turn[] {
 }
 
 function captionQuestion(scene: Scene, draw: Draw): Question {
-  return { kind: "caption", question: draw.pick(CAPTION_PROMPTS[scene.modality]), answer: caption(scene) };
+  return { kind: "caption", question: draw.pick(WORLD_PROMPTS[scene.modality]), answer: caption(scene) };
 }

@@ -1,6 +1,6 @@
 // A melody as two seconds of samples. Every instrument holds its notes: a tail that rings on would hide the melody.
 import type { Sound } from "../../media/audio.js";
-import type { Draw } from "./draw.js";
+import type { Draw } from "../draw.js";
 import { type AudioScene, COUNTS } from "./scenes.js";
 
 const RATE = 16000;

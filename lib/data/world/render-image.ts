@@ -1,7 +1,7 @@
 // A scene of coloured shapes as 64 × 64 pixels. Edges come from signed distances; all shapes of one size cover about the same area, so that
 // only their form tells them apart.
 import type { Pixels } from "../../media/image.js";
-import type { Draw } from "./draw.js";
+import type { Draw } from "../draw.js";
 import { type ImageScene, PLACES, type Thing } from "./scenes.js";
 
 export const FRAME = 64;

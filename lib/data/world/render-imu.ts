@@ -1,7 +1,7 @@
 // What a sensor on the head of somebody moving records: x to the front, y to the left, z up. Angles come first, so that what the gyroscope
 // reads and how gravity tilts into the accelerometer agree.
 import type { ImuRecording } from "../../media/imu.js";
-import type { Draw } from "./draw.js";
+import type { Draw } from "../draw.js";
 import { type ImuScene, TIMES } from "./scenes.js";
 
 export const RATE = 100;

@@ -1,6 +1,6 @@
 // One thing on a straight way over eight frames.
 import type { Pixels } from "../../media/image.js";
-import type { Draw } from "./draw.js";
+import type { Draw } from "../draw.js";
 import { drawBackground, drawLook, FRAME, paint } from "./render-image.js";
 import type { VideoScene } from "./scenes.js";
 

@@ -1,6 +1,6 @@
 // What can be seen, heard and felt in the tiny world. Every value has one word, which is also its name here. Some combinations of values never occur in
 // training, in no medium and no stage: the held-out combinations that the demo asks about.
-import type { Draw } from "./draw.js";
+import type { Draw } from "../draw.js";
 
 export const COLORS = ["red", "green", "blue", "yellow", "purple", "orange", "white", "cyan"] as const;
 export const SHAPES = ["circle", "square", "triangle", "star", "cross", "ring", "heart", "moon"] as const;

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { checkOptions, optionNames } from "../../core/options.js";
 import { reasonOf } from "../../media/error.js";
 import type { BuiltIn } from "../../media/kinds/index.js";
+import { Draw } from "../draw.js";
 import { DataError } from "../row.js";
-import { Draw } from "./draw.js";
 import { encodeClip, encodeCsv, encodePicture, encodeWav } from "./encode.js";
-import { CAPTION_PROMPTS, caption, type Question, questions } from "./language.js";
+import { caption, type Question, questions, WORLD_PROMPTS } from "./language.js";
 import { renderAudio } from "./render-audio.js";
 import { renderImage } from "./render-image.js";
 import { renderImu } from "./render-imu.js";
@@ -149,7 +149,7 @@ const conversation = (marks: readonly BuiltIn[], asked: readonly Question[]): Sa
 function asked(scene: Scene, split: Split, draw: Draw): Question[] {
   if (split === "heldout") return [draw.pick(questions(scene, draw, { heldOnly: true }))];
   const some = draw.shuffled(questions(scene, draw)).slice(0, TRAIN_QUESTIONS);
-  if (draw.chance(0.5)) some.push({ kind: "caption", question: draw.pick(CAPTION_PROMPTS[scene.modality]), answer: caption(scene) });
+  if (draw.chance(0.5)) some.push({ kind: "caption", question: draw.pick(WORLD_PROMPTS[scene.modality]), answer: caption(scene) });
   return some;
 }
 
