@@ -21,6 +21,10 @@ const attachedTo = new WeakMap<Module, Map<string, Adapter>>();
 /** The adapters on a model, by name, in the order in which they came. */
 export const adaptersOn = (model: Module): ReadonlyMap<string, Adapter> => attachedTo.get(model) ?? new Map();
 
+/**
+ * What createAdapter(), loadAdapter() and AnyMAL.addAdapter() put on a model: it is switched, trained, merged, saved and taken off by itself,
+ * whatever else stands there.
+ */
 export class Adapter<C extends object = object> implements Attached<C> {
   readonly name: string;
   readonly kind: AdapterKind<C>;

@@ -24,6 +24,7 @@ import {
 import { checkNames, tellUnmatched } from "./lora-names.js";
 import { heldBeside, overlaysOf, ROOT } from "./overlays.js";
 
+/** LoRA (arXiv 2106.09685) in PEFT's files: apply() puts fresh branches on a model, load() trained ones. */
 export class LoraAdapter extends Adapter<LoraConfig> {
   /** Fresh branches that change nothing yet. What they do not train should be frozen by the caller. */
   static override apply(model: Module, options: Partial<LoraConfig>, drawing: AdapterDrawing = {}): LoraAdapter {

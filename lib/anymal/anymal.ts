@@ -63,6 +63,10 @@ interface AddOptions {
   on?: AdapterPlace;
 }
 
+/**
+ * A language model that reads pictures, videos, sounds and motion beside text. Assembled or loaded; align() and instruct() train it, generate()
+ * answers. dispose() frees all of it.
+ */
 export class AnyMAL {
   readonly network: AnyMALNetwork;
   /** Of a published folder: under which of the known sets of names its tensors are stored, such as "llava-hf". */

@@ -31,6 +31,7 @@ export interface Unencoded {
 /** A medium as a batch takes it. */
 export type Media = Features | Unencoded;
 
+/** An encoder as a model has it: media in, features out. */
 export class MediaEncoder {
   readonly #state: EncoderState;
   /** Of features, by that of the input. */

@@ -34,6 +34,9 @@ export interface DeviceMemory {
   tensors: number;
 }
 
+/**
+ * Where tensors are and ops run: "cpu", or a card. device() hands out the one of its name; openDevice() opens one of one's own, which close() ends.
+ */
 export class Device {
   #id: number | undefined;
   constructor(
@@ -114,6 +117,10 @@ export class Device {
   }
 }
 
+/**
+ * Commands that Device.capture() recorded: replay() runs them again over the same memory, without a call of JavaScript for each. `result` is what
+ * the recorded function returned.
+ */
 export class Capture<T> {
   #id: number | undefined;
   constructor(

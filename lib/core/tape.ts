@@ -56,6 +56,7 @@ export class Node {
   }
 }
 
+/** Do ops record what a backward needs? Not inside of noGrad(). */
 export function isGradEnabled(): boolean {
   return enabled;
 }

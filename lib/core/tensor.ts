@@ -28,6 +28,10 @@ export interface TensorOptions {
 }
 const TENSOR_OPTIONS = optionNames<TensorOptions>({ dtype: true, device: true, requiresGrad: true });
 
+/**
+ * Numbers on a device: ops take and give them at once and the device follows; data() waits for the values. scope() or dispose() frees what is not
+ * kept.
+ */
 export class Tensor {
   #handle: Handle | undefined;
   #spec: { shape: readonly number[]; dtype: DType } | undefined;

@@ -35,6 +35,7 @@ export function isExact({ answer, correct }: Pick<GivenAnswer, "answer" | "corre
   return given !== "" && [correct].flat().some((right) => normalizeAnswer(right) === given);
 }
 
+/** Shares of exact answers, in all and by kind. Throws E_VALUE without answers. */
 export function scoreExact(answers: readonly GivenAnswer[]): ExactScores {
   if (!answers.length) throw expected("E_VALUE", "scoreExact", "at least one answer", "none");
   const kinds = new Map<string, GivenAnswer[]>();

@@ -2,6 +2,7 @@
 import { expected } from "../core/errors.js";
 import { countYesNo, type YesNo, type YesNoScore } from "./yes-no.js";
 
+/** Tasks whose scores add up to MME's perception. */
 export const MME_PERCEPTION = [
   "existence",
   "count",
@@ -14,6 +15,7 @@ export const MME_PERCEPTION = [
   "artwork",
   "OCR",
 ] as const;
+/** Tasks whose scores add up to MME's cognition. */
 export const MME_COGNITION = ["commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning"] as const;
 
 export interface MmeTaskScore extends YesNoScore {

@@ -19,6 +19,7 @@ export function parsePope(text: string): YesNo {
   return words.some((word) => word === "No" || word === "not" || word === "no") ? "no" : "yes";
 }
 
+/** Accuracy, precision, recall, F1, and the share of "yes". Throws E_VALUE without answers. */
 export function scorePope(answers: readonly PopeAnswer[]): PopeScore {
   if (!answers.length) throw expected("E_VALUE", "scorePope", "at least one answer", "none");
   const counts = countYesNo(answers.map(({ text, label }) => ({ given: parsePope(text), right: label })));

@@ -83,11 +83,13 @@ export function vqaAccuracy({ prediction, answers }: VqaQuestion): number {
   return agreement(normalize(prediction), answers.map(normalize));
 }
 
+/** 0 to 1: how many people agree with the prediction, as TextVQA normalises and counts it. Throws E_VALUE without answers. */
 export function textVqaAccuracy({ prediction, answers }: VqaQuestion): number {
   if (!answers.length) throw expected("E_VALUE", "textVqaAccuracy", "at least one person's answer", "none");
   return agreement(normalizeTextVqa(prediction), answers.map(normalizeTextVqa));
 }
 
+/** Means over questions, in all and by type of answer and question; textVqaAccuracy scores as TextVQA does. Throws E_VALUE without questions. */
 export function scoreVqa(questions: readonly VqaQuestion[], accuracy: (question: VqaQuestion) => number = vqaAccuracy): VqaScores {
   if (!questions.length) throw expected("E_VALUE", "scoreVqa", "at least one question", "none");
   const perQuestion = questions.map(accuracy);

@@ -24,6 +24,7 @@ export const SAMPLING_KEYS = ["temperature", "topK", "topP", "minP", "repetition
 /** Changes `logits` in place; `ids` is everything the row holds so far, the prompt included. */
 export type LogitsProcessor = (logits: Float32Array, ids: readonly number[]) => void;
 
+/** E_GENERATION: a prompt or an option that generate() cannot take. */
 export class GenerationError extends AnymalError {
   override readonly name = "GenerationError";
   constructor(option: string, wanted: string, got: unknown, next = "") {

@@ -35,6 +35,7 @@ export interface WeightSource {
   bytes(name: string, from?: number, length?: number): ArrayBuffer;
 }
 
+/** A model's tensors by name, read when they are asked for, straight to the device. */
 export class Checkpoint implements WeightSource {
   readonly #files: SafetensorsFile[];
   readonly #where: ReadonlyMap<string, SafetensorsFile>;

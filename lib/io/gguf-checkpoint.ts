@@ -37,6 +37,7 @@ export function hubName(name: string): string {
   return layer === undefined ? `${names[part]}.${kind}` : `model.layers.${layer}.${names[part]}.${kind}`;
 }
 
+/** A LLaMA of llama.cpp under Hugging Face's names, so that it loads as any other checkpoint. */
 export class GgufCheckpoint implements WeightSource {
   readonly file: GgufFile;
   readonly #stored: ReadonlyMap<string, string>; // llama.cpp's names by Hugging Face's

@@ -4,6 +4,7 @@ import { AnymalError } from "../core/errors.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import { byNumber, type GgufTypeName, typeOf } from "./gguf-types.js";
 
+/** E_GGUF: a file that is no GGUF, is damaged, or has a type that is not read. */
 export class GgufError extends AnymalError {
   override readonly name = "GgufError";
   constructor(

@@ -43,6 +43,7 @@ function* open(path: string): Pieces<Opened> {
   }
 }
 
+/** A GGUF file: its values, its list of tensors, and each of them on a device, widened where it is quantised. */
 export class GgufFile {
   readonly version: number;
   readonly values: ReadonlyMap<string, GgufValue>;

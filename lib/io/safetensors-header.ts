@@ -3,6 +3,7 @@
 
 import { AnymalError } from "../core/errors.js";
 
+/** E_SAFETENSORS: a file whose header claims what cannot be. */
 export class SafetensorsError extends AnymalError {
   override readonly name = "SafetensorsError";
   constructor(

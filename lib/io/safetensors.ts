@@ -27,6 +27,7 @@ import { writeWhole } from "./whole-file.js";
 export const DIRECT: Partial<Record<FileDType, DType>> = { F32: "f32", BF16: "bf16", I32: "i32", U8: "u8", I8: "u8", BOOL: "u8" };
 const FILE_DTYPE: Record<DType, FileDType> = { f32: "F32", bf16: "BF16", i32: "I32", u8: "U8" };
 
+/** A .safetensors file: its header is checked whole before any tensor is read. load() brings one to a device. */
 export class SafetensorsFile {
   readonly entries: ReadonlyMap<string, Entry>;
   readonly metadata: ReadonlyMap<string, string>;

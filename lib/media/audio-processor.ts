@@ -40,6 +40,7 @@ const MOST = { rate: 768_000, bins: 1024, fft: 2 ** 16, samples: 2 ** 24 };
 /** An integer from 0 to below n. */
 type Draw = (n: number) => number;
 
+/** Sounds in, CLAP's log-mel spectrograms (N,1 or 4,T,bins) in decibels out, by preprocessor_config.json's numbers. */
 export class AudioProcessor implements MediaProcessor<AudioPart> {
   readonly sampleRate: number;
   /** Length of the window. */

@@ -24,6 +24,7 @@ export type Processor = (ImageProcessor | VideoProcessor | AudioProcessor | ImuP
 
 const VIDEO_MODELS = ["viclip", "videomae"];
 
+/** Opens the processor of an encoder's folder: an ImageProcessor, VideoProcessor, AudioProcessor or ImuProcessor. */
 export class AutoProcessor {
   private constructor() {}
 

@@ -7,6 +7,7 @@ import { AnymalError } from "../core/errors.js";
  */
 export type MediaCode = "E_MEDIA_SOURCE" | "E_MEDIA_FORMAT" | "E_MEDIA_LIMIT" | "E_MEDIA_OPTION" | "E_MEDIA_TOOL";
 
+/** E_MEDIA_…: a file, or one of its options, of which no medium comes. The code says which: source, format, limit, option, tool. */
 export class MediaError extends AnymalError {
   override readonly name = "MediaError";
   constructor(

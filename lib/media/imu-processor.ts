@@ -21,6 +21,7 @@ const AT_ONCE = 2;
 /** What a configuration may ask for: a hundred times what any model does. */
 const MOST = { rate: 100_000, samples: 2 ** 20 };
 
+/** Recordings in, (N,6,L) at one rate and of one length out: accelerometer, then gyroscope. */
 export class ImuProcessor implements MediaProcessor<ImuPart> {
   /** Hz */
   readonly samplingRate: number;

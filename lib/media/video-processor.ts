@@ -21,6 +21,7 @@ export interface VideoProcessorOptions {
 /** A hundred times what encoders of clips take. */
 const MOST_FRAMES = 4096;
 
+/** Videos in, `frames` pictures of each as the encoder takes them out: (N,frames,3,H,W). */
 export class VideoProcessor implements MediaProcessor<VideoPart> {
   readonly frames: number;
 

@@ -34,6 +34,7 @@ export interface AutoModelOptions {
 
 const KEYS = ["device", "dtype", "quantization", "revision", "trainable", "signal", "onProgress", "localFilesOnly"];
 
+/** Opens a language model from a folder, a GGUF file or the hub. */
 export const AutoModelForCausalLM = {
   /**
    * From a folder in Hugging Face layout, a GGUF file, or by its id on the hub: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their

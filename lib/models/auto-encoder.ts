@@ -63,6 +63,7 @@ export const ENCODER_TYPES: readonly string[] = Object.keys(KINDS);
 
 const KEYS = ["device", "dtype", "revision", "trainable", "signal", "localFilesOnly"];
 
+/** Opens the encoder of a folder or of the hub, whichever it is. */
 export const AutoEncoder = {
   /**
    * From a folder in Hugging Face layout or of OpenCLIP, or by its id on the hub. An encoder inside of a larger model, such as LLaVA's, is found;

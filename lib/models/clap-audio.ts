@@ -50,6 +50,7 @@ const TOWER = "audio_model.audio_encoder";
 const ALONE = "audio_encoder";
 const ANCHOR = "patch_embed.proj.weight";
 
+/** Spectrograms (N,1 or 4,T,bins) in decibels → rows (N,time,d), and embeddings (N,e) beside CLAP's of text. Construct it through fromPretrained(). */
 export class ClapAudioModel extends Module implements Encoder {
   audioEncoder: Htsat;
   audioProjection: Projection | undefined;

@@ -42,6 +42,7 @@ const MOST_BLOCKS = 1024;
 
 export type Pair = [height: number, width: number];
 
+/** Throws E_CONFIG on what is not CLAP's, or could not be built. */
 export function parseClapAudioConfig(json: Json): ClapAudioConfig {
   const { own: audio, larger } = towerConfig(json, { alone: ["clap_audio_model"], whole: "clap", section: "audio_config" });
   checkKeys(audio, "CLAP", ENCODER_KEYS.clapAudio);

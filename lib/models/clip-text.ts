@@ -58,6 +58,7 @@ const OTHERS = /(^|\.)(vision_model|visual_projection|logit_scale|position_ids)(
 /** What OpenAI's configurations give as the id of the end-of-text token, which it is not. */
 const HIGHEST_ID = 2;
 
+/** Rows of ids → states (N,T,d) and embeddings (N,e). Construct it through fromPretrained(). */
 export class ClipTextModel extends Module {
   textModel: ClipTextTransformer;
   textProjection: Linear;

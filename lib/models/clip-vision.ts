@@ -60,6 +60,10 @@ class ClipVisionTransformer extends Module {
 const TOWER = "vision_model";
 const ANCHOR = "embeddings.class_embedding";
 
+/**
+ * Pictures (N,3,H,W) → rows (N,1+S,d), the class token first, and embeddings (N,e), which are the class token's where there is no projection.
+ * Construct it through fromPretrained().
+ */
 export class ClipVisionModel extends Module implements Encoder {
   visionModel: ClipVisionTransformer;
   visualProjection: Linear | undefined;

@@ -10,6 +10,7 @@ import { ClipVisionModel } from "./clip-vision.js";
 import { type Json, readConfig, storedDType } from "./config.js";
 import { checkLoading, type EncoderLoading } from "./encoder.js";
 
+/** Pictures and texts embedded side by side: `vision`, `text`, and the temperature between them. */
 export class ClipModel extends Module {
   vision: ClipVisionModel;
   text: ClipTextModel;

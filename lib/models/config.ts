@@ -9,6 +9,7 @@ import type { ActivationKind } from "../ops/index.js";
 
 export type Json = Record<string, unknown>;
 
+/** E_CONFIG: a key of config.json that is missing, of another type, or of a model that is not here. `key` says which. */
 export class ConfigError extends AnymalError {
   override readonly name = "ConfigError";
   constructor(

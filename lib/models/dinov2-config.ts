@@ -26,6 +26,7 @@ export interface Dinov2Config {
 const PLAIN = "dinov2";
 const REGISTERS = "dinov2_with_registers";
 
+/** Throws E_CONFIG on what is not DINOv2's, or could not be built. */
 export function parseDinov2Config(json: Json): Dinov2Config {
   const { own: c } = towerConfig(json, { alone: [PLAIN, REGISTERS], section: "vision_config" });
   checkKeys(c, "DINOv2", ENCODER_KEYS.dinov2);

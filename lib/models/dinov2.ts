@@ -56,6 +56,7 @@ class Dinov2Embeddings extends Module {
 
 const ANCHOR = "embeddings.cls_token";
 
+/** Pictures (N,3,H,W) → rows (N,1+registers+S,d), the class token first. Construct it through fromPretrained(). */
 export class Dinov2Model extends Module implements Encoder {
   embeddings: Dinov2Embeddings;
   encoder: VitStack;

@@ -41,6 +41,7 @@ export interface Imu2ClipConfig {
   projectionDim: number | undefined;
 }
 
+/** Throws E_CONFIG on what is not IMU2CLIP's, or could not be built. */
 export function parseImu2ClipConfig(json: Json): Imu2ClipConfig {
   if (json.model_type !== "imu2clip") throw new ConfigError("model_type", "imu2clip", json.model_type);
   const channels = size(json, "channels", 6);
@@ -80,6 +81,7 @@ class ImuBlock extends Module {
   }
 }
 
+/** Windows (N,channels,samples) → states of the GRU (N,S,d), and embeddings (N,e) beside CLIP's. Construct it through fromPretrained(). */
 export class Imu2ClipModel extends Module implements Encoder {
   normIn: GroupNorm;
   blocks: ImuBlock[];

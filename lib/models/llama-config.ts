@@ -81,6 +81,7 @@ const MOST_LAYERS = 4096;
 const MOST_HEADS = 2 ** 16;
 const WIDEST_HEAD = 2 ** 14;
 
+/** Throws E_CONFIG on a model_type of another family, and on what could not be built. */
 export function parseLlamaConfig(json: Json): LlamaConfig {
   const name = json.model_type ?? "llama";
   const family = typeof name === "string" && Object.hasOwn(FAMILIES, name) ? FAMILIES[name] : undefined;

@@ -110,6 +110,10 @@ const OTHER_FORWARD: Readonly<Record<string, string>> = {
   logitsToKeep: 'did you mean logits: "last"?',
 };
 
+/**
+ * A decoder: ids (B,T), or embeddings, → logits (B,T,V) and loss; generate() writes on. AutoModelForCausalLM opens one from a folder, a file or the
+ * hub.
+ */
 export class LlamaForCausalLM extends Module implements CausalLM {
   model: LlamaModel;
   lmHead: Plain | undefined;

@@ -39,6 +39,7 @@ const PLAIN: Readonly<Record<string, readonly unknown[]>> = {
 
 const isEmpty = (value: unknown): boolean => isObject(value) && !Object.keys(value).length;
 
+/** Throws E_CONFIG on towers that are no CLIP image tower, and on what could not be built. */
 export function parseOpenClipConfig(json: Json): ClipVisionConfig {
   const model = section(json, "model_cfg");
   const c = section(model, "vision_cfg");

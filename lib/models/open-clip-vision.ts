@@ -55,6 +55,9 @@ const TOWER = "visual";
 /** Text towers have positions too, but no convolution. */
 const ANCHOR = "conv1.weight";
 
+/**
+ * CLIP's image tower out of OpenCLIP's own files: pictures (N,3,H,W) → rows (N,1+S,d) and embeddings (N,e). Construct it through fromPretrained().
+ */
 export class OpenClipVisionModel extends Module implements Encoder {
   visual: OpenClipVisual;
   readonly config: ClipVisionConfig;

@@ -108,6 +108,7 @@ class SiglipVisionTransformer extends Module {
 /** The bias tells it from CLIP's, which has none. */
 const ANCHOR = "embeddings.patch_embedding.bias";
 
+/** Pictures (N,3,H,W) → rows (N,S,d), without a class token, and embeddings (N,d) of its attention pooling. Construct it through fromPretrained(). */
 export class SiglipVisionModel extends Module implements Encoder {
   visionModel: SiglipVisionTransformer;
   readonly config: SiglipVisionConfig;

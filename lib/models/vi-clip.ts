@@ -28,6 +28,7 @@ export interface ViClipConfig {
   frames: number;
 }
 
+/** Throws E_CONFIG on what is not ViCLIP's, or could not be built. */
 export function parseViClipConfig(json: Json): ViClipConfig {
   if (json.model_type !== "viclip") throw new ConfigError("model_type", "viclip", json.model_type);
   const width = widthOf(json, "width");

@@ -28,6 +28,7 @@ export interface VideoMaeConfig {
 /** The table of positions is computed, not stored: a config alone decides how large it is. */
 const MOST_POSITIONS = 2 ** 27;
 
+/** Throws E_CONFIG on what is not VideoMAE's, or could not be built. */
 export function parseVideoMaeConfig(json: Json): VideoMaeConfig {
   const { own: c } = towerConfig(json, { alone: ["videomae"], section: "vision_config" });
   checkKeys(c, "VideoMAE", ENCODER_KEYS.videoMae);

@@ -72,6 +72,7 @@ function sinusoids(S: number, C: number): Float32Array {
 /** A convolution over time too: no picture tower has one. */
 const ANCHOR = "embeddings.patch_embeddings.projection.weight";
 
+/** Clips (N,F,3,H,W) → rows (N,S,d), one for each tube of frames and pixels. Construct it through fromPretrained(). */
 export class VideoMaeModel extends Module implements Encoder {
   embeddings: TubeEmbeddings;
   encoder: VitStack;

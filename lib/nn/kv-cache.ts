@@ -32,6 +32,7 @@ export interface CacheOptions {
 }
 const CACHE_OPTIONS = optionNames<CacheOptions>({ layers: true, batch: true, length: true, kvHeads: true, headDim: true, dtype: true });
 
+/** E_CACHE_FULL: more positions than the cache has room for. */
 export class CacheFullError extends AnymalError {
   override readonly name = "CacheFullError";
   constructor(
@@ -50,6 +51,7 @@ export interface Placed {
   positions: Tensor;
 }
 
+/** Room for `length` positions of `batch` rows. LlamaForCausalLM.createCache() makes one that fits; the model fills it, and dispose() frees it. */
 export class KVCache implements LayerCache {
   readonly length: number;
   readonly batch: number;

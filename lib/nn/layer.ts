@@ -18,6 +18,10 @@ export interface Plain extends Module {
 /** Whose wraps are called when nobody gave a name. It stands in no tensor's name, as PEFT leaves it out of its files. */
 export const DEFAULT_OWNER = "default";
 
+/**
+ * Stands where `base` stood and computes by way of it: `base` keeps its names, the wrap's own tensors are `<path>.<owner>.<name>`. wrap() puts one
+ * in.
+ */
 export abstract class Wrap<B extends Module = Module> extends Module {
   /** What it stands around: the layer itself, or another's wrap. */
   base: B;

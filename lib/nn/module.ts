@@ -14,6 +14,10 @@ interface Slot {
   set(value: Tensor | Module): void;
 }
 
+/**
+ * What has parameters: fields that are tensors or modules are found by their names, as in torch, for training, files and dispose(). Extend it for
+ * layers of one's own.
+ */
 export abstract class Module {
   training = false;
   readonly #beside = new Set<Tensor>();
@@ -219,6 +223,7 @@ const snake = new Map<string, string>();
 /** May `path` lie in what is called `name`? Not in layers.1 when it begins with layers.10; in attn.in_proj when it is attn.in_proj_weight. */
 const leads = (name: string, path: string): boolean => path.startsWith(name) && !/[a-z0-9]/i.test(name ? path.charAt(name.length) : "");
 
+/** E_STATE: weights that are not the module's: one is missing, left over, or of another shape. */
 export class StateError extends AnymalError {
   override readonly name = "StateError";
   constructor(

@@ -19,6 +19,7 @@ export class RMSNorm extends Module {
   }
 }
 
+/** y = (x - mean) / sqrt(variance + eps) · weight + bias over the last size. */
 export class LayerNorm extends Module {
   weight: Tensor; // (C)
   bias: Tensor; // (C)

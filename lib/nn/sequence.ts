@@ -96,6 +96,7 @@ export interface Layout {
   length: number;
 }
 
+/** E_MASK: an attentionMask that is none of these rows, or has a gap. */
 export class MaskError extends AnymalError {
   override readonly name = "MaskError";
   constructor(

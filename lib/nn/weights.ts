@@ -59,6 +59,7 @@ const FRESH_OPTIONS = optionNames<FreshOptions>({ ...COMMON, seed: true });
 const OUTLINE_OPTIONS = optionNames<OutlineOptions>({ device: true, dtype: true, trainable: true });
 const CHECKPOINT_OPTIONS = optionNames<CheckpointOptions>({ ...COMMON, int8Threshold: true });
 
+/** What a layer's constructor asks for its parameters: fresh random numbers, a checkpoint's, or shapes alone. A child's are those of at.at(name). */
 export class Weights {
   private constructor(
     private readonly source: Source,

@@ -15,6 +15,7 @@ function code(kind: ActivationKind): number {
   return at;
 }
 
+/** Elementwise, x of any shape, f32 or bf16. Throws E_VALUE on a kind that is not there. */
 export function activation(x: Tensor, kind: ActivationKind): Tensor {
   const k = code(kind);
   return record(made(native().activation(x.handle, k), x), [x], () => {

@@ -9,6 +9,7 @@ import { made } from "./result.js";
 const FORMATS = ["nf4", "fp4", "int8"] as const;
 export type QuantFormat = (typeof FORMATS)[number];
 
+/** The number that the addon knows a format by. Throws E_VALUE on one that is not there. */
 export function formatCode(format: QuantFormat): number {
   const at = FORMATS.indexOf(format);
   if (at < 0) throw expected("E_VALUE", "quantisation", `one of ${FORMATS.join(", ")}`, format);
@@ -20,6 +21,7 @@ export function quantize4bit(w: Tensor, format: "nf4" | "fp4", block = 64): { co
   const [codes, absmax] = native().quantize_4bit(w.handle, formatCode(format), block);
   return { codes: made(codes, w), absmax: made(absmax, w) };
 }
+/** What quantize4bit() made, as numbers of `shape` again. */
 export function dequantize4bit(
   codes: Tensor,
   absmax: Tensor,
@@ -36,6 +38,7 @@ export function quantizeRowsInt8(w: Tensor): { codes: Tensor; absmax: Tensor } {
   const [codes, absmax] = native().quantize_rows_int8(w.handle);
   return { codes: made(codes, w), absmax: made(absmax, w) };
 }
+/** (O,I) of what quantizeRowsInt8() made. */
 export function dequantizeRowsInt8(codes: Tensor, absmax: Tensor, dtype: DType): Tensor {
   return made(native().dequantize_rows_int8(codes.handle, absmax.handle, dtypeCode(dtype)), codes);
 }
@@ -45,6 +48,7 @@ export function quantizeDynamic(x: Tensor, block: number, signed: boolean): { co
   const [codes, absmax] = native().quantize_dynamic(x.handle, block, signed);
   return { codes: made(codes, x), absmax: made(absmax, x) };
 }
+/** What quantizeDynamic() made, with the same `block` and `signed`, as f32 again. */
 export function dequantizeDynamic(codes: Tensor, absmax: Tensor, block: number, signed: boolean): Tensor {
   return made(native().dequantize_dynamic(codes.handle, absmax.handle, block, signed), codes);
 }
@@ -54,6 +58,7 @@ export function quantizeAbsmax(absmax: Tensor): { codes: Tensor; nestedAbsmax: T
   const [codes, nested, offset] = native().quantize_absmax(absmax.handle);
   return { codes: made(codes, absmax), nestedAbsmax: made(nested, absmax), offset: made(offset, absmax) };
 }
+/** Block maxima (f32) of what quantizeAbsmax() made of them. */
 export function dequantizeAbsmax(codes: Tensor, nestedAbsmax: Tensor, offset: Tensor): Tensor {
   return made(native().dequantize_absmax(codes.handle, nestedAbsmax.handle, offset.handle), codes);
 }
@@ -63,6 +68,7 @@ export function packCodes(codes: Tensor, format: QuantFormat, outFeatures: numbe
   const bytes = native().packed_bytes(codes.device.id, formatCode(format), outFeatures, inFeatures);
   return made(native().pack_codes(codes.handle, formatCode(format), outFeatures, inFeatures, bytes), codes);
 }
+/** What packCodes() made, row by row again: files have this order. */
 export function unpackCodes(packed: Tensor, format: QuantFormat, outFeatures: number, inFeatures: number): Tensor {
   return made(native().unpack_codes(packed.handle, formatCode(format), outFeatures, inFeatures), packed);
 }

@@ -9,6 +9,7 @@ import { llava15 } from "./llava-1.5.js";
 import { minigpt4 } from "./minigpt4.js";
 import type { System } from "./system.js";
 
+/** Systems of the literature by name, as AnyMAL.assemble's `system` takes it: what each is made of, and what its stages train. */
 export const SYSTEMS = {
   anymal,
   flamingo,

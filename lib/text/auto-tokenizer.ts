@@ -16,6 +16,7 @@ const OTHERS = {
   cacheDir: "the hub's cache is where HF_HOME or HF_HUB_CACHE says",
 };
 
+/** Opens the tokenizer of a folder, a GGUF file or a model of the hub. */
 export const AutoTokenizer = {
   /**
    * From a folder with tokenizer.json or tokenizer.model, from a GGUF file, or by a model's id on the hub, of which only the tokenizer's files are

@@ -35,6 +35,7 @@ const NO_VARIABLES: Readonly<Record<string, string>> = {
   chat_template: "new ChatTemplate(source) takes another template",
 };
 
+/** E_CHAT_TEMPLATE: a template that cannot be parsed or run, or refuses these messages. */
 export class ChatTemplateError extends AnymalError {
   override readonly name = "ChatTemplateError";
   constructor(message: string, options?: ErrorOptions) {
@@ -42,6 +43,10 @@ export class ChatTemplateError extends AnymalError {
   }
 }
 
+/**
+ * A chat template in Jinja: render() writes messages as the text that a model was trained on. Throws E_CHAT_TEMPLATE where the source is none or
+ * asks for what is not there.
+ */
 export class ChatTemplate {
   readonly #template: Template;
   #wantsParts: boolean | undefined;

@@ -8,6 +8,7 @@ export type MediaLength = (media: number) => number;
 
 const lengthOf = (part: PromptPart, mediaLength: MediaLength): number => ("media" in part ? mediaLength(part.media) : part.ids.length);
 
+/** Positions that the parts take, media as many as `mediaLength` says. */
 export function promptLength(parts: readonly PromptPart[], mediaLength: MediaLength): number {
   return parts.reduce((n, part) => n + lengthOf(part, mediaLength), 0);
 }

@@ -3,6 +3,7 @@
 import { AnymalError } from "../core/errors.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 
+/** E_TOKENIZER: a tokenizer.model that is damaged, or of a kind that is not read. */
 export class SentencePieceError extends AnymalError {
   override readonly name = "SentencePieceError";
   constructor(expected: string, got: string) {

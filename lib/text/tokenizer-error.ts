@@ -1,6 +1,7 @@
 // Files that make no tokenizer.
 import { AnymalError } from "../core/errors.js";
 
+/** E_TOKENIZER: files that make no tokenizer, or one that is not read here. */
 export class TokenizerError extends AnymalError {
   override readonly name = "TokenizerError";
   constructor(message: string, options?: ErrorOptions) {

@@ -46,6 +46,10 @@ interface Group {
   lrScale: number;
 }
 
+/**
+ * AdamW (arXiv 1711.05101) as torch computes it: f32 masters, moments in f32 or 8 bits, groups with a rate and a decay of their own. Construct it
+ * with the parameters that train, and call step() after each backward.
+ */
 export class AdamW {
   readonly #groups: Group[];
   readonly #moments = new Map<string, Moments>();

@@ -11,6 +11,7 @@ export interface ProgressOptions {
   every?: number;
 }
 
+/** One line on a terminal that tells of a training and is written over; elsewhere a line now and then. */
 export class Progress {
   readonly #stream: NonNullable<ProgressOptions["stream"]>;
   readonly #label: string;

@@ -345,6 +345,7 @@ export async function readYaml(path: string): Promise<unknown> {
   }
 }
 
+/** The YAML that readRecipe() reads. */
 export function writeRecipe(value: object): string {
   return stringify(value, { lineWidth: 120 });
 }

@@ -4,6 +4,7 @@ import { AnymalError } from "../core/errors.js";
 
 export { type Check, is, isObject, nearest, type Schema } from "../core/checks.js";
 
+/** E_RECIPE: an option of a recipe that is unknown or out of its range. `at` says which. */
 export class RecipeError extends AnymalError {
   override readonly name = "RecipeError";
   constructor(

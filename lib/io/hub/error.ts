@@ -19,6 +19,7 @@ export type HubCode =
   | "E_HUB_HOSTILE"
   | "E_HUB_DISK";
 
+/** E_HUB_…: a model that could not be had. The code says why: no such name, no access, no connection, no room. */
 export class HubError extends AnymalError {
   override readonly name = "HubError";
   declare readonly code: HubCode;

@@ -33,6 +33,7 @@ const NAMES = optionNames<HubSettings>({
 
 const isTrue = (value: string | undefined): boolean => ["1", "ON", "YES", "TRUE"].includes((value ?? "").toUpperCase());
 
+/** What `given` says, else the environment (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE). */
 export function hubSettings(env: NodeJS.ProcessEnv = process.env, given: Partial<HubSettings> = {}): HubSettings {
   checkOptions("hubSettings", given, NAMES);
   const home = pathOf(env.HF_HOME, env) ?? join(pathOf(env.XDG_CACHE_HOME, env) ?? join(homedir(), ".cache"), "huggingface");

@@ -1,6 +1,7 @@
 // What is wrong with a file of torch.save, and how names from such files are shown.
 import { AnymalError } from "../../core/errors.js";
 
+/** E_PICKLE: a file of torch.save that is damaged, or asks for more than tensors. */
 export class PickleError extends AnymalError {
   override readonly name = "PickleError";
   constructor(

@@ -33,6 +33,7 @@ export interface LinearProjectorConfig {
 
 const CONFIG = optionNames<LinearProjectorConfig>({ mode: true, dim: true, dimLlm: true, tokens: true, normalize: true, gives: true });
 
+/** Features (B,S,d) through one linear layer: (B,S,C) row by row, or (B,tokens,C) from one row. */
 export class LinearProjector extends Module implements Bridge {
   input: FeatureNorm | undefined;
   proj: Linear;

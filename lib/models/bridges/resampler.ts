@@ -18,6 +18,7 @@ export interface ResamplerProjectorOptions {
   gives?: Gives | undefined;
 }
 
+/** A Resampler and the linear layer to the language model's width: (B,S,d) → (B,R,C). */
 export class ResamplerProjector extends Module implements Bridge {
   input: FeatureNorm | undefined;
   resampler: Resampler;
