@@ -6,7 +6,7 @@ import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { KVCache } from "../../lib/nn/kv-cache.js";
 import { Rope } from "../../lib/nn/rope.js";
-import { rowsBehind, type Sequence, type Span } from "../../lib/nn/sequence.js";
+import { begun, rowsBehind, type Sequence, type Span } from "../../lib/nn/sequence.js";
 import { here } from "../case.js";
 
 const SHAPE = { layers: 2, batch: 2, length: 6, kvHeads: 1, headDim: 4 };
@@ -126,6 +126,54 @@ test("a longer cache goes on as the one it came from, padded rows too", async ()
       using got = step(longer, r.rope, whole(1, 1), 1, from);
       assert.equal(await data(got), await data(want));
     }
+  }
+});
+
+test("what rows see of media, and what stands before them, goes along into a longer cache; what they see next takes its place", async () => {
+  using r = disposable(rope());
+  using cache = new KVCache(here, SHAPE);
+  const lead = { length: 2, keys: random([1, 2, 4], 1) };
+  const first = cache.next(whole(3, 3), 3, r.rope, { lead });
+  const rows = [0, 1].map(() => ({ from: 0, end: 5, position: 5 })); // two keys, three tokens
+  const seen = [
+    { start: 0, end: 3 },
+    { start: 1, end: 2 },
+  ];
+  cache.done(first, rows, seen);
+  using longer = cache.grown(9);
+  for (const one of [cache, longer]) {
+    assert.equal([one.filled, one.held], [5, 3]);
+    const next = one.next(whole(1, 1), 1, r.rope);
+    assert.equal(await data(next.beside!.seen!), [0, 3, 1, 2]);
+    next.range!.dispose();
+    assert.equal(one.spansBehind([[1, 1, 1, 1], [1]], 1), whole(1, 1), "a mask of everything is of tokens alone");
+    assert.throws(
+      () => one.spansBehind([[1, 1, 1, 1, 1, 1], [1]], 1),
+      (error: { code?: string }) => error.code === "E_MASK",
+    );
+  }
+  const { tensors } = here.memory();
+  const step = longer.next(whole(1, 1), 1, r.rope);
+  longer.done(step, rowsBehind(longer.rows, whole(1, 1)), [seen[1]!, seen[0]!]);
+  step.range!.dispose();
+  assert.is(here.memory().tensors, tensors, "what was seen before is freed");
+  const next = longer.next(whole(1, 1), 1, r.rope);
+  assert.equal(await data(next.beside!.seen!), [1, 2, 0, 3]);
+  for (const t of [next.range!, first.positions, first.range!, lead.keys]) t.dispose();
+});
+
+test("rows that are padded are not shortened, on whichever side the padding is", () => {
+  using r = disposable(rope());
+  for (const padded of [whole(3, 2), [{ start: 1, end: 3 }, ...whole(3)]]) {
+    using cache = new KVCache(here, SHAPE);
+    step(cache, r.rope, padded, 3, 1).dispose();
+    assert.throws(
+      () => cache.truncate(2),
+      (error: { code?: string }) => error.code === "E_CACHE_FULL",
+    );
+    assert.equal(cache.rows, rowsBehind(begun(2), padded));
+    cache.truncate(0);
+    assert.is(cache.held, 0);
   }
 });
 
