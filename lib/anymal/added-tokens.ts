@@ -15,9 +15,15 @@ export function tokenRows(tokenizer: Tokenizer, words: readonly string[], seed: 
   return [{ name: TOKENS, kind: "trained-tokens", on: "llm", from: { config: () => config, seed } }];
 }
 
-/** Tables with a row for each of the tokenizer's ids; those that are padded may have one already. */
+/** Tables with a row for each of the tokenizer's ids; those that are padded may have one already. When it throws, the model is disposed. */
 export function withRoom(llm: LlamaForCausalLM, tokenizer: Tokenizer): LlamaForCausalLM {
-  const most = Math.max(-1, ...tokenizer.addedTokens.values());
-  if (most >= llm.config.vocabSize) llm.resizeTokenEmbeddings(most + 1);
+  let most = -1;
+  for (const id of tokenizer.addedTokens.values()) most = Math.max(most, id);
+  try {
+    if (most >= llm.config.vocabSize) llm.resizeTokenEmbeddings(most + 1);
+  } catch (error) {
+    llm.dispose();
+    throw error;
+  }
   return llm;
 }

@@ -87,7 +87,7 @@ export interface AssembleOptions extends LoadOptions {
   /** Of media, the user's own that the model is to know beside those that are here. */
   kinds?: OwnKinds;
   prompt?: PromptFormat;
-  /** What the system puts into the language model, changed: { "llama-adapter": { layers: 2 } }. */
+  /** What the system puts into the language model, changed: { "llama-adapter-v1": { layers: 2 } }. */
   adapters?: Readonly<Record<string, object>>;
   /** Of the fresh projections and adapters. Default 0. */
   seed?: number;

@@ -114,9 +114,8 @@ export class Trained {
       ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, addedTokens, llmSource, quantization, prompt, kinds, signal },
       trained: this.trainedNames(),
       openLlm: async () => {
-        const llm = await openCausalLM(llmSource.folder, held, signal);
+        const llm = withRoom(await openCausalLM(llmSource.folder, held, signal), tokenizer);
         try {
-          withRoom(llm, tokenizer);
           await this.lay(llm, signal);
           return llm;
         } catch (error) {

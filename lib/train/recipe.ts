@@ -2,7 +2,7 @@
 // is silent (warm-up, decay, clipping) the habits of its relatives.
 import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
-import type { AssembleOptions, ModalityOptions, ProjectorOptions } from "../anymal/options.js";
+import { type AssembleOptions, type ModalityOptions, type ProjectorOptions, WORDS } from "../anymal/options.js";
 import { readPlain } from "../core/plain-file.js";
 import { BUILT_IN, type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
@@ -225,6 +225,7 @@ const MODEL_KEYS: Schema = {
   dtype: is.oneOf("f32", "bf16"),
   modalities: is.object,
   adapters: is.object,
+  addedTokens: WORDS,
   prompt: is.object,
   seed: is.integer(0),
 };
@@ -255,7 +256,7 @@ export function modelRecipe(value: unknown, at = "model", kinds: Kinds = BUILT_I
 
 function checkPrompt(at: string, prompt: unknown): void {
   checkKeys(at, prompt, { system: is.text, splitSpecialTokens: is.flag, written: is.object });
-  if (prompt.written) checkKeys(`${at}.written`, prompt.written, { before: is.text, after: is.text });
+  if (prompt.written) checkKeys(`${at}.written`, prompt.written, { before: is.text, after: is.text, token: is.text });
 }
 
 function checkSystem(at: string, name: unknown): void {

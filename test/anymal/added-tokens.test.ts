@@ -6,6 +6,7 @@ import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { Tensor } from "../../lib/core/tensor.js";
 import { instruct } from "../../lib/train/instruct.js";
+import { sweep } from "../faults.js";
 import { all, rejection } from "../train/stages.js";
 import { square, type Toy, toy } from "./toy.js";
 
@@ -79,6 +80,10 @@ test("a run goes on with the same tokens only", async () => {
   using same = await assemble();
   await all(instruct(same, { ...options, steps: 1, resume: true }));
   assert.equal(await rowsOf(same), await rowsOf(model));
+});
+
+test("whatever tensor cannot be made of a model with more tokens, nothing stays", async () => {
+  await sweep("added tokens", async () => (await assemble()).dispose());
 });
 
 test("what is no list of words is refused, in options and in files", async () => {

@@ -67,16 +67,17 @@ test("adapters are of kinds that there are, which take what is said", () => {
 });
 
 test("stages say what opens, by which numbers, and where they stand", () => {
-  for (const { name, stages, paper } of all) {
+  for (const { name, stages, paper, addedTokens } of all) {
     assert.match(paper, /^arXiv \d{4}\.\d{5}$/);
     for (const [key, stage] of Object.entries<Stage>(stages)) {
       const { opens, numbers, section, lora, rates = {} } = stage;
       assert.ok(key === stage.how || key.startsWith(`${stage.how}-`), `${name}: ${key}`);
       assert.ok(section && opens.length && numbers.batch >= 1 && numbers.steps >= 1 && numbers.learningRate > 0, `${name}: ${key}`);
-      assert.ok(opens.every((pattern) => /^(projectors|llm|adapters|encoders)\./.test(pattern)));
+      assert.ok(opens.every((pattern) => /^(projectors|llm|adapters|tokens|encoders)\./.test(pattern)));
       assert.ok((numbers.warmupSteps ?? 0) < numbers.steps);
       // What is put on must train, and what has a rate of its own too.
       if (lora) assert.ok(opens.includes("adapters.*"), `${name}: ${key}`);
+      assert.is(opens.includes("tokens.*"), addedTokens.length > 0, `${name}: ${key}`);
       for (const pattern of Object.keys(rates)) assert.ok(opens.includes(pattern), `${name}: ${pattern}`);
     }
   }

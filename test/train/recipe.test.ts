@@ -40,6 +40,11 @@ test("what follows from other options does", () => {
   assert.is(alignRecipe("imu", { steps: undefined }).steps, 2000);
 });
 
+test("a recipe's model takes what assemble() takes", () => {
+  const model = { llm: "x", addedTokens: ["<answer>"], prompt: { written: { token: "<image>" } }, modalities: {} };
+  assert.equal(recipe({ model }).model, model);
+});
+
 test("an unknown option names the nearest, a wrong value what was meant", () => {
   const cases: [unknown, RegExp][] = [
     [{ align: { image: { learning_rate: 1 } } }, /align\.image\.learning_rate.*did you mean "learningRate"\?/],
@@ -69,6 +74,7 @@ test("an unknown option names the nearest, a wrong value what was meant", () => 
       /projector\.patches to be an integer from 1/,
     ],
     [{ model: { llm: "x", quantization: "nf8", modalities: {} } }, /quantization to be one of nf4, fp4, int8, none, or a mapping/],
+    [{ model: { llm: "x", addedTokens: [" "], modalities: {} } }, /model\.addedTokens to be a list of words/],
     [{ modell: {} }, /did you mean "model"\?/],
     [[], /the recipe to be a mapping/],
   ];

@@ -55,8 +55,11 @@ for (const system of SYSTEM_NAMES)
     await all(instruct(model, { data: captions(), steps: 3, batch: 4, warmupSteps: 0, learningRate: 1e-2, schedule: "constant" }));
     const after = await bytes(model);
     const still = (name: string) => before.get(name) === after.get(name);
-    const moved = [...after.keys()].filter((name) => !still(name));
+    // The tables hold the rows of added tokens as they are now; what else is in them stays (added-tokens.test.ts).
+    const tables = model.addedTokens.length ? ["llm.model.embed_tokens.weight", "llm.lm_head.weight"] : [];
+    const moved = [...after.keys()].filter((name) => !still(name) && !tables.includes(name));
     assert.equal([...new Set(moved.map((name) => name.split(".")[0]))].sort(), [...MOVES[system]]);
+    assert.is(moved.some((name) => name.startsWith("adapters.tokens.")), model.addedTokens.length > 0); // biome-ignore format: one line
     // All of what is opened, but for tokens of which none was seen and gates' own starting point.
     if (MOVES[system].includes("llm"))
       assert.equal(
