@@ -6,16 +6,19 @@ import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
+import type { WeightSource } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { writeWhole } from "../io/whole-file.js";
 import { LlamaForCausalLM } from "../models/llama.js";
 import { type Absorbed, checkFolds, type Foldable, foldIn } from "../nn/fold.js";
 import { checkOwnerName, DEFAULT_OWNER, unwrap, type Wrap, wrapAll, wrapsOn } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
+import { overwriting, type Stored } from "../nn/overwriting.js";
 import type { LeadSource } from "../nn/sequence.js";
 import type { Weights } from "../nn/weights.js";
 import { exchangeOf, type Overlay } from "./exchange.js";
 import type { AdapterKind, Attached } from "./kind.js";
+import { writables } from "./stored.js";
 
 const attachedTo = new WeakMap<Module, Map<string, Adapter>>();
 /** The adapters on a model, by name, in the order in which they came. */
@@ -93,6 +96,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
     for (const [, tensor] of this.namedParameters()) tensor.requiresGrad = on;
     const own = [...this.#wraps.values()].flatMap((wrap) => [wrap as Module, ...wrap.ownModules()]);
     for (const module of [...own, ...(this.shared?.modules() ?? [])]) module.training = on;
+    if (!on) this.kind.moved?.(this);
     return this;
   }
   /** Between train(true) and train(false). */
@@ -107,10 +111,12 @@ export class Adapter<C extends object = object> implements Attached<C> {
     for (const { keys, tensor, trains } of this.#overlays) if (trains) yield [keys[0] as string, tensor];
   }
 
-  /** All that its file holds. */
-  protected *stored(): Generator<[string, Tensor]> {
-    yield* this.namedParameters();
-    for (const { keys, tensor, trains } of this.#overlays) for (const key of keys.slice(trains ? 1 : 0)) yield [key, tensor];
+  /** All that its file holds, each tensor once. */
+  *stored(): Generator<Stored> {
+    if (this.kind.stored) return yield* this.kind.stored(this);
+    const held = new Map(this.#overlays.map(({ tensor, keys }) => [tensor, keys]));
+    for (const [key, tensor] of this.namedParameters()) if (!held.has(tensor)) yield { keys: [key], tensor };
+    for (const [tensor, keys] of held) yield { keys, tensor };
   }
 
   /** Throws when the adapter was merged or taken off: there is nothing of it to train, to merge or to save. */
@@ -132,7 +138,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
     if (this.#fingerprint?.version === this.#version && !this.#trains) return this.#fingerprint.text;
     const version = this.#version;
     const hash = createHash("sha256").update(JSON.stringify([this.kind.name, this.#enabled, this.kind.write(this.config)]));
-    for (const [key, tensor] of [...this.stored()]) hash.update(key).update(new Uint8Array(await tensor.bytes()));
+    for (const { keys, tensor } of [...this.stored()]) hash.update(keys.join()).update(new Uint8Array(await tensor.bytes()));
     const text = hash.digest("hex");
     this.#fingerprint = { version, text };
     return text;
@@ -143,8 +149,26 @@ export class Adapter<C extends object = object> implements Attached<C> {
     this.checkAttached();
     const { files } = this.kind;
     await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
-    await saveSafetensors(join(folder, files.weights), this.kind.stored?.(this) ?? this.stored(), { format: "pt" });
+    await saveSafetensors(join(folder, files.weights), writables(this.stored()), { format: "pt" });
     await writeWhole(join(folder, files.config), `${JSON.stringify(this.kind.write(this.config), null, 2)}\n`);
+  }
+
+  /**
+   * Puts the numbers of a file that save() wrote into it, to the bit, whether it trains or not. Throws E_STATE where a weight is missing, left over, or of
+   * another shape or dtype; nothing has changed then.
+   */
+  restore(checkpoint: WeightSource): void {
+    this.restoring(checkpoint)();
+  }
+  /** The same, looked at now and written by the call that it returns: who restores several things looks at all of them first. */
+  restoring(checkpoint: WeightSource): () => void {
+    this.checkAttached();
+    const writes = overwriting(checkpoint, [...this.stored()]);
+    return () => {
+      for (const write of writes) write();
+      this.kind.moved?.(this);
+      ++this.#version;
+    };
   }
 
   /**

@@ -5,9 +5,9 @@ import { shown } from "../core/checks.js";
 import { type AnymalError, expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import type { WeightSource } from "../io/checkpoint.js";
-import type { Writable } from "../io/safetensors.js";
 import type { MakeWrap, Wrap } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
+import type { Stored } from "../nn/overwriting.js";
 import type { LeadSource } from "../nn/sequence.js";
 import type { Weights } from "../nn/weights.js";
 import type { Overlay } from "./exchange.js";
@@ -43,13 +43,15 @@ export interface AdapterKind<C extends object = object> {
   write(config: C): Json;
   /** What the file calls the tensor `name` of the wrap at `path`; of the shared part at "". */
   key(path: string, name: string): string;
-  /** What the file holds, where that is not each tensor under its key: tables that are joined. */
-  stored?(on: Attached<C>): Iterable<[string, Writable]>;
+  /** What the file holds, where that is not each tensor under its key: tables that are joined, or written twice. */
+  stored?(on: Attached<C>): Iterable<Stored>;
   fail: Fail;
   /** Throws where a file's names are those of another tool. */
   checkNames?(checkpoint: WeightSource): void;
   /** What a file holds beside what it was trained for. */
   beside?(model: Module, config: C, at: Weights): AsyncIterable<Overlay>;
+  /** Told when its numbers are others than before: they were trained, or read anew. */
+  moved?(on: Attached<C>): void;
   /** Told once it is on. */
   attached?(model: Module, config: C, paths: readonly string[]): void;
   /** A class of its own, where it has more to say than every adapter. */

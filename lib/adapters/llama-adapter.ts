@@ -5,12 +5,11 @@ import { noGrad } from "../core/autograd.js";
 import { is, type Schema, shown } from "../core/checks.js";
 import { keep } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { late } from "../io/model-folder.js";
-import type { Writable } from "../io/safetensors.js";
 import { CausalSelfAttention } from "../nn/attention.js";
 import { innermost, type MakeWrap, places } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
+import type { Stored } from "../nn/overwriting.js";
 import { isAttending, PromptedAttention, type PromptedOptions } from "../nn/prompted-attention.js";
 import { type Weights, zeros } from "../nn/weights.js";
 import { activation, concat, copy } from "../ops/index.js";
@@ -117,19 +116,14 @@ export const LLAMA_ADAPTER: AdapterKind<LlamaAdapterConfig> = {
   }),
   key: (path, name) => (path ? `${path}.${name}` : name),
   /** The prompts of all layers are one table in the file, in the order of the layers. */
-  *stored({ wraps, shared }: Attached<LlamaAdapterConfig>): Generator<[string, Writable]> {
-    const all = [...wraps.values()] as PromptedAttention[];
-    const [K, C] = all[0]!.prompt.shape as [number, number];
-    const join = () =>
-      noGrad(() =>
-        concat(
-          all.map(({ prompt }) => prompt),
-          0,
-        ),
-      );
-    yield [`${TABLE}.weight`, late("f32", [all.length * K, C], join)];
-    for (const [path, { gate }] of wraps as ReadonlyMap<string, PromptedAttention>) yield [`${path}.gate`, gate];
-    yield* shared?.namedParameters() ?? [];
+  *stored({ wraps, shared }: Attached<LlamaAdapterConfig>): Generator<Stored> {
+    const all = [...(wraps as ReadonlyMap<string, PromptedAttention>)];
+    for (const [i, [path, { prompt, gate }]] of all.entries()) {
+      const [K] = prompt.shape as [number, number];
+      yield { keys: [`${TABLE}.weight`], tensor: prompt, rows: { from: i * K, of: all.length * K } };
+      yield { keys: [`${path}.gate`], tensor: gate };
+    }
+    for (const [name, tensor] of shared?.namedParameters() ?? []) yield { keys: [name], tensor };
   },
   fail,
 };

@@ -55,6 +55,18 @@ export const TRAINED_TOKENS: AdapterKind<TrainedTokensConfig> = {
   }),
   key: (path) => `${ROOT}.${path}.${NAME}`,
   fail,
+  /** PEFT has the rows of a tied pair under both names, and warns where one is missing. */
+  *stored({ model, wraps }) {
+    const [tied] = isTied(model) && wraps.size === 1 ? wraps.keys() : [];
+    for (const [path, wrap] of wraps as ReadonlyMap<string, TokenRows>)
+      yield {
+        keys: [path, ...(path === tied && path !== HEAD ? [HEAD] : [])].map((at) => TRAINED_TOKENS.key(at, NAME)),
+        tensor: wrap.rows,
+      };
+  },
+  moved: ({ wraps }) => {
+    for (const wrap of wraps.values()) (wrap as TokenRows).settle();
+  },
   attached: (model, _, paths) => {
     for (const path of paths) if (model.child(path) instanceof TokenRows) (model.child(path) as TokenRows).settle();
   },

@@ -16,7 +16,7 @@ import { openCausalLM } from "../models/auto-causal-lm.js";
 import { makeBridge } from "../models/bridges/index.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
 import { quantizationOf } from "../models/loading.js";
-import { describe, StateError } from "../nn/module.js";
+import { overwriting, type Stored } from "../nn/overwriting.js";
 import { Weights } from "../nn/weights.js";
 import { DEFAULT_SYSTEM } from "../systems/index.js";
 import { Tokenizer } from "../text/tokenizer.js";
@@ -190,16 +190,16 @@ export class Trained {
         return file;
       };
       for (const [modality, projector] of model.projectors)
-        writes.push(...overwriting(open(this.projections(modality)), projector.namedParameters()));
+        writes.push(...overwriting(open(this.projections(modality)), plain(projector.namedParameters())));
       for (const { name, adapter } of model.adapters) {
         const file = open(Checkpoint.openIn(join(folder, adapterFolder(name)), adapter.kind.files.weights));
-        writes.push(...overwriting(file, adapter.namedParameters(), HELD_BESIDE));
+        writes.push(adapter.restoring(file));
       }
       if (manifest.trained) {
         const file = open(Checkpoint.openIn(folder, TRAINED));
         const stored = new Set(file.names());
         const own = [...weightsOf(model.llm)].filter(([name]) => stored.has(name));
-        writes.push(...overwriting(file, own, undefined, ["F32", "BF16"]));
+        writes.push(...overwriting(file, plain(own), ["F32", "BF16"]));
       }
       for (const write of writes) write();
     } finally {
@@ -248,23 +248,5 @@ const sorted = (setup: object): unknown =>
       .map(([key, value]) => [key, typeof value === "object" && !Array.isArray(value) ? sorted(value as object) : value]),
   );
 
-/** A table that PEFT stores beside the branches and that does not train; branches are never left over. */
-const HELD_BESIDE = /^(?!.*\.lora_[AB]\.)/;
-
-/** Exact: the masters are f32 in the file and here. What there is to write, once everything is known to fit. */
-function overwriting(file: Checkpoint, tensors: Iterable<readonly [string, Tensor]>, beside?: RegExp, dtypes = ["F32"]): (() => void)[] {
-  const own = new Map(tensors);
-  const missing = [...own.keys()].filter((name) => !file.has(name));
-  const left = [...file.names()].filter((name) => !own.has(name) && !beside?.test(name));
-  if (missing.length || left.length) throw new StateError(`the weights of the model in ${file.path}`, describe(missing, left));
-  return Array.from(own, ([name, tensor]) => {
-    const { dtype, shape } = file.entry(name);
-    if (!dtypes.includes(dtype) || String(shape) !== String(tensor.shape))
-      throw new StateError(`"${name}" as ${dtypes.join(" or ")} [${tensor.shape}]`, `${dtype} [${shape}] in ${file.path}`);
-    return () => tensor.write(dtype === "BF16" ? widened(file.bytes(name)) : new Float32Array(file.bytes(name)));
-  });
-}
-
-/** bf16 is the upper half of f32. */
-const widened = (bytes: ArrayBuffer): Float32Array =>
-  new Float32Array(Uint32Array.from(new Uint16Array(bytes), (half) => half << 16).buffer);
+const plain = (tensors: Iterable<readonly [string, Tensor]>): Stored[] =>
+  Array.from(tensors, ([name, tensor]) => ({ keys: [name], tensor }));

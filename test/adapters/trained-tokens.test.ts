@@ -8,7 +8,8 @@ import { fresh } from "../../lib/adapters/adapter-files.js";
 import { loadAdapter } from "../../lib/adapters/load-adapter.js";
 import { TRAINED_TOKENS } from "../../lib/adapters/trained-tokens.js";
 import { backward, noGrad, type Tensor } from "../../lib/index.js";
-import { SafetensorsFile } from "../../lib/io/safetensors.js";
+import { Checkpoint } from "../../lib/io/checkpoint.js";
+import { SafetensorsFile, saveSafetensors } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { AdamW } from "../../lib/train/optimizer.js";
 import { caseFolder, here } from "../case.js";
@@ -93,6 +94,46 @@ for (const name of ["trained-tokens", "trained-tokens-tied"]) {
     assert.equal([...llm.namedParameters()].length, [...load().namedParameters()].length);
   });
 }
+
+test("rows of a tied pair are written under both names, read from either, and restored only where both agree", async () => {
+  using llm = LlamaForCausalLM.fromPretrained(caseFolder("trained-tokens-tied"), { device: here });
+  const adapter = await loadAdapter(llm, join(caseFolder("trained-tokens-tied"), "adapter"));
+  const place = mkdtempSync(join(tmpdir(), "anymal-tokens-"));
+  const path = join(place, "adapter_model.safetensors");
+  const wanted = [...((await adapter.namedParameters().next().value![1].data()) as Float32Array)];
+  const table = async () => Buffer.from(await llm.model.embedding.weight.bytes());
+  try {
+    await adapter.save(place);
+    const held = await table();
+    const tensors = new Map<string, { dtype: "F32"; shape: readonly number[]; data: Uint8Array }>();
+    {
+      using file = Checkpoint.open(path);
+      for (const name of file.names())
+        tensors.set(name, { dtype: "F32", shape: file.entry(name).shape, data: new Uint8Array(file.bytes(name)) });
+    }
+    const [head, rows] = ["lm_head", "model.embed_tokens"].map((at) => `base_model.model.${at}.trainable_tokens_delta`) as [string, string];
+    assert.equal([...tensors.keys()].sort(), [head, rows]);
+    assert.equal(tensors.get(head), tensors.get(rows));
+
+    const written = async (names: Iterable<[string, { dtype: "F32"; shape: readonly number[]; data: Uint8Array }]>) => {
+      await saveSafetensors(path, new Map(names));
+      return Checkpoint.open(path);
+    };
+    for (const only of [head, rows]) {
+      adapter.namedParameters().next().value![1].write(new Float32Array(wanted.length));
+      using file = await written([[only, tensors.get(rows)!]]);
+      adapter.restore(file);
+      assert.equal([...((await adapter.namedParameters().next().value![1].data()) as Float32Array)], wanted);
+      assert.ok((await table()).equals(held), "and the table has them");
+    }
+    const other = { ...tensors.get(rows)!, data: tensors.get(rows)!.data.map((byte, i) => (i ? byte : byte ^ 1)) };
+    using file = await written([...tensors, [head, other]]);
+    assert.throws(() => adapter.restore(file), fails("E_STATE"));
+    assert.ok((await table()).equals(held));
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
 
 test("what does not fit is refused, and the model stays as it was", async () => {
   const folder = caseFolder("trained-tokens");
