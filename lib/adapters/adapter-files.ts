@@ -96,7 +96,7 @@ export async function configOf(folder: string, name: string, fail = adapterFault
   return json as Json;
 }
 
-function deviceOf({ fail }: Pick<AdapterKind, "fail">, model: Module) {
+export function deviceOf({ fail }: Pick<AdapterKind, "fail">, model: Module) {
   for (const [, tensor] of model.namedParameters()) return tensor.device;
   throw fail("a model with parameters", "none");
 }

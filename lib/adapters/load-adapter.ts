@@ -1,9 +1,11 @@
 // An adapter from a folder, whatever its kind: adapter_config.json says which.
 import { nearest, shown } from "../core/checks.js";
 import { expected } from "../core/errors.js";
+import type { WeightSource } from "../io/checkpoint.js";
 import type { Module } from "../nn/module.js";
-import type { Adapter } from "./adapter.js";
-import { type AdapterDrawing, type AdapterLoading, CONFIG, configOf, fresh, loaded } from "./adapter-files.js";
+import { Weights } from "../nn/weights.js";
+import { type Adapter, attach } from "./adapter.js";
+import { type AdapterDrawing, type AdapterLoading, CONFIG, configOf, deviceOf, fresh, loaded } from "./adapter-files.js";
 import { GATED, type GatedConfig } from "./gated.js";
 import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
@@ -69,6 +71,13 @@ export const adapterKindNames: readonly string[] = Object.keys(BY_NAME);
 export function adapterFilesOf(name: string): readonly string[] {
   const { config, weights } = (BY_NAME[name] as AdapterKind).files;
   return [config, weights];
+}
+
+/** Of the weights of a larger model, under the kind's names; all of them belong to it. */
+export function adapterFrom(model: Module, kindName: string, source: WeightSource, config: object, name: string): Adapter {
+  const kind = BY_NAME[kindName] as AdapterKind;
+  const at = Weights.from(source, { device: deviceOf(kind, model), dtype: "f32" });
+  return attach(kind, model, kind.complete(config), at, { name });
 }
 
 /**

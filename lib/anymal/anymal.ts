@@ -300,17 +300,23 @@ export class AnyMAL {
     return answers;
   }
 
-  /** Rows of the head that no token has: published tables are padded to a round size, and what stands there was never trained. */
+  /**
+   * Rows of the head that no token has: published tables are padded to a round size, and what stands there was never trained. And tokens that stand for
+   * media: there would be none to see.
+   */
   #never({ suppressTokens = [] }: TextOptions): TextOptions {
+    const { token, id, edge } = this.prompt.written ?? {};
     const [tokens, rows] = [this.tokenizer.vocabSize, this.llm.config.vocabSize];
-    if (this.prompt.written?.token === undefined || tokens >= rows) return {};
-    return { suppressTokens: [...suppressTokens, ...Array.from({ length: rows - tokens }, (_, i) => tokens + i)] };
+    const padded = token === undefined ? 0 : Math.max(0, rows - tokens);
+    const standing = [id, edge].map((one) => (one === undefined ? undefined : this.tokenizer.specialTokens.get(one)));
+    const never = [...standing.filter((one) => one !== undefined), ...Array.from({ length: padded }, (_, i) => tokens + i)];
+    return never.length ? { suppressTokens: [...suppressTokens, ...never] } : {};
   }
 
   /** The caller's own, or after which the model ends an answer. */
   #ends({ eosTokenId }: TextOptions): TextOptions {
     if (eosTokenId !== undefined) return { eosTokenId };
-    return { eosTokenId: endTokens(this.llmSource.folder, this.llm.config.eosTokenIds, this.tokenizer) };
+    return { eosTokenId: endTokens(this.llmSource.folder, this.llm.config.eosTokenIds, this.tokenizer, this.prompt.written?.end) };
   }
 
   async #prepare(prompts: readonly PromptInput[], reading: Reading, first = 0): Promise<Prompt> {

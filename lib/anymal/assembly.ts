@@ -77,7 +77,7 @@ function completedBy(
   system: System,
   { prompt = {}, quantization = system.quantization ?? "nf4" }: Pick<AssembleOptions, "prompt" | "quantization">,
 ): { prompt: PromptFormat; quantization: NonNullable<AssembleOptions["quantization"]> } {
-  const { id: _, ...written } = system.written;
+  const { written } = system;
   const own: PromptFormat = {
     ...(system.prompt !== undefined && { system: system.prompt }),
     ...(Object.keys(written).length && { written }),

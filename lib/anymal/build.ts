@@ -1,11 +1,12 @@
 // The one place where a model comes into being. Where each part comes from is the plan's; in which order they are made, that one which cannot be made
 // takes all others with it, and that the weights have arrived, is said here.
 import type { Adapter } from "../adapters/adapter.js";
-import { type AdapterOptions, createAdapter, loadAdapter } from "../adapters/load-adapter.js";
+import { type AdapterOptions, adapterFrom, createAdapter, loadAdapter } from "../adapters/load-adapter.js";
 import { expected } from "../core/errors.js";
 import { owning } from "../core/owning.js";
 import { settled } from "../core/settled.js";
 import { Turns } from "../core/turns.js";
+import type { WeightSource } from "../io/checkpoint.js";
 import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import type { Bridge } from "../models/bridges/kind.js";
 import type { Encoder } from "../models/encoder.js";
@@ -34,8 +35,11 @@ export interface AdapterPlan {
   name: string;
   kind: string;
   on: AdapterPlace;
-  /** Where PEFT's two files are, or what a fresh one is to be. */
-  from: { folder: string } | { config: (encoders: ReadonlyMap<Modality, MediaEncoder>) => object; seed: number };
+  /** Where PEFT's two files are, what a published folder holds, or what a fresh one is to be. */
+  from:
+    | { folder: string }
+    | { source: WeightSource; config: object }
+    | { config: (encoders: ReadonlyMap<Modality, MediaEncoder>) => object; seed: number };
 }
 
 export interface Plan
@@ -87,6 +91,7 @@ async function adapterOn(
   from: AdapterPlan["from"],
   encoders: ReadonlyMap<Modality, MediaEncoder>,
 ): Promise<Adapter> {
+  if ("source" in from) return adapterFrom(module, kind, from.source, from.config, name);
   if ("config" in from) {
     const { config, seed } = from;
     // A stage opens what it trains.

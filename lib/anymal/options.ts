@@ -22,7 +22,7 @@ import type { Quantization } from "../nn/weights.js";
 import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
 import type { System } from "../systems/system.js";
 import { modalityIn } from "./system-options.js";
-import type { Written } from "./written.js";
+import { WRITTEN_KEYS, type Written } from "./written.js";
 
 export type { LinearOptions } from "../models/bridges/linear.js";
 export type { ResamplerOptions } from "../models/bridges/resampler.js";
@@ -138,7 +138,7 @@ export function checkAssembly(options: AssembleOptions): Kinds {
   if (options.addedTokens !== undefined && !WORDS.fits(options.addedTokens))
     throw expected("E_VALUE", `${at} addedTokens`, WORDS.wanted, shown(options.addedTokens));
   checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
-  checkOptions(`${at} prompt.written`, options.prompt?.written, ["before", "after", "token"]);
+  checkOptions(`${at} prompt.written`, options.prompt?.written, WRITTEN_KEYS);
   const kinds = kindsWith(options.kinds);
   checkOptions(`${at} modalities`, options.modalities, [...kinds.keys()]);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {

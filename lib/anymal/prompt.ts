@@ -10,7 +10,7 @@ import type { TextPart } from "../text/splice.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type Features, type Media, together, type Unencoded } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
-import { around } from "./written.js";
+import { around, controlToken, withIds } from "./written.js";
 
 /** A question, a question with media in it, or a whole conversation. */
 export type PromptInput = string | Content | readonly Turn[];
@@ -43,9 +43,12 @@ interface EncodeOptions extends PromptFormat {
 export function encodePrompt(
   tokenizer: Tokenizer,
   turns: readonly Turn[],
-  { generation = false, where = "prompt", splitSpecialTokens = false, written, rows }: EncodeOptions,
+  { generation = false, where = "prompt", splitSpecialTokens = false, written = {}, rows }: EncodeOptions,
 ): EncodedPrompt {
-  const parts = promptParts(tokenizer, turns, { generation, where, splitSpecialTokens, mediaToken: written?.token });
+  const { token: mediaToken, end: answerEnd } = written;
+  if (answerEnd !== undefined) controlToken(tokenizer, answerEnd, where);
+  const bare = promptParts(tokenizer, turns, { generation, where, splitSpecialTokens, mediaToken, answerEnd });
+  const parts = withIds(bare, written, tokenizer, where);
   checkIds(parts, tokenizer, rows, where);
   const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
   return { where, parts, media };

@@ -43,6 +43,7 @@ export async function published(folder: string, options: Loading): Promise<Plan>
     const llmSource = "named" in pieces.llm ? await elsewhere(folder, "llm", pieces.llm.named, options.llm, options) : own;
     const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
     for (const medium of Object.values(pieces.media)) checkToken(medium, tokenizer);
+    checkWritten(pieces, tokenizer);
     const form = quantizationOf(options.quantization);
     const held = { device, ...(dtype && { dtype }), ...(form && { quantization: form }) };
     const { llm } = pieces;
@@ -61,7 +62,10 @@ export async function published(folder: string, options: Loading): Promise<Plan>
         signal,
         kinds: options.kinds ?? [],
         media,
-        adapters: [],
+        adapters: (pieces.adapters ?? []).map(({ name, kind, on, config, source }) => ({
+          ...{ name: name ?? kind, kind, on },
+          from: source ? { source, config } : { config: () => config, seed: 0 },
+        })),
         trained: [],
       },
       openLlm: () => openCausalLM("named" in llm ? llmSource.folder : llm, held, signal),
@@ -157,6 +161,22 @@ function checkToken({ token, id }: PublishedMedium, tokenizer: Tokenizer): void 
   );
 }
 
+/** Control tokens around a medium are the tokenizer's own. */
+function checkWritten({ written = { id: "" }, llm, layout }: Published, tokenizer: Tokenizer): void {
+  const rows = "config" in llm ? Number(llm.config.vocab_size) : Infinity;
+  for (const token of [written.id, written.edge]) {
+    if (!token) continue;
+    const id = tokenizer.specialTokens.get(token);
+    if (id !== undefined && id < rows) continue;
+    throw new ConfigError(
+      "vocab_size",
+      `such that ${token}, with which ${layout} writes a medium, has a row`,
+      id === undefined ? "a tokenizer without it" : `${rows}, and its id ${id}`,
+      "model and tokenizer are of different folders: fetch both again",
+    );
+  }
+}
+
 /** A tower takes pictures of one size here: one of another has another number of rows. */
 function checkSize(processor: MediaProcessor<MediaPart>, config: Json | undefined, json: Json): MediaProcessor<MediaPart> {
   const size = processor instanceof ImageProcessor ? processor.size : undefined;
@@ -172,10 +192,10 @@ function checkSize(processor: MediaProcessor<MediaPart>, config: Json | undefine
 }
 
 /** The tokenizer's template writes media itself; where there is none, as the system has it. */
-function promptOf({ system, media }: Published, tokenizer: Tokenizer): PromptFormat {
+function promptOf({ system, media, written: own }: Published, tokenizer: Tokenizer): PromptFormat {
+  if (own) return { written: own };
   const [medium] = Object.values(media);
   if (tokenizer.hasChatTemplate) return medium ? { written: { token: medium.token } } : {};
   const { prompt, written } = systemOf(system);
-  const { id: _, ...around } = written;
-  return { ...(prompt !== undefined && { system: prompt }), written: around };
+  return { ...(prompt !== undefined && { system: prompt }), written };
 }

@@ -1,11 +1,48 @@
-// What a system writes around a medium: <Img> and </Img> of MiniGPT-4, a new line of LLaVA.
+// What a system writes around a medium: <Img> and </Img> of MiniGPT-4, a new line of LLaVA; the token that stands for it where it stands beside the text.
+import { expected } from "../core/errors.js";
 import type { Content, Turn } from "../data/row.js";
+import type { PromptPart } from "../text/prompt.js";
+import type { Tokenizer } from "../text/tokenizer.js";
 
 export interface Written {
   before?: string;
   after?: string;
   /** What the tokenizer's chat template writes for a medium, where it writes media itself: "<image>" of LLaVA. */
   token?: string;
+  /** The control token that stands in the text for a medium beside it, and is the first to see it: <image> of Flamingo. No letters of a text become it. */
+  id?: string;
+  /** A control token before and after that, once between two media that follow each other: <fake_token_around_image> of IDEFICS. */
+  edge?: string;
+  /** The control token that ends an answer: <|endofchunk|> of Flamingo. */
+  end?: string;
+}
+export const WRITTEN_KEYS = ["before", "after", "token", "id", "edge", "end"] as const satisfies readonly (keyof Written)[];
+
+/** The control tokens of media put in. Each medium stands before the token that is the first to see it. */
+export function withIds(parts: readonly PromptPart[], { id, edge }: Written, tokenizer: Tokenizer, where: string): readonly PromptPart[] {
+  if (id === undefined && edge === undefined) return parts;
+  const one = (token: string | undefined): PromptPart[] => (token === undefined ? [] : [{ ids: [controlToken(tokenizer, token, where)] }]);
+  return parts.flatMap((part, i): PromptPart[] => {
+    if (!("media" in part)) return [part];
+    const [last, next] = [parts[i - 1], parts[i + 1]];
+    const before = last && "media" in last ? [] : one(edge);
+    // What is there already, as in data that was written for the system, is not written twice.
+    const there = id !== undefined && next && "ids" in next && next.ids[0] === controlToken(tokenizer, id, where);
+    return there ? [part] : [...before, part, ...one(id), ...one(edge)];
+  });
+}
+
+/** Throws E_PROMPT where the tokenizer has none that is spelled so. */
+export function controlToken(tokenizer: Tokenizer, token: string, where: string): number {
+  const id = tokenizer.specialTokens.get(token);
+  if (id !== undefined) return id;
+  throw expected(
+    "E_PROMPT",
+    where,
+    `a tokenizer with the control token ${JSON.stringify(token)} of the prompt's format`,
+    "one without",
+    "assemble the model with it among addedTokens, or leave it out of prompt.written",
+  );
 }
 
 /** Every medium with its text around it. What stands there already, as in data that was written for the system, is not written twice. */

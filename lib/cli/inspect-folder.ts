@@ -123,7 +123,7 @@ function whole(path: string, json: Json): Inspected {
   const weights = weightFacts(path);
   const processor = existsSync(join(path, "processor_config.json")) ? readJson(join(path, "processor_config.json")) : {};
   using file = Checkpoint.open(path);
-  const { system, layout, llm, media } = publishedPieces(file, json, processor);
+  const { system, layout, llm, media, adapters = [] } = publishedPieces(file, json, processor);
   const facts: Facts = [
     ["system", system],
     ["layout", layout],
@@ -132,13 +132,23 @@ function whole(path: string, json: Json): Inspected {
     facts.push([`${modality} encoder`, "named" in encoder ? `${encoder.named}, by itself` : encoderName(encoder.config)]);
     facts.push([modality, describeBridge(setup.projector)]);
     facts.push(["hidden states", `${[setup.layer].flat().join(", ")}, ${setup.select === "all" ? "class row too" : "patches alone"}`]);
-    facts.push([`rows of ${modality}`, `${rows ?? "as its encoder says"}, in the place of ${token}`]);
+    facts.push([
+      `rows of ${modality}`,
+      `${rows ?? "as its encoder says"}, ${setup.projector.gives === "beside" ? "beside the text, at" : "in the place of"} ${token}`,
+    ]);
   }
+  for (const { name, kind, config } of adapters) facts.push([`adapter ${name ?? kind}`, saidOf(config)]);
   if (!("named" in llm)) facts.push(...shapesOf(parseLlamaConfig(llm.config)));
   facts.push(["tokenizer", tokenizerOf(path)]);
   const about = `${system} of ${count(weights.parameters)} parameters for ${Object.keys(media).join(", ")}, in the layout ${layout}`;
   return { kind: "multimodal model", path, about, facts, weights, sizes: sizes(weights.groups) };
 }
+
+/** Options in a line: { every: 2, form: "idefics" } → "every 2, form idefics". */
+const saidOf = (config: object): string =>
+  Object.entries(config)
+    .map(([key, value]) => `${key.replace(/[A-Z]/g, (c) => ` ${c.toLowerCase()}`)} ${Array.isArray(value) ? value.join(" ") : value}`)
+    .join(", ");
 
 const encoderName = (config: Json): string => {
   const type = modelType(config);

@@ -38,6 +38,10 @@ export class View implements WeightSource {
     return this.#stored.values();
   }
 
+  *pairs(): Generator<[stored: string, asked: string]> {
+    for (const [asked, stored] of this.#stored) yield [stored, asked];
+  }
+
   names(): Iterable<string> {
     return this.#stored.keys();
   }

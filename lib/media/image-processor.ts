@@ -45,6 +45,7 @@ const KINDS: Readonly<Record<string, Defaults>> = {
   CLIP,
   Bit: CLIP,
   Llava: CLIP,
+  Idefics: { resize: square(224), resample: BICUBIC, mean: CLIP_MEAN, std: CLIP_STD },
   Siglip: { resize: square(224), resample: BICUBIC, mean: HALF, std: HALF },
   DeiT: { resize: square(256), crop: square(224), resample: BICUBIC, mean: HALF, std: HALF },
   ViT: { resize: square(224), resample: BILINEAR, mean: HALF, std: HALF },
@@ -75,7 +76,9 @@ export class ImageProcessor {
     const on = (key: string, fallback = true) => readFlag(config[key], fallback, where, key);
     const pads = on("do_pad", false);
     if (pads && config.pad_size) fail(where, "do_pad false", "padding to pad_size", HINT);
-    this.#resize = on("do_resize") ? readResize(config.size ?? undefined, defaults.resize, where) : undefined;
+    this.#resize = on("do_resize")
+      ? readResize(config.size ?? (this.kind === "Idefics" ? config.image_size : undefined) ?? undefined, defaults.resize, where)
+      : undefined;
     const cropped = on("do_center_crop", defaults.crop !== undefined);
     this.#crop = cropped ? readCrop(config.crop_size ?? undefined, defaults.crop ?? square(224), where) : undefined;
     const rounding = config.crop_rounding ?? "down";

@@ -108,6 +108,7 @@ export async function openEncoder(piece: Piece, loading: EncoderLoading): Promis
 function kindOf(folder: string): Kind {
   if (readOpenClipConfig(folder)) return OpenClipVisionModel;
   const json = readConfig(folder);
+  if (json.model_type === "idefics") return clip;
   const types = [json, json.vision_config, json.audio_config].map((part) => (part as Json | null | undefined)?.model_type);
   for (const type of types) if (typeof type === "string" && Object.hasOwn(KINDS, type)) return KINDS[type] as Kind;
   const elsewhere = json.mm_vision_tower; // LLaVA's own checkpoints name the folder of their tower

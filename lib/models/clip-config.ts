@@ -5,6 +5,7 @@ import { activationKind, activationName, ConfigError, headsOf, id, type Json, nu
 import { checkKeys } from "./config-keys.js";
 import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
 import { ENCODER_KEYS } from "./encoder-keys.js";
+import { ideficsTower } from "./idefics-config.js";
 import { towerConfig as towerSection } from "./tower.js";
 
 interface ClipTowerConfig {
@@ -44,9 +45,13 @@ export interface ClipConfig {
  * it is not said whether there is a projection.
  */
 export function parseClipVisionConfig(json: Json): ClipVisionConfig {
-  const { own: c, larger } = towerSection(json, { alone: ["clip_vision_model"], whole: "clip", section: "vision_config" });
+  const { own: c, larger } = towerSection(json.model_type === "idefics" ? ideficsTower(json) : json, {
+    alone: ["clip_vision_model"],
+    whole: "clip",
+    section: "vision_config",
+  });
   checkKeys(c, "CLIP", ENCODER_KEYS.clipVision);
-  const plain = larger || [json.architectures].flat().includes("CLIPVisionModel");
+  const plain = larger || json.model_type === "idefics" || [json.architectures].flat().includes("CLIPVisionModel");
   return {
     ...towerConfig(c, { hiddenSize: 768, intermediateSize: 3072, heads: 12 }),
     ...pictureOf(c, 224, 32),

@@ -1,8 +1,10 @@
 // A language model inside of a checkpoint that holds more: where its names begin, and its configuration.
 import type { WeightSource } from "../io/checkpoint.js";
+import { Stacked } from "../io/stacked.js";
 import { renamed, type View } from "../io/views.js";
 import { describe, StateError } from "../nn/module.js";
 import { type Json, section } from "./config.js";
+import { ideficsText } from "./idefics-config.js";
 import type { Piece } from "./piece.js";
 
 /** Where a decoder's names begin: those of its body (embedding, layers, norm), and those of its head. */
@@ -11,13 +13,18 @@ export interface DecoderPlace {
   head: string;
 }
 
-/** Under the names of a folder that holds the language model alone. */
+/** Under the names of a folder that holds the language model alone, IDEFICS' rows of added tokens behind those of its tables. */
 export function decoderView(source: WeightSource, { body, head }: DecoderPlace): View {
-  return renamed(source, (name) => {
+  const view = renamed(source, (name) => {
     if (name.startsWith(`${head}.`)) return `lm_head.${name.slice(head.length + 1)}`;
     return /^(embed_tokens|layers|norm)\./.test(below(name, body)) ? `model.${below(name, body)}` : undefined;
   });
+  return DECOUPLED.some(([, rest]) => view.has(rest)) ? new Stacked(view, DECOUPLED) : view;
 }
+const DECOUPLED = [
+  ["model.embed_tokens.weight", "model.embed_tokens.additional_embedding.weight"],
+  ["lm_head.weight", "lm_head.additional_fc.weight"],
+] as const;
 const below = (name: string, body: string): string => (name.startsWith(`${body}.`) ? name.slice(body.length + 1) : "");
 
 const ANCHOR = ".embed_tokens.weight";
@@ -50,6 +57,7 @@ const DEFAULTS: Readonly<Record<string, Json>> = {
 
 /** The language model's own configuration: text_config with its class's defaults, or all of an original's, which is one of a language model and more. */
 export function textConfig(json: Json): Json {
+  if (json.model_type === "idefics") return ideficsText(json, DEFAULTS.llama as Json);
   if (json.text_config === undefined) return { ...json, model_type: "llama" };
   const own = section(json, "text_config");
   const defaults = DEFAULTS[String(own.model_type ?? "llama")] ?? {};

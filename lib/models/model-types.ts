@@ -29,6 +29,7 @@ export const MODEL_TYPES: Readonly<Record<string, ModelType>> = {
   imu2clip: encoder("IMU2CLIP", "imu"),
   llava: whole("LLaVA"),
   llava_llama: whole("LLaVA"),
+  idefics: whole("IDEFICS"),
 };
 
 export const modelType = (json: Json): ModelType | undefined => {

@@ -38,7 +38,7 @@ export const flamingo: System = {
       section: "section 2.4: interleaved pages, whose own form this is",
     },
   },
-  written: { id: "<image>" },
+  written: { id: "<image>", end: "<|endofchunk|>" },
   addedTokens: ["<|endofchunk|>", "<image>"],
-  layouts: [],
+  layouts: ["idefics"],
 };

@@ -17,6 +17,17 @@ export interface PublishedMedium {
   id?: number;
 }
 
+/** What stands in the language model from the beginning. */
+export interface PublishedAdapter {
+  /** Default: as its kind. */
+  name?: string;
+  kind: string;
+  on: "llm";
+  config: object;
+  /** Of its weights under the kind's names; none: as a fresh one begins. */
+  source?: WeightSource;
+}
+
 export interface Published {
   /** Of lib/systems. */
   system: string;
@@ -25,4 +36,7 @@ export interface Published {
   /** Or where it is by itself, where the folder says so. */
   llm: Piece | { readonly named: string | undefined };
   media: Readonly<Record<string, PublishedMedium>>;
+  adapters?: readonly PublishedAdapter[];
+  /** Control tokens around a medium, where the files' own code writes it, not a chat template. */
+  written?: { readonly id: string; readonly edge?: string };
 }

@@ -30,11 +30,20 @@ export interface PromptOptions {
    * begins as the tokenizer begins a text. Without it the template sees text alone, and media stand where they were put.
    */
   mediaToken?: string | undefined;
+  /** Without a chat template: the control token that ends an answer, in the place of eos. What follows goes on behind it, without another bos (Flamingo's chunks). */
+  answerEnd?: string | undefined;
   /** Told what training should know, once for a tokenizer; process.emitWarning by default. */
   onNotice?: (message: string) => void;
 }
 
-const OPTIONS = optionNames<PromptOptions>({ generation: true, where: true, splitSpecialTokens: true, mediaToken: true, onNotice: true });
+const OPTIONS = optionNames<PromptOptions>({
+  generation: true,
+  where: true,
+  splitSpecialTokens: true,
+  mediaToken: true,
+  answerEnd: true,
+  onNotice: true,
+});
 
 export const IGNORE = -100;
 const [MEDIUM, MEDIUM_END, ANSWER, ANSWER_END] = ["\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"];
@@ -45,11 +54,12 @@ const ANY_MARK = /[\ufdd0-\ufdd4]/;
 /** Renders with the tokenizer's chat template; without one, plainly: `{bos}{instruction} {media} {response}{eos}`. */
 export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], options: PromptOptions = {}): PromptPart[] {
   checkOptions("promptParts", options, OPTIONS);
-  const { generation = false, where = "prompt", splitSpecialTokens = false, mediaToken } = options;
+  const { generation = false, where = "prompt", splitSpecialTokens = false, mediaToken, answerEnd } = options;
   checkTurns(turns, generation, where);
   const all = turns.flatMap(({ content }) => content.filter((part) => typeof part !== "string"));
   const kinds = all.map((part) => String((part as { modality?: unknown }).modality ?? "image"));
   const token: MediaToken | undefined = mediaToken && tokenizer.hasChatTemplate ? { text: mediaToken, kinds } : undefined;
+  const written: WrittenTokens = { token, answerEnd };
   let media = 0;
   const said = turns.map(({ role, content }): Said => {
     checkText(content, tokenizer, where, splitSpecialTokens, mediaToken);
@@ -57,12 +67,12 @@ export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], 
     const letters = splitSpecialTokens ? asLetters(text, tokenizer) : text;
     return role === "assistant" ? { role, ...answer(letters, content, where) } : { role, before: "", core: letters, after: "" };
   });
-  const segments = cutAtMedia(render(tokenizer, said.map(generation ? plainly : marked), generation, token));
+  const segments = cutAtMedia(render(tokenizer, said.map(generation ? plainly : marked), generation, written));
   const answers = said.filter(({ role }) => role === "assistant");
   checkRendered(segments, media, generation ? 0 : answers.length, where);
   if (!generation) {
-    checkUnmarked(segments, tokenizer, said, where, token);
-    takeKeptBlanks(segments, tokenizer, said, token);
+    checkUnmarked(segments, tokenizer, said, where, written);
+    takeKeptBlanks(segments, tokenizer, said, written);
   }
   const encode = segmentEncoder(tokenizer);
   return segments.flatMap((segment, i): PromptPart[] => {
@@ -132,14 +142,19 @@ function answer(text: string, content: PromptTurn["content"], where: string): Om
   return { before: text.slice(0, text.indexOf(core)), core, after: text.slice(text.indexOf(core) + core.length) };
 }
 
+/** What the format writes beside what is said. */
+interface WrittenTokens {
+  token?: MediaToken | undefined;
+  answerEnd?: string | undefined;
+}
 interface MediaToken {
   text: string;
   /** Of each medium, in reading order. */
   kinds: readonly string[];
 }
 
-function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean, token?: MediaToken): string {
-  if (!tokenizer.hasChatTemplate) return plain(tokenizer, messages);
+function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean, { token, answerEnd }: WrittenTokens = {}): string {
+  if (!tokenizer.hasChatTemplate) return plain(tokenizer, messages, answerEnd);
   if (token) return renderParts(tokenizer, messages, generation, token);
   const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: generation });
   // A medium separates words by itself. Where words begin with their blank anyway, one beside it would be a token of its own, which no text has.
@@ -185,12 +200,18 @@ function gapOf(tokenizer: Tokenizer): string {
 }
 const gaps = new WeakMap<Tokenizer, string>();
 
-/** Every exchange stands between bos and eos. A medium separates words by itself: blanks beside it would only be tokens of their own. */
-function plain(tokenizer: Tokenizer, messages: readonly Message[]): string {
+/**
+ * Every exchange stands between bos and eos; where `end` ends an answer, they follow each other behind one bos. A medium separates words by itself: blanks
+ * beside it would only be tokens of their own.
+ */
+function plain(tokenizer: Tokenizer, messages: readonly Message[], end?: string): string {
   const { bosToken: bos = "", eosToken: eos = "" } = tokenizer;
+  const next = end === undefined ? bos : "";
   const text = messages.map(({ role, content }, i) => {
-    const begins = i === 0 || messages[i - 1]?.role === "assistant";
-    return `${begins ? bos : " "}${String(content).trim()}${role === "assistant" ? eos : ""}`;
+    const before = i === 0 ? bos : messages[i - 1]?.role === "assistant" ? next : " ";
+    const said = String(content).trim();
+    const ended = end !== undefined && said.replace(ANSWER_END as string, "").endsWith(end) ? "" : (end ?? eos);
+    return `${before}${said}${role === "assistant" ? ended : ""}`;
   });
   const gap = prefixesWords(tokenizer) ? "" : " ";
   return text
@@ -268,11 +289,11 @@ function checkUnmarked(
   tokenizer: Tokenizer,
   said: readonly Said[],
   where: string,
-  token: MediaToken | undefined,
+  written: WrittenTokens,
 ): void {
   const text = (all: readonly (Segment | { media: number })[]) =>
     all.map((segment) => ("media" in segment ? `${MEDIUM}${segment.media}` : segment.text)).join("");
-  if (text(segments) === text(cutAtMedia(render(tokenizer, said.map(plainly), false, token)))) return;
+  if (text(segments) === text(cutAtMedia(render(tokenizer, said.map(plainly), false, written)))) return;
   throw expected(
     "E_PROMPT",
     where,
@@ -287,7 +308,7 @@ function takeKeptBlanks(
   segments: readonly (Segment | { media: number })[],
   tokenizer: Tokenizer,
   said: readonly Said[],
-  token: MediaToken | undefined,
+  written: WrittenTokens,
 ): void {
   const blanks = said.flatMap(({ role, before }) => (role === "assistant" ? [before] : []));
   if (!blanks.some(Boolean)) return;
@@ -296,7 +317,7 @@ function takeKeptBlanks(
       tokenizer,
       said.map((turn) => marked(turn.role === "assistant" ? { ...turn, before: "" } : turn)),
       false,
-      token,
+      written,
     ),
   );
   let n = 0;

@@ -1,8 +1,10 @@
 // How a model is trained: one object, or the same as YAML. What is left out is as the system has it, AnyMAL unless another is named; where its paper
 // is silent (warm-up, decay, clipping) the habits of its relatives.
+
 import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { type AssembleOptions, type ModalityOptions, type ProjectorOptions, WORDS } from "../anymal/options.js";
+import { WRITTEN_KEYS } from "../anymal/written.js";
 import { readPlain } from "../core/plain-file.js";
 import { BUILT_IN, type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
@@ -256,7 +258,7 @@ export function modelRecipe(value: unknown, at = "model", kinds: Kinds = BUILT_I
 
 function checkPrompt(at: string, prompt: unknown): void {
   checkKeys(at, prompt, { system: is.text, splitSpecialTokens: is.flag, written: is.object });
-  if (prompt.written) checkKeys(`${at}.written`, prompt.written, { before: is.text, after: is.text, token: is.text });
+  if (prompt.written) checkKeys(`${at}.written`, prompt.written, Object.fromEntries(WRITTEN_KEYS.map((key) => [key, is.text])));
 }
 
 function checkSystem(at: string, name: unknown): void {

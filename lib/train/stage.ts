@@ -85,9 +85,13 @@ export async function* stage(
   const { recipe, modalities, check, adapter, at } = job;
   const { output, resume = false, signal, cache = new FeatureCache({ memoryBytes: 2 ** 30 }), onProblem } = options;
   const { steps, seed, batch, microBatch, onBadRow, maxLength: asked, gradientCheckpointing: recompute } = recipe;
-  const tokens = at === "instruct" && model.adapters.has(TOKENS) ? [`${TOKENS}.*`] : [];
-  const opens =
-    recipe.opens === undefined ? [...modalities.map((modality) => `projectors.${modality}.*`), ...tokens] : listed(recipe.opens);
+  // Rows of added tokens are an adapter: whoever opens all of them opens these.
+  const all = recipe.opens !== undefined && listed(recipe.opens).includes("adapters.*");
+  const tokens = (all || (at === "instruct" && recipe.opens === undefined)) && model.adapters.has(TOKENS) ? [`${TOKENS}.*`] : [];
+  const opens = [
+    ...(recipe.opens === undefined ? modalities.map((modality) => `projectors.${modality}.*`) : listed(recipe.opens)),
+    ...tokens,
+  ];
   const soon = (pattern: string) => adapter !== undefined && pattern.startsWith("adapters."); // those of branches that are not on the model yet
   if (recipe.opens !== undefined) checkOpens(model, opens.filter((pattern) => !soon(pattern)), `${at}.opens`); // biome-ignore format: one line
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
@@ -100,8 +104,8 @@ export async function* stage(
   let fresh: LoraAdapter | undefined;
   try {
     fresh = adapter?.put?.();
-    const all = adapter ? [...opens, `${ADAPTER}*`] : opens;
-    using trained = new ModelInTraining(model, { opens: all, onEncoders: options.adapters ?? [], recompute, microBatch });
+    const names = adapter ? [...opens, `${ADAPTER}*`] : opens;
+    using trained = new ModelInTraining(model, { opens: names, onEncoders: options.adapters ?? [], recompute, microBatch });
     checkGroups(options.groups ?? [], trained.parameters, at);
     await run?.restore(model);
     for (const modality of modalities) {

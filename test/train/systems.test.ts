@@ -36,9 +36,16 @@ function* everything(model: AnyMAL): Generator<[string, Tensor]> {
   for (const [name, p] of model.encoder("image").encoder.namedParameters("encoders.image")) yield [name, p];
   for (const [name, adapter] of model.adapters) for (const [key, p] of adapter.namedParameters()) yield [`adapters.${name}.${key}`, p];
 }
+/** Of tables without the rows of added tokens, which are those of the adapter "tokens". */
 async function bytes(model: AnyMAL): Promise<Map<string, string>> {
+  const added = model.addedTokens.map((word) => model.tokenizer.tokenToId(word) as number);
   const list = await Promise.all(
-    Array.from(everything(model), async ([name, p]) => [name, Buffer.from(await p.bytes()).toString("base64")] as const),
+    Array.from(everything(model), async ([name, p]) => {
+      const all = Buffer.from(await p.bytes());
+      const row = all.length / (p.shape[0] as number);
+      if (/embed_tokens|lm_head/.test(name) && name.startsWith("llm.")) for (const id of added) all.fill(0, id * row, (id + 1) * row);
+      return [name, all.toString("base64")] as const;
+    }),
   );
   return new Map(list);
 }

@@ -2,6 +2,7 @@
 import type { WeightSource } from "../../io/checkpoint.js";
 import { ConfigError, type Json } from "../../models/config.js";
 import type { Published } from "../published.js";
+import { ideficsLayout, ideficsPieces } from "./idefics.js";
 import { llavaLayout, llavaPieces } from "./llava.js";
 
 interface Layouts {
@@ -12,7 +13,8 @@ interface Layouts {
 }
 
 const llava: Layouts = { pieces: llavaPieces, name: llavaLayout };
-const LAYOUTS: Readonly<Record<string, Layouts>> = { llava, llava_llama: llava };
+const idefics: Layouts = { pieces: ideficsPieces, name: ideficsLayout };
+const LAYOUTS: Readonly<Record<string, Layouts>> = { llava, llava_llama: llava, idefics };
 
 const layoutsOf = (json: Json): Layouts => {
   const type = json.model_type;
