@@ -1,52 +1,63 @@
-// Public names.
+// Public names. What belongs to one thing has a namespace too: ops, nn, data, scoring, schedules. Names that say little without it (ops.linear, nn.zeros)
+// are better taken from there; those that stood here before they did stay.
 export { Adapter, adaptersOn } from "./adapters/adapter.js";
+export type { AdapterDrawing, AdapterLoading } from "./adapters/adapter-files.js";
 export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
+export type { GatedConfig } from "./adapters/gated.js";
+export type { Ia3Config } from "./adapters/ia3.js";
+export type { AdapterKind } from "./adapters/kind.js";
+export type { AdaptionPromptConfig, LlamaAdapterConfig } from "./adapters/llama-adapter.js";
 export { VisualProjection } from "./adapters/llama-adapter.js";
 export { type AdapterOptions, createAdapter, loadAdapter } from "./adapters/load-adapter.js";
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
-export { type AnswerOptions, AnyMAL, type FromPretrainedOptions } from "./anymal/anymal.js";
+export { LoraConfigError } from "./adapters/lora-error.js";
+export type { PinkConfig } from "./adapters/pink.js";
+export type { PromptTuningConfig } from "./adapters/prompt-tuning.js";
+export type { TrainedTokensConfig } from "./adapters/trained-tokens.js";
+export { type AddAdapterOptions, type AnswerOptions, AnyMAL, type FeatureOptions, type FromPretrainedOptions } from "./anymal/anymal.js";
+export { CheckpointError } from "./anymal/checkpoint-error.js";
 export { ConversationMemory } from "./anymal/conversation-memory.js";
 export { exportLlava } from "./anymal/export-llava.js";
+export type { Features as MediaFeatures, MediaEncoder } from "./anymal/media-encoder.js";
 export type {
   AssembleOptions,
   LinearOptions,
+  LoadOptions,
   ModalityOptions,
+  OwnModalityOptions,
   ProjectorOptions,
   PromptFormat,
   QuantizationName,
   ResamplerOptions,
 } from "./anymal/options.js";
+export type { AdapterPlace, AnyMALParts } from "./anymal/parts.js";
 export type { PromptInput } from "./anymal/prompt.js";
+export type { Written } from "./anymal/written.js";
 export { backward, backwardAsync, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
 export { Capture, type Device, type DeviceMemory, type DeviceOptions, defaultDevice, device, openDevice } from "./core/device.js";
 export { AnymalError } from "./core/errors.js";
+export { FileError } from "./core/file-error.js";
 export { seed } from "./core/random.js";
 export { keep, scope } from "./core/scope.js";
 export { type DType, Tensor, type TensorData, type TensorOptions } from "./core/tensor.js";
-export { Batches, type BatchOptions, type BatchState } from "./data/batches.js";
-export { CAPTION_PROMPTS, type CaptionOptions, readCaptions } from "./data/captions.js";
-export { type CheckFileOptions, type CheckOptions, type CheckSummary, checkFile, checkRows } from "./data/check.js";
-export { type ConversationOptions, readConversations } from "./data/conversations.js";
-export { FeatureCache, type FeatureCacheOptions, type Features } from "./data/feature-cache.js";
-export { featureKey, folderFingerprint } from "./data/feature-key.js";
-export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from "./data/row.js";
-export { type WorldCounts, type WorldOptions, writeWorld } from "./data/world/write.js";
-export { type CaptionPair, type CaptionScore, type CaptionScores, type CaptionScoring, scoreCaptions } from "./eval/captions.js";
-export { blank, type DerangeOptions, derange } from "./eval/controls.js";
-export { type ExactScore, type ExactScores, type GivenAnswer, isExact, normalizeAnswer, scoreExact } from "./eval/exact.js";
-export { MME_COGNITION, MME_PERCEPTION, type MmeScore, type MmeTaskScore, parseMme, scoreMme } from "./eval/mme.js";
-export { type PopeAnswer, type PopeScore, parsePope, scorePope } from "./eval/pope.js";
-export { captionTokens, ptbTokens } from "./eval/ptb-tokenizer.js";
-export { averagePrecision, rocAuc } from "./eval/roc-auc.js";
-export { type ChoiceAnswer, type ChoiceScore, choiceIndex, parseChoice, scoreChoices } from "./eval/science-qa.js";
-export { normalizeTextVqa, normalizeVqa, scoreVqa, textVqaAccuracy, type VqaQuestion, type VqaScores, vqaAccuracy } from "./eval/vqa.js";
-export type { YesNo, YesNoScore } from "./eval/yes-no.js";
+export * from "./data/index.js";
+export * as data from "./data/index.js";
+export * from "./eval/index.js";
+export * as scoring from "./eval/index.js";
+export type { CausalLM, Prompt } from "./generate/causal-lm.js";
+export type { GenerationOptions } from "./generate/generate.js";
+export { GenerationError, type SamplingOptions } from "./generate/logits.js";
 export { PrefixCache } from "./generate/prefix-cache.js";
+export type { SamplerOptions } from "./generate/sampler.js";
+export type { TextOptions } from "./generate/text.js";
 export { Checkpoint, type WeightSource } from "./io/checkpoint.js";
 export { type Converted, type ConvertOptions, convertCheckpoint } from "./io/convert.js";
+export { BusyError } from "./io/folder-lock.js";
 export { GgufFile, type GgufTensor, type GgufValue } from "./io/gguf.js";
 export { GgufCheckpoint } from "./io/gguf-checkpoint.js";
+export { GgufError } from "./io/gguf-header.js";
+export type { GgufTypeName } from "./io/gguf-types.js";
 export {
   type DownloadProgress,
   type FileSet,
@@ -57,8 +68,11 @@ export {
   type ResolveOptions,
   resolveModel,
 } from "./io/hub.js";
+export type { Saveable } from "./io/model-folder.js";
 export { type SaveOptions, saveModel } from "./io/model-folder.js";
-export { SafetensorsFile, saveSafetensors } from "./io/safetensors.js";
+export { type HostTensor, SafetensorsFile, saveSafetensors, type Writable } from "./io/safetensors.js";
+export { SafetensorsError } from "./io/safetensors-header.js";
+export { PickleError } from "./io/torch/error.js";
 export { TorchFile, type TorchFileOptions, type TorchForm } from "./io/torch-file.js";
 export { type AudioOptions, type AudioPart, audio, loadAudio, resampled, type Sound } from "./media/audio.js";
 export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
@@ -75,26 +89,35 @@ export {
   loadImu,
   loadImuAt,
 } from "./media/imu.js";
-export type { ImuColumns } from "./media/imu-columns.js";
+export type { Channel, ImuColumns } from "./media/imu-columns.js";
+export type { AccelerationUnit, GyroscopeUnit, TimeUnit } from "./media/imu-names.js";
 export { ImuProcessor, type ImuValues } from "./media/imu-processor.js";
-export type { MediaKind, OwnEncoder, OwnKinds, OwnPart } from "./media/kinds/index.js";
+export type { BuiltIn, MediaKind, OwnEncoder, OwnKinds, OwnPart } from "./media/kinds/index.js";
 export { type MediaKindOptions, type Medium, mediaKind, type OwnOptions } from "./media/kinds/own.js";
 export type { MediaOptions } from "./media/media-options.js";
 export { type Matrix, readNpy } from "./media/npy.js";
 export type { EncoderInput, MediaPart, MediaProcessor, Modality } from "./media/part.js";
+export type { PreprocessorConfig } from "./media/preprocessor-config.js";
 export type { Loading, MediaSource } from "./media/source.js";
 export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type VideoPart, video } from "./media/video.js";
 export { VideoProcessor, type VideoProcessorOptions } from "./media/video-processor.js";
 export { soundOf } from "./media/video-sound.js";
+export type { Embedded, MediaReference } from "./models/anymal.js";
 export { type AnyMALBatch, AnyMALNetwork, type AnyMALNetworkOptions } from "./models/anymal.js";
 export { AutoModelForCausalLM, type AutoModelOptions } from "./models/auto-causal-lm.js";
 export { AutoEncoder, type AutoEncoderOptions } from "./models/auto-encoder.js";
+export type { ConcatLinearConfig } from "./models/bridges/concat-linear.js";
 export { type ConcatLinearOptions, ConcatLinearProjector } from "./models/bridges/concat-linear.js";
-export type { Bridge, Bridge as Projector } from "./models/bridges/kind.js";
+export type { FeatureNormKind } from "./models/bridges/feature-norm.js";
+export type { Bridge, Bridge as Projector, Gives } from "./models/bridges/kind.js";
 export { LinearProjector, type LinearProjectorConfig } from "./models/bridges/linear.js";
+export type { MlpActivation, MlpProjectorConfig } from "./models/bridges/mlp.js";
 export { type MlpOptions, MlpProjector } from "./models/bridges/mlp.js";
+export type { ResamplerForm } from "./models/bridges/perceiver.js";
 export { Resampler, type ResamplerConfig } from "./models/bridges/perceiver.js";
+export type { ResamplerProjectorOptions } from "./models/bridges/resampler.js";
 export { ResamplerProjector } from "./models/bridges/resampler.js";
+export type { FeatureLayer, Select } from "./models/bridges/select.js";
 export { ClapAudioModel, type ClapAudioOptions, type ClapAudioOutput, melStatistics } from "./models/clap-audio.js";
 export { type ClapAudioConfig, parseClapAudioConfig } from "./models/clap-config.js";
 export { ClipModel } from "./models/clip.js";
@@ -108,6 +131,7 @@ export {
 } from "./models/clip-config.js";
 export { ClipTextModel, type ClipTextOutput } from "./models/clip-text.js";
 export { ClipVisionModel } from "./models/clip-vision.js";
+export type { Json as ConfigJson } from "./models/config.js";
 export { ConfigError } from "./models/config.js";
 export { Dinov2Model } from "./models/dinov2.js";
 export { type Dinov2Config, parseDinov2Config } from "./models/dinov2-config.js";
@@ -118,21 +142,37 @@ export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";
 export { llamaFromGguf } from "./models/llama-gguf.js";
 export { parseOpenClipConfig } from "./models/open-clip-config.js";
 export { OpenClipVisionModel } from "./models/open-clip-vision.js";
+export type { Piece as ModelPiece, Place as ModelPlace } from "./models/piece.js";
 export { parseSiglipVisionConfig, type SiglipVisionConfig } from "./models/siglip-config.js";
 export { SiglipVisionModel } from "./models/siglip-vision.js";
 export { parseViClipConfig, type ViClipConfig, ViClipModel } from "./models/vi-clip.js";
 export { VideoMaeModel, type VideoMaeOptions } from "./models/video-mae.js";
 export { parseVideoMaeConfig, type VideoMaeConfig } from "./models/video-mae-config.js";
-export { KVCache } from "./nn/kv-cache.js";
-export { Module } from "./nn/module.js";
+export { Embedding } from "./nn/embedding.js";
+export * as nn from "./nn/index.js";
+export { CacheFullError, type CacheOptions, KVCache } from "./nn/kv-cache.js";
+export { unwrap, Wrap, wrap } from "./nn/layer.js";
+export { Linear, type LinearLayer, type LinearLayerOptions } from "./nn/linear.js";
+export { Module, StateError } from "./nn/module.js";
+export { LayerNorm, RMSNorm } from "./nn/norm.js";
+export type { RopeScaling } from "./nn/rope-frequencies.js";
+export { type Ids, MaskError, type MediaBeside } from "./nn/sequence.js";
+export type { CheckpointOptions, FreshOptions, Init, OutlineOptions } from "./nn/weights.js";
 export { type Quantization, Weights } from "./nn/weights.js";
 export * from "./ops/index.js";
-export { SYSTEMS, type SystemName } from "./systems/index.js";
-export type { Numbers, Stage, System, SystemAdapter, SystemModality } from "./systems/system.js";
+export * as ops from "./ops/index.js";
+export { SYSTEM_NAMES, SYSTEMS, type SystemName } from "./systems/index.js";
+export type { LoraNumbers, Numbers, Stage, System, SystemAdapter, SystemModality } from "./systems/system.js";
 export { AutoTokenizer, type AutoTokenizerOptions } from "./text/auto-tokenizer.js";
-export { type ChatOptions, ChatTemplate, type Message } from "./text/chat-template.js";
+export { type BpeOptions, type TokenizerFiles, trainBpe } from "./text/bpe-trainer.js";
+export { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./text/chat-template.js";
+export type { MediaLength } from "./text/fit-parts.js";
 export { fitParts, promptLength } from "./text/fit-parts.js";
+export type { PromptTurn } from "./text/prompt.js";
 export { type PromptOptions, type PromptPart, promptParts } from "./text/prompt.js";
+export { SentencePieceError } from "./text/sentencepiece-model.js";
+export type { SpliceOptions, TextPart } from "./text/splice.js";
+export type { TokenizerGrowth } from "./text/tokenizer.js";
 export {
   type DecodeOptions,
   type EncodeOptions,
@@ -140,12 +180,18 @@ export {
   type TokenBatchOptions,
   Tokenizer,
 } from "./text/tokenizer.js";
+export { TokenizerError } from "./text/tokenizer-error.js";
+export type { MicroBatch } from "./train/accumulation.js";
 export { accumulate } from "./train/accumulation.js";
 export { type AlignOptions, align } from "./train/align.js";
+export { type ContrastiveBatch, type ContrastiveOptions, contrastive, type TextEncoder } from "./train/contrastive.js";
 export { type InstructOptions, instruct } from "./train/instruct.js";
+export { type LanguageOptions, language, type TextRow } from "./train/language.js";
+export { type OptimizeOptions, optimize, type StepLoss } from "./train/optimize.js";
 export { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./train/optimizer.js";
 export { Progress, type ProgressOptions, progressLine } from "./train/progress.js";
 export type { RateGroup } from "./train/rates.js";
+export type { InstructInput, LoraRecipe } from "./train/recipe.js";
 export {
   type AlignRecipe,
   alignRecipe,
@@ -157,7 +203,9 @@ export {
   type TrainingRecipe,
   writeRecipe,
 } from "./train/recipe.js";
+export type { Schedule } from "./train/schedule.js";
 export * as schedules from "./train/schedule.js";
+export { RecipeError } from "./train/schema.js";
 export type { StageOptions } from "./train/stage.js";
 export type { StepReport, TrainStep } from "./train/step-report.js";
 export type { Keeper, MicroLoss, RunNumbers, Stateful, Trainee, Windows } from "./train/trainee.js";

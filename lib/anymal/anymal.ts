@@ -48,16 +48,18 @@ export interface AnswerOptions extends TextOptions {
 
 const ANSWER_KEYS: readonly string[] = [...GENERATION_KEYS, "stop"];
 
-interface Reading extends Loading {
+/** Of features(). */
+export interface FeatureOptions extends Loading {
   memory?: ConversationMemory | undefined;
   splitSpecialTokens?: boolean | undefined;
 }
 
-const READING = optionNames<Reading>({ signal: true, memory: true, splitSpecialTokens: true });
+const READING = optionNames<FeatureOptions>({ signal: true, memory: true, splitSpecialTokens: true });
 
 /** Media of one kind that an encoder takes at once. */
 const ENCODER_BATCH = 32;
-interface AddOptions {
+/** Of addAdapter(): beside the configuration. */
+export interface AddAdapterOptions {
   seed?: number;
   name?: string;
   on?: AdapterPlace;
@@ -196,9 +198,9 @@ export class AnyMAL {
    * Puts a fresh adapter on the language model, or on the encoder of a modality (`on`), whose name it has then unless it is given one: LoRA branches, or
    * what `kind` names. Throws E_ARGUMENT where the name is no folder's or another adapter's, E_LORA or E_ADAPTER where the configuration fits no layer.
    */
-  addAdapter(config: Partial<LoraConfig>, options?: AddOptions & { kind?: "lora" }): LoraAdapter;
-  addAdapter<K extends keyof AdapterOptions>(config: Partial<AdapterOptions[K]>, options: AddOptions & { kind: K }): Adapter;
-  addAdapter(config: object, options: AddOptions & { kind?: keyof AdapterOptions } = {}): Adapter {
+  addAdapter(config: Partial<LoraConfig>, options?: AddAdapterOptions & { kind?: "lora" }): LoraAdapter;
+  addAdapter<K extends keyof AdapterOptions>(config: Partial<AdapterOptions[K]>, options: AddAdapterOptions & { kind: K }): Adapter;
+  addAdapter(config: object, options: AddAdapterOptions & { kind?: keyof AdapterOptions } = {}): Adapter {
     const { on = "llm", kind = "lora", name = on === "llm" ? DEFAULT_ADAPTER : on, ...drawing } = options;
     this.#checkName(name);
     if (on !== "llm" && name === DEFAULT_ADAPTER)
@@ -227,7 +229,7 @@ export class AnyMAL {
   }
 
   /** What the encoders make of media, in the order given. */
-  async features(parts: readonly MediaPart[], reading: Reading = {}): Promise<Features[]> {
+  async features(parts: readonly MediaPart[], reading: FeatureOptions = {}): Promise<Features[]> {
     checkOptions("AnyMAL.features", reading, READING);
     const { signal, memory } = reading;
     const result = new Array<Features>(parts.length);
@@ -319,7 +321,7 @@ export class AnyMAL {
     return { eosTokenId: endTokens(this.llmSource.folder, this.llm.config.eosTokenIds, this.tokenizer, this.prompt.written?.end) };
   }
 
-  async #prepare(prompts: readonly PromptInput[], reading: Reading, first = 0): Promise<Prompt> {
+  async #prepare(prompts: readonly PromptInput[], reading: FeatureOptions, first = 0): Promise<Prompt> {
     reading.signal?.throwIfAborted();
     const turns = new Turns();
     const encoded: EncodedPrompt[] = [];

@@ -1,6 +1,7 @@
 // Questions about media, each with one right answer: asked with the medium, with a blank one, and with another question's. What is left of the first score
 // without the medium was known from the question.
 import type { AnyMAL } from "../anymal/anymal.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import { mediaOf, type Row, type Turn } from "../data/row.js";
 import type { MediaPart } from "../media/part.js";
 import { blank, derange } from "./controls.js";
@@ -23,6 +24,7 @@ export interface HeldOutOptions {
   batch?: number;
   signal?: AbortSignal;
 }
+const OPTIONS = optionNames<HeldOutOptions>({ kinds: true, seed: true, batch: true, signal: true });
 export interface HeldOutScores {
   /** Shares of exact answers. */
   exact: number;
@@ -34,6 +36,7 @@ export interface HeldOutScores {
 
 /** Rows of one medium each, whose last turn is the right answer. */
 export async function askHeldOut(model: AnyMAL, rows: readonly Row[], options: HeldOutOptions): Promise<HeldOutScores> {
+  checkOptions("askHeldOut", options, OPTIONS);
   const { kinds, seed = 0, batch = 64, signal } = options;
   const questions = rows.map(askedIn);
   const media = questions.map((row) => mediaOf(row)[0] as MediaPart);

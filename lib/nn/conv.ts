@@ -3,6 +3,7 @@ import { conv1d, conv2d } from "../ops/index.js";
 import { Module, matching } from "./module.js";
 import { fanIn, type Weights } from "./weights.js";
 
+/** A convolution over time, as torch has it. */
 export class Conv1d extends Module {
   weight: Tensor; // (O,I,k)
   bias: Tensor | undefined; // (O)
@@ -27,6 +28,7 @@ export class Conv1d extends Module {
   }
 }
 
+/** A convolution over a picture, as torch has it. */
 export class Conv2d extends Module {
   weight: Tensor; // (O,I,kh,kw)
   bias: Tensor | undefined; // (O)

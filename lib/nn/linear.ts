@@ -1,3 +1,4 @@
+import { checkOptions, optionNames } from "../core/options.js";
 import { Tensor } from "../core/tensor.js";
 import { linear } from "../ops/index.js";
 import { Module, matching } from "./module.js";
@@ -8,6 +9,7 @@ export interface LinearLayerOptions {
   bias?: boolean;
   init?: Init;
 }
+const OPTIONS = optionNames<LinearLayerOptions>({ bias: true, init: true });
 
 /** A linear layer in any storage: what LoRA wraps and what a block calls. */
 export interface LinearLayer extends Module {
@@ -24,13 +26,10 @@ export class Linear extends Module implements LinearLayer {
   bias: Tensor | undefined; // (O)
 
   /** `at` may be the weight itself, such as an embedding's that the layer shares; there is no bias then. */
-  constructor(
-    at: Weights | Tensor,
-    inFeatures: number,
-    outFeatures: number,
-    { bias = true, init = fanIn(inFeatures) }: LinearLayerOptions = {},
-  ) {
+  constructor(at: Weights | Tensor, inFeatures: number, outFeatures: number, options: LinearLayerOptions = {}) {
     super();
+    checkOptions("Linear", options, OPTIONS);
+    const { bias = true, init = fanIn(inFeatures) } = options;
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;
     this.weight = at instanceof Tensor ? at : at.parameter("weight", [outFeatures, inFeatures], init);

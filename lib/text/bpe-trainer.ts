@@ -1,4 +1,6 @@
 // A tokenizer of LLaMA's kind from nothing: byte-pair merges (arXiv 1508.07909) within words, bytes for all that the texts never showed.
+import { expected } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 
 export interface BpeOptions {
   /** Ids in all, at most; what the bytes and the alphabet leave goes to merges. */
@@ -10,6 +12,8 @@ export interface BpeOptions {
   /** What counts as one word. Its blank in front belongs to it. */
   word?: RegExp;
 }
+
+const OPTIONS = optionNames<BpeOptions>({ vocabSize: true, alphabet: true, chatTemplate: true, word: true });
 
 /** The files of a tokenizer folder. */
 export interface TokenizerFiles {
@@ -23,15 +27,23 @@ const BLANK = "\u2581";
 const ASCII = Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)).join("");
 const WORD = / ?(?:\[\/?[A-Z]+\]|[\p{L}\p{N}]+|[^\s\p{L}\p{N}]|\s)/gu;
 
-/** Merges the most frequent neighbours until the vocabulary is full or every word is one token. Ties go to the pair met first. */
-export function trainBpe(texts: Iterable<string>, { vocabSize, alphabet = ASCII, chatTemplate, word = WORD }: BpeOptions): TokenizerFiles {
+/** Merges the most frequent neighbours until the vocabulary is full or every word is one token. Ties go to the pair met first. Throws E_VALUE where vocabSize is too small for bytes and alphabet. */
+export function trainBpe(texts: Iterable<string>, options: BpeOptions): TokenizerFiles {
+  checkOptions("trainBpe", options, OPTIONS);
+  const { vocabSize, alphabet = ASCII, chatTemplate, word = WORD } = options;
   const words = countWords(texts, word);
   const characters = new Set([BLANK, "\n", ...alphabet.replace(" ", ""), ...words.flatMap(({ parts }) => parts)]);
   const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
   const vocabulary = [...SPECIAL, ...bytes, ...[...characters].sort()];
   const known = new Set(vocabulary);
-  if (vocabSize < vocabulary.length)
-    throw new RangeError(`trainBpe: expected a vocabSize of at least ${vocabulary.length} (bytes and alphabet), got ${vocabSize}`);
+  if (!(Number.isInteger(vocabSize) && vocabSize >= vocabulary.length))
+    throw expected(
+      "E_VALUE",
+      "trainBpe",
+      `a vocabSize of at least ${vocabulary.length} (bytes and alphabet)`,
+      vocabSize,
+      "take a larger one",
+    );
   const merges: [string, string][] = [];
   while (vocabulary.length < vocabSize) {
     const pair = mostFrequent(words);

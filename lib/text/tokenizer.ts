@@ -51,7 +51,7 @@ type Json = Record<string, unknown>;
 
 const JSON_FILE = "tokenizer.json";
 
-interface Growth {
+export interface TokenizerGrowth {
   /** Control tokens that are added to those of the files, such as <image>. A word that is a token already keeps its id; others get the next ones. */
   addedTokens?: readonly string[];
 }
@@ -91,7 +91,7 @@ export class Tokenizer {
   }
 
   /** From a folder with tokenizer.json or tokenizer.model and tokenizer_config.json beside it, or from a GGUF file. */
-  static fromPretrained(path: string, options: Growth = {}): Tokenizer {
+  static fromPretrained(path: string, options: TokenizerGrowth = {}): Tokenizer {
     checkOptions("Tokenizer.fromPretrained", options, ["addedTokens"]);
     const { addedTokens = [] } = options;
     return atOnce(
@@ -100,7 +100,7 @@ export class Tokenizer {
   }
 
   /** The same, without holding the event loop: a tokenizer of 128 000 words takes half a second. Aborting rejects with the signal's reason. */
-  static async load(path: string, loading: Growth & { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
+  static async load(path: string, loading: TokenizerGrowth & { signal?: AbortSignal | undefined } = {}): Promise<Tokenizer> {
     checkOptions("Tokenizer.load", loading, ["signal", "addedTokens"]);
     const { signal, addedTokens = [] } = loading;
     if (isFile(path)) return inTurns(Tokenizer.#ofGguf(path, addedTokens), { signal });

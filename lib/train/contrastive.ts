@@ -1,13 +1,14 @@
 // Encoders from nothing: a medium's embedding and its caption's are drawn together, all other pairs of the batch apart (CLIP, arXiv 2103.00020).
 // A batch asks only for what tells its captions apart, so what should be learned must be what differs: see the tiny world's grouped batches.
 import { expected } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import { Tensor } from "../core/tensor.js";
 import type { EncoderInput } from "../media/part.js";
 import type { Encoder } from "../models/encoder.js";
 import type { Module } from "../nn/module.js";
 import { contrastiveLoss, l2Normalize } from "../ops/index.js";
 import { alone } from "./busy-model.js";
-import { fromNothing, type OptimizeOptions } from "./optimize.js";
+import { fromNothing, OPTIMIZE_KEYS, type OptimizeOptions } from "./optimize.js";
 import type { StepReport } from "./step-report.js";
 
 /** What embeds captions: rows of ids → (N,e). */
@@ -31,6 +32,7 @@ export interface ContrastiveOptions extends OptimizeOptions {
 
 /** Trains what requires gradients in both towers, and the scale. */
 export function contrastive(options: ContrastiveOptions): AsyncGenerator<StepReport> {
+  checkOptions("contrastive", options, [...OPTIMIZE_KEYS, "encoder", "text", "logitScale", "batch"]);
   return alone("contrastive", [options.encoder, options.text], () => steps(options));
 }
 

@@ -1,10 +1,11 @@
 // Language modelling from nothing, or on: next-token cross entropy over the scored tokens of text rows.
 import { AnymalError } from "../core/errors.js";
+import { checkOptions } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { countTargets } from "../models/language-loss.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
 import { alone } from "./busy-model.js";
-import { fromNothing, type OptimizeOptions } from "./optimize.js";
+import { fromNothing, OPTIMIZE_KEYS, type OptimizeOptions } from "./optimize.js";
 import type { StepReport } from "./step-report.js";
 
 /** One text: ids, and the label of each (-100: not scored). */
@@ -20,6 +21,7 @@ export interface LanguageOptions extends OptimizeOptions {
 
 /** Trains what requires gradients in `model`. Rows are padded on the right; a row longer than the model's context is refused. */
 export function language(model: LlamaForCausalLM, options: LanguageOptions): AsyncGenerator<StepReport> {
+  checkOptions("language", options, [...OPTIMIZE_KEYS, "batch"]);
   return alone("language", [model], () => steps(model, options));
 }
 

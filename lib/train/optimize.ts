@@ -1,5 +1,6 @@
 // Training from nothing: a loss per step and nothing else to keep; the loop is everybody's (trainer.ts).
 import { expected } from "../core/errors.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { cosine, type Schedule } from "./schedule.js";
 import type { StepReport } from "./step-report.js";
@@ -18,6 +19,11 @@ export interface OptimizeOptions {
   signal?: AbortSignal | undefined;
 }
 
+export const OPTIMIZE_KEYS = optionNames<OptimizeOptions>({
+  ...({ steps: true, learningRate: true, schedule: true, weightDecay: true } as const),
+  ...({ betas: true, maxGradNorm: true, signal: true } as const),
+});
+
 /** The loss of one step (1) f32 with its tape, and what it was taken over. */
 export interface StepLoss {
   loss: Tensor;
@@ -28,10 +34,11 @@ type Parameters = Iterable<readonly [string, Tensor]>;
 
 /** Updates `parameters` once per call of `lossOf`. Leaving the loop early is fine: nothing is left allocated but the parameters. */
 export function optimize(
-  parameters: Parameters,
+  parameters: Iterable<readonly [string, Tensor]>,
   lossOf: (step: number) => StepLoss | Promise<StepLoss>,
   options: OptimizeOptions,
 ): AsyncGenerator<StepReport> {
+  checkOptions("optimize", options, OPTIMIZE_KEYS);
   return fromNothing(parameters, { next: lossOf }, { lossOf: ({ loss }: StepLoss) => loss, itemsOf: ({ items }) => items }, options);
 }
 

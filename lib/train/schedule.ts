@@ -23,12 +23,14 @@ const warmup = (step: number, steps: number): number => step / Math.max(1, steps
 const progress = (step: number, warmupSteps: number, totalSteps: number): number =>
   (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
 
+/** 1 after the warm-up. */
 export function constant(options: Warmup = {}): Schedule {
   checkOptions("constant", options, ["warmupSteps"], { others: OTHERS });
   const { warmupSteps = 0 } = options;
   return (step) => (step < warmupSteps ? warmup(step, warmupSteps) : 1);
 }
 
+/** From 1 after the warm-up down to 0 at totalSteps, in a straight line. */
 export function linear(options: Decay): Schedule {
   checkOptions("linear", options, DECAY, { others: OTHERS });
   const { warmupSteps = 0, totalSteps } = options;

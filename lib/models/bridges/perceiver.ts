@@ -158,7 +158,7 @@ class ResamplerLayer extends Module {
 
 const normed = (norm: LayerNorm | undefined, x: Tensor): Tensor => (norm ? norm.forward(x) : x);
 
-/** Latents that attend to features: (B,S,d) → (B,R,d) whatever S is, in the forms of Flamingo (arXiv 2204.14198) and of AnyMAL. */
+/** Latents that attend to features: (B,S,d) → (B,R,d) whatever S is, in the forms of Flamingo (arXiv 2204.14198), OpenFlamingo and IDEFICS. */
 export class Resampler extends Module {
   latents: Tensor; // (R,d)
   frameTable: Tensor | undefined; // (frames,d) or (frames,1,d)

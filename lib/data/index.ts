@@ -1,0 +1,11 @@
+// What training and evaluation read: files of rows, their order, and what encoders made of their media.
+export { Batches, type BatchOptions, type BatchState } from "./batches.js";
+export { CAPTION_PROMPTS, type CaptionOptions, readCaptions } from "./captions.js";
+export { type CheckFileOptions, type CheckOptions, type CheckSummary, checkFile, checkRows, type DataKind, type Problem } from "./check.js";
+export { type ConversationOptions, readConversations } from "./conversations.js";
+export { FeatureCache, type FeatureCacheCounts, type FeatureCacheOptions, type Features } from "./feature-cache.js";
+export { featureKey, folderFingerprint } from "./feature-key.js";
+export type { MediaFileOptions } from "./media-files.js";
+export type { BadRowOptions } from "./records.js";
+export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from "./row.js";
+export { type Split, type WorldCounts, type WorldOptions, writeWorld } from "./world/write.js";
