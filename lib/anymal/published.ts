@@ -9,11 +9,10 @@ import { ImageProcessor } from "../media/image-processor.js";
 import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { openEncoder } from "../models/auto-encoder.js";
-import { makeBridge } from "../models/bridges/index.js";
+import { storedBridge } from "../models/bridges/index.js";
 import { ConfigError, type Json, readConfig, readJson } from "../models/config.js";
 import { quantizationOf } from "../models/loading.js";
 import { isWhole } from "../models/model-types.js";
-import { Weights } from "../nn/weights.js";
 import { systemOf } from "../systems/index.js";
 import { publishedPieces } from "../systems/layouts/index.js";
 import type { Published, PublishedMedium } from "../systems/published.js";
@@ -102,17 +101,7 @@ async function mediumPlan(
     open: "named" in encoder ? place.open : () => openEncoder(encoder, loading),
     setup: () => setup,
     processor: (complete) => checkSize(place.processor(complete), "named" in encoder ? undefined : encoder.config, json),
-    projector: (complete, llm) => {
-      const at = Weights.from(bridge, { device, dtype: "f32" });
-      const projector = makeBridge(at, complete.projector, llm.config.hiddenSize);
-      try {
-        at.finish();
-      } catch (error) {
-        projector.dispose();
-        throw error;
-      }
-      return projector;
-    },
+    projector: (complete, llm) => storedBridge(bridge, complete.projector, device, llm.config.hiddenSize),
     calibrated: true,
   };
 }

@@ -13,11 +13,10 @@ import { Checkpoint } from "../io/checkpoint.js";
 import { type Kinds, kindsWith, listed, type OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
-import { makeBridge } from "../models/bridges/index.js";
+import { storedBridge } from "../models/bridges/index.js";
 import type { LlamaForCausalLM } from "../models/llama.js";
 import { quantizationOf } from "../models/loading.js";
 import { overwriting, type Stored } from "../nn/overwriting.js";
-import { Weights } from "../nn/weights.js";
 import { DEFAULT_SYSTEM } from "../systems/index.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import { withRoom } from "./added-tokens.js";
@@ -130,15 +129,7 @@ export class Trained {
           calibrated: manifest.modalities[modality]?.calibrated ?? false,
           projector: (setup, llm) => {
             using file = this.projections(modality);
-            const at = Weights.from(file, { device, dtype: "f32" });
-            const projector = makeBridge(at, setup.projector, llm.config.hiddenSize);
-            try {
-              at.finish();
-            } catch (error) {
-              projector.dispose();
-              throw error;
-            }
-            return projector;
+            return storedBridge(file, setup.projector, device, llm.config.hiddenSize);
           },
         };
       }),

@@ -1,6 +1,8 @@
 // All kinds of bridges, one line each. Recipes, flags, checkpoints and inspect know them from here.
 import { isObject, nearest, type Schema, shown } from "../../core/checks.js";
-import type { Weights } from "../../nn/weights.js";
+import type { Device } from "../../core/device.js";
+import type { WeightSource } from "../../io/checkpoint.js";
+import { Weights } from "../../nn/weights.js";
 import { concatLinear } from "./concat-linear.js";
 import type { Bridge, BridgeAsked, BridgeComplete, BridgeKind } from "./kind.js";
 import { linear } from "./linear.js";
@@ -55,3 +57,16 @@ export const describeBridge = (setup: BridgeSetup): string => kindOf(setup).desc
 
 /** By its setup, fresh or from a checkpoint. */
 export const makeBridge = (at: Weights, setup: BridgeSetup, dimLlm: number): Bridge => kindOf(setup).build(at, setup, dimLlm);
+
+/** From a file that holds this bridge and nothing else. Throws E_STATE where a weight is missing or left over; nothing stays on the device then. */
+export function storedBridge(file: WeightSource, setup: BridgeSetup, device: Device, dimLlm: number): Bridge {
+  const at = Weights.from(file, { device, dtype: "f32" });
+  const bridge = makeBridge(at, setup, dimLlm);
+  try {
+    at.finish();
+  } catch (error) {
+    bridge.dispose();
+    throw error;
+  }
+  return bridge;
+}
