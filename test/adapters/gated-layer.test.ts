@@ -367,4 +367,13 @@ for (const c of cases) {
   });
 }
 
+test("a token sees the latest medium before it or all of them, none before the first, and none that is not there", () => {
+  const span = (start: number, end: number) => ({ start, end });
+  const [none, one, two] = [span(0, 0), span(0, 3), span(3, 6)];
+  assert.equal(seenOf([[0, 1, 0, 1, 0]], 2, 3, true), [[none, one, one, two, two]]);
+  assert.equal(seenOf([[0, 1, 0, 1, 0]], 2, 3, false), [[none, one, one, span(0, 6), span(0, 6)]]);
+  assert.equal(seenOf([[1, 1, 0]], 1, 3, true), [[one, none, none]]);
+  assert.equal(seenOf([[1, 1, 0]], 1, 3, false), [[one, one, one]]);
+});
+
 test.run();

@@ -9,7 +9,7 @@ import { IA3 } from "../../lib/adapters/ia3.js";
 import { createAdapter, loadAdapter } from "../../lib/adapters/load-adapter.js";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { noGrad } from "../../lib/core/autograd.js";
-import { Case, caseNames, here, largest, near } from "../case.js";
+import { Case, caseFolder, caseNames, here, largest, near } from "../case.js";
 import { holdCase, load, logitsOf } from "./cases.js";
 
 const folder = (c: Case) => join(c.folder, "adapter");
@@ -90,6 +90,9 @@ test("options out of range, tables as targets and other kinds are refused by nam
   refused({ targetModules: "(" }, /regular expression/);
   assert.throws(() => createAdapter(model, "ia4" as "ia3", {}), /did you mean "ia3"/);
   assert.is(here.memory().tensors, tensors);
+  using tied = load(caseFolder("llama-tied"));
+  for (const targetModules of [["lm_head"], ["k_proj", "lm_head"]])
+    assert.throws(() => createAdapter(tied, "ia3", { targetModules }), /modulesToSave: \["lm_head"\]/);
 });
 
 test.run();

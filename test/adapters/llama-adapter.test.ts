@@ -13,6 +13,7 @@ import { backward, noGrad } from "../../lib/core/autograd.js";
 import { keep, scope } from "../../lib/core/scope.js";
 import type { Tensor } from "../../lib/core/tensor.js";
 import { LlamaForCausalLM, type LlamaInput } from "../../lib/models/llama.js";
+import type { KVCache } from "../../lib/nn/kv-cache.js";
 import type { PromptedAttention } from "../../lib/nn/prompted-attention.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { concat } from "../../lib/ops/index.js";
@@ -114,6 +115,49 @@ test("a cache that was shortened and goes on with one token answers as a fresh o
   using one = noGrad(() => model.forward({ inputIds: [[ids[4]!]] }, { cache, logits: "last" })).logits!;
   using whole = noGrad(() => model.forward({ inputIds: [ids.slice(0, 5)] }, { logits: "last" })).logits!;
   near(await one.data(), await whole.data(), 1e-4, "shortened");
+});
+
+test("with a picture: a new one steers from its step on, one that is kept all later steps; what went with a shortened cache comes again", async () => {
+  const c = new Case(caseNames(/^llama-adapter-v1-multimodal/)[0]!);
+  using model = load(c.base);
+  const adapter = await loadAdapter(model, c.folder);
+  const [ids] = c.rows("in.input_ids") as [number[]];
+  using both = scope(() => noGrad(() => beside(c, adapter).beside!.rows!));
+  using first = both.slice(0, 1);
+  using second = both.slice(1, 1);
+  const logits = async (from: number, to: number, rows: Tensor | undefined, cache?: KVCache) => {
+    const input = { inputIds: [ids.slice(from, to)], ...(rows && { beside: { rows } }) };
+    using y = noGrad(() => model.forward(input, { logits: "last", ...(cache && { cache }) })).logits!;
+    return (await y.data()) as Float32Array;
+  };
+  const far = (a: Float32Array, b: Float32Array) => Math.max(...a.map((v, i) => Math.abs(v - b[i]!)));
+  const after = async (...steps: [to: number, rows: Tensor | undefined][]) => {
+    using cache = model.createCache(1, 16);
+    let [from, last] = [0, new Float32Array()];
+    for (const [to, rows] of steps) [last, from] = [await logits(from, to, rows, cache), to];
+    return last;
+  };
+  const want = await logits(0, 5, first);
+  assert.ok(far(await after([3, first], [5, undefined]), want) < 1e-4, "several tokens");
+  assert.ok(far(await after([4, first], [5, undefined]), want) < 1e-4, "one token");
+  assert.ok(far(await after([3, first], [5, first]), want) < 1e-4, "the same again");
+  const changed = await after([3, first], [5, second]);
+  assert.ok(far(changed, want) > 1e-3, "another one is read");
+  assert.ok(far(await after([3, first], [4, second], [5, undefined]), changed) < 1e-4, "and kept");
+  using cache = model.createCache(1, 16);
+  await logits(0, 5, first, cache);
+  cache.truncate(4);
+  for (const to of [5, 6])
+    assert.throws(
+      () => noGrad(() => model.forward({ inputIds: [ids.slice(4, to)] }, { cache })),
+      (error: { code?: string }) => error.code === "E_CACHE_SHORTENED",
+    );
+  assert.ok(far(await logits(4, 5, first, cache), want) < 1e-4, "shortened");
+  const { shared } = adapter;
+  adapter.train();
+  assert.ok(shared!.modules().every(({ training }) => training));
+  adapter.train(false);
+  assert.ok(shared!.modules().every(({ training }) => !training));
 });
 
 test("no folder of merged weights is written of what is no part of any weight", async () => {

@@ -10,7 +10,7 @@ import { noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { SafetensorsFile, saveSafetensors } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
-import { Case, caseNames, here } from "../case.js";
+import { Case, caseFolder, caseNames, here } from "../case.js";
 
 const load = (folder: string, options = {}) => LlamaForCausalLM.fromPretrained(folder, { device: here, ...options });
 
@@ -79,6 +79,37 @@ test("tables that an adapter's file holds beside the factors: unchanged ones are
   const rows = model.config.vocabSize;
   assert.is(error.code, "E_LORA");
   assert.ok(error.message.includes(`${rows} rows`) && error.message.includes(`${rows + 2}`), error.message);
+});
+
+test("a table that the file of an adapter on a tied model holds is the embedding and the head, whichever name it has", async () => {
+  const ids = [[5, 17, 3, 29, 44, 8]];
+  const [embedding, head] = ["model.embed_tokens.weight", "lm_head.weight"];
+  for (const name of [embedding, head]) {
+    using model = load(caseFolder("llama-tied"));
+    const logits = () => noGrad(() => model.forward({ inputIds: ids })).logits!.data();
+    const bare = await logits();
+    const own = model.headWeight;
+    const to = join(odd, `tied-${name}`);
+    const fresh = LoraAdapter.apply(model, { r: 2, targetModules: ["q_proj"] });
+    await fresh.save(to);
+    fresh.detach();
+    const path = join(to, "adapter_model.safetensors");
+    const values = Float32Array.from(await own.data(), (v, i) => v + 0.1 * Math.sin(i));
+    {
+      using file = new SafetensorsFile(path);
+      const all = Array.from(file.entries.keys(), (key) => [key, file.load(key, here)] as const);
+      const table = Tensor.from(values, own.shape, { device: here });
+      await saveSafetensors(path, [...all, [`base_model.model.${name}`, table]]);
+      for (const [, tensor] of [...all, ["", table] as const]) tensor.dispose();
+    }
+    const adapter = await LoraAdapter.load(model, to);
+    assert.is(model.headWeight, model.model.embedding.weight, "still tied");
+    assert.equal(await model.headWeight.data(), values);
+    assert.not.equal(await logits(), bare);
+    adapter.detach();
+    assert.is(model.headWeight, own);
+    assert.equal(await logits(), bare);
+  }
 });
 
 test("tables of an adapter that fits nothing go again", async () => {

@@ -179,6 +179,24 @@ test("merged below another, above another, and exported together, the model comp
   }
 });
 
+test("a table of one's own is merged lowest first; a head that was trained apart becomes the model's, and the embedding stays", async () => {
+  for (const base of ["llama2", "llama-tied"]) {
+    using model = load(base);
+    const [a, b] = ["a", "b"].map((name) => put(model, name, { targetModules: ["q_proj"], modulesToSave: ["lm_head"] })) as [
+      LoraAdapter,
+      LoraAdapter,
+    ];
+    const all = await logits(model);
+    assert.throws(() => b.merge(), /no other adapter's "lm_head.weight" below/);
+    assert.equal(await logits(model), all);
+    a.merge();
+    near(await logits(model), all, 2e-5 * largest(all), `${base}: the lower one`);
+    b.merge();
+    near(await logits(model), all, 2e-5 * largest(all), `${base}: both`);
+    assert.not.ok(model.lmHead === undefined || model.headWeight === model.model.embedding.weight);
+  }
+});
+
 test("merged, weights and biases have the type that they had, and those that were open are open", () => {
   for (const [dtype, quantization] of [["f32"], ["bf16"], ["bf16", { format: "nf4" }]] as const) {
     using model = load("llama-bias", { dtype, ...(quantization && { quantization }) });
@@ -263,8 +281,10 @@ test("a fingerprint tells weights and switches apart", async () => {
   adapter.enabled = true;
   assert.is(await adapter.fingerprint(), first);
   adapter.train();
+  const open = await adapter.fingerprint();
   const [, tensor] = [...adapter.namedParameters()].at(-1)!;
   tensor.write(new Float32Array(tensor.size).fill(0.5));
+  assert.is.not(await adapter.fingerprint(), open, "while it trains, it is read anew");
   adapter.train(false);
   assert.is.not(await adapter.fingerprint(), first);
 });

@@ -1,5 +1,5 @@
 // Tokens that train alone, in PEFT's files: gradients, two steps, logits and greedy ids of peft 0.21; saved as peft reads them.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -130,6 +130,35 @@ test("rows of a tied pair are written under both names, read from either, and re
     using file = await written([...tensors, [head, other]]);
     assert.throws(() => adapter.restore(file), fails("E_STATE"));
     assert.ok((await table()).equals(held));
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+});
+
+test("rows of a tied pair that the file holds twice are one set, or refused", async () => {
+  const folder = caseFolder("trained-tokens-tied");
+  const place = mkdtempSync(join(tmpdir(), "anymal-tokens-"));
+  try {
+    using file = new SafetensorsFile(join(folder, "adapter", "adapter_model.safetensors"));
+    const delta = "trainable_tokens_delta";
+    const key = [...file.entries.keys()].find((name) => name.endsWith(`embed_tokens.${delta}`))!;
+    const { shape } = file.entry(key);
+    copyFileSync(join(folder, "adapter", "adapter_config.json"), join(place, "adapter_config.json"));
+    for (const by of [0, 0.5]) {
+      const head = Float32Array.from(file.values(key), (v) => v + by);
+      const all = [
+        [key, { dtype: "F32", shape, data: Float32Array.from(file.values(key)) }],
+        [`base_model.model.lm_head.${delta}`, { dtype: "F32", shape, data: head }],
+      ] as const;
+      await saveSafetensors(join(place, "adapter_model.safetensors"), all);
+      using llm = LlamaForCausalLM.fromPretrained(folder, { device: here });
+      if (by === 0) await loadAdapter(llm, place);
+      else {
+        const error = await loadAdapter(llm, place).catch((e) => e);
+        assert.is(error.code, "E_ADAPTER");
+        assert.match(error.message, /one set of rows/);
+      }
+    }
   } finally {
     rmSync(place, { recursive: true });
   }

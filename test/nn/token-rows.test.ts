@@ -191,6 +191,15 @@ for (const name of CASES) {
   });
 }
 
+test("tables that train go on training when they grow, frozen ones stay frozen", () => {
+  for (const name of CASES)
+    for (const trainable of [true, false]) {
+      using llm = load(name, { trainable });
+      llm.resizeTokenEmbeddings(llm.config.vocabSize + 1);
+      assert.ok(tables(llm).every(({ requiresGrad }) => requiresGrad === trainable));
+    }
+});
+
 test("ids that the table lacks, that another trains, and tables that train whole are refused, and nothing is written", async () => {
   using llm = load(CASES[0]!);
   const { vocabSize } = llm.config;
