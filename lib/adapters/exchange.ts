@@ -98,6 +98,7 @@ class Exchange {
     const { model } = this;
     const counts = ({ original, over }: Place) => over.findLast((overlay) => !this.#off.has(overlay))?.tensor ?? original;
     const standing = new Map(Array.from(this.#places, ([path, place]) => [path, counts(place)]));
+    if (model instanceof LlamaForCausalLM) model.tablesExchanged = PAIR.some((path) => this.#places.get(path)?.over.length);
     const [table, head] = PAIR.map((path) => standing.get(path));
     if (table && head && model instanceof LlamaForCausalLM) {
       if (table === head) {

@@ -122,6 +122,8 @@ export class LlamaForCausalLM extends Module implements CausalLM {
   gradientCheckpointing = false;
   /** What an adapter has put before every row. */
   lead: LeadSource | undefined;
+  /** Has an adapter its own of the embedding or the head? Tables of another size would come under it. */
+  tablesExchanged = false;
   readonly #dtype: "f32" | "bf16";
 
   /** `layers` are made before where the model is built in pieces. */
@@ -170,6 +172,14 @@ export class LlamaForCausalLM extends Module implements CausalLM {
       );
     if (rows === vocabSize) return;
     checkNoRows(this.model.embedTokens, this.lmHead);
+    if (this.tablesExchanged)
+      throw expected(
+        "E_ADAPTER",
+        "resizeTokenEmbeddings",
+        "tables that no adapter has its own of",
+        "one that has",
+        "make room before, or take it off first",
+      );
     const tables = [this.model.embedTokens, ...(this.lmHead ? [this.lmHead] : [])].map(tableOf);
     const shared = this.lmHead && tables[0]?.weight === tables[1]?.weight;
     const grown = built(() => tables.slice(0, shared ? 1 : 2).map(({ weight }) => keep(grownTable(weight, rows))));

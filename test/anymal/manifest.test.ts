@@ -52,6 +52,8 @@ test("each value that a manifest may not hold is refused, named, and nothing els
       ["llm.dtype", '"f16"', /did you mean "bf16"|did you mean "f32"/],
       ["modalities.image.select", '"pach"', /did you mean "patch"/],
       ["modalities.image.select", "null", /select/],
+      ["modalities.image.pad", "false", /image.pad to be true or absent/],
+      ["modalities.image.pad", "1", /image.pad to be true or absent/],
       ["modalities.image.encoder.path", "3", /path/],
       ["modalities.image.projector", "null", /projector/],
       ["modalities.image.projector.type", '"constructor"', /resampler, linear/],

@@ -50,6 +50,23 @@ test("a list of layers is saved and loaded, and names other features", async () 
   assert.is(await again.encoder("image").key(), await model.encoder("image").key());
 });
 
+test("whatever changes the features is in the key", async () => {
+  const keys: unknown[] = [];
+  for (const [image, more] of [
+    [{}, {}],
+    [{ pad: true }, {}],
+    [{ layer: -2 }, {}],
+    [{ select: "all" }, {}],
+    [{ projector: { type: "linear", mode: "pooled", tokens: 2 } }, {}],
+    [{}, { dtype: "bf16" }],
+  ] as const) {
+    const modalities = { image: { encoder: world.clip, projector: { type: "linear" as const }, ...image } };
+    using model = await AnyMAL.assemble(world.options({ modalities, ...more }));
+    keys.push(await model.encoder("image").key());
+  }
+  assert.is(new Set(keys).size, keys.length, keys.join("\n"));
+});
+
 test("layers that fit nothing are refused by name", async () => {
   const refused = async (image: object) => {
     try {

@@ -1,6 +1,7 @@
 // Tokens that train alone. The oracle is the same model with whole tables that train: its gradients of those rows, and those rows after a step.
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { backward, device, noGrad, Tensor } from "../../lib/index.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { Embedding } from "../../lib/nn/embedding.js";
@@ -190,6 +191,25 @@ for (const name of CASES) {
     }
   });
 }
+
+test("tables that an adapter has its own of do not grow under it", async () => {
+  for (const name of CASES)
+    for (const table of ["embed_tokens", "lm_head"]) {
+      using llm = load(name);
+      const { vocabSize } = llm.config;
+      const adapter = LoraAdapter.apply(llm, { r: 2, targetModules: ["q_proj"], modulesToSave: [table] });
+      for (const on of [true, false]) {
+        adapter.enabled = on;
+        assert.throws(
+          () => llm.resizeTokenEmbeddings(vocabSize + 1),
+          (e: Error & { code: string }) => e.code === "E_ADAPTER",
+        );
+      }
+      adapter.detach();
+      llm.resizeTokenEmbeddings(vocabSize + 1);
+      assert.ok(tables(llm).every(({ shape }) => shape[0] === vocabSize + 1));
+    }
+});
 
 test("tables that train go on training when they grow, frozen ones stay frozen", () => {
   for (const name of CASES)

@@ -10,6 +10,7 @@ import { weightsOf } from "../../lib/anymal/parts.js";
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import { align } from "../../lib/train/align.js";
 import { type InstructOptions, instruct } from "../../lib/train/instruct.js";
+import { openables, speaksOf } from "../../lib/train/opens.js";
 import { readRecipe } from "../../lib/train/recipe.js";
 import { captions, square, type Toy, toy } from "../anymal/toy.js";
 import { here } from "../case.js";
@@ -55,6 +56,27 @@ async function movedBy(model: AnyMAL, options: InstructOptions): Promise<{ moved
   return { moved: names.filter(changed).sort(), stayed: names.filter((name) => !changed(name)).sort() };
 }
 const within = (names: readonly string[], ...prefixes: string[]) => names.filter((name) => prefixes.some((one) => name.startsWith(one)));
+
+test("a pattern speaks of whole names, * of any letters, and every other sign of itself", () => {
+  const speaks = (pattern: string, name: string) => speaksOf([pattern])(name);
+  assert.ok(speaks("llm.*norm.weight", "llm.model.layers.0.input_layernorm.weight"));
+  for (const name of ["llm.model.normXweight", "an.llm.model.norm.weight", "llm.model.norm.weight.more"])
+    assert.not.ok(speaks("llm.*norm.weight", name), name);
+  assert.not.ok(speaks("llm.lm_head.weight", "llm.lm_head_weight"));
+  assert.ok(speaks("adapters.a+b(c)|d.*", "adapters.a+b(c)|d.x") && !speaks("a|b", "a"));
+  assert.ok(!speaksOf([])("llm.x") && speaksOf(["no", "yes.*"])("yes.x"));
+});
+
+test("statistics of features are measured and no stage opens them; a norm that is learned is opened", async () => {
+  for (const normalize of ["standardize", "layernorm"] as const) {
+    using model = await assembled({ modalities: { image: { encoder: world.clip, projector: { type: "mlp", normalize } } } });
+    const names = Array.from(openables(model), ([name]) => name);
+    const own = Array.from(model.projector("image").namedParameters("projectors.image"), ([name]) => name);
+    const norm = own.filter((name) => !name.includes(".linear_"));
+    assert.ok(norm.length > 0 && norm.length < own.length);
+    assert.equal(own.filter((name) => names.includes(name)), normalize === "layernorm" ? own : own.filter((name) => !norm.includes(name))); // biome-ignore format: one line
+  }
+});
 
 for (const optimizer of ["adamw", "adamw8bit"] as const)
   test(`all weights, ${optimizer}: projection and language model move, every tensor of them; the encoder stays`, async () => {
@@ -123,12 +145,22 @@ test("norms alone, a layer alone, the language model without the projection", as
   }
 });
 
+test("half of an adapter alone", async () => {
+  using model = await assembled();
+  model.addAdapter({ r: 2, targetModules: ["q_proj", "v_proj"] }, { name: "extra" }).train(false);
+  const known = [...(await everything(model)).keys()].filter((name) => /^adapters\.extra\..*lora_B/.test(name)).sort();
+  const { moved } = await movedBy(model, { ...COMMON, lora: false, opens: "adapters.extra.*lora_B*", steps: 3 });
+  assert.ok(known.length > 1);
+  assert.equal(moved, known);
+});
+
 test("in bf16 the weights are f32 masters while they train, and bf16 again afterwards; runs stop, go on and are loaded", async () => {
   const options = { ...COMMON, data: captions(2), lora: false, opens: ["projectors.*", "llm.*"], steps: 5 } as const;
   const more = { optimizer: "adamw8bit", gradientCheckpointing: true, groups: [{ names: "projectors.*", learningRate: 1e-4 }] } as const;
   using whole = await assembled({ dtype: "bf16" });
   await all(instruct(whole, { ...options, ...more }));
   assert.ok(whole.llm.parameters().every(({ dtype }) => dtype === "bf16"));
+  assert.is(whole.llm.gradientCheckpointing, false, "as it was");
 
   const output = world.path("opened");
   {
@@ -158,6 +190,11 @@ test("in bf16 the weights are f32 masters while they train, and bf16 again after
   assert.equal(await everything(third), await everything(again));
   assert.equal(await all(instruct(third, { ...COMMON, lora: false, opens: "llm.*norm.weight", output: norms, resume: true })), []);
   assert.equal(await everything(third), await everything(again));
+  // So does one that begins from the folders again.
+  using fresh = await assembled({ dtype: "bf16" });
+  await all(instruct(fresh, { ...COMMON, lora: false, opens: "llm.*norm.weight", output: norms, resume: true }));
+  assert.equal(await everything(fresh), await everything(again));
+  assert.equal([...fresh.trained].sort(), [...again.trained].sort());
 });
 
 test("what a run leaves in memory is what it found", async () => {
