@@ -27,13 +27,13 @@ export const flamingo: System = {
   stages: {
     align: {
       how: "align",
-      opens: ["projectors.*", "adapters.*", "tokens.*"],
+      opens: ["projectors.*", "adapters.*"],
       numbers: { batch: 64, learningRate: 1e-4, steps: 500_000, schedule: "constant", warmupSteps: 5000, weightDecay: 0.1, maxLength: 256 },
       section: "section 2.4 and appendix B.1.2; batch and added rows: OpenFlamingo's train_utils.py",
     },
     instruct: {
       how: "instruct",
-      opens: ["projectors.*", "adapters.*", "tokens.*"],
+      opens: ["projectors.*", "adapters.*"],
       numbers: { batch: 32, learningRate: 1e-4, steps: 500_000, schedule: "constant", warmupSteps: 5000, weightDecay: 0.1, maxLength: 256 },
       section: "section 2.4: interleaved pages, whose own form this is",
     },

@@ -133,9 +133,13 @@ test("with a picture: a new one steers from its step on, one that is kept all la
   const far = (a: Float32Array, b: Float32Array) => Math.max(...a.map((v, i) => Math.abs(v - b[i]!)));
   const after = async (...steps: [to: number, rows: Tensor | undefined][]) => {
     using cache = model.createCache(1, 16);
-    let [from, last] = [0, new Float32Array()];
-    for (const [to, rows] of steps) [last, from] = [await logits(from, to, rows, cache), to];
-    return last;
+    let from = 0;
+    let last: Float32Array | undefined;
+    for (const [to, rows] of steps) {
+      last = await logits(from, to, rows, cache);
+      from = to;
+    }
+    return last!;
   };
   const want = await logits(0, 5, first);
   assert.ok(far(await after([3, first], [5, undefined]), want) < 1e-4, "several tokens");

@@ -168,15 +168,28 @@ test("a run goes on with the model that it began with, or says what differs; the
   await refused("a weight less", () => state((all) => all.delete("linear.bias")), "E_STATE", /without linear\.bias/);
   await refused("a weight more", () => state((all) => all.set("linear.more", [1, 2])), "E_STATE", /linear\.more left over/);
   await refused("a file less", () => rmSync(file), "E_CHECKPOINT", /projectors\/ with image\.safetensors/);
-  await refused(
-    "another language model",
-    () => {
-      const path = join(folder, "align/checkpoint/anymal.json");
-      writeFileSync(path, readFileSync(path, "utf8").replace(/(sha256:)\w{4}/, "$10000"));
-    },
-    "E_CHECKPOINT",
-    /the language model of the run/,
-  );
+  const manifest = (edit: (json: { llm: { fingerprint: string }; modalities: { image: Entry } }) => void) => () => {
+    const path = join(folder, "align/checkpoint/anymal.json");
+    const json = JSON.parse(readFileSync(path, "utf8"));
+    edit(json);
+    writeFileSync(path, JSON.stringify(json));
+  };
+  type Entry = { encoder: { fingerprint: string }; layer: number };
+  const other = (print: string) => print.replace(/(sha256:)\w{4}/, "$10000");
+  const changes: [string, () => void, RegExp][] = [
+    ["another language model", manifest(({ llm }) => (llm.fingerprint = other(llm.fingerprint))), /the language model of the run/],
+    [
+      "another encoder",
+      manifest(({ modalities: { image } }) => (image.encoder.fingerprint = other(image.encoder.fingerprint))),
+      /the encoder of image of the run/,
+    ],
+    [
+      "another layer of it",
+      manifest(({ modalities: { image } }) => (image.layer = 0)),
+      /a model with image .*"layer":0.*got .*"layer":-?[1-9]/,
+    ],
+  ];
+  for (const [what, change, pattern] of changes) await refused(what, change, "E_CHECKPOINT", pattern);
   using more = await begun(folder);
   more.addAdapter({ r: 2 });
   const error = await rejection(async () => (await Trained.open(join(folder, "align"))).restore(more.parts));

@@ -77,7 +77,7 @@ test("stages say what opens, by which numbers, and where they stand", () => {
       assert.ok((numbers.warmupSteps ?? 0) < numbers.steps);
       // What is put on must train, and what has a rate of its own too.
       if (lora) assert.ok(opens.includes("adapters.*"), `${name}: ${key}`);
-      assert.is(opens.includes("tokens.*"), addedTokens.length > 0, `${name}: ${key}`);
+      if (addedTokens.length) assert.ok(opens.includes("adapters.*"), `${name}: ${key}`); // their rows are one
       for (const pattern of Object.keys(rates)) assert.ok(opens.includes(pattern), `${name}: ${pattern}`);
     }
   }
