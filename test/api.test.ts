@@ -13,7 +13,13 @@ const list = join(root, "test/fixtures/public-names.txt");
 
 /** lib/ alone, without the types of Node and of other packages: names and declarations need none of them. */
 function compiled(entry: string): ts.Program {
-  const options: ts.CompilerOptions = { noLib: true, types: [], module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ES2022 };
+  const options: ts.CompilerOptions = {
+    noLib: true,
+    types: [],
+    declaration: true,
+    module: ts.ModuleKind.NodeNext,
+    target: ts.ScriptTarget.ES2022,
+  };
   const host = ts.createCompilerHost(options);
   host.resolveModuleNameLiterals = (literals, from) =>
     literals.map(({ text }) => {
@@ -62,6 +68,15 @@ test("names come and go on purpose", () => {
     { gone, come },
     { gone: [], come: [] },
     `gone: ${gone.join(", ") || "none"}; new: ${come.join(", ") || "none"}. One that is gone breaks its users; new ones: npx tsx test/api.test.ts --write`,
+  );
+});
+
+test("declarations can be written, as the package's build does: no public type stands on one that its file keeps to itself", () => {
+  const files = program.getSourceFiles().filter(inLib);
+  const faults = files.flatMap((file) => program.getDeclarationDiagnostics(file)).filter(({ code }) => code >= 4000 && code < 5000);
+  assert.equal(
+    faults.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, " ")),
+    [],
   );
 });
 

@@ -83,7 +83,7 @@ export interface ConcatLinearOptions extends BridgeAsked {
   /** Neighbours that make one row. Default 4. */
   patches?: number;
 }
-interface ConcatLinearSetup extends ConcatLinearOptions, BridgeComplete {
+export interface ConcatLinearSetup extends ConcatLinearOptions, BridgeComplete {
   type: "concat-linear";
   patches: number;
   normalize: FeatureNormKind | false;

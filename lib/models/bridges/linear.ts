@@ -82,7 +82,7 @@ export interface LinearOptions extends BridgeAsked {
   /** For pooled. Default 32. */
   tokens?: number;
 }
-interface LinearSetup extends LinearOptions, BridgeComplete {
+export interface LinearSetup extends LinearOptions, BridgeComplete {
   type: "linear";
   mode: "pooled" | "per_token";
   tokens: number;

@@ -102,7 +102,7 @@ export interface MlpOptions extends BridgeAsked {
   /** Default true. */
   bias?: boolean;
 }
-interface MlpSetup extends MlpOptions, BridgeComplete {
+export interface MlpSetup extends MlpOptions, BridgeComplete {
   type: "mlp";
   activation: MlpActivation;
   bias: boolean;

@@ -67,7 +67,7 @@ export interface ResamplerOptions extends BridgeAsked {
   headNorm?: boolean;
   form?: ResamplerForm;
 }
-interface ResamplerSetup extends ResamplerOptions, BridgeComplete {
+export interface ResamplerSetup extends ResamplerOptions, BridgeComplete {
   type: "resampler";
   form: ResamplerForm;
   heads: number;
