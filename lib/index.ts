@@ -159,6 +159,12 @@ export type { RopeScaling } from "./nn/rope-frequencies.js";
 export { type Ids, MaskError, type MediaBeside } from "./nn/sequence.js";
 export type { CheckpointOptions, FreshOptions, Init, OutlineOptions } from "./nn/weights.js";
 export { type Quantization, Weights } from "./nn/weights.js";
+export type {
+  /** @deprecated Of the op; take `ops.AttentionOptions`. */
+  AttentionOptions,
+  /** @deprecated Of linearQuantizedLora(), not of an adapter; take `ops.LoraOptions`. */
+  LoraOptions,
+} from "./ops/index.js";
 export * from "./ops/index.js";
 export * as ops from "./ops/index.js";
 export { SYSTEM_NAMES, SYSTEMS, type SystemName } from "./systems/index.js";
