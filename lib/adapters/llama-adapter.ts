@@ -3,7 +3,7 @@
 
 import { noGrad } from "../core/autograd.js";
 import { is, type Schema, shown } from "../core/checks.js";
-import { keep } from "../core/scope.js";
+import { keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { CausalSelfAttention } from "../nn/attention.js";
 import { innermost, type MakeWrap, places } from "../nn/layer.js";
@@ -213,7 +213,7 @@ function attentionLayers(model: Module, end: string, layers: number, fault: Fail
 
 /** Rows of the table, as a parameter of their own. */
 function part(table: Tensor, start: number, length: number): Tensor {
-  const own = keep(noGrad(() => copy(table.slice(start, length))));
+  const own = noGrad(() => scope(() => keep(copy(table.slice(start, length)))));
   own.requiresGrad = table.requiresGrad;
   return own;
 }

@@ -104,6 +104,14 @@ test("over quantised layers, with LoRA on what makes the keys, and two of them a
   }
 });
 
+test("what was loaded and taken off again leaves nothing on the device", async () => {
+  const c = new Case(caseNames(/^llama-adapter-v1$/)[0]!);
+  using model = load(c.base);
+  const { tensors, bytesInUse } = here.memory();
+  (await loadAdapter(model, c.folder)).detach();
+  assert.equal([here.memory().tensors, here.memory().bytesInUse], [tensors, bytesInUse]);
+});
+
 test("a cache that was shortened and goes on with one token answers as a fresh one", async () => {
   const c = new Case(caseNames(/^llama-adapter-v1$/)[0]!);
   using model = load(c.base);

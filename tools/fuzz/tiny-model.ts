@@ -2,6 +2,7 @@
 // beside the input that is tried, and goes with it.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import type { AdapterOptions } from "../../lib/adapters/load-adapter.js";
 import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { defaultDevice } from "../../lib/core/device.js";
@@ -12,16 +13,16 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import { Weights } from "../../lib/nn/weights.js";
 
-const LLM = {
+export const LLM = {
   ...{ model_type: "llama", architectures: ["LlamaForCausalLM"], vocab_size: 32, hidden_size: 8, intermediate_size: 8 },
   ...{ num_hidden_layers: 1, num_attention_heads: 1, num_key_value_heads: 1, max_position_embeddings: 64, rms_norm_eps: 1e-5 },
   ...{ bos_token_id: 1, eos_token_id: 2 },
 };
-const CLIP = {
+export const CLIP = {
   ...{ model_type: "clip_vision_model", architectures: ["CLIPVisionModelWithProjection"], hidden_size: 8, intermediate_size: 8 },
   ...{ num_hidden_layers: 1, num_attention_heads: 1, image_size: 8, patch_size: 8, projection_dim: 8 },
 };
-const TOKENIZER = {
+export const TOKENIZER = {
   added_tokens: [0, 1, 2].map((id) => ({ id, content: ["<unk>", "<s>", "</s>"][id], special: true })),
   ...{ normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null },
   model: {
@@ -38,13 +39,28 @@ export interface TinyModel {
   /** Of an encoder of pictures. */
   clip: string;
   checkpoint: string;
+  /** One with an adapter of every kind, of added tokens, and of weights of the language model that were trained. */
+  many: string;
 }
+
+type Kind = Exclude<keyof AdapterOptions, "lora" | "trained-tokens">;
+/** In the order in which they are put on: prompts stand next to the attention that they ask. */
+export const MANY = {
+  ia3: { targetModules: ["k_proj", "down_proj"], feedforwardModules: ["down_proj"] },
+  "llama-adapter-v1": { prompts: 1, layers: 1, visualDims: [8], visualHidden: 2 },
+  "adaption-prompt": { prompts: 1, layers: 1 },
+  "prompt-tuning": { tokens: 2 },
+  pink: { hidden: 2 },
+  "gated-cross-attention": { every: 1, dimVisual: 8, heads: 1, dimHead: 4, ffMult: 1 },
+} as const satisfies { [K in Kind]: Partial<AdapterOptions[K]> };
+export const ADDED = "<x>";
 
 /** Made at the first call for a folder. */
 export async function tinyModel(path: string): Promise<TinyModel> {
   const folder = join(dirname(path), "tiny-model");
-  const [llm, clip, checkpoint] = ["llm", "clip", "checkpoint"].map((name) => join(folder, name)) as [string, string, string];
-  if (existsSync(join(checkpoint, "anymal.json"))) return { llm, clip, checkpoint };
+  const places = ["llm", "clip", "checkpoint", "many"].map((name) => join(folder, name)) as [string, string, string, string];
+  const [llm, clip, checkpoint, many] = places;
+  if (existsSync(join(many, "anymal.json"))) return { llm, clip, checkpoint, many };
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const device = defaultDevice();
@@ -72,7 +88,14 @@ export async function tinyModel(path: string): Promise<TinyModel> {
   } finally {
     model.dispose();
   }
-  return { llm, clip, checkpoint };
+  using second = await AnyMAL.assemble({
+    ...{ llm, device, quantization: "none", addedTokens: [ADDED] },
+    modalities: { image: { encoder: clip, projector: { type: "concat-linear", patches: 1 } } },
+  });
+  for (const [kind, options] of Object.entries(MANY)) second.addAdapter(options, { kind: kind as Kind, name: kind });
+  second.trained.add("llm.model.norm.weight");
+  await second.save(many);
+  return { llm, clip, checkpoint, many };
 }
 
 export const fileOf = (folder: string, name: string): Buffer => readFileSync(join(folder, name));

@@ -9,7 +9,7 @@ import { FeatureCache } from "../../lib/data/feature-cache.js";
 import type { Row } from "../../lib/data/row.js";
 import { image } from "../../lib/media/image.js";
 import { type InstructOptions, instruct } from "../../lib/train/instruct.js";
-import { tinyModel } from "./tiny-model.js";
+import { ADDED, MANY, tinyModel } from "./tiny-model.js";
 
 const picture = image({ width: 8, height: 8, data: Uint8Array.from({ length: 192 }, (_, i) => i) });
 const ROW: Row = {
@@ -36,12 +36,14 @@ export class TinyRun {
     private readonly files: ReadonlyMap<string, Buffer>,
   ) {}
 
-  /** Beside `path`, which an input is written to. */
-  static async make(path: string): Promise<TinyRun> {
+  /** Beside `path`, which an input is written to. `carries`: tokens that were added and prompts, beside the branches that train. */
+  static async make(path: string, carries = false): Promise<TinyRun> {
     const { llm, clip } = await tinyModel(path);
     const modalities = { image: { encoder: clip, projector: { type: "linear" } } } as const;
-    const model = await AnyMAL.assemble({ llm, device: defaultDevice(), quantization: "none", modalities });
-    const [cache, output] = [new FeatureCache(), `${path}-made`];
+    const more = { device: defaultDevice(), ...(carries && { addedTokens: [ADDED] }) };
+    const model = await AnyMAL.assemble({ llm, quantization: "none", modalities, ...more });
+    if (carries) model.addAdapter(MANY["llama-adapter-v1"], { kind: "llama-adapter-v1", name: "prompts" });
+    const [cache, output] = [new FeatureCache(), `${path}-${carries ? "carries" : "made"}`];
     for await (const _ of instruct(model, { ...OPTIONS, output, cache })) break; // which saves
     const names = readdirSync(output, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
     const paths = names.map(({ parentPath, name }) => join(parentPath, name));

@@ -3,6 +3,7 @@ import type { Target } from "../target.js";
 import { clips, y4m } from "./clips.js";
 import { csv } from "./csv.js";
 import { gguf } from "./gguf.js";
+import { llava } from "./llava.js";
 import { manifest } from "./manifest.js";
 import { npyTarget } from "./npy.js";
 import { pickle } from "./pickle.js";
@@ -29,6 +30,7 @@ export const TARGETS: readonly Target[] = [
   templates,
   recipes,
   manifest,
+  llava,
   sounds,
   pictures,
   clips,

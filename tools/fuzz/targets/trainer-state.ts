@@ -7,9 +7,10 @@ import { joined } from "../input.js";
 import { changedJson } from "../json-value.js";
 import type { Random } from "../random.js";
 import type { Seed, Target } from "../target.js";
+import { ADDED } from "../tiny-model.js";
 import { CLIP_FINGERPRINT, LLM_FINGERPRINT, TinyRun, unflushed } from "../tiny-run.js";
 
-/** Which file an input stands for: its first byte, modulo their number. From STEP on, the run has a step to go. */
+/** Which file an input stands for: its first byte, modulo their number and below CARRIES. From STEP on, the run has a step to go. */
 const FILES = [
   "checkpoint/trainer_state.json",
   "recipe.yaml",
@@ -18,6 +19,13 @@ const FILES = [
   "checkpoint/adapter_model.safetensors",
   "checkpoint/projectors/image.safetensors",
   "checkpoint/anymal.json",
+] as const;
+/** With this bit it is a file of the run whose model carries more than the branches that train. */
+const CARRIES = 64;
+const CARRIED_FILES = [
+  "checkpoint/anymal.json",
+  "checkpoint/adapters/prompts/adapter.safetensors",
+  "checkpoint/adapters/tokens/adapter_model.safetensors",
 ] as const;
 const [STATE, RECIPE, LOG, MOMENTS, ADAPTER, PROJECTOR, MANIFEST] = [0, 1, 2, 3, 4, 5, 6];
 const STEP = 128;
@@ -45,6 +53,24 @@ const manifest = {
 };
 const { adapter: _, ...others } = manifest;
 const second = { ...others, version: 2, system: "anymal", adapters: [{ name: "default", kind: "lora", on: "llm", folder: "." }] };
+const carried = {
+  ...second,
+  addedTokens: [ADDED],
+  adapters: [
+    { name: "tokens", kind: "trained-tokens", on: "llm", folder: "adapters/tokens" },
+    { name: "prompts", kind: "llama-adapter-v1", on: "llm", folder: "adapters/prompts" },
+    ...second.adapters,
+  ],
+};
+const prompts: Shapes = [
+  ["adapter_query.weight", [1, 8]],
+  ["model.layers.0.self_attn.gate", [1, 1, 1, 1]],
+  ["visual_projection.0.bias", [2]],
+  ["visual_projection.0.weight", [2, 8]],
+  ["visual_projection.2.bias", [8]],
+  ["visual_projection.2.weight", [8, 2]],
+];
+const tokens: Shapes = ["lm_head", "model.embed_tokens"].map((at) => [`base_model.model.${at}.trainable_tokens_delta`, [1, 8]]);
 const Q = "base_model.model.model.layers.0.self_attn.q_proj.lora";
 const adapter: Shapes = [`${Q}_A.weight`, `${Q}_B.weight`].map((name, i) => [name, i ? [8, 1] : [1, 8]]);
 const linear: Shapes = ["bias", "weight"].map((name, i) => [`proj.${name}`, i ? [8, 8] : [8]]);
@@ -66,11 +92,12 @@ const headerOf = (shapes: Shapes, dtype = f32) => encodeHeader(shapes.map(([name
 const input = (file: number, ...content: (Uint8Array | string)[]): Uint8Array =>
   joined(Uint8Array.of(file), ...content.map((part) => (typeof part === "string" ? utf8.encode(part) : part)));
 const seed = (file: number, ...content: (Uint8Array | string)[]): Seed => ({ bytes: input(file, ...content), fields: [] });
-const weights = (file: number, shapes: Shapes): Seed => seed(firstByte(file, true), headerOf(shapes), new Uint8Array(sizeOf(shapes)));
+const weights = (file: number, shapes: Shapes): Seed => inFile(firstByte(file, true), shapes);
+const inFile = (first: number, shapes: Shapes): Seed => seed(first, headerOf(shapes), new Uint8Array(sizeOf(shapes)));
 
 /** The one that names the file, with a step to go or none. */
 function firstByte(file: number, step: boolean): number {
-  return step ? file + FILES.length * Math.ceil(STEP / FILES.length) : file;
+  return step ? STEP + file : file;
 }
 
 const SHAPES = [[], [0], [1], [7], [2, 4], [8, 1, 1], [64, 64]];
@@ -91,6 +118,12 @@ function changedWeights(random: Random, right: Shapes): [Uint8Array, Uint8Array]
 }
 
 function build(random: Random): Uint8Array {
+  if (random.chance(0.3)) {
+    const file = random.below(CARRIED_FILES.length);
+    const first = file + CARRIES + (random.chance(0.3) ? STEP : 0);
+    if (file === 0) return input(first, changedJson(random, carried));
+    return input(first, ...changedWeights(random, file === 1 ? prompts : tokens));
+  }
   const file = random.pick([STATE, STATE, STATE, RECIPE, RECIPE, LOG, MOMENTS, MOMENTS, ADAPTER, PROJECTOR, MANIFEST]) as number;
   const first = firstByte(file, random.chance(0.3));
   const steps = random.pick([1, 2, 2]);
@@ -102,6 +135,7 @@ function build(random: Random): Uint8Array {
 }
 
 let run: TinyRun | undefined;
+let carrying: TinyRun | undefined;
 
 export const trainerState: Target = {
   name: "trainer-state",
@@ -113,10 +147,12 @@ export const trainerState: Target = {
     ...[weights(MOMENTS, moments), weights(ADAPTER, adapter), weights(PROJECTOR, projector)],
     seed(MANIFEST, JSON.stringify(manifest)),
     seed(MANIFEST, JSON.stringify(second)),
+    ...[seed(CARRIES, JSON.stringify(carried)), inFile(CARRIES + 1, prompts), inFile(STEP + CARRIES + 2, tokens)],
   ],
   build,
   async prepare(path) {
     run ??= await TinyRun.make(path);
+    carrying ??= await TinyRun.make(path, true);
   },
   run: (bytes, path) =>
     unflushed(async () => {
@@ -124,9 +160,10 @@ export const trainerState: Target = {
       const done = first < STEP ? 2 : 1;
       const changed: Record<string, Uint8Array | string> = {};
       changed[FILES[STATE] as string] = JSON.stringify({ ...state, step: done, batches: done, updates: done });
-      changed[FILES[first % FILES.length] as string] = bytes.subarray(1);
-      run?.write(folder, changed);
-      const [end] = await Promise.allSettled([run?.goOn(folder)]);
+      const [files, own] = first & CARRIES ? [CARRIED_FILES, carrying] : [FILES, run];
+      changed[files[(first % CARRIES) % files.length] as string] = bytes.subarray(1);
+      own?.write(folder, changed);
+      const [end] = await Promise.allSettled([own?.goOn(folder)]);
       if (existsSync(join(folder, ".run.lock"))) throw new Error("the folder stays locked");
       if (end.status === "rejected") throw end.reason;
       if ((await readState(join(folder, "checkpoint"))).step !== 2) throw new Error("the run has not come to its end");
