@@ -1,5 +1,6 @@
 // `anymal convert`: files of torch.save as a folder in safetensors.
 import { type Command, InvalidArgumentError } from "commander";
+import { KEY_TABLES } from "../io/key-tables/index.js";
 import { checkFresh, sizeText } from "./folders.js";
 import { command, Interrupt, print, printJson } from "./output.js";
 
@@ -22,10 +23,7 @@ export function convertCommand(): Command {
     .argument("<in>", "a file of torch.save, or a folder with pytorch_model.bin, its shards, consolidated.NN.pth or adapter_model.bin")
     .argument("<out>", "the folder to write; new or empty")
     .option("--key <name>", "which dict of tensors, where the file holds several, e.g. state_dict; . is the file itself")
-    .option(
-      "--table <name>",
-      "whose names the file has: llama, clap, openai-clip, viclip, imu2clip, dinov2, or none (default: by the names)",
-    )
+    .option("--table <name>", `whose names the file has: ${KEY_TABLES.map(({ name }) => name).join(", ")}, or none (default: by the names)`)
     .option("--max-shard <GB>", "size of one file at most (default: 5)", gigabytes)
     .option("--json", "JSON on standard output, for machines")
     .action(run);

@@ -7,7 +7,10 @@ import * as assert from "uvu/assert";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { convertCheckpoint } from "../../lib/io/convert.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
+import { type BridgeOptions, completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { Weights } from "../../lib/nn/weights.js";
+import { minigpt4 } from "../../lib/systems/minigpt4.js";
 import { Global, Reduce, Tup, zipForm } from "../../tools/fuzz/torch-files.js";
 import { caseFolder, here } from "../case.js";
 import { run } from "../cli/program.js";
@@ -149,6 +152,33 @@ test("the command; what refuses a pickle names it", async () => {
   assert.match(out, /30 tensors, .* in model\.safetensors, names as they were/);
   sameTensors(to, tensorsOf(llama));
   assert.is((await run(["convert", path, to])).code, 2);
+});
+
+test("MiniGPT-4's layer as it is published becomes the bridge of its system, to the bit; the older form, of a Q-Former, is told apart", async () => {
+  const floats = (shape: number[], scale: number): Stored => {
+    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i) * scale);
+    return { dtype: "F32", shape, bytes: new Uint8Array(values.buffer) };
+  };
+  const { projector: asked } = minigpt4.modalities.image as { projector: Extract<BridgeOptions, { type: "concat-linear" }> };
+  const [dim, width] = [3, 5];
+  const layer = (inputs: number): Tensors =>
+    new Map([
+      ["llama_proj.weight", floats([width, inputs], 1)],
+      ["llama_proj.bias", floats([width], 0.5)],
+    ]);
+  const from = join(root, "checkpoint_stage2.pth");
+  torchFile(from, layer(4 * dim), (dict) => new Map([["model", dict]]));
+  const to = fresh();
+  assert.is((await convertCheckpoint(from, to)).table, "minigpt4");
+  sameTensors(to, layer(4 * dim));
+  using file = Checkpoint.open(to);
+  const at = Weights.from(file, { device: here });
+  using bridge = makeBridge(at, completeBridge(asked, dim, 0), width);
+  at.finish();
+  assert.equal(bridge.rows([8, dim]), 2);
+
+  torchFile(from, layer(768), (dict) => new Map([["model", dict]]));
+  assert.match((await refusal(from, {}, fresh())).message, /form with Llama-2.*older form.*Q-Former/);
 });
 
 test.run();

@@ -1,12 +1,13 @@
 // Every system whose own checkpoints are known, in the order in which they are tried. A new one is an entry here.
 import { clap } from "./clap.js";
 import { llama } from "./llama.js";
+import { minigpt4 } from "./minigpt4.js";
 import type { KeyTable } from "./table.js";
 import { TOWERS } from "./towers.js";
 
 export { type Json, type KeyTable, Known, type Numbers, type Rule } from "./table.js";
 
-export const KEY_TABLES: readonly KeyTable[] = [llama, clap, ...TOWERS];
+export const KEY_TABLES: readonly KeyTable[] = [llama, clap, minigpt4, ...TOWERS];
 
 /** What wraps a model and stands before all of its names. */
 const WRAPPERS = ["module.", "_orig_mod."];
