@@ -122,6 +122,7 @@ test("a manifest's adapters are held to what may stand there", async () => {
     [[entry, { ...entry, name: "Default", folder: "adapters/Default" }], /name to be its own/],
     [[{ ...entry, on: "audio" }], /on to be one of llm, image, video/],
     [[{ ...entry, kind: "unheard-of" }], /kind to be one of lora/],
+    [[{ ...entry, kind: "ia3" }], /an adapter of kind ia3, as anymal\.json says, got lora/],
     [[], /expected no adapter, got adapter_config\.json/],
     [[entry, { ...entry, name: "more", folder: "adapters/more" }], /adapters\/more\/adapter_config\.json/],
   ] as const) {

@@ -1,6 +1,6 @@
 // What a stage opens, by names: LLaVA's second stage in its three forms (all weights; LoRA with a rate of its own for the projection; LoRA over NF4), norms
 // alone, the language model alone. Which tensors moved is said name by name; all others stay as they were, bit for bit.
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -223,6 +223,23 @@ test("a checkpoint whose trained weights are missing, left over, or cannot be la
   const { tensors } = here.memory();
   await rejection(() => AnyMAL.fromPretrained(folder, { device: here, quantization: "nf4" }));
   assert.is(here.memory().tensors, tensors);
+  const path = join(folder, "checkpoint", "anymal.json");
+  const manifest = readFileSync(path, "utf8");
+  const { trained: _, ...without } = JSON.parse(manifest);
+  writeFileSync(path, JSON.stringify(without));
+  const left = await rejection(() => AnyMAL.fromPretrained(folder, { device: here }));
+  assert.is(left.code, "E_CHECKPOINT");
+  assert.match(left.message, /expected no trained\.safetensors/);
+  writeFileSync(path, manifest);
+  {
+    using plain = await assembled();
+    await plain.save(join(folder, "checkpoint.copy"));
+    using again = await AnyMAL.fromPretrained(folder, { device: here });
+    await again.save(join(folder, "checkpoint.copy"));
+    await plain.save(join(folder, "checkpoint.copy")); // over one that had them
+    using back = await AnyMAL.fromPretrained(join(folder, "checkpoint.copy"), { device: here });
+    assert.equal(await everything(back), await everything(plain));
+  }
   rmSync(join(folder, "checkpoint", "trained.safetensors"));
   const missing = await rejection(() => AnyMAL.fromPretrained(folder, { device: here }));
   assert.is(missing.code, "E_CHECKPOINT");
