@@ -71,7 +71,7 @@ export async function convertCheckpoint(from: string, to: string, options: Conve
     for (const name of tied) tensors.delete(name);
     const made = table?.files?.(new Known(from, shapesOf(tensors), dtypeOf(tensors), beside)) ?? {};
     return {
-      ...(await write(folder, source, tensors, made, maxShardBytes, signal)),
+      ...(await write(folder, source, tensors, made, maxShardBytes, signal, table?.fileOf)),
       table: table?.name,
       tied,
       left,
@@ -143,6 +143,7 @@ async function write(
   madeFiles: Readonly<Record<string, Json>>,
   maxShardBytes: number,
   signal: AbortSignal | undefined,
+  fileOf: KeyTable["fileOf"],
 ): Promise<Omit<Converted, "table" | "tied" | "left">> {
   const copied = filesBeside(source.folder);
   const made = Object.keys(madeFiles).filter((name) => !copied.includes(name));
@@ -150,15 +151,17 @@ async function write(
     tensors,
     ([name, { dtype, shape, pieces }]): Group => [[name, { dtype, shape, pieces: () => until(pieces(), signal) }]],
   );
-  const shards = source.target === SINGLE ? shardsOf(all, maxShardBytes) : [all.flat()];
-  const files = shards.length === 1 ? [source.target] : shardNames(shards.length);
+  const parts = fileOf && byFile(all.flat(), fileOf);
+  const shards = parts ? [...parts.values()] : source.target === SINGLE ? shardsOf(all, maxShardBytes) : [all.flat()];
+  const files = parts ? [...parts.keys()] : shards.length === 1 ? [source.target] : shardNames(shards.length);
   const temporary = temporaryName(folder);
   await onFile("to be written", folder, () => mkdir(dirname(folder), { recursive: true }));
   await clearRubbish(dirname(folder), (name) => name === basename(folder));
   try {
     await onFile("to be written", folder, () => mkdir(temporary));
     for (const [i, shard] of shards.entries()) await saveSafetensors(join(temporary, files[i] as string), shard, { format: "pt" });
-    if (shards.length > 1) await writeNew(join(temporary, `${SINGLE}.index.json`), (file) => file.writeFile(indexOf(shards, files)));
+    if (shards.length > 1 && !parts)
+      await writeNew(join(temporary, `${SINGLE}.index.json`), (file) => file.writeFile(indexOf(shards, files)));
     for (const name of copied)
       await onFile("to be read", join(source.folder as string, name), () =>
         copyFile(join(source.folder as string, name), join(temporary, name)),
@@ -176,6 +179,12 @@ async function write(
   }
   const bytes = [...tensors.values()].reduce((sum, tensor) => sum + writtenBytes(tensor), 0);
   return { folder, files, tensors: tensors.size, bytes, copied, made };
+}
+
+function byFile(all: Group, fileOf: (name: string) => string): Map<string, Group> {
+  const files = new Map<string, Group>();
+  for (const one of all) files.set(fileOf(one[0]), [...(files.get(fileOf(one[0])) ?? []), one]);
+  return files;
 }
 
 function* until(pieces: Iterable<Uint8Array>, signal: AbortSignal | undefined): Generator<Uint8Array> {

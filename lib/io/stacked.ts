@@ -64,7 +64,7 @@ export class Stacked extends View {
       ...(from < own ? [super.bytes(name, from, Math.min(end, own) - from)] : []),
       ...(end > own ? [super.bytes(behind, Math.max(0, from - own), end - Math.max(from, own))] : []),
     ];
-    return Buffer.concat(parts.map((part) => new Uint8Array(part))).buffer as ArrayBuffer;
+    return new Uint8Array(Buffer.concat(parts.map((part) => new Uint8Array(part)))).buffer; // a buffer of Node's may lie in a larger one
   }
 
   #rest(name: string): ReturnType<WeightSource["entry"]> | undefined {

@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { saveSafetensors } from "../../lib/io/safetensors.js";
+import { Stacked } from "../../lib/io/stacked.js";
 import { left, renamed, within } from "../../lib/io/views.js";
 import { here } from "../case.js";
 
@@ -57,6 +58,27 @@ test("left: what no view shows; a name in two of them is refused", () => {
   assert.equal(left(file, [a, b]).sort(), ["ab.z", "c"]);
   assert.equal(left(file, [renamed(file, (name) => name)]), []);
   assert.throws(() => left(file, [a, renamed(file, (name) => name)]), /"a\.\S+" in one part of the model, got in two/);
+});
+
+test("stacked: rows behind a table's own, in whatever piece they are asked for; what does not fit is told", async () => {
+  const whole = within(file, "");
+  const view = new Stacked(whole, [["a.y", "c"]]);
+  assert.equal([...view.names()].sort(), ["a.x.weight", "a.y", "ab.z", "b.x.weight"]);
+  assert.equal([view.has("c"), view.has("a.y"), [...view.shown()].includes("c")], [false, true, true]);
+  assert.equal(view.entry("a.y"), { dtype: "F32", shape: [4], bytes: 16 });
+  using tensor = view.load("a.y", here);
+  assert.equal([...(await tensor.data())], [1, -1, 4, -4]);
+  using square = view.load("a.y", here, { shape: [2, 2], dtype: "bf16" });
+  assert.equal([square.shape, square.dtype], [[2, 2], "bf16"]);
+  const all = Buffer.concat([file.bytes("a.y"), file.bytes("c")].map((part) => Buffer.from(part)));
+  assert.ok(Buffer.from(view.bytes("a.y")).equals(all));
+  for (let from = 0; from < 16; ++from)
+    for (let length = 1; from + length <= 16; ++length)
+      assert.ok(Buffer.from(view.bytes("a.y", from, length)).equals(all.subarray(from, from + length)), `${from}, ${length}`);
+  const other = renamed(file, (name) => name);
+  const odd = { ...other.entry("c"), dtype: "BF16" };
+  Object.defineProperty(other, "entry", { value: (name: string) => (name === "c" ? odd : file.entry(name)) });
+  assert.throws(() => new Stacked(other, [["a.y", "c"]]), /"c" of rows of \[\] in F32, as "a\.y", got rows of \[\] in BF16/);
 });
 
 test.run();

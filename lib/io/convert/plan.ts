@@ -27,8 +27,9 @@ export function planned(
   const tensors = new Map<string, PlannedTensor>();
   const left: string[] = [];
   const put = (name: string, tensor: PlannedTensor, path: string) => {
-    if (tensors.has(name))
-      throw new PickleError(path, "every name once", `${quoted(name)} twice`, "--table none keeps the file's own names");
+    const known = tensors.get(name);
+    if (known?.identity !== undefined && known.identity === tensor.identity) return; // one tensor under two names
+    if (known) throw new PickleError(path, "every name once", `${quoted(name)} twice`, "--table none keeps the file's own names");
     tensors.set(name, tensor);
   };
   for (const [name, parts] of partsByName(files, table)) {

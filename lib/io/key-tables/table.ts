@@ -33,6 +33,8 @@ export interface KeyTable {
   readonly needs?: string;
   /** What rules that turn or join rows need, from that file. */
   numbers?(path: string, beside: Json): Numbers;
+  /** In which file a tensor goes, by its new name, where a checkpoint holds several parts that are read by themselves. Default: all in one, or in shards. */
+  fileOf?(name: string): string;
   /** Files that this library needs beside the weights, made from their shapes; what lies beside the original comes first. */
   files?(known: Known): Readonly<Record<string, Json>>;
 }
