@@ -173,7 +173,7 @@ function checkSize(processor: MediaProcessor<MediaPart>, config: Json | undefine
   if (config && size && (size.height !== wanted || size.width !== wanted))
     throw new ConfigError(
       "image_size",
-      `${size.height}, the side of the pictures of preprocessor_config.json, in vision_config of ${String(json.model_type)}`,
+      `${size.height}, the side of the pictures of preprocessor_config.json, in vision_config of ${JSON.stringify(json.model_type)}`,
       wanted,
       "config and processor are of different models: fetch both again",
     );

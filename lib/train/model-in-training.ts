@@ -47,7 +47,7 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
       this.#recompute();
       for (const modality of this.modalities) this.#open(model.projector(modality), `projectors.${modality}.`, opened);
       const onEncoders = openOnEncoders(model, [...new Set([...opening.onEncoders, ...chosen])], opening.recompute, this.#undo);
-      for (const { name, adapter } of onLlm) this.#openAdapter(name, adapter, opened);
+      for (const { name, adapter } of onLlm) if (about(prefixOf(name))) this.#openAdapter(name, adapter, opened);
       if (about(LLM)) this.#open(model.llm, LLM, opened);
       this.#layers = [...onLlm.flatMap(({ adapter }) => layersOf(adapter)), ...onEncoders.modules];
       this.training(false);

@@ -14,17 +14,19 @@ export type Openable = readonly [name: string, tensor: Tensor];
 
 export const ADAPTER = "adapters.default.";
 
-/** `patterns`: what of the language model they cannot speak of is not walked through. */
+/** `patterns`: adapters and a language model that they cannot speak of are not walked through. */
 export function* openables(model: AnyMAL, patterns: readonly string[] = ["*"]): Generator<Openable> {
+  const about = (prefix: string) => patterns.some((pattern) => mayBegin(pattern, prefix));
   for (const modality of model.modalities) {
     const bridge = model.projector(modality);
     const fixed = measured(bridge);
     for (const [name, tensor] of bridge.namedParameters(`projectors.${modality}`)) if (!fixed.has(tensor)) yield [name, tensor];
   }
   for (const [name, adapter] of model.adapters) {
+    if (!about(prefixOf(name))) continue;
     for (const [key, tensor] of adapter.namedParameters()) yield [`${prefixOf(name)}${key}`, tensor];
   }
-  if (patterns.some((pattern) => mayBegin(pattern, "llm."))) yield* weightsOf(model.llm);
+  if (about("llm.")) yield* weightsOf(model.llm);
 }
 
 function mayBegin(pattern: string, prefix: string): boolean {

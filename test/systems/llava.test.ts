@@ -265,6 +265,7 @@ test("config and processor that disagree, names of no known layout, a tower that
       { vision_config: { ...vision, patch_size: 7 }, image_seq_length: 36 },
       /"patch_size" to be 14, as in processor_config\.json/,
     ],
+    ["processor_config.json", { num_additional_image_tokens: {} }, /num_additional_image_tokens.*an integer/],
     ["processor_config.json", { num_additional_image_tokens: 0 }, /8 rows of processor_config\.json.*set num_additional_image_tokens to 1/],
     ["processor_config.json", { image_token: "<picture>" }, /the id of <picture>, which the tokenizer lacks/],
     ["preprocessor_config.json", { crop_size: { height: 28, width: 28 } }, /"image_size" to be 28/],

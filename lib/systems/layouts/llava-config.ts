@@ -69,7 +69,7 @@ function hubFeatures(json: Json, processor: Json): Features {
   if (strategy === "default" && !classTokens)
     throw new ConfigError(
       "vision_feature_select_strategy",
-      `"full" for ${String(vision.model_type)}, whose first row is a patch`,
+      `"full" for ${JSON.stringify(vision.model_type)}, whose first row is a patch`,
       strategy,
       "it would lose that row",
     );
@@ -83,7 +83,9 @@ function hubFeatures(json: Json, processor: Json): Features {
   same("vision_feature_select_strategy", strategy, processor.vision_feature_select_strategy, "processor_config.json");
   same("patch_size", patch, processor.patch_size, "processor_config.json");
   if (processor.patch_size !== undefined && processor.patch_size !== null) {
-    const counted = patches + Number(processor.num_additional_image_tokens ?? 0) - (strategy === "default" ? 1 : 0);
+    const more = processor.num_additional_image_tokens ?? 0;
+    if (!Number.isInteger(more)) throw new ConfigError("num_additional_image_tokens", "an integer, in processor_config.json", more);
+    const counted = patches + (more as number) - (strategy === "default" ? 1 : 0);
     if (counted !== rows)
       throw new ConfigError(
         "vision_feature_select_strategy",
