@@ -107,8 +107,10 @@ test("over quantised layers, with LoRA on what makes the keys, and two of them a
 test("what was loaded and taken off again leaves nothing on the device", async () => {
   const c = new Case(caseNames(/^llama-adapter-v1$/)[0]!);
   using model = load(c.base);
+  await here.synchronize(); // what is enqueued has its memory later
   const { tensors, bytesInUse } = here.memory();
   (await loadAdapter(model, c.folder)).detach();
+  await here.synchronize();
   assert.equal([here.memory().tensors, here.memory().bytesInUse], [tensors, bytesInUse]);
 });
 
