@@ -30,7 +30,7 @@ import { endTokens } from "./end-tokens.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
-import { batchOf, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, textLength } from "./prompt.js";
+import { batchOf, checkContext, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, regrouped } from "./prompt.js";
 import { isPublished, published } from "./published.js";
 import type { Source } from "./source.js";
 import { Trained } from "./trained.js";
@@ -345,7 +345,8 @@ export class AnyMAL {
       all,
       encoded.map(({ media }) => media.length),
     );
-    for (const [i, one] of encoded.entries()) this.#checkContext(one, features[i] as Features[]);
+    for (const [i, one] of encoded.entries())
+      checkContext(one, features[i] as Features[], this.llm.config.maxPositions, (own) => this.#rowsOf(own));
     return noGrad(() =>
       scope(() => {
         const batch = batchOf(encoded, features, this.device);
@@ -367,22 +368,12 @@ export class AnyMAL {
     return parts.flatMap((part): unknown[] => {
       if ("ids" in part) return Array.from(part.ids);
       const own = features[part.media] as Features;
-      return new Array(this.projector(own.modality).rows(own.shape)).fill(own);
+      return new Array(this.#rowsOf(own)).fill(own);
     });
   }
 
-  #checkContext(row: EncodedPrompt, features: readonly Features[]): void {
-    const limit = this.llm.config.maxPositions;
-    const text = textLength(row);
-    const length = features.reduce((n, { modality, shape }) => n + this.projector(modality).rows(shape), text);
-    if (length < limit) return;
-    throw expected(
-      "E_PROMPT",
-      row.where,
-      `fewer than the ${limit} tokens of the model's context`,
-      `${length} (${text} of text, ${length - text} of ${features.length} media)`,
-      "shorten the text or leave media out",
-    );
+  #rowsOf({ modality, shape }: Features): number {
+    return this.projector(modality).rows(shape);
   }
 
   /** Resolves when all weights are on the device; rejects with what kept one of them from getting there. */
@@ -404,13 +395,4 @@ export class AnyMAL {
     this.dispose();
     await on.idle();
   }
-}
-
-/** A flat list as rows of the given lengths. */
-export function regrouped<T>(all: readonly T[], lengths: readonly number[]): T[][] {
-  let start = 0;
-  return lengths.map((length) => {
-    start += length;
-    return all.slice(start - length, start);
-  });
 }

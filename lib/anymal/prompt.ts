@@ -126,3 +126,26 @@ export function stacked(all: readonly Features[], device: Device): Tensor {
   }
   return Tensor.from(data, [all.length, ...first.shape], { device });
 }
+
+/** Throws E_PROMPT where a row would fill the context. `rowsOf`: how many rows a medium becomes. */
+export function checkContext(row: EncodedPrompt, features: readonly Features[], limit: number, rowsOf: (own: Features) => number): void {
+  const text = textLength(row);
+  const length = features.reduce((n, own) => n + rowsOf(own), text);
+  if (length < limit) return;
+  throw expected(
+    "E_PROMPT",
+    row.where,
+    `fewer than the ${limit} tokens of the model's context`,
+    `${length} (${text} of text, ${length - text} of ${features.length} media)`,
+    "shorten the text or leave media out",
+  );
+}
+
+/** A flat list as rows of the given lengths. */
+export function regrouped<T>(all: readonly T[], lengths: readonly number[]): T[][] {
+  let start = 0;
+  return lengths.map((length) => {
+    start += length;
+    return all.slice(start - length, start);
+  });
+}

@@ -28,7 +28,7 @@ import {
 } from "../nn/sequence.js";
 import { checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
 import { Weights } from "../nn/weights.js";
-import { gatherRows, linear } from "../ops/index.js";
+import { linear } from "../ops/index.js";
 import { decoderOf } from "./decoder.js";
 import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
 import { checkAgainst, tellDense } from "./llama-checkpoint.js";
@@ -44,6 +44,7 @@ import {
   spansFor,
   toldBeside,
 } from "./llama-input.js";
+import { lastRows, seenLast } from "./llama-last.js";
 import { type DecoderLayer, decoderLayer, LlamaModel } from "./llama-layers.js";
 import { ledBy } from "./llama-lead.js";
 import { asStored, HEAD } from "./llama-ties.js";
@@ -389,16 +390,4 @@ function* layered(at: Weights, config: LlamaConfig): Pieces<LlamaForCausalLM> {
   if (!config.tieWordEmbeddings) yield* at.at("lm_head").prepare();
   yield;
   return new LlamaForCausalLM(at, config, layers);
-}
-
-/** What each row's last token sees of media beside, and so do those that follow. */
-const seenLast = ({ rows }: MediaBeside, seen: readonly (readonly Span[])[] | undefined, spans: readonly Span[]): Span[] =>
-  spans.map(({ end }, b) => seen?.[b]?.[Math.max(0, end - 1)] ?? { start: 0, end: rows.shape[1] as number });
-
-/** (B,C): each row's last token of (B,T,C). */
-function lastRows(hidden: Tensor, spans: readonly Span[]): Tensor {
-  const [B, T, C] = hidden.shape as [number, number, number];
-  if (T === 1) return hidden.reshape([B, C]); // a decode step, which may be recorded: nothing comes from the host
-  const index = Int32Array.from(spans, ({ end }, b) => b * T + Math.max(0, end - 1));
-  return gatherRows(hidden.reshape([B * T, C]), Tensor.from(index, [B], { device: hidden.device }));
 }
