@@ -70,7 +70,7 @@ function checkIds(parts: readonly PromptPart[], tokenizer: Tokenizer, rows: numb
   }
 }
 
-export const textLength = ({ parts }: EncodedPrompt): number => parts.reduce((n, part) => n + ("ids" in part ? part.ids.length : 0), 0);
+const textLength = ({ parts }: EncodedPrompt): number => parts.reduce((n, part) => n + ("ids" in part ? part.ids.length : 0), 0);
 
 /** What makes features of media that come unencoded. */
 export type Encode = (modality: Modality, input: EncoderInput) => Tensor;

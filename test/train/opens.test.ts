@@ -236,6 +236,10 @@ test("a checkpoint whose trained weights are missing, left over, or cannot be la
     await plain.save(join(folder, "checkpoint.copy"));
     using again = await AnyMAL.fromPretrained(folder, { device: here });
     await again.save(join(folder, "checkpoint.copy"));
+    {
+      using over = await AnyMAL.fromPretrained(join(folder, "checkpoint.copy"), { device: here }); // what was saved over one without them
+      assert.equal(await everything(over), await everything(again));
+    }
     await plain.save(join(folder, "checkpoint.copy")); // over one that had them
     using back = await AnyMAL.fromPretrained(join(folder, "checkpoint.copy"), { device: here });
     assert.equal(await everything(back), await everything(plain));
