@@ -39,9 +39,25 @@ function endOfString(text: string, at: number): number {
   }
 }
 
-/** Throws SyntaxError where it is neither. A byte order mark, which editors of Windows write, is no part of it. */
+/**
+ * A description: JSON or Python's. Throws SyntaxError where it is neither, or where an object cannot be made a text or a number. A byte order mark, which
+ * editors of Windows write, is no part of it.
+ */
 export function parseJson(given: string): unknown {
-  const text = given.startsWith("\ufeff") ? given.slice(1) : given;
+  const value = parseEither(given.startsWith("\ufeff") ? given.slice(1) : given);
+  checkConversions(value);
+  return value;
+}
+
+/** What JavaScript calls to make an object a text or a number. Where JSON holds something else under that name, String(), `${}` and Number() throw. */
+const CONVERSIONS = ["toString", "valueOf"];
+function checkConversions(value: unknown): void {
+  if (typeof value !== "object" || value === null) return;
+  for (const name of CONVERSIONS) if (Object.hasOwn(value, name)) throw new SyntaxError(`it has a key "${name}", which no description has`);
+  for (const one of Object.values(value)) checkConversions(one);
+}
+
+function parseEither(text: string): unknown {
   try {
     return parseShallow(text);
   } catch (error) {
