@@ -1,7 +1,7 @@
-// Next-token cross entropy of a hidden state through the head, without ever holding all logits.
+// Next-token cross entropy of a hidden state through the head, without ever holding all logits, and of those rows alone that are scored.
 import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
-import { type HeadCrossEntropyOptions, headCrossEntropy } from "../ops/index.js";
+import { gatherRows, type HeadCrossEntropyOptions, headCrossEntropy } from "../ops/index.js";
 
 export interface LossOptions {
   ignore?: number;
@@ -21,10 +21,22 @@ export function languageLoss(
   rows?: HeadCrossEntropyOptions["rows"],
 ): Tensor {
   const [B, T, C] = hidden.shape as [number, number, number];
-  const target = Tensor.from(shifted(labels, B, T, ignore), [B * T], { device: hidden.device });
+  const { places, targets } = scoredRows(shifted(labels, B, T, ignore), ignore);
+  const at = (values: Int32Array) => Tensor.from(values, [values.length], { device: hidden.device });
   // A batch without a scored token has loss 0, not 0/0.
   const tokens = windowTokens ?? Math.max(1, countTargets(labels, ignore));
-  return headCrossEntropy(hidden.reshape([B * T, C]), head, target, { ignore, scale: 1 / tokens, rows });
+  const scored = gatherRows(hidden.reshape([B * T, C]), at(places));
+  return headCrossEntropy(scored, head, at(targets), { ignore, scale: 1 / tokens, rows });
+}
+
+/**
+ * Which of the flat targets are scored, and what they are: the head is the widest product of a model, and a prompt's rows would go through it for
+ * nothing. Where none is, one row that is not: the gradients are zeros of the usual shapes.
+ */
+function scoredRows(flat: Int32Array, ignore: number): { places: Int32Array; targets: Int32Array } {
+  const places = Int32Array.from(flat.keys()).filter((i) => flat[i] !== ignore);
+  const some = places.length > 0 ? places : flat.length > 0 ? Int32Array.of(0) : places;
+  return { places: some, targets: some.map((i) => flat[i] as number) };
 }
 
 /** Flat targets (B·T): every label one place to the left, `ignore` in each row's last. */

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { backward } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { countTargets, languageLoss, shifted } from "../../lib/models/language-loss.js";
-import { softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
+import { headCrossEntropy, softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 
 for (const name of caseNames(/^optim_cross_entropy/)) {
@@ -55,6 +55,52 @@ for (const name of caseNames(/^optim_cross_entropy/)) {
     });
   }
 }
+
+/** A hidden state (2,6,5) and a head (7,5) that train, of numbers that are nothing in particular; `broken` rows of the hidden state are NaN. */
+function smallHead(dtype: "f32" | "bf16", broken: readonly number[] = []) {
+  const wave = (n: number, from: number) => Float32Array.from({ length: n }, (_, i) => Math.sin(1.7 * i + from));
+  const values = wave(60, 0);
+  for (const row of broken) values.fill(Number.NaN, row * 5, row * 5 + 5);
+  const of = (data: Float32Array, shape: number[]) => Tensor.from(data, shape, { device: here, dtype, requiresGrad: true });
+  return { hidden: of(values, [2, 6, 5]), head: of(wave(35, 2), [7, 5]) };
+}
+
+const PARTLY = [
+  [-100, -100, 3, 1, -100, 6],
+  [-100, 0, -100, -100, 2, -100],
+];
+
+for (const dtype of ["f32", "bf16"] as const)
+  test(`scored rows have the loss and the gradient that they have among all rows, ${dtype}`, async () => {
+    const [a, b] = [smallHead(dtype), smallHead(dtype)];
+    const target = Tensor.from(shifted(PARTLY, 2, 6, -100), [12], { device: here });
+    const want = headCrossEntropy(a.hidden.reshape([12, 5]), a.head, target, { scale: 1 / 5 });
+    const got = languageLoss(b.hidden, b.head, PARTLY);
+    backward(want);
+    backward(got);
+    near(await got.data(), await want.data(), 1e-6, "loss");
+    assert.equal(await b.hidden.grad!.data(), await a.hidden.grad!.data(), "the hidden state's, to the bit");
+    near(await b.head.grad!.data(), await a.head.grad!.data(), 1e-6, "the head's");
+  });
+
+test("what nobody scores does not go through the head", async () => {
+  const whole = smallHead("f32");
+  const broken = smallHead("f32", [0, 3, 5, 7, 8]);
+  const losses = [whole, broken].map(({ hidden, head }) => languageLoss(hidden, head, PARTLY));
+  for (const loss of losses) backward(loss);
+  const [want, got] = [await losses[0]!.data(), await losses[1]!.data()];
+  assert.equal(got, want);
+  assert.equal(await broken.head.grad!.data(), await whole.head.grad!.data());
+  assert.equal(await broken.hidden.grad!.data(), await whole.hidden.grad!.data());
+});
+
+test("a batch without a scored token: loss 0, and gradients of zeros", async () => {
+  const { hidden, head } = smallHead("f32");
+  const loss = languageLoss(hidden, head, [new Int32Array(6).fill(-100), new Int32Array(6).fill(-100)]);
+  backward(loss);
+  assert.is(await loss.item(), 0);
+  for (const { grad } of [hidden, head]) assert.ok((await grad!.data()).every((g: number) => g === 0));
+});
 
 test("labels of another shape are refused", () => {
   assert.throws(() => shifted([[1, 2]], 1, 3, -100), /3 labels in row 0, got 2/);
