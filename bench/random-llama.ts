@@ -43,6 +43,10 @@ export function randomLlama(device: Device, config: LlamaConfig, storage: Storag
   return new LlamaForCausalLM(Weights.fresh({ device, dtype, trainable: false, ...(quantization && { quantization }) }), config);
 }
 
+/** Ids of a prompt, others in each row. */
+export const promptOf = (tokens: number, vocabulary: number, row = 0): number[] =>
+  Array.from({ length: tokens }, (_, i) => ((i + 31 * row) * 7919) % vocabulary);
+
 /** Weights of the decoder's linear layers, one per multiplication and token. */
 export function linearParameters({ hiddenSize: C, intermediateSize, layers, heads, kvHeads, headDim }: LlamaConfig): number {
   return layers * (2 * C * heads * headDim + 2 * C * kvHeads * headDim + 3 * C * intermediateSize);

@@ -2,17 +2,47 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Device } from "../lib/index.js";
+import type { Figures } from "./contest.js";
+import type { Peaks } from "./record.js";
+import type { Rivals } from "./rivals/index.js";
 
-export interface SuiteOptions {
+interface CommonOptions {
   /** cpu, cuda or emulated; ops, decode and train-step run on any, the others on the CPU. */
   device: string;
-  /** ops: a Python that has PyTorch, to time the same beside ours. */
-  rival?: string | undefined;
-  level: string | undefined;
   threads: number | undefined;
   filter: string;
   /** Of the language model, where there is one. */
   size: string;
+}
+
+/** Of a suite whose rows are in the form that bench/schema.json describes. */
+export interface SuiteOptions extends CommonOptions {
+  /** Of the CPU, one after the other; undefined: the highest. */
+  levels: readonly (string | undefined)[];
+  /** Turns of each contest, where the suite's own number is not wanted. */
+  turns: number | undefined;
+  /** Other libraries that take turns with ours. */
+  rivals: Rivals | undefined;
+  /** demo: one run each. */
+  seeds: readonly number[];
+  /** demo: times the training steps. */
+  effort: number;
+  /** Called with all rows after each, so that what was measured is kept if the rest is not. */
+  row?: (rows: readonly Figures[]) => void;
+  /** What this machine gives at most; default: measured. `bandwidth` is known from a level before. */
+  peaks?: (device: Device, bandwidth: number | undefined) => Promise<Peaks>;
+  /** Where each line goes; default: the console. */
+  say?: (line: string) => void;
+  /** Told once per level. */
+  measured?: (level: string, peaks: Peaks, threads: number) => void;
+}
+export type Suite = (options: SuiteOptions) => Promise<Figures[]>;
+
+/** Of a suite that fills a table of its own: ops, load, align-step, loop-lag. */
+export interface TableOptions extends CommonOptions {
+  /** ops: a Python that has PyTorch, to time the same beside ours. */
+  rival?: string | undefined;
+  level: string | undefined;
   /** load: a checkpoint to take in place of a small random one. */
   folder?: string | undefined;
   /** ops: called with all rows after each, so that what was measured is kept if the rest is not. */
@@ -24,7 +54,7 @@ export interface SuiteOptions {
 }
 export const SIZE_NAMES = ["tiny", "small", "1b", "7b"];
 export type Row = Record<string, string | number>;
-export type Suite = (options: SuiteOptions) => Promise<Row[]>;
+export type Table = (options: TableOptions) => Promise<Row[]>;
 
 export const median = (values: readonly number[]): number => {
   const sorted = [...values].sort((a, b) => a - b);

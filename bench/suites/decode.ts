@@ -1,12 +1,12 @@
-// Generation over a random LLaMA in each storage: the prompt at once (prefill), then a recorded step per token, read back token by token as
-// an application does. A step reads every weight but the embedding table, and the keys and values so far: bytes/s of that, beside what memory gives.
+// Generation over a random LLaMA in each storage: a recorded step per token, read back token by token as an application does, beside llama.cpp with Q4_0. A
+// step reads every weight but the embedding table, and the keys and values so far: that is held against what memory gives.
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { generateTokens } from "../../lib/generate/generate.js";
-import { type Device, device } from "../../lib/index.js";
 import type { LlamaForCausalLM } from "../../lib/models/llama.js";
-import type { LlamaConfig } from "../../lib/models/llama-config.js";
-import { randomConfig, randomLlama, type Storage, weightBytes } from "../random-llama.js";
-import { digits, highestPeak, mebibytes, median, printHeader, printRow, type Row, type SuiteOptions } from "../suite.js";
+import { contest, type Figures, type Side } from "../contest.js";
+import { atEachLevel, type Place } from "../levels.js";
+import { promptOf, randomConfig, randomLlama, type Storage, weightBytes } from "../random-llama.js";
+import { mebibytes, median, type SuiteOptions } from "../suite.js";
 
 const STORAGES: readonly [Storage, "f32" | "bf16"][] = [
   ["nf4", "bf16"],
@@ -14,85 +14,75 @@ const STORAGES: readonly [Storage, "f32" | "bf16"][] = [
   ["bf16", "bf16"],
   ["f32", "f32"],
 ];
-const BATCHES = [1, 8];
-const [PROMPT, TOKENS] = [128, 65];
+const ROWS = [1, 8];
+const [PROMPT, STEPS] = [128, 24];
+const TURNS = 5;
 
-const WIDTHS = {
-  storage: 7,
-  dtype: 5,
-  batch: 5,
-  "weights MiB": 11,
-  "prefill tokens/s": 16,
-  "decode tokens/s": 15,
-  "step ms": 8,
-  "GB/s": 6,
-  "% of memory": 11,
-  "peak MiB": 9,
-  "stall ms": 9,
-  "99 % stall": 10,
-};
-
-export default async function decode({ device: name, level, threads, size, filter }: SuiteOptions): Promise<Row[]> {
-  const config = randomConfig(size);
-  await using d = name === "cpu" ? device("cpu", { ...(level && { level }), ...(threads && { threads }) }) : device(name);
-  const bandwidth = await highestPeak(d, "bandwidth");
-  console.log(
-    `${d.describe()}; ${size}: a prompt of ${PROMPT} tokens, then ${TOKENS - 1} steps; memory gives ${digits(bandwidth / 1e9, 1)} GB/s`,
-  );
-  printHeader(WIDTHS);
-  const rows: Row[] = [];
-  for (const [storage, dtype] of STORAGES.filter(([name]) => name.includes(filter))) {
-    const llm = randomLlama(d, config, storage, dtype);
-    await generateOnce(llm, config, 1, 4); // pages touched, code compiled
-    for (const batch of BATCHES) {
-      const row = await measure(d, llm, storage, batch, bandwidth);
-      rows.push(row);
-      printRow(row, WIDTHS);
+export default function decode(options: SuiteOptions): Promise<Figures[]> {
+  const config = randomConfig(options.size);
+  return atEachLevel(options, async (place, report) => {
+    for (const [storage, dtype] of STORAGES.filter(([name]) => name.includes(options.filter))) {
+      const llm = randomLlama(place.device, config, storage, dtype);
+      for (const rows of ROWS) {
+        const request = { what: "decode", rows, prompt: PROMPT, steps: STEPS };
+        // In 4 bit, as llama.cpp's: the others are told for themselves.
+        const llama = storage === "nf4" ? ((await options.rivals?.llama(options.size, request)) ?? []) : [];
+        report(await measure(options, place, llm, storage, rows, llama));
+        for (const side of llama) await side.drop();
+      }
+      llm.dispose();
+      await place.device.synchronize();
     }
-    llm.dispose();
-    await d.synchronize();
-  }
-  return rows;
+  });
 }
 
-/** Milliseconds until the first token, and of each further one. */
-async function generateOnce(llm: LlamaForCausalLM, { vocabSize }: LlamaConfig, batch: number, maxNewTokens: number): Promise<number[]> {
-  const inputIds = Array.from({ length: batch }, (_, b) => Array.from({ length: PROMPT }, (_, i) => ((i + 31 * b) * 7919) % vocabSize));
+/** Seconds of each step behind the first token. */
+async function steps(llm: LlamaForCausalLM, rows: number): Promise<number[]> {
+  const inputIds = Array.from({ length: rows }, (_, row) => promptOf(PROMPT, llm.config.vocabSize, row));
   const times: number[] = [];
   let last = performance.now();
-  for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens, eosTokenId: [] })) {
+  for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens: STEPS + 1, eosTokenId: [] })) {
     const now = performance.now();
-    times.push(now - last);
+    times.push((now - last) / 1000);
     last = now;
   }
-  return times;
+  return times.slice(1);
 }
 
-async function measure(d: Device, llm: LlamaForCausalLM, storage: Storage, batch: number, bandwidth: number): Promise<Row> {
+async function measure(
+  options: SuiteOptions,
+  { device, level, peaks }: Place,
+  llm: LlamaForCausalLM,
+  storage: Storage,
+  rows: number,
+  llama: readonly Side[],
+): Promise<Figures[]> {
   const { config, dtype } = llm;
-  await d.synchronize();
-  d.resetPeak();
+  const cached = PROMPT + STEPS / 2; // positions, on the average
+  const keysAndValues = 2 * config.layers * rows * cached * config.kvHeads * config.headDim * (dtype === "f32" ? 4 : 2);
+  const bytes = weightBytes(llm) + keysAndValues;
+  await device.synchronize();
+  device.resetPeak();
   const delay = monitorEventLoopDelay({ resolution: 1 });
-  delay.enable();
-  const [first, ...steps] = (await generateOnce(llm, config, batch, TOKENS)) as [number, ...number[]];
-  delay.disable();
-  const seconds = median(steps) / 1000;
-  const cached = PROMPT + TOKENS / 2; // positions, on the average
-  const keysAndValues = 2 * config.layers * batch * cached * config.kvHeads * config.headDim * (dtype === "f32" ? 4 : 2);
-  const bytes = weightBytes(llm);
-  const rate = (bytes + keysAndValues) / seconds;
-  return {
-    storage,
-    dtype,
-    batch,
-    "weights MiB": mebibytes(bytes),
-    "prefill tokens/s": Math.round((1000 * batch * PROMPT) / first),
-    "decode tokens/s": digits(batch / seconds, 1),
-    "step ms": digits(seconds * 1000, 2),
-    "GB/s": digits(rate / 1e9, 1),
-    "% of memory": Math.round((100 * rate) / bandwidth),
-    "peak MiB": mebibytes(d.memory().bytesPeak),
-    "stall ms": digits(delay.max / 1e6, 1),
-    "99 % stall": digits(delay.percentile(99) / 1e6, 1),
+  const sample = async () => {
+    delay.enable();
+    const taken = median(await steps(llm, rows));
+    delay.disable();
+    return taken;
   };
+  const told = {
+    case: `${storage}, ${rows} ${rows > 1 ? "rows" : "row"}`,
+    level,
+    unit: "tokens/s",
+    of: (seconds: number) => rows / seconds,
+    limit: { name: "memory bandwidth", seconds: bytes / peaks.bandwidth },
+    more: (seconds: number) => ({
+      "step ms": 1000 * seconds,
+      "GB/s": bytes / seconds / 1e9,
+      "weights MiB": mebibytes(weightBytes(llm)),
+      "peak MiB": mebibytes(device.memory().bytesPeak),
+      "99 % of the event loop's delays, ms": delay.percentile(99) / 1e6,
+    }),
+  };
+  return contest(told, sample, [llama], options.turns ?? TURNS);
 }

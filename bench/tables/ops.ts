@@ -7,7 +7,7 @@ import { type Device, device } from "../../lib/index.js";
 import { type OpCase, opCases } from "../op-cases.js";
 import { OpRunner } from "../op-runner.js";
 import { Rival } from "../rival.js";
-import { cacheBytes, copiesPast, highestPeak, median, printRow, type Row, type SuiteOptions, secondsPerCall } from "../suite.js";
+import { cacheBytes, copiesPast, highestPeak, median, printRow, type Row, secondsPerCall, type TableOptions } from "../suite.js";
 
 const LEVELS = ["generic", "avx2", "avx512", "avx512_bf16", "amx"];
 const WIDTHS = { level: 11, op: 32, dtype: 5, shape: 34, microseconds: 12, "GFLOP/s": 8, "GB/s": 7, "% of peak": 9 };
@@ -17,7 +17,7 @@ const TURNS = 3;
 const PEAK_OF_A_GPU =
   "of mma.sync (m16n8k16 from registers), not of Hopper's wgmma, which does about 1.5 times as much; f32 is bf16's over six, the products that it takes here";
 
-function openDevices({ level, threads, device: name }: SuiteOptions): { name: string; device: Device }[] {
+function openDevices({ level, threads, device: name }: TableOptions): { name: string; device: Device }[] {
   if (name !== "cpu") return [{ name, device: device(name) }];
   const options = threads === undefined ? {} : { threads };
   const wanted = level ? [level] : LEVELS;
@@ -58,7 +58,7 @@ async function time(
   return { seconds: median(ours), theirs: theirs.length ? median(theirs) : undefined, bytes, copies };
 }
 
-export default async function ops(options: SuiteOptions): Promise<Row[]> {
+export default async function ops(options: TableOptions): Promise<Row[]> {
   const rows: Row[] = [];
   const chosen = (c: OpCase) => c.op.includes(options.filter);
   const rival = options.rival === undefined ? undefined : await Rival.start(options.rival, options.threads);

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { randomCheckpoint } from "../../tools/random-checkpoint/make.js";
 import type { LoadResult } from "../load-once.js";
-import { digits, mebibytes, printHeader, printRow, type Row, type SuiteOptions } from "../suite.js";
+import { digits, mebibytes, printHeader, printRow, type Row, type TableOptions } from "../suite.js";
 
 const FORMS = ["nf4", "nf4+dq", "fp4", "int8", "none"];
 /** 200 M parameters, 0.4 GB in four files: enough that the largest tensor is small beside the model. */
@@ -28,7 +28,7 @@ const WIDTHS = {
   "stall ms": 9,
 };
 
-export default async function load({ filter, folder, level, threads }: SuiteOptions): Promise<Row[]> {
+export default async function load({ filter, folder, level, threads }: TableOptions): Promise<Row[]> {
   const made = folder === undefined ? await mkdtemp(join(tmpdir(), "anymal-load-")) : undefined;
   try {
     if (made) await randomCheckpoint(made, SMALL);

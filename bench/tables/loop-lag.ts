@@ -4,7 +4,7 @@ import { createHistogram, type RecordableHistogram } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { AnyMAL, align, type Device, device, image, instruct, type PromptInput } from "../../lib/index.js";
 import { type LagWorld, lagWorld } from "../lag-world.js";
-import { digits, printHeader, printRow, type Row, type SuiteOptions } from "../suite.js";
+import { digits, printHeader, printRow, type Row, type TableOptions } from "../suite.js";
 
 const ROUNDS = 3;
 const STEPS = 8;
@@ -56,7 +56,7 @@ const WIDTHS = {
   "longest over": 12,
 };
 
-export default async function loopLag({ level, threads, size, folder, filter }: SuiteOptions): Promise<Row[]> {
+export default async function loopLag({ level, threads, size, folder, filter }: TableOptions): Promise<Row[]> {
   await using d = device("cpu", { ...(level && { level }), ...(threads && { threads }) });
   const world = await lagWorld(size, folder);
   try {

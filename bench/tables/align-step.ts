@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { AnyMAL, align, device } from "../../lib/index.js";
 import { randomCheckpoint } from "../../tools/random-checkpoint/make.js";
-import { digits, mebibytes, printHeader, printRow, type Row, type SuiteOptions } from "../suite.js";
+import { digits, mebibytes, printHeader, printRow, type Row, type TableOptions } from "../suite.js";
 
 const SMALL = { hidden: 768, intermediate: 2048, layers: 12, heads: 12, kvHeads: 12, vocabulary: 8192 };
 const [LENGTH, LATENTS, STEPS] = [192, 64, 3];
@@ -26,7 +26,7 @@ const WIDTHS = {
   "RSS MiB": 8,
 };
 
-export default async function alignStep({ folder, level, threads }: SuiteOptions): Promise<Row[]> {
+export default async function alignStep({ folder, level, threads }: TableOptions): Promise<Row[]> {
   const work = await mkdtemp(join(tmpdir(), "anymal-align-"));
   try {
     const llm = folder ?? join(work, "llm");

@@ -1,0 +1,131 @@
+"""PyTorch as a rival: a process that prepares what a request asks for, then times it whenever it is told to, so that the two libraries take turns.
+
+One JSON object per line, as in process.ts: {"do": "prepare", "what": …} makes one of WHAT and answers {"id"}; {"do": "sample", "id"} answers {"seconds"} of one
+call; {"do": "drop", "id"} frees it. Operands are `copies` sets, past the last cache together, that calls go round.
+"""
+
+import json
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+LEAST = 0.01  # seconds of one sample of an op
+
+
+def uniform(dtype, *shape):
+    return torch.empty(shape).uniform_(-1, 1).to(DTYPES[dtype])
+
+
+class Calls:
+    """Short calls: a sample is as many as fill LEAST."""
+
+    def __init__(self, calls):
+        self.calls = calls
+        self.count = 1
+        while self.sample() * self.count < LEAST and self.count < 1 << 16:
+            self.count *= 2
+
+    def sample(self):
+        start = time.perf_counter()
+        for i in range(self.count):
+            self.calls[i % len(self.calls)]()
+        return (time.perf_counter() - start) / self.count
+
+
+class Step:
+    """Long ones: a sample is one."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def sample(self):
+        start = time.perf_counter()
+        self.step()
+        return time.perf_counter() - start
+
+
+HELD = {}  # the weights of the last shape in each dtype: requests that differ in rows alone share them
+
+
+def weights_of(r):
+    key = (r["out"], r["in"], r["copies"])
+    if HELD.get(r["dtype"], (None,))[0] != key:
+        HELD.pop(r["dtype"], None)
+        HELD[r["dtype"]] = key, [uniform(r["dtype"], r["out"], r["in"]) for _ in range(r["copies"])]
+    return HELD[r["dtype"]][1]
+
+
+def linear(r):
+    backward = r["pass"] == "dX"
+    x = uniform(r["dtype"], r["rows"], r["out"] if backward else r["in"])
+    weights = weights_of(r)
+    return Calls([(lambda w: lambda: x @ w)(w) if backward else (lambda w: lambda: F.linear(x, w))(w) for w in weights])
+
+
+def attention(r):
+    heads, kv, dim, keys = r["heads"], r["kvHeads"], r["dim"], r["keys"]
+    queries = 1 if r["pass"] == "decode" else keys
+    calls = []
+    for _ in range(r["copies"]):
+        q, k, v = (uniform(r["dtype"], r["batch"], n, t, dim) for n, t in ((heads, queries), (kv, keys), (kv, keys)))
+        calls.append(attention_call(q, k, v, r["pass"]))
+    return Calls(calls)
+
+
+def attention_call(q, k, v, which):
+    shared = q.shape[1] != k.shape[1]
+    if which != "backward":
+        causal = which == "forward"
+        return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=shared)
+    for tensor in (q, k, v):
+        tensor.requires_grad_(True)
+    with torch.enable_grad():
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=shared)
+    dy = torch.ones_like(y)
+    return lambda: torch.autograd.grad(y, (q, k, v), dy, retain_graph=True)
+
+
+def step(r):
+    from torch_llama import training_step
+
+    return Step(training_step(r))
+
+
+def encoder(r):
+    from torch_encoders import encoding
+
+    return Step(encoding(r))
+
+
+WHAT = {"linear": linear, "attention": attention, "step": step, "encoder": encoder}
+
+
+def answer(request, jobs):
+    if request["do"] == "prepare":
+        with torch.no_grad():
+            jobs.append(WHAT[request["what"]](request))
+        return {"id": len(jobs) - 1}
+    if request["do"] == "sample":
+        with torch.no_grad():
+            return {"seconds": jobs[request["id"]].sample()}
+    jobs[request["id"]] = None
+    return {}
+
+
+def main():
+    if len(sys.argv) > 1:
+        torch.set_num_threads(int(sys.argv[1]))
+    print(json.dumps({"name": "PyTorch", "version": torch.__version__}), flush=True)
+    jobs = []
+    for line in sys.stdin:
+        try:
+            print(json.dumps(answer(json.loads(line), jobs)), flush=True)
+        except Exception as error:  # what else there is goes on
+            print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
