@@ -5,7 +5,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { image } from "../../lib/media/image.js";
 import { ImageProcessor } from "../../lib/media/image-processor.js";
-import { caseFolder, near } from "../case.js";
+import { Case, near } from "../case.js";
 
 const test = suite("padding to squares");
 // LLaVA's expand2square (llava/mm_utils.py) with Pillow 12.3, resized to 42 by 42 bicubic, normalised: of two pictures each of three channels at rows 3, 21
@@ -18,9 +18,10 @@ const WANT = [
   -1.031724, -0.011196, -0.011196, -0.011196, -0.001333, -0.001333, -0.001333, -0.086653, -0.399495, -0.570136, -0.001333, -0.001333, -0.001333,
 ];
 const SUMS = [-1.0501, 322.5025, 218.4863, -232.7856, 171.3442, 92.5534];
-const folder = caseFolder("llava");
+const c = new Case("llava");
+const { folder } = c;
 const own = (name: string) => join(folder, name);
-const parts = () => [0, 1].map((i) => image(own(`images/${i}-rgb.png`)));
+const parts = () => (c.info.images as string[]).slice(0, 2).map((file) => image(own(file)));
 
 test("a picture stands in the middle of a square of the mean colour", async () => {
   if (folder !== fileURLToPath(new URL("../fixtures/llava", import.meta.url))) return; // the numbers are of these pictures
@@ -34,7 +35,8 @@ test("a picture stands in the middle of a square of the mean colour", async () =
 });
 
 test("a folder may ask for it: LlavaImageProcessor with do_pad; padding to a size of its own is refused", async () => {
-  const config = { image_mean: [0.48145466, 0.4578275, 0.40821073], size: { shortest_edge: 42 }, crop_size: 42, do_pad: true };
+  const side = (c.json() as { vision_config: { image_size: number } }).vision_config.image_size;
+  const config = { image_mean: [0.48145466, 0.4578275, 0.40821073], size: { shortest_edge: side }, crop_size: side, do_pad: true };
   const llava = { ...config, image_processor_type: "LlavaImageProcessor" };
   const asked = await new ImageProcessor(llava).process(parts());
   assert.equal(asked.data, (await ImageProcessor.fromPretrained(folder, { pad: true }).process(parts())).data);

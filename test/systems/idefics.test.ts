@@ -103,24 +103,29 @@ function rowsTensor(model: AnyMAL, features: readonly number[]): Tensor {
 }
 
 test("the layout is told, by openers and inspect alike", async () => {
+  const { vocab_size, additional_vocab_size, cross_layer_interval, perceiver_config } = jsonOf(folder);
   using file = Checkpoint.open(folder);
   assert.is(layoutName(file, jsonOf(folder)), "idefics");
   const { inspectFolder } = await import("../../lib/cli/inspect-folder.js");
   const { kind, about, facts } = await inspectFolder(folder);
   const told = Object.fromEntries(facts);
-  assert.equal([kind, told.system, told.layout, told.vocabulary], ["multimodal model", "flamingo", "idefics", 82]);
+  assert.equal(
+    [kind, told.system, told.layout, told.vocabulary],
+    ["multimodal model", "flamingo", "idefics", vocab_size + additional_vocab_size],
+  );
   assert.match(about, /flamingo of .* in the layout idefics$/);
-  assert.match(String(told["adapter gated-cross-attention"]), /every 2/);
-  assert.match(String(told["rows of image"]), /^4, beside the text, at <image>/);
+  assert.match(String(told["adapter gated-cross-attention"]), new RegExp(`every ${cross_layer_interval}`));
+  assert.match(String(told["rows of image"]), new RegExp(`^${perceiver_config.resampler_n_latents}, beside the text, at <image>`));
 });
 
 test("its language model alone opens too, the added rows behind its own", async () => {
+  const { vocab_size, additional_vocab_size, hidden_size } = jsonOf(folder);
   using llm = await AutoModelForCausalLM.fromPretrained(folder, { device: here });
-  assert.is(llm.config.vocabSize, 82);
+  assert.is(llm.config.vocabSize, vocab_size + additional_vocab_size);
   using file = Checkpoint.open(folder);
   using rest = file.load("lm_head.additional_fc.weight", here);
   const head = Array.from((await llm.headWeight.data()) as Float32Array);
-  assert.equal(head.slice(80 * 32), Array.from((await rest.data()) as Float32Array));
+  assert.equal(head.slice(vocab_size * hidden_size), Array.from((await rest.data()) as Float32Array));
 });
 
 async function everything(model: AnyMAL): Promise<Map<string, string>> {
@@ -181,11 +186,17 @@ test("what is not IDEFICS, or contradicts itself, is refused by name with the re
     assert.match(error.message, pattern);
     assert.match(error.message, /; \S/, "no remedy");
   };
-  const { vision_config: vision, perceiver_config: perceiver } = jsonOf(folder);
+  const { vision_config: vision, perceiver_config: perceiver, hidden_size: width, additional_vocab_size: more } = jsonOf(folder);
+  const { num_hidden_layers: layers, cross_layer_interval: every } = jsonOf(folder);
+  const larger = vision.image_size + vision.patch_size;
+  const cells = (larger / vision.patch_size) ** 2;
   for (const [change, pattern] of [
-    [{ additional_vocab_size: 3 }, /"additional_vocab_size" to be 2, as in .*got 3/],
+    [{ additional_vocab_size: more + 1 }, new RegExp(`"additional_vocab_size" to be ${more}, as in .*got ${more + 1}`)],
     [{ additional_vocab_size: -1 }, /"additional_vocab_size" to be/],
-    [{ cross_layer_interval: 4 }, /"cross_layer_interval" to be such that 4 layers have the 2 gated ones/],
+    [
+      { cross_layer_interval: layers },
+      new RegExp(`"cross_layer_interval" to be such that ${layers} layers have the ${layers / every} gated ones`),
+    ],
     [{ cross_layer_interval: 0 }, /"cross_layer_interval" to be an integer >= 1/],
     [{ alpha_type: "matrix" }, /"alpha_type" to be "float" or "vector"/],
     [{ use_resampler: false }, /"use_resampler" to be true/],
@@ -195,9 +206,12 @@ test("what is not IDEFICS, or contradicts itself, is refused by name with the re
   ] as const)
     await refused("config.json", change, "E_CONFIG", pattern);
   for (const [change, pattern] of [
-    [{ alpha_type: "vector" }, /alpha_cross_attn" of shape \[1,1,32\]/],
+    [{ alpha_type: "vector" }, new RegExp(`alpha_cross_attn" of shape \\[1,1,${width}\\]`)],
     [{ qk_layer_norms: true }, /q_layer_norm/],
-    [{ vision_config: { ...vision, image_size: 42 } }, /position_embedding.weight" of shape \[10,24\]/],
+    [
+      { vision_config: { ...vision, image_size: larger } },
+      new RegExp(`position_embedding.weight" of shape \\[${cells + 1},${vision.embed_dim}\\]`),
+    ],
     [{ perceiver_config: { ...perceiver, resampler_depth: 1 } }, /left over|to have a place/],
   ] as const) {
     const path = join(folder, "config.json");
@@ -208,7 +222,8 @@ test("what is not IDEFICS, or contradicts itself, is refused by name with the re
     assert.ok(["E_STATE", "E_SAFETENSORS"].includes(error.code), `${JSON.stringify(change)}: ${error.stack}`);
     assert.match(error.message, pattern);
   }
-  await refused("preprocessor_config.json", { image_size: 42 }, "E_CONFIG", /"image_size" to be 42, the side of the pictures/);
+  const other = new RegExp(`"image_size" to be ${larger}, the side of the pictures`);
+  await refused("preprocessor_config.json", { image_size: larger }, "E_CONFIG", other);
   await refused(
     "tokenizer.json",
     { added_tokens: jsonOf(folder, "tokenizer.json").added_tokens.slice(0, 3) },

@@ -17,6 +17,7 @@ import { batchOfIds, inAllLayouts, LAYOUT_NAMES } from "./llava-cases.js";
 
 const test = suite("LLaVA");
 const c = new Case("llava");
+const { tokens_per_image: rows, image_token_id: token } = c.info as { tokens_per_image: number; image_token_id: number };
 const linear = new Case("llava-linear");
 let folders: Map<string, string>;
 test.before(async () => {
@@ -40,7 +41,8 @@ async function batch(model: AnyMAL, of: Case, rows: number[][], mask: number[][]
 for (const of of [c, linear]) {
   test(`${of.name}: features, logits, loss and gradients are transformers'`, async () => {
     using model = await open(of);
-    const all = await model.features(pictures(of));
+    const inOrder = (of.info.picture_order_in_batch as number[]).map((i) => pictures(of)[i]!);
+    const all = await model.features(inOrder);
     near(
       all.flatMap(({ data }) => [...data]),
       of.values("out.vision_features"),
@@ -105,7 +107,8 @@ test("a folder of LLaVA is asked about a picture in words, as its processor writ
       return seen(input, options);
     };
     let answer = "";
-    for await (const piece of model.generate([...media, question], { maxNewTokens: 10, eosTokenId: [] })) answer += piece;
+    for await (const piece of model.generate([...media, question], { maxNewTokens: c.info.generate.max_new_tokens, eosTokenId: [] }))
+      answer += piece;
     assert.is(lengths[0], one.prompt.length, "the prompt's own ids");
     assert.is(answer, one.text);
     model.llm.forward = seen;
@@ -198,7 +201,10 @@ test("inspect says what it is, in which layout", async () => {
     const told = Object.fromEntries(facts);
     assert.equal([kind, told.layout, told.system], ["multimodal model", layout, "llava-1.5"]);
     assert.match(about, new RegExp(`in the layout ${layout}$`));
-    assert.match(String(told["rows of image"]), layout === "llava-original" ? /as its encoder says/ : /^9, in the place of <image>/);
+    assert.match(
+      String(told["rows of image"]),
+      layout === "llava-original" ? /as its encoder says/ : new RegExp(`^${rows}, in the place of <image>`),
+    );
   }
 });
 
@@ -248,27 +254,32 @@ test("config and processor that disagree, names of no known layout, a tower that
     assert.match(error.message, pattern);
     assert.match(error.message, /; \S/, "no remedy");
   };
-  const { vision_config: vision } = c.json() as { vision_config: object };
+  const { vision_config: vision } = c.json() as { vision_config: { patch_size: number; image_size: number; hidden_size: number } };
+  const [half, side] = [vision.patch_size / 2, vision.image_size - vision.patch_size];
   for (const [file, change, pattern] of [
     [
       "config.json",
-      { vision_feature_select_strategy: "full", image_seq_length: 10 },
+      { vision_feature_select_strategy: "full", image_seq_length: rows + 1 },
       /"vision_feature_select_strategy" to be "default", as in processor_config\.json/,
     ],
     ["config.json", { vision_feature_select_strategy: "some" }, /"default" or "full"/],
-    ["config.json", { image_seq_length: 10 }, /"image_seq_length" to be 9/],
+    ["config.json", { image_seq_length: rows + 1 }, new RegExp(`"image_seq_length" to be ${rows}`)],
     ["config.json", { vision_feature_layer: [] }, /"vision_feature_layer"/],
-    ["config.json", { vision_feature_layer: [-2, -1] }, /such that the bridge reads 32 numbers a row/],
-    ["config.json", { image_token_index: 329 }, /"image_token_index" to be 330, the tokenizer's id of <image>/],
+    ["config.json", { vision_feature_layer: [-2, -1] }, new RegExp(`such that the bridge reads ${vision.hidden_size} numbers a row`)],
+    ["config.json", { image_token_index: token - 1 }, new RegExp(`"image_token_index" to be ${token}, the tokenizer's id of <image>`)],
     [
       "config.json",
-      { vision_config: { ...vision, patch_size: 7 }, image_seq_length: 36 },
-      /"patch_size" to be 14, as in processor_config\.json/,
+      { vision_config: { ...vision, patch_size: half }, image_seq_length: (vision.image_size / half) ** 2 },
+      new RegExp(`"patch_size" to be ${vision.patch_size}, as in processor_config\\.json`),
     ],
     ["processor_config.json", { num_additional_image_tokens: {} }, /num_additional_image_tokens.*an integer/],
-    ["processor_config.json", { num_additional_image_tokens: 0 }, /8 rows of processor_config\.json.*set num_additional_image_tokens to 1/],
+    [
+      "processor_config.json",
+      { num_additional_image_tokens: 0 },
+      new RegExp(`${rows - 1} rows of processor_config\\.json.*set num_additional_image_tokens to 1`),
+    ],
     ["processor_config.json", { image_token: "<picture>" }, /the id of <picture>, which the tokenizer lacks/],
-    ["preprocessor_config.json", { crop_size: { height: 28, width: 28 } }, /"image_size" to be 28/],
+    ["preprocessor_config.json", { crop_size: { height: side, width: side } }, new RegExp(`"image_size" to be ${side}`)],
   ] as const)
     await refused(folder, file, change, "E_CONFIG", pattern);
   await refused(original, "config.json", { mm_projector_type: "mlp3x_gelu" }, "E_CONFIG", /"linear" or "mlp2x_gelu"/);
