@@ -120,6 +120,24 @@ void fill(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width
 
 // ---- LLM.int8 (arXiv 2208.07339): rows of x in 8 bit, outlier columns in full precision ------------------------------------------------
 
+// found[k] = does column k of x (N,I) hold a value of `limit` or more: strips of columns, each read row by row.
+template <class T>
+void outlier_columns(Stream& s, const T* x, int64_t N, int64_t I, float limit, int32_t* found) {
+  constexpr int64_t strip = 64;
+  parallel_range(s, (I + strip - 1) / strip, N * strip, [&](int64_t begin, int64_t end, int) {
+    for (int64_t k0 = begin * strip; k0 < I && k0 < end * strip; k0 += strip) {
+      const int64_t n = k0 + strip < I ? strip : I - k0;
+      float most[strip] = {};
+      for (int64_t r = 0; r < N; ++r)
+        for (int64_t j = 0; j < n; ++j) {
+          const float a = std::fabs(to_float(x[r * I + k0 + j]));
+          most[j] = a > most[j] ? a : most[j];
+        }
+      for (int64_t j = 0; j < n; ++j) found[k0 + j] = most[j] >= limit;
+    }
+  });
+}
+
 // Codes are exact in bf16 (8 bits), so the integer product runs on the bf16 path with f32 sums.
 template <class T>
 void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, double threshold, T* y) {
@@ -132,12 +150,10 @@ void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, do
   int32_t* columns = reinterpret_cast<int32_t*>(outlier_x + N * I);
   bf16* codes = reinterpret_cast<bf16*>(columns + I);
 
+  if (threshold > 0) outlier_columns(s, from, N, I, limit, columns);
   int64_t outliers = 0;
-  for (int64_t k = 0; k < I && threshold > 0; ++k) {
-    bool found = false;
-    for (int64_t n = 0; n < N && !found; ++n) found = std::fabs(to_float(from[n * I + k])) >= limit;
-    if (found) columns[outliers++] = static_cast<int32_t>(k);
-  }
+  for (int64_t k = 0; k < I && threshold > 0; ++k)
+    if (columns[k]) columns[outliers++] = static_cast<int32_t>(k);
   parallel_range(s, N, 6 * I, [&](int64_t begin, int64_t end, int) {
     for (int64_t n = begin; n < end; ++n) {
       const T* row = from + n * I;
