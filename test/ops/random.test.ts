@@ -13,6 +13,41 @@ const moments = (x: Float32Array) => {
   return { mean, variance: x.reduce((a, b) => a + (b - mean) ** 2, 0) / x.length };
 };
 
+/** Philox 4x32-10 (Salmon et al., SC 2011), a word after the other. */
+function philox(counter: readonly number[], key: readonly number[]): number[] {
+  let [c0, c1, c2, c3] = counter.map(BigInt) as [bigint, bigint, bigint, bigint];
+  let [k0, k1] = key.map(BigInt) as [bigint, bigint];
+  for (let round = 0; round < 10; ++round) {
+    const [p0, p1] = [0xd2511f53n * c0, 0xcd9e8d57n * c2];
+    [c0, c1, c2, c3] = [(p1 >> 32n) ^ c1 ^ k0, p1 & 0xffffffffn, (p0 >> 32n) ^ c3 ^ k1, p0 & 0xffffffffn];
+    [k0, k1] = [(k0 + 0x9e3779b9n) & 0xffffffffn, (k1 + 0xbb67ae85n) & 0xffffffffn];
+  }
+  return [c0, c1, c2, c3].map(Number);
+}
+
+test("every position has the bits of its Philox block, at every level", async () => {
+  // The known answers of the authors' Random123.
+  const ones = 0xffffffff;
+  assert.equal(philox([0, 0, 0, 0], [0, 0]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
+  assert.equal(philox([ones, ones, ones, ones], [ones, ones]), [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]);
+  const pi = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+  assert.equal(philox(pi, [0xa4093822, 0x299f31d0]), [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]);
+
+  const [own, offset] = [3 * 2 ** 32 + 0x89abcdef, 5 * 2 ** 32 + 0xfedcba98];
+  for (const [level, on] of levels())
+    for (const n of [1, 7, 130, 1003]) {
+      const draws = Array.from({ length: Math.ceil(n / 4) }, (_, block) => philox([block, 0, 0xfedcba98, 5], [0x89abcdef, 3]));
+      const want = draws.flat().slice(0, n);
+      const x = Tensor.empty([n], { device: on });
+      randomUniform(x, 0, 1, own, offset);
+      assert.equal(
+        Array.from(await floats(x), (u) => u * 2 ** 24),
+        want.map((bits) => bits >>> 8),
+        `${level}, ${n}`,
+      );
+    }
+});
+
 test("uniform draws: range, mean and variance within five standard errors", async () => {
   const x = Tensor.empty([N], { device: here });
   randomUniform(x, -1, 3, 7, 11);

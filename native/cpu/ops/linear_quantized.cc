@@ -206,12 +206,7 @@ void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, do
 template <class T>
 const T* dropped(Stream& s, const View& x, double p, int64_t seed, int64_t offset, T* room) {
   if (p <= 0) return x.as<T>();
-  const float drop = static_cast<float>(p), scale = static_cast<float>(1.0 / (1.0 - p));
-  const int64_t n = x.size();
-  parallel_range(s, (n + 3) / 4, 24, [&](int64_t begin, int64_t end, int) {
-    each_random(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), begin * 4, end * 4 < n ? end * 4 : n,
-                [&](int64_t i, uint32_t bits) { room[i] = from_float<T>(unit_uniform(bits) >= drop ? to_float(x.as<T>()[i]) * scale : 0.0f); });
-  });
+  drop_all(s, room, x.as<T>(), x.size(), p, seed, offset);
   return room;
 }
 
@@ -294,12 +289,12 @@ void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy,
     gemm_panels(s, N, I, drops ? O : row, {both, x.dtype, row, 1}, source, {dx.data, x.dtype, I});
     if (!drops) return;
     gemm(s, N, I, r, {both + O, x.dtype, row, 1}, {lora_a.data, x.dtype, I, 1}, {branch, x.dtype, I});
-    const float drop = static_cast<float>(dropout), scale = static_cast<float>(1.0 / (1.0 - dropout));
-    const int64_t n = N * I;
-    parallel_range(s, (n + 3) / 4, 24, [&](int64_t begin, int64_t end, int) {
-      each_random(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), begin * 4, end * 4 < n ? end * 4 : n, [&](int64_t i, uint32_t bits) {
-        if (unit_uniform(bits) >= drop) dx.as<T>()[i] = from_float<T>(to_float(dx.as<T>()[i]) + scale * to_float(branch[i]));
-      });
+    const Kept keeps(dropout);
+    const float scale = static_cast<float>(1.0 / (1.0 - dropout));
+    T* to = dx.as<T>();
+    for_each_random(s, N * I, seed, offset, [=](int64_t i, uint32_t bits) {
+      const float base = to_float(to[i]);
+      to[i] = from_float<T>(where(keeps(bits), base + scale * to_float(branch[i]), base));
     });
   });
 }

@@ -4,24 +4,12 @@
 #include "cpu/ops.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
-namespace {
-
-// f(position, bits) over a whole tensor; chunks begin on a block.
-template <class F>
-void for_each_random(Stream& s, int64_t n, int64_t seed, int64_t offset, const F& f) {
-  parallel_range(s, (n + 3) / 4, 24, [&](int64_t begin, int64_t end, int) {
-    each_random(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), begin * 4, end * 4 < n ? end * 4 : n, f);
-  });
-}
-
-}  // namespace
-
 void random_uniform(Stream& s, InOut y, double low, double high, int64_t seed, int64_t offset) {
   by_dtype(y.dtype, [&](auto t) {
     using T = decltype(t);
     T* to = y.as<T>();
     const float a = static_cast<float>(low), width = static_cast<float>(high - low);
-    for_each_random(s, y.size(), seed, offset, [&](int64_t i, uint32_t bits) { to[i] = from_float<T>(a + width * unit_uniform(bits)); });
+    for_each_random(s, y.size(), seed, offset, [=](int64_t i, uint32_t bits) { to[i] = from_float<T>(a + width * unit_uniform(bits)); });
   });
 }
 
@@ -48,15 +36,7 @@ void random_normal(Stream& s, InOut y, double mean, double std, int64_t seed, in
 }
 
 void dropout(Stream& s, Out y, In x, double p, int64_t seed, int64_t offset) {
-  by_dtype(x.dtype, [&](auto t) {
-    using T = decltype(t);
-    const T* from = x.as<T>();
-    T* to = y.as<T>();
-    const float drop = static_cast<float>(p), scale = static_cast<float>(1.0 / (1.0 - p));
-    for_each_random(s, x.size(), seed, offset, [&](int64_t i, uint32_t bits) {
-      to[i] = unit_uniform(bits) >= drop ? from_float<T>(to_float(from[i]) * scale) : from_float<T>(0.0f);
-    });
-  });
+  by_dtype(x.dtype, [&](auto t) { drop_all(s, y.as<decltype(t)>(), x.as<decltype(t)>(), x.size(), p, seed, offset); });
 }
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL
