@@ -4,6 +4,9 @@ import { HOSTILE } from "./target.js";
 
 type Holder = Record<string, unknown> | unknown[];
 
+/** A text of so many characters is not made a thousand times as long: it would be the memory of who makes it, not of who reads it. */
+const LONG = 10_000;
+
 /** Marks of what JSON.stringify does not write. */
 const RAW = /"@([^"@]*)@"/g;
 
@@ -34,7 +37,7 @@ function change(random: Random, copy: { root: unknown }): void {
     case 2: // more of it
       if (Array.isArray(old))
         for (let n = random.pick([1, 2, 100, 3000]); n > 0 && old.length; --n) old.push(structuredClone(old[n % old.length]));
-      else if (typeof old === "string") set(old.repeat(random.pick([0, 2, 1000])));
+      else if (typeof old === "string") set(old.repeat(random.pick(old.length < LONG ? [0, 2, 1000] : [0, 2])));
       else if (typeof old === "number") set(old + random.below(5) - 2);
       else set([old, old]);
       break;
