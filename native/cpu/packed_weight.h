@@ -11,24 +11,16 @@
 #include <limits>
 
 #include "cpu/kernel.h"
+#include "cpu/linear/quantized_weight.h"
 #include "quant/tables.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
-struct PackedWeight {
+struct PackedWeight : linear::QuantizedWeight {
   static constexpr int64_t kRows = 32;
 
-  QuantFormat format;
-  const uint8_t* codes;
-  int64_t O, I, block;
-  const float* absmax = nullptr;          // nf4, fp4: per block; int8: per row
-  const uint8_t* absmax_codes = nullptr;  // double quantisation
-  const float *nested_absmax = nullptr, *map = nullptr;
-  float offset = 0;
-  bool raw = false;  // int8: the codes themselves, without their row's scale
-
   PackedWeight(const View& c, const View& a, const View& nested, const View& o, QuantFormat f, int64_t b, int64_t out_features, int64_t in_features)
-      : format(f), codes(c.as<uint8_t>()), O(out_features), I(in_features), block(b) {
+      : QuantizedWeight{f, c.as<uint8_t>(), out_features, in_features, b} {
     if (a.dtype == DType::u8) {
       absmax_codes = a.as<uint8_t>();
       nested_absmax = nested.as<float>();
@@ -42,7 +34,7 @@ struct PackedWeight {
   static int64_t panels(int64_t O) { return (O + kRows - 1) / kRows; }
   static int64_t panel_bytes(QuantFormat f, int64_t I) { return f == QuantFormat::int8 ? (I + 3) / 4 * 4 * kRows : I * kRows / 2; }
 
-  float block_maximum(int64_t b) const { return absmax ? absmax[b] : map[absmax_codes[b]] * nested_absmax[b / quant::kNestedBlock] + offset; }
+  float block_maximum(int64_t b) const { return absmax ? absmax[b] : fused(map[absmax_codes[b]], nested_absmax[b / quant::kNestedBlock], offset); }
 
   // tile [count][rows] <- W[32 panel + lane + j, k] for k in [k0, k0 + count): `rows` of the panel's rows from `lane` on, both multiples of 8, or of
   // 16 with AVX-512. A NaN of the maxima gives the NaN whose payload is empty.

@@ -38,6 +38,8 @@ void check_case(const Case& c, const Backend& b, Stream& s, const char* level) {
     const int64_t first = static_cast<int64_t>(random_bits() % static_cast<uint32_t>(c.rows));
     windows.push_back({first, 1 + static_cast<int64_t>(random_bits() % static_cast<uint32_t>(c.rows - first)), c.rows});
   }
+  for (int64_t count = 1; c.every_count && count < c.rows; ++count)
+    windows.push_back({static_cast<int64_t>(random_bits() % static_cast<uint32_t>(c.rows - count)), count, c.rows});
   std::string other;  // what the first difference says
   for (const Window& w : windows) {
     Memory of_window;

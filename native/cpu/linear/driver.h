@@ -10,14 +10,15 @@
 //   optional static void begin(), end() around a task;
 //   static void run(int64_t kc, const Element* a /*[kc/KB][MR][KB]*/, const Element* b /*[kc/PB][NR][PB]*/, float* c, int64_t ldc);  C += A.B
 //   optional run<Rows> for the last strip of A, packed [kc/KB][Rows][KB];
-//   optional add(), the same products for a single row (one_row.h). All of them add an element's products in the same order. }
+//   optional add(), the same products for a few rows (few_rows.h). All of them add an element's products in the same order. }
 #pragma once
 #include <algorithm>
 #include <cstring>
 
 #include "cpu/kernel.h"
+#include "cpu/linear/few_rows.h"
+#include "cpu/linear/few_rows_quantized.h"
 #include "cpu/linear/kernels.h"
-#include "cpu/linear/one_row.h"
 #include "cpu/linear/transpose.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL::driver {
@@ -89,6 +90,7 @@ inline void pack_strip(To* dst, int64_t width, int64_t depth, const From* src, i
 
 template <class Micro>
 struct Driver {
+  using MicroKernel = Micro;
   using T = typename Micro::Element;
   static constexpr int64_t MR = Micro::MR, NR = Micro::NR, KB = Micro::KB, PB = Micro::PB;
   static constexpr int64_t MC = round_up(96, MR);  // rows that are always worth a task
@@ -153,14 +155,18 @@ struct Driver {
     }
   }
 
-  // Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are NR apart.
+  // Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are `width` apart.
+  static void store(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums, int64_t width = NR) {
+    if (p.c.dtype == DType::f32) store_as<float>(p, m0, rows, n0, cols, sums, width);
+    else store_as<bf16>(p, m0, rows, n0, cols, sums, width);
+  }
   template <class Out>
-  static void store(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums) {
+  static void store_as(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums, int64_t width) {
     const Epilogue& e = p.e;
     const Out* bias = static_cast<const Out*>(e.bias);
     for (int64_t i = 0; i < rows; ++i) {
       Out* to = static_cast<Out*>(p.c.data) + (m0 + i) * p.c.row + n0;
-      const float* from = sums + i * NR;
+      const float* from = sums + i * width;
       for (int64_t j = 0; j < cols; ++j) {
         float v = e.alpha * from[j];
         if (bias) v += to_float(bias[n0 + j]);
@@ -184,9 +190,7 @@ struct Driver {
       const T *a = slab + padded * k0 + i0 * kc, *panel = ready ? ready + k0 * NR : packed;
       for (int64_t i = 0; i < rows; i += MR) run_strip(rows - i, kc, a + i * kc, panel, sums + i * NR, NR);
     }
-    const int64_t cols = at_most(NR, p.N - n0);
-    if (p.c.dtype == DType::f32) store<float>(p, m0 + i0, rows, n0, cols, sums);
-    else store<bf16>(p, m0 + i0, rows, n0, cols, sums);
+    store(p, m0 + i0, rows, n0, at_most(NR, p.N - n0), sums);
   }
 
   static void parallel_gemm(Stream& s, const Problem& p) {
@@ -240,21 +244,7 @@ struct Driver {
   }
 };
 
-inline bool is_one_row(const Problem& p) { return p.M == 1 && !p.panels && p.b.row == 1 && p.a.dtype == p.b.dtype; }
-
-template <class Micro, class From>
-void one_row_columns(const Problem& p, const uint32_t* x, int64_t begin, int64_t end) {
-  using Row = OneRow<Micro, From>;
-  const int64_t line = p.b.col * static_cast<int64_t>(sizeof(From));
-  for (int64_t j = begin; j < end; ++j) {
-    const int64_t n0 = j * Micro::NR, there = at_most(Micro::NR, p.N - n0);
-    const char* w = static_cast<const char*>(p.b.data) + n0 * line;
-    alignas(64) float sums[Micro::NR];
-    Row::panel(sums, x, w, line, p.K, there);
-    if (p.c.dtype == DType::f32) Driver<Micro>::template store<float>(p, 0, 1, n0, there, sums);
-    else Driver<Micro>::template store<bf16>(p, 0, 1, n0, there, sums);
-  }
-}
+constexpr int64_t kFewRows = 8;
 
 // f(Micro, From) by what the operands are.
 template <class MicroF32, class MicroBf16, class F>
@@ -262,19 +252,70 @@ void by_operand(const Problem& p, const F& f) {
   if (p.a.dtype == DType::f32) f(static_cast<MicroF32*>(nullptr), float{});
   else f(static_cast<MicroBf16*>(nullptr), bf16{});
 }
+// f with the number of rows, of which M are there, that a kernel is made for.
+template <class F>
+void by_few(int64_t M, const F& f) {
+  if (M <= 1) f(std::integral_constant<int64_t, 1>{});
+  else if (M <= 2) f(std::integral_constant<int64_t, 2>{});
+  else if (M <= 4) f(std::integral_constant<int64_t, 4>{});
+  else if (M <= 6) f(std::integral_constant<int64_t, 6>{});
+  else f(std::integral_constant<int64_t, kFewRows>{});
+}
 
-// `each` runs its body on ranges of the panels. False where the level has no kernel for a single row.
+// A plain matrix whose columns are contiguous. `each` runs its body on ranges of the panels. False where these are other operands, or the level
+// has no kernel for a few rows.
 template <class MicroF32, class MicroBf16, class Each>
-bool one_row(Scratch& room, const Problem& p, const Each& each) {
+bool few_rows(Scratch& room, const Problem& p, const Each& each) {
+  if (p.M > kFewRows || p.panels || p.b.row != 1 || p.a.dtype != p.b.dtype) return false;
   bool done = false;
   by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
     using Micro = std::remove_pointer_t<decltype(micro)>;
     using From = decltype(from);
     if constexpr (requires { &Micro::add; }) {
-      using Row = OneRow<Micro, From>;
-      uint32_t* x = static_cast<uint32_t*>(room.get(Row::room_bytes(p.K)));
-      Row::prepare(x, static_cast<const From*>(p.a.data), p.a.col, p.K);
-      each((p.N + Micro::NR - 1) / Micro::NR, Micro::NR, [&](int64_t begin, int64_t end) { one_row_columns<Micro, From>(p, x, begin, end); });
+      using Few = FewRows<Micro, From>;
+      constexpr int64_t NR = Micro::NR;
+      const int64_t line = p.b.col * static_cast<int64_t>(sizeof(From));
+      by_few(p.M, [&](auto rows) {
+        uint32_t* x = static_cast<uint32_t*>(room.get(Few::Input::room_bytes(rows(), p.K)));
+        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
+        each((p.N + NR - 1) / NR, NR, [&](int64_t begin, int64_t end) {
+          for (int64_t n0 = begin * NR; n0 < end * NR; n0 += NR) {
+            alignas(64) float sums[rows() * NR];
+            const int64_t there = at_most(NR, p.N - n0);
+            Few::template panel<rows()>(sums, x, static_cast<const char*>(p.b.data) + n0 * line, line, p.K, there);
+            Driver<Micro>::store(p, 0, p.M, n0, there, sums);
+          }
+        });
+      });
+      done = true;
+    }
+  });
+  return done;
+}
+
+// The same of a quantised weight.
+template <class MicroF32, class MicroBf16>
+bool few_rows_quantized(Stream& s, const Problem& p) {
+  if (p.M > kFewRows || !p.panels || !p.panels->weight) return false;
+  bool done = false;
+  by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
+    using Micro = std::remove_pointer_t<decltype(micro)>;
+    if constexpr (requires { &Micro::add; }) {
+      using Few = FewRowsQuantized<Driver<Micro>, decltype(from)>;
+      if (!Few::takes(p)) return;
+      const typename Few::Steps steps(quant::code_book(p.panels->weight->format));
+      by_few(p.M, [&](auto rows) {
+        uint32_t* x = static_cast<uint32_t*>(s.packed.get(Few::Input::room_bytes(rows(), p.K)));
+        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
+        parallel_range(s, (p.N + kPanelRows - 1) / kPanelRows, kPanelRows * (p.K + 1), [&](int64_t begin, int64_t end, int thread) {
+          void* room = s.scratch[static_cast<size_t>(thread)].get(Few::room_bytes());
+          for (int64_t j = begin; j < end; ++j) {
+            alignas(64) float sums[rows() * kPanelRows];
+            Few::template panel<rows()>(p, steps, reinterpret_cast<const typename Few::Unit*>(x), j, sums, room);
+            Driver<Micro>::store(p, 0, p.M, j * kPanelRows, at_most(kPanelRows, p.N - j * kPanelRows), sums, kPanelRows);
+          }
+        });
+      });
       done = true;
     }
   });
@@ -287,7 +328,7 @@ void gemm(Stream& s, const Problem& p) {
   const auto each = [&](int64_t panels, int64_t width, const auto& body) {
     parallel_range(s, panels, width * (p.K + 1), [&](int64_t begin, int64_t end, int) { body(begin, end); });
   };
-  if (is_one_row(p) && one_row<MicroF32, MicroBf16>(s.packed, p, each)) return;
+  if (few_rows<MicroF32, MicroBf16>(s.packed, p, each) || few_rows_quantized<MicroF32, MicroBf16>(s, p)) return;
   if (p.a.dtype == DType::f32) Driver<MicroF32>::parallel_gemm(s, p);
   else Driver<MicroBf16>::parallel_gemm(s, p);
 }
@@ -296,7 +337,7 @@ template <class MicroF32, class MicroBf16>
 void gemm_serial(Scratch& scratch, const Problem& p) {
   if (p.M <= 0 || p.N <= 0) return;
   const auto each = [](int64_t panels, int64_t, const auto& body) { body(0, panels); };
-  if (is_one_row(p) && one_row<MicroF32, MicroBf16>(scratch, p, each)) return;
+  if (few_rows<MicroF32, MicroBf16>(scratch, p, each)) return;
   if (p.a.dtype == DType::f32) Driver<MicroF32>::serial_gemm(scratch, p);
   else Driver<MicroBf16>::serial_gemm(scratch, p);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backend.h"
+#include "cpu/linear/quantized_weight.h"
 
 namespace anymal::cpu::linear {
 
@@ -38,6 +39,7 @@ void gemm_serial(Stream&, int thread, int64_t M, int64_t N, int64_t K, const Mat
 struct PanelSource {
   void (*fill)(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width, DType dtype, void* panel);
   const void* context;
+  const QuantizedWeight* weight = nullptr;  // B's first I rows are W^T: for kernels that read its codes themselves
 };
 inline constexpr int64_t kPanelDepth = 256;  // kc of every fill but the last of a column
 

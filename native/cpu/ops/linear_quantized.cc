@@ -219,7 +219,7 @@ void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_
     using T = decltype(t);
     if (format == QuantFormat::int8) return int8_forward<T>(s, w, x, b, threshold, y.as<T>());
     const Weight weight{&w, {}};
-    const PanelSource source{fill<true>, &weight};
+    const PanelSource source{fill<true>, &weight, &w};
     gemm_panels(s, x.rows(), w.O, w.I, {x.data, x.dtype, w.I, 1}, source, {y.data, y.dtype, w.O}, {.bias = b.data});
   });
 }
@@ -256,7 +256,7 @@ void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, I
       }
     });
     const Weight weight{&w, lora_b, r, 1, r};
-    const PanelSource source{fill<true>, &weight};
+    const PanelSource source{fill<true>, &weight, &w};
     gemm_panels(s, N, O, I + r, {room, x.dtype, I + r, 1}, source, {y.data, y.dtype, O}, {.bias = b.data});
   });
 }

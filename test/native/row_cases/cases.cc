@@ -70,7 +70,7 @@ std::vector<Case> make_cases(const Backend& b, Stream& s, DType t, std::mt19937&
   products(m);
   attentions(m);
   others(m);
-  if (large) head_in_chunks(m);
+  if (large) head_in_chunks(m), every_count(m);
   return list;
 }
 

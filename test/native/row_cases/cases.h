@@ -39,6 +39,7 @@ struct Case {
   std::vector<View> cut;  // inputs whose first size is the rows
   std::vector<View> out;  // outputs likewise: shapes only
   std::function<void(const Backend&, Stream&, const Window&, Memory&, const View* cut, const View* out)> run;
+  bool every_count = false;  // of rows is run, up to all of them
 };
 
 // One of each op, of random sizes; `memory` holds what all rows share. `large`: also what needs many elements.
@@ -62,7 +63,7 @@ struct Maker {
   static View of(DType dtype, const Sizes& shape, void* data = nullptr);
   template <class F>
   void add(std::string name, int64_t rows, std::vector<View> cut, std::vector<View> out, F run) {
-    list.push_back({std::move(name) + (t == DType::f32 ? " f32" : " bf16"), rows, std::move(cut), std::move(out), std::move(run)});
+    list.push_back({std::move(name) + (t == DType::f32 ? " f32" : " bf16"), rows, std::move(cut), std::move(out), std::move(run), false});
   }
 };
 
@@ -70,6 +71,7 @@ struct Maker {
 #define RUN [=](const Backend& b, Stream& s, const Window&, Memory&, const View* cut, const View* out)
 
 void products(Maker&);
+void every_count(Maker&);
 void attentions(Maker&);
 void others(Maker&);
 void head_in_chunks(Maker&);

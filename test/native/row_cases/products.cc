@@ -1,4 +1,7 @@
 // Products of rows with a weight: dense, quantised, with LoRA, the head's loss, and the convolutions and the recurrence that are made of them.
+#include <cmath>
+#include <utility>
+
 #include "op_cases/cases.h"  // the Cast of a View to any role
 #include "row_cases/cases.h"
 
@@ -104,6 +107,58 @@ void head_in_chunks(Maker& m) {
   m.add(
       "head_cross_entropy in chunks", n, {m.in({n, C}), m.ints({n}, 0, static_cast<int32_t>(V))}, {Maker::of(DType::f32, {n}), m.shape({n, C})},
       RUN { b.head_cross_entropy(s, _(out[0]), _(out[1]), none, _(cut[0]), _(w), _(cut[1]), none, -100, 0); });
+}
+
+// Kernels for a few rows, for strips of rows and for what is left of them meet in one product's every number of rows. Widths that are whole panels
+// and others, depths with and without a rest, maxima plain and quantised themselves, and what maxima may hold: nothing, nearly nothing, no number.
+void every_count(Maker& m) {
+  const int64_t n = 41;
+  const auto add = [&](std::string name, int64_t I, int64_t O, auto run) {
+    m.add(std::move(name) + " " + std::to_string(O) + "x" + std::to_string(I), n, {m.in({n, I})}, {m.shape({n, O})}, run);
+    m.list.back().every_count = true;
+  };
+  const std::pair<int64_t, int64_t> dense[] = {{576, 96}, {301, 45}, {31, 7}};
+  for (const auto& [I, O] : dense) {
+    const View w = m.in({O, I}), bias = m.in({O});
+    add(
+        "linear", I, O, RUN { b.linear(s, _(out[0]), _(cut[0]), _(w), _(bias)); });
+  }
+  struct Quantised {
+    QuantFormat format;
+    int64_t I, O, block;
+    bool nested;
+    float odd;  // among the maxima, if not 0
+  };
+  const Quantised quantised_cases[] = {
+      {QuantFormat::nf4, 576, 96, 64, false, 0}, {QuantFormat::nf4, 608, 77, 32, true, 0},         {QuantFormat::fp4, 512, 40, 512, false, 0},
+      {QuantFormat::nf4, 640, 33, 128, true, 0}, {QuantFormat::nf4, 576, 40, 64, false, INFINITY}, {QuantFormat::fp4, 320, 96, 64, false, NAN},
+      {QuantFormat::nf4, 330, 41, 64, false, 0}, {QuantFormat::nf4, 96, 40, 4096, true, 0},        {QuantFormat::int8, 515, 70, 0, false, 0},
+  };
+  for (const Quantised& q : quantised_cases) {
+    const bool eight = q.format == QuantFormat::int8;
+    const int64_t blocks = eight ? q.O : (q.O * q.I + q.block - 1) / q.block, r = 5;
+    const View w = packed(m, q.format, q.O, q.I), bias = m.in({q.O}), lora_a = m.in({r, q.I}, 0.1f), lora_b = m.in({q.O, r}, 0.1f);
+    View absmax = m.floats({blocks}, 0.1f, 0.4f), nested = m.floats({(blocks + 255) / 256}, 0.1f, 0.4f), offset = m.floats({1});
+    for (int64_t i = 0; q.odd != 0 && i < blocks; i += 3) {
+      const float values[] = {0.0f, -0.0f, 1.1e-38f, 1.17e-38f, 3e-39f, -1e-30f, 0.3f, q.odd};
+      absmax.as<float>()[i] = values[i / 3 % 8];
+    }
+    if (q.nested) {
+      absmax = m.memory.make(DType::u8, {blocks});
+      for (int64_t i = 0; i < blocks; ++i) absmax.as<uint8_t>()[i] = static_cast<uint8_t>(m.random());
+    }
+    const InOpt second = q.nested ? InOpt{nested} : InOpt{}, shift = q.nested ? InOpt{offset} : InOpt{};
+    const std::string name = eight ? " int8" : q.format == QuantFormat::fp4 ? " fp4" : " nf4";
+    add(
+        "linear_quantized" + name, q.I, q.O,
+        RUN { b.linear_quantized(s, _(out[0]), _(cut[0]), _(w), _(absmax), second, shift, _(bias), q.format, q.block, q.O, 0.0); });
+    add(
+        "linear_quantized_lora" + name, q.I, q.O, RUN {
+          Memory of_u;
+          b.linear_quantized_lora(s, _(out[0]), _(of_u.make(cut[0].dtype, {cut[0].shape[0], r})), _(cut[0]), _(w), _(absmax), second, shift, _(bias),
+                                  _(lora_a), _(lora_b), q.format, q.block, q.O, 0.0, 0.5, 0.0, 3, 4);
+        });
+  }
 }
 
 void products(Maker& m) {

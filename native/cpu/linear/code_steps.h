@@ -1,0 +1,239 @@
+// The inner loops of few rows against a panel of 4-bit codes (packed_weight.h), one for the instructions of each level: a column of 32 codes is
+// looked up and scaled in registers, and every row adds its product. What is added, and in which order, is what the panels' micro-kernel adds.
+//
+//   Steps(book).add<Rows>(codes, count, scale, x, x_row, part)
+//     codes: the first of `count` columns of one quantisation block, a multiple of 32; scale [32]: the block's maxima
+//     x [count][Rows]: the rows' values of these columns; part [Rows][32]: the sums so far. Its slot i belongs to output slot(i) of the panel: the
+//     order in which the look-up leaves them.
+#pragma once
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "cpu/kernel.h"
+
+namespace anymal::cpu::ANYMAL_LEVEL {
+
+constexpr int64_t kPanelRows = 32;  // PackedWeight::kRows
+
+// Codes are read once, as fast as memory gives them: the hardware's own prefetching leaves a third of that unused.
+inline void prefetch_codes(const uint8_t* codes) { __builtin_prefetch(codes + 3072); }
+
+#if defined(__AVX512F__)
+
+struct FloatSteps {
+  __m512 table;
+  explicit FloatSteps(const float* book) : table(_mm512_loadu_ps(book)) {}
+  static int64_t slot(int64_t i) { return i; }
+
+  template <int64_t Rows>
+  void add(const uint8_t* codes, int64_t count, const float* scale, const float* x, float* part) const {
+    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+    __m512 sum[Rows][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+      for (int h = 0; h < 2; ++h) sum[r][h] = _mm512_loadu_ps(part + r * kPanelRows + 16 * h);
+    for (int64_t k0 = 0; k0 < count; k0 += 4) {
+      prefetch_codes(codes + k0 * 16);
+#pragma GCC unroll 4
+      for (int64_t k = k0; k < k0 + 4; ++k) {
+        const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k * 16)));
+        // vpermps reads the low four bits of each lane only.
+        const __m512 w0 = _mm512_mul_ps(_mm512_permutexvar_ps(bytes, table), low);
+        const __m512 w1 = _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table), high);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+          const __m512 v = _mm512_set1_ps(x[k * Rows + r]);
+          sum[r][0] = _mm512_fmadd_ps(v, w0, sum[r][0]);
+          sum[r][1] = _mm512_fmadd_ps(v, w1, sum[r][1]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+      for (int h = 0; h < 2; ++h) _mm512_storeu_ps(part + r * kPanelRows + 16 * h, sum[r][h]);
+  }
+};
+
+#elif defined(__AVX2__)
+
+// The table as four planes of bytes: vpshufb looks up the four bytes of 32 entries, two rounds of unpacking put them together. Lane 0 has the low
+// nibbles, lane 1 the high ones: vector g holds the outputs 4 g .. 4 g + 3 and 16 + 4 g .. 16 + 4 g + 3.
+struct FloatSteps {
+  __m256i planes[4];
+  explicit FloatSteps(const float* book) {
+    alignas(32) uint8_t bytes[4][32];
+    for (int i = 0; i < 16; ++i) {
+      uint32_t u;
+      std::memcpy(&u, book + i, 4);
+      for (int b = 0; b < 4; ++b) bytes[b][i] = bytes[b][i + 16] = static_cast<uint8_t>(u >> (8 * b));
+    }
+    for (int b = 0; b < 4; ++b) planes[b] = _mm256_load_si256(reinterpret_cast<const __m256i*>(bytes[b]));
+  }
+  static int64_t slot(int64_t i) { return i / 8 * 4 + i % 4 + i / 4 % 2 * 16; }
+
+  // The four vectors of a column.
+  void column(const uint8_t* codes, const __m256 (&scale)[4], __m256 (&w)[4]) const {
+    const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    const __m256i code = _mm256_and_si256(_mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4)), _mm256_set1_epi8(15));
+    const __m256i b0 = _mm256_shuffle_epi8(planes[0], code), b1 = _mm256_shuffle_epi8(planes[1], code);
+    const __m256i b2 = _mm256_shuffle_epi8(planes[2], code), b3 = _mm256_shuffle_epi8(planes[3], code);
+    const __m256i l01 = _mm256_unpacklo_epi8(b0, b1), h01 = _mm256_unpackhi_epi8(b0, b1);
+    const __m256i l23 = _mm256_unpacklo_epi8(b2, b3), h23 = _mm256_unpackhi_epi8(b2, b3);
+    w[0] = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(l01, l23)), scale[0]);
+    w[1] = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(l01, l23)), scale[1]);
+    w[2] = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(h01, h23)), scale[2]);
+    w[3] = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(h01, h23)), scale[3]);
+  }
+
+  // sum[r][v] += x[k][r] w[v] for the steps k of `count`, whose vectors weights(k, w) gives; the sums lie 32 floats apart.
+  template <int64_t Rows, int Vectors, class Weights>
+  static void multiply(int64_t count, const Weights& weights, const float* x, int64_t x_step, float* part) {
+    __m256 sum[Rows][Vectors];
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+      for (int g = 0; g < Vectors; ++g) sum[r][g] = _mm256_loadu_ps(part + r * kPanelRows + 8 * g);
+#pragma GCC unroll 2
+    for (int64_t k = 0; k < count; ++k) {
+      __m256 w[Vectors];
+      weights(k, w);
+#pragma GCC unroll 4
+      for (int r = 0; r < Rows; ++r) {
+        const __m256 v = _mm256_set1_ps(x[k * x_step + r]);
+        for (int g = 0; g < Vectors; ++g) sum[r][g] = _mm256_fmadd_ps(v, w[g], sum[r][g]);
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r)
+      for (int g = 0; g < Vectors; ++g) _mm256_storeu_ps(part + r * kPanelRows + 8 * g, sum[r][g]);
+  }
+
+  template <int64_t Rows>
+  void add(const uint8_t* codes, int64_t count, const float* scale, const float* x, float* part) const {
+    __m256 factor[4];
+    for (int g = 0; g < 4; ++g)
+      factor[g] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(scale + 4 * g)), _mm_loadu_ps(scale + 16 + 4 * g), 1);
+    if constexpr (Rows <= 2) {
+      const auto decoded = [&](int64_t k, __m256(&w)[4]) {
+        if (k % 4 == 0) prefetch_codes(codes + k * 16);
+        column(codes + k * 16, factor, w);
+      };
+      multiply<Rows, 4>(count, decoded, x, Rows, part);
+    } else {  // the sums of more rows take all registers: the weights wait in cache
+      constexpr int64_t kDepth = 32;
+      constexpr int64_t kGroup = Rows <= 6 ? Rows : Rows / 2, kVectors = kGroup <= 3 ? 4 : 2;
+      static_assert(Rows % kGroup == 0);
+      alignas(32) float tile[kDepth * kPanelRows];
+      for (int64_t k0 = 0; k0 < count; k0 += kDepth) {
+        for (int64_t k = 0; k < kDepth; ++k) {
+          __m256 w[4];
+          if (k % 4 == 0) prefetch_codes(codes + (k0 + k) * 16);
+          column(codes + (k0 + k) * 16, factor, w);
+          for (int g = 0; g < 4; ++g) _mm256_store_ps(tile + k * kPanelRows + 8 * g, w[g]);
+        }
+        for (int r = 0; r < Rows; r += kGroup)
+          for (int g = 0; g < 4; g += kVectors)
+            multiply<kGroup, kVectors>(
+                kDepth,
+                [&](int64_t k, __m256(&w)[kVectors]) {
+                  for (int v = 0; v < kVectors; ++v) w[v] = _mm256_load_ps(tile + k * kPanelRows + 8 * (g + v));
+                },
+                x + k0 * Rows + r, Rows, part + r * kPanelRows + 8 * g);
+      }
+    }
+  }
+};
+
+#else
+
+// A byte's two weights, of outputs j and j + 16, side by side.
+struct FloatSteps {
+  struct Pair {
+    float low, high;
+  };
+  Pair pairs[256];
+  explicit FloatSteps(const float* book) {
+    for (int i = 0; i < 256; ++i) pairs[i] = {book[i & 15], book[i >> 4]};
+  }
+  static int64_t slot(int64_t i) { return i / 2 + i % 2 * 16; }
+
+  template <int64_t Rows>
+  void add(const uint8_t* codes, int64_t count, const float* scale, const float* x, float* part) const {
+    typedef float Four __attribute__((vector_size(16)));
+    constexpr int64_t kDepth = 32;
+    constexpr int kFours = Rows == 1 ? 8 : 4, kGroup = Rows == 1 ? 1 : 2;  // eight sums at a time
+    Four factor[8], tile[kDepth][8];
+    for (int64_t i = 0; i < kPanelRows; ++i) factor[i / 4][i % 4] = scale[slot(i)];
+    for (int64_t k0 = 0; k0 < count; k0 += kDepth) {
+      for (int64_t k = 0; k < kDepth; ++k) {
+        Pair two[16];
+        for (int j = 0; j < 16; ++j) two[j] = pairs[codes[(k0 + k) * 16 + j]];
+        std::memcpy(tile[k], two, sizeof two);
+        for (int v = 0; v < 8; ++v) tile[k][v] *= factor[v];
+      }
+      for (int r = 0; r < Rows; r += kGroup)
+        for (int v0 = 0; v0 < 8; v0 += kFours) {
+          float* to = part + r * kPanelRows + 4 * v0;
+          Four sum[kGroup][kFours];
+          for (int g = 0; g < kGroup && r + g < Rows; ++g) std::memcpy(sum[g], to + g * kPanelRows, sizeof sum[g]);
+          for (int64_t k = 0; k < kDepth; ++k)
+#pragma GCC unroll 2
+            for (int g = 0; g < kGroup; ++g) {
+              const float one = x[(k0 + k) * Rows + (r + g < Rows ? r + g : r)];
+#pragma GCC unroll 8
+              for (int v = 0; v < kFours; ++v) sum[g][v] += one * tile[k][v0 + v];
+            }
+          for (int g = 0; g < kGroup && r + g < Rows; ++g) std::memcpy(to + g * kPanelRows, sum[g], sizeof sum[g]);
+        }
+    }
+  }
+};
+
+#endif
+
+#if defined(__AVX512BF16__)
+
+// vdpbf16ps adds two columns' products at a time; x holds pairs.
+struct PairSteps {
+  __m512 table;
+  explicit PairSteps(const float* book) : table(_mm512_loadu_ps(book)) {}
+  static int64_t slot(int64_t i) { return i; }
+
+  template <int64_t Rows>
+  void add(const uint8_t* codes, int64_t count, const float* scale, const uint32_t* x, float* part) const {
+    alignas(64) static constexpr uint16_t kInterleave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                             8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i interleave = _mm512_load_si512(kInterleave);
+    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+    const auto pair = [&](__m512i first, __m512i second, __m512 factor) {
+      const __m512 a = _mm512_mul_ps(_mm512_permutexvar_ps(first, table), factor), b = _mm512_mul_ps(_mm512_permutexvar_ps(second, table), factor);
+      return reinterpret_cast<__m512bh>(_mm512_permutexvar_epi16(interleave, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a))));
+    };
+    __m512 sum[Rows][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+      for (int h = 0; h < 2; ++h) sum[r][h] = _mm512_loadu_ps(part + r * kPanelRows + 16 * h);
+    for (int64_t k0 = 0; k0 < count; k0 += 4) {
+      prefetch_codes(codes + k0 * 16);
+#pragma GCC unroll 2
+      for (int64_t k = k0; k < k0 + 4; k += 2) {
+        const __m512i first = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k * 16)));
+        const __m512i second = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k * 16 + 16)));
+        const __m512bh w0 = pair(first, second, low), w1 = pair(_mm512_srli_epi32(first, 4), _mm512_srli_epi32(second, 4), high);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+          const __m512bh v = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int32_t>(x[k / 2 * Rows + r])));
+          sum[r][0] = _mm512_dpbf16_ps(sum[r][0], v, w0);
+          sum[r][1] = _mm512_dpbf16_ps(sum[r][1], v, w1);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+      for (int h = 0; h < 2; ++h) _mm512_storeu_ps(part + r * kPanelRows + 16 * h, sum[r][h]);
+  }
+};
+
+#endif
+
+}  // namespace anymal::cpu::ANYMAL_LEVEL
