@@ -12,6 +12,8 @@ const COURSE: readonly (readonly [suite: string, ...args: string[]])[] = [
   ["train-step", "--turns", "3"],
   ["linear", "--turns", "5"],
   ["attention", "--turns", "5"],
+  ["memory", "--turns", "3"],
+  ["busy", "--turns", "5"],
   ["encode", "--turns", "3"],
 ];
 const RUN = fileURLToPath(new URL("./run.ts", import.meta.url));

@@ -36,10 +36,10 @@ export interface RivalFigures {
   ratio: number;
 }
 
-/** Seconds of each side in each turn, ours first. A first turn, in which pages are touched and code is compiled, does not count. */
-export async function inTurns(sides: readonly Side[], turns: number): Promise<number[][]> {
+/** Seconds of each side in each turn, ours first. Before them a turn in which pages are touched and code is compiled, unless they are `warm`. */
+export async function inTurns(sides: readonly Side[], turns: number, warm = false): Promise<number[][]> {
   const seconds: number[][] = sides.map(() => []);
-  for (let turn = -1; turn < turns; ++turn)
+  for (let turn = warm ? 0 : -1; turn < turns; ++turn)
     for (const [i, side] of sides.entries()) {
       const taken = await side.sample();
       if (turn >= 0) (seconds[i] as number[]).push(taken);
@@ -111,9 +111,10 @@ export async function contest(
   ours: () => Promise<number>,
   groups: readonly (readonly Side[])[],
   turns: number,
+  warm = false,
 ): Promise<Figures[]> {
   const sides = [{ name: "anymal", version: "", sample: ours }, ...groups.flat()];
-  const seconds = await inTurns(sides, turns);
+  const seconds = await inTurns(sides, turns, warm);
   const taken = new Map(sides.map((side, i) => [side as Side, seconds[i] as number[]]));
   const timed = groups.map((group) => group.map((side) => ({ side, seconds: taken.get(side) as number[] })));
   return figuresOf(told, seconds[0] as number[], timed);

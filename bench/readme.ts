@@ -11,7 +11,7 @@ const README = fileURLToPath(new URL("../README.md", import.meta.url));
 const [BEGIN, END] = ["<!-- made by npm run bench -- readme -->", "<!-- made until here -->"];
 /** A group of more is told by two of them. */
 const MOST_ROWS = 4;
-const ORDER = ["decode", "prefill", "train-step", "demo", "encode", "linear", "attention"];
+const ORDER = ["decode", "prefill", "train-step", "demo", "encode", "linear", "attention", "memory", "busy"];
 
 export function writeReadme(folder = RESULTS): void {
   writeFileSync(README, withBlock(readFileSync(README, "utf8"), blockOf(recordsIn(folder))));

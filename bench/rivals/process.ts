@@ -3,7 +3,11 @@
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { createInterface, type Interface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Side } from "../contest.js";
+
+/** Until the threads of an OpenMP library no longer spin for their next work. */
+const REST_MS = 5;
 
 export interface Prepared extends Side {
   drop(): Promise<void>;
@@ -42,6 +46,7 @@ export class RivalProcess {
       version: this.version,
       sample: async () => {
         const { seconds, error } = await this.#ask({ do: "sample", id });
+        await sleep(REST_MS);
         if (typeof seconds !== "number") throw new Error(`${this.name}: ${error ?? "no time was told"}`);
         return seconds;
       },

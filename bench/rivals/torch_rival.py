@@ -100,13 +100,24 @@ def encoder(r):
     return Step(encoding(r))
 
 
-WHAT = {"linear": linear, "attention": attention, "step": step, "encoder": encoder}
+def op(r):
+    from torch_ops import OPS, tensor
+
+    make = OPS.get(r["op"])
+    call = make and make(*tensor(r["args"], "cpu"))
+    return Calls([call]) if call else None
+
+
+WHAT = {"linear": linear, "attention": attention, "step": step, "encoder": encoder, "op": op}
 
 
 def answer(request, jobs):
     if request["do"] == "prepare":
         with torch.no_grad():
-            jobs.append(WHAT[request["what"]](request))
+            job = WHAT[request["what"]](request)
+        if job is None:
+            return {}  # nothing that is one call there
+        jobs.append(job)
         return {"id": len(jobs) - 1}
     if request["do"] == "sample":
         with torch.no_grad():

@@ -13,7 +13,7 @@ const BATCHES: readonly Batch[] = [
   { rows: 4, media: MEDIA, instruction: 24, response: 40 },
 ];
 const TURNS = 5;
-/** Dequantising each weight at each use takes PyTorch about a minute of a run: fewer turns say as much. */
+/** Dequantising each weight at each use takes PyTorch half a minute a step: fewer turns say as much, and nothing in it gets warm. */
 const EAGER_TURNS = 2;
 
 export default function trainStep(options: SuiteOptions): Promise<Figures[]> {
@@ -40,7 +40,7 @@ async function measure(
   const { device, level, peaks } = place;
   const config = randomConfig(options.size);
   const turns = options.turns ?? TURNS;
-  const told = (stage: Stage) => ({
+  const told = (stage: Stage, before: number) => ({
     case: `stage ${stage.number}, ${name}`,
     level,
     unit: "ms",
@@ -49,17 +49,21 @@ async function measure(
     more: (seconds: number) => ({
       "tokens/s": stage.tokens / seconds,
       "GFLOP/s": stage.flops / seconds / 1e9,
-      "peak MiB": mebibytes(device.memory().bytesPeak),
+      "peak MiB": mebibytes(device.memory().bytesPeak - before),
     }),
   });
-  await device.synchronize();
-  device.resetPeak();
+  const begin = async () => {
+    await device.synchronize();
+    device.resetPeak();
+    return device.memory().bytesInUse;
+  };
+  const before = await begin();
   const first = new Stage(1, device, config, dtype, batch);
   if (batch.rows === 1 && dtype === "bf16") {
     const torch = await torchSteps(options, batch, ["f32", "bf16"]);
     report(
       await contest(
-        told(first),
+        told(first, before),
         () => first.sample(),
         torch.map((side) => [side]),
         turns,
@@ -67,13 +71,13 @@ async function measure(
     );
     for (const side of torch) await side.drop();
     const eager = await torchSteps(options, batch, ["nf4"]);
-    if (eager.length) report(await contest(told(first), () => first.sample(), [eager], Math.min(turns, EAGER_TURNS)));
+    if (eager.length) report(await contest(told(first, before), () => first.sample(), [eager], Math.min(turns, EAGER_TURNS), true));
     for (const side of eager) await side.drop();
-  } else report(await contest(told(first), () => first.sample(), [], turns));
-  device.resetPeak();
+  } else report(await contest(told(first, before), () => first.sample(), [], turns));
+  const beside = await begin(); // stage 1, which stays
   const second = new Stage(2, device, config, dtype, batch);
-  const beside: Side = { name: "anymal, stage 1", version: commit(), sample: () => first.sample() };
-  report(await contest(told(second), () => second.sample(), [[beside]], turns));
+  const stage1: Side = { name: "anymal, stage 1", version: commit(), sample: () => first.sample() };
+  report(await contest(told(second, beside), () => second.sample(), [[stage1]], turns));
   await first.end();
   await second.end();
 }

@@ -23,6 +23,7 @@ const small = (more: Partial<SuiteOptions>): SuiteOptions => ({
 /** Of each suite: what makes it short, and which cases have to be there. */
 const CASES: Record<string, { options: Partial<SuiteOptions>; cases: readonly string[] }> = {
   attention: { options: { filter: "bf16, 4 heads over 2, D 64" }, cases: ["forward", "backward", "decode"] },
+  busy: { options: { filter: "product" }, cases: ["product, nf4, 256 to 704, 192 rows"] },
   decode: { options: { filter: "nf4" }, cases: ["nf4, 1 row", "nf4, 8 rows"] },
   demo: { options: {}, cases: ["1 seed, effort 0.001"] },
   encode: { options: { filter: "f32" }, cases: ["CLIP", "CLAP", "IMU2CLIP"] },
@@ -30,6 +31,7 @@ const CASES: Record<string, { options: Partial<SuiteOptions>; cases: readonly st
     options: { filter: "k, v 256 to 128, 64 rows" },
     cases: ["nf4 nested", "int8", "bf16", "f32", "LoRA forward", "LoRA dX dA dB"],
   },
+  memory: { options: { filter: "rms_norm, bf16" }, cases: ["rms_norm, bf16"] },
   prefill: { options: {}, cases: ["192 tokens"] },
   "train-step": { options: { filter: "bf16, 1 x" }, cases: ["stage 1, nf4, bf16", "stage 2, nf4, bf16"] },
 };

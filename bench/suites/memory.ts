@@ -1,0 +1,46 @@
+// What only moves data, over operands that are larger than the caches: norms, gated activations, dropout, transposes and the optimisers, against memory,
+// beside PyTorch where it has the op as one call.
+import { contest, type Figures, sampler } from "../contest.js";
+import { atEachLevel, type Place } from "../levels.js";
+import { type OpCase, opCases } from "../op-cases.js";
+import { OpRunner } from "../op-runner.js";
+import type { SuiteOptions } from "../suite.js";
+
+const OPS = [
+  ...["rms_norm", "rms_norm_backward", "layer_norm", "layer_norm_backward", "gated_activation", "gated_activation_backward"],
+  ...["activation", "activation_backward", "dropout", "add", "transpose_copy", "rope", "adamw", "adamw_8bit"],
+];
+const TURNS = 5;
+
+export default function memory(options: SuiteOptions): Promise<Figures[]> {
+  return atEachLevel(options, async (place, report) => {
+    for (const dtype of ["bf16", "f32"] as const) {
+      const cases = opCases(dtype).filter(({ op, only }) => OPS.includes(op) && (!only || only === dtype));
+      for (const c of cases) {
+        const name = `${c.op}, ${dtype}, ${c.shape}`;
+        if (name.includes(options.filter)) report(await measure(options, place, c, name));
+      }
+    }
+  });
+}
+
+async function measure(options: SuiteOptions, { device, level, peaks }: Place, c: OpCase, name: string): Promise<Figures[]> {
+  using runner = new OpRunner(device, c);
+  const { bytes } = runner;
+  const ours = await sampler(device, () => runner.enqueue());
+  const asked = c.args.flat().some((arg) => typeof arg === "function")
+    ? []
+    : [[{ what: "op", op: c.op, args: c.args.map((arg) => arg ?? null) }, ""] as const];
+  const torch = (await options.rivals?.torch(...asked)) ?? [];
+  const told = {
+    case: name,
+    level,
+    unit: "us",
+    of: (seconds: number) => 1e6 * seconds,
+    limit: { name: "memory bandwidth", seconds: bytes / peaks.bandwidth },
+    more: (seconds: number) => ({ "GB/s": bytes / seconds / 1e9 }),
+  };
+  const figures = await contest(told, ours, [torch], options.turns ?? TURNS);
+  for (const side of torch) await side.drop();
+  return figures;
+}
