@@ -1,8 +1,9 @@
-// The CPU's layout of quantised weights W (O,I), the same at every dispatch level: panels of 32 output rows.
+// The CPU's layout of quantised weights W (O,I), the same at every dispatch level but amx: panels of 32 output rows.
 //   nf4, fp4: for each input k 16 bytes; byte j holds row j in its low and row j + 16 in its high nibble.
 //   int8:     for each group of four inputs 32 x 4 bytes: row j's four codes side by side.
 // One column of a panel decodes to vectors of 32 outputs, which is a packed row of B for y = x.W^T, the step of a matrix-vector product, and,
 // transposed in cache, a piece of B for dx = dy.W. Rows beyond O decode to 0. Block maxima stay in the order of the checkpoint.
+// A level with kernels of its own for 4-bit codes (Kernels::coded) has these by rows (linear/row_layout.h); they decode to rows of f32 here.
 #pragma once
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -12,6 +13,7 @@
 
 #include "cpu/kernel.h"
 #include "cpu/linear/quantized_weight.h"
+#include "cpu/linear/row_layout.h"
 #include "quant/tables.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
@@ -72,6 +74,34 @@ struct PackedWeight : linear::QuantizedWeight {
       for (int64_t j = 0; j < there; ++j) scale[j] = quiet(block_maximum(((row0 + j) * I + k) / block));
       columns(k, k + 1);
     }
+  }
+
+  // Codes by rows: W[o, k] for the 32 inputs from k, a multiple of 32, on; 0 beyond O and I.
+  void decode_row(int64_t o, int64_t k, float* to) const {
+    const int64_t first = k / RowLayout::kUnit * RowLayout::kUnit, there = o < O ? I - k : 0;
+    const uint8_t* from = codes + o / RowLayout::kPanel * RowLayout::panel_bytes(I) + RowLayout::at(I, first, o % RowLayout::kPanel);
+    const float* book = quant::code_book(format);
+    const int up = static_cast<int>((k - first) / 32 * 4);
+    uint16_t words[32];
+    if (there <= 0) std::memset(words, 0, sizeof words);
+    else if (RowLayout::half(I, first))
+      for (int j = 0; j < 32; ++j) words[j] = from[j];
+    else std::memcpy(words, from, sizeof words);
+#if defined(__AVX512F__)
+    for (int j = 0; j < 32; j += 16) {
+      const __m512i word = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + j)));
+      _mm512_storeu_ps(to + j, _mm512_permutexvar_ps(_mm512_srl_epi32(word, _mm_cvtsi32_si128(up)), _mm512_loadu_ps(book)));
+    }
+#else
+    for (int j = 0; j < 32; ++j) to[j] = book[words[j] >> up & 15];
+#endif
+    const int64_t n = there < 0 ? 0 : there < 32 ? there : 32;
+    for (int64_t j = 0; j < n;) {
+      const int64_t at = o * I + k + j, left = block - at % block, end = left < n - j ? j + left : n;
+      const float scale = quiet(block_maximum(at / block));
+      for (; j < end; ++j) to[j] *= scale;
+    }
+    for (int64_t j = n; j < 32; ++j) to[j] = 0;
   }
 
  private:

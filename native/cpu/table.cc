@@ -87,9 +87,11 @@ Backend make_table(Level level) {
   b.copy_to_host = copy_bytes;
   b.measure_peak = measure_peak;
 #if defined(__x86_64__)
-  if (level >= Level::avx512) avx512::put_ops(b);  // avx512_bf16 and amx differ in matrix products only (Stream::kernels)
+  if (level >= Level::avx512)
+    avx512::put_ops(b);  // avx512_bf16 and amx differ in matrix products only, and amx in their weights' layout (Stream::kernels)
   else if (level == Level::avx2) avx2::put_ops(b);
   else generic::put_ops(b);
+  if (level == Level::amx) b.packed_bytes = avx512::packed_bytes_by_rows;  // Kernels::coded
 #else
   (void)level;
   generic::put_ops(b);

@@ -29,6 +29,10 @@ inline thread_local Registers registers;
 inline void configure(const Config&) { std::memset(&registers, 0, sizeof registers); }
 inline void release() {}
 template <int T>
+inline void zero() {
+  std::memset(registers.bytes[T], 0, sizeof registers.bytes[T]);
+}
+template <int T>
 inline void load(const void* from, int64_t stride) {
   for (int r = 0; r < 16; ++r) std::memcpy(registers.bytes[T][r], static_cast<const char*>(from) + r * stride, 64);
 }
@@ -61,6 +65,10 @@ inline void dot_bf16() {
 inline void configure(const Config& c) { _tile_loadconfig(&c); }
 inline void release() { _tile_release(); }
 // The compiler's intrinsics are macros over literal tile numbers; this spells the same instructions with template arguments.
+template <int T>
+inline void zero() {
+  asm volatile("tilezero\t%%tmm%c[t]" ::[t] "i"(T));
+}
 template <int T>
 inline void load(const void* from, int64_t stride) {
   asm volatile("{tileloadd\t(%0,%1,1), %%tmm%c[t]|tileloadd\ttmm%c[t], [%0+%1*1]}" ::"r"(from), "r"(stride), [t] "i"(T) : "memory");

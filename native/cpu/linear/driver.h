@@ -88,6 +88,23 @@ inline void pack_strip(To* dst, int64_t width, int64_t depth, const From* src, i
   }
 }
 
+// Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are `apart`.
+template <class Out>
+inline void store_rows(const Destination& c, const Epilogue& e, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums,
+                       int64_t apart) {
+  const Out* bias = static_cast<const Out*>(e.bias);
+  for (int64_t i = 0; i < rows; ++i) {
+    Out* to = static_cast<Out*>(c.data) + (m0 + i) * c.row + n0;
+    const float* from = sums + i * apart;
+    for (int64_t j = 0; j < cols; ++j) {
+      float v = e.alpha * from[j];
+      if (bias) v += to_float(bias[n0 + j]);
+      if (e.accumulate) v += to_float(to[j]);
+      to[j] = from_float<Out>(v);
+    }
+  }
+}
+
 template <class Micro>
 struct Driver {
   using MicroKernel = Micro;
@@ -157,23 +174,8 @@ struct Driver {
 
   // Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are `width` apart.
   static void store(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums, int64_t width = NR) {
-    if (p.c.dtype == DType::f32) store_as<float>(p, m0, rows, n0, cols, sums, width);
-    else store_as<bf16>(p, m0, rows, n0, cols, sums, width);
-  }
-  template <class Out>
-  static void store_as(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums, int64_t width) {
-    const Epilogue& e = p.e;
-    const Out* bias = static_cast<const Out*>(e.bias);
-    for (int64_t i = 0; i < rows; ++i) {
-      Out* to = static_cast<Out*>(p.c.data) + (m0 + i) * p.c.row + n0;
-      const float* from = sums + i * width;
-      for (int64_t j = 0; j < cols; ++j) {
-        float v = e.alpha * from[j];
-        if (bias) v += to_float(bias[n0 + j]);
-        if (e.accumulate) v += to_float(to[j]);
-        to[j] = from_float<Out>(v);
-      }
-    }
+    if (p.c.dtype == DType::f32) store_rows<float>(p.c, p.e, m0, rows, n0, cols, sums, width);
+    else store_rows<bf16>(p.c, p.e, m0, rows, n0, cols, sums, width);
   }
 
   static size_t room_bytes(int64_t rows) { return static_cast<size_t>(kPanelDepth * NR) * sizeof(T) + static_cast<size_t>(rows * NR) * 4; }

@@ -5,7 +5,9 @@
 //   dx = dy.W                                     B(k,n) = W[k,n]: tiles are transposed in cache
 //   LoRA (QLoRA, arXiv 2305.14314): x' = dropout(x), u = x'.A^T, y += s u.B^T: B is [W | lora_B] and A is [x | s u], r more steps of one sum.
 //   Backward with t = s dy.B:  dx = dy.W + dropout'(t.A), dA += t^T.x', dB += s dy^T.u.
+// A level may bring kernels of its own for 4-bit codes and bf16 (Kernels::coded).
 #include "cpu/linear/gemm.h"
+#include "cpu/linear/kernels.h"
 #include "cpu/linear/transpose.h"
 #include "cpu/ops.h"
 #include "cpu/packed_weight.h"
@@ -14,6 +16,7 @@
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
 
+using linear::Destination;
 using linear::gemm;
 using linear::gemm_panels;
 using linear::Matrix;
@@ -26,6 +29,7 @@ struct Weight {
   const PackedWeight* packed;
   View more;  // element (k, n) of the extra rows is more[n * row + k * col]
   int64_t row = 0, col = 0, steps = 0;
+  bool by_rows = false;  // see fill_by_rows
 };
 
 template <class T>
@@ -109,13 +113,48 @@ void fill_backward(const Weight& w, int64_t k0, int64_t kc, int64_t n0, int64_t 
   put_more(w, packed.O, packed.I, k0, kc, n0, width, panel);
 }
 
+// Codes by rows (linear/row_layout.h), which are decoded here for f32 alone.
+template <bool forward>
+void fill_by_rows(const Weight& w, int64_t k0, int64_t kc, int64_t n0, int64_t width, float* panel) {
+  const PackedWeight& packed = *w.packed;
+  const int64_t K = forward ? packed.I : packed.O, end = k0 + kc < K ? k0 + kc : K;
+  alignas(64) float tile[kRows * kRows];
+  if constexpr (forward) {
+    for (int64_t k = k0; k < end; k += 32) {
+      for (int64_t j = 0; j < width; ++j) packed.decode_row(n0 + j, k, tile + j * 32);
+      Transpose::run(reinterpret_cast<uint32_t*>(panel + (k - k0) * width), width, tile, 32 * 4, width, end - k < 32 ? end - k : 32);
+    }
+  } else {
+    for (int64_t k = k0; k < end; ++k) {
+      packed.decode_row(k, n0 / 32 * 32, tile);
+      std::memcpy(panel + (k - k0) * width, tile + n0 % 32, static_cast<size_t>(width) * 4);
+    }
+  }
+  put_more(w, K, forward ? packed.O : packed.I, k0, kc, n0, width, panel);
+}
+
 template <bool forward>
 void fill(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width, DType dtype, void* panel) {
   const Weight& w = *static_cast<const Weight*>(context);
   // Rows of B that neither source fills (rounding of the depth) are zeros, put there by put_more.
+  if (w.by_rows) return fill_by_rows<forward>(w, k0, kc, n0, width, static_cast<float*>(panel));
   if (dtype == DType::f32)
     forward ? fill_forward(w, k0, kc, n0, width, static_cast<float*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<float*>(panel));
   else forward ? fill_forward(w, k0, kc, n0, width, static_cast<bf16*>(panel)) : fill_backward(w, k0, kc, n0, width, static_cast<bf16*>(panel));
+}
+
+bool is_coded(const Stream& s, QuantFormat format) { return s.kernels->coded && format != QuantFormat::int8; }
+bool is_coded(const Stream& s, QuantFormat format, DType dtype) { return is_coded(s, format) && dtype == DType::bf16; }
+
+// y = x.B, x (N, B's rows), whose rows are x_row apart; where is_coded(), its columns for w's further steps are at `more`, rows more_row apart.
+template <bool forward>
+void product(Stream& s, Weight w, int64_t N, const void* x, DType dtype, int64_t x_row, const void* more, int64_t more_row, const Destination& y,
+             const linear::Epilogue& e) {
+  const PackedWeight& packed = *w.packed;
+  if (is_coded(s, packed.format, dtype)) return s.kernels->coded(s, {!forward, N, &packed, x, x_row, w.steps, more, more_row, w.more.data, y, e});
+  w.by_rows = is_coded(s, packed.format);
+  const PanelSource source{fill<forward>, &w, forward && !w.by_rows ? &packed : nullptr};
+  gemm_panels(s, N, forward ? packed.O : packed.I, (forward ? packed.I : packed.O) + w.steps, {x, dtype, x_row, 1}, source, y, e);
 }
 
 // ---- LLM.int8 (arXiv 2208.07339): rows of x in 8 bit, outlier columns in full precision ------------------------------------------------
@@ -218,18 +257,14 @@ void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     if (format == QuantFormat::int8) return int8_forward<T>(s, w, x, b, threshold, y.as<T>());
-    const Weight weight{&w, {}};
-    const PanelSource source{fill<true>, &weight, &w};
-    gemm_panels(s, x.rows(), w.O, w.I, {x.data, x.dtype, w.I, 1}, source, {y.data, y.dtype, w.O}, {.bias = b.data});
+    product<true>(s, {&w, {}}, x.rows(), x.data, x.dtype, w.I, nullptr, 0, {y.data, y.dtype, w.O}, {.bias = b.data});
   });
 }
 
 void linear_quantized_dx(Stream& s, Out dx, In dy, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, QuantFormat format, int64_t block,
                          int64_t in_features) {
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, dy.cols(), in_features);
-  const Weight weight{&w, {}};
-  const PanelSource source{fill<false>, &weight};
-  gemm_panels(s, dy.rows(), w.I, w.O, {dy.data, dy.dtype, w.O, 1}, source, {dx.data, dx.dtype, w.I});
+  product<false>(s, {&w, {}}, dy.rows(), dy.data, dy.dtype, w.O, nullptr, 0, {dx.data, dx.dtype, w.I}, {});
 }
 
 void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, In lora_a,
@@ -248,16 +283,16 @@ void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, I
            {.accumulate = true, .alpha = static_cast<float>(scaling)});
       return;
     }
-    // [x | s u]: the copy costs 1/O of the product.
+    // [x | s u]: the copy costs 1/O of the product; kernels for codes take x where it is.
+    const bool coded = is_coded(s, format, x.dtype);
     parallel_range(s, N, I + r, [&](int64_t begin, int64_t end, int) {
       for (int64_t n = begin; n < end; ++n) {
-        std::memcpy(static_cast<void*>(room + n * (I + r)), x.as<T>() + n * I, static_cast<size_t>(I) * sizeof(T));
+        if (!coded) std::memcpy(static_cast<void*>(room + n * (I + r)), x.as<T>() + n * I, static_cast<size_t>(I) * sizeof(T));
         for (int64_t i = 0; i < r; ++i) room[n * (I + r) + I + i] = from_float<T>(static_cast<float>(scaling) * to_float(u.as<T>()[n * r + i]));
       }
     });
-    const Weight weight{&w, lora_b, r, 1, r};
-    const PanelSource source{fill<true>, &weight, &w};
-    gemm_panels(s, N, O, I + r, {room, x.dtype, I + r, 1}, source, {y.data, y.dtype, O}, {.bias = b.data});
+    product<true>(s, {&w, lora_b, r, 1, r}, N, coded ? x.data : room, x.dtype, coded ? I : I + r, room + I, I + r, {y.data, y.dtype, O},
+                  {.bias = b.data});
   });
 }
 
@@ -280,13 +315,14 @@ void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy,
       gemm(s, r, I, N, {both + O, x.dtype, 1, row}, {kept, x.dtype, I, 1}, {da.data, DType::f32, I}, {.accumulate = true});
     }
     if (!dx) return;
-    parallel_range(s, N, O, [&](int64_t begin, int64_t end, int) {
-      for (int64_t n = begin; n < end; ++n) std::memcpy(static_cast<void*>(both + n * row), dy.as<T>() + n * O, static_cast<size_t>(O) * sizeof(T));
-    });
+    const bool coded = is_coded(s, format, x.dtype);
+    if (!coded)
+      parallel_range(s, N, O, [&](int64_t begin, int64_t end, int) {
+        for (int64_t n = begin; n < end; ++n) std::memcpy(static_cast<void*>(both + n * row), dy.as<T>() + n * O, static_cast<size_t>(O) * sizeof(T));
+      });
     const bool drops = dropout > 0;  // the mask lies between the branch and dx: then the branch cannot share dx's sum
     const Weight weight = drops ? Weight{&w, {}} : Weight{&w, lora_a, 1, I, r};
-    const PanelSource source{fill<false>, &weight};
-    gemm_panels(s, N, I, drops ? O : row, {both, x.dtype, row, 1}, source, {dx.data, x.dtype, I});
+    product<false>(s, weight, N, coded ? dy.data : both, x.dtype, coded ? O : row, both + O, row, {dx.data, x.dtype, I}, {});
     if (!drops) return;
     gemm(s, N, I, r, {both + O, x.dtype, row, 1}, {lora_a.data, x.dtype, I, 1}, {branch, x.dtype, I});
     const Kept keeps(dropout);

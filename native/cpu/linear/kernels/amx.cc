@@ -5,8 +5,7 @@
 #else
 #define ANYMAL_LEVEL amx
 #endif
-#include "cpu/linear/amx_tile.h"
-#include "cpu/linear/driver.h"
+#include "cpu/linear/amx_product.h"
 
 namespace anymal::cpu {
 namespace ANYMAL_LEVEL {
@@ -103,6 +102,15 @@ void gemm_serial(Scratch& scratch, const linear::Problem& p) {
   else driver::gemm_serial<MicroBf16, MicroBf16>(scratch, p);
 #endif
 }
+void coded(Stream& s, const linear::CodedProblem& p) {
+  const CodedRows rows(*p.w);
+  const int64_t O = p.w->O, I = p.w->I;
+  const DenseWeight more{static_cast<const bf16*>(p.b), p.backward ? p.steps : O, p.backward ? I : p.steps, p.backward ? I : p.steps};
+  const bf16 *x = static_cast<const bf16*>(p.x), *further = static_cast<const bf16*>(p.s);
+  if (!p.backward) return Product<false, CodedRows>(rows, p.M, O, I, x, p.x_row, more, p.steps, further, p.s_row, p.y, p.e).run(s);
+  Product<true, CodedRows>(rows, p.M, I, O, x, p.x_row, more, p.steps, further, p.s_row, p.y, p.e).run(s);
+}
+
 double peak_f32(int64_t iterations) { return linear::kernels_of(Level::avx512).peak_f32(iterations); }
 
 }  // namespace
@@ -111,9 +119,9 @@ double peak_f32(int64_t iterations) { return linear::kernels_of(Level::avx512).p
 namespace linear {
 #ifdef ANYMAL_AMX_TWIN
 extern const Kernels kernels_amx_twin;
-const Kernels kernels_amx_twin = {amx_twin::gemm, amx_twin::gemm_serial, amx_twin::peak_f32, amx_twin::peak_bf16};
+const Kernels kernels_amx_twin = {amx_twin::gemm, amx_twin::gemm_serial, amx_twin::peak_f32, amx_twin::peak_bf16, amx_twin::coded};
 #else
-const Kernels kernels_amx = {amx::gemm, amx::gemm_serial, amx::peak_f32, amx::peak_bf16};
+const Kernels kernels_amx = {amx::gemm, amx::gemm_serial, amx::peak_f32, amx::peak_bf16, amx::coded};
 #endif
 }  // namespace linear
 }  // namespace anymal::cpu
