@@ -1,6 +1,7 @@
 // `npm run bench -- SUITE [options]`. Every figure is measured in this run. Suites of suites/ leave their rows as bench/schema.json says; those of tables/ fill a
 // table of their own. `all` runs what the README's table is made of, `readme` writes that table.
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { basename, isAbsolute } from "node:path";
 import { parseArgs } from "node:util";
 import { LEVELS } from "./levels.js";
 import { commit, load, machine } from "./record.js";
@@ -45,7 +46,11 @@ npm run bench -- readme [--json-dir DIR]                               the table
 
 const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
 const threads = number(values.threads);
-const command = `npm run bench -- ${process.argv.slice(2).join(" ")}`;
+/** As it was typed, but for where this machine keeps its files. */
+const command = `npm run bench -- ${process.argv
+  .slice(2)
+  .map((word) => (isAbsolute(word) ? basename(word) : word))
+  .join(" ")}`;
 const name = positionals[0] ?? "";
 const common = { device: values.device ?? "cpu", threads, filter: values.filter ?? "" };
 
