@@ -17,12 +17,14 @@ export function writeReadme(folder = RESULTS): void {
   writeFileSync(README, withBlock(readFileSync(README, "utf8"), blockOf(recordsIn(folder))));
 }
 
-/** Records of the present form; a folder's other files are left alone. */
+/** Records of the present form, by the wall's clock; a folder's other files are left alone. */
 export function recordsIn(folder: string): BenchRecord[] {
   if (!existsSync(folder)) return [];
   const files = readdirSync(folder).filter((file) => file.endsWith(".json"));
   const all = files.sort().map((file) => JSON.parse(readFileSync(join(folder, file), "utf8")) as BenchRecord);
-  return all.filter(({ schema }) => schema === SCHEMA).sort((a, b) => ORDER.indexOf(a.suite) - ORDER.indexOf(b.suite));
+  return all
+    .filter(({ schema, clock }) => schema === SCHEMA && clock === "wall")
+    .sort((a, b) => ORDER.indexOf(a.suite) - ORDER.indexOf(b.suite));
 }
 
 /** The README with `block` between its marks. */

@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename, isAbsolute } from "node:path";
 import { parseArgs } from "node:util";
+import { setClock } from "./clock.js";
 import { LEVELS } from "./levels.js";
 import { commit, load, machine } from "./record.js";
 import { Rivals } from "./rivals/index.js";
@@ -25,6 +26,7 @@ const { values, positionals } = parseArgs({
     filter: { type: "string" },
     size: { type: "string" },
     folder: { type: "string" },
+    clock: { type: "string" },
     seeds: { type: "string" },
     effort: { type: "string" },
     json: { type: "string" },
@@ -37,6 +39,7 @@ const { values, positionals } = parseArgs({
 const USAGE = `npm run bench -- SUITE [--levels all|LEVEL,… | --level LEVEL] [--threads N] [--filter WORD] [--json FILE]
   ${suites.join(", ")}
     --rivals: other libraries in turns with ours; node-llama-cpp is installed into build/rivals, PyTorch is that of --python (default: python3)
+    --clock cpu: seconds of all threads in place of the wall's, which on a busy machine say more, with --threads 1; shares are left out
     --turns N: of each contest   --size ${SIZE_NAMES.join("|")}: of the language model (default: 1b, TinyLlama's shape)   --device cpu|cuda
     demo: --seeds 0,1,2 --effort 1
   ${tables.join(", ")}
@@ -62,6 +65,7 @@ function write(content: object): void {
 }
 
 async function run(): Promise<void> {
+  setClock(values.clock === "cpu" ? "cpu" : "wall");
   const m = machine();
   console.log(`${m.cpu}, ${m.cores} cores, ${m.memoryGiB} GiB, Node ${m.node}, ${commit()}, load ${load()}\n${command}`);
   const rivals = values.rivals ? new Rivals({ python: values.python, threads }) : undefined;

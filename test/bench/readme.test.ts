@@ -49,7 +49,7 @@ const record = (suite: string, rows: readonly Figures[]): BenchRecord => ({
     date: "2026-01-02T03:04:05Z",
   },
   peaks: { amx: { f32: 4e11, bf16: suite === "linear" ? 5e12 : 4.5e12, bandwidth: 25.24e9 } },
-  ...{ command: "", seconds: 1, load: { before: 0.1, after: 2 }, rows },
+  ...{ command: "", seconds: 1, clock: "wall", load: { before: 0.1, after: 2 }, rows },
 });
 
 test("a few rows are told each, of many the median and the worst, and none is left out of the shares", () => {
