@@ -1,5 +1,4 @@
 // One suite, and the record of it as it grows.
-import { clockInUse } from "./clock.js";
 import { type BenchRecord, commit, load, machine, SCHEMA } from "./record.js";
 import type { Suite, SuiteOptions } from "./suite.js";
 
@@ -20,7 +19,6 @@ export async function runSuite(
     date: new Date().toISOString(),
     command,
     seconds: 0,
-    clock: clockInUse(),
     load: { before: load(), after: load() },
     peaks: {},
     rows: [],

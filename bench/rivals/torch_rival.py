@@ -5,7 +5,6 @@ call; {"do": "drop", "id"} frees it. Operands are `copies` sets, past the last c
 """
 
 import json
-import os
 import sys
 import time
 
@@ -14,7 +13,6 @@ import torch.nn.functional as F
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 LEAST = 0.01  # seconds of one sample of an op
-now = time.process_time if os.environ.get("ANYMAL_BENCH_CLOCK") == "cpu" else time.perf_counter  # as in clock.ts
 
 
 def uniform(dtype, *shape):
@@ -31,10 +29,10 @@ class Calls:
             self.count *= 2
 
     def sample(self):
-        start = now()
+        start = time.perf_counter()
         for i in range(self.count):
             self.calls[i % len(self.calls)]()
-        return (now() - start) / self.count
+        return (time.perf_counter() - start) / self.count
 
 
 class Step:
@@ -44,9 +42,9 @@ class Step:
         self.step = step
 
     def sample(self):
-        start = now()
+        start = time.perf_counter()
         self.step()
-        return now() - start
+        return time.perf_counter() - start
 
 
 HELD = {}  # the weights of the last shape in each dtype: requests that differ in rows alone share them

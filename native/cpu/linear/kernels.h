@@ -1,5 +1,6 @@
 // What one dispatch level brings to the matrix products. The driver (driver.h) is compiled into each level's file with its micro-kernels.
 #pragma once
+#include "cpu/flash/kernel.h"
 #include "cpu/linear/coded.h"
 #include "cpu/linear/gemm.h"
 #include "cpu/stream.h"
@@ -20,6 +21,7 @@ struct Kernels {
   void (*gemm_serial)(Scratch&, const Problem&);
   double (*peak_f32)(int64_t iterations);  // FLOPs done by a register-only loop: the benchmark's physical limit
   double (*peak_bf16)(int64_t iterations);
+  const flash::Kernel& (*attention)(DType);
   // bf16 through a weight of 4-bit codes by rows; null where the level packs such weights in panels and decodes these (packed_weight.h).
   void (*coded)(Stream&, const CodedProblem&) = nullptr;
 };

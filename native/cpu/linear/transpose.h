@@ -41,7 +41,7 @@ struct Transpose {
   // 4 N units of kLanes lines, of which `there` are there (the others give zeros; not looked at where Whole): v[n][u] is unit 4 n + u of each
   // line. A register is put together from pieces of lines four apart, so all that is left to exchange lies within 16 bytes.
   template <bool Whole, int N>
-  static void columns(Vector (&v)[N][4], const char* from, int64_t line, int64_t there) {
+  [[gnu::always_inline]] static inline void columns(Vector (&v)[N][4], const char* from, int64_t line, int64_t there) {
 #pragma GCC unroll 4
     for (int r = 0; r < 4; ++r)
 #pragma GCC unroll 4
@@ -74,7 +74,7 @@ struct Transpose {
   }
 #endif
 
-  static void exchange(Vector (&v)[4]) {
+  [[gnu::always_inline]] static inline void exchange(Vector (&v)[4]) {
 #if defined(__AVX512F__)
 #define ANYMAL_UNPACK(bits, half, a, b) \
   reinterpret_cast<Vector>(_mm512_unpack##half##_epi##bits(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)))

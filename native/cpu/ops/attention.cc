@@ -1,23 +1,16 @@
-// Attention with keys in one or two buffers, its gradient, the decode step, and the cache write.
-//
-// Forward: a block of queries of one head against all the keys it can see. Scores of the block (kQueries x keys, f32) live in scratch, become
-// probabilities row by row, and meet the values: the (T,S) matrix is never held. Backward recomputes the block's probabilities from lse:
-//   P = softmax(scale q.k + bias)   dP = dy.v^T   dS = P (dP - rowsum(P * dP))   dq = scale dS.k   dk += scale dS^T.q   dv += P^T.dy
-// (FlashAttention, arXiv 2205.14135, algorithm 4, but for the row's sum: there it is rowsum(dy * y), the same number by another way. Where softmax
-// is saturated dP - rowsum vanishes, and two ways that round apart leave noise of f32's size, which AdamW would blow up to whole steps.) A task owns
-// all heads of one (batch, key/value head), so dk and dv are summed by one thread in a fixed order; with a bias gradient a task owns everything that
-// shares a row of bias.
+// Attention with keys in one or two buffers, and its gradient. The work on blocks is done by the level's kernels (flash/kernel.h); here keys are
+// packed for them and queries shared out. The (T,S) matrix is never held.
 #include "cpu/kernel.h"
-#include "cpu/linear/gemm.h"
-#include "cpu/math.h"
+#include "cpu/linear/kernels.h"
 #include "cpu/ops.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
 
-using linear::gemm_serial;
-
-constexpr int64_t kQueries = 64;
+using cpu::flash::Kernel;
+using cpu::flash::Keys;
+using cpu::flash::kMostQueries;
+using cpu::flash::Queries;
 
 struct Source {
   View k, v;
@@ -41,13 +34,16 @@ struct Job {
   int64_t D() const { return q.dim(3); }
   int64_t keys() const { return source[0].S() + (sources == 2 ? source[1].S() : 0); }
 
-  int64_t first_key(int64_t b) const { return range && range.as<int32_t>()[2 * b] > 0 ? range.as<int32_t>()[2 * b] : 0; }
-  // Keys of the first source that query t of batch row b sees: [begin, end). Those of the second are all seen.
+  // Keys of the first source that a query of batch row b may see: [begin, end).
+  void reach(int64_t b, int64_t& begin, int64_t& end) const {
+    const int64_t S = source[0].S(), from = range ? range.as<int32_t>()[2 * b] : 0, to = range ? range.as<int32_t>()[2 * b + 1] : S;
+    begin = from < 0 ? 0 : from < S ? from : S;
+    end = to < begin ? begin : to < S ? to : S;
+  }
+  // Those that query t sees. Those of the second are all seen.
   void visible(int64_t b, int64_t t, int64_t& begin, int64_t& end) const {
-    const int64_t S = source[0].S();
-    begin = first_key(b);
-    end = range && range.as<int32_t>()[2 * b + 1] < S ? range.as<int32_t>()[2 * b + 1] : S;
-    const int64_t position = t + S - T();
+    reach(b, begin, end);
+    const int64_t position = t + source[0].S() - T();
     if (causal && position + 1 < end) end = position + 1;
     if (window > 0 && position - window + 1 > begin) begin = position - window + 1;
     if (end < begin) end = begin;
@@ -65,284 +61,246 @@ T* element(const View& v, int64_t b, int64_t t, int64_t h) {
   return v.as<T>() + ((b * v.dim(1) + t) * v.dim(2) + h) * v.dim(3);
 }
 
-// A block of queries [t0, t0 + n) of (b, h): the columns [lo, hi) of the first source that any of them sees, then the second source.
-struct Block {
-  int64_t b, h, kv, t0, n, lo, hi, width;
-};
+// How the keys of a pair, (batch row, key/value head), are cut and packed.
+struct Plan {
+  const Kernel& kernel;
+  bool backward;
+  int64_t blocks[2], block, block_bytes;
 
-Block block_of(const Job& j, int64_t b, int64_t h, int64_t t0, int64_t t1) {
-  Block k{b, h, h / (j.H() / j.K()), t0, (t1 < j.T() ? t1 : j.T()) - t0, j.source[0].S(), 0, 0};
-  for (int64_t t = t0; t < t0 + k.n; ++t) {
+  Plan(Stream& s, const Job& j, bool is_backward) : kernel(s.kernels->attention(j.q.dtype)), backward(is_backward) {
+    int64_t most = 0;
+    for (int i = 0; i < 2; ++i) {
+      const int64_t S = i < j.sources ? j.source[i].S() : 0;
+      blocks[i] = (S + kernel.block - 1) / kernel.block;
+      most = S > most ? S : most;
+    }
+    block = most < kernel.block ? (most + kernel.step - 1) / kernel.step * kernel.step : kernel.block;
+    block_bytes = kernel.block_bytes(j.D(), block, backward);
+  }
+  int64_t count() const { return blocks[0] + blocks[1]; }
+  int64_t packed_bytes() const { return (count() * block_bytes + 63) / 64 * 64; }
+  int64_t sums(const Job& j) const { return count() * block * kernel.width(j.D()); }  // of dk, or dv
+
+  void keys_of(const Job& j, int64_t b, const char* packed, Keys (&keys)[2]) const {
     int64_t begin, end;
-    j.visible(b, t, begin, end);
-    if (begin == end) continue;
-    k.lo = begin < k.lo ? begin : k.lo;
-    k.hi = end > k.hi ? end : k.hi;
+    j.reach(b, begin, end);
+    keys[0] = {begin, end, packed, begin, nullptr, nullptr};
+    if (j.sources == 2) keys[1] = {0, j.source[1].S(), packed ? packed + blocks[0] * block_bytes : nullptr, j.source[0].S(), nullptr, nullptr};
   }
-  if (k.hi < k.lo) k.lo = k.hi = 0;
-  // Sums over keys are cut at multiples of kPanelDepth. These count from the sequence's first key, not from the block's, and what a query sees is
-  // added in one order whichever queries share its block.
-  const int64_t first = j.first_key(b);
-  if (k.hi > k.lo) k.lo = first + (k.lo - first) / linear::kPanelDepth * linear::kPanelDepth;
-  k.width = k.hi - k.lo + (j.sources == 2 ? j.source[1].S() : 0);
-  return k;
-}
 
-// f(first key, number of keys, first column of the block, source)
-template <class F>
-void each_source(const Job& j, const Block& k, const F& f) {
-  if (k.hi > k.lo) f(k.lo, k.hi - k.lo, int64_t{0}, j.source[0]);
-  if (j.sources == 2 && j.source[1].S() > 0) f(int64_t{0}, j.source[1].S(), k.hi - k.lo, j.source[1]);
-}
-
-// out (n, width) f32 = factor * a . keys^T, where `a` is q with keys k, or dy with keys v.
-template <class T>
-void against_keys(Stream& s, int thread, const Job& j, const Block& k, const View& a, View Source::*keys, float factor, float* out) {
-  const int64_t D = j.D();
-  each_source(j, k, [&](int64_t first, int64_t count, int64_t column, const Source& source) {
-    const View& m = source.*keys;
-    gemm_serial(s, thread, k.n, count, D, {element<T>(a, k.b, k.t0, k.h), a.dtype, j.H() * D, 1},
-                {element<T>(m, k.b, first, k.kv), m.dtype, 1, j.K() * D}, {out + column, DType::f32, k.width}, {.alpha = factor});
-  });
-}
-
-// Adds the bias, hides what row t must not see, and gives the row's place in the whole score matrix.
-void mask_row(const Job& j, const Block& k, int64_t t, float* row) {
-  int64_t begin, end;
-  j.visible(k.b, t, begin, end);
-  const int64_t first = k.hi - k.lo;  // columns of the first source
-  if (const float* bias = j.bias_row(k.b, k.h, t)) {
-    for (int64_t c = 0; c < first; ++c) row[c] += bias[k.lo + c];
-    for (int64_t c = first; c < k.width; ++c) row[c] += bias[j.source[0].S() + c - first];
-  }
-  for (int64_t c = 0; c < begin - k.lo && c < first; ++c) row[c] = -INFINITY;
-  for (int64_t c = end - k.lo < 0 ? 0 : end - k.lo; c < first; ++c) row[c] = -INFINITY;
-}
-
-template <class T>
-void to_elements(T* to, const float* from, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) to[i] = from_float<T>(from[i]);
-}
-
-// row <- exp(row - shift), and their sum. Lanes belong to places in the row, so that hidden keys behind a query's last one, whose terms are 0, change
-// nothing: how many there are depends on the other queries of the block.
-float exponentials(float* row, int64_t width, float shift) {
-  constexpr int64_t lanes = 16;
-  float part[lanes] = {};
-  int64_t c = 0;
-  for (; c + lanes <= width; c += lanes)
-    for (int64_t i = 0; i < lanes; ++i) {
-      row[c + i] = exp_fast(row[c + i] - shift);
-      part[i] += row[c + i];
-    }
-  for (int64_t i = 0; c + i < width; ++i) {
-    row[c + i] = exp_fast(row[c + i] - shift);
-    part[i] += row[c + i];
-  }
-  for (int64_t half = lanes / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) part[i] += part[i + half];
-  return part[0];
-}
-
-// The same in f64, and with it the sum of values weighted by them.
-void weighted_exponentials(float* row, const float* values, int64_t width, float shift, double& total, double& weighted) {
-  constexpr int64_t lanes = 16;
-  double sum[lanes] = {}, of_values[lanes] = {};
-  const auto add = [&](int64_t c, int64_t i) {
-    row[c + i] = exp_fast(row[c + i] - shift);
-    sum[i] += static_cast<double>(row[c + i]);
-    of_values[i] += static_cast<double>(row[c + i]) * static_cast<double>(values[c + i]);
-  };
-  int64_t c = 0;
-  for (; c + lanes <= width; c += lanes)
-    for (int64_t i = 0; i < lanes; ++i) add(c, i);
-  for (int64_t i = 0; c + i < width; ++i) add(c, i);
-  for (int64_t half = lanes / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; ++i) sum[i] += sum[i + half], of_values[i] += of_values[i + half];
-  total = sum[0];
-  weighted = of_values[0];
-}
-
-template <class T>
-void forward_block(Stream& s, int thread, const Job& j, const Block& k, float* scores, T* p) {
-  const int64_t D = j.D();
-  against_keys<T>(s, thread, j, k, j.q, &Source::k, j.scale, scores);
-  for (int64_t i = 0; i < k.n; ++i) {
-    float* row = scores + i * k.width;
-    mask_row(j, k, k.t0 + i, row);
-    float most = -INFINITY;
-    for (int64_t c = 0; c < k.width; ++c) most = row[c] > most ? row[c] : most;
-    const float total = exponentials(row, k.width, most == -INFINITY ? 0.0f : most);  // a row that sees nothing stays all zeros
-    const bool sees = most != -INFINITY;
-    j.lse.as<float>()[(k.b * j.H() + k.h) * j.T() + k.t0 + i] = sees ? most + std::log(total) : -INFINITY;
-    const float inverse = sees ? 1.0f / total : 0.0f;
-    for (int64_t c = 0; c < k.width; ++c) p[i * k.width + c] = from_float<T>(row[c] * inverse);
-  }
-  T* y = element<T>(j.y, k.b, k.t0, k.h);
-  if (k.width == 0)
-    for (int64_t i = 0; i < k.n; ++i) std::memset(static_cast<void*>(y + i * j.H() * D), 0, static_cast<size_t>(D) * sizeof(T));
-  // Two sources meet in f32 before the one rounding.
-  bool first = true;
-  each_source(j, k, [&](int64_t key, int64_t count, int64_t column, const Source& source) {
-    gemm_serial(s, thread, k.n, D, count, {p + column, j.q.dtype, k.width, 1}, {element<T>(source.v, k.b, key, k.kv), j.q.dtype, j.K() * D, 1},
-                {scores, DType::f32, D}, {.accumulate = !first});
-    first = false;
-  });
-  if (!first)
-    for (int64_t i = 0; i < k.n; ++i) to_elements(y + i * j.H() * D, scores + i * D, D);
-}
-
-template <class T>
-void forward(Stream& s, const Job& j) {
-  const int64_t blocks = (j.T() + kQueries - 1) / kQueries, H = j.H();
-  // Scores double as the f32 output block.
-  const int64_t wide = j.keys() > j.D() ? j.keys() : j.D();
-  const int64_t per_thread = (kQueries * wide * 4 + kQueries * j.keys() * static_cast<int64_t>(sizeof(T)) + 127) / 64 * 64;
-  char* room = static_cast<char*>(s.shared.get(static_cast<size_t>(per_thread * s.pool.threads())));
-  parallel(s, j.B() * H * blocks, [&](int64_t c, int thread) {
-    // The last query block sees the most keys under a causal mask: it goes first, so that no thread ends on it.
-    const int64_t t0 = (blocks - 1 - c % blocks) * kQueries, h = c / blocks % H, b = c / blocks / H;
-    float* scores = reinterpret_cast<float*>(room + per_thread * thread);
-    forward_block<T>(s, thread, j, block_of(j, b, h, t0, t0 + kQueries), scores, reinterpret_cast<T*>(scores + kQueries * wide));
-  });
-}
-
-// Scratch of one thread in backward: P and dS as f32 (n, keys), one of them as T, and the f32 sums of dk and dv (keys, D).
-template <class T>
-struct BackwardRoom {
-  float *p, *ds, *dk, *dv;
-  T* rounded;
-  static int64_t bytes(const Job& j) {
-    const int64_t n = kQueries * j.keys(), sums = j.keys() * j.D(), wide = kQueries * (j.keys() > j.D() ? j.keys() : j.D());
-    return ((n + wide + 2 * sums) * 4 + n * static_cast<int64_t>(sizeof(T)) + 127) / 64 * 64;
-  }
-  BackwardRoom(char* at, const Job& j) {
-    const int64_t n = kQueries * j.keys(), sums = j.keys() * j.D(), wide = kQueries * (j.keys() > j.D() ? j.keys() : j.D());
-    p = reinterpret_cast<float*>(at);
-    ds = p + n;
-    dk = ds + wide;
-    dv = dk + sums;
-    rounded = reinterpret_cast<T*>(dv + sums);
+  // Packs the keys of `pairs` pairs from pair `first` on.
+  void pack(Stream& s, const Job& j, char* room, int64_t pair_bytes, int64_t first, int64_t pairs) const {
+    const int64_t row = j.K() * j.D(), bytes = static_cast<int64_t>(dtype_bytes(j.q.dtype));
+    parallel_range(s, pairs * count(), kernel.block * j.D(), [&](int64_t begin, int64_t end, int) {
+      for (int64_t c = begin; c < end; ++c) {
+        const int64_t pair = first + c / count(), b = pair / j.K(), kv = pair % j.K(), n = c % count();
+        const int i = n >= blocks[0];
+        char* packed = room + c / count() * pair_bytes;
+        Keys keys[2];
+        keys_of(j, b, packed, keys);
+        const int64_t key = keys[i].first + (n - i * blocks[0]) * kernel.block, left = keys[i].end - key;
+        if (left <= 0) continue;
+        const Source& source = j.source[i];
+        const int64_t at = ((b * source.S() + key) * row + kv * j.D()) * bytes;
+        kernel.pack(packed + n * block_bytes, source.k.as<char>() + at, source.v.as<char>() + at, row, left < block ? left : block, j.D(), block,
+                    backward);
+      }
+    });
   }
 };
 
-template <class T>
-void backward_block(Stream& s, int thread, const Job& j, const Block& k, const BackwardRoom<T>& room) {
-  const int64_t D = j.D(), row_q = j.H() * D, row_k = j.K() * D, S1 = j.source[0].S(), first = k.hi - k.lo;
-  const DType t = j.q.dtype;
-  const T *q = element<T>(j.q, k.b, k.t0, k.h), *dy = element<T>(j.dy, k.b, k.t0, k.h);
-  T* dq = element<T>(j.dq, k.b, k.t0, k.h);
-  against_keys<T>(s, thread, j, k, j.q, &Source::k, j.scale, room.p);
-  against_keys<T>(s, thread, j, k, j.dy, &Source::v, 1.0f, room.ds);
-  for (int64_t i = 0; i < k.n; ++i) {
-    float *p = room.p + i * k.width, *ds = room.ds + i * k.width;
-    mask_row(j, k, k.t0 + i, p);
-    float most = -INFINITY;
-    for (int64_t c = 0; c < k.width; ++c) most = p[c] > most ? p[c] : most;
-    if (most == -INFINITY) {
-      for (int64_t c = 0; c < k.width; ++c) p[c] = ds[c] = 0.0f;
-      continue;
-    }
-    // From the row's own maximum, as in forward: a large lse is rounded so far that P would no longer add up to 1.
-    double total, weighted;
-    weighted_exponentials(p, ds, k.width, most, total, weighted);
-    const double delta = weighted / total;
-    const float inverse = static_cast<float>(1.0 / total);
-#pragma omp simd
-    for (int64_t c = 0; c < k.width; ++c) {
-      p[c] *= inverse;
-      ds[c] = p[c] * static_cast<float>(ds[c] - delta);
-    }
-    if (j.dbias) {
-      float* to = j.dbias_row(k.b, k.h, k.t0 + i);
-      for (int64_t c = 0; c < first; ++c) to[k.lo + c] += ds[c];
-      for (int64_t c = first; c < k.width; ++c) to[S1 + c - first] += ds[c];
-    }
-  }
-  to_elements(room.rounded, room.p, k.n * k.width);
-  each_source(j, k, [&](int64_t key, int64_t count, int64_t column, const Source& source) {
-    const int64_t at = (&source == &j.source[0] ? key : S1) * D;
-    gemm_serial(s, thread, count, D, k.n, {room.rounded + column, t, 1, k.width}, {dy, t, row_q, 1}, {room.dv + at, DType::f32, D},
-                {.accumulate = true});
-  });
-  to_elements(room.rounded, room.ds, k.n * k.width);
-  bool begun = false;
-  each_source(j, k, [&](int64_t key, int64_t count, int64_t column, const Source& source) {
-    const int64_t at = (&source == &j.source[0] ? key : S1) * D;
-    gemm_serial(s, thread, count, D, k.n, {room.rounded + column, t, 1, k.width}, {q, t, row_q, 1}, {room.dk + at, DType::f32, D},
-                {.accumulate = true, .alpha = j.scale});
-    gemm_serial(s, thread, k.n, D, count, {room.rounded + column, t, k.width, 1}, {element<T>(source.k, k.b, key, k.kv), t, row_k, 1},
-                {room.ds, DType::f32, D}, {.accumulate = begun, .alpha = j.scale});
-    begun = true;
-  });
-  for (int64_t i = 0; i < k.n; ++i) {
-    if (begun) to_elements(dq + i * row_q, room.ds + i * D, D);
-    else std::memset(static_cast<void*>(dq + i * row_q), 0, static_cast<size_t>(D) * sizeof(T));
-  }
-}
+// Queries [t0, t0 + n) of (b, h), and what they see.
+struct Part {
+  Queries queries;
+  int64_t begin[kMostQueries], end[kMostQueries];
 
-template <class T>
-void backward_group(Stream& s, int thread, const Job& j, int64_t b, int64_t kv, const BackwardRoom<T>& room) {
-  const int64_t D = j.D(), group = j.H() / j.K(), sums = j.keys() * D;
-  std::memset(room.dk, 0, static_cast<size_t>(sums) * 4);
-  std::memset(room.dv, 0, static_cast<size_t>(sums) * 4);
-  // Where queries and keys are the same positions, blocks are counted from the first that is not hidden: padding before it moves no cut of a sum.
-  const int64_t shift = j.T() == j.source[0].S() ? j.first_key(b) % kQueries : 0;
-  for (int64_t h = kv * group; h < (kv + 1) * group; ++h)
-    for (int64_t t0 = 0, t1; t0 < j.T(); t0 = t1) {
-      t1 = (t0 - shift + kQueries) / kQueries * kQueries + shift;
-      backward_block<T>(s, thread, j, block_of(j, b, h, t0, t1), room);
-    }
-  int64_t at = 0;
-  for (int i = 0; i < j.sources; ++i) {
-    const Source& source = j.source[i];
-    for (int64_t key = 0; key < source.S(); ++key, at += D) {
-      to_elements(element<T>(source.dk, b, key, kv), room.dk + at, D);
-      to_elements(element<T>(source.dv, b, key, kv), room.dv + at, D);
-    }
+  Part(const Job& j, const Plan& plan, int64_t b, int64_t h, int64_t t0, int64_t n, const char* packed) {
+    const int64_t row = j.H() * j.D(), at = ((b * j.T() + t0) * row + h * j.D()) * static_cast<int64_t>(dtype_bytes(j.q.dtype));
+    const auto of = [&](const View& v) { return v ? v.as<char>() + at : nullptr; };
+    for (int64_t i = 0; i < n; ++i) j.visible(b, t0 + i, begin[i], end[i]);
+    queries = {of(j.q),  row,        n,  j.D(),    j.scale, begin, end, j.bias_row(b, h, t0), j.dbias ? j.dbias_row(b, h, t0) : nullptr,
+               j.keys(), plan.block, {}, j.sources};
+    queries.y = of(j.y);
+    queries.lse = j.lse.as<float>() + (b * j.H() + h) * j.T() + t0;
+    queries.dy = of(j.dy);
+    queries.dq = of(j.dq);
+    plan.keys_of(j, b, packed, queries.keys);
   }
-}
+};
 
-template <class T>
-void backward(Stream& s, const Job& j) {
-  const int64_t per_thread = BackwardRoom<T>::bytes(j);
-  char* room = static_cast<char*>(s.shared.get(static_cast<size_t>(per_thread * s.pool.threads())));
-  // Batch rows and kv heads that one task takes in turn: one each, unless they add to the same bias gradient.
-  const int64_t b_tasks = j.dbias ? j.dbias.dim(0) : j.B(), k_tasks = j.dbias && j.dbias.dim(1) == 1 ? 1 : j.K();
-  parallel(s, b_tasks * k_tasks, [&](int64_t c, int thread) {
-    const BackwardRoom<T> mine(room + per_thread * thread, j);
-    for (int64_t b = c / k_tasks; b < j.B(); b += b_tasks)
-      for (int64_t kv = c % k_tasks; kv < j.K(); kv += k_tasks) backward_group<T>(s, thread, j, b, kv, mine);
-  });
-}
-
+// f(first, count): all pairs in waves that need 16 MiB, or what it takes to give each thread one.
 template <class F>
-void run(const Job& j, const F& f) {
-  by_dtype(j.q.dtype, f);
+void in_waves(Stream& s, const Job& j, int64_t pair_bytes, const F& f) {
+  constexpr int64_t bytes = 16 << 20;
+  const int64_t pairs = j.B() * j.K(), threads = s.pool.threads(), fit = pair_bytes > 0 ? bytes / pair_bytes : pairs;
+  const int64_t wave = fit < threads ? threads : fit / threads * threads;
+  for (int64_t first = 0; first < pairs; first += wave) f(first, first + wave < pairs ? wave : pairs - first);
+}
+
+void forward(Stream& s, const Job& j) {
+  const Plan plan(s, j, false);
+  const Kernel& kernel = plan.kernel;
+  const int64_t T = j.T(), group = j.H() / j.K(), lanes = kernel.lanes, fewest = (T + kernel.forward_queries - 1) / kernel.forward_queries;
+  if (T == 0) return;
+  // As even as lanes allow.
+  const int64_t n = ((T + fewest - 1) / fewest + lanes - 1) / lanes * lanes, parts = (T + n - 1) / n;
+  const int64_t pair_bytes = plan.packed_bytes(), room_bytes = kernel.forward_room(j.D(), plan.block, n < T ? n : T);
+  in_waves(s, j, pair_bytes, [&](int64_t first, int64_t pairs) {
+    char* packed = static_cast<char*>(s.shared.get(static_cast<size_t>(pairs * pair_bytes)));
+    plan.pack(s, j, packed, pair_bytes, first, pairs);
+    parallel_range(s, pairs * group * parts, n * j.keys() * j.D() / 8, [&](int64_t begin, int64_t end, int thread) {
+      char* room = static_cast<char*>(s.scratch[static_cast<size_t>(thread)].get(static_cast<size_t>(room_bytes)));
+      for (int64_t c = begin; c < end; ++c) {
+        // The last queries see the most keys under a causal mask: they go first, so that no thread ends on them.
+        const int64_t t0 = (parts - 1 - c % parts) * n, head = c / parts % group, pair = c / parts / group;
+        const int64_t b = (first + pair) / j.K(), h = (first + pair) % j.K() * group + head;
+        kernel.forward(Part(j, plan, b, h, t0, T - t0 < n ? T - t0 : n, packed + pair * pair_bytes).queries, room);
+      }
+    });
+  });
+}
+
+// The queries of a pair in units of one head's block, which splits take in turn: split s those whose number is s modulo splits. Each split has sums
+// of dk and dv of its own, which are added up in order, so that one pair is work for many threads. All this depends on the pair's own sizes.
+struct Splits {
+  int64_t before, after, shift, block, count;
+  bool heads_together;
+
+  Splits(const Job& j, const Plan& plan, int64_t b) : block(plan.kernel.backward_queries) {
+    constexpr int64_t enough = 16, units = 4, sums_bytes = 64 << 20;  // tasks in all; units and bytes of each split
+    int64_t begin, end;
+    j.reach(b, begin, end);
+    // Where queries and keys are the same positions, blocks are counted from the first that is not hidden: padding before it moves no cut of a sum.
+    shift = j.T() == j.source[0].S() ? begin : 0;
+    before = (shift + block - 1) / block;
+    after = (j.T() - shift + block - 1) / block;
+    // No two splits add to one row of dbias.
+    heads_together = j.dbias && j.dbias.dim(1) == 1;
+    const bool one = j.dbias && j.dbias.dim(0) != j.B();
+    const int64_t keys = end - begin + (j.sources == 2 ? j.source[1].S() : 0), bytes = keys * plan.kernel.width(j.D()) * 8 + 1;
+    const int64_t all = (heads_together ? after : after * (j.H() / j.K())) / units, wanted = (enough + j.K() - 1) / j.K();
+    count = all < wanted ? all : wanted;
+    if (count > sums_bytes / bytes) count = sums_bytes / bytes;
+    if (count < 1 || one) count = 1;
+  }
+};
+
+// Rows of dk and dv from their sums; those of dv lie `sums` behind those of dk, and the next split's behind these. Null: nobody sees the key.
+template <class E>
+void put_gradients(const Source& source, int64_t b, int64_t key, int64_t kv, float* dk, int64_t sums, int64_t splits, float scale) {
+  const int64_t D = source.k.dim(3);
+  E *to_k = element<E>(source.dk, b, key, kv), *to_v = element<E>(source.dv, b, key, kv);
+  if (!dk) {
+    std::memset(static_cast<void*>(to_k), 0, static_cast<size_t>(D) * sizeof(E));
+    std::memset(static_cast<void*>(to_v), 0, static_cast<size_t>(D) * sizeof(E));
+    return;
+  }
+  float* dv = dk + sums;
+  for (int64_t split = 1; split < splits; ++split)
+    for (int64_t d = 0; d < D; ++d) {
+      dk[d] += dk[split * 2 * sums + d];
+      dv[d] += dv[split * 2 * sums + d];
+    }
+  for (int64_t d = 0; d < D; ++d) to_k[d] = from_float<E>(dk[d] * scale);
+  for (int64_t d = 0; d < D; ++d) to_v[d] = from_float<E>(dv[d]);
+}
+
+void backward(Stream& s, const Job& j) {
+  const Plan plan(s, j, true);
+  const Kernel& kernel = plan.kernel;
+  const int64_t T = j.T(), D = j.D(), K = j.K(), group = j.H() / K, width = kernel.width(D), sums = plan.sums(j);
+  int64_t most = 1;
+  for (int64_t b = 0; b < j.B(); ++b) {
+    const int64_t count = Splits(j, plan, b).count;
+    most = count > most ? count : most;
+  }
+  const int64_t pair_bytes = plan.packed_bytes() + most * 2 * sums * 4,
+                room_bytes = kernel.backward_room(D, plan.block, T < kernel.backward_queries ? T : kernel.backward_queries, plan.count());
+  in_waves(s, j, pair_bytes, [&](int64_t first, int64_t pairs) {
+    char* room = static_cast<char*>(s.shared.get(static_cast<size_t>(pairs * pair_bytes)));
+    plan.pack(s, j, room, pair_bytes, first, pairs);
+    const auto sums_of = [&](int64_t pair, int64_t split) {
+      return reinterpret_cast<float*>(room + pair * pair_bytes + plan.packed_bytes()) + split * 2 * sums;
+    };
+    const auto run = [&](int64_t pair, int64_t split, char* scratch) {
+      const int64_t b = (first + pair) / K, kv = (first + pair) % K;
+      const Splits splits(j, plan, b);
+      if (split >= splits.count) return;
+      float* dk[2] = {sums_of(pair, split), sums_of(pair, split) + plan.blocks[0] * plan.block * width};
+      Keys keys[2];
+      plan.keys_of(j, b, nullptr, keys);
+      for (int i = 0; i < j.sources; ++i) {
+        const size_t bytes = static_cast<size_t>((keys[i].end - keys[i].first + kernel.step - 1) / kernel.step * kernel.step * width) * 4;
+        std::memset(dk[i], 0, bytes);
+        std::memset(dk[i] + sums, 0, bytes);
+      }
+      for (int64_t block = -splits.before; block < splits.after; ++block)
+        for (int64_t head = 0; head < group; ++head) {
+          const int64_t unit = splits.heads_together ? block : block * group + head;
+          if (((unit % splits.count) + splits.count) % splits.count != split) continue;
+          const int64_t from = splits.shift + block * splits.block, to = from + splits.block, t0 = from < 0 ? 0 : from, t1 = to < T ? to : T;
+          Part part(j, plan, b, kv * group + head, t0, t1 - t0, room + pair * pair_bytes);
+          for (int i = 0; i < j.sources; ++i) {
+            part.queries.keys[i].dk = dk[i];
+            part.queries.keys[i].dv = dk[i] + sums;
+          }
+          kernel.backward(part.queries, scratch);
+        }
+    };
+    // A task is a split of a pair, or of all pairs of the wave that add to the same rows of dbias.
+    const int64_t rows = j.dbias ? j.dbias.dim(0) : j.B(), heads = j.dbias && j.dbias.dim(1) == 1 ? 1 : K;
+    const int64_t tasks = j.dbias ? rows * heads : pairs;
+    parallel_range(s, tasks * most, T * group * j.keys() * D / most, [&](int64_t begin, int64_t end, int thread) {
+      char* scratch = static_cast<char*>(s.scratch[static_cast<size_t>(thread)].get(static_cast<size_t>(room_bytes)));
+      for (int64_t c = begin; c < end; ++c)
+        for (int64_t pair = j.dbias ? 0 : c / most; pair < (j.dbias ? pairs : c / most + 1); ++pair)
+          if (!j.dbias || (first + pair) / K % rows * heads + (first + pair) % K % heads == c / most) run(pair, c % most, scratch);
+    });
+    constexpr int64_t piece = 32;  // keys of a task
+    for (int i = 0; i < j.sources; ++i) {
+      const Source& source = j.source[i];
+      const int64_t pieces = (source.S() + piece - 1) / piece;
+      parallel_range(s, pairs * pieces, piece * 2 * D * most, [&](int64_t begin, int64_t end, int) {
+        for (int64_t c = begin; c < end; ++c) {
+          const int64_t pair = c / pieces, b = (first + pair) / K, kv = (first + pair) % K, key = c % pieces * piece;
+          Keys keys[2];
+          plan.keys_of(j, b, room, keys);
+          float* dk = sums_of(pair, 0) + i * plan.blocks[0] * plan.block * width;
+          const int64_t last = key + piece < source.S() ? key + piece : source.S(), count = Splits(j, plan, b).count;
+          by_dtype(j.q.dtype, [&](auto t) {
+            using E = decltype(t);
+            for (int64_t at = key; at < last; ++at)
+              put_gradients<E>(source, b, at, kv, at < keys[i].first || at >= keys[i].end ? nullptr : dk + (at - keys[i].first) * width, sums, count,
+                               j.scale);
+          });
+        }
+      });
+    }
+  });
 }
 
 }  // namespace
 
 void attention(Stream& s, Out y, Out lse, In q, In k, In v, InOpt range, InOpt bias, double scale, bool causal, int64_t window) {
   const Job j{q, y, lse, {}, {}, {}, {{k, v, {}, {}}, {}}, 1, range, bias, static_cast<float>(scale), causal, window};
-  run(j, [&](auto t) { forward<decltype(t)>(s, j); });
+  forward(s, j);
 }
 
 void attention_backward(Stream& s, Out dq, Out dk, Out dv, Acc dbias, In dy, In q, In k, In v, In y, In lse, InOpt range, InOpt bias, double scale,
                         bool causal, int64_t window) {
   const Job j{q, y, lse, dy, dq, dbias, {{k, v, dk, dv}, {}}, 1, range, bias, static_cast<float>(scale), causal, window};
-  run(j, [&](auto t) { backward<decltype(t)>(s, j); });
+  backward(s, j);
 }
 
 void attention_two_source(Stream& s, Out y, Out lse, In q, In k1, In v1, In k2, In v2, InOpt range, double scale) {
   const Job j{q, y, lse, {}, {}, {}, {{k1, v1, {}, {}}, {k2, v2, {}, {}}}, 2, range, {}, static_cast<float>(scale), false, 0};
-  run(j, [&](auto t) { forward<decltype(t)>(s, j); });
+  forward(s, j);
 }
 
 void attention_two_source_backward(Stream& s, Out dq, Out dk1, Out dv1, Out dk2, Out dv2, In dy, In q, In k1, In v1, In k2, In v2, In y, In lse,
                                    InOpt range, double scale) {
   const Job j{q, y, lse, dy, dq, {}, {{k1, v1, dk1, dv1}, {k2, v2, dk2, dv2}}, 2, range, {}, static_cast<float>(scale), false, 0};
-  run(j, [&](auto t) { backward<decltype(t)>(s, j); });
+  backward(s, j);
 }
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL

@@ -136,6 +136,14 @@ void attentions() {
   backward({1, 9, 20, 2, 1, 70}, {.Bb = 1, .Hb = 2});
   backward({1, 9, 20, 2, 1, 130}, {.Bb = 1, .Hb = 1});
   for (const int64_t D : {int64_t{64}, int64_t{128}}) backward({1, 9, 20, 2, 1, D}, {.Bb = 1, .Hb = 2});
+  // Enough queries of a key/value head for several splits, over queries and over heads; with a bias whose gradient heads share, and with one of each.
+  backward({2, 530, 530, 1, 1, 16}, {.causal = true, .range = {3, 530, 200, 500}});
+  backward({1, 130, 150, 8, 2, 24}, {.causal = true, .window = 140});
+  for (int64_t Bb : {1, 2})
+    for (int64_t Hb : {1, 2}) backward({2, 530, 530, 2, 1, 8}, {.causal = true, .window = 40, .range = {0, 530, 100, 500}, .Bb = Bb, .Hb = Hb});
+  // More keys than are packed at a time.
+  forward({5, 2, 6500, 1, 1, 64});
+  backward({3, 520, 520, 1, 1, 128}, {.causal = true, .window = 30});
   backward({2, 9, 20, 2, 1, 24}, {.Bb = 1, .Hb = 1, .gradient_of_bias = false});
   for (const Shape& n : {Shape{2, 1, 1, 2, 1, 8}, Shape{1, 1, 66, 2, 2, 16}, Shape{1, 66, 1, 2, 2, 16}, Shape{1, 3, 0, 2, 1, 8},
                          Shape{1, 0, 3, 2, 1, 8}, Shape{0, 3, 3, 2, 1, 8}}) {
@@ -146,6 +154,7 @@ void attentions() {
   two_source({1, 66, 70, 2, 1, 32}, 66, {.range = {3, 68}});
   two_source({1, 9, 20, 2, 1, 100}, 40);
   two_source({1, 9, 20, 1, 1, 200}, 9);
+  two_source({1, 280, 140, 2, 2, 16}, 280, {.range = {7, 139}});
   two_source({1, 5, 0, 2, 2, 8}, 5);
   two_source({1, 5, 6, 2, 2, 8}, 0, {.range = {2, 2}});
 

@@ -109,7 +109,7 @@ void two_sources(Maker& m) {
 // A short row of a batch, padded on the left to the longest, and the row alone, without any padding: window.count == of means the batch.
 void padded(Maker& m) {
   const Sizes5 n = sizes(m);
-  const int64_t pad = m.pick(1, 90), L = m.pick(1, 90), S = pad + L;
+  const int64_t pad = m.pick(1, 90), L = m.pick(1, 2) == 1 ? m.pick(1, 90) : m.pick(260, 330), S = pad + L;  // long: several splits
   const View q = m.in({S, n.H, n.D}), k = m.in({S, n.K, n.D}), v = m.in({S, n.K, n.D}), dy = m.in({S, n.H, n.D});
   m.add("attention, padded on the left", 2, {},
         {m.shape({2, L, n.H, n.D}), m.shape({2, L, n.H, n.D}), m.shape({2, L, n.K, n.D}), m.shape({2, L, n.K, n.D})},

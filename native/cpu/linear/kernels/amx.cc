@@ -5,6 +5,7 @@
 #else
 #define ANYMAL_LEVEL amx
 #endif
+#include "cpu/flash/table.h"
 #include "cpu/linear/amx_product.h"
 
 namespace anymal::cpu {
@@ -20,18 +21,25 @@ struct MicroBf16 {
     tile::configure(config);
   }
   static void end() { tile::release(); }
-  // The last strip of up to 16 rows takes the upper tiles alone.
-  template <int64_t Rows = MR>
+  // The last strip of up to 16 rows takes the upper tiles alone. Fresh: C = A.B.
+  template <int64_t Rows = MR, bool Fresh = false>
     requires(Rows == MR || Rows == 16)
   static void run(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc) {
     constexpr bool both = Rows == MR;
     constexpr int64_t a_row = 64, b_row = NR * 2 * 2;  // bytes
     const int64_t c_row = ldc * 4;
-    tile::load<0>(c, c_row);
-    tile::load<1>(c + 16, c_row);
-    if constexpr (both) {
-      tile::load<2>(c + 16 * ldc, c_row);
-      tile::load<3>(c + 16 * ldc + 16, c_row);
+    if constexpr (Fresh) {
+      tile::zero<0>();
+      tile::zero<1>();
+      tile::zero<2>();
+      tile::zero<3>();
+    } else {
+      tile::load<0>(c, c_row);
+      tile::load<1>(c + 16, c_row);
+      if constexpr (both) {
+        tile::load<2>(c + 16 * ldc, c_row);
+        tile::load<3>(c + 16 * ldc + 16, c_row);
+      }
     }
     for (int64_t k = 0; k < kc; k += KB, a += Rows * KB, b += NR * KB) {
       tile::load<4>(a, a_row);
@@ -111,6 +119,14 @@ void coded(Stream& s, const linear::CodedProblem& p) {
   Product<true, CodedRows>(rows, p.M, I, O, x, p.x_row, more, p.steps, further, p.s_row, p.y, p.e).run(s);
 }
 
+const cpu::flash::Kernel& attention(DType t) {
+#ifdef ANYMAL_AMX_TWIN
+  return flash::kernel_of<MicroF32, MicroBf16>(t);
+#else
+  return t == DType::f32 ? linear::kernels_avx512.attention(t) : flash::Table<MicroBf16, bf16>::kernel;
+#endif
+}
+
 double peak_f32(int64_t iterations) { return linear::kernels_of(Level::avx512).peak_f32(iterations); }
 
 }  // namespace
@@ -119,9 +135,10 @@ double peak_f32(int64_t iterations) { return linear::kernels_of(Level::avx512).p
 namespace linear {
 #ifdef ANYMAL_AMX_TWIN
 extern const Kernels kernels_amx_twin;
-const Kernels kernels_amx_twin = {amx_twin::gemm, amx_twin::gemm_serial, amx_twin::peak_f32, amx_twin::peak_bf16, amx_twin::coded};
+const Kernels kernels_amx_twin = {amx_twin::gemm,      amx_twin::gemm_serial, amx_twin::peak_f32,
+                                  amx_twin::peak_bf16, amx_twin::attention,   amx_twin::coded};
 #else
-const Kernels kernels_amx = {amx::gemm, amx::gemm_serial, amx::peak_f32, amx::peak_bf16, amx::coded};
+const Kernels kernels_amx = {amx::gemm, amx::gemm_serial, amx::peak_f32, amx::peak_bf16, amx::attention, amx::coded};
 #endif
 }  // namespace linear
 }  // namespace anymal::cpu

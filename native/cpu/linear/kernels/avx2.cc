@@ -2,6 +2,7 @@
 #define ANYMAL_LEVEL avx2
 #include <immintrin.h>
 
+#include "cpu/flash/table.h"
 #include "cpu/linear/driver.h"
 
 namespace anymal::cpu {
@@ -59,6 +60,6 @@ double peak_f32(int64_t iterations) {
 namespace linear {
 // bf16 is widened while packing.
 const Kernels kernels_avx2 = {avx2::driver::gemm<avx2::MicroF32, avx2::MicroF32>, avx2::driver::gemm_serial<avx2::MicroF32, avx2::MicroF32>,
-                              avx2::peak_f32, avx2::peak_f32};
+                              avx2::peak_f32, avx2::peak_f32, avx2::flash::kernel_of<avx2::MicroF32, avx2::MicroF32>};
 }  // namespace linear
 }  // namespace anymal::cpu

@@ -2,6 +2,7 @@
 #define ANYMAL_LEVEL avx512
 #include <immintrin.h>
 
+#include "cpu/flash/table.h"
 #include "cpu/linear/driver.h"
 
 namespace anymal::cpu {
@@ -59,6 +60,7 @@ double peak_f32(int64_t iterations) {
 namespace linear {
 // bf16 is widened while packing.
 const Kernels kernels_avx512 = {avx512::driver::gemm<avx512::MicroF32, avx512::MicroF32>,
-                                avx512::driver::gemm_serial<avx512::MicroF32, avx512::MicroF32>, avx512::peak_f32, avx512::peak_f32};
+                                avx512::driver::gemm_serial<avx512::MicroF32, avx512::MicroF32>, avx512::peak_f32, avx512::peak_f32,
+                                avx512::flash::kernel_of<avx512::MicroF32, avx512::MicroF32>};
 }  // namespace linear
 }  // namespace anymal::cpu

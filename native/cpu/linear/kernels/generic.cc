@@ -1,5 +1,6 @@
 // Matrix products in plain C++ for any CPU: the compiler vectorises the NR loop with what the baseline has.
 #define ANYMAL_LEVEL generic
+#include "cpu/flash/table.h"
 #include "cpu/linear/driver.h"
 
 namespace anymal::cpu {
@@ -46,6 +47,7 @@ double peak_f32(int64_t iterations) {
 namespace linear {
 // bf16 is widened while packing.
 const Kernels kernels_generic = {generic::driver::gemm<generic::MicroF32, generic::MicroF32>,
-                                 generic::driver::gemm_serial<generic::MicroF32, generic::MicroF32>, generic::peak_f32, generic::peak_f32};
+                                 generic::driver::gemm_serial<generic::MicroF32, generic::MicroF32>, generic::peak_f32, generic::peak_f32,
+                                 generic::flash::kernel_of<generic::MicroF32, generic::MicroF32>};
 }  // namespace linear
 }  // namespace anymal::cpu
