@@ -9,8 +9,6 @@
 #include <immintrin.h>
 #endif
 
-#include <limits>
-
 #include "cpu/kernel.h"
 #include "cpu/linear/quantized_weight.h"
 #include "cpu/linear/row_layout.h"
@@ -39,14 +37,14 @@ struct PackedWeight : linear::QuantizedWeight {
   float block_maximum(int64_t b) const { return absmax ? absmax[b] : fused(map[absmax_codes[b]], nested_absmax[b / quant::kNestedBlock], offset); }
 
   // tile [count][rows] <- W[32 panel + lane + j, k] for k in [k0, k0 + count): `rows` of the panel's rows from `lane` on, both multiples of 8, or of
-  // 16 with AVX-512. A NaN of the maxima gives the NaN whose payload is empty.
+  // 16 with AVX-512. A NaN of the maxima gives the machine's own (plain_nan).
   void decode(int64_t panel, int64_t lane, int64_t rows, int64_t k0, int64_t count, float* tile) const {
     const uint8_t* from = codes + panel * panel_bytes(format, I);
     const int64_t row0 = panel * kRows + lane, there = O - row0 < 0 ? 0 : O - row0 < rows ? O - row0 : rows;
     float scale[kRows];
     for (int64_t j = there; j < rows; ++j) scale[j] = 0.0f;
     if (format == QuantFormat::int8) {
-      for (int64_t j = 0; j < there; ++j) scale[j] = raw ? 1.0f : quiet(absmax[row0 + j] / 127.0f);
+      for (int64_t j = 0; j < there; ++j) scale[j] = raw ? 1.0f : linear::plain_nan(absmax[row0 + j] / 127.0f);
       for (int64_t k = k0; k < k0 + count; ++k, tile += rows) {
         uint32_t fours[kRows];
         std::memcpy(fours, from + k / 4 * 4 * kRows + lane * 4, static_cast<size_t>(rows) * 4);
@@ -63,7 +61,7 @@ struct PackedWeight : linear::QuantizedWeight {
     if (I % block == 0) {  // a block lies within one row: the scales of a column hold for all columns of its block
       const int64_t per_row = I / block;
       for (int64_t b = k0 / block, k = k0; k < last; ++b) {
-        for (int64_t j = 0; j < there; ++j) scale[j] = quiet(block_maximum((row0 + j) * per_row + b));
+        for (int64_t j = 0; j < there; ++j) scale[j] = linear::plain_nan(block_maximum((row0 + j) * per_row + b));
         const int64_t end = (b + 1) * block < last ? (b + 1) * block : last;
         columns(k, end);
         k = end;
@@ -71,7 +69,7 @@ struct PackedWeight : linear::QuantizedWeight {
       return;
     }
     for (int64_t k = k0; k < last; ++k) {
-      for (int64_t j = 0; j < there; ++j) scale[j] = quiet(block_maximum(((row0 + j) * I + k) / block));
+      for (int64_t j = 0; j < there; ++j) scale[j] = linear::plain_nan(block_maximum(((row0 + j) * I + k) / block));
       columns(k, k + 1);
     }
   }
@@ -98,15 +96,13 @@ struct PackedWeight : linear::QuantizedWeight {
     const int64_t n = there < 0 ? 0 : there < 32 ? there : 32;
     for (int64_t j = 0; j < n;) {
       const int64_t at = o * I + k + j, left = block - at % block, end = left < n - j ? j + left : n;
-      const float scale = quiet(block_maximum(at / block));
+      const float scale = linear::plain_nan(block_maximum(at / block));
       for (; j < end; ++j) to[j] *= scale;
     }
     for (int64_t j = n; j < 32; ++j) to[j] = 0;
   }
 
  private:
-  static float quiet(float x) { return x == x ? x : std::numeric_limits<float>::quiet_NaN(); }
-
   // to [count][rows]: rows g .. g + 15 of a panel are the low nibbles of a column's bytes, or the high ones.
   static void decode_columns(const uint8_t* from, int64_t count, int64_t lane, int64_t rows, const float* book, const float* scale, float* to) {
 #if defined(__AVX512F__)
@@ -136,8 +132,12 @@ struct PackedWeight : linear::QuantizedWeight {
       }
     }
 #else
-    for (int64_t k = 0; k < count; ++k)
-      for (int64_t j = 0; j < rows; ++j) to[k * rows + j] = book[from[k * (kRows / 2) + (lane + j) % 16] >> ((lane + j) / 16 * 4) & 15] * scale[j];
+    for (int64_t g = 0; g < rows; g += 8) {
+      const int64_t shift = (lane + g) / 16 * 4;
+      const uint8_t* bytes = from + (lane + g) % 16;
+      for (int64_t k = 0; k < count; ++k)
+        for (int64_t j = 0; j < 8; ++j) to[k * rows + g + j] = book[bytes[k * (kRows / 2) + j] >> shift & 15] * scale[g + j];
+    }
 #endif
   }
 };

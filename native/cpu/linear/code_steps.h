@@ -5,8 +5,9 @@
 //     codes: the first of `count` columns of one quantisation block, a multiple of 32; scale [32]: the block's maxima
 //     x [count][Rows]: the rows' values of these columns; part [Rows][32]: the sums so far. Its slot i belongs to output slot(i) of the panel: the
 //     order in which the look-up leaves them.
+//   Steps(book).decode(codes, count, scale, lane, to): the same columns of the outputs from `lane` on, as a packed panel of kWidth columns lies.
 #pragma once
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -26,6 +27,27 @@ struct FloatSteps {
   explicit FloatSteps(const float* book) : table(_mm512_loadu_ps(book)) {}
   static int64_t slot(int64_t i) { return i; }
 
+  void column(const uint8_t* codes, __m512 low, __m512 high, __m512& w0, __m512& w1) const {
+    const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    w0 = _mm512_mul_ps(_mm512_permutexvar_ps(bytes, table), low);  // vpermps reads the low four bits of each lane only
+    w1 = _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table), high);
+  }
+
+  static constexpr int64_t kWidth = 32;
+  void decode(const uint8_t* codes, int64_t count, const float* scale, int64_t /*lane*/, float* to) const {
+    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+    for (int64_t k0 = 0; k0 < count; k0 += 4) {
+      prefetch_codes(codes + k0 * 16);
+#pragma GCC unroll 4
+      for (int64_t k = k0; k < k0 + 4; ++k) {
+        __m512 w0, w1;
+        column(codes + k * 16, low, high, w0, w1);
+        _mm512_storeu_ps(to + k * kPanelRows, w0);
+        _mm512_storeu_ps(to + k * kPanelRows + 16, w1);
+      }
+    }
+  }
+
   template <int64_t Rows>
   void add(const uint8_t* codes, int64_t count, const float* scale, const float* x, float* part) const {
     const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
@@ -37,10 +59,8 @@ struct FloatSteps {
       prefetch_codes(codes + k0 * 16);
 #pragma GCC unroll 4
       for (int64_t k = k0; k < k0 + 4; ++k) {
-        const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k * 16)));
-        // vpermps reads the low four bits of each lane only.
-        const __m512 w0 = _mm512_mul_ps(_mm512_permutexvar_ps(bytes, table), low);
-        const __m512 w1 = _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table), high);
+        __m512 w0, w1;
+        column(codes + k * 16, low, high, w0, w1);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
           const __m512 v = _mm512_set1_ps(x[k * Rows + r]);
@@ -72,10 +92,9 @@ struct FloatSteps {
   }
   static int64_t slot(int64_t i) { return i / 8 * 4 + i % 4 + i / 4 % 2 * 16; }
 
-  // The four vectors of a column.
-  void column(const uint8_t* codes, const __m256 (&scale)[4], __m256 (&w)[4]) const {
-    const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-    const __m256i code = _mm256_and_si256(_mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4)), _mm256_set1_epi8(15));
+  // The weights of 32 codes, which are the low nibbles of bytes: of each lane's 16 in order, four to a vector.
+  void look_up(__m256i nibbles, const __m256 (&scale)[4], __m256 (&w)[4]) const {
+    const __m256i code = _mm256_and_si256(nibbles, _mm256_set1_epi8(15));
     const __m256i b0 = _mm256_shuffle_epi8(planes[0], code), b1 = _mm256_shuffle_epi8(planes[1], code);
     const __m256i b2 = _mm256_shuffle_epi8(planes[2], code), b3 = _mm256_shuffle_epi8(planes[3], code);
     const __m256i l01 = _mm256_unpacklo_epi8(b0, b1), h01 = _mm256_unpackhi_epi8(b0, b1);
@@ -84,6 +103,27 @@ struct FloatSteps {
     w[1] = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(l01, l23)), scale[1]);
     w[2] = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpacklo_epi16(h01, h23)), scale[2]);
     w[3] = _mm256_mul_ps(_mm256_castsi256_ps(_mm256_unpackhi_epi16(h01, h23)), scale[3]);
+  }
+  // The four vectors of a column.
+  void column(const uint8_t* codes, const __m256 (&scale)[4], __m256 (&w)[4]) const {
+    const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    look_up(_mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4)), scale, w);
+  }
+
+  static constexpr int64_t kWidth = 16;
+  void decode(const uint8_t* codes, int64_t count, const float* scale, int64_t lane, float* to) const {
+    __m256 factor[4];
+    for (int g = 0; g < 4; ++g) factor[g] = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(scale + lane + 4 * g));
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(lane / 16 * 4));
+    for (int64_t k = 0; k < count; k += 2) {  // two columns, one to a lane
+      if (k % 4 == 0) prefetch_codes(codes + k * 16);
+      __m256 w[4];
+      look_up(_mm256_srl_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + k * 16)), shift), factor, w);
+      for (int g = 0; g < 4; ++g) {
+        _mm_storeu_ps(to + k * kWidth + 4 * g, _mm256_castps256_ps128(w[g]));
+        _mm_storeu_ps(to + (k + 1) * kWidth + 4 * g, _mm256_extractf128_ps(w[g], 1));
+      }
+    }
   }
 
   // sum[r][v] += x[k][r] w[v] for the steps k of `count`, whose vectors weights(k, w) gives; the sums lie 32 floats apart.
@@ -151,6 +191,15 @@ struct FloatSteps {
   struct Pair {
     float low, high;
   };
+  typedef float Four __attribute__((vector_size(16)));
+  static Four two(const Pair& a, const Pair& b) {
+#if defined(__SSE2__)
+    return reinterpret_cast<Four>(
+        _mm_loadh_pi(_mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64*>(&a)), reinterpret_cast<const __m64*>(&b)));
+#else
+    return Four{a.low, a.high, b.low, b.high};
+#endif
+  }
   Pair pairs[256];
   explicit FloatSteps(const float* book) {
     for (int i = 0; i < 256; ++i) pairs[i] = {book[i & 15], book[i >> 4]};
@@ -159,31 +208,30 @@ struct FloatSteps {
 
   template <int64_t Rows>
   void add(const uint8_t* codes, int64_t count, const float* scale, const float* x, float* part) const {
-    typedef float Four __attribute__((vector_size(16)));
     constexpr int64_t kDepth = 32;
     constexpr int kFours = Rows == 1 ? 8 : 4, kGroup = Rows == 1 ? 1 : 2;  // eight sums at a time
+    static_assert(Rows % kGroup == 0);
     Four factor[8], tile[kDepth][8];
     for (int64_t i = 0; i < kPanelRows; ++i) factor[i / 4][i % 4] = scale[slot(i)];
     for (int64_t k0 = 0; k0 < count; k0 += kDepth) {
       for (int64_t k = 0; k < kDepth; ++k) {
-        Pair two[16];
-        for (int j = 0; j < 16; ++j) two[j] = pairs[codes[(k0 + k) * 16 + j]];
-        std::memcpy(tile[k], two, sizeof two);
-        for (int v = 0; v < 8; ++v) tile[k][v] *= factor[v];
+        const uint8_t* column = codes + (k0 + k) * 16;
+#pragma GCC unroll 8
+        for (int v = 0; v < 8; ++v) tile[k][v] = two(pairs[column[2 * v]], pairs[column[2 * v + 1]]) * factor[v];
       }
       for (int r = 0; r < Rows; r += kGroup)
         for (int v0 = 0; v0 < 8; v0 += kFours) {
           float* to = part + r * kPanelRows + 4 * v0;
           Four sum[kGroup][kFours];
-          for (int g = 0; g < kGroup && r + g < Rows; ++g) std::memcpy(sum[g], to + g * kPanelRows, sizeof sum[g]);
+          for (int g = 0; g < kGroup; ++g) std::memcpy(sum[g], to + g * kPanelRows, sizeof sum[g]);
           for (int64_t k = 0; k < kDepth; ++k)
 #pragma GCC unroll 2
             for (int g = 0; g < kGroup; ++g) {
-              const float one = x[(k0 + k) * Rows + (r + g < Rows ? r + g : r)];
+              const float one = x[(k0 + k) * Rows + r + g];
 #pragma GCC unroll 8
               for (int v = 0; v < kFours; ++v) sum[g][v] += one * tile[k][v0 + v];
             }
-          for (int g = 0; g < kGroup && r + g < Rows; ++g) std::memcpy(to + g * kPanelRows, sum[g], sizeof sum[g]);
+          for (int g = 0; g < kGroup; ++g) std::memcpy(to + g * kPanelRows, sum[g], sizeof sum[g]);
         }
     }
   }
@@ -199,16 +247,36 @@ struct PairSteps {
   explicit PairSteps(const float* book) : table(_mm512_loadu_ps(book)) {}
   static int64_t slot(int64_t i) { return i; }
 
-  template <int64_t Rows>
-  void add(const uint8_t* codes, int64_t count, const float* scale, const uint32_t* x, float* part) const {
+  // Columns k and k + 1 as pairs.
+  void columns(const uint8_t* codes, __m512 low, __m512 high, __m512bh& w0, __m512bh& w1) const {
     alignas(64) static constexpr uint16_t kInterleave[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                              8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     const __m512i interleave = _mm512_load_si512(kInterleave);
-    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
     const auto pair = [&](__m512i first, __m512i second, __m512 factor) {
       const __m512 a = _mm512_mul_ps(_mm512_permutexvar_ps(first, table), factor), b = _mm512_mul_ps(_mm512_permutexvar_ps(second, table), factor);
       return reinterpret_cast<__m512bh>(_mm512_permutexvar_epi16(interleave, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a))));
     };
+    const __m512i first = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
+    const __m512i second = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16)));
+    w0 = pair(first, second, low);
+    w1 = pair(_mm512_srli_epi32(first, 4), _mm512_srli_epi32(second, 4), high);
+  }
+
+  static constexpr int64_t kWidth = 32;
+  void decode(const uint8_t* codes, int64_t count, const float* scale, int64_t /*lane*/, bf16* to) const {
+    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+    for (int64_t k = 0; k < count; k += 2) {
+      if (k % 4 == 0) prefetch_codes(codes + k * 16);
+      __m512bh w0, w1;
+      columns(codes + k * 16, low, high, w0, w1);
+      _mm512_storeu_si512(to + k * kPanelRows, reinterpret_cast<__m512i>(w0));
+      _mm512_storeu_si512(to + k * kPanelRows + 32, reinterpret_cast<__m512i>(w1));
+    }
+  }
+
+  template <int64_t Rows>
+  void add(const uint8_t* codes, int64_t count, const float* scale, const uint32_t* x, float* part) const {
+    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
     __m512 sum[Rows][2];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
@@ -217,9 +285,8 @@ struct PairSteps {
       prefetch_codes(codes + k0 * 16);
 #pragma GCC unroll 2
       for (int64_t k = k0; k < k0 + 4; k += 2) {
-        const __m512i first = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k * 16)));
-        const __m512i second = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + k * 16 + 16)));
-        const __m512bh w0 = pair(first, second, low), w1 = pair(_mm512_srli_epi32(first, 4), _mm512_srli_epi32(second, 4), high);
+        __m512bh w0, w1;
+        columns(codes + k * 16, low, high, w0, w1);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
           const __m512bh v = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int32_t>(x[k / 2 * Rows + r])));

@@ -16,15 +16,15 @@
 #include <cstring>
 
 #include "cpu/kernel.h"
+#include "cpu/linear/epilogue.h"
 #include "cpu/linear/few_rows.h"
+#include "cpu/linear/few_rows_integer.h"
 #include "cpu/linear/few_rows_quantized.h"
 #include "cpu/linear/kernels.h"
 #include "cpu/linear/transpose.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL::driver {
 
-using linear::Destination;
-using linear::Epilogue;
 using linear::kPanelDepth;
 using linear::Matrix;
 using linear::PanelSource;
@@ -88,23 +88,6 @@ inline void pack_strip(To* dst, int64_t width, int64_t depth, const From* src, i
   }
 }
 
-// Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are `apart`.
-template <class Out>
-inline void store_rows(const Destination& c, const Epilogue& e, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums,
-                       int64_t apart) {
-  const Out* bias = static_cast<const Out*>(e.bias);
-  for (int64_t i = 0; i < rows; ++i) {
-    Out* to = static_cast<Out*>(c.data) + (m0 + i) * c.row + n0;
-    const float* from = sums + i * apart;
-    for (int64_t j = 0; j < cols; ++j) {
-      float v = e.alpha * from[j];
-      if (bias) v += to_float(bias[n0 + j]);
-      if (e.accumulate) v += to_float(to[j]);
-      to[j] = from_float<Out>(v);
-    }
-  }
-}
-
 template <class Micro>
 struct Driver {
   using MicroKernel = Micro;
@@ -122,6 +105,8 @@ struct Driver {
 
   // Rows [k0, k0 + kc) of the panel that starts at column n0; k0 is a multiple of kPanelDepth.
   static void pack_b(const Problem& p, int64_t n0, int64_t k0, int64_t kc, T* panel) {
+    if constexpr (requires { &Micro::add; })
+      if (p.panels && decode_panel(p.panels->weight, n0, NR, k0, kc, panel)) return;
     if (p.panels) return p.panels->fill(p.panels->context, k0, kc, n0, NR, dtype, panel);
     const auto pack = [&](auto* source) {
       using From = std::remove_cv_t<std::remove_reference_t<decltype(*source)>>;
@@ -172,12 +157,6 @@ struct Driver {
     }
   }
 
-  // Rows [m0, m0 + rows) and columns [n0, n0 + cols) of C from their sums, whose rows are `width` apart.
-  static void store(const Problem& p, int64_t m0, int64_t rows, int64_t n0, int64_t cols, const float* sums, int64_t width = NR) {
-    if (p.c.dtype == DType::f32) store_rows<float>(p.c, p.e, m0, rows, n0, cols, sums, width);
-    else store_rows<bf16>(p.c, p.e, m0, rows, n0, cols, sums, width);
-  }
-
   static size_t room_bytes(int64_t rows) { return static_cast<size_t>(kPanelDepth * NR) * sizeof(T) + static_cast<size_t>(rows * NR) * 4; }
 
   // Rows [i0, i0 + rows) of a packed slab of `padded` rows, which begins at row m0 of A, against the panel from column n0 on: `ready`, [depth][NR],
@@ -192,7 +171,7 @@ struct Driver {
       const T *a = slab + padded * k0 + i0 * kc, *panel = ready ? ready + k0 * NR : packed;
       for (int64_t i = 0; i < rows; i += MR) run_strip(rows - i, kc, a + i * kc, panel, sums + i * NR, NR);
     }
-    store(p, m0 + i0, rows, n0, at_most(NR, p.N - n0), sums);
+    store(p, m0 + i0, rows, n0, at_most(NR, p.N - n0), sums, NR);
   }
 
   static void parallel_gemm(Stream& s, const Problem& p) {
@@ -246,91 +225,14 @@ struct Driver {
   }
 };
 
-constexpr int64_t kFewRows = 8;
-
-// f(Micro, From) by what the operands are.
-template <class MicroF32, class MicroBf16, class F>
-void by_operand(const Problem& p, const F& f) {
-  if (p.a.dtype == DType::f32) f(static_cast<MicroF32*>(nullptr), float{});
-  else f(static_cast<MicroBf16*>(nullptr), bf16{});
-}
-// f with the number of rows, of which M are there, that a kernel is made for.
-template <class F>
-void by_few(int64_t M, const F& f) {
-  if (M <= 1) f(std::integral_constant<int64_t, 1>{});
-  else if (M <= 2) f(std::integral_constant<int64_t, 2>{});
-  else if (M <= 4) f(std::integral_constant<int64_t, 4>{});
-  else if (M <= 6) f(std::integral_constant<int64_t, 6>{});
-  else f(std::integral_constant<int64_t, kFewRows>{});
-}
-
-// A plain matrix whose columns are contiguous. `each` runs its body on ranges of the panels. False where these are other operands, or the level
-// has no kernel for a few rows.
-template <class MicroF32, class MicroBf16, class Each>
-bool few_rows(Scratch& room, const Problem& p, const Each& each) {
-  if (p.M > kFewRows || p.panels || p.b.row != 1 || p.a.dtype != p.b.dtype) return false;
-  bool done = false;
-  by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
-    using Micro = std::remove_pointer_t<decltype(micro)>;
-    using From = decltype(from);
-    if constexpr (requires { &Micro::add; }) {
-      using Few = FewRows<Micro, From>;
-      constexpr int64_t NR = Micro::NR;
-      const int64_t line = p.b.col * static_cast<int64_t>(sizeof(From));
-      by_few(p.M, [&](auto rows) {
-        uint32_t* x = static_cast<uint32_t*>(room.get(Few::Input::room_bytes(rows(), p.K)));
-        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
-        each((p.N + NR - 1) / NR, NR, [&](int64_t begin, int64_t end) {
-          for (int64_t n0 = begin * NR; n0 < end * NR; n0 += NR) {
-            alignas(64) float sums[rows() * NR];
-            const int64_t there = at_most(NR, p.N - n0);
-            Few::template panel<rows()>(sums, x, static_cast<const char*>(p.b.data) + n0 * line, line, p.K, there);
-            Driver<Micro>::store(p, 0, p.M, n0, there, sums);
-          }
-        });
-      });
-      done = true;
-    }
-  });
-  return done;
-}
-
-// The same of a quantised weight.
-template <class MicroF32, class MicroBf16>
-bool few_rows_quantized(Stream& s, const Problem& p) {
-  if (p.M > kFewRows || !p.panels || !p.panels->weight) return false;
-  bool done = false;
-  by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
-    using Micro = std::remove_pointer_t<decltype(micro)>;
-    if constexpr (requires { &Micro::add; }) {
-      using Few = FewRowsQuantized<Driver<Micro>, decltype(from)>;
-      if (!Few::takes(p)) return;
-      const typename Few::Steps steps(quant::code_book(p.panels->weight->format));
-      by_few(p.M, [&](auto rows) {
-        uint32_t* x = static_cast<uint32_t*>(s.packed.get(Few::Input::room_bytes(rows(), p.K)));
-        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
-        parallel_range(s, (p.N + kPanelRows - 1) / kPanelRows, kPanelRows * (p.K + 1), [&](int64_t begin, int64_t end, int thread) {
-          void* room = s.scratch[static_cast<size_t>(thread)].get(Few::room_bytes());
-          for (int64_t j = begin; j < end; ++j) {
-            alignas(64) float sums[rows() * kPanelRows];
-            Few::template panel<rows()>(p, steps, reinterpret_cast<const typename Few::Unit*>(x), j, sums, room);
-            Driver<Micro>::store(p, 0, p.M, j * kPanelRows, at_most(kPanelRows, p.N - j * kPanelRows), sums, kPanelRows);
-          }
-        });
-      });
-      done = true;
-    }
-  });
-  return done;
-}
-
 template <class MicroF32, class MicroBf16>
 void gemm(Stream& s, const Problem& p) {
   if (p.M <= 0 || p.N <= 0) return;
   const auto each = [&](int64_t panels, int64_t width, const auto& body) {
     parallel_range(s, panels, width * (p.K + 1), [&](int64_t begin, int64_t end, int) { body(begin, end); });
   };
-  if (few_rows<MicroF32, MicroBf16>(s.packed, p, each) || few_rows_quantized<MicroF32, MicroBf16>(s, p)) return;
+  if (few_rows<MicroF32, MicroBf16>(s.packed, p, each) || few_rows_quantized<Driver, MicroF32, MicroBf16>(s, p) || few_rows_integer<MicroBf16>(s, p))
+    return;
   if (p.a.dtype == DType::f32) Driver<MicroF32>::parallel_gemm(s, p);
   else Driver<MicroBf16>::parallel_gemm(s, p);
 }

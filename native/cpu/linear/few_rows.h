@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "cpu/kernel.h"
+#include "cpu/linear/epilogue.h"
 #include "cpu/linear/kernels.h"
 #include "cpu/linear/transpose.h"
 
@@ -90,9 +91,8 @@ struct FewRows {
     for (; u + kTile <= end; u += kTile) {
       const uint32_t* at = x + u * kWide * Rows;
       if constexpr (Rows <= 2) {
-        for (int g = 0; g < 2; ++g)
-          for (int q = 0; q < kTile; q += 4 * kPieces)
-            add_units<Rows, kPieces, true>(sum, g, at + q * kWide * Rows, w + (u + q) * 4, line, Micro::NR);
+        for (int q = 0; q < kTile; q += 4 * kPieces)
+          for (int g = 0; g < 2; ++g) add_units<Rows, kPieces, true>(sum, g, at + q * kWide * Rows, w + (u + q) * 4, line, Micro::NR);
       } else {  // the columns of both groups wait in cache, so that there are enough sums to be busy with, and registers for them
         constexpr int64_t kGroup = kLanes == 16 || Rows <= 4 ? Rows : Rows / 2;
         static_assert(Rows % kGroup == 0);
@@ -138,5 +138,55 @@ struct FewRows {
     }
   }
 };
+
+constexpr int64_t kFewRows = 8;
+
+// f with the number of rows, of which M are there, that a kernel is made for.
+template <class F>
+void by_few(int64_t M, const F& f) {
+  if (M <= 1) f(std::integral_constant<int64_t, 1>{});
+  else if (M <= 2) f(std::integral_constant<int64_t, 2>{});
+  else if (M <= 4) f(std::integral_constant<int64_t, 4>{});
+  else if (M <= 6) f(std::integral_constant<int64_t, 6>{});
+  else f(std::integral_constant<int64_t, kFewRows>{});
+}
+
+// f(Micro, From) by what the operands are.
+template <class MicroF32, class MicroBf16, class F>
+void by_operand(const linear::Problem& p, const F& f) {
+  if (p.a.dtype == DType::f32) f(static_cast<MicroF32*>(nullptr), float{});
+  else f(static_cast<MicroBf16*>(nullptr), bf16{});
+}
+
+// A plain matrix whose columns are contiguous. `each` runs its body on ranges of the panels. False where these are other operands, or the level
+// has no kernel for a few rows.
+template <class MicroF32, class MicroBf16, class Each>
+bool few_rows(Scratch& room, const linear::Problem& p, const Each& each) {
+  if (p.M > kFewRows || p.panels || p.b.row != 1 || p.a.dtype != p.b.dtype) return false;
+  bool done = false;
+  by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
+    using Micro = std::remove_pointer_t<decltype(micro)>;
+    using From = decltype(from);
+    if constexpr (requires { &Micro::add; }) {
+      using Few = FewRows<Micro, From>;
+      constexpr int64_t NR = Micro::NR;
+      const int64_t line = p.b.col * static_cast<int64_t>(sizeof(From));
+      by_few(p.M, [&](auto rows) {
+        uint32_t* x = static_cast<uint32_t*>(room.get(Few::Input::room_bytes(rows(), p.K)));
+        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
+        each((p.N + NR - 1) / NR, NR, [&](int64_t begin, int64_t end) {
+          for (int64_t n0 = begin * NR; n0 < end * NR; n0 += NR) {
+            alignas(64) float sums[rows() * NR];
+            const int64_t there = std::min(NR, p.N - n0);
+            Few::template panel<rows()>(sums, x, static_cast<const char*>(p.b.data) + n0 * line, line, p.K, there);
+            store(p, 0, p.M, n0, there, sums, NR);
+          }
+        });
+      });
+      done = true;
+    }
+  });
+  return done;
+}
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL::driver

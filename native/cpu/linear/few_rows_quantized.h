@@ -2,8 +2,8 @@
 // them into cache. An element's products are added in the order of the panels: a row has the same bits as among others.
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
 #include "cpu/linear/code_steps.h"
@@ -21,7 +21,9 @@ using PairSteps = FloatSteps;  // never met: no micro-kernel multiplies pairs
 // The maxima of a panel's 32 rows by blocks, computed for some blocks at a time.
 class PanelScales {
  public:
-  PanelScales(const QuantizedWeight& w, int64_t panel) : w_(w), row0_(panel * kPanelRows), there_(std::min(kPanelRows, w.O - row0_)) {}
+  // Blocks from `end` on are not asked for.
+  PanelScales(const QuantizedWeight& w, int64_t panel, int64_t end)
+      : w_(w), row0_(panel * kPanelRows), there_(std::min(kPanelRows, w.O - row0_)), end_(end) {}
   // [32] of block b of each row; zeros for rows that are not there. The next call may move it.
   const float* of(int64_t b) {
     if (b < first_ || b >= first_ + kBlocks) read(b);
@@ -38,7 +40,7 @@ class PanelScales {
 
   void read(int64_t b) {
     first_ = b;
-    const int64_t per_row = w_.I / w_.block, count = std::min(kBlocks, per_row - b);
+    const int64_t per_row = w_.I / w_.block, count = std::min(kBlocks, end_ - b);
     alignas(64) float lines[kPanelRows * kBlocks];
     const float* from = lines;
     int64_t line = kBlocks;
@@ -55,18 +57,52 @@ class PanelScales {
     Transpose::run(reinterpret_cast<uint32_t*>(scales_), kPanelRows, from, line * 4, there_, count);
     int32_t tiny = 0;
     for (int64_t i = 0; i < count * kPanelRows; ++i) {
-      const float x = scales_[i], size = std::fabs(x);
+      const float size = std::fabs(scales_[i]);
       tiny |= size > 0 && size < 0x1p-110f;
-      scales_[i] = x == x ? x : std::numeric_limits<float>::quiet_NaN();  // as decoding does
+      scales_[i] = linear::plain_nan(scales_[i]);
     }
     tiny_ = tiny != 0;
   }
 
   const QuantizedWeight& w_;
-  int64_t row0_, there_, first_ = -kBlocks;
+  int64_t row0_, there_, end_, first_ = -kBlocks;
   bool tiny_ = false;
   alignas(64) float scales_[kBlocks * kPanelRows];
 };
+
+// f(k, count, scale) for the parts of the steps [k, end) that lie within one block.
+template <class F>
+void by_blocks(PanelScales& scales, int64_t block, int64_t k, int64_t end, const F& f) {
+  for (; k < end;) {
+    const int64_t b = k / block, stop = std::min((b + 1) * block, end);
+    f(k, stop - k, scales.of(b));
+    k = stop;
+  }
+}
+
+// Blocks that straddle rows give every element a scale of its own: such weights are decoded by who packed them.
+inline bool has_panel_scales(const QuantizedWeight* w) { return w && w->format != QuantFormat::int8 && w->I % w->block == 0; }
+
+template <class T>
+using StepsOf = std::conditional_t<sizeof(T) == 2, PairSteps, FloatSteps>;
+
+// Steps [k0, k0 + kc) of the packed panel of `width` columns from n0 on. False where not all of them are the weight's, or the level leaves decoding
+// to who packed it.
+template <class T>
+bool decode_panel(const QuantizedWeight* w, int64_t n0, int64_t width, int64_t k0, int64_t kc, T* panel) {
+  if constexpr (requires { &StepsOf<T>::decode; }) {
+    if (width != StepsOf<T>::kWidth || !has_panel_scales(w) || k0 + kc > w->I) return false;
+    PanelScales scales(*w, n0 / kPanelRows, (k0 + kc + w->block - 1) / w->block);
+    if (sizeof(T) == 2 && scales.may_be_tiny(k0 / w->block)) return false;
+    const StepsOf<T> steps(quant::code_book(w->format));
+    const uint8_t* codes = w->codes + n0 / kPanelRows * w->I * (kPanelRows / 2);
+    by_blocks(scales, w->block, k0, k0 + kc, [&](int64_t k, int64_t count, const float* scale) {
+      steps.decode(codes + k * (kPanelRows / 2), count, scale, n0 % kPanelRows, panel + (k - k0) * width);
+    });
+    return true;
+  }
+  return false;
+}
 
 template <class Driver, class From>
 struct FewRowsQuantized {
@@ -74,15 +110,10 @@ struct FewRowsQuantized {
   using T = typename Micro::Element;
   using Input = FewRowsInput<Micro, From>;
   static constexpr bool kPairs = sizeof(T) == 2;
-  using Steps = std::conditional_t<kPairs, PairSteps, FloatSteps>;
+  using Steps = StepsOf<T>;
   using Unit = std::conditional_t<kPairs, uint32_t, float>;
   static constexpr int64_t kPerUnit = kPairs ? 2 : 1, NR = Micro::NR;
 
-  // Blocks that straddle rows give every element a scale of its own: such weights take the panels' way.
-  static bool takes(const linear::Problem& p) {
-    const QuantizedWeight& w = *p.panels->weight;
-    return w.format != QuantFormat::int8 && w.I % w.block == 0;
-  }
   static size_t room_bytes() { return static_cast<size_t>(linear::kPanelDepth * (NR + 8 + Micro::MR)) * sizeof(T); }
 
   // sums [M][32] += steps [k0, k0 + kPanelDepth) by the micro-kernel.
@@ -106,7 +137,7 @@ struct FewRowsQuantized {
   template <int64_t Rows>
   static void panel(const linear::Problem& p, const Steps& steps, const Unit* x, int64_t index, float* sums, void* room) {
     const QuantizedWeight& w = *p.panels->weight;
-    PanelScales scales(w, index);
+    PanelScales scales(w, index, w.I / w.block);
     const uint8_t* codes = w.codes + index * w.I * (kPanelRows / 2);
     // Where more rows follow those of the weight, their sum begins within its last steps.
     const int64_t streamed = p.K == w.I ? w.I : w.I / linear::kPanelDepth * linear::kPanelDepth;
@@ -120,11 +151,9 @@ struct FewRowsQuantized {
         continue;
       }
       std::memset(part, 0, sizeof part);
-      for (int64_t k = k0; k < end;) {
-        const int64_t b = k / w.block, stop = std::min((b + 1) * w.block, end);
-        steps.template add<Rows>(codes + k * (kPanelRows / 2), stop - k, scales.of(b), x + k / kPerUnit * Rows, part);
-        k = stop;
-      }
+      by_blocks(scales, w.block, k0, end, [&](int64_t k, int64_t count, const float* scale) {
+        steps.template add<Rows>(codes + k * (kPanelRows / 2), count, scale, x + k / kPerUnit * Rows, part);
+      });
       for (int64_t i = 0; i < Rows * kPanelRows; ++i) total[i] += part[i];
     }
     for (int64_t r = 0; r < Rows; ++r)
@@ -132,5 +161,33 @@ struct FewRowsQuantized {
     for (int64_t k0 = streamed; k0 < Driver::depth(p.K); k0 += linear::kPanelDepth) by_panel(p, index * kPanelRows, k0, sums, room);
   }
 };
+
+// False where B is no such weight, or the level has no kernel for a few rows.
+template <template <class> class Driver, class MicroF32, class MicroBf16>
+bool few_rows_quantized(Stream& s, const linear::Problem& p) {
+  if (p.M > kFewRows || !p.panels || !has_panel_scales(p.panels->weight)) return false;
+  bool done = false;
+  by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
+    using Micro = std::remove_pointer_t<decltype(micro)>;
+    if constexpr (requires { &Micro::add; }) {
+      using Few = FewRowsQuantized<Driver<Micro>, decltype(from)>;
+      const typename Few::Steps steps(quant::code_book(p.panels->weight->format));
+      by_few(p.M, [&](auto rows) {
+        uint32_t* x = static_cast<uint32_t*>(s.packed.get(Few::Input::room_bytes(rows(), p.K)));
+        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
+        parallel_range(s, (p.N + kPanelRows - 1) / kPanelRows, kPanelRows * (p.K + 1), [&](int64_t begin, int64_t end, int thread) {
+          void* room = s.scratch[static_cast<size_t>(thread)].get(Few::room_bytes());
+          for (int64_t j = begin; j < end; ++j) {
+            alignas(64) float sums[rows() * kPanelRows];
+            Few::template panel<rows()>(p, steps, reinterpret_cast<const typename Few::Unit*>(x), j, sums, room);
+            store(p, 0, p.M, j * kPanelRows, std::min(kPanelRows, p.N - j * kPanelRows), sums, kPanelRows);
+          }
+        });
+      });
+      done = true;
+    }
+  });
+  return done;
+}
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL::driver

@@ -216,7 +216,7 @@ void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, do
   const float* row_scale = w.absmax;
   w.raw = true;
   const Weight weight{&w, {}};
-  const PanelSource source{fill<true>, &weight};
+  const PanelSource source{fill<true>, &weight, &w};
   gemm_panels(s, N, O, I, {codes, DType::bf16, I, 1}, source, {sums, DType::f32, O});
   parallel_range(s, N, 3 * O, [&](int64_t begin, int64_t end, int) {
     for (int64_t n = begin; n < end; ++n)

@@ -127,21 +127,21 @@ void every_count(Maker& m) {
     QuantFormat format;
     int64_t I, O, block;
     bool nested;
-    float odd;  // among the maxima, if not 0
+    bool odd;  // maxima too that no quantiser writes
   };
   const Quantised quantised_cases[] = {
-      {QuantFormat::nf4, 576, 96, 64, false, 0}, {QuantFormat::nf4, 608, 77, 32, true, 0},         {QuantFormat::fp4, 512, 40, 512, false, 0},
-      {QuantFormat::nf4, 640, 33, 128, true, 0}, {QuantFormat::nf4, 576, 40, 64, false, INFINITY}, {QuantFormat::fp4, 320, 96, 64, false, NAN},
-      {QuantFormat::nf4, 330, 41, 64, false, 0}, {QuantFormat::nf4, 96, 40, 4096, true, 0},        {QuantFormat::int8, 515, 70, 0, false, 0},
+      {QuantFormat::nf4, 576, 96, 64, false, false}, {QuantFormat::nf4, 608, 77, 32, true, false},  {QuantFormat::fp4, 512, 40, 512, false, false},
+      {QuantFormat::nf4, 640, 33, 128, true, false}, {QuantFormat::nf4, 576, 40, 64, false, true},  {QuantFormat::fp4, 320, 96, 64, false, true},
+      {QuantFormat::nf4, 330, 41, 64, false, false}, {QuantFormat::nf4, 96, 40, 4096, true, false}, {QuantFormat::int8, 515, 70, 0, false, false},
   };
   for (const Quantised& q : quantised_cases) {
     const bool eight = q.format == QuantFormat::int8;
     const int64_t blocks = eight ? q.O : (q.O * q.I + q.block - 1) / q.block, r = 5;
     const View w = packed(m, q.format, q.O, q.I), bias = m.in({q.O}), lora_a = m.in({r, q.I}, 0.1f), lora_b = m.in({q.O, r}, 0.1f);
     View absmax = m.floats({blocks}, 0.1f, 0.4f), nested = m.floats({(blocks + 255) / 256}, 0.1f, 0.4f), offset = m.floats({1});
-    for (int64_t i = 0; q.odd != 0 && i < blocks; i += 3) {
-      const float values[] = {0.0f, -0.0f, 1.1e-38f, 1.17e-38f, 3e-39f, -1e-30f, 0.3f, q.odd};
-      absmax.as<float>()[i] = values[i / 3 % 8];
+    for (int64_t i = 0; q.odd && i < blocks; i += 3) {
+      const float values[] = {0.0f, -0.0f, 1.1e-38f, 1.17e-38f, 3e-39f, -1e-30f, 0.3f, INFINITY, NAN};
+      absmax.as<float>()[i] = values[i / 3 % 9];
     }
     if (q.nested) {
       absmax = m.memory.make(DType::u8, {blocks});
