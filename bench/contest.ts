@@ -1,5 +1,7 @@
 // Two or more sides that do the same thing, in turns, so that whatever else the machine does meets all of them; and the figures that come of it.
+
 import type { Device } from "../lib/index.js";
+import { clockInUse, now } from "./clock.js";
 import { median } from "./suite.js";
 
 /** One that is timed. */
@@ -47,15 +49,15 @@ export async function inTurns(sides: readonly Side[], turns: number, warm = fals
   return seconds;
 }
 
-/** Samples of `enqueue` that each fill at least `seconds` of the device's queue. */
+/** Samples of `enqueue` that each fill at least `seconds` of the device's queue, which is warm by then. */
 export async function sampler(device: Device, enqueue: () => void, seconds = 0.01): Promise<() => Promise<number>> {
   let calls = 1;
   const round = async () => {
     await device.synchronize();
-    const start = performance.now();
+    const start = now();
     for (let i = 0; i < calls; ++i) enqueue();
     await device.synchronize();
-    return (performance.now() - start) / 1000;
+    return now() - start;
   };
   await round(); // buffers are allocated
   for (let t = await round(); t < seconds && calls < 1 << 16; t = await round())
@@ -79,14 +81,15 @@ export interface Told {
  */
 export function figuresOf(told: Told, ours: readonly number[], groups: readonly (readonly { side: Side; seconds: readonly number[] }[])[]) {
   const typical = median(ours);
+  const limit = clockInUse() === "wall" ? told.limit : undefined; // what was measured by the wall
   const own = {
     case: told.case,
     level: told.level,
     unit: told.unit,
     ...spread(ours, told.of),
     samples: ours.length,
-    share: told.limit ? rounded(told.limit.seconds / typical) : null,
-    of: told.limit?.name ?? null,
+    share: limit ? rounded(limit.seconds / typical) : null,
+    of: limit?.name ?? null,
     more: Object.fromEntries(Object.entries(told.more?.(typical) ?? {}).map(([key, value]) => [key, rounded(value)])),
   };
   const rivals = groups.flatMap((group) => [...group].sort((a, b) => median(a.seconds) - median(b.seconds))[0] ?? []);

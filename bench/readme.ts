@@ -17,12 +17,14 @@ export function writeReadme(folder = RESULTS): void {
   writeFileSync(README, withBlock(readFileSync(README, "utf8"), blockOf(recordsIn(folder))));
 }
 
-/** Records of the present form; a folder's other files are left alone. */
+/** Records of the present form, by the wall's clock; a folder's other files are left alone. */
 export function recordsIn(folder: string): BenchRecord[] {
   if (!existsSync(folder)) return [];
   const files = readdirSync(folder).filter((file) => file.endsWith(".json"));
   const all = files.sort().map((file) => JSON.parse(readFileSync(join(folder, file), "utf8")) as BenchRecord);
-  return all.filter(({ schema }) => schema === SCHEMA).sort((a, b) => ORDER.indexOf(a.suite) - ORDER.indexOf(b.suite));
+  return all
+    .filter(({ schema, clock }) => schema === SCHEMA && clock === "wall")
+    .sort((a, b) => ORDER.indexOf(a.suite) - ORDER.indexOf(b.suite));
 }
 
 /** The README with `block` between its marks. */
@@ -51,7 +53,24 @@ function sectionOf(machine: string, records: readonly BenchRecord[]): string {
   const threads = [...new Set(records.map(({ threads }) => threads))].join(" or ");
   const load = Math.max(...records.map(({ load }) => load.before));
   const head = `${machine}, ${threads} threads, ${latest.slice(0, 10)}, commit ${commits}; load before at most ${load}. Medians; a ratio is how many times as fast ours is, in turns.`;
-  return [head, ratios(records), shares(records)].filter(Boolean).join("\n\n");
+  return [`${head} ${peaks(records)}`.trim(), ratios(records), shares(records)].filter(Boolean).join("\n\n");
+}
+
+/** What shares are of; each suite measures its own. */
+function peaks(records: readonly BenchRecord[]): string {
+  const levels = grouped(
+    records.flatMap((record) => Object.entries(record.peaks)),
+    ([level]) => level,
+  );
+  const range = (values: readonly number[], digits: number) => {
+    const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => (value / 1e9).toFixed(digits));
+    return least === most ? least : `${least} to ${most}`;
+  };
+  const said = [...levels].map(([level, all]) => {
+    const [f32, bf16, bandwidth] = (["f32", "bf16", "bandwidth"] as const).map((of) => all.map(([, measured]) => measured[of]));
+    return `${level}: ${range(f32 ?? [], 0)} GFLOP/s in f32, ${range(bf16 ?? [], 0)} in bf16, ${range(bandwidth ?? [], 1)} GB/s`;
+  });
+  return said.length ? `Peaks, measured in the same runs: ${said.join("; ")}.` : "";
 }
 
 interface Line extends Figures {

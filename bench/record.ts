@@ -1,6 +1,7 @@
 // What a run of a suite leaves as JSON, in the form that bench/schema.json describes: other harnesses read it, and `npm run bench -- readme` does.
 import { execFileSync } from "node:child_process";
 import { cpus, loadavg, totalmem } from "node:os";
+import type { Clock } from "./clock.js";
 import type { Figures } from "./contest.js";
 
 /** Of the form. A field that is added leaves it as it is; one that changes or goes raises it. */
@@ -29,6 +30,8 @@ export interface BenchRecord {
   date: string;
   command: string;
   seconds: number;
+  /** What was counted: see clock.ts. */
+  clock: Clock;
   /** How many wanted to run when it began, and over the last minute of it: above 1 before it begins, others took of its time. */
   load: { before: number; after: number };
   peaks: Record<string, Peaks>;

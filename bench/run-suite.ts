@@ -1,4 +1,5 @@
 // One suite, and the record of it as it grows.
+import { clockInUse } from "./clock.js";
 import { type BenchRecord, commit, load, machine, SCHEMA } from "./record.js";
 import type { Suite, SuiteOptions } from "./suite.js";
 
@@ -19,6 +20,7 @@ export async function runSuite(
     date: new Date().toISOString(),
     command,
     seconds: 0,
+    clock: clockInUse(),
     load: { before: load(), after: load() },
     peaks: {},
     rows: [],

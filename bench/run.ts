@@ -1,7 +1,9 @@
 // `npm run bench -- SUITE [options]`. Every figure is measured in this run. Suites of suites/ leave their rows as bench/schema.json says; those of tables/ fill a
 // table of their own. `all` runs what the README's table is made of, `readme` writes that table.
 import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { basename, isAbsolute } from "node:path";
 import { parseArgs } from "node:util";
+import { setClock } from "./clock.js";
 import { LEVELS } from "./levels.js";
 import { commit, load, machine } from "./record.js";
 import { Rivals } from "./rivals/index.js";
@@ -24,6 +26,7 @@ const { values, positionals } = parseArgs({
     filter: { type: "string" },
     size: { type: "string" },
     folder: { type: "string" },
+    clock: { type: "string" },
     seeds: { type: "string" },
     effort: { type: "string" },
     json: { type: "string" },
@@ -36,6 +39,7 @@ const { values, positionals } = parseArgs({
 const USAGE = `npm run bench -- SUITE [--levels all|LEVEL,… | --level LEVEL] [--threads N] [--filter WORD] [--json FILE]
   ${suites.join(", ")}
     --rivals: other libraries in turns with ours; node-llama-cpp is installed into build/rivals, PyTorch is that of --python (default: python3)
+    --clock cpu: seconds of all threads in place of the wall's, which on a busy machine say more, with --threads 1; shares are left out
     --turns N: of each contest   --size ${SIZE_NAMES.join("|")}: of the language model (default: 1b, TinyLlama's shape)   --device cpu|cuda
     demo: --seeds 0,1,2 --effort 1
   ${tables.join(", ")}
@@ -45,7 +49,11 @@ npm run bench -- readme [--json-dir DIR]                               the table
 
 const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
 const threads = number(values.threads);
-const command = `npm run bench -- ${process.argv.slice(2).join(" ")}`;
+/** As it was typed, but for where this machine keeps its files. */
+const command = `npm run bench -- ${process.argv
+  .slice(2)
+  .map((word) => (isAbsolute(word) ? basename(word) : word))
+  .join(" ")}`;
 const name = positionals[0] ?? "";
 const common = { device: values.device ?? "cpu", threads, filter: values.filter ?? "" };
 
@@ -57,6 +65,7 @@ function write(content: object): void {
 }
 
 async function run(): Promise<void> {
+  setClock(values.clock === "cpu" ? "cpu" : "wall");
   const m = machine();
   console.log(`${m.cpu}, ${m.cores} cores, ${m.memoryGiB} GiB, Node ${m.node}, ${commit()}, load ${load()}\n${command}`);
   const rivals = values.rivals ? new Rivals({ python: values.python, threads }) : undefined;

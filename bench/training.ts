@@ -1,4 +1,5 @@
 // One stage of AnyMAL's training over a random LLaMA, step by step: the trainer's own loop, which a gate holds between two steps.
+
 import { LoraAdapter } from "../lib/adapters/lora.js";
 import { type Device, Tensor } from "../lib/index.js";
 import { type AnyMALBatch, AnyMALNetwork } from "../lib/models/anymal.js";
@@ -8,6 +9,7 @@ import { LoraLinear } from "../lib/nn/lora.js";
 import { Weights } from "../lib/nn/weights.js";
 import type { Trainee } from "../lib/train/trainee.js";
 import { train } from "../lib/train/trainer.js";
+import { now } from "./clock.js";
 import { linearParameters, promptOf, randomLlama } from "./random-llama.js";
 
 /** AnyMAL's (arXiv 2309.16058, table 12), with a smaller resampler. */
@@ -85,11 +87,11 @@ export class Stage {
   async sample(): Promise<number> {
     await Promise.race([this.#gate.reached(), this.#steps]);
     await this.device.synchronize();
-    const start = performance.now();
+    const start = now();
     this.#gate.open(true);
     await Promise.race([this.#gate.reached(), this.#steps]); // all is enqueued; a training that fails rejects
     await this.device.synchronize();
-    return (performance.now() - start) / 1000;
+    return now() - start;
   }
 
   async end(): Promise<void> {

@@ -1,7 +1,9 @@
 // node-llama-cpp as a rival: `llama-rival.ts MODULE MODEL`, then requests as in process.ts: {"what": "prefill", "threads", "tokens"} is timed to the first
 // token, {"what": "decode", "threads", "rows", "prompt", "steps"} per step of all rows, each of which goes in one batch.
+
 import { createInterface } from "node:readline";
 import { pathToFileURL } from "node:url";
+import { now } from "../clock.js";
 
 type Input = number | [number, { generateNext: { token: boolean; options: { temperature: number } } }];
 interface Sequence {
@@ -50,9 +52,9 @@ async function prefill({ threads, tokens }: Request): Promise<Job> {
   const sequence = context.getSequence();
   const sample = async () => {
     await back(sequence, 0);
-    const start = performance.now();
+    const start = now();
     await read(sequence, promptOf(tokens, 0));
-    return (performance.now() - start) / 1000;
+    return now() - start;
   };
   return { context, sample };
 }
@@ -71,11 +73,11 @@ async function decode({ threads, rows, prompt, steps }: Request): Promise<Job> {
     let tokens = sequences.map(() => 300);
     const times: number[] = [];
     for (let step = 0; step < steps; ++step) {
-      const start = performance.now();
+      const start = now();
       tokens = await Promise.all(sequences.map((sequence, row) => read(sequence, [tokens[row] as number])));
-      times.push(performance.now() - start);
+      times.push(now() - start);
     }
-    return (times.sort((a, b) => a - b)[Math.floor(steps / 2)] as number) / 1000;
+    return times.sort((a, b) => a - b)[Math.floor(steps / 2)] as number;
   };
   return { context, sample };
 }

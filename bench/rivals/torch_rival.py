@@ -5,6 +5,7 @@ call; {"do": "drop", "id"} frees it. Operands are `copies` sets, past the last c
 """
 
 import json
+import os
 import sys
 import time
 
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 LEAST = 0.01  # seconds of one sample of an op
+now = time.process_time if os.environ.get("ANYMAL_BENCH_CLOCK") == "cpu" else time.perf_counter  # as in clock.ts
 
 
 def uniform(dtype, *shape):
@@ -29,10 +31,10 @@ class Calls:
             self.count *= 2
 
     def sample(self):
-        start = time.perf_counter()
+        start = now()
         for i in range(self.count):
             self.calls[i % len(self.calls)]()
-        return (time.perf_counter() - start) / self.count
+        return (now() - start) / self.count
 
 
 class Step:
@@ -42,9 +44,9 @@ class Step:
         self.step = step
 
     def sample(self):
-        start = time.perf_counter()
+        start = now()
         self.step()
-        return time.perf_counter() - start
+        return now() - start
 
 
 HELD = {}  # the weights of the last shape in each dtype: requests that differ in rows alone share them

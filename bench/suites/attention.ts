@@ -51,7 +51,7 @@ async function measure(options: SuiteOptions, { device, level, peaks }: Place, c
   const more = (seconds: number): Record<string, number> =>
     c.pass === "decode" ? { "GB/s": bytes / seconds / 1e9 } : { "GFLOP/s": flops / seconds / 1e9 };
   const told = { case: c.name, level, unit: "us", of: (seconds: number) => 1e6 * seconds, limit, more };
-  const figures = await contest(told, ours, [torch], options.turns ?? TURNS);
+  const figures = await contest(told, ours, [torch], options.turns ?? TURNS, true);
   for (const side of torch) await side.drop();
   for (const runner of runners) runner[Symbol.dispose]();
   return figures;

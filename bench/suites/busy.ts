@@ -1,7 +1,9 @@
 // One core busy elsewhere: a step of training, a decode step and a product alone and beside a process that never rests, in turns. The rival is the same work on
 // the busy machine, so that a ratio of 2 means twice as slow there.
+
 import { spawn } from "node:child_process";
 import { generateTokens } from "../../lib/generate/generate.js";
+import { now } from "../clock.js";
 import { contest, type Figures, type Side, sampler } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
 import { Product, WeightSet } from "../products.js";
@@ -44,11 +46,11 @@ async function decode({ device }: Place, { size }: SuiteOptions, run: Run): Prom
   const llm = randomLlama(device, randomConfig(size), "nf4", "bf16");
   await run("decode, nf4, 1 row, a step", async () => {
     const times: number[] = [];
-    let last = performance.now();
+    let last = now();
     const prompt = { inputIds: [promptOf(PROMPT, llm.config.vocabSize)] };
     for await (const _ of generateTokens(llm, prompt, { maxNewTokens: STEPS + 1, eosTokenId: [] })) {
-      times.push((performance.now() - last) / 1000);
-      last = performance.now();
+      times.push(now() - last);
+      last = now();
     }
     return median(times.slice(1));
   });

@@ -1,9 +1,11 @@
 // Generation over a random LLaMA in each storage: a recorded step per token, read back token by token as an application does, beside llama.cpp with Q4_0. A
 // step reads every weight but the embedding table, and the keys and values so far: that is held against what memory gives.
+
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { generateTokens } from "../../lib/generate/generate.js";
 import type { LlamaForCausalLM } from "../../lib/models/llama.js";
-import { contest, type Figures, type Side } from "../contest.js";
+import { now } from "../clock.js";
+import { contest, type Figures, rounded, type Side } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
 import { promptOf, randomConfig, randomLlama, type Storage, weightBytes } from "../random-llama.js";
 import { mebibytes, median, type SuiteOptions } from "../suite.js";
@@ -25,11 +27,16 @@ export default function decode(options: SuiteOptions): Promise<Figures[]> {
   return atEachLevel(options, async (place, report) => {
     for (const [storage, dtype] of STORAGES.filter(([name]) => name.includes(options.filter))) {
       const llm = randomLlama(place.device, config, storage, dtype);
+      let one = 0; // milliseconds of one row's step
       for (const rows of ROWS) {
         const request = { what: "decode", rows, prompt: PROMPT, steps: STEPS };
         // In 4 bit, as llama.cpp's: the others are told for themselves.
         const llama = storage === "nf4" ? ((await options.rivals?.llama(options.size, request)) ?? []) : [];
-        report(await measure(options, place, llm, storage, rows, llama));
+        const figures = await measure(options, place, llm, storage, rows, llama);
+        for (const { more } of figures)
+          more["over one row's step"] = rounded((more["step ms"] as number) / (one || (more["step ms"] as number)));
+        one ||= figures[0]?.more["step ms"] ?? 0;
+        report(figures);
         for (const side of llama) await side.drop();
       }
       llm.dispose();
@@ -42,11 +49,11 @@ export default function decode(options: SuiteOptions): Promise<Figures[]> {
 async function steps(llm: LlamaForCausalLM, rows: number): Promise<number[]> {
   const inputIds = Array.from({ length: rows }, (_, row) => promptOf(PROMPT, llm.config.vocabSize, row));
   const times: number[] = [];
-  let last = performance.now();
+  let last = now();
   for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens: STEPS + 1, eosTokenId: [] })) {
-    const now = performance.now();
-    times.push((now - last) / 1000);
-    last = now;
+    const at = now();
+    times.push(at - last);
+    last = at;
   }
   return times.slice(1);
 }

@@ -1,5 +1,6 @@
 // Encoders of random weights over what their processors give: CLIP ViT-L/14 at 336, CLAP's HTSAT and IMU2CLIP, in items per second, beside transformers' and
 // torch's. Arithmetic that is counted is held against the register peak.
+
 import { noGrad, Tensor } from "../../lib/index.js";
 import { ClapAudioModel } from "../../lib/models/clap-audio.js";
 import { parseClapAudioConfig } from "../../lib/models/clap-config.js";
@@ -10,6 +11,7 @@ import type { Encoder } from "../../lib/models/encoder.js";
 import { Imu2ClipModel, parseImu2ClipConfig } from "../../lib/models/imu2clip.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { randomNormal } from "../../lib/ops/index.js";
+import { now } from "../clock.js";
 import { contest, type Figures } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
 import type { SuiteOptions } from "../suite.js";
@@ -42,10 +44,10 @@ async function measure(options: SuiteOptions, { device, level, peaks }: Place, c
   using x = Tensor.full([...c.input], 0, { device, dtype });
   randomNormal(x, 0, 1, 1, 0);
   const sample = async () => {
-    const start = performance.now();
+    const start = now();
     const outputs = noGrad(() => encoder.forward(x));
     await device.synchronize();
-    const seconds = (performance.now() - start) / 1000;
+    const seconds = now() - start;
     for (const tensor of Object.values(outputs) as (Tensor | undefined)[]) tensor?.dispose();
     return seconds;
   };

@@ -76,7 +76,7 @@ async function measure(
     ? [{ name: "anymal, dense bf16", version: commit(), sample: await sampler(device, () => other.enqueue()) }]
     : [];
   const ours = await sampler(device, () => product.enqueue());
-  const figures = await contest(told, ours, [torch, ourDense], options.turns ?? TURNS);
+  const figures = await contest(told, ours, [torch, ourDense], options.turns ?? TURNS, true);
   for (const side of torch) await side.drop();
   return figures;
 }

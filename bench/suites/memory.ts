@@ -40,7 +40,7 @@ async function measure(options: SuiteOptions, { device, level, peaks }: Place, c
     limit: { name: "memory bandwidth", seconds: bytes / peaks.bandwidth },
     more: (seconds: number) => ({ "GB/s": bytes / seconds / 1e9 }),
   };
-  const figures = await contest(told, ours, [torch], options.turns ?? TURNS);
+  const figures = await contest(told, ours, [torch], options.turns ?? TURNS, true);
   for (const side of torch) await side.drop();
   return figures;
 }

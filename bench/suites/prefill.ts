@@ -1,5 +1,7 @@
 // A prompt of 192 tokens through a random LLaMA in NF4, read to its first token, beside llama.cpp with Q4_0.
+
 import { generateTokens } from "../../lib/generate/generate.js";
+import { now } from "../clock.js";
 import { contest, type Figures } from "../contest.js";
 import { atEachLevel } from "../levels.js";
 import { linearParameters, promptOf, randomConfig, randomLlama } from "../random-llama.js";
@@ -14,9 +16,9 @@ export default function prefill(options: SuiteOptions): Promise<Figures[]> {
     const llm = randomLlama(device, config, "nf4", "bf16");
     const inputIds = [promptOf(TOKENS, config.vocabSize)];
     const sample = async () => {
-      const start = performance.now();
+      const start = now();
       for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens: 1, eosTokenId: [] }));
-      return (performance.now() - start) / 1000;
+      return now() - start;
     };
     const attention = 2 * config.layers * TOKENS * TOKENS * config.heads * config.headDim;
     const flops = 2 * (linearParameters(config) * TOKENS + config.vocabSize * config.hiddenSize) + attention;

@@ -48,13 +48,15 @@ const record = (suite: string, rows: readonly Figures[]): BenchRecord => ({
     commit: "abc",
     date: "2026-01-02T03:04:05Z",
   },
-  ...{ command: "", seconds: 1, load: { before: 0.1, after: 2 }, peaks: {}, rows },
+  peaks: { amx: { f32: 4e11, bf16: suite === "linear" ? 5e12 : 4.5e12, bandwidth: 25.24e9 } },
+  ...{ command: "", seconds: 1, clock: "wall", load: { before: 0.1, after: 2 }, rows },
 });
 
 test("a few rows are told each, of many the median and the worst, and none is left out of the shares", () => {
   const many = [0.9, 0.2, 0.7, 0.8, 0.6].map((share, i) => row(`bf16, down, ${i} rows`, share, 2 * share));
   const block = blockOf([record("decode", [row("nf4, 1 row", 0.5, 1.25)]), record("linear", [...many, row("int8, down", 0.3)])]);
   assert.match(block, "A CPU, 2 cores, 2 threads, 2026-01-02, commit abc; load before at most 0.1");
+  assert.match(block, "amx: 400 GFLOP/s in f32, 4500 to 5000 in bf16, 25.2 GB/s.");
   assert.match(block, "| decode: nf4, 1 row | amx | 10 us | 12.5 us (PyTorch, bf16 2) | 1.25 |");
   assert.match(block, "| linear: bf16, down, 2 rows (median of 5) | amx | 10 us | 14 us (PyTorch, bf16 2) | 1.40 |");
   assert.match(block, "| linear: bf16, down, 1 rows (worst) | amx | 10 us | 4 us (PyTorch, bf16 2) | 0.40 |");

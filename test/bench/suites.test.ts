@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { now, setClock } from "../../bench/clock.js";
 import { contest, figuresOf, inTurns } from "../../bench/contest.js";
 import type { BenchRecord } from "../../bench/record.js";
 import { runSuite } from "../../bench/run-suite.js";
@@ -71,6 +72,24 @@ test("the schema's own test sees what does not fit", async () => {
   assert.equal(misfits(without, schema), ["$: no rows"]);
   assert.equal(misfits({ ...fits, schema: 2, threads: 1.5 }, schema), ["$.schema: 2", "$.threads: number"]);
   assert.equal(misfits({ ...fits, rows: [{ ...fits.rows[0], unit: "s", other: 1 }] }, schema), ["$.rows[0].unit: s", "$.rows[0]: other"]);
+});
+
+test("seconds of all threads are told on wish, without shares of what the wall measured", async () => {
+  setClock("cpu");
+  try {
+    const record = await runSuite("prefill", small({}), "");
+    assert.equal(misfits(JSON.parse(JSON.stringify(record)), schema), []);
+    assert.is(record.clock, "cpu");
+    assert.equal(
+      record.rows.map(({ share, of }) => [share, of]),
+      [[null, null]],
+    );
+    const { user, system } = process.cpuUsage();
+    const then = now();
+    assert.ok(then >= (user + system) / 1e6 && then <= process.cpuUsage().user / 1e6 + process.cpuUsage().system / 1e6);
+  } finally {
+    setClock("wall");
+  }
 });
 
 test("sides take turns, and the first turn does not count", async () => {

@@ -14,6 +14,7 @@ const { values } = parseArgs({
   options: {
     only: { type: "string", multiple: true, default: [] },
     seeds: { type: "string", default: "1" },
+    from: { type: "string", default: "0" },
     json: { type: "string" },
     effort: { type: "string", default: "1" },
     device: { type: "string", default: process.env.ANYMAL_DEVICE ?? "cpu" },
@@ -21,11 +22,17 @@ const { values } = parseArgs({
   },
 });
 const NAMES = Object.keys(TRIALS);
-const [seeds, effort] = [Number(values.seeds), Number(values.effort)];
+const [seeds, from, effort] = [Number(values.seeds), Number(values.from), Number(values.effort)];
 const unknown = values.only.find((name) => !NAMES.includes(name));
-if (values.help || unknown !== undefined || !(Number.isInteger(seeds) && seeds >= 1) || !(effort > 0)) {
+if (
+  values.help ||
+  unknown !== undefined ||
+  !(Number.isInteger(seeds) && seeds >= 1) ||
+  !(Number.isInteger(from) && from >= 0) ||
+  !(effort > 0)
+) {
   if (unknown !== undefined) console.error(`systems: expected one of ${NAMES.join(", ")}, got ${JSON.stringify(unknown)}`);
-  console.log("npm run systems -- [--only NAME]… [--seeds N] [--json FILE] [--effort 0.1, for a trial] [--device NAME]");
+  console.log("npm run systems -- [--only NAME]… [--seeds N [--from SEED]] [--json FILE] [--effort 0.1, for a trial] [--device NAME]");
   process.exit(values.help ? 0 : 1);
 }
 
@@ -47,7 +54,7 @@ function over(list: readonly Outcome[]): Outcome {
 async function tried(name: string, trial: Trial): Promise<Outcome> {
   const device = await openDevice(values.device);
   const list: Outcome[] = [];
-  for (let seed = 0; seed < seeds; ++seed) {
+  for (let seed = from; seed < from + seeds; ++seed) {
     const data = join(place, `world-${seed}`);
     await writeWorld(data, { seed, train: { image: scaled(6000) }, heldout: { image: scaled(256) }, signal: interrupt.signal });
     let said = performance.now();

@@ -49,7 +49,7 @@ export async function runTrial(trial: Trial, { models, data, device, seed, effor
     ...(prompt !== undefined && { prompt: { system: "" } }),
     ...(trial.adapters && { adapters: trial.adapters }),
     device,
-    dtype: "f32",
+    dtype: "bf16",
     seed,
   });
   const cache = new FeatureCache({ memoryBytes: 2 ** 30 });

@@ -68,7 +68,7 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     system: "llama-adapter",
     image: {},
     adapters: { "llama-adapter-v1": { layers: 4 } },
-    instruct: { steps: 800, batch: 64, learningRate: 5e-3 },
+    instruct: { steps: 1000, batch: 64, learningRate: 1.2e-2 },
     changed: [SHORT, "prompts in all four layers, not in 30 of 32"],
   },
 };
