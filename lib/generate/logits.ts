@@ -1,6 +1,7 @@
 // What turns a row of logits into the distribution to draw from, in the order and with the edge cases of transformers' generation
 // (logits_process.py): first the penalties that read what was written so far, then temperature and the cuts. Removed tokens get -Infinity.
 import { AnymalError } from "../core/errors.js";
+import { cutSmallest, kthLargest } from "./buckets.js";
 
 export interface SamplingOptions {
   /** 0 or absent without any of the cuts: greedy. Above 1 flattens, below 1 sharpens. */
@@ -72,31 +73,14 @@ export function temperature(t: number): LogitsProcessor {
 export function topK(k: number): LogitsProcessor {
   return (logits) => {
     if (k >= logits.length) return;
-    const last = logits.slice().sort()[logits.length - k] as number;
+    const last = kthLargest(logits, k);
     for (let i = 0; i < logits.length; ++i) if ((logits[i] as number) < last) logits[i] = -Infinity;
   };
 }
 
 export function topP(p: number): LogitsProcessor {
-  return (logits) => {
-    // Ascending, as the reference sorts: what adds up to at most 1 - p goes. The most probable token always stays.
-    const ascending = logits.slice().sort();
-    const { most, total } = normalizer(logits);
-    let [removed, sum] = [0, 0];
-    for (; removed + 1 < ascending.length; ++removed) {
-      sum += Math.exp((ascending[removed] as number) - most) / total;
-      if (sum > 1 - p) break;
-    }
-    if (!removed) return;
-    // Of equal ones the first go first.
-    const last = ascending[removed - 1] as number;
-    let equals = 0;
-    while (equals < removed && ascending[removed - 1 - equals] === last) ++equals;
-    for (let i = 0; i < logits.length; ++i) {
-      const value = logits[i] as number;
-      if (value < last || (value === last && equals-- > 0)) logits[i] = -Infinity;
-    }
-  };
+  // Ascending, as the reference sorts: what adds up to at most 1 - p goes. The most probable token always stays.
+  return (logits) => cutSmallest(logits, softmax(logits), 1 - p);
 }
 
 export function minP(p: number): LogitsProcessor {
@@ -110,21 +94,23 @@ export function minP(p: number): LogitsProcessor {
 
 function largest(values: Float32Array): number {
   let most = -Infinity;
-  for (let i = 0; i < values.length; ++i) most = Math.max(most, values[i] as number);
+  for (let i = 0; i < values.length; ++i) {
+    const value = values[i] as number;
+    if (value > most || Number.isNaN(value)) most = value; // nothing is larger than NaN
+  }
   return most;
 }
 
-function normalizer(logits: Float32Array): { most: number; total: number } {
-  const most = largest(logits);
-  let total = 0;
-  for (let i = 0; i < logits.length; ++i) total += Math.exp((logits[i] as number) - most);
-  return { most, total };
-}
-
 export function softmax(logits: Float32Array): Float64Array {
-  const { most, total } = normalizer(logits);
+  const most = largest(logits);
   const probabilities = new Float64Array(logits.length);
-  for (let i = 0; i < logits.length; ++i) probabilities[i] = Math.exp((logits[i] as number) - most) / total;
+  let total = 0;
+  for (let i = 0; i < logits.length; ++i) {
+    const logit = logits[i] as number;
+    if (logit === -Infinity && most > logit) continue; // removed: most are, behind a cut
+    total += probabilities[i] = Math.exp(logit - most);
+  }
+  for (let i = 0; i < logits.length; ++i) probabilities[i] = (probabilities[i] as number) / total;
   return probabilities;
 }
 
