@@ -102,17 +102,21 @@ export async function* generateTokens(
       const tokens = await choose(output, sampler, state, made);
       signal?.throwIfAborted();
       for (const [b, token] of tokens.entries()) if (token !== undefined && ends.has(token)) state.running[b] = false;
+      const last = !state.running.some(Boolean) || made + 1 === Math.min(maxNewTokens, room);
+      if (!last) {
+        // The device is at the next step while the caller looks at this one's tokens. Who leaves the loop has had it begun in vain.
+        current.write(tokens.map((token) => token ?? 0));
+        fed.push(tokens[0]);
+        if (made === 0) {
+          output.dispose();
+          step = record(llm, state, sampler.plain);
+          output = step.result;
+        } else cache.replayed(1);
+        (step as Capture<Tensor>).replay();
+      }
       onTokens?.(tokens);
       yield tokens;
-      if (!state.running.some(Boolean) || made + 1 === Math.min(maxNewTokens, room)) return;
-      current.write(tokens.map((token) => token ?? 0));
-      fed.push(tokens[0]);
-      if (made === 0) {
-        output.dispose();
-        step = record(llm, state, sampler.plain);
-        output = step.result;
-      } else cache.replayed(1);
-      (step as Capture<Tensor>).replay();
+      if (last) return;
     }
   } catch (error) {
     known = signal?.aborted ?? false;
