@@ -27,7 +27,7 @@
 
 namespace anymal {
 
-inline constexpr uint32_t kBackendVersion = 2;
+inline constexpr uint32_t kBackendVersion = 3;
 inline constexpr int kMaxRank = 6;
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, i32 = 2, u8 = 3 };
@@ -124,6 +124,8 @@ struct Backend {
   void (*stream_destroy)(Stream*);
   void (*account_scratch)(Stream&, ScratchAccount*);  // from now on; null: nobody counts
   void (*synchronize)(Stream&);                       // waits for everything issued; throws the device's own errors
+  // Null where nobody needs to know: while `more` is true one command follows another without a pause, so threads between two of them may stay awake.
+  void (*region)(Stream&, bool more);
   // For backends that find bad values late, else null. issue: the kernels launched from now on belong to this command (> 0); in a graph they keep it.
   // faults: after a wait, what was found since the last call; returns how many, `most` at most.
   void (*issue)(Stream&, int64_t command);

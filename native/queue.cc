@@ -128,17 +128,24 @@ void Device::work() {
   std::vector<CommandRef> batch;
   CommandRef last;
   FailureRef last_failure;
+  const auto region = [&](bool more) {
+    if (backend_.region) backend_.region(*stream_, more);
+  };
   while (!last) {
     {
       std::unique_lock lock(mutex_);
       running_ = false;
-      if (pending_.empty()) idle_.notify_all();
+      if (pending_.empty()) {
+        region(false);
+        idle_.notify_all();
+      }
       wake_.wait(lock, [&] { return stop_ || !pending_.empty(); });
       if (stop_) break;
       batch.swap(pending_);
       running_ = true;
     }
     room_.notify_all();
+    region(true);
     for (CommandRef& command : batch) {
       {
         std::lock_guard lock(mutex_);

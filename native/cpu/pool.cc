@@ -1,5 +1,6 @@
 #include "cpu/pool.h"
 
+#include <chrono>
 #include <new>
 #include <system_error>
 #include <utility>
@@ -18,10 +19,17 @@ inline void pause_briefly() {
 }
 // About 3 us: longer than the gap between two ops of one layer, far shorter than a time slice.
 constexpr int kSpins = 100;
+// Inside a region a thread has that long to wait for the next op or for the others, in ns.
+constexpr int64_t kPatience = 100'000;
+// A look at the clock comes every microsecond or two. Where far more lies between two of them, somebody else had the core meanwhile: for a while
+// nobody spins for long, so that whoever it is finds the core free as often as can be.
+constexpr int64_t kLost = 50'000, kCrowded = 50'000'000;
+
+int64_t now() { return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
-Pool::Pool(int threads) {
+Pool::Pool(int threads) : roomy_(static_cast<unsigned>(threads) <= std::thread::hardware_concurrency()) {
   // Where the system gives no more threads (a limit on processes, or on memory), those that are there do the work: the bits are the same.
   try {
     for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { work(t); });
@@ -31,11 +39,8 @@ Pool::Pool(int threads) {
 }
 
 Pool::~Pool() {
-  {
-    std::lock_guard lock(mutex_);
-    stop_ = true;
-    ++round_;
-  }
+  stop_ = true;
+  { std::lock_guard lock(mutex_); }
   wake_.notify_all();
   for (std::thread& w : workers_) w.join();
 }
@@ -51,6 +56,7 @@ void Pool::take_chunks(int thread) {
     next_.store(chunks_, std::memory_order_relaxed);  // the others stop early
     std::lock_guard lock(mutex_);
     if (!error_) error_ = std::current_exception();
+    failed_ = true;
   }
 }
 
@@ -59,43 +65,85 @@ void Pool::run(int64_t chunks, Body body, void* context) {
     for (int64_t c = 0; c < chunks; ++c) body(context, c, 0);
     return;
   }
-  {
-    std::lock_guard lock(mutex_);
-    chunks_ = chunks;
-    body_ = body;
-    context_ = context;
-    next_.store(0, std::memory_order_relaxed);
-    open_ = true;
-    ++round_;
+  chunks_ = chunks;
+  body_ = body;
+  context_ = context;
+  next_.store(0, std::memory_order_relaxed);
+  state_ = static_cast<uint64_t>(round() + 1) << 32 | kOpen;
+  if (const int asleep = asleep_; asleep > 0) {
+    { std::lock_guard lock(mutex_); }
+    if (chunks > asleep) wake_.notify_all();
+    else
+      for (int64_t c = 1; c < chunks; ++c) wake_.notify_one();
   }
-  if (chunks == 2) wake_.notify_one();
-  else wake_.notify_all();
   take_chunks(0);
-  for (int i = 0; i < kSpins && active_.load(std::memory_order_acquire) > 0; ++i) pause_briefly();
+  if (state_.fetch_and(~kOpen) & kInside) wait_for_workers();  // who comes only now finds the round closed
+  if (!failed_.load(std::memory_order_relaxed)) return;
+  std::lock_guard lock(mutex_);
+  failed_ = false;
+  std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void Pool::wait_for_workers() {
+  const auto left = [&] { return (state_.load() & kInside) == 0; };
+  if (spin(left)) return;
   std::unique_lock lock(mutex_);
-  open_ = false;  // who wakes up only now finds the round closed
-  done_.wait(lock, [&] { return active_.load() == 0; });
-  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  caller_asleep_ = true;
+  done_.wait(lock, left);
+  caller_asleep_ = false;
+}
+
+// True when it came while the thread was spinning for it.
+template <class Ready>
+bool Pool::spin(const Ready& ready) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (ready()) return true;
+    pause_briefly();
+  }
+  if (!roomy_ || !region_.load(std::memory_order_relaxed)) return ready();
+  const int64_t start = now();
+  if (start < crowded_until_.load(std::memory_order_relaxed)) return ready();
+  for (int64_t last = start; last - start < kPatience && region_.load(std::memory_order_relaxed);) {
+    for (int i = 0; i < kSpins / 4; ++i) {
+      if (ready()) return true;
+      pause_briefly();
+    }
+    const int64_t at = now();
+    if (at - last > kLost) {
+      crowded_until_.store(at + kCrowded, std::memory_order_relaxed);
+      break;
+    }
+    last = at;
+  }
+  return ready();
+}
+
+bool Pool::join(uint32_t& seen) {
+  uint64_t state = state_;
+  while (state & kOpen)
+    if (state_.compare_exchange_weak(state, state + 1)) break;
+  seen = static_cast<uint32_t>(state >> 32);
+  return state & kOpen;
 }
 
 void Pool::work(int thread) {
-  uint64_t seen = 0;
-  for (;;) {
-    for (int i = 0; i < kSpins && round_.load(std::memory_order_acquire) == seen; ++i) pause_briefly();
-    {
+  for (uint32_t seen = 0;;) {
+    const auto called = [&] { return round() != seen || stop_.load(); };
+    if (!spin(called)) {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return round_.load() != seen || stop_; });
-      if (stop_) return;
-      seen = round_.load();
-      if (!open_) continue;
-      ++active_;
+      ++asleep_;
+      sleeps_.fetch_add(1, std::memory_order_relaxed);
+      wake_.wait(lock, called);
+      --asleep_;
     }
+    if (stop_) return;
+    if (!join(seen)) continue;
     take_chunks(thread);
-    {
-      std::lock_guard lock(mutex_);
-      if (--active_ > 0) continue;
+    const uint64_t before = state_.fetch_sub(1);
+    if ((before & kInside) == 1 && caller_asleep_) {
+      { std::lock_guard lock(mutex_); }
+      done_.notify_one();
     }
-    done_.notify_one();
   }
 }
 

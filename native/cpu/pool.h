@@ -1,4 +1,5 @@
-// A thread pool that spins for a few microseconds and then blocks: on two cores a spinning barrier starves the thread it waits for.
+// A thread pool whose threads spin where more work is on its way, and block where none is. A spinning barrier starves the thread that it waits for as
+// soon as two share a core: threads spin for microseconds, inside a region for a little longer, and not at all where somebody else wants their core.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -24,21 +25,44 @@ class Pool {
   // The caller waits only for workers that took part: one that the system has not scheduled in time is not missed.
   void run(int64_t chunks, Body body, void* context);
 
+  // Between region(true) and region(false) one run follows another at once: waking a worker would cost more than what lies between two of them.
+  // Called by who calls run().
+  void region(bool open) { region_.store(open, std::memory_order_relaxed); }
+
+  // How often a worker has gone to sleep since the pool was made.
+  int64_t sleeps() const { return sleeps_.load(std::memory_order_relaxed); }
+
  private:
   void work(int thread);
   void take_chunks(int thread);
+  template <class Ready>
+  bool spin(const Ready& ready);
+  uint32_t round() const { return static_cast<uint32_t>(state_.load() >> 32); }
+  bool join(uint32_t& seen);  // the round that is open, if one is
+  void wait_for_workers();
 
-  std::vector<std::thread> workers_;
-  std::mutex mutex_;
-  std::condition_variable wake_, done_;
-  std::atomic<uint64_t> round_{0};    // changes when work arrives; workers spin on it before they block
-  std::atomic<int64_t> next_{0};      // the next chunk to take
-  std::atomic<int> active_{0};        // workers inside the current round
-  bool open_ = false, stop_ = false;  // under mutex_
+  // The number of the round, whether it is open to workers that come, and how many are inside. Only the caller opens and closes, and what it opens
+  // with is not touched before all have left: the fields below need no lock.
+  static constexpr uint64_t kOpen = uint64_t{1} << 31, kInside = kOpen - 1;
+  std::atomic<uint64_t> state_{0};
+  std::atomic<int64_t> next_{0};  // the next chunk to take
   int64_t chunks_ = 0;
   Body body_ = nullptr;
   void* context_ = nullptr;
+
+  bool roomy_ = false;  // a core for each thread, if nobody else wants one
+  std::atomic<bool> region_{false}, stop_{false};
+  std::atomic<int64_t> crowded_until_{0};  // nanoseconds of the steady clock: somebody else wants our cores
+  std::atomic<int64_t> sleeps_{0};
+
+  // Who blocks says so, then looks once more; who has something to tell says it, then looks whether anybody blocks.
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::atomic<int> asleep_{0};
+  std::atomic<bool> caller_asleep_{false};
   std::exception_ptr error_;  // under mutex_
+  std::atomic<bool> failed_{false};
+  std::vector<std::thread> workers_;
 };
 
 }  // namespace anymal::cpu

@@ -61,6 +61,7 @@ Stream* stream_create(const char* options) {
 void stream_destroy(Stream* s) { delete s; }
 void account_scratch(Stream& s, ScratchAccount* account) { s.account_scratch(account); }
 void synchronize(Stream&) {}  // ops are complete when they return
+void region(Stream& s, bool more) { s.pool.region(more); }
 const char* describe(Stream& s) { return s.description.c_str(); }
 void* allocate(Stream&, size_t bytes) {
   void* data = std::aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -80,6 +81,7 @@ Backend make_table(Level level) {
   b.stream_destroy = stream_destroy;
   b.account_scratch = account_scratch;
   b.synchronize = synchronize;
+  b.region = region;
   b.describe = describe;
   b.allocate = allocate;
   b.release = release;
