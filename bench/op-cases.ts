@@ -234,6 +234,8 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
         x(4, 1, 32, 128),
         x(4, 2048, 8, 128),
         x(4, 2048, 8, 128),
+        undefined,
+        undefined,
         (d) => native().tensor_from(d, 2, [4, 2], Int32Array.of(0, 2048, 0, 2048, 0, 2048, 0, 2048)),
         0.1,
         0,

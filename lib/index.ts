@@ -150,6 +150,7 @@ export { VideoMaeModel, type VideoMaeOptions } from "./models/video-mae.js";
 export { parseVideoMaeConfig, type VideoMaeConfig } from "./models/video-mae-config.js";
 export { Embedding } from "./nn/embedding.js";
 export * as nn from "./nn/index.js";
+export type { CacheType } from "./nn/key-values.js";
 export { CacheFullError, type CacheOptions, KVCache } from "./nn/kv-cache.js";
 export { unwrap, Wrap, wrap } from "./nn/layer.js";
 export { Linear, type LinearLayer, type LinearLayerOptions } from "./nn/linear.js";

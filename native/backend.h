@@ -245,8 +245,10 @@ struct Backend {
   void (*attention_two_source_backward)(Stream&, Out dq, Out dk1, Out dv1, Out dk2, Out dv2, In dy, In q, In k1, In v1, In k2, In v2, In y, In lse,
                                         InOpt range, double scale);
   // One query per row against a cache (B,Smax,K,D): q, y (B,1,H,D); keys [range[b,0], range[b,1]) count, window > 0 keeps the last `window` of them.
-  void (*attention_decode)(Stream&, Out y, In q, In k_cache, In v_cache, In range, double scale, int64_t window);
-  void (*cache_write)(Stream&, InOut cache, In rows, In position);  // cache (B,Smax,K,D), rows (B,T,K,D) land at position (B) i32 + t
+  // The cache is x; with k_scale, v_scale f32 (B,Smax,K), the largest of each row of D, it is u8 holding int8 (quantize_rows_int8).
+  void (*attention_decode)(Stream&, Out y, In q, In k_cache, In v_cache, InOpt k_scale, InOpt v_scale, In range, double scale, int64_t window);
+  // cache (B,Smax,K,D) of any dtype, rows (B,T,K,D) land at position (B) i32 + t
+  void (*cache_write)(Stream&, InOut cache, In rows, In position);
 
   // ---- convolution and pooling ----------------------------------------------------------------------------------------
   void (*conv1d)(Stream&, Out y, In x, In w, InOpt b, int64_t stride, int64_t padding, int64_t dilation);  // y (B,O,L') <- x (B,I,L), w (O,I,k)

@@ -162,8 +162,9 @@ int splits_for(const Stream& s, int64_t blocks, int64_t size) {
 
 }  // namespace
 
-void attention_decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, double scale, int64_t window) {
-  if (y.size() == 0) return;
+namespace {
+
+void decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, double scale, int64_t window) {
   by_dtype(q.dtype, [&](auto x) {
     using X = decltype(x);
     by_head_size(q.dim(3), [&](auto d) {
@@ -181,6 +182,25 @@ void attention_decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, 
       if (partial.splits > 1) launch<merge_kernel<X>>(s, grid_of(rows), 128, 0, j.y, partial, j.D);
     });
   });
+}
+
+// A cache of codes, whole, in the dtype of the queries.
+In widened(Stream& s, Scratch& scratch, DType dtype, const View& codes, const View& scale) {
+  Out whole;
+  static_cast<View&>(whole) = codes;
+  whole.dtype = dtype;
+  whole.data = scratch.take<char>(codes.size() * static_cast<int64_t>(dtype_bytes(dtype)));
+  if (codes.size() > 0) dequantize_rows_int8(s, whole, In{codes}, In{scale});
+  return In{whole};
+}
+
+}  // namespace
+
+void attention_decode(Stream& s, Out y, In q, In k_cache, In v_cache, InOpt k_scale, InOpt v_scale, In range, double scale, int64_t window) {
+  if (y.size() == 0) return;
+  if (!k_scale) return decode(s, y, q, k_cache, v_cache, range, scale, window);
+  Scratch scratch(s);
+  decode(s, y, q, widened(s, scratch, q.dtype, k_cache, k_scale), widened(s, scratch, q.dtype, v_cache, v_scale), range, scale, window);
 }
 
 }  // namespace anymal::cuda

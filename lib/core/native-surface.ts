@@ -268,7 +268,16 @@ export interface Native {
     range: Optional,
     scale: number,
   ): [Handle, Handle, Handle, Handle, Handle];
-  attention_decode(q: Handle, kCache: Handle, vCache: Handle, range: Handle, scale: number, window: number): Handle;
+  attention_decode(
+    q: Handle,
+    kCache: Handle,
+    vCache: Handle,
+    kScale: Handle | undefined,
+    vScale: Handle | undefined,
+    range: Handle,
+    scale: number,
+    window: number,
+  ): Handle;
   cache_write(cache: Handle, rows: Handle, position: Handle): void;
   conv1d(x: Handle, w: Handle, b: Optional, stride: number, padding: number, dilation: number): Handle;
   conv1d_backward(

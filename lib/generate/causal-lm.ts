@@ -1,6 +1,7 @@
 // What generation asks of a language model. The models stand above this layer and have a `generate` of their own.
 import type { Device } from "../core/device.js";
 import type { Tensor } from "../core/tensor.js";
+import type { CacheType } from "../nn/key-values.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import type { Ids, MediaBeside } from "../nn/sequence.js";
 
@@ -27,6 +28,6 @@ export interface CausalLM {
   };
   /** What stands before every row, and takes of the context. */
   readonly lead?: { readonly length: number } | undefined;
-  createCache(batch: number, length: number): KVCache;
+  createCache(batch: number, length: number, type?: CacheType): KVCache;
   forward(prompt: Prompt, options: { cache: KVCache; logits: "last" }): { logits?: Tensor };
 }

@@ -1,4 +1,5 @@
 // What a conversation has been read of: the next turn begins with it, and only what is new goes through the model.
+import type { CacheType } from "../nn/key-values.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import { wrapChanges } from "../nn/layer.js";
 import type { CausalLM } from "./causal-lm.js";
@@ -27,6 +28,7 @@ export class PrefixCache {
   #cache: KVCache | undefined;
   #lead: CausalLM["lead"];
   #changes = 0;
+  #type: CacheType | undefined;
   #positions: readonly unknown[] = [];
   #taken = false;
 
@@ -37,20 +39,25 @@ export class PrefixCache {
 
   /**
    * A cache with room for `room` positions, filled with as much of the beginning of `positions` as was read before. At least the last position is
-   * left to read: its output is what comes next. `beside`: do media stand beside what is to be read? Throws E_GENERATION until keep() has said what became of it.
+   * left to read: its output is what comes next. `beside`: do media stand beside what is to be read? `type`: what keys and values are kept as. Throws E_GENERATION until keep() has said what became of it.
    */
-  take(llm: CausalLM, positions: readonly unknown[], room: number, beside = false): KVCache {
+  take(
+    llm: CausalLM,
+    positions: readonly unknown[],
+    room: number,
+    { beside = false, type }: { beside?: boolean; type?: CacheType | undefined } = {},
+  ): KVCache {
     if (this.#taken) throw new GenerationError("past", "one answer at a time", "one that is still being written");
     // RoPE that follows the length turns keys otherwise than a shorter sequence did: nothing of them can stay.
     const changes = wrapChanges();
-    if (llm !== this.#llm || llm.lead !== this.#lead || changes !== this.#changes || llm.config.ropeScaling?.type === "dynamic")
-      this.dispose();
-    [this.#llm, this.#lead, this.#changes] = [llm, llm.lead, changes];
+    const other = llm !== this.#llm || llm.lead !== this.#lead || changes !== this.#changes || type !== this.#type;
+    if (other || llm.config.ropeScaling?.type === "dynamic") this.dispose();
+    [this.#llm, this.#lead, this.#changes, this.#type] = [llm, llm.lead, changes, type];
     const held = this.#positions;
     let count = 0;
     while (count < held.length && count < positions.length - 1 && same(held[count], positions[count])) ++count;
     this.#positions = positions.slice(0, count);
-    this.#cache ??= llm.createCache(1, room);
+    this.#cache ??= llm.createCache(1, room, type);
     this.#cache.truncate(count);
     if (!beside) this.#cache.forget();
     if (this.#cache.length < room) {

@@ -9,6 +9,7 @@ import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
 import { type GenerationOptions, generate } from "../generate/generate.js";
 import { Checkpoint } from "../io/checkpoint.js";
+import type { CacheType } from "../nn/key-values.js";
 import { KVCache } from "../nn/kv-cache.js";
 import { type Plain, wrapsOn } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
@@ -254,9 +255,10 @@ export class LlamaForCausalLM extends Module implements CausalLM {
     return builtInPieces(layered(at, config));
   }
 
-  createCache(batch: number, length: number): KVCache {
+  /** `type` is what keys and values are kept as; default: the model's dtype. */
+  createCache(batch: number, length: number, type?: CacheType): KVCache {
     const { layers, kvHeads, headDim } = this.config;
-    return new KVCache(this.device, { layers, batch, length, kvHeads, headDim, dtype: this.#dtype });
+    return new KVCache(this.device, { layers, batch, length, kvHeads, headDim, dtype: this.#dtype, type });
   }
 
   /**

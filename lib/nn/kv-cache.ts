@@ -6,7 +6,8 @@ import { AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attention, attentionDecode, cacheWrite, concat, increment, sliceCopy } from "../ops/index.js";
+import { attention, concat, increment } from "../ops/index.js";
+import { CACHE_TYPES, type CacheType, KeyValues } from "./key-values.js";
 import type { Rope } from "./rope.js";
 import {
   type Beside,
@@ -28,9 +29,14 @@ export interface CacheOptions {
   length: number;
   kvHeads: number;
   headDim: number;
+  /** Of the model. */
   dtype?: "f32" | "bf16";
+  /** What keys and values are kept as. Default: the model's dtype. */
+  type?: CacheType | undefined;
 }
-const CACHE_OPTIONS = optionNames<CacheOptions>({ layers: true, batch: true, length: true, kvHeads: true, headDim: true, dtype: true });
+const CACHE_OPTIONS = optionNames<CacheOptions>({
+  ...{ layers: true, batch: true, length: true, kvHeads: true, headDim: true, dtype: true, type: true },
+});
 
 /** E_CACHE_FULL: more positions than the cache has room for. */
 export class CacheFullError extends AnymalError {
@@ -55,8 +61,10 @@ export interface Placed {
 export class KVCache implements LayerCache {
   readonly length: number;
   readonly batch: number;
-  readonly #keys: Tensor[]; // (B,length,K,D)
-  readonly #values: Tensor[];
+  /** What keys and values are kept as. */
+  readonly type: CacheType;
+  readonly #options: CacheOptions;
+  readonly #layers: readonly KeyValues[];
   /** What layers made of media: it stays what it is while tokens follow. Without tensors: it went when the cache was shortened. */
   readonly #kept = new Map<object, readonly Tensor[] | undefined>();
   /** (B,2) i32: which media beside the next token of a row sees. */
@@ -78,15 +86,15 @@ export class KVCache implements LayerCache {
     options: CacheOptions,
   ) {
     checkOptions("KVCache", options, CACHE_OPTIONS);
-    const { layers, batch, length, kvHeads, headDim, dtype = "f32" } = options;
+    const { layers, batch, length, kvHeads, headDim, dtype = "f32", type = dtype } = options;
+    if (!CACHE_TYPES.includes(type)) throw expected("E_ARGUMENT", "KVCache", `type ${CACHE_TYPES.join(", ")}`, type);
     this.length = length;
     this.batch = batch;
-    // Zeros, not garbage: a key that is masked out still meets the query, and 0 · NaN would not be hidden.
-    const buffer = () => keep(Tensor.zeros([batch, length, kvHeads, headDim], { device, dtype }));
+    this.type = type;
+    this.#options = options;
     this.#rows = begun(batch);
-    [this.#keys, this.#values, [this.#start, this.#slot, this.#end, this.#position]] = built(() => [
-      Array.from({ length: layers }, buffer),
-      Array.from({ length: layers }, buffer),
+    [this.#layers, [this.#start, this.#slot, this.#end, this.#position]] = built(() => [
+      Array.from({ length: layers }, () => new KeyValues(device, [batch, length, kvHeads, headDim], dtype, type)),
       this.#columns(this.#rows, this.#rows),
     ]);
   }
@@ -110,7 +118,8 @@ export class KVCache implements LayerCache {
   /** What it holds on the device, with what layers keep in it. */
   get bytes(): number {
     const kept = [...this.#kept.values()].flatMap((tensors) => tensors ?? []);
-    const all = [...this.#keys, ...this.#values, ...kept, ...this.#state, this.#ropeTable, this.#seen].filter((one) => one !== undefined);
+    const own = this.#layers.flatMap(({ tensors }) => tensors);
+    const all = [...own, ...kept, ...this.#state, this.#ropeTable, this.#seen].filter((one) => one !== undefined);
     return all.reduce((sum, { size, dtype }) => sum + size * BYTES[dtype], 0);
   }
   get #state(): Tensor[] {
@@ -181,14 +190,11 @@ export class KVCache implements LayerCache {
 
   /** Writes the keys and values of one layer behind what is there, and answers its queries from all that they may see. */
   attend(layer: number, { q, k, v }: Heads, { range, step }: Sequence, options: { scale: number; window: number }): Tensor {
-    const [keys, values] = [this.#keys[layer] as Tensor, this.#values[layer] as Tensor];
-    const slot = this.#slot.reshape([this.batch]);
-    cacheWrite(keys, k, slot);
-    cacheWrite(values, v, slot);
-    if (range && step === "decode") return attentionDecode(q, keys, values, range, options);
+    const kept = this.#layers[layer] as KeyValues;
+    kept.write(k, v, this.#slot.reshape([this.batch]));
+    if (range && step === "decode") return kept.decode(q, range, options);
     if (step !== "extend") return attention(q, k, v, { range, causal: true, ...options });
-    const length = this.filled + (k.shape[1] as number);
-    return attention(q, sliceCopy(keys, 1, 0, length), sliceCopy(values, 1, 0, length), { range, causal: true, ...options });
+    return attention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, causal: true, ...options });
   }
 
   /** Holds what `owner` made of media until it makes others of a later step's. What decode reads, first and extend keep. */
@@ -277,18 +283,13 @@ export class KVCache implements LayerCache {
 
   /** A longer cache with the same positions in it, and with what layers kept. */
   grown(length: number): KVCache {
-    const [, , kvHeads = 0, headDim = 0] = this.#keys[0]?.shape ?? [];
-    const dtype = this.#keys[0]?.dtype as "f32" | "bf16";
     const count = this.filled;
     return built(() => {
-      const next = new KVCache(this.device, { layers: this.#keys.length, batch: this.batch, length, kvHeads, headDim, dtype });
+      const next = new KVCache(this.device, { ...this.#options, length });
       next.#rope = this.#rope;
       scope(() => {
         const slot = next.#slot.reshape([this.batch]);
-        for (const [from, to] of [...this.#keys, ...this.#values].map(
-          (old, i) => [old, [...next.#keys, ...next.#values][i] as Tensor] as const,
-        ))
-          if (count) cacheWrite(to, sliceCopy(from, 1, 0, count), slot);
+        if (count) for (const [i, layer] of next.#layers.entries()) layer.take(this.#layers[i] as KeyValues, count, slot);
       });
       next.#place(this.#rows);
       next.#led = this.#led;
@@ -314,7 +315,7 @@ export class KVCache implements LayerCache {
 
   dispose(): void {
     this.#drop();
-    for (const tensor of [...this.#keys, ...this.#values, ...this.#state]) tensor.dispose();
+    for (const one of [...this.#layers, ...this.#state]) one.dispose();
     this.#ropeTable?.dispose();
     this.#ropeTable = undefined;
   }

@@ -89,17 +89,23 @@ export function attentionTwoSource(
   return y;
 }
 
-/** One query per row, q (B,1,H,D), against caches (B,Smax,K,D); keys [range[b][0], range[b][1]) count. Not differentiable. */
+/**
+ * One query per row, q (B,1,H,D), against caches (B,Smax,K,D); keys [range[b][0], range[b][1]) count. The caches have q's dtype; with scales f32
+ * (B,Smax,K), the largest of each position and head, they are u8 that holds int8, as quantizeRowsInt8 makes them. Not differentiable.
+ */
 export function attentionDecode(
   q: Tensor,
   kCache: Tensor,
   vCache: Tensor,
   range: Tensor,
-  options: Pick<AttentionOptions, "scale" | "window"> = {},
+  options: Pick<AttentionOptions, "scale" | "window"> & { kScale?: Tensor; vScale?: Tensor } = {},
 ): Tensor {
-  checkOptions("attentionDecode", options, ["scale", "window"]);
-  const { scale = defaultScale(q), window = 0 } = options;
-  return made(native().attention_decode(q.handle, kCache.handle, vCache.handle, range.handle, scale, window), q);
+  checkOptions("attentionDecode", options, ["scale", "window", "kScale", "vScale"]);
+  const { scale = defaultScale(q), window = 0, kScale, vScale } = options;
+  return made(
+    native().attention_decode(q.handle, kCache.handle, vCache.handle, kScale?.handle, vScale?.handle, range.handle, scale, window),
+    q,
+  );
 }
 
 /** rows (B,T,K,D) into the cache at position (B) i32, in place. */

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "shapes/check.h"
 #include "shapes/rules.h"
 
@@ -11,8 +13,9 @@ void expect_queries(const Rule& rule, const Spec& q) {
 }
 
 // k, v (B,S,K,D) with K that divides H.
-void expect_keys(const Rule& rule, const Spec& q, const char* k_name, const Spec& k, const char* v_name, const Spec& v, const char* letters) {
-  rule(k_name, k).dtype(q.dtype).shape(letters, {q.dim(0), any, any, q.dim(3)});
+void expect_keys(const Rule& rule, const Spec& q, const char* k_name, const Spec& k, const char* v_name, const Spec& v, const char* letters,
+                 DType dtype) {
+  rule(k_name, k).dtype(dtype).shape(letters, {q.dim(0), any, any, q.dim(3)});
   rule(v_name, v).like(k_name, k);
   rule.divides("key/value heads K", k.dim(2), "H", q.dim(2));
 }
@@ -24,7 +27,7 @@ void expect_window(const Rule& rule, int64_t window) { rule.between("window", wi
 void expect_attention(const Rule& rule, const Spec& q, const Spec& k, const Spec& v, const Spec* range, const Spec* bias, double scale,
                       int64_t window) {
   expect_queries(rule, q);
-  expect_keys(rule, q, "k", k, "v", v, "(B,S,K,D)");
+  expect_keys(rule, q, "k", k, "v", v, "(B,S,K,D)", q.dtype);
   expect_range(rule, range, q.dim(0));
   rule("bias", bias).dtype(DType::f32).shape("(Bb,Hb,T,S)", {any, any, q.dim(1), k.dim(1)});
   if (bias) {
@@ -39,8 +42,8 @@ void expect_attention(const Rule& rule, const Spec& q, const Spec& k, const Spec
 void expect_two_sources(const Rule& rule, const Spec& q, const Spec& k1, const Spec& v1, const Spec& k2, const Spec& v2, const Spec* range,
                         double scale) {
   expect_queries(rule, q);
-  expect_keys(rule, q, "k1", k1, "v1", v1, "(B,S1,K,D)");
-  expect_keys(rule, q, "k2", k2, "v2", v2, "(B,S2,K,D)");
+  expect_keys(rule, q, "k1", k1, "v1", v1, "(B,S1,K,D)", q.dtype);
+  expect_keys(rule, q, "k2", k2, "v2", v2, "(B,S2,K,D)", q.dtype);
   rule("k2", k2).shape("(B,S2,K,D)", {any, any, k1.dim(2), any});
   expect_range(rule, range, q.dim(0));
   rule.finite("scale", scale);
@@ -95,11 +98,16 @@ SpecList attention_two_source_backward(const Spec& dy, const Spec& q, const Spec
   return {q, k1, v1, k2, v2};
 }
 
-SpecList attention_decode(const Spec& q, const Spec& k_cache, const Spec& v_cache, const Spec& range, double scale, int64_t window) {
+SpecList attention_decode(const Spec& q, const Spec& k_cache, const Spec& v_cache, const Spec* k_scale, const Spec* v_scale, const Spec& range,
+                          double scale, int64_t window) {
   const Rule rule("attention_decode");
   expect_queries(rule, q);
   rule("q", q).shape("(B,1,H,D)", {any, 1, any, any});
-  expect_keys(rule, q, "k_cache", k_cache, "v_cache", v_cache, "(B,Smax,K,D)");
+  expect_keys(rule, q, "k_cache", k_cache, "v_cache", v_cache, "(B,Smax,K,D)", k_scale || v_scale ? DType::u8 : q.dtype);
+  for (const auto& [name, scales] : {std::pair{"k_scale", k_scale}, {"v_scale", v_scale}}) {
+    if (k_scale || v_scale) rule(name, scales).given();
+    rule(name, scales).dtype(DType::f32).elements("(B,Smax,K)", k_cache.dim(0) * k_cache.dim(1) * k_cache.dim(2));
+  }
   expect_range(rule, &range, q.dim(0));
   rule.finite("scale", scale);
   expect_window(rule, window);
@@ -108,7 +116,7 @@ SpecList attention_decode(const Spec& q, const Spec& k_cache, const Spec& v_cach
 
 SpecList cache_write(const Spec& cache, const Spec& rows, const Spec& position) {
   const Rule rule("cache_write");
-  rule("cache", cache).floating().rank(4, "(B,Smax,K,D)");
+  rule("cache", cache).rank(4, "(B,Smax,K,D)");
   rule("rows", rows).dtype(cache.dtype).shape("(B,T,K,D)", {cache.dim(0), any, cache.dim(2), cache.dim(3)});
   if (rows.dim(1) > cache.dim(1)) rule.refuse("at most Smax = " + std::to_string(cache.dim(1)) + " rows at a time", std::to_string(rows.dim(1)));
   rule("position", position).dtype(DType::i32).shape("(B)", {cache.dim(0)});

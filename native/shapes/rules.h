@@ -87,7 +87,8 @@ SpecList attention_backward(const Spec* dbias, const Spec& dy, const Spec& q, co
 SpecList attention_two_source(const Spec& q, const Spec& k1, const Spec& v1, const Spec& k2, const Spec& v2, const Spec* range, double scale);
 SpecList attention_two_source_backward(const Spec& dy, const Spec& q, const Spec& k1, const Spec& v1, const Spec& k2, const Spec& v2, const Spec& y,
                                        const Spec& lse, const Spec* range, double scale);
-SpecList attention_decode(const Spec& q, const Spec& k_cache, const Spec& v_cache, const Spec& range, double scale, int64_t window);
+SpecList attention_decode(const Spec& q, const Spec& k_cache, const Spec& v_cache, const Spec* k_scale, const Spec* v_scale, const Spec& range,
+                          double scale, int64_t window);
 SpecList cache_write(const Spec& cache, const Spec& rows, const Spec& position);
 
 // convolution and pooling

@@ -282,8 +282,13 @@ void attentions() {
   GOOD(attention_two_source_backward, "f32 (2,5,6,8); f32 (2,7,3,8); f32 (2,7,3,8); f32 (2,4,3,8); f32 (2,4,3,8)", q, q, k, k, k2, k2, q, lse, &range,
        0.3);
   BAD(attention_two_source_backward, "E_SHAPE", "dy of the shape of q = (2,5,6,8), got f32 (2,7,3,8)", k, q, k, k, k2, k2, q, lse, &range, 0.3);
-  GOOD(attention_decode, "f32 (2,1,6,8)", f(2, 1, 6, 8), k, k, range, 0.3, 0);
-  BAD(attention_decode, "E_SHAPE", "q of shape (B,1,H,D) = (*,1,*,*), got f32 (2,5,6,8)", q, k, k, range, 0.3, 0);
+  GOOD(attention_decode, "f32 (2,1,6,8)", f(2, 1, 6, 8), k, k, nullptr, nullptr, range, 0.3, 0);
+  const Spec codes(DType::u8, {2, 7, 3, 8}), scales = f(2, 7, 3, 1);
+  GOOD(attention_decode, "f32 (2,1,6,8)", f(2, 1, 6, 8), codes, codes, &scales, &scales, range, 0.3, 0);
+  BAD(attention_decode, "E_ARGUMENT", "v_scale, got nothing", f(2, 1, 6, 8), codes, codes, &scales, nullptr, range, 0.3, 0);
+  BAD(attention_decode, "E_DTYPE", "k_cache of dtype u8, got f32 (2,7,3,8)", f(2, 1, 6, 8), k, k, &scales, &scales, range, 0.3, 0);
+  BAD(attention_decode, "E_DTYPE", "k_cache of dtype f32, got u8 (2,7,3,8)", f(2, 1, 6, 8), codes, codes, nullptr, nullptr, range, 0.3, 0);
+  BAD(attention_decode, "E_SHAPE", "q of shape (B,1,H,D) = (*,1,*,*), got f32 (2,5,6,8)", q, k, k, nullptr, nullptr, range, 0.3, 0);
   GOOD(cache_write, "", k, k2, i(2));
   BAD(cache_write, "E_VALUE", "at most Smax = 4 rows at a time, got 7", k2, k, i(2));
   BAD(cache_write, "E_DTYPE", "rows of dtype f32, got bf16 (2,4,3,8)", k, h(2, 4, 3, 8), i(2));

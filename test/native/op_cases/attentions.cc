@@ -98,7 +98,25 @@ void decode(const Shape& n, const Options& o) {  // S is the cache's size
       [=](const Backend& b, Stream& s, Bench& t) {
         View y = t.out({n.B, 1, n.H, n.D}), q = t.in({n.B, 1, n.H, n.D}), k = t.in({n.B, n.S, n.K, n.D}), v = t.in({n.B, n.S, n.K, n.D}),
              range = ranges(t, o);
-        b.attention_decode(s, _(y), _(q), _(k), _(v), _(range), scale_of(n), o.window);
+        b.attention_decode(s, _(y), _(q), _(k), _(v), none, none, _(range), scale_of(n), o.window);
+      },
+      true, 4);
+}
+
+// The cache in codes, zeros where nothing was written: those have no scale.
+void decode_codes(const Shape& n, const Options& o) {
+  add_case(
+      "attention_decode",
+      [=](const Backend& b, Stream& s, Bench& t) {
+        const auto shaped = [](View v, std::initializer_list<int64_t> sizes) {
+          v.rank = 0;
+          for (const int64_t size : sizes) v.shape[v.rank++] = size;
+          return v;
+        };
+        View y = t.out({n.B, 1, n.H, n.D}), q = t.in({n.B, 1, n.H, n.D}), k = shaped(t.bytes(n.B * n.S * n.K * n.D), {n.B, n.S, n.K, n.D}),
+             v = shaped(t.bytes(n.B * n.S * n.K * n.D), {n.B, n.S, n.K, n.D}), k_scale = t.floats({n.B, n.S, n.K}),
+             v_scale = t.floats({n.B, n.S, n.K}), range = ranges(t, o);
+        b.attention_decode(s, _(y), _(q), _(k), _(v), _(k_scale), _(v_scale), _(range), scale_of(n), o.window);
       },
       true, 4);
 }
@@ -167,6 +185,12 @@ void attentions() {
   decode({1, 1, 150, 2, 1, 160}, {.range = {1, 149}});
   decode({1, 1, 70, 3, 1, 256}, {.range = {40, 20}});
   decode({1, 1, 70, 3, 1, 256}, {.range = {0, 70}});
+  // Pieces of keys, heads in eights, fours, twos and ones, rows that are no whole vectors.
+  decode({2, 1, 700, 15, 1, 64}, {.range = {3, 690, 5, 40}});
+  decode({1, 1, 300, 7, 1, 72}, {.range = {0, 300}});
+  decode_codes({2, 1, 33, 4, 2, 9}, {.window = 20, .range = {3, 31, 0, 33}});
+  decode_codes({2, 1, 600, 16, 2, 64}, {.range = {3, 590, 7, 7}});
+  decode_codes({1, 1, 70, 7, 1, 72}, {.range = {0, 70}});
   add_case("cache_write",
            CASE(View cache = t.compared(t.in({2, 9, 2, 5})); b.cache_write(s, _(cache), _(t.in({2, 3, 2, 5})), _(t.these({2}, {6, 0})))), true, 0);
   add_case("rope", CASE(b.rope(s, _(t.out({2, 7, 3, 10})), _(t.in({2, 7, 3, 10})), _(t.floats({12, 5, 2})), _(t.ints({2, 7}, 0, 12)), true)));

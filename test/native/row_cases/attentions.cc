@@ -49,7 +49,7 @@ void batches(Maker& m) {
   const Sizes one{n.B, 1, n.H, n.D};
   m.add("attention_decode", n.B, {m.in(one), m.in(k), m.in(k), range}, {m.shape(one)},
         [=](const Backend& b, Stream& s, const Window&, Memory&, const View* cut, const View* out) {
-          b.attention_decode(s, _(out[0]), _(cut[0]), _(cut[1]), _(cut[2]), _(cut[3]), n.scale(), 0);
+          b.attention_decode(s, _(out[0]), _(cut[0]), _(cut[1]), _(cut[2]), none, none, _(cut[3]), n.scale(), 0);
         });
 }
 
