@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { machine } from "./record.js";
+import { machine, RESULTS } from "./record.js";
 
 /** In the order of worth, with numbers of turns for which the whole course takes about ten minutes on two cores. */
 const COURSE: readonly (readonly [suite: string, ...args: string[]])[] = [
@@ -17,7 +17,6 @@ const COURSE: readonly (readonly [suite: string, ...args: string[]])[] = [
   ["encode", "--turns", "3"],
 ];
 const RUN = fileURLToPath(new URL("./run.ts", import.meta.url));
-export const RESULTS = fileURLToPath(new URL("./results", import.meta.url));
 
 /** "Intel(R) Xeon(R) Processor" with 2 cores: "xeon-2core". */
 export function machineName(): string {
@@ -33,7 +32,9 @@ export async function runAll(values: { [name: string]: string | boolean | undefi
     values[name] ? [`--${name}`, String(values[name])] : [],
   );
   const times: string[] = [];
-  for (const [suite, ...args] of COURSE) {
+  // The demo takes minutes a seed: it is run where they are named.
+  const demo = values.seeds ? [["demo", "--seeds", String(values.seeds)] as const] : [];
+  for (const [suite, ...args] of [...COURSE, ...demo]) {
     const turns = values.turns ? ["--turns", String(values.turns)] : args;
     const start = performance.now();
     const file = join(folder, `${suite}-${machineName()}.json`);

@@ -4,9 +4,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Figures } from "./contest.js";
-import { type BenchRecord, SCHEMA } from "./record.js";
+import { type BenchRecord, RESULTS, SCHEMA } from "./record.js";
 
-const RESULTS = fileURLToPath(new URL("./results", import.meta.url));
 const README = fileURLToPath(new URL("../README.md", import.meta.url));
 const [BEGIN, END] = ["<!-- made by npm run bench -- readme -->", "<!-- made until here -->"];
 /** A group of more is told by two of them. */
@@ -52,7 +51,7 @@ function sectionOf(machine: string, records: readonly BenchRecord[]): string {
   const commits = [...new Set(records.map(({ commit }) => commit))].join(", ");
   const threads = [...new Set(records.map(({ threads }) => threads))].join(" or ");
   const load = Math.max(...records.map(({ load }) => load.before));
-  const head = `${machine}, ${threads} threads, ${latest.slice(0, 10)}, commit ${commits}; load before at most ${load}. Medians; a ratio is how many times as fast ours is, in turns.`;
+  const head = `${machine}, ${threads} ${threads === "1" ? "thread" : "threads"}, ${latest.slice(0, 10)}, commit ${commits}; load before at most ${load}. Medians; a ratio is how many times as fast ours is, in turns.`;
   return [`${head} ${peaks(records)}`.trim(), ratios(records), shares(records)].filter(Boolean).join("\n\n");
 }
 
@@ -78,7 +77,7 @@ interface Line extends Figures {
 }
 const linesOf = (records: readonly BenchRecord[]): Line[] => records.flatMap(({ suite, rows }) => rows.map((row) => ({ suite, ...row })));
 /** What a case begins with: the storage, the stage, the encoder. */
-const kindOf = ({ case: name }: Figures): string => name.split(",")[0] as string;
+const kindOf = ({ case: name }: Figures): string => `${name.split(",")[0]}${name.includes("LoRA") ? " with LoRA" : ""}`;
 const groupsOf = (lines: readonly Line[], key: (line: Line) => string): Line[][] => [...grouped(lines, key).values()];
 
 function grouped<T>(all: readonly T[], key: (one: T) => string): Map<string, T[]> {
@@ -94,11 +93,14 @@ function ratios(records: readonly BenchRecord[]): string {
   if (!rows.length) return "";
   const body = rows.map(({ line: { suite, level, case: name, unit, median, rival, more }, mark }) => {
     const own = `${median} ${unit}`;
-    const theirs = rival ? `${rival.median} ${unit} (${rival.name} ${rival.version})` : restOf(more);
+    const theirs = rival ? `${rival.median} ${unit} (${rivalOf(rival)})` : restOf(more);
     return `| ${suite}: ${name}${mark} | ${level} | ${own} | ${theirs} | ${rival ? rival.ratio.toFixed(2) : ""} |`;
   });
   return ["| case | level | ours | rival | ratio |", "| --- | --- | --- | --- | --- |", ...body].join("\n");
 }
+
+/** Of another way through this library the commit is told above. */
+const rivalOf = ({ name, version }: NonNullable<Figures["rival"]>): string => (name.startsWith("anymal") ? name : `${name} ${version}`);
 
 const restOf = (more: Record<string, number>): string =>
   Object.entries(more)

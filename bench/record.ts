@@ -1,11 +1,15 @@
 // What a run of a suite leaves as JSON, in the form that bench/schema.json describes: other harnesses read it, and `npm run bench -- readme` does.
 import { execFileSync } from "node:child_process";
 import { cpus, loadavg, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
 import type { Clock } from "./clock.js";
 import type { Figures } from "./contest.js";
 
 /** Of the form. A field that is added leaves it as it is; one that changes or goes raises it. */
 export const SCHEMA = 1;
+
+/** Where those are kept that the README tells of. */
+export const RESULTS = fileURLToPath(new URL("./results", import.meta.url));
 
 export interface Machine {
   cpu: string;

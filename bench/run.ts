@@ -44,7 +44,7 @@ const USAGE = `npm run bench -- SUITE [--levels all|LEVEL,… | --level LEVEL] [
     demo: --seeds 0,1,2 --effort 1
   ${tables.join(", ")}
     ops: --device, --rival PYTHON, --resume (what FILE has of this commit is not measured again); loop-lag: --size; load, align-step, loop-lag: --folder CHECKPOINT
-npm run bench -- all [--python PYTHON] [--levels …] [--json-dir DIR]   what the README's table is made of, rivals included (default: bench/results)
+npm run bench -- all [--python PYTHON] [--levels …] [--seeds 0,1,2] [--json-dir DIR]   what the README's table is made of, rivals included (default: bench/results)
 npm run bench -- readme [--json-dir DIR]                               the table, from what is there`;
 
 const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));

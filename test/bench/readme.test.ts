@@ -54,7 +54,10 @@ const record = (suite: string, rows: readonly Figures[]): BenchRecord => ({
 
 test("a few rows are told each, of many the median and the worst, and none is left out of the shares", () => {
   const many = [0.9, 0.2, 0.7, 0.8, 0.6].map((share, i) => row(`bf16, down, ${i} rows`, share, 2 * share));
-  const block = blockOf([record("decode", [row("nf4, 1 row", 0.5, 1.25)]), record("linear", [...many, row("int8, down", 0.3)])]);
+  const block = blockOf([
+    record("decode", [row("nf4, 1 row", 0.5, 1.25)]),
+    record("linear", [...many, row("int8, down", 0.3), row("bf16, down, 1 rows, LoRA forward", 0.1)]),
+  ]);
   assert.match(block, "A CPU, 2 cores, 2 threads, 2026-01-02, commit abc; load before at most 0.1");
   assert.match(block, "amx: 400 GFLOP/s in f32, 4500 to 5000 in bf16, 25.2 GB/s.");
   assert.match(block, "| decode: nf4, 1 row | amx | 10 us | 12.5 us (PyTorch, bf16 2) | 1.25 |");
@@ -62,6 +65,7 @@ test("a few rows are told each, of many the median and the worst, and none is le
   assert.match(block, "| linear: bf16, down, 1 rows (worst) | amx | 10 us | 4 us (PyTorch, bf16 2) | 0.40 |");
   assert.match(block, "| linear: bf16 | amx | memory bandwidth | 5 | 70 % | 20 % (down, 1 rows) |");
   assert.match(block, "| linear: int8 | amx | memory bandwidth | 1 | 30 % | 30 % |");
+  assert.match(block, "| linear: bf16 with LoRA | amx | memory bandwidth | 1 | 10 % | 10 % |");
   assert.not.match(block, "down, 3 rows");
 });
 
