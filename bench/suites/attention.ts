@@ -75,5 +75,5 @@ function opCase({ name: shape, dtype, pass, heads, kvHeads, dim, tokens }: Case)
     return { op: "attention_backward", shape, args: [undefined, q, q, kv, kv, q, lse, undefined, undefined, scale, true, 0] };
   }
   const range = (device: number) => native().tensor_from(device, 2, [1, 2], Int32Array.of(0, tokens));
-  return { op: "attention_decode", shape, args: [x(1, 1, heads, dim), kv, kv, range, scale, 0] };
+  return { op: "attention_decode", shape, args: [x(1, 1, heads, dim), kv, kv, undefined, undefined, range, scale, 0] };
 }
