@@ -87,6 +87,8 @@ void Pool::run(int64_t chunks, Body body, void* context) {
 void Pool::wait_for_workers() {
   const auto left = [&] { return (state_.load() & kInside) == 0; };
   if (spin(left)) return;
+  // A chunk takes far less, as a rule: the worker has lost its core.
+  if (region_.load(std::memory_order_relaxed)) crowded_until_.store(now() + kCrowded, std::memory_order_relaxed);
   std::unique_lock lock(mutex_);
   caller_asleep_ = true;
   done_.wait(lock, left);
