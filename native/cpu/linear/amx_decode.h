@@ -35,6 +35,7 @@ inline void put_pairs(bf16* even, bf16* odd, Values a, Values b) {
   _mm512_store_si512(odd, _mm512_unpackhi_epi16(a, b));
 }
 inline void prefetch(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
+inline void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }  // not into L1
 
 #else
 
@@ -92,6 +93,7 @@ inline void put_pairs(bf16* even, bf16* odd, const Values& a, const Values& b) {
   }
 }
 inline void prefetch(const void*) {}
+inline void prefetch_far(const void*) {}
 
 #endif
 

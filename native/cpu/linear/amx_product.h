@@ -128,7 +128,9 @@ class Product {
   int64_t first_steps() const { return (K_ + 31) / 32; }
   int64_t more_steps() const { return (more_k_ + 31) / 32; }
   int64_t steps() const { return first_steps() + more_steps(); }
-  int64_t tiles(int64_t groups) const { return groups == 1 ? 2 * kSteps : steps(); }  // of the strip, along K
+  // Whether the first rows that a strip's tiles meet are all: then a ring of two chunks is enough.
+  static bool used_once(int64_t groups) { return groups == 1 || (!Backward && groups == 2); }
+  int64_t tiles(int64_t groups) const { return used_once(groups) ? 2 * kSteps : steps(); }  // of the strip, along K
   size_t room_bytes(int64_t groups) const {
     const int64_t most = tiles(groups) < tiles(1) ? tiles(1) : tiles(groups);  // the last slab may be of one group
     return static_cast<size_t>(most * kTile * 2 * 4 + 2 * 4096 + source_.maxima_of_panel() * 4 * 4 + 64);
@@ -233,7 +235,8 @@ class Product {
   void task(int64_t index, int64_t group, int64_t groups, const bf16* x, void* room) const {
     float* sums = static_cast<float*>(room);
     float* maxima = sums + 2 * 1024;
-    Strip strip{index, tiles(groups) * kTile, groups == 1, reinterpret_cast<bf16*>(maxima + driver::round_up(source_.maxima_of_panel() * 4, 16)), {}};
+    Strip strip{
+        index, tiles(groups) * kTile, used_once(groups), reinterpret_cast<bf16*>(maxima + driver::round_up(source_.maxima_of_panel() * 4, 16)), {}};
     if constexpr (!Backward)
       for (int64_t j = 0; j < 4 && (index * 4 + j) * 16 < N_; ++j)
         strip.maxima[j] = source_.maxima(index * 4 + j, maxima + j * source_.maxima_of_panel());

@@ -27,10 +27,13 @@ struct DenseWeight {
     const int64_t rows = R - panel * 16 < 16 ? R - panel * 16 : 16, k0 = unit * kSteps * 32;
     for (int64_t r = 0; r < rows; ++r) {
       const bf16* from = at + (panel * 16 + r) * row + k0;
+      for (int64_t s = 0; s < steps; ++s) prefetch_far(from + s * 32 + kAhead);
       for (int64_t s = 0; s < steps; ++s)
         put(to + s * kTile + r * 32, C - k0 - s * 32 >= 32 ? values_at(from + s * 32) : values_at(from + s * 32, C - k0 - s * 32));
     }
   }
+
+  static constexpr int64_t kAhead = 512;
 
   // As B: rows [32 step, ...), columns from 64 pair on, to four tiles `apart`, even and odd columns (put_pairs) of 32 each.
   void fetch_columns(int64_t step, int64_t pair, const float*, bf16* to, int64_t apart) const {
@@ -115,6 +118,10 @@ struct CodedRows {
   void fetch_columns(int64_t step, int64_t pair, const float*, bf16* to, int64_t apart) const {
     const int64_t k = pair * 64, k0 = k / RowLayout::kUnit * RowLayout::kUnit, line = RowLayout::half(w.I, k0) ? 32 : 64;
     const uint8_t* from = w.codes + step * 2 * RowLayout::panel_bytes(w.I) + RowLayout::at(w.I, k0, 0);
+    if (aligned && line == 64 && step * 32 + 32 <= w.O) {
+      const float* scales = all + step * 32 * per_row + (k >> log_block);
+      return k == k0 ? whole_columns<0>(from, scales, to, apart) : whole_columns<2>(from, scales, to, apart);
+    }
     for (int64_t p = 0; p < 16; ++p, to += 32) {
       Values v[2][2];
       for (int i = 0; i < 2; ++i) {
@@ -135,6 +142,21 @@ struct CodedRows {
  private:
   static constexpr int64_t kAhead = 4096;
 
+  // Nibbles First and First + 1 of 32 whole rows.
+  template <int First>
+  void whole_columns(const uint8_t* from, const float* scales, bf16* to, int64_t apart) const {
+    const int64_t panel = RowLayout::panel_bytes(w.I);
+    for (int h = 0; h < 2; ++h, from += panel)
+      for (int64_t r = 0; r < 16; r += 2, scales += 2 * per_row, to += 32) {
+        const uint8_t* at = from + r * 64;
+        prefetch(at + 2 * panel);  // of the next step
+        prefetch(at + 2 * panel + 64);
+        const Codes c = codes_of(at), d = codes_of(at + 64);
+        const Table a = table_of(book, scales[0]), b = table_of(book, scales[per_row]);
+        put_pairs(to, to + apart, look_up<First>(c, a), look_up<First>(d, b));
+        put_pairs(to + 2 * apart, to + 3 * apart, look_up<First + 1>(c, a), look_up<First + 1>(d, b));
+      }
+  }
   // 64 inputs of row o from input k on: nibbles First and First + 1.
   template <int First>
   void two(const Codes& c, int64_t o, int64_t k, const float* scales, Values& a, Values& b) const {

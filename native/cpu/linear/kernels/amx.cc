@@ -93,8 +93,21 @@ double peak_bf16(int64_t iterations) {
   return static_cast<double>(iterations) * 4 * 16 * 16 * 32 * 2;
 }
 
+// Rows of x with a weight whose rows lie as they do in memory: linear and its dx.
+bool through_weight(Stream& s, const linear::Problem& p) {
+  constexpr int64_t deep = 8192;  // the rows of x that stay in cache are few: the driver, which cuts K, reads the weight less often
+  if (p.panels || p.a.dtype != DType::bf16 || p.a.col != 1 || p.K > deep) return false;
+  const bf16 *x = static_cast<const bf16*>(p.a.data), *w = static_cast<const bf16*>(p.b.data);
+  const DenseWeight none{nullptr, 0, 0, 0};
+  if (p.b.row == 1) Product<false, DenseWeight>({w, p.N, p.K, p.b.col}, p.M, p.N, p.K, x, p.a.row, none, 0, nullptr, 0, p.c, p.e).run(s);
+  else if (p.b.col == 1) Product<true, DenseWeight>({w, p.K, p.N, p.b.row}, p.M, p.N, p.K, x, p.a.row, none, 0, nullptr, 0, p.c, p.e).run(s);
+  else return false;
+  return true;
+}
+
 // f32 has no tile instruction.
 void gemm(Stream& s, const linear::Problem& p) {
+  if (through_weight(s, p)) return;
 #ifdef ANYMAL_AMX_TWIN
   driver::gemm<MicroF32, MicroBf16>(s, p);
 #else
