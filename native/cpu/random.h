@@ -1,7 +1,6 @@
 // Random numbers as pure functions of (seed, offset, position): Philox 4x32-10 (Salmon et al., SC 2011). No state, so that a replayed or
 // recomputed op draws the same numbers, on any number of threads and on every backend.
 #pragma once
-#include <bit>
 #include <cstdint>
 
 #if defined(__x86_64__)
@@ -9,6 +8,7 @@
 #endif
 
 #include "cpu/kernel.h"
+#include "cpu/where.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
@@ -116,12 +116,6 @@ struct RandomLanes {
 };
 
 inline float unit_uniform(uint32_t bits) { return static_cast<float>(static_cast<int32_t>(bits >> 8)) * 0x1p-24f; }  // [0, 1)
-
-// holds ? a : b, made of bits: of a plain choice the compiler makes a branch around what leads to a, and loops with that stay scalar.
-inline float where(bool holds, float a, float b) {
-  const uint32_t mask = 0u - static_cast<uint32_t>(holds);
-  return std::bit_cast<float>((std::bit_cast<uint32_t>(a) & mask) | (std::bit_cast<uint32_t>(b) & ~mask));
-}
 
 // f(position, bits) for positions [begin, end); begin is a multiple of 4. f is called in loops that vectorise where it has no branches.
 template <class F>

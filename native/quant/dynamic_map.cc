@@ -65,12 +65,12 @@ std::unique_ptr<DynamicCodes> make_codes(const float* map) {
     }
     codes->first[c] = nth(low);
   }
-  codes->first[256] = std::numeric_limits<float>::infinity();
+  codes->first[256] = std::numeric_limits<float>::quiet_NaN();
   for (uint32_t key = 0; key < 1u << 17; ++key) {
     // The lowest of the floats: of negative ones the last by their bits. Those with infinity among them are infinite or NaN.
     const float x = std::bit_cast<float>(key >> 16 && (key & 0xff00) != 0xff00 ? key << 15 | 0x7fff : key << 15);
     const auto above = std::upper_bound(codes->first, codes->first + 256, x, [](float a, float b) { return rank(a) < rank(b); });
-    codes->least[key] = static_cast<uint8_t>(above - codes->first - 1);
+    codes->least[key / 4] |= static_cast<uint32_t>(above - codes->first - 1) << key % 4 * 8;
   }
   return codes;
 }

@@ -45,8 +45,8 @@ const float* dynamic_map(bool is_signed);
 
 // Nearest entry of a dynamic map without a search. Floats that agree in sign, exponent and eight bits more differ by one code at most.
 struct DynamicCodes {
-  uint8_t least[1 << 17];  // by the highest 17 bits of a float, the lower of their codes
-  float first[257];        // of each code the lowest float that has it; beyond the last, infinity
+  uint32_t least[1 << 15];  // by the highest 17 bits of a float, the lower of their codes: four to a word, the first one lowest
+  float first[257];         // of each code the lowest float that has it; beyond the last, NaN, which no float reaches
 };
 const DynamicCodes& dynamic_codes(bool is_signed);
 

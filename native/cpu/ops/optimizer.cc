@@ -2,6 +2,7 @@
 // kernel (decay after the step, the sign of a coded first moment never flips, a non-finite gradient resets its states and spares its value).
 #include "cpu/dynamic_code.h"
 #include "cpu/ops.h"
+#include "cpu/where.h"
 #include "quant/tables.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
@@ -28,45 +29,102 @@ void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt sca
   }
 }
 
+namespace {
+
+constexpr int64_t kBlock = quant::kNestedBlock;
+
+// What one step of the 8-bit form is made of, for all tensors.
+struct Step {
+  const float *map1, *map2;
+  const quant::DynamicCodes &codes1, &codes2;
+  int32_t not_negative;  // the lowest code of map1 whose value has no sign
+  float clip, b1, b2, step_size, floor, decay;
+};
+
+// One block of exactly kBlock elements, in loops over what stays in the first cache: every element goes through the same instructions, wherever
+// it lies.
+void step_block(const Step& t, float* p, const float* g, uint8_t* m, float* m_absmax, uint8_t* v, float* v_absmax) {
+  alignas(64) float nm[kBlock], nv[kBlock];
+  alignas(64) int32_t codes_m[kBlock], codes_v[kBlock];
+  const float keep1 = 1.0f - t.b1, keep2 = 1.0f - t.b2, old_m = *m_absmax, old_v = *v_absmax;
+  dynamic_values_of(nm, m, kBlock, t.map1);
+  dynamic_values_of(nv, v, kBlock, t.map2);
+  float most_m = 0, most_v = 0;
+#pragma omp simd reduction(max : most_m, most_v)
+  for (int64_t j = 0; j < kBlock; ++j) {
+    const float d = g[j] * t.clip;
+    const bool finite = std::fabs(g[j]) < INFINITY;
+    const float a = where(finite, fused(nm[j] * old_m, t.b1, keep1 * d), 0.0f), b = where(finite, fused(nv[j] * old_v, t.b2, keep2 * d * d), 0.0f);
+    const float value = (p[j] + t.step_size * (a / (std::sqrt(b) + t.floor))) * t.decay;
+    p[j] = where(finite, value, p[j]);
+    nm[j] = a;
+    nv[j] = b;
+    most_m = std::fabs(a) > most_m ? std::fabs(a) : most_m;
+    most_v = b > most_v ? b : most_v;
+  }
+  *m_absmax = most_m;
+  *v_absmax = most_v;
+  for (int64_t j = 0; j < kBlock; ++j) {
+    nm[j] /= most_m;
+    nv[j] /= most_v;
+  }
+  dynamic_codes_of(codes_m, nm, kBlock, t.codes1);
+  dynamic_codes_of(codes_v, nv, kBlock, t.codes2);
+  const int32_t not_negative = t.not_negative;
+#pragma omp simd
+  for (int64_t j = 0; j < kBlock; ++j) {
+    // A NaN, of a block of zeros, has the code of the lowest entry and no sign.
+    const bool sign = std::copysign(1.0f, where(nm[j] == nm[j], nm[j], 0.0f)) < 0, coded = codes_m[j] < not_negative;
+    m[j] = static_cast<uint8_t>(codes_m[j] + (sign == coded ? 0 : nm[j] > 0 ? 1 : -1));
+    v[j] = static_cast<uint8_t>(codes_v[j]);
+  }
+}
+
+// The last block of a tensor, shorter than kBlock: filled up with elements that step_block spares and that count for no maximum.
+void step_rest(const Step& t, int64_t count, float* p, const float* g, uint8_t* m, float* m_absmax, uint8_t* v, float* v_absmax) {
+  float ps[kBlock] = {}, gs[kBlock];
+  uint8_t ms[kBlock] = {}, vs[kBlock] = {};
+  for (int64_t j = 0; j < kBlock; ++j) gs[j] = j < count ? g[j] : INFINITY;
+  std::memcpy(ps, p, static_cast<size_t>(count) * 4);
+  std::memcpy(ms, m, static_cast<size_t>(count));
+  std::memcpy(vs, v, static_cast<size_t>(count));
+  step_block(t, ps, gs, ms, m_absmax, vs, v_absmax);
+  std::memcpy(p, ps, static_cast<size_t>(count) * 4);
+  std::memcpy(m, ms, static_cast<size_t>(count));
+  std::memcpy(v, vs, static_cast<size_t>(count));
+}
+
+}  // namespace
+
 void adamw_8bit(Stream& s, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
                 double beta1, double beta2, double eps, double weight_decay, int64_t step) {
-  const float *map1 = quant::dynamic_map(true), *map2 = quant::dynamic_map(false);
-  const quant::DynamicCodes &codes1 = quant::dynamic_codes(true), &codes2 = quant::dynamic_codes(false);
   const float b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2), least = static_cast<float>(eps), rate = static_cast<float>(lr);
   const float correction1 = 1.0f - std::pow(b1, static_cast<float>(step)), correction2 = std::sqrt(1.0f - std::pow(b2, static_cast<float>(step)));
-  const float step_size = -rate * correction2 / correction1, floor = correction2 * least, decay = 1.0f - rate * static_cast<float>(weight_decay);
-  const float clip = scale ? *scale.as<float>() : 1.0f;
-  constexpr int64_t block = quant::kNestedBlock;
+  const float step_size = -rate * correction2 / correction1, decay = weight_decay > 0 ? 1.0f - rate * static_cast<float>(weight_decay) : 1.0f;
+  const float* map1 = quant::dynamic_map(true);
+  int32_t not_negative = 0;
+  while (std::signbit(map1[not_negative])) ++not_negative;
+  const Step t{map1,
+               quant::dynamic_map(false),
+               quant::dynamic_codes(true),
+               quant::dynamic_codes(false),
+               not_negative,
+               scale ? *scale.as<float>() : 1.0f,
+               b1,
+               b2,
+               step_size,
+               correction2 * least,
+               decay};
   for (int64_t i = 0; i < p.count; ++i) {
     const int64_t n = p.items[i].size();
     float *pi = p.items[i].as<float>(), *am = m_absmax.items[i].as<float>(), *av = v_absmax.items[i].as<float>();
     uint8_t *cm = m.items[i].as<uint8_t>(), *cv = v.items[i].as<uint8_t>();
     const float* gi = g.items[i].as<float>();
-    parallel_range(s, (n + block - 1) / block, 80 * block, [&](int64_t begin, int64_t end, int) {
+    parallel_range(s, (n + kBlock - 1) / kBlock, 20 * kBlock, [&](int64_t begin, int64_t end, int) {
       for (int64_t b = begin; b < end; ++b) {
-        const int64_t first = b * block, count = first + block < n ? block : n - first;
-        float nm[block], nv[block], most_m = 0, most_v = 0;
-        for (int64_t j = 0; j < count; ++j) {
-          const float raw = gi[first + j], d = raw * clip;
-          const bool finite = std::fabs(raw) < INFINITY;
-          nm[j] = finite ? map1[cm[first + j]] * am[b] * b1 + (1.0f - b1) * d : 0.0f;
-          nv[j] = finite ? map2[cv[first + j]] * av[b] * b2 + (1.0f - b2) * d * d : 0.0f;
-          most_m = std::fabs(nm[j]) > most_m ? std::fabs(nm[j]) : most_m;
-          most_v = nv[j] > most_v ? nv[j] : most_v;
-          if (finite) {
-            float value = pi[first + j] + step_size * (nm[j] / (std::sqrt(nv[j]) + floor));
-            if (weight_decay > 0) value *= decay;
-            pi[first + j] = value;
-          }
-        }
-        am[b] = most_m;
-        av[b] = most_v;
-        for (int64_t j = 0; j < count; ++j) {
-          uint8_t code = dynamic_code(nm[j] / most_m, codes1);
-          if (std::signbit(map1[code]) != std::signbit(nm[j])) code = static_cast<uint8_t>(nm[j] > 0 ? code + 1 : code - 1);
-          cm[first + j] = code;
-          cv[first + j] = dynamic_code(nv[j] / most_v, codes2);
-        }
+        const int64_t at = b * kBlock, count = n - at;
+        if (count >= kBlock) step_block(t, pi + at, gi + at, cm + at, am + b, cv + at, av + b);
+        else step_rest(t, count, pi + at, gi + at, cm + at, am + b, cv + at, av + b);
       }
     });
   }

@@ -23,6 +23,34 @@ float absolute_maximum(const T* x, int64_t n) {
   return result;
 }
 
+// Pieces of what the first cache holds: f(begin, length) for [0, n).
+template <class F>
+void in_pieces(int64_t n, const F& f) {
+  for (int64_t i = 0; i < n; i += 256) f(i, i + 256 < n ? int64_t{256} : n - i);
+}
+
+// to <- the codes of (x - mean) * inverse
+template <class T>
+void code_all(uint8_t* to, const T* x, int64_t n, float mean, float inverse, const quant::DynamicCodes& codes) {
+  in_pieces(n, [=, &codes](int64_t i, int64_t count) {
+    float scaled[256] = {};
+    int32_t found[256];
+    for (int64_t j = 0; j < count; ++j) scaled[j] = (to_float(x[i + j]) - mean) * inverse;
+    dynamic_codes_of(found, scaled, (count + 15) / 16 * 16, codes);
+    for (int64_t j = 0; j < count; ++j) to[i + j] = static_cast<uint8_t>(found[j]);
+  });
+}
+
+// to <- map[codes] * scale
+void decode_all(float* to, const uint8_t* codes, int64_t n, float scale, const float* map) {
+  in_pieces(n, [=](int64_t i, int64_t count) {
+    const int64_t whole = count / 16 * 16;
+    dynamic_values_of(to + i, codes + i, whole, map);
+    for (int64_t j = i; j < i + whole; ++j) to[j] *= scale;
+    for (int64_t j = i + whole; j < i + count; ++j) to[j] = map[codes[j]] * scale;
+  });
+}
+
 int32_t code_nf4(float x) {
   int32_t code = 0;
   for (float t : quant::kNf4Thresholds) code += x > t;
@@ -130,16 +158,20 @@ void quantize_dynamic(Stream& s, Out codes, Out absmax, In x, int64_t block, boo
         const int64_t first = b * block, count = first + block < n ? block : n - first;
         const float most = absolute_maximum(from + first, count), inverse = 1.0f / most;
         absmax.as<float>()[b] = most;
-        for (int64_t i = first; i < first + count; ++i) codes.as<uint8_t>()[i] = dynamic_code(to_float(from[i]) * inverse, nearest);
+        code_all(codes.as<uint8_t>() + first, from + first, count, 0.0f, inverse, nearest);
       }
     });
   });
 }
 
 void dequantize_dynamic(Stream& s, Out x, In codes, In absmax, int64_t block, bool is_signed) {
+  const int64_t n = x.size();
   const float* map = quant::dynamic_map(is_signed);
-  parallel_range(s, x.size(), 2, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) x.as<float>()[i] = map[codes.as<uint8_t>()[i]] * absmax.as<float>()[i / block];
+  parallel_range(s, block_count(n, block), 2 * block, [&](int64_t begin, int64_t end, int) {
+    for (int64_t b = begin; b < end; ++b) {
+      const int64_t first = b * block, count = first + block < n ? block : n - first;
+      decode_all(x.as<float>() + first, codes.as<uint8_t>() + first, count, absmax.as<float>()[b], map);
+    }
   });
 }
 
@@ -157,7 +189,7 @@ void quantize_absmax(Stream&, Out codes, Out nested_absmax, Out offset, In absma
     for (int64_t i = first; i < last; ++i) most = std::fabs(from[i] - mean) > most ? std::fabs(from[i] - mean) : most;
     nested_absmax.as<float>()[b] = most;
     const float inverse = 1.0f / most;
-    for (int64_t i = first; i < last; ++i) codes.as<uint8_t>()[i] = dynamic_code((from[i] - mean) * inverse, nearest);
+    code_all(codes.as<uint8_t>() + first, from + first, last - first, mean, inverse, nearest);
   }
 }
 
