@@ -6,7 +6,7 @@ import { checkOptions, optionNames } from "./options.js";
 import { tensorsIn } from "./scope.js";
 
 export interface DeviceOptions {
-  /** CPU: threads of the pool; default: the number of cores, or ANYMAL_THREADS. */
+  /** CPU: threads of the pool; default: ANYMAL_THREADS, or the cores that the process may run on and its control group's quota pays for. */
   threads?: number;
   /** CPU: a dispatch level to force, "generic" | "avx2" | "avx512" | "avx512_bf16" | "amx"; default: the highest, or ANYMAL_CPU_LEVEL. */
   level?: string;

@@ -5,11 +5,11 @@
 #include <new>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <type_traits>
 
 #include "cpu/peak.h"
 #include "cpu/stream.h"
+#include "cpu/threads.h"
 #include "loader.h"
 
 #define ANYMAL_LEVEL generic
@@ -45,10 +45,6 @@ Level level_named(const std::string& name) {
 }
 
 int threads_named(const std::string& text) {
-  if (text.empty()) {
-    const unsigned n = std::thread::hardware_concurrency();
-    return n ? static_cast<int>(n) : 1;
-  }
   char* end;
   const long n = std::strtol(text.c_str(), &end, 10);
   if (*end || n < 1 || n > 1024) throw std::runtime_error("device \"cpu\": expected threads between 1 and 1024, got \"" + text + "\"");
@@ -56,7 +52,11 @@ int threads_named(const std::string& text) {
 }
 
 Stream* stream_create(const char* options) {
-  return new Stream(threads_named(option_value(options, "threads")), level_named(option_value(options, "level")));
+  const std::string asked = option_value(options, "threads");
+  const DefaultThreads usual = asked.empty() ? default_threads(allowed_cpus()) : DefaultThreads{threads_named(asked), ""};
+  Stream* stream = new Stream(usual.count, level_named(option_value(options, "level")));
+  if (!usual.why.empty()) stream->description += " (" + usual.why + ")";
+  return stream;
 }
 void stream_destroy(Stream* s) { delete s; }
 void account_scratch(Stream& s, ScratchAccount* account) { s.account_scratch(account); }
