@@ -43,7 +43,8 @@ const STAGE1: Readonly<Record<(typeof DEMO_MODALITIES)[number], Partial<AlignRec
   audio: { steps: 300, batch: 32, learningRate: 3e-3 },
   imu: { steps: 100, batch: 32, learningRate: 3e-3 },
 };
-const STAGE2: InstructInput = { steps: 1200, batch: 64, learningRate: 2e-3, lora: { r: 8, alpha: 16, dropout: 0 } };
+/** Sixteen rows at a time, of like length: fewer padded positions, and activations that stay in a core's cache. */
+const STAGE2: InstructInput = { steps: 1200, batch: 64, microBatch: 16, learningRate: 2e-3, lora: { r: 8, alpha: 16, dropout: 0 } };
 
 export interface DemoOptions {
   /** Folder with llama, clip, clap and imu2clip. */
