@@ -54,6 +54,7 @@ struct Case {
   DType in, out;
   bool at, bt, accumulate, bias, panels;
   float alpha;
+  int64_t more = 0;  // steps of K, the last ones, that lie apart from the rest of A
 };
 
 // A source of panels that reads a Stored matrix: the quantised weights' way in.
@@ -76,15 +77,25 @@ std::vector<uint8_t> run(const Kernels& kernels, int threads, bool serial, const
   s.kernels = &kernels;
   const std::tuple<const Stored*, int64_t, int64_t> context{&b, c.K, c.N};
   const PanelSource source{fill_from, &context};
-  const int64_t guard = 64;
+  const int64_t guard = 64, bytes = static_cast<int64_t>(dtype_bytes(c.in)), apart = c.more + 1;
+  // What lies apart is not looked for where it would lie: there are NaNs.
+  Stored own = a;
+  std::vector<uint8_t> more(static_cast<size_t>(c.M * apart * bytes) + 1);
+  for (int64_t m = 0; m < c.M; ++m) {
+    uint8_t* from = own.bytes.data() + (m * a.row + c.K - c.more) * bytes;
+    if (c.more == 0) continue;
+    std::memcpy(more.data() + m * apart * bytes, from, static_cast<size_t>(c.more * bytes));
+    std::memset(from, 0xff, static_cast<size_t>(c.more * bytes));
+  }
   Problem p{c.M,
             c.N,
             c.K,
-            a.matrix(),
+            own.matrix(),
             b.matrix(),
             c.panels ? &source : nullptr,
             {got.data() + guard, c.out, c.N + 3},
-            {c.accumulate, c.bias ? bias.data() : nullptr, c.alpha}};
+            {c.accumulate, c.bias ? bias.data() : nullptr, c.alpha},
+            {more.data(), apart, c.more}};
   if (serial) kernels.gemm_serial(s.scratch[0], p);
   else kernels.gemm(s, p);
   return got;
@@ -134,7 +145,8 @@ void check_case(const char* level, const Kernels& kernels, const Case& c) {
       std::memcmp(got.data(), old.data(), guard) == 0 && std::memcmp(got.data() + got.size() - guard, old.data() + old.size() - guard, guard) == 0;
   const std::string name = std::string(level) + " " + std::to_string(c.M) + "x" + std::to_string(c.N) + "x" + std::to_string(c.K) +
                            (c.in == DType::f32 ? " f32" : " bf16") + (c.out == DType::f32 ? ">f32" : ">bf16") + (c.at ? " aT" : "") +
-                           (c.bt ? " bT" : "") + (c.accumulate ? " +=" : "") + (c.bias ? " bias" : "") + (c.panels ? " panels" : "");
+                           (c.bt ? " bT" : "") + (c.accumulate ? " +=" : "") + (c.bias ? " bias" : "") + (c.panels ? " panels" : "") +
+                           (c.more ? " of them " + std::to_string(c.more) + " apart" : "");
   CHECK_SAY(worst <= 1, name + ": error over bound " + std::to_string(worst));
   CHECK_SAY(untouched, name + ": wrote outside");
   for (int threads : {2, 3}) CHECK_SAY(run(kernels, threads, false, c, a, b, old, bias) == got, name + ": depends on threads");
@@ -176,7 +188,17 @@ void check_all() {
                    (random_bits() % 3) == 0,
                    bit() ? 1.0f : 0.37f};
       check_case(level.name, *level.kernels, c);
+      if (c.panels && !c.at) {
+        Case with = c;
+        with.more = std::min<int64_t>(c.K, 1 + random_bits() % 40);
+        check_case(level.name, *level.kernels, with);
+      }
     }
+    // The tiny models' products: multiplied in place where they are of f32, with rows left over, one panel and several.
+    for (const int64_t M : {1, 3, 5, 6, 9, 13, 15, 27, 201})
+      for (const int64_t N : {5, 8, 16, 40, 128})
+        for (const bool at : {false, true})
+          check_case(level.name, *level.kernels, {M, N, 300, DType::f32, DType::f32, at, M % 2 == 0, N == 40, N == 8, false, 1});
     check_case(level.name, *level.kernels, {200, 600, 520, DType::bf16, DType::bf16, false, true, false, true, false, 1});
     check_case(level.name, *level.kernels, {200, 600, 520, DType::f32, DType::f32, false, true, false, true, true, 1});
   }

@@ -142,14 +142,18 @@ struct Driver {
   // A slab: [K / KC][rows / MR][KC][MR], the last strip narrower. Its rows [i0, i0 + rows), which are those from m0 + i0 on of A, in the block from
   // k0 on.
   static void pack_a(const Problem& p, int64_t m0, int64_t i0, int64_t rows, int64_t k0, int64_t kc, T* block) {
-    const int64_t k = at_most(kc, p.K - k0);
+    const int64_t k = at_most(kc, p.K - k0), own = std::max(at_most(k, p.K - p.more.steps - k0), int64_t{0});
     for (int64_t i = i0; i < i0 + rows; i += MR) {
       const int64_t count = at_most(MR, p.M - m0 - i);
       const auto pack = [&](auto* source) {
         using From = std::remove_cv_t<std::remove_reference_t<decltype(*source)>>;
         by_width(count, [&](auto width) {
-          pack_strip<T, From, static_cast<int>(KB)>(block + i * kc, width(), kc, source + (m0 + i) * p.a.row + k0 * p.a.col, p.a.row, p.a.col, count,
-                                                    k);
+          T* strip = block + i * kc;
+          pack_strip<T, From, static_cast<int>(KB)>(strip, width(), kc, source + (m0 + i) * p.a.row + k0 * p.a.col, p.a.row, p.a.col, count, own);
+          const From* more = static_cast<const From*>(p.more.data) + (m0 + i) * p.more.row;
+          for (int64_t j = own; j < k; ++j)
+            for (int64_t r = 0; r < count; ++r)
+              strip[(j / KB * width() + r) * KB + j % KB] = convert<T>(more[r * p.more.row + k0 + j - (p.K - p.more.steps)]);
         });
       };
       if (p.a.dtype == DType::f32) pack(static_cast<const float*>(p.a.data));
@@ -225,6 +229,9 @@ struct Driver {
   }
 };
 
+template <class Micro>
+struct InPlace;
+
 template <class MicroF32, class MicroBf16>
 void gemm(Stream& s, const Problem& p) {
   if (p.M <= 0 || p.N <= 0) return;
@@ -233,6 +240,8 @@ void gemm(Stream& s, const Problem& p) {
   };
   if (few_rows<MicroF32, MicroBf16>(s.packed, p, each) || few_rows_quantized<Driver, MicroF32, MicroBf16>(s, p) || few_rows_integer<MicroBf16>(s, p))
     return;
+  if constexpr (requires { &MicroF32::add; })
+    if (InPlace<MicroF32>::takes(p)) return InPlace<MicroF32>::gemm(s, p);
   if (p.a.dtype == DType::f32) Driver<MicroF32>::parallel_gemm(s, p);
   else Driver<MicroBf16>::parallel_gemm(s, p);
 }
@@ -247,3 +256,5 @@ void gemm_serial(Scratch& scratch, const Problem& p) {
 }
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL::driver
+
+#include "cpu/linear/in_place.h"

@@ -23,18 +23,21 @@ struct FewRowsInput {
   static int64_t units(int64_t K) { return (K + 4 * kPerUnit - 1) / (4 * kPerUnit) * 4; }
   static size_t room_bytes(int64_t rows, int64_t K) { return static_cast<size_t>(units(K) * kWide * rows) * 4 + 64; }
 
-  // M rows, and zeros for more of them up to `rows`.
-  static void prepare(uint32_t* x, const linear::Matrix& a, int64_t M, int64_t rows, int64_t K) {
+  // All rows of A, and zeros for more of them up to `rows`.
+  static void prepare(uint32_t* x, const linear::Problem& p, int64_t rows) {
     constexpr int64_t kSteps = kWidens ? 1 : kPerUnit;
     using To = std::conditional_t<kWidens, float, From>;
-    std::memset(x, 0, room_bytes(rows, K) - 64);
-    for (int64_t m = 0; m < M; ++m) {
-      const From* from = static_cast<const From*>(a.data) + m * a.row;
+    std::memset(x, 0, room_bytes(rows, p.K) - 64);
+    const int64_t own = p.K - p.more.steps;
+    for (int64_t m = 0; m < p.M; ++m) {
+      const From* from = static_cast<const From*>(p.a.data) + m * p.a.row;
+      const From* more = static_cast<const From*>(p.more.data) + m * p.more.row;
       To* to = reinterpret_cast<To*>(x + m);
-      for (int64_t k = 0; k < K; ++k) {
+      for (int64_t k = 0; k < p.K; ++k) {
+        const From v = k < own ? from[k * p.a.col] : more[k - own];
         const int64_t at = k / kSteps * rows * kSteps + k % kSteps;
-        if constexpr (kWidens) to[at] = to_float(from[k * a.col]);
-        else to[at] = from[k * a.col];
+        if constexpr (kWidens) to[at] = to_float(v);
+        else to[at] = v;
       }
     }
   }
@@ -173,7 +176,7 @@ bool few_rows(Scratch& room, const linear::Problem& p, const Each& each) {
       const int64_t line = p.b.col * static_cast<int64_t>(sizeof(From));
       by_few(p.M, [&](auto rows) {
         uint32_t* x = static_cast<uint32_t*>(room.get(Few::Input::room_bytes(rows(), p.K)));
-        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
+        Few::Input::prepare(x, p, rows());
         each((p.N + NR - 1) / NR, NR, [&](int64_t begin, int64_t end) {
           for (int64_t n0 = begin * NR; n0 < end * NR; n0 += NR) {
             alignas(64) float sums[rows() * NR];

@@ -174,7 +174,7 @@ bool few_rows_quantized(Stream& s, const linear::Problem& p) {
       const typename Few::Steps steps(quant::code_book(p.panels->weight->format));
       by_few(p.M, [&](auto rows) {
         uint32_t* x = static_cast<uint32_t*>(s.packed.get(Few::Input::room_bytes(rows(), p.K)));
-        Few::Input::prepare(x, p.a, p.M, rows(), p.K);
+        Few::Input::prepare(x, p, rows());
         parallel_range(s, (p.N + kPanelRows - 1) / kPanelRows, kPanelRows * (p.K + 1), [&](int64_t begin, int64_t end, int thread) {
           void* room = s.scratch[static_cast<size_t>(thread)].get(Few::room_bytes());
           for (int64_t j = begin; j < end; ++j) {

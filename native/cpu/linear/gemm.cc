@@ -31,8 +31,9 @@ void gemm_serial(Stream& s, int thread, int64_t M, int64_t N, int64_t K, const M
   s.kernels->gemm_serial(s.scratch[static_cast<size_t>(thread)], {M, N, K, a, b, nullptr, c, e});
 }
 
-void gemm_panels(Stream& s, int64_t M, int64_t N, int64_t K, const Matrix& a, const PanelSource& b, const Destination& c, const Epilogue& e) {
-  s.kernels->gemm(s, {M, N, K, a, {}, &b, c, e});
+void gemm_panels(Stream& s, int64_t M, int64_t N, int64_t K, const Matrix& a, const PanelSource& b, const Destination& c, const Epilogue& e,
+                 const MoreSteps& more) {
+  s.kernels->gemm(s, {M, N, K, a, {}, &b, c, e, more});
 }
 
 }  // namespace anymal::cpu::linear

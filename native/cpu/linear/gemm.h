@@ -43,6 +43,13 @@ struct PanelSource {
 };
 inline constexpr int64_t kPanelDepth = 256;  // kc of every fill but the last of a column
 
-void gemm_panels(Stream&, int64_t M, int64_t N, int64_t K, const Matrix& a, const PanelSource& b, const Destination& c, const Epilogue& e = {});
+// The last `steps` of K of A, where they lie apart from the others: (M, steps) of A's dtype, columns contiguous.
+struct MoreSteps {
+  const void* data = nullptr;
+  int64_t row = 0, steps = 0;
+};
+
+void gemm_panels(Stream&, int64_t M, int64_t N, int64_t K, const Matrix& a, const PanelSource& b, const Destination& c, const Epilogue& e = {},
+                 const MoreSteps& more = {});
 
 }  // namespace anymal::cpu::linear

@@ -14,6 +14,7 @@ struct Problem {
   const PanelSource* panels;
   Destination c;
   Epilogue e;
+  MoreSteps more = {};
 };
 
 struct Kernels {

@@ -146,15 +146,15 @@ void fill(const void* context, int64_t k0, int64_t kc, int64_t n0, int64_t width
 bool is_coded(const Stream& s, QuantFormat format) { return s.kernels->coded && format != QuantFormat::int8; }
 bool is_coded(const Stream& s, QuantFormat format, DType dtype) { return is_coded(s, format) && dtype == DType::bf16; }
 
-// y = x.B, x (N, B's rows), whose rows are x_row apart; where is_coded(), its columns for w's further steps are at `more`, rows more_row apart.
+// y = [x | more].B, x (N, W's rows of B) and more (N, w's further steps) in rows that follow each other.
 template <bool forward>
-void product(Stream& s, Weight w, int64_t N, const void* x, DType dtype, int64_t x_row, const void* more, int64_t more_row, const Destination& y,
-             const linear::Epilogue& e) {
+void product(Stream& s, Weight w, int64_t N, const void* x, DType dtype, const void* more, const Destination& y, const linear::Epilogue& e) {
   const PackedWeight& packed = *w.packed;
-  if (is_coded(s, packed.format, dtype)) return s.kernels->coded(s, {!forward, N, &packed, x, x_row, w.steps, more, more_row, w.more.data, y, e});
+  const int64_t K = forward ? packed.I : packed.O;
+  if (is_coded(s, packed.format, dtype)) return s.kernels->coded(s, {!forward, N, &packed, x, K, w.steps, more, w.steps, w.more.data, y, e});
   w.by_rows = is_coded(s, packed.format);
   const PanelSource source{fill<forward>, &w, forward && !w.by_rows ? &packed : nullptr};
-  gemm_panels(s, N, forward ? packed.O : packed.I, (forward ? packed.I : packed.O) + w.steps, {x, dtype, x_row, 1}, source, y, e);
+  gemm_panels(s, N, forward ? packed.O : packed.I, K + w.steps, {x, dtype, K, 1}, source, y, e, {more, w.steps, w.steps});
 }
 
 // ---- LLM.int8 (arXiv 2208.07339): rows of x in 8 bit, outlier columns in full precision ------------------------------------------------
@@ -257,14 +257,14 @@ void linear_quantized(Stream& s, Out y, In x, In codes, In absmax, InOpt nested_
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     if (format == QuantFormat::int8) return int8_forward<T>(s, w, x, b, threshold, y.as<T>());
-    product<true>(s, {&w, {}}, x.rows(), x.data, x.dtype, w.I, nullptr, 0, {y.data, y.dtype, w.O}, {.bias = b.data});
+    product<true>(s, {&w, {}}, x.rows(), x.data, x.dtype, nullptr, {y.data, y.dtype, w.O}, {.bias = b.data});
   });
 }
 
 void linear_quantized_dx(Stream& s, Out dx, In dy, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, QuantFormat format, int64_t block,
                          int64_t in_features) {
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, dy.cols(), in_features);
-  product<false>(s, {&w, {}}, dy.rows(), dy.data, dy.dtype, w.O, nullptr, 0, {dx.data, dx.dtype, w.I}, {});
+  product<false>(s, {&w, {}}, dy.rows(), dy.data, dy.dtype, nullptr, {dx.data, dx.dtype, w.I}, {});
 }
 
 void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, InOpt nested_absmax, InOpt nested_offset, InOpt b, In lora_a,
@@ -274,7 +274,9 @@ void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, I
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, O, I);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    T* room = static_cast<T*>(s.shared.get(static_cast<size_t>(N * (I + r)) * sizeof(T) + 64));
+    // dropout(x) (N,I), where there is dropout, and s u (N,r)
+    const int64_t dropping = dropout > 0 ? N * I : 0;
+    T* room = static_cast<T*>(s.shared.get(static_cast<size_t>(dropping + N * r) * sizeof(T) + 64));
     const T* kept = dropped(s, x, dropout, seed, offset, room);
     gemm(s, N, r, I, {kept, x.dtype, I, 1}, {lora_a.data, x.dtype, 1, I}, {u.data, x.dtype, r});
     if (format == QuantFormat::int8) {
@@ -283,16 +285,11 @@ void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, I
            {.accumulate = true, .alpha = static_cast<float>(scaling)});
       return;
     }
-    // [x | s u]: the copy costs 1/O of the product; kernels for codes take x where it is.
-    const bool coded = is_coded(s, format, x.dtype);
-    parallel_range(s, N, I + r, [&](int64_t begin, int64_t end, int) {
-      for (int64_t n = begin; n < end; ++n) {
-        if (!coded) std::memcpy(static_cast<void*>(room + n * (I + r)), x.as<T>() + n * I, static_cast<size_t>(I) * sizeof(T));
-        for (int64_t i = 0; i < r; ++i) room[n * (I + r) + I + i] = from_float<T>(static_cast<float>(scaling) * to_float(u.as<T>()[n * r + i]));
-      }
+    T* scaled = room + dropping;
+    parallel_range(s, N * r, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) scaled[i] = from_float<T>(static_cast<float>(scaling) * to_float(u.as<T>()[i]));
     });
-    product<true>(s, {&w, lora_b, r, 1, r}, N, coded ? x.data : room, x.dtype, coded ? I : I + r, room + I, I + r, {y.data, y.dtype, O},
-                  {.bias = b.data});
+    product<true>(s, {&w, lora_b, r, 1, r}, N, x.data, x.dtype, scaled, {y.data, y.dtype, O}, {.bias = b.data});
   });
 }
 
@@ -304,27 +301,22 @@ void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy,
   const PackedWeight w(codes, absmax, nested_absmax, nested_offset, format, block, O, I);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    // [dy | t] (N, O + r), then dropout(x) or the branch's gradient (N,I)
-    const int64_t row = O + r;
-    T* both = static_cast<T*>(s.shared.get(static_cast<size_t>(N * row + N * I) * sizeof(T) + 64));
-    T* branch = both + N * row;
-    gemm(s, N, r, O, {dy.data, x.dtype, O, 1}, {lora_b.data, x.dtype, r, 1}, {both + O, x.dtype, row}, {.alpha = factor});
+    // t (N,r), then, where there is dropout, dropout(x) or the branch's gradient (N,I)
+    const bool drops = dropout > 0;
+    T* t_of = static_cast<T*>(s.shared.get(static_cast<size_t>(N * r + (drops ? N * I : 0)) * sizeof(T) + 64));
+    T* branch = t_of + N * r;
+    gemm(s, N, r, O, {dy.data, x.dtype, O, 1}, {lora_b.data, x.dtype, r, 1}, {t_of, x.dtype, r}, {.alpha = factor});
     if (db) gemm(s, O, r, N, {dy.data, x.dtype, 1, O}, {u.data, x.dtype, r, 1}, {db.data, DType::f32, r}, {.accumulate = true, .alpha = factor});
     if (da) {
       const T* kept = dropped(s, x, dropout, seed, offset, branch);
-      gemm(s, r, I, N, {both + O, x.dtype, 1, row}, {kept, x.dtype, I, 1}, {da.data, DType::f32, I}, {.accumulate = true});
+      gemm(s, r, I, N, {t_of, x.dtype, 1, r}, {kept, x.dtype, I, 1}, {da.data, DType::f32, I}, {.accumulate = true});
     }
     if (!dx) return;
-    const bool coded = is_coded(s, format, x.dtype);
-    if (!coded)
-      parallel_range(s, N, O, [&](int64_t begin, int64_t end, int) {
-        for (int64_t n = begin; n < end; ++n) std::memcpy(static_cast<void*>(both + n * row), dy.as<T>() + n * O, static_cast<size_t>(O) * sizeof(T));
-      });
-    const bool drops = dropout > 0;  // the mask lies between the branch and dx: then the branch cannot share dx's sum
+    // The mask lies between the branch and dx: then the branch cannot share dx's sum.
     const Weight weight = drops ? Weight{&w, {}} : Weight{&w, lora_a, 1, I, r};
-    product<false>(s, weight, N, coded ? dy.data : both, x.dtype, coded ? O : row, both + O, row, {dx.data, x.dtype, I}, {});
+    product<false>(s, weight, N, dy.data, x.dtype, t_of, {dx.data, x.dtype, I}, {});
     if (!drops) return;
-    gemm(s, N, I, r, {both + O, x.dtype, row, 1}, {lora_a.data, x.dtype, I, 1}, {branch, x.dtype, I});
+    gemm(s, N, I, r, {t_of, x.dtype, r, 1}, {lora_a.data, x.dtype, I, 1}, {branch, x.dtype, I});
     const Kept keeps(dropout);
     const float scale = static_cast<float>(1.0 / (1.0 - dropout));
     T* to = dx.as<T>();
