@@ -43,14 +43,15 @@ export function kthLargest(values: Float32Array, k: number): number {
 export function cutSmallest(values: Float32Array, weights: Float64Array, limit: number): void {
   const buckets = bucketsOf(values);
   const { counts, sums } = emptied();
-  let top = 0;
+  let [top, bottom] = [0, SIZE - 1];
   for (let i = 0; i < buckets.length; ++i) {
     const b = buckets[i] as number;
     counts[b] = (counts[b] as number) + 1;
     sums[b] = (sums[b] as number) + (weights[i] as number);
     if (b > top) top = b;
+    if (b < bottom) bottom = b;
   }
-  let [bucket, sum] = [0, 0];
+  let [bucket, sum] = [bottom, 0];
   for (; bucket < top && !(sum + (sums[bucket] as number) > limit); ++bucket) sum += sums[bucket] as number;
   const sorted = inside(values, buckets, bucket);
   const weightOf = new Map<number, number>();
