@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <stdexcept>
 
 #include "check.h"
 
@@ -17,8 +18,8 @@ namespace {
 struct Root {
   std::string path;
   explicit Root(const std::map<std::string, std::string>& files) {
-    char name[] = "/tmp/anymal-threads-XXXXXX";
-    path = mkdtemp(name);
+    path = (fs::temp_directory_path() / "anymal-threads-XXXXXX").string();
+    if (!mkdtemp(path.data())) throw std::runtime_error("no folder for made-up files");
     for (const auto& [file, text] : files) {
       fs::create_directories(fs::path(path + file).parent_path());
       std::ofstream(path + file) << text << "\n";
