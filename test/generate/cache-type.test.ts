@@ -73,6 +73,11 @@ test("recorded steps answer as steps do, rows together as alone, and from what w
           await generate(llm, { inputIds: [prompt] }, { ...options, kvCache: kind }),
           `${kind}`,
         );
+      for (const type of ["int8", "bf16"] as const) {
+        const held = past.take(llm, prompt, prompt.length + 1, { type });
+        assert.is(held.type, type, "what was read as another type is not gone on with");
+        past.keep(held, undefined);
+      }
     }
 });
 
