@@ -31,7 +31,7 @@ export function languageLoss(
 
 /**
  * Which of the flat targets are scored, and what they are: the head is the widest product of a model, and a prompt's rows would go through it for
- * nothing. Where none is, one row that is not: the gradients are zeros of the usual shapes.
+ * nothing. Where none is, one row that is not, so that no backend meets a product without rows; its loss and gradients are zeros.
  */
 function scoredRows(flat: Int32Array, ignore: number): { places: Int32Array; targets: Int32Array } {
   const places = Int32Array.from(flat.keys()).filter((i) => flat[i] !== ignore);
