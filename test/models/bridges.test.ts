@@ -55,6 +55,10 @@ const ASKED: Readonly<Record<keyof typeof BRIDGES, readonly BridgeOptions[]>> = 
   linear: [{ type: "linear" }, { type: "linear", mode: "pooled", tokens: 5 }],
   mlp: [{ type: "mlp" }, { type: "mlp", hidden: 6, activation: "silu", bias: false, normalize: "layernorm" }],
   "concat-linear": [{ type: "concat-linear" }, { type: "concat-linear", patches: 2, normalize: false }],
+  "q-former": [
+    { type: "q-former", width: 12, layers: 3, queries: 5, heads: 3 },
+    { type: "q-former", width: 8, layers: 1, hidden: 6, every: 1, queries: 2, normalize: "layernorm", activation: "relu", text: true },
+  ],
 };
 const setups = BRIDGE_NAMES.flatMap((name) => ASKED[name]).map((asked) => completeBridge(asked, 8, 2));
 const fresh = () => Weights.fresh({ device: here, seed: 4 });

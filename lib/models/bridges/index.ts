@@ -7,10 +7,11 @@ import { concatLinear } from "./concat-linear.js";
 import type { Bridge, BridgeAsked, BridgeComplete, BridgeKind } from "./kind.js";
 import { linear } from "./linear.js";
 import { mlp } from "./mlp.js";
+import { qFormer } from "./q-former.js";
 import { resampler } from "./resampler.js";
 import { isOneRow, type Select } from "./select.js";
 
-export const BRIDGES = { resampler, linear, mlp, "concat-linear": concatLinear } as const;
+export const BRIDGES = { resampler, linear, mlp, "concat-linear": concatLinear, "q-former": qFormer } as const;
 
 type BridgeName = keyof typeof BRIDGES;
 type OptionsOf<K> = K extends BridgeKind<infer O, infer _> ? O : never;
@@ -51,6 +52,8 @@ export const setupMisfit = (setup: BridgeSetup) => kindOf(setup).misfit?.(setup)
 export const selects = (asked: BridgeOptions): readonly Select[] => kindOf(asked).select(asked);
 /** Does it read one row by itself, (d) in place of (S,d)? */
 export const readsVector = (asked: BridgeOptions): boolean => selects(asked).every(isOneRow);
+/** Does it read the question, by a tokenizer of its own? */
+export const readsQuestion = (asked: BridgeOptions): boolean => kindOf(asked).reads?.(asked) ?? false;
 export const completeBridge = (asked: BridgeOptions, dim: number, frames: number): BridgeSetup =>
   kindOf(asked).complete(asked, dim, frames) as BridgeSetup;
 export const describeBridge = (setup: BridgeSetup): string => kindOf(setup).describe(setup);

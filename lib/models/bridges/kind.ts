@@ -10,6 +10,12 @@ import type { Select } from "./select.js";
 /** Where rows go: between the text's, or to those layers of the language model that ask for them. */
 export type Gives = "rows" | "beside";
 
+/** What a bridge may be told beside the features. */
+export interface Told {
+  /** Of each item: the question that it is asked about, in ids of the bridge's own tokenizer. */
+  question: readonly ArrayLike<number>[];
+}
+
 /** Anything that turns one modality's features into rows. */
 export interface Bridge extends Module {
   /** Measured before the first step, where it standardises. */
@@ -17,10 +23,12 @@ export interface Bridge extends Module {
   /** The layer whose scale is the scale of the rows; none where rows stay as wide as the features. */
   readonly output?: Linear | undefined;
   readonly gives: Gives;
+  /** Where it reads the question: how many ids there are, and how many of them it reads at most. */
+  readonly question?: { readonly vocabulary: number; readonly positions: number } | undefined;
   /** Rows between the text's for one medium with features of this shape: (d), (S,d) or (frames,S,d); 0 beside. Nobody else counts them. */
   rows(shape: readonly number[]): number;
-  /** (B,d), (B,S,d) or (B,frames,S,d) → (B,R,C). */
-  forward(features: Tensor): Tensor;
+  /** (B,d), (B,S,d) or (B,frames,S,d) → (B,R,C). `told` is for bridges that read the question. */
+  forward(features: Tensor, told?: Told): Tensor;
 }
 
 /** What all kinds may be asked for. */
@@ -48,6 +56,8 @@ export interface BridgeKind<O extends BridgeAsked, S extends O & BridgeComplete>
   measured: Schema;
   /** What it can read; the first is the default. One row alone: features are a vector. */
   select(options: O): readonly Select[];
+  /** Does it read the question, by a tokenizer of its own? */
+  reads?(options: O): boolean;
   /** dim: d of the features. frames: through an image encoder, 0 where the encoder takes the medium as it is. */
   complete(options: O, dim: number, frames: number): S;
   /** What fits key by key and makes no bridge all the same: key, what was wanted. */
