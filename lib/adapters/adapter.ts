@@ -195,7 +195,10 @@ export class Adapter<C extends object = object> implements Attached<C> {
         `one of ${this.kind.name}`,
         "keep it: save() writes it",
       );
-    for (const [path, wrap] of this.#wraps) checkFolds(wrap, path);
+    for (const [path, wrap] of this.#wraps) {
+      checkFolds(wrap, path);
+      this.#checkAbove(path, wrap);
+    }
     const exchange = exchangeOf(this.model);
     exchange.checkLowest(this.#overlays);
     for (const [path, wrap] of this.#wraps) {
@@ -204,6 +207,20 @@ export class Adapter<C extends object = object> implements Attached<C> {
     }
     exchange.settle(this.#overlays);
     this.#end("merged");
+  }
+
+  /** What stands around it may go by the weight as it is. */
+  #checkAbove(path: string, wrap: Wrap): void {
+    const around = wrapsOn(this.model.child(path) as Module);
+    const other = around.slice(0, around.indexOf(wrap)).find((one) => "measuresBase" in one);
+    if (!other) return;
+    throw expected(
+      "E_ADAPTER",
+      `merge at "${path}"`,
+      "nothing around it that goes by the lengths of the weight's rows",
+      `"${other.owner}", a ${other.constructor.name}`,
+      `take off one of the two, or write both into a folder of their own with exportMerged()`,
+    );
   }
 
   /** Takes it off; the model, and what else is on it, computes what it does without it, bit for bit. */

@@ -20,6 +20,8 @@ export interface LoraConfig {
   alphaPattern: Readonly<Record<string, number>>;
   /** Scale by alpha/sqrt(r) instead of alpha/r (arXiv 2312.03732). */
   rsLora: boolean;
+  /** Lengths of their own for the rows of what is adapted (DoRA, arXiv 2402.09353). */
+  dora: boolean;
   bias: "none" | "all" | "lora_only";
   /** Modules trained whole and stored beside the adapter. */
   modulesToSave: readonly string[];
@@ -52,6 +54,7 @@ export const LORA_SCHEMA: Schema = {
   rankPattern: byPatternOf(rankOption),
   alphaPattern: byPatternOf(finite),
   rsLora: is.flag,
+  dora: is.flag,
   bias: is.oneOf("none", "all", "lora_only"),
   modulesToSave: is.listOf(text),
   ensureWeightTying: is.flag,
@@ -69,7 +72,7 @@ const PEFT_NAMES: Readonly<Record<string, string>> = {
   loraAlpha: 'did you mean "alpha"?',
   loraDropout: 'did you mean "dropout"?',
   useRslora: 'did you mean "rsLora"?',
-  useDora: "DoRA is not supported",
+  useDora: 'did you mean "dora"?',
 };
 const DEFAULTS: LoraConfig = {
   r: 64,
@@ -82,6 +85,7 @@ const DEFAULTS: LoraConfig = {
   rankPattern: {},
   alphaPattern: {},
   rsLora: false,
+  dora: false,
   bias: "none",
   modulesToSave: [],
   ensureWeightTying: false,
@@ -92,7 +96,6 @@ type Json = Record<string, unknown>;
 
 /** Variants of LoRA that change the arithmetic: reading past them would give another model without a word. */
 const REFUSED = [
-  "use_dora",
   "fan_in_fan_out",
   "use_qalora",
   "lora_bias",
@@ -121,7 +124,7 @@ export function parseLoraConfig(json: Json): LoraConfig {
       "init_lora_weights that leaves the base model as it is",
       `${shown(json.init_lora_weights)}; save it from PEFT once more with path_initial_model_for_weight_conversion`,
     );
-  for (const key of ["use_rslora", "ensure_weight_tying"])
+  for (const key of ["use_rslora", "use_dora", "ensure_weight_tying"])
     if (typeof (json[key] ?? false) !== "boolean") throw new LoraConfigError(`${key} to be true or false`, shown(json[key]));
   const init = json.init_lora_weights ?? true;
   if (typeof init !== "boolean" && !KEEPS_BASE.includes(init))
@@ -141,6 +144,7 @@ export function parseLoraConfig(json: Json): LoraConfig {
     rankPattern: byPattern("rank_pattern", json.rank_pattern, rank),
     alphaPattern: byPattern("alpha_pattern", json.alpha_pattern, number),
     rsLora: json.use_rslora === true,
+    dora: json.use_dora === true,
     bias,
     modulesToSave: [names("modules_to_save", json.modules_to_save ?? [])].flat(),
     ensureWeightTying: json.ensure_weight_tying === true,
@@ -211,7 +215,7 @@ export function writeLoraConfig(config: LoraConfig): Json {
     ...(config.ensureWeightTying && { ensure_weight_tying: true }),
     init_lora_weights: true,
     fan_in_fan_out: false,
-    use_dora: false,
+    use_dora: config.dora,
   };
 }
 

@@ -1,5 +1,6 @@
 // LoRA over a built model: which layers get a branch, and its PEFT files.
 
+import { DoraLinear } from "../nn/dora.js";
 import { Embedding } from "../nn/embedding.js";
 import { innermost, places } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
@@ -71,6 +72,9 @@ export const LORA: AdapterKind<LoraConfig> = {
       paths,
       Array.from(places(model), ([path]) => path),
     ),
+  moved: ({ wraps }) => {
+    for (const wrap of wraps.values()) if (wrap instanceof DoraLinear) wrap.settle();
+  },
   make: (on) => new LoraAdapter(on),
 };
 
@@ -78,6 +82,7 @@ function plan(model: Module, config: LoraConfig, root: Weights, owner: string): 
   const at = root.at(ROOT);
   const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
   const layers = new Map<string, LoraLinear>();
+  const Branch = config.dora ? DoraLinear : LoraLinear;
   if (isTied(model) && isTarget(config, "lm_head", false)) throw onTable("lm_head");
   for (const [path, module] of places(model)) {
     const layer = innermost(module);
@@ -85,7 +90,7 @@ function plan(model: Module, config: LoraConfig, root: Weights, owner: string): 
     if (path.endsWith("lm_head") || layer instanceof Embedding) throw onTable(path);
     if (!isLinear(layer)) throw new LoraConfigError("targetModules to name linear layers", `"${path}", a ${layer.constructor.name}`);
     const branch = { ...rankOf(config, path), dropout: config.dropout, adapterName, owner };
-    layers.set(path, new LoraLinear(at.at(path), module as LinearLayer, branch));
+    layers.set(path, new Branch(at.at(path), module as LinearLayer, branch));
   }
   if (!layers.size)
     throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);

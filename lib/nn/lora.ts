@@ -25,7 +25,7 @@ export class LoraLinear extends Wrap<LinearLayer> implements LinearLayer, Foldab
   readonly scaling: number;
   readonly dropout: number;
   /** Sums: in whatever order branches are added in, the weight is the same. */
-  readonly commutes = true;
+  readonly commutes: boolean = true;
   loraA: Tensor; // (r,I)
   loraB: Tensor; // (O,r)
 

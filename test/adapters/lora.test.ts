@@ -231,7 +231,7 @@ test("a model that an adapter does not fit stays as it was", async () => {
 
 test("an adapter of another kind, or one that fits nothing, is refused", () => {
   const refused = (e: { code?: string }) => e.code === "E_LORA";
-  assert.throws(() => parseLoraConfig({ peft_type: "LORA", use_dora: true, r: 4, lora_alpha: 4 }), refused);
+  assert.throws(() => parseLoraConfig({ peft_type: "LORA", use_dora: "yes", r: 4, lora_alpha: 4 }), refused);
   assert.throws(() => parseLoraConfig({ peft_type: "PREFIX_TUNING" }), refused);
   const [name] = caseNames(/^lora/) as [string];
   using model = load(new Case(name).base);
