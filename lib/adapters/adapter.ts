@@ -9,7 +9,7 @@ import type { Tensor } from "../core/tensor.js";
 import type { WeightSource } from "../io/checkpoint.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { writeWhole } from "../io/whole-file.js";
-import { LlamaForCausalLM } from "../models/llama.js";
+import { CausalDecoder } from "../models/causal-decoder.js";
 import { type Absorbed, checkFolds, type Foldable, foldIn } from "../nn/fold.js";
 import { checkOwnerName, DEFAULT_OWNER, unwrap, type Wrap, wrapAll, wrapsOn } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
@@ -238,7 +238,7 @@ export class Adapter<C extends object = object> implements Attached<C> {
 
   /** Puts its lead before the model's rows, or takes it away. */
   #put(on: boolean): void {
-    if (this.lead && this.model instanceof LlamaForCausalLM) this.model.lead = on ? this.lead : undefined;
+    if (this.lead && this.model instanceof CausalDecoder) this.model.lead = on ? this.lead : undefined;
   }
   #unwrap(path: string): void {
     unwrap(this.model, path, this.name).release();
@@ -286,7 +286,7 @@ export function attach<C extends object>(
   const all = [...beside, ...(overlays ?? [])];
   if (all.length) exchangeOf(model).lay(all);
   for (const tensor of shared?.parameters() ?? []) model.keepBeside(tensor);
-  if (lead) (model as LlamaForCausalLM).lead = lead;
+  if (lead) (model as CausalDecoder).lead = lead;
   const on = { name, kind, model, config, wraps, overlays: all, shared, lead };
   const adapter = (kind.make?.(on) ?? new Adapter(on)) as Adapter<C>;
   attachedTo.set(model, known.set(name, adapter as unknown as Adapter));
@@ -296,7 +296,7 @@ export function attach<C extends object>(
 
 /** Before rows stands one thing at a time. */
 function checkLead({ name }: Pick<AdapterKind, "name">, model: Module): void {
-  if (!(model instanceof LlamaForCausalLM)) throw expected("E_ADAPTER", name, "a language model", `a ${model.constructor.name}`);
+  if (!(model instanceof CausalDecoder)) throw expected("E_ADAPTER", name, "a language model", `a ${model.constructor.name}`);
   const other = [...adaptersOn(model).values()].find(({ lead }) => lead);
   if (other || model.lead)
     throw expected(

@@ -3,8 +3,7 @@
 
 import { expected } from "../core/errors.js";
 import type { Tensor } from "../core/tensor.js";
-import { LlamaForCausalLM } from "../models/llama.js";
-import { EMBEDDING, HEAD } from "../models/llama-ties.js";
+import { CausalDecoder } from "../models/causal-decoder.js";
 import { touched, Wrap } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
 
@@ -26,7 +25,11 @@ interface Place {
 class Exchange {
   readonly #places = new Map<string, Place>();
   readonly #off = new Set<Overlay>();
-  constructor(private readonly model: Module) {}
+  /** The embedding and the head, of a language model. */
+  readonly #pair: readonly string[];
+  constructor(private readonly model: Module) {
+    this.#pair = tablePaths(model);
+  }
 
   original(path: string): Tensor | undefined {
     return this.#places.get(path)?.original;
@@ -34,7 +37,7 @@ class Exchange {
 
   lay(overlays: readonly Overlay[]): void {
     const originals = new Map(parametersOf(this.model));
-    const tables = overlays.some(({ paths }) => paths.some((path) => PAIR.includes(path))) && isTied(this.model) ? PAIR : [];
+    const tables = overlays.some(({ paths }) => paths.some((path) => this.#pair.includes(path))) && isTied(this.model) ? this.#pair : [];
     for (const path of [...tables, ...overlays.flatMap(({ paths }) => paths)])
       if (!this.#places.has(path)) this.#places.set(path, { original: originals.get(path) as Tensor, over: [] });
     for (const overlay of overlays) for (const place of this.#of(overlay)) place.over.push(overlay);
@@ -98,12 +101,12 @@ class Exchange {
     const { model } = this;
     const counts = ({ original, over }: Place) => over.findLast((overlay) => !this.#off.has(overlay))?.tensor ?? original;
     const standing = new Map(Array.from(this.#places, ([path, place]) => [path, counts(place)]));
-    if (model instanceof LlamaForCausalLM) model.tablesExchanged = PAIR.some((path) => this.#places.get(path)?.over.length);
-    const [table, head] = PAIR.map((path) => standing.get(path));
-    if (table && head && model instanceof LlamaForCausalLM) {
+    if (model instanceof CausalDecoder) model.tablesExchanged = this.#pair.some((path) => this.#places.get(path)?.over.length);
+    const [table, head] = this.#pair.map((path) => standing.get(path));
+    if (table && head && model instanceof CausalDecoder) {
       if (table === head) {
         model.tie();
-        standing.delete(HEAD);
+        standing.delete(model.paths.head);
       } else model.untie();
     }
     for (const [path, tensor] of standing) {
@@ -120,11 +123,15 @@ class Exchange {
   /** Places that nobody has an own of are the model's business again; those of a tied pair only together. */
   #forget(): void {
     const empty = (path: string) => !this.#places.get(path)?.over.length;
-    for (const path of [...this.#places.keys()]) if (empty(path) && (!PAIR.includes(path) || PAIR.every(empty))) this.#places.delete(path);
+    for (const path of [...this.#places.keys()])
+      if (empty(path) && (!this.#pair.includes(path) || this.#pair.every(empty))) this.#places.delete(path);
   }
 }
 
-const PAIR: readonly string[] = [EMBEDDING, HEAD];
+/** Of a language model, its table of embeddings and its head, which may be one. */
+export function tablePaths(model: Module): readonly [embedding: string, head: string] | [] {
+  return model instanceof CausalDecoder ? [model.paths.embedding, model.paths.head] : [];
+}
 
 const exchanges = new WeakMap<Module, Exchange>();
 export function exchangeOf(model: Module): Exchange {
@@ -134,11 +141,11 @@ export function exchangeOf(model: Module): Exchange {
 }
 
 /** Is the model's head its embedding, but for what adapters have exchanged? */
-export function isTied(model: Module): model is LlamaForCausalLM {
-  if (!(model instanceof LlamaForCausalLM)) return false;
+export function isTied(model: Module): model is CausalDecoder {
+  if (!(model instanceof CausalDecoder)) return false;
   const exchange = exchangeOf(model);
-  const table = exchange.original(EMBEDDING);
-  return model.lmHead === undefined || (table !== undefined && table === exchange.original(HEAD));
+  const table = exchange.original(model.paths.embedding);
+  return model.lmHead === undefined || (table !== undefined && table === exchange.original(model.paths.head));
 }
 
 /** Every parameter of the bare model by its path, a tied head under its own: what adapters added is left out, and what they exchanged is as it was. */
@@ -147,6 +154,6 @@ export function* parametersOf(model: Module): Generator<[string, Tensor]> {
   for (const module of model.modules()) if (module instanceof Wrap) for (const [, tensor] of module.own()) added.add(tensor);
   const exchange = exchangeOf(model);
   const standing = new Map(model.namedParameters());
-  if (isTied(model) && !standing.has(HEAD)) standing.set(HEAD, model.headWeight);
+  if (isTied(model) && !standing.has(model.paths.head)) standing.set(model.paths.head, model.headWeight);
   for (const [path, tensor] of standing) if (!added.has(tensor)) yield [path, exchange.original(path) ?? tensor];
 }

@@ -8,7 +8,8 @@ import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { late, SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-folder.js";
 import type { Writable } from "../io/safetensors.js";
-import { LlamaForCausalLM } from "../models/llama.js";
+import { openCausalLM } from "../models/auto-causal-lm.js";
+import { CausalDecoder } from "../models/causal-decoder.js";
 import { addsUp, dense } from "../nn/fold.js";
 import { innermost, places, wrapsOn } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
@@ -39,10 +40,10 @@ const EXPORT_OPTIONS = [...SAVE_OPTIONS, "inputIds", "onWritten"];
 
 /**
  * Writes `model`, which may carry a LoraAdapter and a quantised base, dense and merged, reads it back and says how far its logits are from the model's.
- * `configJson` is the config.json of the base. `dtype` default: the model's. Throws as saveModel and LlamaForCausalLM.fromPretrained do.
+ * `configJson` is the config.json of the base. `dtype` default: the model's. Rejects as saveModel and AutoModelForCausalLM.fromPretrained do.
  */
 export async function exportMerged(
-  model: LlamaForCausalLM,
+  model: CausalDecoder,
   folder: string,
   configJson: Readonly<Record<string, unknown>>,
   given: ExportOptions = {},
@@ -55,7 +56,7 @@ export async function exportMerged(
   const stored = [...mergedWeights(model, options.dtype ?? dtype)];
   await saveModel(folder, { namedParameters: () => [], namedModules: () => [], hostState: () => stored }, configJson, options);
   onWritten?.();
-  using again = LlamaForCausalLM.fromPretrained(folder, { device, dtype });
+  using again = await openCausalLM(folder, { device, dtype });
   return drift(before, await logitsOf(again, probe), model.config.vocabSize);
 }
 
@@ -100,7 +101,7 @@ function checkAddsUp(model: Module): void {
     const other = wrapsOn(layer).find((wrap) => wrap.enabled && !addsUp(wrap));
     if (other) throw fail(`"${other.owner}", a ${other.constructor.name} at "${path}"`);
   }
-  if (model instanceof LlamaForCausalLM && model.lead) throw fail("one that puts rows before every sequence");
+  if (model instanceof CausalDecoder && model.lead) throw fail("one that puts rows before every sequence");
 }
 
 /** All over the vocabulary, the same every time; a prime step visits every token before it repeats one. */
@@ -108,7 +109,7 @@ function probeIds(vocabulary: number): number[][] {
   return [0, 1].map((row) => Array.from({ length: 32 }, (_, i) => (7919 * (i + 32 * row) + 1) % vocabulary));
 }
 
-async function logitsOf(model: LlamaForCausalLM, inputIds: readonly (readonly number[])[]): Promise<Float32Array> {
+async function logitsOf(model: CausalDecoder, inputIds: readonly (readonly number[])[]): Promise<Float32Array> {
   const training = model.training;
   let all: Tensor;
   try {

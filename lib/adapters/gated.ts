@@ -1,6 +1,7 @@
 // Gated cross-attention as an adapter: a block of OpenFlamingo's or IDEFICS' form around every n-th decoder layer.
 import { is, type Schema } from "../core/checks.js";
-import { type Layer, places } from "../nn/layer.js";
+import { CausalDecoder } from "../models/causal-decoder.js";
+import type { Layer } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
 import type { Weights } from "../nn/weights.js";
 import { CONFIG } from "./adapter-files.js";
@@ -65,12 +66,12 @@ export const GATED: AdapterKind<GatedConfig> = {
 };
 
 function plan(model: Module, config: GatedConfig, at: Weights, owner: string): AdapterPlan {
-  const dim = new Map(model.namedParameters()).get("model.norm.weight")?.shape[0];
-  const layers = Array.from(places(model), ([path]) => path).filter((path) => /^model\.layers\.\d+$/.test(path));
+  if (!(model instanceof CausalDecoder)) throw fail("a language model", `a ${model.constructor.name}`);
+  const dim = model.config.hiddenSize;
+  const layers = model.model.layers.map((_, i) => `${model.paths.layers}.${i}`);
   const first = config.form === "idefics" ? 0 : config.every - 1;
   const paths = layers.filter((path) => Number(path.split(".").at(-1)) % config.every === first);
-  if (!dim || !paths.length)
-    throw fail(`a decoder of at least ${first + 1} layers`, `${layers.length} of them in ${model.constructor.name}`);
+  if (!paths.length) throw fail(`a decoder of at least ${first + 1} layers`, `${layers.length} of them in ${model.constructor.name}`);
   const sees = config.onlyAttendImmediateMedia ? "latest" : "all";
   return {
     wraps: paths.map((path) => {

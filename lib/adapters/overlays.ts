@@ -6,12 +6,11 @@ import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { atOnce, inTurns } from "../core/turns.js";
 import { sameTensor } from "../io/checkpoint.js";
-import { EMBEDDING, HEAD } from "../models/llama-ties.js";
 import { places } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
 import type { Weights } from "../nn/weights.js";
 import { cast, copy, gradNorm, scaleAdd } from "../ops/index.js";
-import { isTied, type Overlay, parametersOf } from "./exchange.js";
+import { isTied, type Overlay, parametersOf, tablePaths } from "./exchange.js";
 import type { Fail } from "./kind.js";
 import { isTrainedWhole } from "./targets.js";
 
@@ -29,24 +28,26 @@ const keyOf = (path: string): string => `${ROOT}.${path}`;
 
 /** The embedding and the head, those of them that the configuration trains whole. */
 function tablesOf(model: Module, config: Whole): Set<string> {
-  const own = [EMBEDDING, HEAD].filter((path) => isTrainedWhole(config, path.slice(0, -".weight".length)));
-  return new Set(own.length && config.ensureWeightTying && isTied(model) ? [EMBEDDING, HEAD] : own);
+  const both = tablePaths(model);
+  const own = both.filter((path) => isTrainedWhole(config, path.slice(0, -".weight".length)));
+  return new Set(own.length && config.ensureWeightTying && isTied(model) ? both : own);
 }
 
 /** Those that the configuration asks for; what `at` has no file for is copied from the model. */
 export function* overlaysOf(model: Module, config: Whole, layers: ReadonlyMap<string, unknown>, at: Weights): Generator<Overlay> {
   const tables = tablesOf(model, config);
+  const pair = tablePaths(model);
   checkWhole(model, config);
   if (config.bias === "none" && !config.modulesToSave.length && !tables.size) return;
   for (const [path, original] of parametersOf(model)) {
     const module = path.slice(0, Math.max(0, path.lastIndexOf(".")));
     const name = path.slice(module.length + 1);
     const isBias = name === "bias" && (config.bias === "all" || (config.bias === "lora_only" && layers.has(module)));
-    const shared = config.ensureWeightTying && isTied(model) && (path === EMBEDDING || path === HEAD);
+    const shared = config.ensureWeightTying && isTied(model) && pair.some((table) => path === table);
     const whole = tables.has(path) || isTrainedWhole(config, module);
     if (!isBias && !whole) continue;
     if (shared) {
-      if (path === EMBEDDING) yield tied(original, at, config);
+      if (path === pair[0]) yield tied(pair, original, at, config);
       continue;
     }
     const key = isBias && layers.has(module) ? `${module}.base_layer.bias` : path;
@@ -65,15 +66,14 @@ function checkWhole(model: Module, config: Whole): void {
 }
 
 /** One table for both places, which PEFT writes under both names. */
-function tied(original: Tensor, at: Weights, config: Whole): Overlay {
-  const paths = [EMBEDDING, HEAD];
-  const keys = [keyOf(EMBEDDING), keyOf(HEAD)] as const;
+function tied(paths: readonly string[], original: Tensor, at: Weights, config: Whole): Overlay {
+  const keys = paths.map(keyOf) as [string, string];
   if (!at.checkpoint) return { paths, keys, tensor: master(original), trains: true };
-  const there = [EMBEDDING, HEAD].filter((key) => at.has(key));
+  const there = paths.filter((key) => at.has(key));
   if (there.length === 2 && !atOnce(sameTensor(at.checkpoint, ...keys)))
     throw config.fail("one table under ensure_weight_tying", `an embedding and a head that differ in ${at.checkpoint.path}`);
   for (const key of there) at.take(key);
-  const tensor = at.parameter(there[0] ?? EMBEDDING, original.shape, { fill: 0 });
+  const tensor = at.parameter(there[0] ?? (paths[0] as string), original.shape, { fill: 0 });
   return { paths, keys, tensor, trains: true };
 }
 
@@ -86,11 +86,12 @@ export async function* heldBeside(model: Module, config: Whole, at: Weights): As
   if (!checkpoint) return;
   const taken = tablesOf(model, config);
   const parameters = new Map(parametersOf(model));
-  const held = [EMBEDDING, HEAD].filter((path) => parameters.has(path) && at.has(path) && !taken.has(path));
+  const pair = tablePaths(model);
+  const held = pair.filter((path) => parameters.has(path) && at.has(path) && !taken.has(path));
   const keys = held.map((path) => at.take(path));
   // PEFT loads into the one table of a tied pair, whichever of its names the file has.
-  const one = isTied(model) && !taken.has(EMBEDDING) && !taken.has(HEAD);
-  if (one && held.length === 2 && !(await inTurns(sameTensor(checkpoint, keyOf(EMBEDDING), keyOf(HEAD)))))
+  const one = isTied(model) && !pair.some((path) => taken.has(path));
+  if (one && held.length === 2 && !(await inTurns(sameTensor(checkpoint, ...(held.map(keyOf) as [string, string])))))
     throw config.fail("one table for a head that is tied to the embedding", `two that differ in ${checkpoint.path}`);
   for (const [i, path] of (one ? held.slice(0, 1) : held).entries()) {
     const key = keys[i] as string;
@@ -107,7 +108,7 @@ export async function* heldBeside(model: Module, config: Whole, at: Weights): As
       throw error;
     });
     if (same) tensor.dispose();
-    else if (one) yield { paths: [EMBEDDING, HEAD], keys: [EMBEDDING, HEAD].map(keyOf), tensor, trains: false };
+    else if (one) yield { paths: pair, keys: pair.map(keyOf), tensor, trains: false };
     else yield { paths: [path], keys: [key], tensor, trains: false };
   }
 }

@@ -1,7 +1,7 @@
 // Prompt tuning (arXiv 2104.08691) in PEFT's files: learned rows before the embeddings of every sequence, and nothing else.
 import { is, type Schema, shown } from "../core/checks.js";
 import type { Tensor } from "../core/tensor.js";
-import { LlamaForCausalLM } from "../models/llama.js";
+import { CausalDecoder } from "../models/causal-decoder.js";
 import { Module } from "../nn/module.js";
 import type { Weights } from "../nn/weights.js";
 import { CONFIG } from "./adapter-files.js";
@@ -30,11 +30,12 @@ export const PROMPT_TUNING: AdapterKind<PromptTuningConfig> = {
   files: { weights: "adapter_model.safetensors", config: CONFIG },
   complete: (options) => completed({ name: "PROMPT_TUNING", schema, fail }, options, { tokens: 20, baseModel: undefined }),
   plan(model, { tokens }, at) {
-    if (!(model instanceof LlamaForCausalLM)) throw fail("a language model", `a ${model.constructor.name}`);
-    const { hiddenSize, maxPositions } = model.config;
+    if (!(model instanceof CausalDecoder)) throw fail("a language model", `a ${model.constructor.name}`);
+    const { width } = model;
+    const { maxPositions } = model.config;
     if (tokens >= maxPositions) throw fail(`fewer tokens than the context of ${maxPositions}`, `${tokens}`);
-    const shared = new Prompt(at, tokens, hiddenSize);
-    const rows = () => shared.promptEmbeddings.reshape([1, tokens, hiddenSize]);
+    const shared = new Prompt(at, tokens, width);
+    const rows = () => shared.promptEmbeddings.reshape([1, tokens, width]);
     return { wraps: [], shared, lead: { length: tokens, make: () => ({ length: tokens, rows: rows() }) } };
   },
   read(json) {

@@ -1,6 +1,6 @@
 // Tokens that a model has beside those of its language model's folder: the tokenizer grows, the tables make room, and their rows train alone.
 import type { TrainedTokensConfig } from "../adapters/trained-tokens.js";
-import type { LlamaForCausalLM } from "../models/llama.js";
+import type { CausalDecoder } from "../models/causal-decoder.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { AdapterPlan } from "./build.js";
 
@@ -16,7 +16,7 @@ export function tokenRows(tokenizer: Tokenizer, words: readonly string[], seed: 
 }
 
 /** Tables with a row for each of the tokenizer's ids; those that are padded may have one already. When it throws, the model is disposed. */
-export function withRoom(llm: LlamaForCausalLM, tokenizer: Tokenizer): LlamaForCausalLM {
+export function withRoom(llm: CausalDecoder, tokenizer: Tokenizer): CausalDecoder {
   let most = -1;
   for (const id of tokenizer.addedTokens.values()) most = Math.max(most, id);
   try {

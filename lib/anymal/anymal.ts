@@ -18,7 +18,7 @@ import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
 import { AnyMALNetwork } from "../models/anymal.js";
 import type { Bridge } from "../models/bridges/kind.js";
-import type { LlamaForCausalLM } from "../models/llama.js";
+import type { CausalDecoder } from "../models/causal-decoder.js";
 import { deviceOf, OTHER_LOADING } from "../models/loading.js";
 import type { Quantization } from "../nn/weights.js";
 import type { Tokenizer } from "../text/tokenizer.js";
@@ -169,7 +169,7 @@ export class AnyMAL {
     return writeCheckpoint(folder, this.parts);
   }
 
-  get llm(): LlamaForCausalLM {
+  get llm(): CausalDecoder {
     return this.network.llm;
   }
   get device(): Device {

@@ -48,7 +48,7 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
         calibrated: false,
         projector: (setup, llm) => {
           const at = Weights.fresh({ device, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
-          const projector = makeBridge(at, setup.projector, llm.config.hiddenSize);
+          const projector = makeBridge(at, setup.projector, llm.width);
           openBridge(projector, false);
           return projector;
         },

@@ -9,8 +9,8 @@ import { Turns } from "../core/turns.js";
 import type { WeightSource } from "../io/checkpoint.js";
 import type { MediaPart, MediaProcessor, Modality } from "../media/part.js";
 import type { Bridge } from "../models/bridges/kind.js";
+import type { CausalDecoder } from "../models/causal-decoder.js";
 import type { Encoder } from "../models/encoder.js";
-import type { LlamaForCausalLM } from "../models/llama.js";
 import type { Module } from "../nn/module.js";
 import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { MediaEncoder } from "./media-encoder.js";
@@ -27,7 +27,7 @@ export interface MediaPlan {
   /** Known once the encoder's sizes are. */
   setup(encoder: Encoder): ModalitySetup;
   processor(setup: ModalitySetup): MediaProcessor<MediaPart>;
-  projector(setup: ModalitySetup, llm: LlamaForCausalLM): Bridge;
+  projector(setup: ModalitySetup, llm: CausalDecoder): Bridge;
   calibrated: boolean;
 }
 
@@ -47,7 +47,7 @@ export interface Plan
     AnyMALParts,
     "system" | "layout" | "tokenizer" | "addedTokens" | "llmSource" | "quantization" | "prompt" | "kinds" | "trained"
   > {
-  openLlm(): Promise<LlamaForCausalLM>;
+  openLlm(): Promise<CausalDecoder>;
   media: readonly MediaPlan[];
   adapters: readonly AdapterPlan[];
   signal: AbortSignal | undefined;
@@ -104,7 +104,7 @@ async function adapterOn(
 }
 
 /** The module that an adapter is put on. */
-export function carrier(on: AdapterPlace, llm: LlamaForCausalLM, encoders: ReadonlyMap<Modality, MediaEncoder>): Module {
+export function carrier(on: AdapterPlace, llm: CausalDecoder, encoders: ReadonlyMap<Modality, MediaEncoder>): Module {
   if (on === "llm") return llm;
   const found = encoders.get(on);
   if (found) return found.encoder;

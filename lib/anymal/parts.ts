@@ -4,7 +4,7 @@ import type { Tensor } from "../core/tensor.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import type { Bridge } from "../models/bridges/kind.js";
-import type { LlamaForCausalLM } from "../models/llama.js";
+import type { CausalDecoder } from "../models/causal-decoder.js";
 import type { Quantization } from "../nn/weights.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { MediaEncoder } from "./media-encoder.js";
@@ -33,7 +33,7 @@ export const isAdapterName = (name: string): boolean => /^[A-Za-z0-9_][\w-]{0,63
 export const adapterFolder = (name: string): string => (name === DEFAULT_ADAPTER ? "." : `adapters/${name}`);
 
 /** The language model's own weights, by names that last; what adapters brought is theirs. */
-export function* weightsOf(llm: LlamaForCausalLM): Generator<[string, Tensor]> {
+export function* weightsOf(llm: CausalDecoder): Generator<[string, Tensor]> {
   const others = new Set<Tensor>();
   for (const adapter of adaptersOn(llm).values()) {
     for (const [, tensor] of adapter.namedParameters()) others.add(tensor);
@@ -45,7 +45,7 @@ export function* weightsOf(llm: LlamaForCausalLM): Generator<[string, Tensor]> {
 export interface AnyMALParts {
   /** What it was put together as; its numbers are those of training, unless told otherwise. */
   system: string;
-  llm: LlamaForCausalLM;
+  llm: CausalDecoder;
   tokenizer: Tokenizer;
   /** Control tokens beside those of the language model's folder, the tokenizer's among them. */
   addedTokens: readonly string[];

@@ -101,7 +101,7 @@ async function mediumPlan(
     open: "named" in encoder ? place.open : () => openEncoder(encoder, loading),
     setup: () => setup,
     processor: (complete) => checkSize(place.processor(complete), "named" in encoder ? undefined : encoder.config, json),
-    projector: (complete, llm) => storedBridge(bridge, complete.projector, device, llm.config.hiddenSize),
+    projector: (complete, llm) => storedBridge(bridge, complete.projector, device, llm.width),
     calibrated: true,
   };
 }

@@ -14,7 +14,7 @@ import { type Kinds, kindsWith, listed, type OwnKinds } from "../media/kinds/ind
 import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { storedBridge } from "../models/bridges/index.js";
-import type { LlamaForCausalLM } from "../models/llama.js";
+import type { CausalDecoder } from "../models/causal-decoder.js";
 import { quantizationOf } from "../models/loading.js";
 import { overwriting, type Stored } from "../nn/overwriting.js";
 import { DEFAULT_SYSTEM } from "../systems/index.js";
@@ -129,7 +129,7 @@ export class Trained {
           calibrated: manifest.modalities[modality]?.calibrated ?? false,
           projector: (setup, llm) => {
             using file = this.projections(modality);
-            return storedBridge(file, setup.projector, device, llm.config.hiddenSize);
+            return storedBridge(file, setup.projector, device, llm.width);
           },
         };
       }),
@@ -145,7 +145,7 @@ export class Trained {
   }
 
   /** The trained weights in the place of those of the folder, before adapters are put on. Rejects with E_CHECKPOINT where the model holds them quantised. */
-  async lay(llm: LlamaForCausalLM, signal: AbortSignal | undefined): Promise<void> {
+  async lay(llm: CausalDecoder, signal: AbortSignal | undefined): Promise<void> {
     if (!this.manifest.trained) return;
     using file = Checkpoint.openIn(this.folder, TRAINED);
     const own = new Set(Array.from(weightsOf(llm), ([name]) => name));

@@ -10,7 +10,7 @@ import type { MediaBeside, Span } from "../nn/sequence.js";
 import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
 import { type MediaRows, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
 import type { Bridge } from "./bridges/kind.js";
-import type { LlamaForCausalLM, LlamaOptions, LlamaOutput } from "./llama.js";
+import type { CausalDecoder, LlamaOptions, LlamaOutput } from "./causal-decoder.js";
 
 /** The item'th entry of a modality's features stands here. */
 export interface MediaReference {
@@ -45,10 +45,10 @@ interface Projected {
 
 /** The network alone, without tokenizer, processors and files: ids and features in, logits and loss out. */
 export class AnyMALNetwork extends Module {
-  llm: LlamaForCausalLM;
+  llm: CausalDecoder;
   projectors: Map<string, Bridge>;
 
-  constructor(llm: LlamaForCausalLM, projectors: Readonly<Record<string, Bridge>>) {
+  constructor(llm: CausalDecoder, projectors: Readonly<Record<string, Bridge>>) {
     super();
     this.llm = llm;
     this.projectors = new Map(Object.entries(projectors));
@@ -164,7 +164,7 @@ function besideOf(
   media: readonly Projected[],
   between: Starts,
   { attentionMask, length }: Spliced,
-  llm: LlamaForCausalLM,
+  llm: CausalDecoder,
 ): Embedded["beside"] {
   const flat = flattened(media);
   if (!flat) return undefined;

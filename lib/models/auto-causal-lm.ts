@@ -6,11 +6,12 @@ import { checkOptions } from "../core/options.js";
 import { inTurns, type Pieces } from "../core/turns.js";
 import { type ResolveOptions, resolveModel } from "../io/hub.js";
 import type { Quantization } from "../nn/weights.js";
+import type { CausalDecoder } from "./causal-decoder.js";
 import { ConfigError, readConfig } from "./config.js";
-import { LlamaForCausalLM, type PretrainedOptions } from "./llama.js";
+import { LlamaForCausalLM } from "./llama.js";
 import { LLAMA_FAMILIES } from "./llama-config.js";
 import { llamaFromGgufInPieces } from "./llama-gguf.js";
-import { deviceOf, dtypeOf, OTHER_LOADING, type QuantizationName, quantizationOf } from "./loading.js";
+import { deviceOf, dtypeOf, OTHER_LOADING, type PretrainedOptions, type QuantizationName, quantizationOf } from "./loading.js";
 import { modelType } from "./model-types.js";
 import type { Place } from "./piece.js";
 
@@ -42,7 +43,7 @@ export const AutoModelForCausalLM = {
    * E_SAFETENSORS or E_GGUF where the files do not hold the model that they claim to; with E_DEVICE, E_DTYPE or E_VALUE on an option that does not
    * fit.
    */
-  async fromPretrained(folderOrId: string, options: AutoModelOptions = {}): Promise<LlamaForCausalLM> {
+  async fromPretrained(folderOrId: string, options: AutoModelOptions = {}): Promise<CausalDecoder> {
     checkOptions("AutoModelForCausalLM.fromPretrained", options, KEYS, { others: OTHER_LOADING });
     const { device, dtype, quantization, trainable = false, ...where } = options;
     const { signal } = where;
@@ -66,12 +67,12 @@ export const AutoModelForCausalLM = {
 };
 
 /** From what lies on the disk, a folder or a GGUF file, or from a piece of a larger model. The event loop has its turns meanwhile; aborting rejects with the signal's reason. */
-export function openCausalLM(place: Place, loading: PretrainedOptions, signal?: AbortSignal): Promise<LlamaForCausalLM> {
+export function openCausalLM(place: Place, loading: PretrainedOptions, signal?: AbortSignal): Promise<CausalDecoder> {
   return inTurns(opened(place, loading), { signal });
 }
 
 /** One line for each kind that a language model comes as. */
-function* opened(path: Place, loading: PretrainedOptions): Pieces<LlamaForCausalLM> {
+function* opened(path: Place, loading: PretrainedOptions): Pieces<CausalDecoder> {
   if (typeof path !== "string") return yield* LlamaForCausalLM.inPieces(path, loading);
   if (statSync(path, { throwIfNoEntry: false })?.isFile()) return yield* llamaFromGgufInPieces(path, loading);
   const json = readConfig(path);

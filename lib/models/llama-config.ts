@@ -6,26 +6,19 @@ import type { RopeScaling } from "../nn/rope-frequencies.js";
 import type { ActivationKind } from "../ops/index.js";
 import { activationKind, ConfigError, flag, id, type Json, number, readConfig, readJson, size } from "./config.js";
 import { checkKeys, type KeyRules } from "./config-keys.js";
+import type { DecoderConfig } from "./decoder-config.js";
 import { LLAMA_KEYS } from "./llama-keys.js";
 import { parseRope } from "./rope-config.js";
 
 export { ConfigError, readConfig, storedDType } from "./config.js";
 
-export interface LlamaConfig {
-  vocabSize: number;
-  hiddenSize: number;
-  intermediateSize: number;
-  layers: number;
-  heads: number;
-  kvHeads: number;
-  headDim: number;
+export interface LlamaConfig extends DecoderConfig {
   activation: ActivationKind;
   rmsNormEps: number;
-  /** Positions that the model is good for: max_position_embeddings, or what a scaling of RoPE stretches it to. */
+  /** max_position_embeddings, or what a scaling of RoPE stretches it to. */
   maxPositions: number;
   ropeTheta: number;
   ropeScaling: RopeScaling;
-  tieWordEmbeddings: boolean;
   /** Biases on q, k and v; on the attention's output; in the feed-forward. */
   qkvBias: boolean;
   outputBias: boolean;
@@ -36,8 +29,6 @@ export interface LlamaConfig {
   slidingWindow: number;
   /** By layer, whether the window holds (Qwen); absent: it holds in all. */
   slidingLayers?: readonly boolean[] | undefined;
-  bosTokenId: number | undefined;
-  eosTokenIds: number[];
   /** Whose embedding learns nothing from being looked up, as in transformers; often that is the token that ends a text. */
   padTokenId: number | undefined;
 }

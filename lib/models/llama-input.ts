@@ -3,11 +3,11 @@ import { AnymalError, expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import { biasOf, type Ids, type MediaBeside, type Sequence, type Span, spansOf } from "../nn/sequence.js";
-import type { LlamaConfig } from "./llama-config.js";
+import type { DecoderConfig } from "./decoder-config.js";
 
 /** Rows of a table for positions that the caller gives: above every context there is. Positions beyond it are an E_INDEX. */
 export const LONGEST_TABLE = 2 ** 20;
-const WHERE = "LlamaForCausalLM";
+const WHERE = "the language model's";
 
 interface Entries {
   /** Entries are in [0, limit) … */
@@ -52,7 +52,20 @@ function rowsOf(what: string, given: unknown): readonly ArrayLike<number>[] {
 }
 
 /** One position for each token, or one row of them for all sequences. */
-export function checkPositions(given: Ids, B: number, T: number, lead: { length: number } | undefined): void {
+export function checkPositions(
+  given: Ids,
+  B: number,
+  T: number,
+  { lead, takes }: { lead: { length: number } | undefined; takes: boolean },
+): void {
+  if (!takes)
+    throw expected(
+      "E_ARGUMENT",
+      `${WHERE} positionIds`,
+      "none: this model knows how far apart tokens are, and no positions",
+      "some",
+      "leave them out",
+    );
   if (lead)
     throw expected(
       "E_ARGUMENT",
@@ -67,10 +80,10 @@ export function checkPositions(given: Ids, B: number, T: number, lead: { length:
 }
 
 /** Positions that a table must hold for `ids`. */
-export function positionLimit(ids: Ids | undefined, config: LlamaConfig): number {
+export function positionLimit(ids: Ids | undefined, config: DecoderConfig): number {
   if (!ids) return 0;
   if (!(ids instanceof Tensor)) return 1 + ids.reduce((most, row) => Array.from(row).reduce((a, b) => Math.max(a, b), most), 0);
-  if (config.ropeScaling.type === "dynamic")
+  if (config.ropeScaling?.type === "dynamic")
     throw expected(
       "E_ARGUMENT",
       `${WHERE} positionIds`,
@@ -81,7 +94,7 @@ export function positionLimit(ids: Ids | undefined, config: LlamaConfig): number
 }
 
 export function idsOf(ids: Ids | undefined): Ids {
-  if (ids === undefined) throw new AnymalError("E_ARGUMENT", `${WHERE}: expected inputIds or inputsEmbeds, got neither`);
+  if (ids === undefined) throw new AnymalError("E_ARGUMENT", "the language model: expected inputIds or inputsEmbeds, got neither");
   return ids;
 }
 

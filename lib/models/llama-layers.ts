@@ -7,11 +7,10 @@ import type { Layer, Plain } from "../nn/layer.js";
 import { GatedMlp } from "../nn/mlp.js";
 import { Module } from "../nn/module.js";
 import { RMSNorm } from "../nn/norm.js";
-import { Rope } from "../nn/rope.js";
 import type { Sequence } from "../nn/sequence.js";
-import { tableOf } from "../nn/token-rows.js";
 import type { Weights } from "../nn/weights.js";
 import { add } from "../ops/index.js";
+import { DecoderBody } from "./decoder-body.js";
 import type { LlamaConfig } from "./llama-config.js";
 
 export class DecoderLayer extends Module {
@@ -47,29 +46,19 @@ export class DecoderLayer extends Module {
 
 export const decoderLayer = (at: Weights, i: number, c: LlamaConfig) => new DecoderLayer(at.at("layers").at(i), i, c);
 
-export class LlamaModel extends Module {
+export class LlamaModel extends DecoderBody {
   embedTokens: Plain; // an Embedding, and what stands around it
   layers: Layer[];
   norm: RMSNorm;
-  readonly #rope: Rope;
 
   constructor(at: Weights, c: LlamaConfig, layers?: DecoderLayer[]) {
-    super();
+    super(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
     this.embedTokens = new Embedding(at.at("embed_tokens"), c.vocabSize, c.hiddenSize, { padding: c.padTokenId });
     this.layers = layers ?? Array.from({ length: c.layers }, (_, i) => decoderLayer(at, i, c));
     this.norm = new RMSNorm(at.at("norm"), c.hiddenSize, c.rmsNormEps);
-    this.#rope = new Rope(at.device, { headDim: c.headDim, theta: c.ropeTheta, scaling: c.ropeScaling });
   }
 
-  /** The table itself, behind what stands around it. */
-  get embedding(): Embedding {
-    return tableOf(this.embedTokens) as Embedding;
-  }
-  get rope(): Rope {
-    return this.#rope;
-  }
-  override dispose(): void {
-    super.dispose();
-    this.#rope.dispose();
+  ended(h: Tensor): Tensor {
+    return this.norm.forward(h);
   }
 }

@@ -2,8 +2,8 @@
 import { AnymalError } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
+import type { CausalDecoder } from "../models/causal-decoder.js";
 import { countTargets } from "../models/language-loss.js";
-import type { LlamaForCausalLM } from "../models/llama.js";
 import { alone } from "./busy-model.js";
 import { fromNothing, OPTIMIZE_KEYS, type OptimizeOptions } from "./optimize.js";
 import type { StepReport } from "./step-report.js";
@@ -20,12 +20,12 @@ export interface LanguageOptions extends OptimizeOptions {
 }
 
 /** Trains what requires gradients in `model`. Rows are padded on the right; a row longer than the model's context is refused. */
-export function language(model: LlamaForCausalLM, options: LanguageOptions): AsyncGenerator<StepReport> {
+export function language(model: CausalDecoder, options: LanguageOptions): AsyncGenerator<StepReport> {
   checkOptions("language", options, [...OPTIMIZE_KEYS, "batch"]);
   return alone("language", [model], () => steps(model, options));
 }
 
-function steps(model: LlamaForCausalLM, { batch, ...options }: LanguageOptions): AsyncGenerator<StepReport> {
+function steps(model: CausalDecoder, { batch, ...options }: LanguageOptions): AsyncGenerator<StepReport> {
   const parameters = [...model.namedParameters()].filter(([, tensor]) => tensor.requiresGrad);
   const lossOf = (rows: Padded) => model.forward({ ...rows, logits: false }).loss as Tensor;
   const itemsOf = ({ labels }: Padded) => countTargets(labels);
