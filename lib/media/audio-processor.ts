@@ -4,7 +4,7 @@ import { native } from "../core/native.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { type AudioPart, loadAudio, resampled, type Sound } from "./audio.js";
 import { checkParts } from "./check-parts.js";
-import { MediaError } from "./error.js";
+import { configReader, failed } from "./config-reader.js";
 import { fewAtOnce } from "./few.js";
 import type { EncoderInput, MediaProcessor } from "./part.js";
 import { preprocessorConfig } from "./preprocessor-config.js";
@@ -37,6 +37,8 @@ const [HTK, SLANEY] = [0, 1];
 /** What a configuration may ask for: a hundred times what any model does. Samples are of the window, and values of its spectrogram. */
 const MOST = { rate: 768_000, bins: 1024, fft: 2 ** 16, samples: 2 ** 24 };
 
+const HINT = "see the model's repository";
+
 /** An integer from 0 to below n. */
 type Draw = (n: number) => number;
 
@@ -58,26 +60,26 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
 
   constructor(config: Readonly<Record<string, unknown>> = {}, where = "preprocessor_config.json", options: AudioProcessorOptions = {}) {
     checkOptions("AudioProcessor", options, OPTIONS);
-    const read = reader(config, where);
+    const read = configReader(config, where);
     const type = config.feature_extractor_type ?? "ClapFeatureExtractor";
-    if (type !== "ClapFeatureExtractor") fail(where, "feature_extractor_type ClapFeatureExtractor", shown(type), "use a CLAP encoder");
+    if (type !== "ClapFeatureExtractor") failed(where, "feature_extractor_type ClapFeatureExtractor", shown(type), "use a CLAP encoder");
     this.sampleRate = read.count("sampling_rate", 48000, MOST.rate);
     this.bins = read.count("feature_size", 64, MOST.bins);
     this.#fft = read.count("fft_window_size", 1024, MOST.fft);
     this.#hop = read.count("hop_length", 480, MOST.samples);
     this.#band = [read.number("frequency_min", 0), read.number("frequency_max", 14000)];
     if (!(this.#band[0] >= 0 && this.#band[0] < this.#band[1]))
-      fail(where, "0 ≤ frequency_min < frequency_max", this.#band.join(" and "), "see the model's repository");
-    if (this.#hop < this.#fft / 16) fail(where, "hop_length of at least a sixteenth of fft_window_size", `${this.#hop}`, HINT);
+      failed(where, "0 ≤ frequency_min < frequency_max", this.#band.join(" and "), "see the model's repository");
+    if (this.#hop < this.#fft / 16) failed(where, "hop_length of at least a sixteenth of fft_window_size", `${this.#hop}`, HINT);
     this.samples = Math.round(read.number("max_length_s", 10) * this.sampleRate);
-    if (this.samples < 1) fail(where, "max_length_s of at least one sample", shown(config.max_length_s), "the window is in seconds");
+    if (this.samples < 1) failed(where, "max_length_s of at least one sample", shown(config.max_length_s), "the window is in seconds");
     if (this.samples > MOST.samples)
-      fail(where, `max_length_s of at most ${MOST.samples} samples`, shown(config.max_length_s), "CLAP's window is 10 s");
+      failed(where, `max_length_s of at most ${MOST.samples} samples`, shown(config.max_length_s), "CLAP's window is 10 s");
     this.truncation = read.oneOf("truncation", TRUNCATIONS, "fusion");
     this.padding = read.oneOf("padding", PADDINGS, "repeatpad");
     this.frames = this.#framesOf(this.samples);
     if (!(this.frames >= 1 && this.frames * Math.max(this.bins, this.#fft / 16) <= MOST.samples))
-      fail(where, `a spectrogram of at least a frame and at most ${MOST.samples} values`, `${this.frames} frames of ${this.bins}`, HINT);
+      failed(where, `a spectrogram of at least a frame and at most ${MOST.samples} values`, `${this.frames} frames of ${this.bins}`, HINT);
     this.#options = options;
   }
 
@@ -102,7 +104,7 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
   }
 
   async #features<T>(items: readonly T[], load: (item: T) => Promise<Sound>, draw: Draw, given?: readonly Crop[]): Promise<AudioFeatures> {
-    if (!items.length) fail("AudioProcessor", "at least one sound", "none", "pass audio(…)");
+    if (!items.length) failed("AudioProcessor", "at least one sound", "none", "pass audio(…)");
     const crops: Crop[] = [];
     // A sound is loaded, cut and dropped before the next is: at its own rate it may take half a gigabyte. Its spectrogram is made meanwhile.
     let before: Promise<unknown> = Promise.resolve();
@@ -147,7 +149,7 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
     const most = rand ? length - this.samples : this.#framesOf(length) - this.frames;
     const count = length <= this.samples || (!rand && most === 0) ? 0 : rand ? 1 : 3;
     if (crop.length === count && crop.every((start) => Number.isInteger(start) && start >= 0 && start <= most)) return crop;
-    return fail(`crops of sound ${i}`, `${count} starts up to ${most}`, `[${crop}]`, "give back what this processor returned for it");
+    return failed(`crops of sound ${i}`, `${count} starts up to ${most}`, `[${crop}]`, "give back what this processor returned for it");
   }
 
   /** What of a clip its spectrogram is made of. */
@@ -220,28 +222,4 @@ export class AudioProcessor implements MediaProcessor<AudioPart> {
       truncation: this.truncation,
     };
   }
-}
-
-function reader(config: Readonly<Record<string, unknown>>, where: string) {
-  const number = (key: string, fallback: number): number => {
-    const value = config[key] ?? fallback;
-    return typeof value === "number" && Number.isFinite(value) ? value : fail(where, `${key} to be a number`, shown(value), HINT);
-  };
-  return {
-    number,
-    count: (key: string, fallback: number, most: number): number => {
-      const value = number(key, fallback);
-      const fits = Number.isInteger(value) && value >= 1 && value <= most;
-      return fits ? value : fail(where, `${key} to be an integer from 1 to ${most}`, String(value), HINT);
-    },
-    oneOf: <T extends string>(key: string, choices: readonly T[], fallback: T): T => {
-      const value = config[key] ?? fallback;
-      return choices.find((choice) => choice === value) ?? fail(where, `${key} among ${choices.join(", ")}`, shown(value), HINT);
-    },
-  };
-}
-const HINT = "see the model's repository";
-
-function fail(where: string, expected: string, got: string, remedy: string): never {
-  throw new MediaError("E_MEDIA_OPTION", where, expected, got, remedy);
 }

@@ -9,6 +9,7 @@ import { ImageProcessor } from "./image-processor.js";
 import { ImuProcessor } from "./imu-processor.js";
 import type { MediaPart, MediaProcessor } from "./part.js";
 import { PROCESSOR_FILES, preprocessorConfig, readJsonFile, typeOf } from "./preprocessor-config.js";
+import { SpeechProcessor } from "./speech-processor.js";
 import { VideoProcessor } from "./video-processor.js";
 
 export interface AutoProcessorOptions {
@@ -20,11 +21,11 @@ export interface AutoProcessorOptions {
 }
 
 /** Of the kind of media that the folder's encoder takes, which instanceof tells; any of them makes parts of that kind the encoder's input. */
-export type Processor = (ImageProcessor | VideoProcessor | AudioProcessor | ImuProcessor) & MediaProcessor<MediaPart>;
+export type Processor = (ImageProcessor | VideoProcessor | AudioProcessor | SpeechProcessor | ImuProcessor) & MediaProcessor<MediaPart>;
 
 const VIDEO_MODELS = ["viclip", "videomae"];
 
-/** Opens the processor of an encoder's folder: an ImageProcessor, VideoProcessor, AudioProcessor or ImuProcessor. */
+/** Opens the processor of an encoder's folder: an ImageProcessor, VideoProcessor, AudioProcessor, SpeechProcessor or ImuProcessor. */
 export class AutoProcessor {
   private constructor() {}
 
@@ -49,12 +50,13 @@ export function processorOf(folder: string): Processor {
   const type = typeOf(config);
   if (type === "ImuProcessor") return ImuProcessor.fromPretrained(folder);
   if (type === "ClapFeatureExtractor") return AudioProcessor.fromPretrained(folder);
+  if (type === "WhisperFeatureExtractor" || (type === "" && model === "whisper")) return SpeechProcessor.fromPretrained(folder);
   if (/video/i.test(type) || VIDEO_MODELS.some((name) => name === model)) return VideoProcessor.fromPretrained(folder);
   if (/ImageProcessor(Fast|Pil)?$|^(CLIP|Siglip|ViT|Bit)FeatureExtractor$|^$/.test(type)) return ImageProcessor.fromPretrained(folder);
   throw new MediaError(
     "E_MEDIA_OPTION",
     where,
-    "a processor of pictures, videos, CLAP's sounds or IMU2CLIP's recordings",
+    "a processor of pictures, videos, CLAP's or Whisper's sounds, or IMU2CLIP's recordings",
     type,
     "use an encoder of one of these kinds",
   );

@@ -14,6 +14,10 @@ export interface EncoderInput {
   shape: number[];
   /** CLAP with fusion: which clips are longer than one window. */
   isLonger?: boolean[];
+  /** Sounds in chunks of one length: of each chunk, the frames before its padding. */
+  heard?: number[];
+  /** … and how many of the leading size are each medium's. */
+  chunks?: number[];
 }
 
 /** Files to an encoder's input, as the encoder's preprocessor_config.json says. */

@@ -12,9 +12,11 @@ import { deviceOf, dtypeOf, OTHER_LOADING } from "./loading.js";
 import { readOpenClipConfig } from "./open-clip-config.js";
 import { OpenClipVisionModel } from "./open-clip-vision.js";
 import type { Piece } from "./piece.js";
+import { Qwen2AudioEncoder } from "./qwen2-audio.js";
 import { SiglipVisionModel } from "./siglip-vision.js";
 import { ViClipModel } from "./vi-clip.js";
 import { VideoMaeModel } from "./video-mae.js";
+import { WhisperEncoder } from "./whisper.js";
 
 export interface AutoEncoderOptions {
   /** A device, or "cpu", "cuda" or "auto". Default: ANYMAL_DEVICE, or the CPU. */
@@ -51,12 +53,15 @@ const KINDS: Readonly<Record<string, Kind>> = {
   dinov2: Dinov2Model,
   dinov2_with_registers: Dinov2Model,
   imu2clip: Imu2ClipModel,
+  qwen2_audio: Qwen2AudioEncoder,
+  qwen2_audio_encoder: Qwen2AudioEncoder,
   siglip: SiglipVisionModel,
   siglip2: SiglipVisionModel, // says what to take instead
   siglip2_vision_model: SiglipVisionModel,
   siglip_vision_model: SiglipVisionModel,
   viclip: ViClipModel,
   videomae: VideoMaeModel,
+  whisper: WhisperEncoder,
 };
 
 export const ENCODER_TYPES: readonly string[] = Object.keys(KINDS);

@@ -43,6 +43,20 @@ export const ENCODER_KEYS = {
     ],
     neutral: { ...TOWER, head_dim: heads },
   },
+  whisper: {
+    obeyed: [
+      ...["num_mel_bins", "max_source_positions", "d_model", "encoder_ffn_dim"],
+      ...["encoder_layers", "encoder_attention_heads", "activation_function"],
+    ],
+    harmless: [
+      ...["scale_embedding", "encoder_layerdrop", "activation_dropout", "init_std", "num_hidden_layers"], // the encoder never scaled its rows
+      ...["decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "decoder_layerdrop", "decoder_start_token_id"],
+      ...["vocab_size", "max_target_positions", "suppress_tokens", "begin_suppress_tokens", "forced_decoder_ids", "median_filter_width"],
+      ...["apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks"],
+      ...["mask_feature_prob", "mask_feature_length", "mask_feature_min_masks", "use_weighted_layer_sum", "classifier_proj_size"],
+    ],
+    neutral: TOWER,
+  },
   clapAudio: {
     obeyed: [
       ...[

@@ -6,6 +6,7 @@ import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import type { Modality } from "../media/part.js";
 import type { Module } from "../nn/module.js";
+import type { FeatureLayer } from "./bridges/select.js";
 import { OTHER_LOADING } from "./loading.js";
 
 export interface EncoderOutput {
@@ -36,6 +37,8 @@ export interface EncoderOptions {
   through?: "hidden" | "pooled" | "embeds";
   /** CLAP with fusion: which clips were longer than the window. */
   isLonger?: readonly boolean[];
+  /** Of each chunk of a sound, the frames that are not padding. Default: all. */
+  heard?: readonly number[];
 }
 
 export interface EncoderLoading {
@@ -45,7 +48,7 @@ export interface EncoderLoading {
   trainable?: boolean;
 }
 
-const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, through: true, isLonger: true });
+const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, through: true, isLonger: true, heard: true });
 const LOADING = optionNames<EncoderLoading>({ device: true, dtype: true, trainable: true });
 
 /** Throws E_VALUE on an option of forward() that no encoder has, nor this one (`more`). */
@@ -83,7 +86,17 @@ export function recomputeIn(encoder: Module, on: boolean): () => void {
 type Recomputing = Module & { gradientCheckpointing: boolean };
 
 export interface Encoder extends Module {
-  readonly kind: "clip-vision" | "siglip-vision" | "dinov2" | "video-mae" | "vi-clip" | "clap-audio" | "imu2clip" | "own";
+  readonly kind:
+    | "clip-vision"
+    | "siglip-vision"
+    | "dinov2"
+    | "video-mae"
+    | "vi-clip"
+    | "clap-audio"
+    | "whisper"
+    | "qwen2-audio"
+    | "imu2clip"
+    | "own";
   readonly modality: Modality;
   /** d: of hidden and pooled. */
   readonly width: number;
@@ -97,6 +110,8 @@ export interface Encoder extends Module {
   readonly leftover: readonly string[];
   /** x as the modality's processor makes it. */
   forward(x: Tensor, options?: EncoderOptions): EncoderOutput;
+  /** Of a chunk that has so many frames before its padding: the rows of hidden state `layer` that are not padding. Of encoders that take chunks. */
+  heardRows?(frames: number, layer: FeatureLayer): number;
   /** config.json of a folder that holds this encoder alone. */
   configJson(): Record<string, unknown>;
 }

@@ -16,6 +16,8 @@ export interface VitAttentionConfig {
   fused?: boolean;
   /** Biases of q, k and v: all of them (default), none, or VideoMAE's, which leaves out k. */
   qkvBias?: boolean | "qv";
+  /** Has k one where q and v have theirs? Default true; Whisper's has none. */
+  kBias?: boolean;
 }
 
 export class VitAttention extends Module {
@@ -32,16 +34,16 @@ export class VitAttention extends Module {
   /** `std`: of fresh weights of q, k and v; `residual`: of those that add to the stream. */
   constructor(at: Weights, names: VitNames, config: VitAttentionConfig, { std, residual }: { std: number; residual: number }) {
     super();
-    const { width, qkvBias = true } = config;
+    const { width, qkvBias = true, kBias = true } = config;
     this.#config = config;
     this.#names = spellingOf(names).attention;
     const name = (field: string) => this.stateName(field);
     const dense = (field: string, normal: number, bias = true) =>
       storedLinear(at.at(name(field)), width, width, { bias, init: { normal } });
     const fused = InProjection.stored(at) || (config.fused === true && !at.has(`${name("q")}.weight`));
-    const own = (field: string) => (fused ? undefined : dense(field, std, qkvBias === true));
+    const own = (field: string, bias = true) => (fused ? undefined : dense(field, std, qkvBias === true && bias));
     this.q = own("q");
-    this.k = own("k");
+    this.k = own("k", kBias);
     this.v = own("v");
     this.inProj = fused ? new InProjection(at, width, { normal: std }) : undefined;
     this.qBias = qkvBias === "qv" ? at.parameter(name("qBias"), [width], zeros) : undefined;

@@ -46,6 +46,13 @@ export const VIT_SPELLINGS = {
     mlp: { fc1: "fc1", fc2: "fc2" },
     gated: { fc1: "weights_in", fc2: "weights_out" },
   },
+  /** The encoders of Whisper and Qwen2-Audio. */
+  whisper: {
+    list: "layers",
+    block: { norm1: "self_attn_layer_norm", attention: "self_attn", norm2: "final_layer_norm", mlp: "" },
+    attention: SEPARATE,
+    mlp: { fc1: "fc1", fc2: "fc2" },
+  },
   videomae: {
     list: "layer",
     block: { norm1: "layernorm_before", attention: "attention", norm2: "layernorm_after", mlp: "" },

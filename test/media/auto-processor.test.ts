@@ -7,6 +7,7 @@ import { AutoProcessor } from "../../lib/media/auto-processor.js";
 import { ImageProcessor } from "../../lib/media/image-processor.js";
 import { ImuProcessor } from "../../lib/media/imu-processor.js";
 import type { MediaPart, MediaProcessor } from "../../lib/media/part.js";
+import { SpeechProcessor } from "../../lib/media/speech-processor.js";
 import { VideoProcessor } from "../../lib/media/video-processor.js";
 import { caseFolder } from "../case.js";
 import { rejects, temporaryFolder } from "./media-case.js";
@@ -29,6 +30,8 @@ test("by the processor's name", async () => {
     assert.instance(await fromFiles({ image_processor_type: name }), ImageProcessor, name);
   assert.instance(await fromFiles({ feature_extractor_type: "CLIPFeatureExtractor" }), ImageProcessor);
   assert.instance(await fromFiles({ feature_extractor_type: "ClapFeatureExtractor" }), AudioProcessor);
+  assert.instance(await fromFiles({ feature_extractor_type: "WhisperFeatureExtractor" }), SpeechProcessor);
+  assert.instance(await fromFiles({ chunk_length: 30 }, { model_type: "whisper" }), SpeechProcessor);
   assert.instance(await fromFiles({ image_processor_type: "VideoMAEImageProcessor" }, { num_frames: 8 }), VideoProcessor);
   assert.instance(await fromFiles({ image_processor_type: "CLIPImageProcessor" }, { model_type: "viclip", num_frames: 8 }), VideoProcessor);
   assert.instance(await fromFiles({ image_processor_type: "CLIPImageProcessor" }, { model_type: "clip" }), ImageProcessor);
@@ -50,6 +53,7 @@ test("the golden cases", async () => {
   assert.instance(await AutoProcessor.fromPretrained(caseFolder("clip-vision")), ImageProcessor);
   assert.instance(await AutoProcessor.fromPretrained(caseFolder("clap")), AudioProcessor);
   assert.instance(await AutoProcessor.fromPretrained(caseFolder("imu2clip")), ImuProcessor);
+  assert.instance(await AutoProcessor.fromPretrained(caseFolder("whisper-encoder")), SpeechProcessor);
 });
 
 test("other files that say it: a whole processor's, a video processor's, OpenCLIP's", async () => {
@@ -75,7 +79,7 @@ test("other files that say it: a whole processor's, a video processor's, OpenCLI
 
 test("an unknown processor, a folder without one", async () => {
   const refused = (f: () => Promise<unknown>, ...words: RegExp[]) => rejects(f(), "E_MEDIA_OPTION", ...words);
-  await refused(() => fromFiles({ feature_extractor_type: "WhisperFeatureExtractor" }), /WhisperFeatureExtractor/);
+  await refused(() => fromFiles({ feature_extractor_type: "Wav2Vec2FeatureExtractor" }), /Wav2Vec2FeatureExtractor/);
   await refused(() => fromFiles({ image_processor_type: "DonutImageProcessor" }), /DonutImageProcessor/);
   await refused(() => fromFiles(undefined, { model_type: "clip" }), /no such file/);
 });

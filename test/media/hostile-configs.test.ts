@@ -11,6 +11,7 @@ import { image } from "../../lib/media/image.js";
 import { ImageProcessor } from "../../lib/media/image-processor.js";
 import { imu, loadImuAt } from "../../lib/media/imu.js";
 import { ImuProcessor } from "../../lib/media/imu-processor.js";
+import { SpeechProcessor } from "../../lib/media/speech-processor.js";
 import { loadVideo, video } from "../../lib/media/video.js";
 import { VideoProcessor } from "../../lib/media/video-processor.js";
 import { rejects, temporaryFolder } from "./media-case.js";
@@ -41,6 +42,8 @@ test("sizes have ceilings", () => {
     const audioOf = (config: Config) => () => new AudioProcessor(config);
     for (const key of ["max_length_s", "sampling_rate", "feature_size", "fft_window_size", "hop_length"])
       refused(audioOf({ [key]: value }));
+    const speechOf = (config: Config) => () => new SpeechProcessor(config);
+    for (const key of ["chunk_length", "sampling_rate", "feature_size", "n_fft", "hop_length"]) refused(speechOf({ [key]: value }));
     const imageOf = (config: Config) => () => new ImageProcessor(config);
     refused(imageOf({ size: { height: value, width: 224 } }));
     refused(imageOf({ size: { shortest_edge: value } }));
@@ -51,8 +54,17 @@ test("sizes have ceilings", () => {
   refused(() => new AudioProcessor({ max_length_s: 400 }));
   refused(() => new AudioProcessor({ hop_length: 64, feature_size: 1024, max_length_s: 300 }));
   refused(() => new AudioProcessor({ hop_length: 63, max_length_s: 1 }));
+  refused(() => new SpeechProcessor({ chunk_length: 1100 }));
+  refused(() => new SpeechProcessor({ hop_length: 25, feature_size: 1024 }));
+  refused(() => new SpeechProcessor({ hop_length: 24 }));
+  refused(() => new SpeechProcessor({ n_fft: 1 }));
+  refused(() => new SpeechProcessor({ padding_value: "0" }));
+  refused(() => new SpeechProcessor({ dither: 1e-4 }));
+  refused(() => new SpeechProcessor({ padding_side: "left" }));
+  refused(() => new SpeechProcessor({ feature_extractor_type: "ClapFeatureExtractor" }));
   // What models have is taken.
   assert.is(new ImuProcessor({ window_samples: 6000, sampling_rate: 1000 }).windowSamples, 6000);
+  assert.is(new SpeechProcessor({ chunk_length: 120, hop_length: 80 }).frames, 24_000);
   assert.is(new AudioProcessor({ max_length_s: 120 }).samples, 5_760_000);
   assert.equal(new ImageProcessor({ size: 1024, crop_size: 1024 }).size, { height: 1024, width: 1024 });
 });

@@ -13,6 +13,7 @@ import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import { LLAMA_KEYS } from "../../lib/models/llama-keys.js";
 import { parseOpenClipConfig } from "../../lib/models/open-clip-config.js";
 import { parseSiglipVisionConfig } from "../../lib/models/siglip-config.js";
+import { parseQwen2AudioConfig, parseWhisperConfig } from "../../lib/models/speech-config.js";
 import { parseVideoMaeConfig } from "../../lib/models/video-mae-config.js";
 
 const file = fileURLToPath(new URL("../fixtures/config_keys/transformers-5.18.json", import.meta.url));
@@ -29,6 +30,8 @@ const readers: Record<string, [KeyRules, (json: Json) => unknown]> = {
   Dinov2Config: [ENCODER_KEYS.dinov2, parseDinov2Config],
   Dinov2WithRegistersConfig: [ENCODER_KEYS.dinov2, parseDinov2Config],
   VideoMAEConfig: [ENCODER_KEYS.videoMae, parseVideoMaeConfig],
+  WhisperConfig: [ENCODER_KEYS.whisper, parseWhisperConfig],
+  Qwen2AudioEncoderConfig: [ENCODER_KEYS.whisper, parseQwen2AudioConfig],
   ClapAudioConfig: [ENCODER_KEYS.clapAudio, parseClapAudioConfig],
 };
 

@@ -12,7 +12,17 @@ import { cast, mul, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 import { noise } from "./encoders.js";
 
-const KINDS = [/^clip-vision/, /^open-clip/, /^siglip/, /^dinov2/, /^videomae/, /^viclip/, /^clap$/];
+const KINDS = [
+  /^clip-vision/,
+  /^open-clip/,
+  /^siglip/,
+  /^dinov2/,
+  /^videomae/,
+  /^viclip/,
+  /^clap$/,
+  /^whisper-encoder/,
+  /^qwen2-audio-encoder/,
+];
 
 function inputOf(encoder: Encoder): Tensor {
   const c = (encoder as unknown as { config: Record<string, number> }).config as Record<string, number>;
@@ -20,6 +30,7 @@ function inputOf(encoder: Encoder): Tensor {
   if (encoder.kind === "video-mae") return noise([2, c.frames!, channels, side, side], 1);
   if (encoder.kind === "vi-clip") return noise([2, 2, 3, side, side], 1);
   if (encoder.kind === "clap-audio") return noise([2, 1, 40, c.melBins!], 1);
+  if (encoder.modality === "audio") return noise([2, c.melBins!, 2 * c.positions!], 1);
   return noise([2, channels, side, side], 1);
 }
 async function hiddenOf(encoder: Encoder, x: Tensor): Promise<Float32Array> {

@@ -5,6 +5,7 @@ import { AudioProcessor } from "../../../lib/media/audio-processor.js";
 import { processorOf } from "../../../lib/media/auto-processor.js";
 import { ImageProcessor } from "../../../lib/media/image-processor.js";
 import { ImuProcessor } from "../../../lib/media/imu-processor.js";
+import { SpeechProcessor } from "../../../lib/media/speech-processor.js";
 import { VideoProcessor } from "../../../lib/media/video-processor.js";
 import type { Random } from "../random.js";
 import type { Target } from "../target.js";
@@ -16,6 +17,7 @@ const CONFIGS = [
   { image_processor_type: "SiglipImageProcessor", size, resample: 2, rescale_factor: 0.004, do_center_crop: false, do_rescale: true, do_normalize: true },
   { image_processor_type: "VideoMAEImageProcessor", size: { shortest_edge: 8 }, crop_size: 8, num_frames: 2 },
   { feature_extractor_type: "ClapFeatureExtractor", sampling_rate: 8000, feature_size: 8, fft_window_size: 256, hop_length: 80, max_length_s: 1, frequency_min: 0, frequency_max: 4000, truncation: "rand_trunc", padding: "pad" },
+  { feature_extractor_type: "WhisperFeatureExtractor", sampling_rate: 4000, feature_size: 8, n_fft: 128, hop_length: 40, chunk_length: 1, padding_value: 0, dither: 0, padding_side: "right" },
   { feature_extractor_type: "ImuProcessor", sampling_rate: 100, window_samples: 20 },
 ]; // biome-ignore format: one a line
 const KEYS = [
@@ -68,6 +70,7 @@ async function used(folder: string): Promise<void> {
   const picture = { width: 9, height: 5, data: new Uint8Array(135) };
   if (processor instanceof ImageProcessor) await processor.pixelValues([picture]);
   else if (processor instanceof VideoProcessor) await processor.clipValues([picture, picture]);
+  else if (processor instanceof SpeechProcessor) await processor.features([{ samples: new Float32Array(800), sampleRate: 8000 }]);
   else if (processor instanceof AudioProcessor) await processor.features([{ samples: new Float32Array(800), sampleRate: 8000 }]);
   else if (processor instanceof ImuProcessor) processor.imuValues([{ samples: new Float32Array(60), sampleRate: processor.samplingRate }]);
 }
