@@ -9,7 +9,7 @@ import { isStandardize } from "../models/bridges/feature-norm.js";
 import type { Linear } from "../nn/linear.js";
 import { accumulateInplace, cast, copy } from "../ops/index.js";
 import type { AnyMAL } from "./anymal.js";
-import type { Features } from "./media-encoder.js";
+import { type Features, formOf, runs } from "./media-encoder.js";
 import { stacked } from "./prompt.js";
 
 /** Enough of an embedding table to know its scale. */
@@ -38,10 +38,10 @@ async function scaleTo(model: AnyMAL, modality: Modality, output: Linear, featur
   const projector = model.projector(modality);
   const target = await embeddingRms(model);
   const squares = { sum: 0, count: 0 };
-  for (let from = 0; from < features.length; from += AT_ONCE) {
+  for (const some of runs(features, formOf, ({ length }) => length <= AT_ONCE)) {
     const rows = noGrad(() =>
       scope(() => {
-        const x = stacked(features.slice(from, from + AT_ONCE), model.device);
+        const x = stacked(some, model.device);
         return projector.forward(model.llm.dtype === "f32" ? x : cast(x, model.llm.dtype));
       }),
     );

@@ -8,7 +8,7 @@ import type { AnyMALBatch, MediaReference } from "../models/anymal.js";
 import { type PromptPart, promptParts } from "../text/prompt.js";
 import type { TextPart } from "../text/splice.js";
 import type { Tokenizer } from "../text/tokenizer.js";
-import { type Features, type Media, together, type Unencoded } from "./media-encoder.js";
+import { type Features, formOf, type Media, runs, together, type Unencoded } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
 import { around, controlToken, withIds } from "./written.js";
 
@@ -95,35 +95,23 @@ export function batchOf(
       return { modality: one.modality, item: all.push(one) - 1 };
     }),
   );
-  const tensors = Array.from(items, ([modality, all]) => [
+  const tensors = Array.from(items, ([modality, all]): [Modality, Tensor[]] => [
     modality,
-    encode && isUnencoded(all) ? encoded(all, encode) : stacked(all as Features[], device),
+    encode && isUnencoded(all)
+      ? runs(all, formOf).map((run) => encode(modality, together(run.map(({ input }) => input))))
+      : runs(all as Features[], formOf).map((run) => stacked(run, device)),
   ]);
   return { rows, features: Object.fromEntries(tensors) };
 }
 
 const isUnencoded = (all: readonly Media[]): all is readonly Unencoded[] => all.every((one) => "input" in one);
 
-/** (items, …), on the tape. */
-function encoded(all: readonly Unencoded[], encode: Encode): Tensor {
-  const [first] = all as [Unencoded];
-  for (const { modality, input } of all) checkShape(modality, input.shape, first.input.shape);
-  return encode(first.modality, together(all.map(({ input }) => input)));
-}
-
-function checkShape(modality: Modality, shape: readonly number[], first: readonly number[]): void {
-  if (String(shape) !== String(first)) throw expected("E_SHAPE", `features of ${modality}`, `one shape, [${first}]`, `[${shape}]`);
-}
-
-/** (items, …) f32 on the device. */
+/** Of features of one shape: (items, …) f32 on the device. */
 export function stacked(all: readonly Features[], device: Device): Tensor {
   const [first] = all as [Features];
   const size = first.data.length;
   const data = new Float32Array(all.length * size);
-  for (const [i, one] of all.entries()) {
-    checkShape(one.modality, one.shape, first.shape);
-    data.set(one.data, i * size);
-  }
+  for (const [i, one] of all.entries()) data.set(one.data, i * size);
   return Tensor.from(data, [all.length, ...first.shape], { device });
 }
 

@@ -20,8 +20,11 @@ export interface MediaReference {
 
 export interface AnyMALBatch {
   rows: readonly (readonly (TextPart | MediaReference)[])[];
-  /** Per modality: encoder features of all its items, the leading size counting items. */
-  features: Readonly<Record<string, Tensor>>;
+  /**
+   * Per modality: encoder features of all its items, the leading size counting items. Where items differ in shape, a list of such tensors: items are
+   * counted through all of them.
+   */
+  features: Readonly<Record<string, Tensor | readonly Tensor[]>>;
 }
 
 export interface AnyMALNetworkOptions extends Omit<LlamaOptions, "labels">, SpliceOptions {
@@ -58,10 +61,9 @@ export class AnyMALNetwork extends Module {
   embed({ rows, features }: AnyMALBatch, options: SpliceOptions = {}): Embedded {
     checkOptions("AnyMALNetwork.embed", options, SPLICE_OPTIONS);
     return scope(() => {
-      const media = Object.entries(features).map(([modality, x]) => ({
-        modality,
-        rows: this.#projector(modality).forward(this.#compute(x)),
-      }));
+      const media = Object.entries(features).flatMap(([modality, all]) =>
+        [all].flat().map((x) => ({ modality, rows: this.#projector(modality).forward(this.#compute(x)) })),
+      );
       const between = media.filter(({ modality }) => this.#projector(modality).gives === "rows");
       const starts = startsOf(between);
       const spliced = splice(
@@ -128,19 +130,21 @@ export class AnyMALNetwork extends Module {
   }
 }
 
-type Starts = ReadonlyMap<string, { start: number; tokens: number }>;
+type Starts = ReadonlyMap<string, readonly MediaRows[]>;
 
-/** Where each modality's first row is among all. */
+const rowsAt = (starts: Starts, { modality, item }: MediaReference): MediaRows | undefined => starts.get(modality)?.[item];
+
+/** Where each item's rows are among all. */
 function startsOf(media: readonly Projected[]): Starts {
-  let next = 0;
-  return new Map(
-    media.map(({ modality, rows }) => {
-      const [items, tokens] = rows.shape as [number, number];
-      const start = next;
-      next += items * tokens;
-      return [modality, { start, tokens }];
-    }),
-  );
+  const starts = new Map<string, MediaRows[]>();
+  let start = 0;
+  for (const { modality, rows } of media) {
+    const [items, length] = rows.shape as [number, number];
+    const own = starts.get(modality) ?? [];
+    starts.set(modality, own);
+    for (let item = 0; item < items; ++item, start += length) own.push({ start, length });
+  }
+  return starts;
 }
 
 /** All rows, one after the other. */
@@ -152,10 +156,10 @@ function flattened(media: readonly Projected[]): Tensor | undefined {
 /** What stands between the text's rows; a medium beside it takes no place there. */
 function placed(part: TextPart | MediaReference, starts: Starts, features: AnyMALBatch["features"]): Part[] {
   if (!("modality" in part)) return [part];
-  const items = features[part.modality]?.shape[0] ?? 0;
+  const items = [features[part.modality] ?? []].flat().reduce((n, { shape }) => n + (shape[0] as number), 0);
   if (part.item >= items) throw new RangeError(`AnyMAL: expected features for item ${part.item} of "${part.modality}", got ${items} items`);
-  const of = starts.get(part.modality);
-  return of ? [{ start: of.start + part.item * of.tokens, length: of.tokens } satisfies MediaRows] : [];
+  const rows = rowsAt(starts, part);
+  return rows ? [rows] : [];
 }
 
 /** Media beside each row in the order in which they come, and which of them its tokens see: those before it, all or the latest. */
@@ -178,11 +182,11 @@ function besideOf(
     const tokens: Span[] = [];
     for (const part of row) {
       if (!("modality" in part)) tokens.push(...new Array<Span>(part.ids.length).fill(now));
-      else if (between.has(part.modality)) tokens.push(...new Array<Span>(between.get(part.modality)?.tokens ?? 0).fill(now));
+      else if (between.has(part.modality)) tokens.push(...new Array<Span>(rowsAt(between, part)?.length ?? 0).fill(now));
       else {
-        const { start, tokens: R } = starts.get(part.modality) as { start: number; tokens: number };
+        const { start, length: R } = rowsAt(starts, part) as MediaRows;
         now = { start: sees === "all" ? 0 : at.length, end: at.length + R };
-        for (let r = 0; r < R; ++r) at.push(start + part.item * R + r);
+        for (let r = 0; r < R; ++r) at.push(start + r);
         refs.push(...new Array<MediaReference>(R).fill(part));
       }
     }

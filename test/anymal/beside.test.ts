@@ -160,7 +160,7 @@ test("training goes through gates, blocks and the resampler, the same recomputed
     bits.push(all.join());
   }
   assert.ok(bits[0] === bits[1], "recomputing changes bits");
-  batch.features.image!.dispose();
+  for (const tensor of [batch.features.image!].flat()) tensor.dispose();
 });
 
 test("two turns with two pictures, read as a conversation, are one fresh turn; other pictures are other answers", async () => {

@@ -67,7 +67,7 @@ for (const of of [c, linear]) {
     }
     freeTape(logits!); // backward has walked from the loss alone
     const grads = [...named.values()].flatMap(({ grad }) => (grad ? [grad] : []));
-    for (const tensor of [logits!, loss!, ...grads, ...Object.values(made.features)]) tensor.dispose();
+    for (const tensor of [logits!, loss!, ...grads, ...Object.values(made.features).flat()]) tensor.dispose();
   });
 
   test(`${of.name}: greedy answers are transformers', alone and padded on the left`, async () => {
@@ -84,7 +84,7 @@ for (const of of [c, linear]) {
       const { inputsEmbeds, spliced } = noGrad(() => model.network.embed(made, { side: "left" }));
       const options = { maxNewTokens, eosTokenId: [] };
       const written = await model.llm.generate({ inputsEmbeds, attentionMask: spliced.attentionMask }, options);
-      for (const tensor of [inputsEmbeds, ...Object.values(made.features)]) tensor.dispose();
+      for (const tensor of [inputsEmbeds, ...Object.values(made.features).flat()]) tensor.dispose();
       return written;
     };
     for (const one of single) assert.equal(await answers([one.prompt], one.pictures), [one.new_ids]);
@@ -133,7 +133,7 @@ test("five layouts of one set of weights: each told by its name, and the logits 
     const { logits } = noGrad(() => model.network.forward(made, { loss: false, logits: "all" }));
     await c.close("out.logits", logits!, { mask });
     const bytes = new Uint8Array(await logits!.bytes());
-    for (const tensor of [logits!, ...Object.values(made.features)]) tensor.dispose();
+    for (const tensor of [logits!, ...Object.values(made.features).flat()]) tensor.dispose();
     want ??= bytes;
     assert.equal(Buffer.compare(bytes, want), 0, layout);
   }
@@ -215,7 +215,7 @@ test("written for transformers it has the hub's names and sizes, and reads back 
     const made = await batch(model, c, ids, mask, c.info.picture_order_in_batch);
     const { logits } = noGrad(() => model.network.forward(made, { loss: false, logits: "all" }));
     const bytes = Buffer.from((await logits!.bytes()) as ArrayBuffer);
-    for (const tensor of [logits!, ...Object.values(made.features)]) tensor.dispose();
+    for (const tensor of [logits!, ...Object.values(made.features).flat()]) tensor.dispose();
     return bytes;
   };
   for (const layout of ["llava-hf-5.6", "llava-original"] as const) {
