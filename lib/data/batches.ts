@@ -2,6 +2,8 @@
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { Draw } from "./draw.js";
+import { inOrder, LISTED, type Order, remembered, shuffledOrder } from "./order.js";
+import { Permutation } from "./permutation.js";
 
 export interface BatchOptions {
   batchSize: number;
@@ -12,9 +14,11 @@ export interface BatchOptions {
   lengths?: ArrayLike<number>;
   /** The rest of an epoch that does not fill a batch: a smaller batch (the default), or left out. */
   last?: "keep" | "drop";
+  /** Another order than of all rows one by one: blockOrder(), mixedOrder(). Its rows are those of an epoch, which may be more or fewer than there are. */
+  order?: Order | undefined;
 }
 
-const OPTIONS = optionNames<BatchOptions>({ batchSize: true, seed: true, shuffle: true, lengths: true, last: true });
+const OPTIONS = optionNames<BatchOptions>({ batchSize: true, seed: true, shuffle: true, lengths: true, last: true, order: true });
 
 /** Plain numbers, for a checkpoint. */
 export interface BatchState {
@@ -34,7 +38,8 @@ export class Batches {
   readonly seed: number;
   #epoch = 0;
   #position = 0;
-  #order: number[][] | undefined;
+  readonly #order: Order;
+  readonly #batches = remembered((epoch: number) => this.#sortedAtOnce(epoch));
 
   constructor(
     readonly rows: number,
@@ -46,13 +51,21 @@ export class Batches {
     if (!(Number.isInteger(batchSize) && batchSize > 0)) throw expected("E_VALUE", "batchSize", "a positive integer", batchSize);
     if (!Number.isInteger(seed)) throw expected("E_VALUE", "seed", "an integer", seed);
     if (lengths && lengths.length !== rows) throw expected("E_VALUE", "lengths", `${rows}, one a row`, lengths.length);
-    if (last === "drop" && rows < batchSize)
-      throw expected("E_VALUE", "batches", `at least one whole batch of ${batchSize}`, `${rows} rows`, "lower batchSize, or keep the last");
+    const ofEpoch = options.order?.length ?? rows;
+    if (last === "drop" && ofEpoch < batchSize)
+      throw expected(
+        "E_VALUE",
+        "batches",
+        `at least one whole batch of ${batchSize}`,
+        `${ofEpoch} rows`,
+        "lower batchSize, or keep the last",
+      );
     this.seed = seed;
+    this.#order = options.order ?? (options.shuffle === false ? inOrder(rows) : shuffledOrder(rows, seed));
   }
 
   get batchesPerEpoch(): number {
-    const batches = this.rows / this.options.batchSize;
+    const batches = this.#order.length / this.options.batchSize;
     return this.options.last === "drop" ? Math.floor(batches) : Math.ceil(batches);
   }
   /** Of the batch that comes next. */
@@ -61,14 +74,12 @@ export class Batches {
   }
 
   next(): number[] {
-    this.#order ??= this.#orderOf(this.#epoch);
-    const batch = this.#order[this.#position++]!;
-    if (this.#position === this.#order.length) {
+    const batch = this.#batch(this.#epoch, this.#position++);
+    if (this.#position === this.batchesPerEpoch) {
       this.#position = 0;
       this.#epoch++;
-      this.#order = undefined;
     }
-    return [...batch];
+    return batch;
   }
 
   get state(): BatchState {
@@ -94,19 +105,38 @@ export class Batches {
     const whole = [epoch, position].every((n) => Number.isInteger(n) && n >= 0);
     if (!whole || position >= this.batchesPerEpoch)
       throw expected("E_STATE", "batches", `a position below ${this.batchesPerEpoch}`, `epoch ${epoch}, position ${position}`);
-    [this.#epoch, this.#position, this.#order] = [epoch, position, undefined];
+    [this.#epoch, this.#position] = [epoch, position];
   }
 
-  #orderOf(epoch: number): number[][] {
-    const { batchSize, shuffle = true, lengths } = this.options;
+  #batch(epoch: number, position: number): number[] {
+    const { batchSize, lengths, shuffle = true } = this.options;
+    if (!lengths) return this.#stretch(epoch, position * batchSize, batchSize);
+    if (this.#order.length <= LISTED && !this.options.order) return [...(this.#batches(epoch)[position] as number[])];
+    const all = this.batchesPerEpoch;
+    const at = shuffle ? new Permutation(all, this.seed, `batches ${epoch}`).at(position) : position;
+    const rows = this.#stretch(epoch, Math.floor(at / SORTED_TOGETHER) * SORTED_TOGETHER * batchSize, SORTED_TOGETHER * batchSize);
+    const from = (at % SORTED_TOGETHER) * batchSize;
+    return rows.sort(byLength(lengths)).slice(from, from + batchSize);
+  }
+
+  /** Rows of the epoch's order, as many as there are of them. */
+  #stretch(epoch: number, from: number, count: number): number[] {
+    return Array.from({ length: Math.min(count, this.#order.length - from) }, (_, i) => this.#order.at(epoch, from + i));
+  }
+
+  /** All batches of an epoch that is small enough to be listed. */
+  #sortedAtOnce(epoch: number): number[][] {
+    const { batchSize, shuffle = true, lengths = [] } = this.options;
     const draw = new Draw(this.seed, `epoch ${epoch}`);
     const rows = Array.from({ length: this.rows }, (_, row) => row);
-    let order = shuffle ? draw.shuffled(rows) : rows;
-    if (lengths) order = cut(order, batchSize * SORTED_TOGETHER).flatMap((some) => some.sort((a, b) => lengths[b]! - lengths[a]! || a - b));
-    const batches = cut(order, batchSize).slice(0, this.batchesPerEpoch);
-    return lengths && shuffle ? draw.shuffled(batches) : batches;
+    const order = shuffle ? draw.shuffled(rows) : rows;
+    const sorted = cut(order, batchSize * SORTED_TOGETHER).flatMap((some) => some.sort(byLength(lengths)));
+    const batches = cut(sorted, batchSize).slice(0, this.batchesPerEpoch);
+    return shuffle ? draw.shuffled(batches) : batches;
   }
 }
+
+const byLength = (lengths: ArrayLike<number>) => (a: number, b: number) => (lengths[b] as number) - (lengths[a] as number) || a - b;
 
 function cut<T>(list: readonly T[], size: number): T[][] {
   return Array.from({ length: Math.ceil(list.length / size) }, (_, i) => list.slice(i * size, (i + 1) * size));

@@ -5,6 +5,7 @@ import type { MediaPart, Modality } from "../media/part.js";
 import { Draw } from "./draw.js";
 import { hasMark } from "./marks.js";
 import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles } from "./media-files.js";
+import type { Reading } from "./open-rows.js";
 import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Row, whereOf } from "./row.js";
 
@@ -30,9 +31,20 @@ const OPTIONS = optionNames<CaptionOptions>({
 /** JSONL, a JSON list or CSV with a column of a kind of media, such as image, and a column caption or text. */
 export async function readCaptions(path: string, options: CaptionOptions = {}): Promise<Row[]> {
   checkOptions("readCaptions", options, OPTIONS);
-  const { modality } = options;
   const files = new MediaFiles(path, options);
   const { kinds } = files;
+  const { row } = captionReading(path, kinds, options);
+  return collect(
+    path,
+    columnsChecked(path, recordsOf(path, options.signal, kinds), mediaColumns(options.modality, kinds)),
+    (record) => row(path, record, files),
+    options,
+  );
+}
+
+/** Throws E_DATA of options that no row could be read with. */
+export function captionReading(path: string, kinds: Kinds, options: CaptionOptions): Reading {
+  const { modality } = options;
   if (modality !== undefined && !kinds.has(modality))
     throw new DataError(
       "E_DATA",
@@ -44,16 +56,16 @@ export async function readCaptions(path: string, options: CaptionOptions = {}): 
     );
   if (options.prompts && !options.prompts.length)
     throw new DataError("E_DATA", path, undefined, "at least one prompt", "none", 'pass prompts: [""] to ask nothing');
-  return collect(
-    path,
-    columnsChecked(path, recordsOf(path, options.signal, kinds), mediaColumns(modality, kinds)),
-    (record) => row(path, record, files, options),
-    options,
-  );
+  return {
+    check(file, { columns }) {
+      if (columns) checkColumns(file, Object.fromEntries(columns.map((name) => [name, true])), mediaColumns(modality, kinds));
+    },
+    row: (file, record, files) => captionRow(file, record, files, options),
+  };
 }
 
-const CAPTION_COLUMNS = ["caption", "text"];
-const mediaColumns = (modality: Modality | undefined, kinds: Kinds): readonly string[] =>
+export const CAPTION_COLUMNS = ["caption", "text"];
+export const mediaColumns = (modality: Modality | undefined, kinds: Kinds): readonly string[] =>
   modality ? [modality, "file_name", "path"] : [...kinds.keys()];
 
 /** A column that a CSV lacks is missing in every row: said once, of the file. */
@@ -62,17 +74,22 @@ async function* columnsChecked(path: string, records: AsyncIterable<DataRecord |
   for await (const record of records) {
     if (first && !(record instanceof DataError) && record.table) {
       first = false;
-      for (const columns of [media, CAPTION_COLUMNS])
-        if (!columns.some((name) => name in record.fields)) {
-          const wanted = `a column ${listed(columns)}`;
-          throw new DataError("E_DATA", path, undefined, wanted, keysOf(record.fields), "name the columns in the first line");
-        }
+      checkColumns(path, record.fields, media);
     }
     yield record;
   }
 }
 
-async function row(path: string, { number, fields }: DataRecord, files: MediaFiles, options: CaptionOptions): Promise<Row> {
+/** Throws E_DATA where a table has no column of a medium, or none of captions. */
+export function checkColumns(path: string, fields: DataRecord["fields"], media: readonly string[]): void {
+  for (const columns of [media, CAPTION_COLUMNS])
+    if (!columns.some((name) => name in fields)) {
+      const wanted = `a column ${listed(columns)}`;
+      throw new DataError("E_DATA", path, undefined, wanted, keysOf(fields), "name the columns in the first line");
+    }
+}
+
+async function captionRow(path: string, { number, fields }: DataRecord, files: MediaFiles, options: CaptionOptions): Promise<Row> {
   const wrong = (expected: string, got: string, remedy: string) => new DataError("E_ROW", path, number, expected, got, remedy);
   const caption = CAPTION_COLUMNS.map((name) => fields[name]).find((value) => value !== undefined);
   if (typeof caption !== "string" || !caption.trim())

@@ -5,6 +5,7 @@ import type { MediaPart, Modality } from "../media/part.js";
 import { type Piece, type Place, piecesOf, type Wrong } from "./content-parts.js";
 import { splitAtMarks } from "./marks.js";
 import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles } from "./media-files.js";
+import type { Reading } from "./open-rows.js";
 import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, isFields, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Role, type Row, type Turn, whereOf } from "./row.js";
 
@@ -21,23 +22,30 @@ const OPTIONS = optionNames<ConversationOptions>({ ...MEDIA_FILE_OPTIONS, ...BAD
 export async function readConversations(path: string, options: ConversationOptions = {}): Promise<Row[]> {
   checkOptions("readConversations", options, OPTIONS);
   const files = new MediaFiles(path, options);
-  return collect(path, noTable(path, recordsOf(path, options.signal, files.kinds)), (record) => row(path, record, files), options);
+  return collect(
+    path,
+    noTable(path, recordsOf(path, options.signal, files.kinds)),
+    (record) => conversationRow(path, record, files),
+    options,
+  );
 }
+
+export const conversationReading: Reading = {
+  check(path, { columns }) {
+    if (columns) throw ofTable(path);
+  },
+  row: conversationRow,
+};
 
 async function* noTable(path: string, records: AsyncIterable<DataRecord | DataError>): AsyncGenerator<DataRecord | DataError> {
   for await (const record of records) {
-    if (!(record instanceof DataError) && record.table)
-      throw new DataError(
-        "E_DATA",
-        path,
-        undefined,
-        "JSONL or a JSON list of conversations",
-        "a table",
-        "read captions from it, or convert it",
-      );
+    if (!(record instanceof DataError) && record.table) throw ofTable(path);
     yield record;
   }
 }
+
+const ofTable = (path: string): DataError =>
+  new DataError("E_DATA", path, undefined, "JSONL or a JSON list of conversations", "a table", "read captions from it, or convert it");
 
 const ROLES: Readonly<Record<string, Role>> = {
   human: "user",
@@ -53,7 +61,7 @@ interface Said {
   pieces: Piece[];
 }
 
-async function row(path: string, { number, fields }: DataRecord, files: MediaFiles): Promise<Row> {
+async function conversationRow(path: string, { number, fields }: DataRecord, files: MediaFiles): Promise<Row> {
   const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", path, number, expected, got, remedy);
   const media = await mediaOf(fields, files, number);
   const listed = [...media.values()].some((parts) => parts.length);

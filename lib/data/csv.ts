@@ -16,43 +16,9 @@ const MAX_LINES = 1000;
  * a stray quote costs one row. The delimiter is a comma, or where the header has none, a tab, a semicolon or a bar.
  */
 export async function* csvRows(path: string, lines: AsyncIterable<Piece>): AsyncGenerator<CsvRow | DataError> {
-  let names: string[] | undefined;
-  let delimiter = ",";
-  let waiting: Line[] = []; // lines of a record that is not whole yet
-  const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  const wrong = (number: number, expected: string, got: string, remedy: string) =>
-    new DataError("E_ROW", path, number, expected, got, remedy);
-
-  function* settle(atEnd: boolean): Generator<CsvRow | DataError> {
-    while (waiting.length) {
-      const [{ number, text }] = waiting as [Line];
-      const record = text === undefined ? undefined : parse(waiting, delimiter);
-      if (record?.open && !atEnd && waiting.length < MAX_LINES) return;
-      if (!record || record.open || record.problem) {
-        const problem = record
-          ? wrong(number, "quotes in pairs around a field", record.problem ?? "one that is not closed", 'double a quote within a field: ""')
-          : wrong(number, "a line of UTF-8", ...notUtf8(waiting[0]!.bytes));
-        waiting.shift();
-        if (names) yield problem;
-        else throw new DataError("E_DATA", path, undefined, "a header that names the columns", problem.got, problem.remedy);
-        continue;
-      }
-      waiting = waiting.slice(record.lines);
-      if (record.fields.length === 1 && !record.fields[0]!.trim()) continue; // an empty line
-      if (!names) names = header(path, record.fields);
-      else if (record.fields.length !== names.length)
-        yield wrong(number, `${names.length} fields as in the header`, `${record.fields.length}`, "quote a field that holds a delimiter");
-      else yield { number, fields: Object.fromEntries(names.map((name, i) => [name, record.fields[i]!])) };
-    }
-  }
-
-  for await (const { number, bytes } of lines) {
-    const text = decoded(utf8, bytes);
-    if (!names && !waiting.length && text !== undefined) delimiter = text.includes(",") ? "," : (text.match(/[\t;|]/)?.[0] ?? ",");
-    waiting.push({ number, text, ...(text === undefined && { bytes: bytes?.slice(0, 1 << 16) }) });
-    yield* settle(false);
-  }
-  yield* settle(true);
+  const cutter = new CsvCutter(path);
+  for await (const { number, bytes } of lines) for (const { row } of cutter.add(number, bytes)) yield row;
+  for (const { row } of cutter.end()) yield row;
 }
 
 interface Line {
@@ -60,6 +26,75 @@ interface Line {
   text: string | undefined;
   /** Of a line that is no text. */
   bytes?: Uint8Array | undefined;
+}
+interface Cut {
+  row: CsvRow | DataError;
+  /** On which it begins and ends. */
+  first: number;
+  last: number;
+}
+
+/** Cuts lines into rows. */
+export class CsvCutter {
+  /** Of the columns, once the header was met. */
+  names: readonly string[] | undefined;
+  delimiter = ",";
+  #waiting: Line[] = []; // lines of a record that is not whole yet
+  readonly #utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+  constructor(
+    private readonly path: string,
+    /** Of lines from further down the file. */
+    header?: { names: readonly string[]; delimiter: string },
+  ) {
+    if (header) [this.names, this.delimiter] = [header.names, header.delimiter];
+  }
+
+  /** Are there lines that belong to the next one? */
+  get open(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  *add(number: number, bytes: Uint8Array | undefined): Generator<Cut> {
+    const text = decoded(this.#utf8, bytes);
+    if (!this.names && !this.#waiting.length && text !== undefined)
+      this.delimiter = text.includes(",") ? "," : (text.match(/[\t;|]/)?.[0] ?? ",");
+    this.#waiting.push({ number, text, ...(text === undefined && { bytes: bytes?.slice(0, 1 << 16) }) });
+    yield* this.#settle(false);
+  }
+  end(): Generator<Cut> {
+    return this.#settle(true);
+  }
+
+  *#settle(atEnd: boolean): Generator<Cut> {
+    const { path } = this;
+    const wrong = (number: number, expected: string, got: string, remedy: string) =>
+      new DataError("E_ROW", path, number, expected, got, remedy);
+    while (this.#waiting.length) {
+      const [{ number, text }] = this.#waiting as [Line];
+      const record = text === undefined ? undefined : parse(this.#waiting, this.delimiter);
+      if (record?.open && !atEnd && this.#waiting.length < MAX_LINES) return;
+      if (!record || record.open || record.problem) {
+        const problem = record
+          ? wrong(number, "quotes in pairs around a field", record.problem ?? "one that is not closed", 'double a quote within a field: ""')
+          : wrong(number, "a line of UTF-8", ...notUtf8(this.#waiting[0]?.bytes));
+        this.#waiting.shift();
+        if (!this.names) throw new DataError("E_DATA", path, undefined, "a header that names the columns", problem.got, problem.remedy);
+        yield { row: problem, first: number, last: number };
+        continue;
+      }
+      const last = this.#waiting[record.lines - 1] as Line;
+      this.#waiting = this.#waiting.slice(record.lines);
+      if (record.fields.length === 1 && !record.fields[0]?.trim()) continue; // an empty line
+      const { names } = this;
+      const cut = { first: number, last: last.number };
+      if (!names) this.names = header(path, record.fields);
+      else if (record.fields.length !== names.length) {
+        const remedy = "quote a field that holds a delimiter";
+        yield { row: wrong(number, `${names.length} fields as in the header`, `${record.fields.length}`, remedy), ...cut };
+      } else yield { row: { number, fields: Object.fromEntries(names.map((name, i) => [name, record.fields[i] as string])) }, ...cut };
+    }
+  }
 }
 
 interface Parsed {

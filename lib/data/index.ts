@@ -6,6 +6,9 @@ export { type ConversationOptions, readConversations } from "./conversations.js"
 export { FeatureCache, type FeatureCacheCounts, type FeatureCacheOptions, type Features } from "./feature-cache.js";
 export { featureKey, folderFingerprint } from "./feature-key.js";
 export type { MediaFileOptions } from "./media-files.js";
+export { type OpenRowsOptions, openRows } from "./open-rows.js";
+export { blockOrder, inOrder, type Order, shuffledOrder } from "./order.js";
 export type { BadRowOptions } from "./records.js";
 export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from "./row.js";
+export { type Counted, heldRows, joinedRows, type RowSource } from "./sources/source.js";
 export { type Split, type WorldCounts, type WorldOptions, writeWorld } from "./world/write.js";

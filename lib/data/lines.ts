@@ -72,7 +72,7 @@ export async function* entriesOf(path: string, signal?: AbortSignal): AsyncGener
         continue;
       }
       if (isBlank(byte)) continue;
-      if (ended) fail(path, "nothing after the list", `more at entry ${number + 1}`, "one file holds one list, or one object a line");
+      if (ended) brokenList(path, "more", number + 1);
       const border = depth === 1 && (byte === COMMA || CLOSING.has(byte));
       if (border) {
         entry.add(chunk.subarray(from, at));
@@ -88,7 +88,13 @@ export async function* entriesOf(path: string, signal?: AbortSignal): AsyncGener
     }
     if (depth) entry.add(chunk.subarray(from));
   }
-  if (!ended) fail(path, "a whole JSON list", `one that ends within entry ${number + 1}`, "the file is cut off: fetch or write it again");
+  if (!ended) brokenList(path, "cut", number + 1);
+}
+
+/** Throws what is wrong with a JSON list as a whole. */
+export function brokenList(path: string, kind: "more" | "cut", entry: number): never {
+  if (kind === "more") fail(path, "nothing after the list", `more at entry ${entry}`, "one file holds one list, or one object a line");
+  return fail(path, "a whole JSON list", `one that ends within entry ${entry}`, "the file is cut off: fetch or write it again");
 }
 
 /** Of a piece that is no UTF-8: what was got, and what to do. */
@@ -114,7 +120,7 @@ export async function firstLine(path: string): Promise<string | undefined> {
 }
 
 /** The file's bytes without a byte order mark. A chunk is good until the next one is asked for. */
-async function* chunksOf(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+export async function* chunksOf(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
   const unreadable = (cause: unknown): never => {
     const got = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : reasonOf(cause);
     return fail(path, "a readable file", got, `check the path (the working directory is ${process.cwd()})`);

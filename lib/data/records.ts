@@ -33,10 +33,7 @@ const COLUMNS = "caption|text|file_name|path|prompt|question|answer|label|id";
 
 /** Every record, or what is wrong with it. Throws E_DATA when the file as a whole is of no use. */
 export async function* recordsOf(path: string, signal?: AbortSignal, kinds: Kinds = BUILT_IN): AsyncGenerator<DataRecord | DataError> {
-  const ending = extname(path).toLowerCase();
-  if (!KNOWN.includes(ending))
-    throw new DataError("E_DATA", path, undefined, "a .jsonl, .json, .csv or .tsv file", `a ${ending} file`, "convert it to JSONL");
-  switch (await formOf(path, ending, kinds)) {
+  switch (await formOf(path, kinds)) {
     case "list":
       return yield* parsed(path, entriesOf(path, signal));
     case "lines":
@@ -47,7 +44,10 @@ export async function* recordsOf(path: string, signal?: AbortSignal, kinds: Kind
 }
 
 /** By the beginning of the file, since names promise what they like: Flickr's captions.txt is a table. */
-async function formOf(path: string, ending: string, kinds: Kinds): Promise<"list" | "lines" | "table"> {
+export async function formOf(path: string, kinds: Kinds): Promise<"list" | "lines" | "table"> {
+  const ending = extname(path).toLowerCase();
+  if (!KNOWN.includes(ending))
+    throw new DataError("E_DATA", path, undefined, "a .jsonl, .json, .csv or .tsv file", `a ${ending} file`, "convert it to JSONL");
   const line = await firstLine(path);
   if (line === undefined) throw new DataError("E_DATA", path, undefined, "at least one row", "an empty file", "check how it was written");
   if (line.startsWith("[")) return TABLES.includes(ending) && !/^\[\s*([\]{]|$)/.test(line) ? "table" : "list";
@@ -62,27 +62,30 @@ async function formOf(path: string, ending: string, kinds: Kinds): Promise<"list
 }
 
 async function* parsed(path: string, pieces: AsyncIterable<Piece>): AsyncGenerator<DataRecord | DataError> {
-  const utf8 = new TextDecoder("utf-8", { fatal: true });
-  for await (const { number, bytes } of pieces) {
-    const wrong = (got: string, remedy: string) => new DataError("E_ROW", path, number, "one JSON object", got, remedy);
-    if (!bytes) {
-      yield wrong(`more than ${MAX_PIECE} bytes`, "write one object a line, and media as files");
-      continue;
-    }
-    let text: string;
-    try {
-      text = utf8.decode(bytes);
-    } catch {
-      yield new DataError("E_ROW", path, number, "one JSON object in UTF-8", ...notUtf8(bytes));
-      continue;
-    }
-    try {
-      if (!text.trim()) continue;
-      const fields: unknown = JSON.parse(text);
-      yield isFields(fields) ? { number, fields } : wrong(shown(fields), "one row is {…}");
-    } catch (cause) {
-      yield wrong(`text that does not parse (${reasonOf(cause)})`, "see that line, or leave it out with onBadRow: 'skip'");
-    }
+  for await (const piece of pieces) {
+    const record = parsedObject(path, piece);
+    if (record) yield record;
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** What a piece of JSON says, or what is wrong with it; undefined of a blank one. */
+export function parsedObject(path: string, { number, bytes }: Piece): DataRecord | DataError | undefined {
+  const wrong = (got: string, remedy: string) => new DataError("E_ROW", path, number, "one JSON object", got, remedy);
+  if (!bytes) return wrong(`more than ${MAX_PIECE} bytes`, "write one object a line, and media as files");
+  let text: string;
+  try {
+    text = utf8.decode(bytes);
+  } catch {
+    return new DataError("E_ROW", path, number, "one JSON object in UTF-8", ...notUtf8(bytes));
+  }
+  try {
+    if (!text.trim()) return undefined;
+    const fields: unknown = JSON.parse(text);
+    return isFields(fields) ? { number, fields } : wrong(shown(fields), "one row is {…}");
+  } catch (cause) {
+    return wrong(`text that does not parse (${reasonOf(cause)})`, "see that line, or leave it out with onBadRow: 'skip'");
   }
 }
 

@@ -1,6 +1,5 @@
 // Stage 1 (arXiv 2309.16058, section 3.1): one projection per modality learns to make media readable for a language model that does not change.
 import type { AnyMAL } from "../anymal/anymal.js";
-import { readCaptions } from "../data/captions.js";
 import type { Modality } from "../media/part.js";
 import { systemOf } from "../systems/index.js";
 import { alone } from "./busy-model.js";
@@ -21,12 +20,17 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, adapters, ...rest } = options;
+  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, lazy, adapters, ...rest } = options;
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align", model.system);
   const asked = prompts ?? systemOf(model.system).captionPrompts;
-  const reading = { modality, seed: recipe.seed, ...(asked && { prompts: asked }), ...readingOptions(model, recipe, options) };
-  const rows = await rowsOf(data, (path) => readCaptions(path, reading));
+  const reading = {
+    kind: "captions" as const,
+    modality,
+    seed: recipe.seed,
+    ...(asked && { prompts: asked }),
+    ...readingOptions(model, recipe, options),
+  };
   const check = (media: readonly { modality: Modality }[]) =>
     media.some((part) => part.modality === modality) ? undefined : `expected a medium of ${modality} to align, got none; leave the row out`;
   const told = {
@@ -40,5 +44,10 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
       },
     },
   };
-  yield* stage(model, options, { recipe, what: `align ${modality}`, at: "align", told, rows, modalities: [modality], check });
+  const rows = await rowsOf(data, reading);
+  try {
+    yield* stage(model, options, { recipe, what: `align ${modality}`, at: "align", told, rows, modalities: [modality], check });
+  } finally {
+    await rows.close();
+  }
 }

@@ -2,8 +2,9 @@
 // loss is on answers alone.
 import type { AnyMAL } from "../anymal/anymal.js";
 import { expected } from "../core/errors.js";
-import { readConversations } from "../data/conversations.js";
-import type { Row } from "../data/row.js";
+import { Turns } from "../core/turns.js";
+import { DataError, mediaOf } from "../data/row.js";
+import type { RowSource } from "../data/sources/source.js";
 import type { Modality } from "../media/part.js";
 import { alone } from "./busy-model.js";
 import { type InstructInput, instructRecipe, type LoraRecipe } from "./recipe.js";
@@ -22,30 +23,56 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 }
 
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
-  const { data, output, resume, signal, cache, onProblem, media, confine, adapters, modalities: chosen, ...rest } = options;
+  const { data, output, resume, signal, cache, onProblem, media, confine, lazy, adapters, modalities: chosen, ...rest } = options;
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
-  const rows = await rowsOf(data, (path) => readConversations(path, readingOptions(model, recipe, options)));
-  const modalities = chosen ?? present(model, rows);
-  for (const modality of modalities) model.encoder(modality);
-  if (!(recipe.opens ?? modalities).length && !recipe.lora)
-    throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
-  const { lora, seed } = recipe;
-  const put = lora && !goesOn(model, lora) ? () => model.addAdapter(lora, { seed }) : undefined;
-  const adapter = lora ? { dropout: lora.dropout, put } : undefined;
-  const told = {
-    ...toldMedia(media),
-    instruct: { ...described(data), ...(adapters && { adapters: [...adapters] }), ...(chosen && { modalities: [...chosen] }), ...recipe },
-  };
-  yield* stage(model, options, { recipe, what: "instruct", at: "instruct", told, rows, modalities, adapter });
+  const rows = await rowsOf(data, { kind: "conversations", ...readingOptions(model, recipe, options) });
+  try {
+    const modalities = chosen ?? (await present(model, rows, signal));
+    for (const modality of modalities) model.encoder(modality);
+    if (!(recipe.opens ?? modalities).length && !recipe.lora)
+      throw expected("E_RECIPE", "instruct", "something to train", "text alone and no LoRA", "leave lora on, or add rows with media");
+    const { lora, seed } = recipe;
+    const put = lora && !goesOn(model, lora) ? () => model.addAdapter(lora, { seed }) : undefined;
+    const adapter = lora ? { dropout: lora.dropout, put } : undefined;
+    const told = {
+      ...toldMedia(media),
+      instruct: { ...described(data), ...(adapters && { adapters: [...adapters] }), ...(chosen && { modalities: [...chosen] }), ...recipe },
+    };
+    const check = chosen || rows.held ? undefined : unseen(modalities);
+    yield* stage(model, options, { recipe, what: "instruct", at: "instruct", told, rows, modalities, adapter, ...(check && { check }) });
+  } finally {
+    await rows.close();
+  }
 }
 
+/** Rows of files that stay there are looked at so far. */
+const LOOKED_AT = 1024;
+
 /** Of the model's modalities, those that the rows hold; others are named when their row comes up. */
-function present(model: AnyMAL, rows: readonly Row[]): Modality[] {
+async function present(model: AnyMAL, rows: RowSource, signal: AbortSignal | undefined): Promise<Modality[]> {
   const seen = new Set<string>();
-  for (const { turns } of rows)
-    for (const { content } of turns) for (const part of content) if (typeof part !== "string") seen.add(part.modality);
+  const turns = new Turns();
+  const step = rows.held ? 1 : Math.max(1, Math.floor(rows.length / LOOKED_AT));
+  for (let i = 0; i < rows.length; i += step) {
+    signal?.throwIfAborted();
+    const row = await rows.row(i).catch((error) => {
+      if (error instanceof DataError && error.code === "E_ROW") return undefined; // told when its turn comes
+      throw error;
+    });
+    for (const { modality } of row ? mediaOf(row) : []) seen.add(modality);
+    await turns.next();
+  }
   return model.modalities.filter((modality) => seen.has(modality));
 }
+
+/** A medium whose projection would be left as it is, without anybody having said so. */
+const unseen = (modalities: readonly Modality[]) => (media: readonly { modality: Modality }[]) => {
+  const other = media.find(({ modality }) => !modalities.includes(modality));
+  return (
+    other &&
+    `expected media of ${modalities.join(", ") || "no kind"}, which ${LOOKED_AT} rows from all over the data hold, got ${other.modality}, whose projection does not train; say modalities: [${[...modalities, other.modality].map((name) => `"${name}"`).join(", ")}]`
+  );
+};
 
 /** Branches that are there already go on, if they are those that were asked for. */
 function goesOn({ adapter }: AnyMAL, lora: LoraRecipe): boolean {

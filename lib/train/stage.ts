@@ -5,7 +5,9 @@ import type { AnyMAL } from "../anymal/anymal.js";
 import { calibrate } from "../anymal/calibrate.js";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
+import { type OpenRowsOptions, openRows } from "../data/open-rows.js";
 import type { Row } from "../data/row.js";
+import { heldRows, joinedRows, type RowSource } from "../data/sources/source.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { MediaOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
@@ -33,6 +35,8 @@ export interface StageOptions {
   signal?: AbortSignal;
   /** Options of the media in files, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
   media?: MediaOptions;
+  /** Do rows stay in their files until their turn comes (OpenRowsOptions)? Default: in files above 16 MiB. */
+  lazy?: boolean;
   /** Reads media in the folder of their data file alone. Default: for data that was fetched from a hub (MediaFileOptions). */
   confine?: boolean;
   /** Features of frozen encoders; share one between stages. Default: in memory, for this call. */
@@ -63,7 +67,8 @@ export interface StageJob {
   at: string;
   /** What recipe.yaml says. */
   told: object;
-  rows: readonly Row[];
+  /** The caller's to close. */
+  rows: RowSource;
   /** Whose media are in the rows; their projections train where the recipe does not say what opens. */
   modalities: readonly Modality[];
   check?: (media: readonly { modality: Modality }[]) => string | undefined;
@@ -167,8 +172,13 @@ function checkedMedia(media: MediaOptions, kinds: OwnKinds): MediaOptions {
   return media;
 }
 
-export const readingOptions = ({ kinds }: AnyMAL, { onBadRow }: TrainingRecipe, { signal, onProblem, media, confine }: StageOptions) => ({
+export const readingOptions = (
+  { kinds }: AnyMAL,
+  { onBadRow }: TrainingRecipe,
+  { signal, onProblem, media, confine, lazy }: StageOptions,
+) => ({
   onBadRow,
+  lazy,
   kinds,
   ...(confine !== undefined && { confine }),
   ...(media && { media: checkedMedia(media, kinds) }),
@@ -176,14 +186,27 @@ export const readingOptions = ({ kinds }: AnyMAL, { onBadRow }: TrainingRecipe, 
   ...(onProblem && { onProblem }),
 });
 
-export async function rowsOf(data: StageOptions["data"], read: (path: string) => Promise<Row[]>): Promise<readonly Row[]> {
-  const all = typeof data === "string" ? [data] : data;
-  const rows: Row[] = [];
-  for (const one of all) {
-    if (typeof one !== "string") rows.push(one);
-    else for (const row of await read(one)) rows.push(row);
+/** The data as rows by number: the caller's to close. */
+export async function rowsOf(data: StageOptions["data"], reading: OpenRowsOptions): Promise<RowSource> {
+  const all: readonly (string | Row)[] = typeof data === "string" ? [data] : data;
+  const sources: RowSource[] = [];
+  try {
+    for (let i = 0; i < all.length; ) {
+      const one = all[i] as string | Row;
+      if (typeof one === "string") {
+        sources.push(await openRows(one, reading));
+        ++i;
+        continue;
+      }
+      const from = i;
+      while (i < all.length && typeof all[i] !== "string") ++i;
+      sources.push(heldRows(all.slice(from, i) as Row[]));
+    }
+    return sources.length ? joinedRows(sources) : heldRows([]);
+  } catch (error) {
+    for (const source of sources) await source.close();
+    throw error;
   }
-  return rows;
 }
 
 /** The data as recipe.yaml names it. */

@@ -6,7 +6,9 @@ import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
+import { blockOrder, type Order } from "../data/order.js";
 import type { Row } from "../data/row.js";
+import type { RowSource } from "../data/sources/source.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { fitParts, promptLength } from "../text/fit-parts.js";
 import { IGNORE } from "../text/prompt.js";
@@ -45,8 +47,12 @@ export interface TrainingRowsOptions {
   check?: (media: readonly MediaPart[]) => string | undefined;
 }
 
+/** Rows that are looked at for media to measure; beyond, the rows of a file are not read for those that it may not hold. */
+const MOST_LOOKED = 16_384;
+
 export class TrainingRows {
-  readonly #encoded: (EncodedPrompt | undefined)[];
+  /** Of rows that are in memory themselves. */
+  readonly #encoded: (EncodedPrompt | undefined)[] = [];
   readonly #bad = new Set<number>();
   readonly #batches: Batches;
   /** Batches given out. */
@@ -54,12 +60,11 @@ export class TrainingRows {
 
   constructor(
     private readonly model: AnyMAL,
-    private readonly rows: readonly Row[],
+    private readonly rows: RowSource,
     private readonly source: FeatureSource,
     private readonly options: TrainingRowsOptions,
   ) {
     if (!rows.length) throw expected("E_DATA", "training", "at least one row", "none", "check the data");
-    this.#encoded = new Array(rows.length);
     this.#batches = this.#order();
   }
 
@@ -94,17 +99,23 @@ export class TrainingRows {
   async #ready(signal?: AbortSignal): Promise<ReadyRow[]> {
     signal?.throwIfAborted();
     const indices = this.#batches.next().filter((i) => !this.#bad.has(i));
+    const read = indices.map((i) => (this.#encoded[i] ? undefined : this.rows.row(i))); // side by side where they come from files
+    for (const row of read) row?.catch(() => undefined); // told when it is awaited
     const turns = new Turns();
     const encoded: Encoded[] = [];
-    for (const i of indices) {
-      encoded.push(...(this.#attempt(i, () => [this.#encode(i)]) ?? []));
+    for (const [k, i] of indices.entries()) {
+      const one = await this.#attempt(i, () => this.#encode(i, read[k]));
+      if (one) encoded.push(one);
       await turns.next();
     }
     const features = await this.#features(encoded, signal);
-    return encoded.flatMap(({ index, prompt }, k) => {
+    const ready: ReadyRow[] = [];
+    for (const [k, { index, prompt }] of encoded.entries()) {
       const own = features[k];
-      return own ? (this.#attempt(index, () => this.#cut(prompt, own)) ?? []) : [];
-    });
+      const row = own && (await this.#attempt(index, () => this.#cut(prompt, own)));
+      if (row) ready.push(row);
+    }
+    return ready;
   }
 
   /** Features of the first media of each kind that training will see. */
@@ -112,11 +123,13 @@ export class TrainingRows {
     const media: MediaPart[] = [];
     const order = this.#order();
     const turns = new Turns();
-    for (let looked = 0; looked < this.rows.length && media.length < count; ) {
+    const most = this.rows.held ? this.rows.length : Math.min(this.rows.length, MOST_LOOKED);
+    for (let looked = 0; looked < most && media.length < count; ) {
       const indices = order.next();
       looked += indices.length;
       for (const i of indices) {
-        media.push(...(this.#attempt(i, () => this.#encode(i))?.prompt.media.filter((part) => part.modality === modality) ?? []));
+        const encoded = await this.#attempt(i, () => this.#encode(i));
+        media.push(...(encoded?.prompt.media.filter((part) => part.modality === modality) ?? []));
         await turns.next();
       }
       signal?.throwIfAborted();
@@ -140,13 +153,15 @@ export class TrainingRows {
 
   #order(): Batches {
     const { seed, batch } = this.options;
-    return new Batches(this.rows.length, { batchSize: batch, seed, last: this.rows.length < batch ? "keep" : "drop" });
+    const { length, blocks } = this.rows;
+    const order: Order | undefined = blocks && blockOrder(blocks, seed);
+    return new Batches(length, { batchSize: batch, seed, last: length < batch ? "keep" : "drop", order });
   }
 
-  #encode(index: number): Encoded {
+  async #encode(index: number, row?: Promise<Row>): Promise<Encoded> {
     const known = this.#encoded[index];
     if (known) return { index, prompt: known };
-    const { where, turns } = this.rows[index] as Row;
+    const { where, turns } = await (row ?? this.rows.row(index));
     const prompt = encodePrompt(this.model.tokenizer, conversationOf(turns, this.model.prompt), {
       ...this.model.prompt,
       where,
@@ -155,7 +170,7 @@ export class TrainingRows {
     for (const { modality } of prompt.media) this.model.encoder(modality);
     const problem = this.options.check?.(prompt.media);
     if (problem) throw new AnymalError("E_ROW", `${where}: ${problem}`);
-    this.#encoded[index] = prompt;
+    if (this.rows.held) this.#encoded[index] = prompt;
     return { index, prompt };
   }
 
@@ -177,7 +192,7 @@ export class TrainingRows {
     const result: (Media[] | undefined)[] = [];
     for (const { index, prompt } of encoded) {
       const own = await this.source.media(prompt.media, signal).catch((error: unknown) => error);
-      result.push(Array.isArray(own) ? own : this.#attempt(index, () => fail(own)));
+      result.push(Array.isArray(own) ? own : await this.#attempt(index, () => fail(own)));
     }
     return result;
   }
@@ -194,12 +209,12 @@ export class TrainingRows {
   }
 
   /** The row's own fault: thrown under its name, or the row is left out from now on. */
-  #attempt<T>(index: number, make: () => T): T | undefined {
+  async #attempt<T>(index: number, make: () => T | Promise<T>): Promise<T | undefined> {
     try {
-      return make();
+      return await make();
     } catch (error) {
-      if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
-      const { where } = this.rows[index] as Row;
+      if (!(error instanceof AnymalError) || isOfDevice(error) || error.code === "E_DATA") throw error;
+      const where = this.rows.where(index);
       const named = error.message.startsWith(where) ? error : new AnymalError("E_ROW", `${where}: ${error.message}`, { cause: error });
       if (this.options.onBadRow === "throw") throw named;
       this.#bad.add(index);

@@ -7,6 +7,7 @@ import { backward } from "../../lib/core/autograd.js";
 import { setRandomState } from "../../lib/core/random.js";
 import { scope } from "../../lib/core/scope.js";
 import { FeatureCache } from "../../lib/data/feature-cache.js";
+import { heldRows } from "../../lib/data/sources/source.js";
 import { LlamaForCausalLM, Tensor } from "../../lib/index.js";
 import { openBridge } from "../../lib/models/bridges/kind.js";
 import { ClipModel } from "../../lib/models/clip.js";
@@ -119,7 +120,7 @@ test("stage 2 is the loop by hand, bit for bit: micro-batches, dropout, 8-bit mo
   const got = await all(instruct(one, { ...recipe, data: captions(2), lora, steps: 4, optimizer: "adamw8bit" }));
 
   const adapter = other.addAdapter(lora, { seed: recipe.seed });
-  const rows = new TrainingRows(other, captions(2), new FeatureSource(other, new FeatureCache({ memoryBytes: 2 ** 20 })), {
+  const rows = new TrainingRows(other, heldRows(captions(2)), new FeatureSource(other, new FeatureCache({ memoryBytes: 2 ** 20 })), {
     ...recipe,
     maxLength: other.llm.config.maxPositions,
     onBadRow: "throw",
