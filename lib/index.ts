@@ -13,6 +13,7 @@ export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";
 export { LoraConfigError } from "./adapters/lora-error.js";
 export type { PinkConfig } from "./adapters/pink.js";
+export type { PrefixTuningConfig } from "./adapters/prefix-tuning.js";
 export type { PromptTuningConfig } from "./adapters/prompt-tuning.js";
 export type { TrainedTokensConfig } from "./adapters/trained-tokens.js";
 export { type AddAdapterOptions, type AnswerOptions, AnyMAL, type FeatureOptions, type FromPretrainedOptions } from "./anymal/anymal.js";

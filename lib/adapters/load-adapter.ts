@@ -13,6 +13,7 @@ import { ADAPTION_PROMPT, type AdaptionPromptConfig, LLAMA_ADAPTER, type LlamaAd
 import { LORA } from "./lora.js";
 import type { LoraConfig } from "./lora-config.js";
 import { PINK, type PinkConfig } from "./pink.js";
+import { PREFIX_TUNING, type PrefixTuningConfig } from "./prefix-tuning.js";
 import { PROMPT_TUNING, type PromptTuningConfig } from "./prompt-tuning.js";
 import { TRAINED_TOKENS, type TrainedTokensConfig } from "./trained-tokens.js";
 
@@ -24,6 +25,7 @@ export const ADAPTER_KINDS = {
   pink: PINK,
   ADAPTION_PROMPT,
   PROMPT_TUNING,
+  PREFIX_TUNING,
   "llama-adapter-v1": LLAMA_ADAPTER,
   "gated-cross-attention": GATED,
 } as const;
@@ -37,6 +39,7 @@ export interface AdapterOptions {
   "adaption-prompt": AdaptionPromptConfig;
   "gated-cross-attention": GatedConfig;
   "prompt-tuning": PromptTuningConfig;
+  "prefix-tuning": PrefixTuningConfig;
   "trained-tokens": TrainedTokensConfig;
 }
 

@@ -25,6 +25,8 @@ export interface Held {
   weights?: string;
   /** Gradients and weights by the names that the case gives them. */
   grads?: (adapter: Adapter) => Map<string, Tensor>;
+  /** false: the case's gradients are of other parameters than those of the file. */
+  graded?: boolean;
   /** What the forward reads beside the ids. */
   extra?: (c: Case, adapter: Adapter) => Partial<LlamaInput>;
   /** Fresh, of the same shape: changes nothing. */
@@ -35,7 +37,7 @@ export interface Held {
 
 /** Outputs, gradients, recomputed ones too, what is left when it is off, and its files. */
 export function holdCase(c: Case, held: Held): void {
-  const { folder, weights = "adapter_model.safetensors", grads, extra, fresh, lead } = held;
+  const { folder, weights = "adapter_model.safetensors", grads, graded = true, extra, fresh, lead } = held;
   const mask = c.rows("in.attention_mask");
   const before = Array.from({ length: lead?.(c) ?? 0 }, () => 1);
   const rows = mask.map((row) => [...before, ...row]);
@@ -51,6 +53,7 @@ export function holdCase(c: Case, held: Held): void {
       await c.close("out.logits", logits!, { mask: rows });
       await c.close("out.loss", loss!);
       backward(loss!);
+      if (!graded) return;
       const named = grads?.(adapter) ?? new Map(Array.from(adapter.namedParameters(), ([name, tensor]) => [name, tensor.grad as Tensor]));
       const wanted = c.names("grad.").filter((name) => !name.startsWith("grad.in."));
       assert.equal([...named.keys()].map((name) => `grad.${name}`).sort(), wanted);

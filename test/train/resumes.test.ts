@@ -42,6 +42,9 @@ const KINDS: Readonly<Record<string, Carried>> = {
     more: { system: "llama-adapter", adapters: { "llama-adapter-v1": { prompts: 3, layers: 2 } } },
   },
   "adaption-prompt": { kind: "adaption-prompt", options: { prompts: 3, layers: 2 } },
+  "lora whose rows have lengths": { kind: "lora", options: { r: 2, alpha: 4, dora: true, rsLora: true, targetModules: ["v_proj"] } },
+  "prefix-tuning": { kind: "prefix-tuning", options: { tokens: 3 } },
+  "prefix-tuning through layers": { kind: "prefix-tuning", options: { tokens: 3, projection: true, hidden: 5 } },
   "prompt-tuning": { kind: "prompt-tuning", options: { tokens: 3 } },
   "gated-cross-attention": {
     kind: "gated-cross-attention",
