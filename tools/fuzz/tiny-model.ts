@@ -43,7 +43,8 @@ export interface TinyModel {
   many: string;
 }
 
-type Kind = Exclude<keyof AdapterOptions, "lora" | "trained-tokens">;
+// Only one thing stands before the rows of a model: prompts, here.
+type Kind = Exclude<keyof AdapterOptions, "lora" | "trained-tokens" | "prefix-tuning">;
 /** In the order in which they are put on: prompts stand next to the attention that they ask. */
 export const MANY = {
   ia3: { targetModules: ["k_proj", "down_proj"], feedforwardModules: ["down_proj"] },
