@@ -210,20 +210,28 @@ function encoder(path: string, name: string, modality: string, config: Json): In
     ["architecture", name],
     ["takes", modality],
   ];
-  for (const [label, key] of KEYS) if (config[key] !== undefined) facts.push([label, String(config[key])]);
+  for (const [label, key] of KEYS)
+    if (config[key] !== undefined && !facts.some(([told]) => told === label)) facts.push([label, String(config[key])]);
   const processor = ["preprocessor_config.json", "processor_config.json"].find((file) => existsSync(join(path, file)));
   facts.push(["processor", processor ?? "none: defaults of its kind"]);
   const about = `encoder of ${modality} (${name}), ${count(weights.parameters)} parameters`;
   return { kind: "encoder", path, about, facts, weights, sizes: sizes(weights.groups) };
 }
-/** Of a text tower beside it, in the spellings of transformers and OpenCLIP. */
+/** Of what stands beside it, a text tower, a decoder or a language model, in the spellings of transformers and OpenCLIP. */
 const OTHER_TOWER =
-  /^(text_model|text_projection|text|transformer|token_embedding|positional_embedding|ln_final|logit_scale|logit_bias)(\.|$)/;
+  /^(text_model|text_projection|text|transformer|token_embedding|positional_embedding|ln_final|logit_scale|logit_bias|proj_out|(model\.)?(decoder|language_model|multi_modal_projector|lm_head))(\.|$)/;
 const KEYS: readonly [string, string][] = [
   ["layers", "num_hidden_layers"],
+  ["layers", "encoder_layers"],
   ["depths", "depths"],
   ["width", "hidden_size"],
+  ["width", "d_model"],
   ["heads", "num_attention_heads"],
+  ["heads", "encoder_attention_heads"],
+  ["mel bins", "num_mel_bins"],
+  ["rows of a chunk", "max_source_positions"],
+  ["window", "window_samples"],
+  ["rate in Hz", "sampling_rate"],
   ["image", "image_size"],
   ["patch", "patch_size"],
   ["frames", "num_frames"],

@@ -65,7 +65,8 @@ export async function convertCheckpoint(from: string, to: string, options: Conve
     for (const path of source.files) files.push(await inTurns(TorchFile.inPieces(path, { key }), { signal }));
     for (const file of files) await inTurns(file.checked(), { signal });
     const table = tableOf(files, asked);
-    const beside = table?.needs === undefined ? {} : needed(source, from, table.needs, table);
+    const inside = table?.inside === undefined ? {} : (files[0]?.plain(table.inside) ?? {});
+    const beside = table?.needs === undefined ? inside : needed(source, from, table.needs, table);
     const { tensors, left } = planned(files, table, table?.numbers?.(from, beside));
     const tied = tiedAway(tensors, besideOf(source.folder, "config.json"));
     for (const name of tied) tensors.delete(name);

@@ -15,7 +15,7 @@ import { type FileDType, shapeSize } from "./safetensors-header.js";
 import { PickleError, quoted } from "./torch/error.js";
 import { gathered, piecesOf } from "./torch/gather.js";
 import type { Fail } from "./torch/literals.js";
-import { stateDict } from "./torch/state-dict.js";
+import { plainAt, stateDict } from "./torch/state-dict.js";
 import { readStreamForm } from "./torch/stream-form.js";
 import { isTar, readTarForm } from "./torch/tar-form.js";
 import type { StoredTensor } from "./torch/tensor.js";
@@ -78,6 +78,7 @@ export class TorchFile implements WeightSource {
   readonly key: string;
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly #file: MappedFile;
+  readonly #root: unknown;
 
   /** Throws E_FILE, or E_PICKLE on a file that is none, holds what is not on the list, or more than one dict of tensors while no `key` says which. */
   constructor(
@@ -87,6 +88,7 @@ export class TorchFile implements WeightSource {
   ) {
     this.#file = opened.file;
     this.form = opened.form;
+    this.#root = opened.root;
     try {
       checkOptions("TorchFile", options, ["key"]);
       const { key, tensors } = stateDict(opened.root, path, options.key);
@@ -103,6 +105,10 @@ export class TorchFile implements WeightSource {
     return new TorchFile(path, options, yield* open(path));
   }
 
+  /** Numbers and texts of the dict at `key`, such as "hyper_parameters": what stands beside the tensors. */
+  plain(key: string): Record<string, unknown> | undefined {
+    return plainAt(this.#root, key);
+  }
   get size(): number {
     return this.#file.size;
   }

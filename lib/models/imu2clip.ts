@@ -1,14 +1,14 @@
 // IMU2CLIP's encoder (arXiv 2210.14395): convolutions and pooling over an accelerometer's and a gyroscope's axes, then a GRU.
 import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
-import type { Tensor } from "../core/tensor.js";
+import { Tensor } from "../core/tensor.js";
 import { Conv1d } from "../nn/conv.js";
 import { GRU } from "../nn/gru.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
 import { GroupNorm } from "../nn/norm.js";
 import type { Weights } from "../nn/weights.js";
-import { maxPool1d, sliceCopy, transposeCopy } from "../ops/index.js";
+import { linear, maxPool1d, sliceCopy, transposeCopy } from "../ops/index.js";
 import { ConfigError, flag, type Json, number, size } from "./config.js";
 import { checkForward, type Encoder, type EncoderLoading, type EncoderOptions, type EncoderOutput, onlyLayer, onTape } from "./encoder.js";
 import { widthOf } from "./encoder-config.js";
@@ -18,6 +18,8 @@ import { fromFolder } from "./tower.js";
 const KERNELS = [10, 5, 5];
 const DILATION = 2;
 const POOL = 3;
+/** That PRIMUS's last pool leaves. */
+const MOMENTS = 32;
 /** Accelerometer and gyroscope are normalised apart; then groups of the convolutions' channels. */
 const SENSORS = 2;
 const GROUPS = 4;
@@ -37,9 +39,13 @@ export interface Imu2ClipConfig {
    * moments at once. Its weights need that; false walks over time.
    */
   batchFirstQuirk: boolean;
+  /** Behind the last convolution: the largest of three (default), or, as PRIMUS has it, means that leave 32 moments of any length. */
+  lastPool?: LastPool | undefined;
   /** Of embeds; undefined: they are the GRU's last state. */
   projectionDim: number | undefined;
 }
+
+type LastPool = "max" | "adaptive";
 
 /** Throws E_CONFIG on what is not IMU2CLIP's, or could not be built. */
 export function parseImu2ClipConfig(json: Json): Imu2ClipConfig {
@@ -47,10 +53,12 @@ export function parseImu2ClipConfig(json: Json): Imu2ClipConfig {
   const channels = size(json, "channels", 6);
   const width = widthOf(json, "width", 32);
   const windowSamples = size(json, "window_samples", 1000, MOST_SAMPLES);
+  const lastPool = json.last_pool ?? "max";
+  if (lastPool !== "max" && lastPool !== "adaptive") throw new ConfigError("last_pool", "max or adaptive", lastPool);
   if (channels % SENSORS) throw new ConfigError("channels", `a multiple of ${SENSORS}`, channels);
   if (width % GROUPS) throw new ConfigError("width", `a multiple of ${GROUPS}`, width);
-  if (steps(windowSamples) < 1)
-    throw new ConfigError("window_samples", `at least ${shortest()}, which the convolutions need`, windowSamples);
+  if (windowSamples < shortest(lastPool))
+    throw new ConfigError("window_samples", `at least ${shortest(lastPool)}, which the convolutions need`, windowSamples);
   return {
     channels,
     width,
@@ -58,26 +66,51 @@ export function parseImu2ClipConfig(json: Json): Imu2ClipConfig {
     windowSamples,
     samplingRate: number(json, "sampling_rate", 200),
     batchFirstQuirk: flag(json, "batch_first_quirk", true),
+    ...(lastPool !== "max" && { lastPool }),
     projectionDim: json.projection_dim == null ? undefined : size(json, "projection_dim"),
   };
 }
 
+/** That the GRU is given of a window. */
+const momentsOf = ({ lastPool, windowSamples }: Imu2ClipConfig): number => (lastPool === "adaptive" ? MOMENTS : steps(windowSamples));
 /** What the convolutions and pools leave of so many samples. */
 function steps(samples: number): number {
   return KERNELS.reduce((length, kernel) => Math.floor((length - DILATION * (kernel - 1)) / POOL), samples);
 }
-function shortest(): number {
-  return KERNELS.reduceRight((length, kernel) => POOL * length + DILATION * (kernel - 1), 1);
+function shortest(lastPool: LastPool): number {
+  const last = KERNELS.length - 1;
+  return KERNELS.reduceRight(
+    (length, kernel, i) => (i === last && lastPool === "adaptive" ? 1 : POOL * length) + DILATION * (kernel - 1),
+    1,
+  );
+}
+/** As AdaptiveAvgPool1d(MOMENTS) has it: (MOMENTS,length), what each takes of the length. */
+function poolRows(length: number): Float32Array {
+  const rows = new Float32Array(MOMENTS * length);
+  for (let i = 0; i < MOMENTS; ++i) {
+    const [from, until] = [Math.floor((i * length) / MOMENTS), Math.ceil(((i + 1) * length) / MOMENTS)];
+    rows.fill(1 / (until - from), i * length + from, i * length + until);
+  }
+  return rows;
 }
 
 class ImuBlock extends Module {
   conv: Conv1d;
-  constructor(at: Weights, inChannels: number, outChannels: number, kernel: number) {
+  constructor(
+    at: Weights,
+    inChannels: number,
+    outChannels: number,
+    kernel: number,
+    readonly pool: LastPool,
+  ) {
     super();
     this.conv = new Conv1d(at.at("conv"), inChannels, outChannels, kernel, { dilation: DILATION, bias: false });
   }
   forward(x: Tensor): Tensor {
-    return maxPool1d(this.conv.forward(x), POOL);
+    const y = this.conv.forward(x);
+    if (this.pool === "max") return maxPool1d(y, POOL);
+    const length = y.shape[2] as number;
+    return linear(y, Tensor.from(poolRows(length), [MOMENTS, length], { device: y.device }));
   }
 }
 
@@ -101,9 +134,12 @@ export class Imu2ClipModel extends Module implements Encoder {
     const { channels, width, hidden, projectionDim } = config;
     this.config = config;
     this.normIn = new GroupNorm(at.at("norm_in"), SENSORS, channels);
-    this.blocks = KERNELS.map((kernel, i) => new ImuBlock(at.at("blocks").at(i), i ? width : channels, width, kernel));
+    this.blocks = KERNELS.map((kernel, i) => {
+      const pool = i === KERNELS.length - 1 ? (config.lastPool ?? "max") : "max";
+      return new ImuBlock(at.at("blocks").at(i), i ? width : channels, width, kernel, pool);
+    });
     this.normOut = new GroupNorm(at.at("norm_out"), GROUPS, width);
-    this.gru = new GRU(at.at("gru"), config.batchFirstQuirk ? steps(config.windowSamples) : width, hidden);
+    this.gru = new GRU(at.at("gru"), config.batchFirstQuirk ? momentsOf(config) : width, hidden);
     this.projection = projectionDim === undefined ? undefined : new Linear(at.at("projection"), hidden, projectionDim);
     at.finish();
   }
@@ -136,11 +172,12 @@ export class Imu2ClipModel extends Module implements Encoder {
   }
 
   #window(x: Tensor): Tensor {
-    const { channels, windowSamples, batchFirstQuirk } = this.config;
-    const samples = batchFirstQuirk ? windowSamples : 0; // the GRU has one weight per moment
+    const { channels, windowSamples, batchFirstQuirk, lastPool = "max" } = this.config;
+    const samples = batchFirstQuirk && lastPool === "max" ? windowSamples : 0; // the GRU has one weight per moment
     const window = encoderInput("Imu2ClipModel", x, `windows (N,${channels},${samples || "samples"})`, [0, channels, samples], "f32");
     const length = window.shape[2] as number;
-    if (length < shortest()) throw expected("E_SHAPE", "Imu2ClipModel", `at least ${shortest()} samples`, length, "record for longer");
+    const least = shortest(lastPool);
+    if (length < least) throw expected("E_SHAPE", "Imu2ClipModel", `at least ${least} samples`, length, "record for longer");
     return window;
   }
 
@@ -161,6 +198,7 @@ export class Imu2ClipModel extends Module implements Encoder {
       width: c.width,
       hidden: c.hidden,
       batch_first_quirk: c.batchFirstQuirk,
+      ...(c.lastPool === "adaptive" && { last_pool: c.lastPool }),
       ...(c.projectionDim && { projection_dim: c.projectionDim }),
     };
   }

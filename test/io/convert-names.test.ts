@@ -5,10 +5,16 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { Tensor } from "../../lib/core/tensor.js";
 import { convertCheckpoint } from "../../lib/io/convert.js";
+import { SafetensorsFile } from "../../lib/io/safetensors.js";
+import { audio } from "../../lib/media/audio.js";
+import { processorOf } from "../../lib/media/auto-processor.js";
+import type { ImuProcessor } from "../../lib/media/imu-processor.js";
 import { AutoEncoder } from "../../lib/models/auto-encoder.js";
+import type { Imu2ClipModel } from "../../lib/models/imu2clip.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { OpenClipVisionModel } from "../../lib/models/open-clip-vision.js";
-import { caseFolder, caseNames, here } from "../case.js";
+import { Case, caseFolder, caseNames, here, near } from "../case.js";
+import { reloaded } from "../models/encoders.js";
 import { folderOf, fresh, refusal, remove, type Stored, sameTensors, type Tensors, tensorsOf, torchFile } from "./torch-case.js";
 
 const test = suite("names of the authors");
@@ -104,6 +110,26 @@ const DINO: (name: string) => string = (name) =>
     .replace(/^encoder\.layer\.(\d+)\.layer_scale(\d)\.lambda1/, "blocks.$1.ls$2.gamma")
     .replace(/^encoder\.layer\.(\d+)\./, "blocks.$1.");
 
+const WHISPER: (name: string) => string = (name) =>
+  name
+    .replace(/^model\./, "")
+    .replace(".layers.", ".blocks.")
+    .replace("self_attn_layer_norm", "attn_ln")
+    .replace("encoder_attn_layer_norm", "cross_attn_ln")
+    .replace("final_layer_norm", "mlp_ln")
+    .replace("self_attn.", "attn.")
+    .replace("encoder_attn.", "cross_attn.")
+    .replace(/attn\.q_proj/, "attn.query")
+    .replace(/attn\.k_proj/, "attn.key")
+    .replace(/attn\.v_proj/, "attn.value")
+    .replace(/attn\.out_proj/, "attn.out")
+    .replace(/\.fc1\./, ".mlp.0.")
+    .replace(/\.fc2\./, ".mlp.2.")
+    .replace("embed_positions.weight", "positional_embedding")
+    .replace("embed_tokens", "token_embedding")
+    .replace("encoder.layer_norm", "encoder.ln_post")
+    .replace("decoder.layer_norm", "decoder.ln");
+
 /** The authors' names, and what of a tensor of theirs each of Hugging Face's is. */
 type Back = (name: string) => string | undefined;
 const TOWERS: readonly (readonly [fixture: string, table: string, prefix: string, key: string | undefined, back: Back])[] = [
@@ -192,6 +218,90 @@ for (const [fixture, table, prefix, key, back] of TOWERS)
   });
 /** query, key, value: the order in which they lie in one tensor. */
 const order = (name: string): number => ["query", "key", "value"].findIndex((part) => name.includes(`.${part}.`));
+
+test("OpenAI's Whisper: its dims tell the heads; the folder is a whole one, with a processor, and hears what the original heard", async () => {
+  const folder = caseFolder("whisper-encoder");
+  const wanted = tensorsOf(folder);
+  const theirs: Tensors = new Map(Array.from(wanted, ([name, tensor]) => [WHISPER(name), tensor]));
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+  const dims = { n_audio_head: config.encoder_attention_heads, n_text_head: config.decoder_attention_heads, n_mels: config.num_mel_bins };
+  const from = folderOf();
+  torchFile(
+    join(from, "tiny.pt"),
+    theirs,
+    (dict) =>
+      new Map<string, unknown>([
+        ["dims", new Map(Object.entries(dims))],
+        ["model_state_dict", dict],
+      ]),
+  );
+  const to = fresh();
+  const done = await convertCheckpoint(join(from, "tiny.pt"), to);
+  assert.equal([done.table, done.made.sort(), done.left], ["whisper", ["config.json", "preprocessor_config.json"], []]);
+  sameTensors(to, wanted);
+  const made = JSON.parse(readFileSync(join(to, "config.json"), "utf8"));
+  for (const [key, value] of Object.entries(made)) if (key in config && key !== "torch_dtype") assert.equal(value, config[key], key);
+  const c = new Case("whisper-encoder");
+  const input = await processorOf(to).process([audio(join(folder, "audio.full.wav"))]);
+  using encoder = await AutoEncoder.fromPretrained(to, { device: here });
+  using x = Tensor.from(input.data, input.shape, { device: here });
+  const out = encoder.forward(x);
+  const got = await out.hidden.data();
+  near(got, c.values("out.last_hidden_state").subarray(got.length), c.atol("out.last_hidden_state"), "rows");
+  for (const tensor of [out.hidden, out.pooled, out.embeds]) tensor.dispose();
+
+  // A file without dims, and one whose heads cannot be.
+  for (const [given, ok] of [
+    [{}, false],
+    [{ n_audio_head: 0 }, false],
+    [{ n_audio_head: dims.n_audio_head, n_text_head: 2.5 }, false],
+    [dims, true],
+  ] as const) {
+    const other = folderOf();
+    torchFile(join(other, "x.pt"), theirs, (dict) => new Map<string, unknown>([["model_state_dict", dict], ["dims", new Map(Object.entries(given))]])); // biome-ignore format: one line
+    if (ok) await convertCheckpoint(join(other, "x.pt"), fresh());
+    else assert.match((await refusal(join(other, "x.pt"))).message, /"n_(audio|text)_head"/);
+  }
+});
+
+test("PRIMUS: its network under its own names, windows of any length, the head for video and text as the projection", async () => {
+  const [name] = caseNames(/^primus/) as [string];
+  const c = new Case(name);
+  const theirs = new SafetensorsFile(join(c.folder, "theirs.safetensors"));
+  const all: Tensors = new Map(
+    Array.from(theirs.entries, ([key, { dtype, shape }]) => [key, { dtype, shape, bytes: new Uint8Array(theirs.bytes(key)) }]),
+  );
+  theirs.close();
+  const from = folderOf();
+  torchFile(join(from, "best_model.ckpt"), all, (dict) => new Map<string, unknown>([["epoch", 3], ["state_dict", dict]])); // biome-ignore format: one line
+  const to = fresh();
+  const done = await convertCheckpoint(join(from, "best_model.ckpt"), to);
+  assert.is(done.table, "primus");
+  assert.ok(
+    done.left.every((left) => /ssl_head|video_encoder/.test(left)),
+    `${done.left}`,
+  );
+  using encoder = await AutoEncoder.fromPretrained(to, { device: here });
+  assert.equal(
+    [encoder.kind, encoder.width, encoder.embedDim],
+    ["imu2clip", c.info.generator_config.hidden, c.info.generator_config.hidden],
+  );
+  for (const key of c.names("in.windows.")) {
+    const i = key.split(".").at(-1);
+    using x = c.tensor(key);
+    const out = encoder.forward(x);
+    await c.close(`out.sequence.${i}`, out.hidden);
+    await c.close(`out.emb.${i}`, out.pooled);
+    await c.close(`out.mmcl.${i}`, out.embeds);
+    for (const tensor of [out.hidden, out.pooled, out.embeds]) tensor.dispose();
+  }
+  const processor = processorOf(to) as ImuProcessor;
+  assert.equal([processor.samplingRate, processor.windowSamples], [50, 250]);
+  await reloaded(encoder as Imu2ClipModel, async (again) => {
+    using same = await AutoEncoder.fromPretrained(again, { device: here });
+    assert.equal((same as Imu2ClipModel).config, (encoder as Imu2ClipModel).config);
+  });
+});
 
 test("OpenAI's CLIP: its names are read as they are, its numbers beside the weights are left away", async () => {
   const [fixture] = caseNames(/^open-clip/);

@@ -24,6 +24,7 @@ const build = (config: Partial<Imu2ClipConfig> = {}, trainable = false) =>
   new Imu2ClipModel(Weights.fresh({ device: here, seed: 7, trainable }), { ...tiny, ...config });
 const FORMS = [
   ["over channels", {}],
+  ["over channels, with means of what is left", { lastPool: "adaptive", windowSamples: 200 }],
   ["over time, without a projection", { batchFirstQuirk: false, projectionDim: undefined }],
 ] as const;
 

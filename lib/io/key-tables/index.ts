@@ -5,10 +5,11 @@ import { minigpt4 } from "./minigpt4.js";
 import { openFlamingo } from "./open-flamingo.js";
 import type { KeyTable } from "./table.js";
 import { TOWERS } from "./towers.js";
+import { whisper } from "./whisper.js";
 
 export { type Json, type KeyTable, Known, type Numbers, type Rule } from "./table.js";
 
-export const KEY_TABLES: readonly KeyTable[] = [llama, clap, minigpt4, openFlamingo, ...TOWERS];
+export const KEY_TABLES: readonly KeyTable[] = [llama, clap, whisper, minigpt4, openFlamingo, ...TOWERS];
 
 /** What wraps a model and stands before all of its names. */
 const WRAPPERS = ["module.", "_orig_mod."];

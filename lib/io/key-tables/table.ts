@@ -31,6 +31,8 @@ export interface KeyTable {
   readonly rules: readonly Rule[];
   /** A file of JSON that has to lie beside the weights. */
   readonly needs?: string;
+  /** A dict of numbers in the file itself, beside the tensors, where it has one. */
+  readonly inside?: string;
   /** What rules that turn or join rows need, from that file. */
   numbers?(path: string, beside: Json): Numbers;
   /** In which file a tensor goes, by its new name, where a checkpoint holds several parts that are read by themselves. Default: all in one, or in shards. */
@@ -45,7 +47,7 @@ export class Known {
     readonly path: string,
     readonly shapes: ReadonlyMap<string, readonly number[]>,
     readonly dtype: string,
-    /** Of the file that the table needs. */
+    /** Of the file that the table needs, or of the dict inside. */
     readonly beside: Json,
   ) {}
 

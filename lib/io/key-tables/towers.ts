@@ -1,5 +1,5 @@
 // Encoders whose authors' checkpoints this library reads under their own names, or nearly so: what is left out, and the config.json that they lack.
-import type { Json, KeyTable, Known } from "./table.js";
+import type { Json, KeyTable, Known, Rule } from "./table.js";
 
 /** Of CLIP and its kin, from OpenAI on. */
 const HEAD_WIDTH = 64;
@@ -71,20 +71,47 @@ const imuConfig = (known: Known): Json => ({
   batch_first_quirk: true,
 });
 
+/** Of the network that is a Sequential of six at `body`. */
+const bodyRules = (body: string): Rule[] => [
+  { from: new RegExp(`${body}\\.0\\.(weight|bias)$`), to: "norm_in.$1" },
+  ...[0, 1, 2].map((i) => ({ from: new RegExp(`${body}\\.${i + 1}\\.net\\.0\\.weight$`), to: `blocks.${i}.conv.weight` })),
+  { from: new RegExp(`${body}\\.4\\.(weight|bias)$`), to: "norm_out.$1" },
+  { from: new RegExp(`${body}\\.5\\.(\\w+)$`), to: "gru.$1" },
+];
+
 /** Its training saves the encoder alone, and PyTorch Lightning's file of all that was trained around it. */
 const IMU = "^(?:imu_encoder\\.)?net";
 const imu2clip: KeyTable = {
   name: "imu2clip",
   system: "IMU2CLIP",
   marks: [/^(imu_encoder\.)?net\.1\.net\.0\.weight$/, /^(imu_encoder\.)?net\.3\.net\.0\.weight$/, /^(imu_encoder\.)?net\.5\.weight_ih_l0$/],
-  rules: [
-    { from: new RegExp(`${IMU}\\.0\\.(weight|bias)$`), to: "norm_in.$1" },
-    ...[0, 1, 2].map((i) => ({ from: new RegExp(`${IMU}\\.${i + 1}\\.net\\.0\\.weight$`), to: `blocks.${i}.conv.weight` })),
-    { from: new RegExp(`${IMU}\\.4\\.(weight|bias)$`), to: "norm_out.$1" },
-    { from: new RegExp(`${IMU}\\.5\\.(\\w+)$`), to: "gru.$1" },
-    { from: /^(text_encoder|video_encoder|audio_encoder|loss)\..*$/, to: null },
-  ],
+  rules: [...bodyRules(IMU), { from: /^(text_encoder|video_encoder|audio_encoder|loss)\..*$/, to: null }],
   files: (known) => ({ "config.json": imuConfig(known) }),
+};
+
+/**
+ * PRIMUS (github.com/nokia-bell-labs/pretrained-imu-encoders) has IMU2CLIP's network, whose last pool leaves 32 moments of any window: five seconds of
+ * EgoExo4D at 50 Hz. Of its two heads, that which was compared with video and text is the projection.
+ */
+const primusConfig = (known: Known): Json => ({
+  ...imuConfig(known),
+  window_samples: 250,
+  sampling_rate: 50,
+  last_pool: "adaptive",
+  ...(known.has("projection.weight") && { projection_dim: known.size("projection.weight", 0) }),
+});
+
+const BACKBONE = "^(?:imu_encoder\\.)?backbone";
+const primus: KeyTable = {
+  name: "primus",
+  system: "PRIMUS",
+  marks: [/^(imu_encoder\.)?backbone\.1\.net\.0\.weight$/, /^(imu_encoder\.)?backbone\.5\.weight_ih_l0$/],
+  rules: [
+    ...bodyRules(BACKBONE),
+    { from: /^(?:imu_encoder\.)?mmcl_head\.(weight|bias)$/, to: "projection.$1" },
+    { from: /^((imu_encoder\.)?(ssl_head|mmcl_head)|text_encoder|video_encoder|audio_encoder|loss)\..*$/, to: null },
+  ],
+  files: (known) => ({ "config.json": primusConfig(known) }),
 };
 
 function dinoConfig(known: Known): Json {
@@ -134,4 +161,4 @@ const dinov2: KeyTable = {
   files: (known) => ({ "config.json": dinoConfig(known) }),
 };
 
-export const TOWERS: readonly KeyTable[] = [openai, viclip, imu2clip, dinov2];
+export const TOWERS: readonly KeyTable[] = [openai, viclip, imu2clip, primus, dinov2];

@@ -37,6 +37,15 @@ export function stateDict(root: Value, path: string, key?: string): StateDict {
   );
 }
 
+/** Numbers, texts and booleans of the dict at `key`; undefined where there is none. */
+export function plainAt(root: Value, key: string): Record<string, unknown> | undefined {
+  const dict = dictOf(root);
+  const at = dict && dictOf(lookUp(dict, key));
+  if (!at) return undefined;
+  const plain = Array.from(at.map).filter((one): one is [string, Value] => typeof one[0] === "string" && /^(number|string|boolean)$/.test(typeof one[1])); // biome-ignore format: one line
+  return Object.fromEntries(plain);
+}
+
 function told(found: readonly (readonly [string, Dict])[]): string {
   const keys = found.slice(0, MOST_TOLD).map(([key]) => (key ? quoted(key) : 'the file itself (".")'));
   return `${found.length}: ${keys.join(", ")}${found.length > MOST_TOLD ? ", …" : ""}`;
