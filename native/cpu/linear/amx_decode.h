@@ -36,6 +36,15 @@ inline void put_pairs(bf16* even, bf16* odd, Values a, Values b) {
 }
 inline void prefetch(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 inline void prefetch_far(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1); }  // not into L1
+// Of doubly quantised blocks that share their own maximum, `nested`.
+inline void maxima_of(const uint8_t* codes, int64_t count, const float* map, float nested, float offset, float* to) {
+  for (int64_t i = 0; i < count; i += 16) {
+    const __mmask16 there = count - i >= 16 ? 0xffff : static_cast<__mmask16>((1u << (count - i)) - 1);
+    const __m512i index = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(there, codes + i));
+    const __m512 maxima = _mm512_fmadd_ps(_mm512_i32gather_ps(index, map, 4), _mm512_set1_ps(nested), _mm512_set1_ps(offset));
+    _mm512_mask_storeu_ps(to + i, there, maxima);
+  }
+}
 
 #else
 
@@ -94,6 +103,9 @@ inline void put_pairs(bf16* even, bf16* odd, const Values& a, const Values& b) {
 }
 inline void prefetch(const void*) {}
 inline void prefetch_far(const void*) {}
+inline void maxima_of(const uint8_t* codes, int64_t count, const float* map, float nested, float offset, float* to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = fused(map[codes[i]], nested, offset);
+}
 
 #endif
 

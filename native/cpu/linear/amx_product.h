@@ -5,16 +5,27 @@
 //   forward   y^T = W.x^T: 16 rows of W are a tile of A as they lie, and 16 rows of x one of B, in pairs of k
 //   backward  dx = dy.W:   16 rows of dy are a tile of A, and pairs of rows of W one of B
 //
+//   Up to 16 rows of x make a tile as narrow as they are: one row's tiles stay in L1 beside those of W.
+//
 //   A task is a strip of 64 outputs (backward: inputs) for a slab of rows, as many as stay in L2. Its first rows go with the fetching, so that the
 //   one runs in the shadow of the other; a strip that one pass uses up never leaves L1.
 #pragma once
+#include <bit>
+
 #include "cpu/linear/amx_tile.h"
 #include "cpu/linear/amx_weight.h"
 #include "cpu/linear/driver.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
-// Sums of A x B tiles in the first registers; tiles of the operands lie one behind the other along K.
+// Tiles of an operand lie one behind the other along K: rows `row` bytes apart, tiles `step` elements; `apart` from those of the next 16 rows or
+// columns.
+struct Tiles {
+  const bf16* at;
+  int64_t apart, step = kTile, row = 64;
+};
+
+// Sums of A x B tiles in the first registers.
 template <int A, int B>
 struct Sums {
   static_assert(A * B <= 4);
@@ -24,10 +35,12 @@ struct Sums {
   }
   static void zero() { zero(std::make_integer_sequence<int, A * B>{}); }
 
-  static void add(const bf16* a, int64_t a_apart, const bf16* b, int64_t b_apart, int64_t steps) {
-    for (int64_t k = 0; k < steps; ++k, a += kTile, b += kTile) {
+  static void add(const Tiles& a_tiles, const Tiles& b_tiles, int64_t steps) {
+    const bf16 *a = a_tiles.at, *b = b_tiles.at;
+    const int64_t a_apart = a_tiles.apart, b_apart = b_tiles.apart, row = b_tiles.row;
+    for (int64_t k = 0; k < steps; ++k, a += kTile, b += b_tiles.step) {
       if constexpr (A == 4) {
-        tile::load<6>(b, 64);
+        tile::load<6>(b, row);
         tile::load<4>(a, 64);
         tile::dot_bf16<0, 4, 6>();
         tile::load<5>(a + a_apart, 64);
@@ -38,20 +51,20 @@ struct Sums {
         tile::dot_bf16<3, 5, 6>();
       } else if constexpr (B == 4) {
         tile::load<4>(a, 64);
-        tile::load<6>(b, 64);
+        tile::load<6>(b, row);
         tile::dot_bf16<0, 4, 6>();
-        tile::load<7>(b + b_apart, 64);
+        tile::load<7>(b + b_apart, row);
         tile::dot_bf16<1, 4, 7>();
-        tile::load<6>(b + 2 * b_apart, 64);
+        tile::load<6>(b + 2 * b_apart, row);
         tile::dot_bf16<2, 4, 6>();
-        tile::load<7>(b + 3 * b_apart, 64);
+        tile::load<7>(b + 3 * b_apart, row);
         tile::dot_bf16<3, 4, 7>();
       } else {
         tile::load<4>(a, 64);
-        tile::load<6>(b, 64);
+        tile::load<6>(b, row);
         tile::dot_bf16<0, 4, 6>();
         if constexpr (B == 2) {
-          tile::load<7>(b + b_apart, 64);
+          tile::load<7>(b + b_apart, row);
           tile::dot_bf16<1, 4, 7>();
         }
         if constexpr (A == 2) {
@@ -67,7 +80,7 @@ struct Sums {
   static void store(float* c, std::integer_sequence<int, T...>) {
     (tile::store<T>(c + T / B * 16 * (B * 16) + T % B * 16, B * 64), ...);
   }
-  // [16 A][16 B]
+  // [16 A][16 B]; of narrow tiles the first columns of each 16
   static void store(float* c) { store(c, std::make_integer_sequence<int, A * B>{}); }
 };
 
@@ -94,28 +107,27 @@ class Product {
   void run(Stream& s) {
     if (M_ <= 0 || N_ <= 0) return;
     const int64_t groups = (M_ + 15) / 16, strips = (N_ + kStrip - 1) / kStrip;
-    const int64_t fit = kSlabBytes / (steps() * kTile * 2 + 1), most = fit < 2 ? 2 : fit;
+    const int64_t fit = kSlabBytes / (steps() * x_tile() * 2 + 1), most = fit < 2 ? 2 : fit;
     int64_t slabs = (groups + most - 1) / most;
     while (strips * slabs < 32 && groups / slabs >= 12) ++slabs;
     const int64_t slab = driver::round_up((groups + slabs - 1) / slabs, 2);  // in groups of 16 rows
     const int64_t at_once = slab * (8 * fit < slab ? 1 : 8 * fit / slab);    // of which x is packed
     const int64_t maxima = Backward ? driver::round_up(source_.maxima_of_all(), 16) : 0;
-    float* room = static_cast<float*>(s.packed.get(static_cast<size_t>(maxima * 4 + driver::at_most(at_once, groups) * steps() * kTile * 2) + 64));
+    float* room = static_cast<float*>(s.packed.get(static_cast<size_t>(maxima * 4 + driver::at_most(at_once, groups) * steps() * x_tile() * 2) + 64));
     if (maxima > 0) parallel_range(s, source_.maxima_of_all(), 4, [&](int64_t begin, int64_t end, int) { source_.expand(begin, end, room + begin); });
     if (maxima > 0) source_.all = room;
     bf16* packed = reinterpret_cast<bf16*>(room + maxima);
     for (int64_t g0 = 0; g0 < groups; g0 += at_once) {
       const int64_t count = driver::at_most(at_once, groups - g0), across = (count + slab - 1) / slab;
       parallel_range(s, count, 4 * steps() * 32, [&](int64_t begin, int64_t end, int) {
-        for (int64_t g = begin; g < end; ++g) pack(g0 + g, packed + g * steps() * kTile);
+        for (int64_t g = begin; g < end; ++g) pack(g0 + g, packed + g * steps() * x_tile());
       });
       parallel_range(s, strips * across, kStrip * (K_ + more_k_ + 1) / 8 * (1 + slab / 2), [&](int64_t begin, int64_t end, int thread) {
         void* room = s.scratch[static_cast<size_t>(thread)].get(room_bytes(slab));
-        static constexpr tile::Config config{};
-        tile::configure(config);
+        tile::configure(columns_ < 16 ? narrow(columns_) : tile::Config{});
         for (int64_t t = begin; t < end; ++t) {
           const int64_t from = t / strips * slab;
-          task(t % strips, g0 + from, driver::at_most(slab, count - from), packed + from * steps() * kTile, room);
+          task(t % strips, g0 + from, driver::at_most(slab, count - from), packed + from * steps() * x_tile(), room);
         }
         tile::release();
       });
@@ -128,6 +140,13 @@ class Product {
   int64_t first_steps() const { return (K_ + 31) / 32; }
   int64_t more_steps() const { return (more_k_ + 31) / 32; }
   int64_t steps() const { return first_steps() + more_steps(); }
+  int64_t x_tile() const { return 32 * columns_; }  // elements
+  // B's registers and the sums' have as many columns.
+  static tile::Config narrow(int64_t columns) {
+    tile::Config config{};
+    for (const int t : {0, 1, 2, 3, 6, 7}) config.bytes_per_row[t] = static_cast<uint16_t>(columns * 4);
+    return config;
+  }
   // Whether the first rows that a strip's tiles meet are all: then a ring of two chunks is enough.
   static bool used_once(int64_t groups) { return groups == 1 || (!Backward && groups == 2); }
   int64_t tiles(int64_t groups) const { return used_once(groups) ? 2 * kSteps : steps(); }  // of the strip, along K
@@ -141,14 +160,14 @@ class Product {
     const int64_t m0 = group * 16, count = driver::at_most(16, M_ - m0);
     const auto put_rows = [&](const bf16* from, int64_t row, int64_t K, bf16* at) {
       if constexpr (!Backward) {
-        driver::pack_strip<bf16, bf16, 2>(at, 16, driver::round_up(K, 32), from + m0 * row, row, 1, count, K);
+        driver::pack_strip<bf16, bf16, 2>(at, columns_, driver::round_up(K, 32), from + m0 * row, row, 1, count, K);
       } else {
         for (int64_t k = 0; k < K; k += 32, at += kTile)
           for (int64_t r = 0; r < 16; ++r) put(at + r * 32, r < count ? values_at(from + (m0 + r) * row + k, K - k) : no_values());
       }
     };
     put_rows(x_, x_row_, K_, to);
-    if (more_k_ > 0) put_rows(s_, s_row_, more_k_, to + first_steps() * kTile);
+    if (more_k_ > 0) put_rows(s_, s_row_, more_k_, to + first_steps() * x_tile());
   }
 
   // Tiles of a strip: four columns of them along K, `apart`. Chunk c of kSteps lies at its step, or, where the strip is used once, in one of two
@@ -182,7 +201,7 @@ class Product {
       } else {
         for (int64_t j = first; j < first + count; ++j)
           if ((strip.index * 4 + j) * 16 < N_)
-            weight.fetch_rows(strip.index * 4 + j, k.unit, k.count, strip.maxima[j], strip.at + j * strip.apart + place(strip, c, k));
+            weight.fetch_rows(strip.index * 4 + j, k.unit, k.count, strip.maxima[j], strip.at + j * strip.apart + place(strip, c, k), count);
       }
     };
     if (k.more) from(more_);
@@ -194,10 +213,11 @@ class Product {
   void pass(const Strip& strip, int64_t first, const bf16* x, bool fetching, float* sums) const {
     using Block = Sums<Backward ? X : W, Backward ? W : X>;
     Block::zero();
-    const int64_t x_apart = steps() * kTile, last = chunks();
+    const int64_t last = chunks();
     const auto add = [&](const bf16* w, int64_t step, int64_t count) {
-      if constexpr (Backward) Block::add(x + step * kTile, x_apart, w, strip.apart, count);
-      else Block::add(w, strip.apart, x + step * kTile, x_apart, count);
+      const Tiles of_x{x + step * x_tile(), steps() * x_tile(), x_tile(), columns_ * 4}, of_w{w, strip.apart};
+      if constexpr (Backward) Block::add(of_x, of_w, count);
+      else Block::add(of_w, of_x, count);
     };
     const bf16* w = strip.at + first * strip.apart;
     if (fetching) {
@@ -240,8 +260,9 @@ class Product {
     if constexpr (!Backward)
       for (int64_t j = 0; j < 4 && (index * 4 + j) * 16 < N_; ++j)
         strip.maxima[j] = source_.maxima(index * 4 + j, maxima + j * source_.maxima_of_panel());
-    if (groups == 1) return block<4, 1>(strip, 0, group, x, true, sums);
-    const int64_t x_apart = steps() * kTile;
+    if constexpr (Backward)
+      if (groups == 1) return block<4, 1>(strip, 0, group, x, true, sums);
+    const int64_t x_apart = steps() * x_tile();
     for (int64_t first = 0; first < 4 && index * kStrip + first * 16 < N_; first += 2)
       for (int64_t g = 0; g < groups; g += 2) {
         const bool fetching = g == 0 && (!Backward || first == 0);
@@ -253,6 +274,8 @@ class Product {
   Source source_;
   const DenseWeight& more_;
   int64_t M_, N_, K_, more_k_;
+  // Rows of x in a tile.
+  int64_t columns_ = Backward || M_ >= 16 ? 16 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(M_ < 1 ? 1 : M_)));
   const bf16 *x_, *s_;
   int64_t x_row_, s_row_;
   linear::Destination to_;

@@ -12,7 +12,7 @@
 namespace {
 namespace tile {
 
-// Every tile 16 rows of 64 bytes: 16 x 16 f32, 16 x 32 bf16 of A, or 16 pairs of k x 16 columns of B.
+// Tiles of 16 rows of 64 bytes, unless told otherwise: 16 x 16 f32, 16 x 32 bf16 of A, or 16 pairs of k x 16 columns of B.
 struct alignas(64) Config {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
@@ -23,10 +23,14 @@ struct alignas(64) Config {
 
 struct Registers {
   uint8_t bytes[8][16][64];
+  Config config;
 };
 inline thread_local Registers registers;
 
-inline void configure(const Config&) { std::memset(&registers, 0, sizeof registers); }
+inline void configure(const Config& config) {
+  std::memset(registers.bytes, 0, sizeof registers.bytes);
+  registers.config = config;
+}
 inline void release() {}
 template <int T>
 inline void zero() {
@@ -34,11 +38,11 @@ inline void zero() {
 }
 template <int T>
 inline void load(const void* from, int64_t stride) {
-  for (int r = 0; r < 16; ++r) std::memcpy(registers.bytes[T][r], static_cast<const char*>(from) + r * stride, 64);
+  for (int r = 0; r < 16; ++r) std::memcpy(registers.bytes[T][r], static_cast<const char*>(from) + r * stride, registers.config.bytes_per_row[T]);
 }
 template <int T>
 inline void store(void* to, int64_t stride) {
-  for (int r = 0; r < 16; ++r) std::memcpy(static_cast<char*>(to) + r * stride, registers.bytes[T][r], 64);
+  for (int r = 0; r < 16; ++r) std::memcpy(static_cast<char*>(to) + r * stride, registers.bytes[T][r], registers.config.bytes_per_row[T]);
 }
 template <int C, int A, int B>
 inline void dot_bf16() {
@@ -51,7 +55,7 @@ inline void dot_bf16() {
     return f;
   };
   for (int m = 0; m < 16; ++m)
-    for (int n = 0; n < 16; ++n) {
+    for (int n = 0; n < registers.config.bytes_per_row[C] / 4; ++n) {
       float sum;
       std::memcpy(&sum, &registers.bytes[C][m][n * 4], 4);
       for (int k = 0; k < 16; ++k)

@@ -23,7 +23,7 @@ struct DenseWeight {
   const float* all = nullptr;
 
   // As A: rows [16 panel, ...), columns from 128 unit on; tiles one after the other, `steps` of them.
-  void fetch_rows(int64_t panel, int64_t unit, int64_t steps, const float*, bf16* to) const {
+  void fetch_rows(int64_t panel, int64_t unit, int64_t steps, const float*, bf16* to, int64_t) const {
     const int64_t rows = R - panel * 16 < 16 ? R - panel * 16 : 16, k0 = unit * kSteps * 32;
     for (int64_t r = 0; r < rows; ++r) {
       const bf16* from = at + (panel * 16 + r) * row + k0;
@@ -70,7 +70,8 @@ struct CodedRows {
       const float nested = w.nested_absmax[b / quant::kNestedBlock];
       int64_t stop = (b / quant::kNestedBlock + 1) * quant::kNestedBlock;
       if (stop > end) stop = end;
-      for (; b < stop; ++b) to[b - begin] = fused(w.map[w.absmax_codes[b]], nested, w.offset);
+      maxima_of(w.absmax_codes + b, stop - b, w.map, nested, w.offset, to + (b - begin));
+      b = stop;
     }
   }
   int64_t maxima_of_all() const { return aligned && !all ? w.O * per_row : 0; }
@@ -84,13 +85,15 @@ struct CodedRows {
     return room;
   }
 
-  void fetch_rows(int64_t panel, int64_t unit, int64_t steps, const float* maxima, bf16* to) const {
+  // Panels are fetched `together`: what comes after this one's turn is that many panels on.
+  void fetch_rows(int64_t panel, int64_t unit, int64_t steps, const float* maxima, bf16* to, int64_t together) const {
     const int64_t o0 = panel * 16, rows = w.O - o0 < 16 ? w.O - o0 : 16, k0 = unit * RowLayout::kUnit;
     const uint8_t* from = w.codes + panel * RowLayout::panel_bytes(w.I) + RowLayout::at(w.I, k0, 0);
     const int64_t low = k0 >> log_block, high = (k0 + 64) >> log_block;
     if (aligned && steps == kSteps) {
+      const uint8_t* next = from + together * RowLayout::panel_bytes(w.I);
       for (int64_t r = 0; r < rows; ++r, to += 32) {
-        prefetch(from + r * 64 + kAhead);
+        prefetch_far(next + r * 64);
         const Codes c = codes_of(from + r * 64);
         const Table a = table_of(book, maxima[r * per_row + low]), b = table_of(book, maxima[r * per_row + high]);
         put(to, look_up<0>(c, a));
@@ -140,8 +143,6 @@ struct CodedRows {
   }
 
  private:
-  static constexpr int64_t kAhead = 4096;
-
   // Nibbles First and First + 1 of 32 whole rows.
   template <int First>
   void whole_columns(const uint8_t* from, const float* scales, bf16* to, int64_t apart) const {
