@@ -145,8 +145,12 @@ export { type Imu2ClipConfig, Imu2ClipModel, parseImu2ClipConfig } from "./model
 export { LlamaForCausalLM, type LlamaInput, type LlamaOptions, type LlamaOutput, type PretrainedOptions } from "./models/llama.js";
 export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";
 export { llamaFromGguf } from "./models/llama-gguf.js";
+export { MptForCausalLM } from "./models/mpt.js";
+export { type MptConfig, parseMptConfig } from "./models/mpt-config.js";
 export { parseOpenClipConfig } from "./models/open-clip-config.js";
 export { OpenClipVisionModel } from "./models/open-clip-vision.js";
+export { OptForCausalLM } from "./models/opt.js";
+export { type OptConfig, parseOptConfig } from "./models/opt-config.js";
 export type { Piece as ModelPiece, Place as ModelPlace } from "./models/piece.js";
 export { Qwen2AudioEncoder } from "./models/qwen2-audio.js";
 export { parseSiglipVisionConfig, type SiglipVisionConfig } from "./models/siglip-config.js";

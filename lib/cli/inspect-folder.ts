@@ -14,10 +14,14 @@ import { GgufCheckpoint } from "../io/gguf-checkpoint.js";
 import { TorchFile } from "../io/torch-file.js";
 import { describeBridge } from "../models/bridges/index.js";
 import { type Json, readConfig, readJson } from "../models/config.js";
-import { LLAMA_FAMILIES, type LlamaConfig, parseLlamaConfig, readLlamaConfig } from "../models/llama-config.js";
+import type { DecoderConfig } from "../models/decoder-config.js";
+import { familyOf, readDecoderConfig } from "../models/decoder-families.js";
+import type { LlamaConfig } from "../models/llama-config.js";
 import { ggufConfig } from "../models/llama-gguf.js";
-import { MODEL_TYPES, modelType } from "../models/model-types.js";
+import { DECODER_TYPES, MODEL_TYPES, modelType } from "../models/model-types.js";
+import type { MptConfig } from "../models/mpt-config.js";
 import { readOpenClipConfig } from "../models/open-clip-config.js";
+import type { OptConfig } from "../models/opt-config.js";
 import { publishedPieces } from "../systems/layouts/index.js";
 import { factsOf, type StorageName, sizes, type WeightFacts, weightFacts } from "./inspect-weights.js";
 
@@ -57,7 +61,7 @@ export async function inspectFolder(path: string): Promise<Inspected> {
   throw expected(
     "E_FILE",
     path,
-    `a model_type of a language model (${LLAMA_FAMILIES.join(", ")}) or of an encoder (${typesOf("encoder").join(", ")}) or of both (${typesOf("whole").join(", ")})`,
+    `a model_type of a language model (${DECODER_TYPES.join(", ")}) or of an encoder (${typesOf("encoder").join(", ")}) or of both (${typesOf("whole").join(", ")})`,
     type === undefined ? "none in config.json" : shown(type),
     "anymal does not know this architecture",
   );
@@ -138,7 +142,7 @@ function whole(path: string, json: Json): Inspected {
     ]);
   }
   for (const { name, kind, config } of adapters) facts.push([`adapter ${name ?? kind}`, saidOf(config)]);
-  if (!("named" in llm)) facts.push(...shapesOf(parseLlamaConfig(llm.config)));
+  if (!("named" in llm)) facts.push(...shapesOf(familyOf(llm.config).parse(llm.config)));
   facts.push(["tokenizer", tokenizerOf(path)]);
   const about = `${system} of ${count(weights.parameters)} parameters for ${Object.keys(media).join(", ")}, in the layout ${layout}`;
   return { kind: "multimodal model", path, about, facts, weights, sizes: sizes(weights.groups) };
@@ -157,10 +161,11 @@ const encoderName = (config: Json): string => {
     : shown(config.model_type);
 };
 
-const LINEAR = /^model\.layers\.\*\.(self_attn|mlp)\.\w+_proj\.weight$/;
+const LINEAR =
+  /^(model\.layers\.\*\.(self_attn|mlp)\.\w+_proj|(model\.)?decoder\.layers\.\*\.(self_attn\.\w+_proj|fc[12])|(transformer\.)?blocks\.\*\.(attn\.(Wqkv|out_proj)|ffn\.\w+_proj))\.weight$/;
 
 function languageModel(path: string, type: string, json: Json): Inspected {
-  const c = readLlamaConfig(path);
+  const c = readDecoderConfig(path);
   const weights = weightFacts(path);
   const quantization = json.quantization_config as Json | undefined;
   const facts: Facts = [
@@ -173,16 +178,18 @@ function languageModel(path: string, type: string, json: Json): Inspected {
   return { kind: "language model", path, about, facts, weights, sizes: sizes(weights.groups, (name) => LINEAR.test(name)) };
 }
 
-function shapesOf(c: LlamaConfig): Facts {
+function shapesOf(c: DecoderConfig & Partial<LlamaConfig & OptConfig & MptConfig>): Facts {
   const heads = c.kvHeads === c.heads ? `${c.heads}` : `${c.heads}, ${c.kvHeads} of keys and values`;
-  const { type: scaling } = c.ropeScaling;
+  const scaling = c.ropeScaling?.type;
+  const rotary = `RoPE, theta ${c.ropeTheta}${scaling === "default" ? "" : `, scaling ${scaling}`}`;
+  const narrow = c.embedWidth === undefined || c.embedWidth === c.hiddenSize ? "" : `, embeddings ${c.embedWidth}`;
   return [
     ["layers", c.layers],
-    ["width", `${c.hiddenSize}, feed-forward ${c.intermediateSize}`],
+    ["width", `${c.hiddenSize}, feed-forward ${c.intermediateSize}${narrow}`],
     ["heads", `${heads}, of ${c.headDim}`],
     ["vocabulary", c.vocabSize],
     ["context", `${c.maxPositions} tokens${c.slidingWindow ? `, window ${c.slidingWindow}` : ""}`],
-    ["positions", `RoPE, theta ${c.ropeTheta}${scaling === "default" ? "" : `, scaling ${scaling}`}`],
+    ["positions", scaling ? rotary : c.alibiMost ? "none: ALiBi" : "learned"],
     ["head", c.tieWordEmbeddings ? "tied to the embedding" : "its own"],
   ];
 }

@@ -11,6 +11,7 @@ import { SINGLE } from "./checkpoint.js";
 import { type PlannedTensor, planned } from "./convert/plan.js";
 import { besideOf, filesBeside, type Source, sourceOf } from "./convert/source.js";
 import { type Json, KEY_TABLES, type KeyTable, Known, tableFor, wrapping } from "./key-tables/index.js";
+import { TABLES } from "./model-folder.js";
 import { saveSafetensors, writtenBytes } from "./safetensors.js";
 import { type Group, indexOf, SHARD_BYTES, shardNames, shardsOf } from "./shards.js";
 import { PickleError } from "./torch/error.js";
@@ -120,8 +121,8 @@ function needed(source: Source, from: string, name: string, { system }: KeyTable
  * other two names for one tensor are written twice: a reader that ties nothing would miss the second.
  */
 function tiedAway(tensors: ReadonlyMap<string, PlannedTensor>, config: Json | undefined): string[] {
-  const [head, table] = ["lm_head.weight", "model.embed_tokens.weight"];
-  const [one, other] = [tensors.get(head), tensors.get(table)];
+  const head = "lm_head.weight";
+  const [one, other] = [tensors.get(head), TABLES.map((name) => tensors.get(name)).find(Boolean)];
   const same = one !== undefined && one.identity !== undefined && one.identity === other?.identity;
   return same && config?.tie_word_embeddings === true ? [head] : [];
 }

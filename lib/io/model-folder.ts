@@ -141,8 +141,11 @@ function configOf(json: Readonly<Record<string, unknown>>, groups: readonly Grou
 /** A language model's head is tied exactly where the file holds its embedding and no head: whatever an older config says, readers go by this key. */
 function tiesOf(groups: readonly Group[]): Record<string, boolean> {
   const has = (wanted: string) => groups.some((group) => group.some(([name]) => name === wanted));
-  return has("model.embed_tokens.weight") ? { tie_word_embeddings: !has("lm_head.weight") } : {};
+  return TABLES.some(has) ? { tie_word_embeddings: !has("lm_head.weight") } : {};
 }
+
+/** Of embeddings, in the families of language models. */
+export const TABLES: readonly string[] = ["model.embed_tokens.weight", "model.decoder.embed_tokens.weight", "transformer.wte.weight"];
 
 /** What must fit the weights, whatever an older config says. */
 const essential = ({ bnb_4bit_quant_type, bnb_4bit_use_double_quant }: Record<string, unknown>) => ({

@@ -8,11 +8,11 @@ import { type ResolveOptions, resolveModel } from "../io/hub.js";
 import type { Quantization } from "../nn/weights.js";
 import type { CausalDecoder } from "./causal-decoder.js";
 import { ConfigError, readConfig } from "./config.js";
-import { LlamaForCausalLM } from "./llama.js";
-import { LLAMA_FAMILIES } from "./llama-config.js";
+import { familyOf } from "./decoder-families.js";
+import { inPieces } from "./decoder-family.js";
 import { llamaFromGgufInPieces } from "./llama-gguf.js";
 import { deviceOf, dtypeOf, OTHER_LOADING, type PretrainedOptions, type QuantizationName, quantizationOf } from "./loading.js";
-import { modelType } from "./model-types.js";
+import { DECODER_TYPES, modelType } from "./model-types.js";
 import type { Place } from "./piece.js";
 
 export interface AutoModelOptions {
@@ -38,8 +38,8 @@ const KEYS = ["device", "dtype", "quantization", "revision", "trainable", "signa
 /** Opens a language model from a folder, a GGUF file or the hub. */
 export const AutoModelForCausalLM = {
   /**
-   * From a folder in Hugging Face layout, a GGUF file, or by its id on the hub: LLaMA 2 and 3, Mistral, Qwen 2 and 3, and what shares their
-   * classes. Resolves when the weights are on the device. Rejects with HubError where there is no such model; with E_CONFIG, E_STATE,
+   * From a folder in Hugging Face layout, a GGUF file, or by its id on the hub: LLaMA 2 and 3, Mistral, Qwen 2 and 3, OPT, MPT, and what shares
+   * their classes. Resolves when the weights are on the device. Rejects with HubError where there is no such model; with E_CONFIG, E_STATE,
    * E_SAFETENSORS or E_GGUF where the files do not hold the model that they claim to; with E_DEVICE, E_DTYPE or E_VALUE on an option that does not
    * fit.
    */
@@ -73,13 +73,13 @@ export function openCausalLM(place: Place, loading: PretrainedOptions, signal?: 
 
 /** One line for each kind that a language model comes as. */
 function* opened(path: Place, loading: PretrainedOptions): Pieces<CausalDecoder> {
-  if (typeof path !== "string") return yield* LlamaForCausalLM.inPieces(path, loading);
+  if (typeof path !== "string") return yield* inPieces(familyOf, path, loading);
   if (statSync(path, { throwIfNoEntry: false })?.isFile()) return yield* llamaFromGgufInPieces(path, loading);
   const json = readConfig(path);
   const kind = json.model_type;
-  if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind);
+  if (typeof kind !== "string") throw new ConfigError("model_type", `one of ${DECODER_TYPES.join(", ")}`, kind);
   const known = modelType(json);
   if (known?.kind === "encoder")
-    throw new ConfigError("model_type", `one of ${LLAMA_FAMILIES.join(", ")}`, kind, `it is an encoder, ${known.name}: take AutoEncoder`);
-  return yield* LlamaForCausalLM.inPieces(path, loading);
+    throw new ConfigError("model_type", `one of ${DECODER_TYPES.join(", ")}`, kind, `it is an encoder, ${known.name}: take AutoEncoder`);
+  return yield* inPieces(familyOf, path, loading);
 }

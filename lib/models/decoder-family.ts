@@ -29,9 +29,9 @@ export interface DecoderFamily<C extends DecoderConfig, M extends CausalDecoder<
   built(at: Weights, config: C): Pieces<M>;
 }
 
-/** From a folder in Hugging Face layout, or a piece of a larger model, a layer at a time. */
+/** From a folder in Hugging Face layout, or a piece of a larger model, a layer at a time. `familyOf` says of the language model's own configuration what it is. */
 export function* inPieces<C extends DecoderConfig, M extends CausalDecoder<C>>(
-  family: DecoderFamily<C, M>,
+  familyOf: (json: Json) => DecoderFamily<C, M>,
   place: Place,
   { device, dtype, trainable = false, quantization }: PretrainedOptions,
 ): Pieces<M> {
@@ -42,12 +42,13 @@ export function* inPieces<C extends DecoderConfig, M extends CausalDecoder<C>>(
     const piece = isWhole(json) ? decoderOf(file, json) : { source: file, config: json };
     const config = { ...piece.config, ...(ends.length && { eos_token_id: ends }) };
     return yield* inPieces(
-      family,
+      familyOf,
       { ...piece, config },
       { device, trainable, ...(dtype && { dtype }), ...(quantization && { quantization }) },
     );
   }
   const json = place.config;
+  const family = familyOf(json);
   const parsed = family.parse(json);
   const source = family.named?.(place.source) ?? place.source;
   const { config, checkpoint } = yield* asStored(family.fitted?.(parsed, source) ?? parsed, source, family.embedding);

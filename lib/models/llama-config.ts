@@ -166,7 +166,7 @@ function padding(json: Json): number | undefined {
 
 /** A list of them may name each token of a vocabulary once; -1 is written for none. */
 const MOST_ENDS = 4096;
-function tokenIds(value: unknown): number[] {
+export function tokenIds(value: unknown): number[] {
   const all: unknown[] = value === null || value === undefined ? [] : [value].flat();
   if (all.length > MOST_ENDS || !all.every(Number.isInteger))
     throw new ConfigError("eos_token_id", `at most ${MOST_ENDS} token ids`, value);

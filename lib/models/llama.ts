@@ -44,7 +44,7 @@ export class LlamaForCausalLM extends CausalDecoder<LlamaConfig> {
 
   /** The same in pieces of a layer: for who must not hold the event loop meanwhile. */
   static inPieces(place: Place, options: PretrainedOptions): Pieces<LlamaForCausalLM> {
-    return inPieces(LLAMA, place, options);
+    return inPieces(() => LLAMA, place, options);
   }
 
   /** From weights that are stored. When it fails, or is abandoned, nothing of it is left. */

@@ -12,8 +12,11 @@ export type ModelType =
 const encoder = (name: string, takes: Modality): ModelType => ({ kind: "encoder", name, takes });
 const whole = (name: string): ModelType => ({ kind: "whole", name });
 
+/** Of language models. */
+export const DECODER_TYPES: readonly string[] = [...LLAMA_FAMILIES, "opt", "mpt"];
+
 export const MODEL_TYPES: Readonly<Record<string, ModelType>> = {
-  ...Object.fromEntries(LLAMA_FAMILIES.map((name): [string, ModelType] => [name, { kind: "decoder" }])),
+  ...Object.fromEntries(DECODER_TYPES.map((name): [string, ModelType] => [name, { kind: "decoder" }])),
   clip: encoder("CLIP", "image"),
   clip_vision_model: encoder("CLIP", "image"),
   siglip: encoder("SigLIP", "image"),

@@ -18,6 +18,16 @@ export interface SelfAttentionOptions {
   headNormEps?: number | undefined;
   /** Keys further back than this are hidden; 0 hides none. */
   window?: number;
+  /** Are queries and keys turned by their positions? Default true. */
+  rotary?: boolean;
+  /** What the output projection is called. Default o_proj. */
+  outputName?: string;
+}
+
+/** How queries meet keys. */
+export interface Attended {
+  scale: number;
+  window: number;
 }
 
 /** Causal self-attention with grouped heads and rotary positions. */
@@ -33,15 +43,19 @@ export class CausalSelfAttention extends Module {
 
   constructor(at: Weights, layer: number, options: SelfAttentionOptions) {
     super();
-    const { width, heads, kvHeads, headDim, bias = false, outputBias = bias, headNormEps } = options;
+    const { width, heads, kvHeads, headDim, bias = false, outputBias = bias, headNormEps, outputName = "o_proj" } = options;
     this.#options = options;
     this.#layer = layer;
     this.qProj = storedLinear(at.at("q_proj"), width, heads * headDim, { bias });
     this.kProj = storedLinear(at.at("k_proj"), width, kvHeads * headDim, { bias });
     this.vProj = storedLinear(at.at("v_proj"), width, kvHeads * headDim, { bias });
-    this.oProj = storedLinear(at.at("o_proj"), heads * headDim, width, { bias: outputBias });
+    this.oProj = storedLinear(at.at(outputName), heads * headDim, width, { bias: outputBias });
     this.qNorm = headNormEps === undefined ? undefined : new RMSNorm(at.at("q_norm"), headDim, headNormEps);
     this.kNorm = headNormEps === undefined ? undefined : new RMSNorm(at.at("k_norm"), headDim, headNormEps);
+  }
+
+  protected override stateName(field: string): string {
+    return field === "oProj" ? (this.#options.outputName ?? "o_proj") : super.stateName(field);
   }
 
   get width(): number {
@@ -58,11 +72,12 @@ export class CausalSelfAttention extends Module {
 
   /** Of x (B,T,C): queries (B,T,H,D), keys and values (B,T,K,D), where they stand. */
   heads(x: Tensor, { table, positions }: Sequence): Heads {
-    const { heads, headDim } = this.#options;
+    const { heads, headDim, rotary = true } = this.#options;
     const [B, T] = x.shape as [number, number];
     let q = this.qProj.forward(x).reshape([B, T, heads, headDim]);
     if (this.qNorm) q = this.qNorm.forward(q);
     const { k, v } = this.keysOf(x);
+    if (!rotary) return { q, k, v };
     return { q: rope(q, table, positions), k: rope(k, table, positions), v };
   }
 
@@ -78,12 +93,7 @@ export class CausalSelfAttention extends Module {
   /** What the queries find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */
   attend(heads: Heads, sequence: Sequence): Tensor {
     const { headDim, window = 0 } = this.#options;
-    const options = { scale: 1 / Math.sqrt(headDim), window };
-    const { cache, range, lead } = sequence;
-    const y = cache
-      ? cache.attend(this.#layer, heads, sequence, options)
-      : attention(heads.q, heads.k, heads.v, { range, causal: true, ...options });
-    return lead?.hidden && lead.rows ? withOwn(y, heads, lead.length, options) : y;
+    return attended(this.#layer, heads, sequence, { scale: 1 / Math.sqrt(headDim), window });
   }
 
   /** (B,T,H,D) → (B,T,C). */
@@ -93,9 +103,19 @@ export class CausalSelfAttention extends Module {
   }
 }
 
+/** What the queries of layer number `layer` find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */
+export function attended(layer: number, heads: Heads, sequence: Sequence, options: Attended): Tensor {
+  const { cache, range, lead, bias } = sequence;
+  const y = cache
+    ? cache.attend(layer, heads, sequence, options)
+    : attention(heads.q, heads.k, heads.v, { range, bias, causal: true, ...options });
+  return lead?.hidden && lead.rows ? withOwn(y, heads, lead.length, { bias, ...options }) : y;
+}
+
 /** Rows of a lead that the tokens do not see: `range` hides them from each other too, who see each other as tokens do. */
-function withOwn(y: Tensor, { q, k, v }: Heads, length: number, options: { scale: number; window: number }): Tensor {
+function withOwn(y: Tensor, { q, k, v }: Heads, length: number, { bias, ...options }: Attended & Pick<Sequence, "bias">): Tensor {
   const [ownQ, ownK, ownV] = [q, k, v].map((x) => sliceCopy(x, 1, 0, length)) as [Tensor, Tensor, Tensor];
-  const own = attention(ownQ, ownK, ownV, { causal: true, ...options });
+  const ownBias = bias && sliceCopy(sliceCopy(bias, 2, 0, length), 3, 0, length);
+  const own = attention(ownQ, ownK, ownV, { causal: true, bias: ownBias, ...options });
   return concat([own, sliceCopy(y, 1, length, (y.shape[1] as number) - length)], 1);
 }

@@ -3,7 +3,7 @@
 import type { Device } from "../core/device.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attentionDecode, cacheWrite, cast, dequantizeRowsInt8, quantizeRowsInt8, sliceCopy } from "../ops/index.js";
+import { attention, attentionDecode, cacheWrite, cast, dequantizeRowsInt8, quantizeRowsInt8, sliceCopy } from "../ops/index.js";
 
 /** What keys and values are kept as. */
 export type CacheType = "f32" | "bf16" | "int8";
@@ -57,12 +57,22 @@ export class KeyValues {
     cacheWrite(scales, absmax.reshape([B, T, K, 1]), slot);
   }
 
-  /** What one query of each row, q (B,1,H,D), finds in its range (B,2) i32 of positions. */
-  decode(q: Tensor, range: Tensor, options: { scale: number; window: number }): Tensor {
+  /**
+   * What one query of each row, q (B,1,H,D), finds in its range (B,2) i32 of positions. With a bias (1|B,H,1,length) for the scores it goes through the op
+   * that takes one: keys that are kept in another type than the model's are widened for it.
+   */
+  decode(q: Tensor, range: Tensor, { bias, ...options }: { scale: number; window: number; bias?: Tensor | undefined }): Tensor {
+    if (bias) return this.#biased(q, range, bias, options.scale);
     const [{ rows: k, scales: kScale }, { rows: v, scales: vScale }] = [this.#keys, this.#values];
     if (kScale && vScale) return attentionDecode(q, k, v, range, { ...options, kScale, vScale });
     if (q.dtype === k.dtype) return attentionDecode(q, k, v, range, options);
     return scope(() => cast(attentionDecode(cast(q, k.dtype), k, v, range, options), q.dtype));
+  }
+
+  #biased(q: Tensor, range: Tensor, bias: Tensor, scale: number): Tensor {
+    const [{ rows: k }, { rows: v }] = [this.#keys, this.#values];
+    if (k.dtype === q.dtype) return attention(q, k, v, { range, bias, scale });
+    return scope(() => attention(q, ...this.first(k.shape[1] as number), { range, bias, scale }));
   }
 
   /** Keys and values (B,count,K,D) of the first `count` positions, in the dtype of the model. */

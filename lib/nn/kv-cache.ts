@@ -57,7 +57,7 @@ export interface Placed {
   positions: Tensor;
 }
 
-/** Room for `length` positions of `batch` rows. LlamaForCausalLM.createCache() makes one that fits; the model fills it, and dispose() frees it. */
+/** Room for `length` positions of `batch` rows. createCache() of a model makes one that fits; the model fills it, and dispose() frees it. */
 export class KVCache implements LayerCache {
   readonly length: number;
   readonly batch: number;
@@ -189,12 +189,12 @@ export class KVCache implements LayerCache {
   }
 
   /** Writes the keys and values of one layer behind what is there, and answers its queries from all that they may see. */
-  attend(layer: number, { q, k, v }: Heads, { range, step }: Sequence, options: { scale: number; window: number }): Tensor {
+  attend(layer: number, { q, k, v }: Heads, { range, step, bias }: Sequence, options: { scale: number; window: number }): Tensor {
     const kept = this.#layers[layer] as KeyValues;
     kept.write(k, v, this.#slot.reshape([this.batch]));
-    if (range && step === "decode") return kept.decode(q, range, options);
-    if (step !== "extend") return attention(q, k, v, { range, causal: true, ...options });
-    return attention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, causal: true, ...options });
+    if (range && step === "decode") return kept.decode(q, range, { ...options, bias });
+    if (step !== "extend") return attention(q, k, v, { range, bias, causal: true, ...options });
+    return attention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, bias, causal: true, ...options });
   }
 
   /** Holds what `owner` made of media until it makes others of a later step's. What decode reads, first and extend keep. */

@@ -37,6 +37,23 @@ export class LayerNorm extends Module {
   }
 }
 
+/** The same without a bias, or without either: y = (x - mean) / sqrt(variance + eps) · weight. */
+export class BareLayerNorm extends Module {
+  weight: Tensor | undefined; // (C)
+  constructor(
+    at: Weights,
+    size: number,
+    readonly eps = 1e-5,
+    { weight = true }: { weight?: boolean } = {},
+  ) {
+    super();
+    this.weight = weight ? at.parameter("weight", [size], ones) : undefined;
+  }
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, undefined, this.eps);
+  }
+}
+
 /** Over the channels of each group and all positions of x (B,C,...). */
 export class GroupNorm extends Module {
   weight: Tensor; // (C)

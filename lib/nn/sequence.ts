@@ -11,6 +11,8 @@ export interface Sequence {
   table: Tensor; // (P,D/2,2) f32
   positions: Tensor; // (B,T)
   range?: Tensor | undefined; // (B,2)
+  /** (1|B,H,T,S) f32: added to the scaled scores of all keys, those of the cache too; of a family that says so how far apart tokens are. */
+  bias?: Tensor | undefined;
   cache?: LayerCache | undefined;
   /** first: nothing is cached yet; extend: several tokens follow, or media with them; decode: one token follows. */
   step: "first" | "extend" | "decode";

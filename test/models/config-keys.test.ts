@@ -11,7 +11,9 @@ import { parseDinov2Config } from "../../lib/models/dinov2-config.js";
 import { ENCODER_KEYS } from "../../lib/models/encoder-keys.js";
 import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import { LLAMA_KEYS } from "../../lib/models/llama-keys.js";
+import { MPT_KEYS, parseMptConfig } from "../../lib/models/mpt-config.js";
 import { parseOpenClipConfig } from "../../lib/models/open-clip-config.js";
+import { OPT_KEYS, parseOptConfig } from "../../lib/models/opt-config.js";
 import { parseSiglipVisionConfig } from "../../lib/models/siglip-config.js";
 import { parseQwen2AudioConfig, parseWhisperConfig } from "../../lib/models/speech-config.js";
 import { parseVideoMaeConfig } from "../../lib/models/video-mae-config.js";
@@ -24,6 +26,8 @@ const readers: Record<string, [KeyRules, (json: Json) => unknown]> = {
   MistralConfig: [LLAMA_KEYS.mistral!, parseLlamaConfig],
   Qwen2Config: [LLAMA_KEYS.qwen2!, parseLlamaConfig],
   Qwen3Config: [LLAMA_KEYS.qwen3!, parseLlamaConfig],
+  OPTConfig: [OPT_KEYS, parseOptConfig],
+  MptConfig: [MPT_KEYS, parseMptConfig],
   CLIPVisionConfig: [ENCODER_KEYS.clipVision, parseClipVisionConfig],
   CLIPTextConfig: [ENCODER_KEYS.clipText, parseClipTextConfig],
   SiglipVisionConfig: [ENCODER_KEYS.siglipVision, parseSiglipVisionConfig],
@@ -132,9 +136,31 @@ test("windows by the layer, in a family that has none, or the same for all", () 
   refuses(parseLlamaConfig, of("qwen3", { layer_types: [full, "linear_attention"] }), "layer_types");
 });
 
+test("OPT and MPT: keys that would make another model, in the reading of the code that wrote the file", () => {
+  const { OPTConfig: opt, MptConfig: mpt } = defaults as { OPTConfig: Json; MptConfig: Json };
+  refuses(parseOptConfig, { ...opt, qk_norm: true }, "qk_norm");
+  refuses(parseOptConfig, { ...opt, position_embedding_type: "rotary" }, "position_embedding_type");
+  refuses(parseOptConfig, { ...opt, num_attention_heads: 7 }, "num_attention_heads");
+  parseOptConfig({ ...opt, is_causal: true, position_embedding_type: "absolute", prefix: "</s>" });
+  const attention = mpt.attn_config as Json;
+  const original = { ...mpt, architectures: ["MPTForCausalLM"] };
+  const others: Json[] = [{ qk_ln: true }, { prefix_lm: true }, { attn_type: "multiquery_attention" }, { alibi: false }];
+  for (const other of others) {
+    refuses(parseMptConfig, { ...original, attn_config: { ...attention, ...other } }, Object.keys(other)[0]!);
+    parseMptConfig({ ...mpt, attn_config: { ...attention, ...other } }); // does nothing in transformers' class
+  }
+  refuses(parseMptConfig, { ...original, attn_config: null }, "alibi"); // off where MosaicML's code was not told
+  refuses(parseMptConfig, { ...original, logit_scale: "inv_sqrt_d_model" }, "logit_scale");
+  refuses(parseMptConfig, { ...original, norm_type: "rmsnorm" }, "norm_type");
+  refuses(parseMptConfig, { ...mpt, attn_config: { ...attention, clip_qkv: -1 } }, "clip_qkv");
+  const steep = { ...attention, alibi_bias_max: 16 };
+  assert.is(parseMptConfig({ ...original, attn_config: steep }).alibiMost, 16);
+  assert.is(parseMptConfig({ ...mpt, attn_config: steep }).alibiMost, 8);
+});
+
 test("encoders: keys that would make another tower", () => {
   const vision = { ...defaults.CLIPVisionConfig, architectures: ["CLIPVisionModel"] };
-  for (const [name, [, parse]] of Object.entries(readers).slice(4)) {
+  for (const [name, [, parse]] of Object.entries(readers).slice(6)) {
     refuses(parse, { ...defaults[name], is_causal: name !== "CLIPTextConfig" }, "is_causal");
     refuses(parse, { ...defaults[name], qk_norm: true }, "qk_norm");
     refuses(parse, { ...defaults[name], position_embedding_type: "relative_key" }, "position_embedding_type");

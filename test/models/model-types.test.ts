@@ -6,7 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { ENCODER_TYPES } from "../../lib/models/auto-encoder.js";
-import { LLAMA_FAMILIES } from "../../lib/models/llama-config.js";
+import { DECODER_FAMILIES } from "../../lib/models/decoder-families.js";
 import { MODEL_TYPES } from "../../lib/models/model-types.js";
 import { layoutName } from "../../lib/systems/layouts/index.js";
 import { here } from "../case.js";
@@ -16,7 +16,7 @@ const ofKind = (kind: string) => Object.keys(MODEL_TYPES).filter((name) => MODEL
 
 test("each opener opens the types of its kind, and no others", () => {
   assert.equal(ofKind("encoder").sort(), [...ENCODER_TYPES].sort());
-  assert.equal(ofKind("decoder").sort(), [...LLAMA_FAMILIES].sort());
+  assert.equal(ofKind("decoder").sort(), Object.keys(DECODER_FAMILIES).sort());
   for (const name of ofKind("whole")) {
     const empty = { path: "nowhere", names: () => [] } as never;
     assert.throws(
