@@ -27,7 +27,7 @@ async function run(flags: AlignFlags): Promise<void> {
   using interrupt = new Interrupt();
   const { join } = await import("node:path");
   const { align } = await import("../train/align.js");
-  const { cacheOf, show, STOPPING, tellProblem } = await import("./training.js");
+  const { cacheOf, show, STOPPING, tellLayout, tellProblem } = await import("./training.js");
   const { checkPaths, openModel, trainingJob } = await import("./training-job.js");
   const job = await trainingJob("align", flags, (raw) => {
     const modalities = flags.modality ? [flags.modality] : Object.keys(raw.align ?? {});
@@ -60,6 +60,7 @@ async function run(flags: AlignFlags): Promise<void> {
       resume,
       cache,
       onProblem: tellProblem,
+      onLayout: tellLayout,
     };
     await show(
       align(model, { ...options, signal: interrupt.signal }),

@@ -44,7 +44,7 @@ function loraKeys(
 async function run(flags: InstructFlags): Promise<void> {
   using interrupt = new Interrupt();
   const { instruct } = await import("../train/instruct.js");
-  const { cacheOf, show, STOPPING, tellProblem } = await import("./training.js");
+  const { cacheOf, show, STOPPING, tellLayout, tellProblem } = await import("./training.js");
   const { checkPaths, openModel, trainingJob } = await import("./training-job.js");
   const job = await trainingJob("instruct", flags, (raw) => {
     const lora = loraKeys(flags, raw.instruct?.lora);
@@ -68,6 +68,7 @@ async function run(flags: InstructFlags): Promise<void> {
     resume,
     cache: cacheOf(flags),
     onProblem: tellProblem,
+    onLayout: tellLayout,
     signal: interrupt.signal,
   });
   await show(steps, { stage: "instruct", output }, interrupt, flags.json ?? false);

@@ -1,5 +1,5 @@
 // Flags of both training stages. Each overrides the same key of the recipe.
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { MediaOptions } from "../media/media-options.js";
 import { BRIDGE_NAMES } from "../models/bridges/index.js";
 import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
@@ -34,6 +34,7 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags {
   output?: string;
   resume?: boolean;
   cache?: string;
+  column?: Readonly<Record<string, string>>;
   mediaOption?: MediaOptions;
   confine?: boolean;
 }
@@ -42,6 +43,7 @@ export function trainingFlags(command: Command): Command {
   command
     .option("--config <file>", "a recipe in YAML; flags override it")
     .option("--data <file>", "rows to train on; may come several times", list)
+    .option("--column <ours=theirs>", "a column's name where the data has another, e.g. image=picture_path; may come several times", column)
     .option("--output <folder>", "the run's folder: recipe.yaml, log.jsonl, checkpoint/")
     .option("--resume", "go on with the run in the output folder");
   modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
@@ -99,7 +101,15 @@ const RECIPE_KEYS = [
 /** The flags that were given, as keys of a recipe. */
 export function recipeKeys(flags: TrainingFlags): Record<string, unknown> {
   const given = RECIPE_KEYS.filter((key) => flags[key] !== undefined).map((key) => [key, flags[key]]);
-  return { ...Object.fromEntries(given), ...(flags.data && { data: flags.data.length === 1 ? flags.data[0] : flags.data }) };
+  const { data, column: columns } = flags;
+  return { ...Object.fromEntries(given), ...(data && { data: data.length === 1 ? data[0] : data }), ...(columns && { columns }) };
+}
+
+/** "image=picture_path" among those before. */
+export function column(text: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const [, ours, theirs] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
+  if (!ours || !theirs) throw new InvalidArgumentError("Expected OURS=THEIRS, as in image=picture_path");
+  return { ...before, [ours]: theirs };
 }
 
 /** "resampler,layers=2,tokens=16" as recipes write it; the recipe's own checks judge it. */

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
+import { LAYOUTS, type LayoutName } from "../data/layouts.js";
 import { duration, Progress } from "../train/progress.js";
 import { readState } from "../train/run-folder.js";
 import type { TrainStep } from "../train/step-report.js";
@@ -28,6 +29,10 @@ export function tellProblem(problem: AnymalError): void {
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
   tell(`left out: ${describeError(problem)}`);
 }
+
+/** Which layout a file was found to have. */
+export const tellLayout = (path: string, layout: LayoutName): void =>
+  tell(`${path}: ${layout === "captions" ? "captions of media" : LAYOUTS[layout].about} (${layout})`);
 
 /** Shows every step; throws Interrupted when the run was stopped before its end. */
 export async function show(steps: AsyncIterable<TrainStep>, sitting: Sitting, interrupt: Interrupt, json: boolean): Promise<void> {

@@ -17,7 +17,7 @@ export type Piece = string | Place;
 export type Wrong = (expected: string, got: string, remedy: string) => DataError;
 
 const TEXT = ["text", "input_text", "output_text"];
-const SOURCES = ["url", "path", "file"];
+const SOURCES = ["url", "path", "file", "value"];
 
 /** A part's type is the modality, alone ("image"), before "_url" or behind "input_". */
 const modalityIn = (type: string, kinds: Kinds): Kind | undefined =>
@@ -33,8 +33,9 @@ export function piecesOf(parts: readonly unknown[], turn: string, wrong: Wrong, 
       part.type ?? (typeof part.text === "string" ? "text" : [...kinds.keys()].find((name) => Object.hasOwn(part, name))),
     );
     if (TEXT.includes(type)) {
-      if (typeof part.text !== "string") throw wrong(`${at} with text`, shown(part.text), 'write {"type": "text", "text": …}');
-      return splitAtMarks(part.text, kinds);
+      const text = part.text ?? part.value;
+      if (typeof text !== "string") throw wrong(`${at} with text`, shown(text), 'write {"type": "text", "text": …}');
+      return splitAtMarks(text, kinds);
     }
     const kind = modalityIn(type, kinds);
     if (!kind) throw wrong(`${at} of text or ${[...kinds.keys()].join(", ")}`, shown(part.type), "leave the part out, or convert it");

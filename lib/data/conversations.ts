@@ -1,10 +1,12 @@
 // Conversations as LLaVA writes them: media, and turns of human and gpt whose text marks where the media stand.
 import { checkOptions, optionNames } from "../core/options.js";
-import type { Kinds } from "../media/kinds/index.js";
+import { BUILT_IN, type Kinds } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { type Piece, type Place, piecesOf, type Wrong } from "./content-parts.js";
+import { layoutOf } from "./layouts.js";
 import { splitAtMarks } from "./marks.js";
 import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles } from "./media-files.js";
+import { messagesOf, weightOf } from "./messages.js";
 import type { Reading } from "./open-rows.js";
 import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, isFields, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Role, type Row, type Turn, whereOf } from "./row.js";
@@ -15,7 +17,8 @@ const OPTIONS = optionNames<ConversationOptions>({ ...MEDIA_FILE_OPTIONS, ...BAD
 /**
  * A JSON list or JSONL of {id, image (or another kind): a path or a list of them, conversations: [{from: "human" | "gpt" | "system", value}]}.
  * The n-th <image> of a row is its n-th image; media that no mark places follow the first question. OpenAI's names are read too: messages, role,
- * content, also as a list of parts; and plurals, such as images.
+ * content, also as a list of parts; and plurals, such as images; LLaMA-Factory's and ms-swift's rows, instructions with output, and questions with
+ * answers (LAYOUTS). A message's weight says how much its tokens count.
  * As LLaVA reads its own mixture: in a row without any media the marks are plain text, answers before the first question and a last question without
  * an answer are left out, and questions in a row are one.
  */
@@ -32,18 +35,23 @@ export async function readConversations(path: string, options: ConversationOptio
 
 export const conversationReading: Reading = {
   check(path, { columns }) {
-    if (columns) throw ofTable(path);
+    if (columns && !ofTalk(columns)) throw ofTable(path);
   },
   row: conversationRow,
 };
 
 async function* noTable(path: string, records: AsyncIterable<DataRecord | DataError>): AsyncGenerator<DataRecord | DataError> {
   for await (const record of records) {
-    if (!(record instanceof DataError) && record.table) throw ofTable(path);
+    if (!(record instanceof DataError) && record.table && !ofTalk(Object.keys(record.fields))) throw ofTable(path);
     yield record;
   }
 }
 
+/** A table may hold questions and answers. */
+const ofTalk = (columns: readonly string[]): boolean => {
+  const layout = layoutOf(Object.fromEntries(columns.map((name) => [name, ""])), BUILT_IN, []);
+  return layout === "alpaca" || layout === "query-response" || layout === "question-answer";
+};
 const ofTable = (path: string): DataError =>
   new DataError("E_DATA", path, undefined, "JSONL or a JSON list of conversations", "a table", "read captions from it, or convert it");
 
@@ -59,6 +67,7 @@ const ROLES: Readonly<Record<string, Role>> = {
 interface Said {
   role: Role;
   pieces: Piece[];
+  weight?: number | undefined;
 }
 
 async function conversationRow(path: string, { number, fields }: DataRecord, files: MediaFiles): Promise<Row> {
@@ -79,13 +88,15 @@ async function conversationRow(path: string, { number, fields }: DataRecord, fil
   };
   const medium = ({ modality, source }: Place) => (source === undefined ? take(modality) : files.part(modality, source, number));
   const turns: Turn[] = [];
-  for (const { role, pieces } of said)
-    turns.push({ role, content: await Promise.all(pieces.map((piece) => (typeof piece === "string" ? piece : medium(piece)))) });
+  for (const { role, pieces, weight } of said) {
+    const content = await Promise.all(pieces.map((piece) => (typeof piece === "string" ? piece : medium(piece))));
+    turns.push({ role, content, ...(weight !== undefined && { weight }) });
+  }
   return { where: whereOf(path, number), turns };
 }
 
 function turnsOf(fields: DataRecord["fields"], kinds: Kinds, wrong: Wrong): Said[] {
-  const list = fields.conversations ?? fields.messages;
+  const list = messagesOf(fields, wrong);
   if (!Array.isArray(list) || !list.length)
     throw wrong("conversations, a list of turns", list === undefined ? keysOf(fields) : shown(list), "write [{from, value}, …]");
   const said = list.map((turn, i) => turnOf(turn, i + 1, kinds, wrong));
@@ -95,7 +106,7 @@ function turnsOf(fields: DataRecord["fields"], kinds: Kinds, wrong: Wrong): Said
 }
 
 /** Without any media, a mark is what its letters say: a question about HTML, say. */
-function asText({ role, pieces }: Said): Said {
+function asText({ pieces, ...said }: Said): Said {
   const merged: Piece[] = [];
   for (const piece of pieces) {
     const text = typeof piece === "string" ? piece : piece.part ? undefined : `<${piece.modality}>`;
@@ -103,7 +114,7 @@ function asText({ role, pieces }: Said): Said {
     if (text !== undefined && typeof last === "string") merged[merged.length - 1] = last + text;
     else merged.push(text ?? piece);
   }
-  return { role, pieces: merged };
+  return { ...said, pieces: merged };
 }
 
 /** The system's turn, then questions and answers by turns, as far as there is an answer. */
@@ -124,6 +135,8 @@ function exchangesOf(said: readonly Said[], wrong: Wrong): Said[] {
     else kept.push({ ...turn });
   }
   if (kept.at(-1)?.role === "user") kept.pop();
+  if (kept.every(({ role, weight }) => role !== "assistant" || weight === 0) && kept.some(({ weight }) => weight === 0))
+    throw wrong("an answer that counts", "weights of 0 alone", "give one another weight, or leave the row out");
   if (kept.at(-1)?.role !== "assistant") throw wrong("an answer to at least one question", "none", "add it, or leave the row out");
   for (const [i, { role, pieces }] of kept.entries()) {
     const place = role === "assistant" ? pieces.find((piece) => typeof piece !== "string") : undefined;
@@ -146,13 +159,14 @@ function turnOf(turn: unknown, number: number, kinds: Kinds, wrong: Wrong): Said
   if (!role) throw wrong(`turn ${number} from human, gpt or system`, shown(from), "rename the role, or leave the exchange out");
   const given = turn.value ?? turn.content;
   const name = `turn ${number} (${String(from)})`;
+  const weight = weightOf(turn, name, role === "assistant", wrong);
   if (Array.isArray(given) && given.length) {
     const pieces = piecesOf(given, name, wrong, kinds);
-    if (pieces.some((piece) => typeof piece !== "string" || piece.trim())) return { role, pieces };
+    if (pieces.some((piece) => typeof piece !== "string" || piece.trim())) return { role, pieces, weight };
   }
   if (typeof given !== "string" || !given.trim())
     throw wrong(`${name} with text`, shown(given), "write what is said, or leave the exchange out");
-  return { role, pieces: splitAtMarks(given, kinds) };
+  return { role, pieces: splitAtMarks(given, kinds), weight };
 }
 
 async function mediaOf(fields: DataRecord["fields"], files: MediaFiles, number: number): Promise<Map<Modality, MediaPart[]>> {

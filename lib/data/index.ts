@@ -1,10 +1,12 @@
 // What training and evaluation read: files of rows, their order, and what encoders made of their media.
+export { type RowsOptions, readRows } from "./any-layout.js";
 export { Batches, type BatchOptions, type BatchState } from "./batches.js";
 export { CAPTION_PROMPTS, type CaptionOptions, readCaptions } from "./captions.js";
 export { type CheckFileOptions, type CheckOptions, type CheckSummary, checkFile, checkRows, type DataKind, type Problem } from "./check.js";
 export { type ConversationOptions, readConversations } from "./conversations.js";
 export { FeatureCache, type FeatureCacheCounts, type FeatureCacheOptions, type Features } from "./feature-cache.js";
 export { featureKey, folderFingerprint } from "./feature-key.js";
+export { LAYOUTS, type Layout, type LayoutName } from "./layouts.js";
 export type { MediaFileOptions } from "./media-files.js";
 export { type OpenRowsOptions, openRows } from "./open-rows.js";
 export { blockOrder, inOrder, type Order, shuffledOrder } from "./order.js";

@@ -1,11 +1,13 @@
 // Files to rows by number. Small files are read at once, so that every bad row is told before anything begins; rows of large ones stay where they are.
 import { stat } from "node:fs/promises";
 import { checkOptions, optionNames } from "../core/options.js";
-import { type CaptionOptions, captionReading, readCaptions } from "./captions.js";
+import type { Kinds } from "../media/kinds/index.js";
+import { anyReading, ROWS_OPTIONS, type RowsOptions, readRows } from "./any-layout.js";
+import { captionReading, readCaptions } from "./captions.js";
 import type { DataKind } from "./check.js";
 import { conversationReading, readConversations } from "./conversations.js";
-import { MEDIA_FILE_OPTIONS, MediaFiles } from "./media-files.js";
-import { BAD_ROW_OPTIONS, type DataRecord } from "./records.js";
+import { MediaFiles } from "./media-files.js";
+import type { DataRecord } from "./records.js";
 import type { Row } from "./row.js";
 import { madeRows, openRecords } from "./sources/open.js";
 import { heldRows, joinedRows, type RecordSource, type RowSource } from "./sources/source.js";
@@ -13,22 +15,26 @@ import { heldRows, joinedRows, type RecordSource, type RowSource } from "./sourc
 /** Bytes of a file of text that is read at once. */
 const AT_ONCE = 16 << 20;
 
-export interface OpenRowsOptions extends CaptionOptions {
-  /** What the rows are. */
-  kind: DataKind;
+export interface OpenRowsOptions extends RowsOptions {
+  /** Default: of any layout, each row told by its columns. */
+  kind?: DataKind | undefined;
   /** Do rows stay in their files until their turn comes? A bad one is met only then. Default: in files above 16 MiB. */
   lazy?: boolean | undefined;
 }
 const OPTIONS = optionNames<OpenRowsOptions>({
-  ...MEDIA_FILE_OPTIONS,
-  ...BAD_ROW_OPTIONS,
-  ...({ modality: true, prompts: true, seed: true, kind: true, lazy: true } as const),
+  ...ROWS_OPTIONS,
+  ...({ kind: true, lazy: true } as const),
 });
+
+const OF_KIND = {
+  captions: captionReading,
+  conversations: () => conversationReading,
+} satisfies Record<DataKind, (path: string, kinds: Kinds, options: RowsOptions) => Reading>;
 
 /** How a kind of rows is made of what a file says. */
 export interface Reading {
   /** Throws E_DATA where a file's rows cannot be of this kind. */
-  check(path: string, records: RecordSource): void;
+  check(path: string, records: Pick<RecordSource, "columns">): void;
   row(path: string, record: DataRecord, files: MediaFiles): Promise<Row>;
 }
 
@@ -47,11 +53,13 @@ export async function openRows(paths: string | readonly string[], options: OpenR
 
 async function openOne(path: string, { kind, lazy, ...options }: OpenRowsOptions): Promise<RowSource> {
   if (!(lazy ?? (await bytesOf(path)) > AT_ONCE)) {
-    const { modality: _modality, prompts: _prompts, seed: _seed, ...conversations } = options;
-    return heldRows(kind === "captions" ? await readCaptions(path, options) : await readConversations(path, conversations));
+    if (!kind) return heldRows(await readRows(path, options));
+    const { columns: _columns, onLayout: _told, ...captions } = options;
+    const { modality: _modality, prompts: _prompts, seed: _seed, ...conversations } = captions;
+    return heldRows(kind === "captions" ? await readCaptions(path, captions) : await readConversations(path, conversations));
   }
   const files = new MediaFiles(path, options);
-  const reading = kind === "captions" ? captionReading(path, files.kinds, options) : conversationReading;
+  const reading = kind ? OF_KIND[kind](path, files.kinds, options) : anyReading(path, files.kinds, options);
   const records = await openRecords(path, files.kinds, options.signal);
   try {
     reading.check(path, records);

@@ -7,6 +7,8 @@ export type Role = "system" | "user" | "assistant";
 export interface Turn {
   readonly role: Role;
   readonly content: Content;
+  /** How much each token of an answer counts in the loss. Default 1; at 0 it is read, and not learned. */
+  readonly weight?: number;
 }
 export interface Row {
   /** For messages: "captions.jsonl:17". */

@@ -103,7 +103,10 @@ export class AnyMALNetwork extends Module {
         beside: beside && { rows: beside.rows, seen: beside.seen },
         media: batch.rows.map((row) => row.some((part) => "modality" in part)),
       },
-      { ...(loss && { labels: spliced.labels, logits: false }), ...options },
+      {
+        ...(loss && { labels: spliced.labels, ...(spliced.weights && { weights: spliced.weights }), logits: false }),
+        ...options,
+      },
     );
   }
 

@@ -289,13 +289,9 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
     const told = this.model.begun(led?.x ?? x, sequence, cache);
     const states = yield* this.#states(told.x, told.sequence, outputHiddenStates);
     cache?.done(sequence, rows, beside && seenLast(beside, seen, spans));
-    const { labels, ignore = -100 } = wanted;
-    const output = this.#output(
-      states.at(-1) as Tensor,
-      spans,
-      { ...wanted, ...(led && labels && { labels: led.moved(labels as readonly ArrayLike<number>[], ignore) }) },
-      led?.restored,
-    );
+    const { labels, weights, ignore = -100 } = wanted;
+    const moved = led && labels && { labels: led.moved(labels, ignore), ...(weights && { weights: led.moved(weights, 0) }) };
+    const output = this.#output(states.at(-1) as Tensor, spans, { ...wanted, ...moved }, led?.restored);
     return { ...output, ...(outputHiddenStates && { hiddenStates: led ? states.map(led.restored) : states }) };
   }
 

@@ -1,7 +1,7 @@
 // Rows that are longer than the context: answers are cut from their end, questions and media never.
 import { expected } from "../core/errors.js";
 import { IGNORE, type PromptPart } from "./prompt.js";
-import type { TextPart } from "./splice.js";
+import { headOf } from "./splice.js";
 
 /** How many positions a medium takes, by its number in the conversation. */
 export type MediaLength = (media: number) => number;
@@ -25,24 +25,18 @@ export function fitParts(parts: readonly PromptPart[], maxLength: number, mediaL
   for (const part of parts) {
     const length = lengthOf(part, mediaLength);
     if (length <= left) kept.push(part);
-    else if (!("media" in part)) kept.push(head(part, left));
+    else if (!("media" in part)) kept.push(headOf(part, left));
     left -= length;
     if (left <= 0) break;
   }
   for (let last = kept.pop(); last; last = kept.pop()) {
     const labels = labelledLength(last);
-    if (labels && !("media" in last)) return [...kept, head(last, labels)];
+    if (labels && !("media" in last)) return [...kept, headOf(last, labels)];
   }
   const media = parts.reduce((n, part) => n + ("media" in part ? mediaLength(part.media) : 0), 0);
   const answer = parts.some(labelledLength) ? " and a token of the answer" : "";
   const next = "raise maxLength, shorten it, or use fewer media tokens";
   throw expected("E_PROMPT", where, `a prompt${answer} within ${maxLength} positions`, `${total}, ${media} of them media`, next);
-}
-
-function head({ ids, labels }: TextPart, length: number): TextPart {
-  const part: TextPart = { ids: Array.from(ids).slice(0, length) };
-  if (labels) part.labels = Array.from(labels).slice(0, length);
-  return part;
 }
 
 /** Up to and with the last label. */

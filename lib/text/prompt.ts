@@ -14,6 +14,8 @@ export interface PromptTurn {
   readonly role: string;
   /** Strings, and media in any order. */
   readonly content: readonly (string | object)[];
+  /** How much an answer's tokens count in the loss. Default 1; at 0 they are not labelled. */
+  readonly weight?: number;
 }
 /** Text, or the n-th medium of the conversation in reading order. */
 export type PromptPart = TextPart | { media: number };
@@ -75,9 +77,11 @@ export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], 
     takeKeptBlanks(segments, tokenizer, said, written);
   }
   const encode = segmentEncoder(tokenizer);
+  const weights = turns.flatMap(({ role, weight = 1 }) => (role === "assistant" ? [weight] : []));
   return segments.flatMap((segment, i): PromptPart[] => {
     if ("media" in segment) return [segment];
-    const part = textPart(segment, tokenizer, (text) => encode(text, i === 0), options);
+    const own = weights.splice(0, segment.answers.length);
+    const part = textPart(segment, own, tokenizer, (text) => encode(text, i === 0), options);
     return part.ids.length ? [part] : [];
   });
 }
@@ -344,14 +348,23 @@ function tellOpenAnswer(tokenizer: Tokenizer, { where = "prompt", onNotice }: Pr
 }
 const openTold = new WeakSet<Tokenizer>();
 
-function textPart({ text, answers }: Segment, tokenizer: Tokenizer, encode: (text: string) => number[], options: PromptOptions): TextPart {
+function textPart(
+  { text, answers }: Segment,
+  counts: readonly number[],
+  tokenizer: Tokenizer,
+  encode: (text: string) => number[],
+  options: PromptOptions,
+): TextPart {
   const ids = encode(text);
   if (!answers.length) return { ids };
   const labels = new Array<number>(ids.length).fill(IGNORE);
+  const weights = counts.some((weight) => weight !== 1 && weight !== 0) ? new Array<number>(ids.length).fill(1) : undefined;
   const gap = gapOf(tokenizer);
   const controls = new Set(tokenizer.specialTokens.values());
   const isControl = (id: number) => id === tokenizer.eosTokenId || (controls.has(id) && id !== tokenizer.unkTokenId);
-  for (const [from, to] of answers) {
+  for (const [n, [from, to]] of answers.entries()) {
+    const weight = counts[n] ?? 1;
+    if (!weight) continue;
     const asked = text.slice(0, from);
     const start = shared(ids, encode(asked.endsWith(gap) ? asked.slice(0, from - gap.length) : asked));
     const before = encode(text.slice(0, to));
@@ -362,8 +375,9 @@ function textPart({ text, answers }: Segment, tokenizer: Tokenizer, encode: (tex
     if (close < ids.length && isControl(ids[close]!)) end = close + 1;
     else tellOpenAnswer(tokenizer, options);
     for (let i = start; i < end; ++i) labels[i] = ids[i]!;
+    weights?.fill(weight, start, end);
   }
-  return { ids, labels };
+  return { ids, labels, ...(weights && { weights }) };
 }
 
 /** Length of the longest common prefix. */

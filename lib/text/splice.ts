@@ -6,6 +6,8 @@ export interface TextPart {
   ids: ArrayLike<number>;
   /** One label per id; absent: the part is not scored. */
   labels?: ArrayLike<number>;
+  /** How much each label counts in the loss; absent: 1. */
+  weights?: ArrayLike<number>;
 }
 export interface MediaRows {
   /** First row of this item in the media buffer, and how many rows it has. */
@@ -32,6 +34,8 @@ export interface Spliced {
   index: Int32Array;
   attentionMask: Int32Array[];
   labels: Int32Array[];
+  /** Of each label; absent where all count alike. */
+  weights?: Float32Array[];
 }
 
 const isMedia = (part: Part): part is MediaRows => "start" in part;
@@ -49,6 +53,8 @@ export function splice(
   const index = new Int32Array(rows.length * length).fill(-1);
   const attentionMask = cut.map(() => new Int32Array(length));
   const labels = cut.map(() => new Int32Array(length).fill(ignore));
+  const weighted = cut.some((row) => row.some((part) => !isMedia(part) && part.weights));
+  const weights = weighted ? cut.map(() => new Float32Array(length).fill(1)) : undefined;
 
   let text = 0;
   for (const [b, row] of cut.entries()) {
@@ -64,11 +70,12 @@ export function splice(
           index[b * length + t] = text;
           textIds[text++] = part.ids[i] as number;
           if (part.labels) target[t] = part.labels[i] as number;
+          if (part.weights) (weights?.[b] as Float32Array)[t] = part.weights[i] as number;
         }
       }
     }
   }
-  return { batch: rows.length, length, textIds, index, attentionMask, labels };
+  return { batch: rows.length, length, textIds, index, attentionMask, labels, ...(weights && { weights }) };
 }
 
 /** Rows of ids in which each `placeholder` stands for the next item of `items` (in reading order over all rows). */
@@ -106,6 +113,12 @@ export function partsOf(
   return rows;
 }
 
+/** Its first `length` ids, and what is said of them. */
+export function headOf({ ids, labels, weights }: TextPart, length: number): TextPart {
+  const first = (values: ArrayLike<number>) => Array.from(values).slice(0, length);
+  return { ids: first(ids), ...(labels && { labels: first(labels) }), ...(weights && { weights: first(weights) }) };
+}
+
 // A media item that does not fit whole ends the row: half an image would be a different image.
 function truncate(row: readonly Part[], maxLength: number): Part[] {
   const kept: Part[] = [];
@@ -116,9 +129,7 @@ function truncate(row: readonly Part[], maxLength: number): Part[] {
       kept.push(part);
     } else {
       if (!isMedia(part) && left > 0) {
-        const head: TextPart = { ids: Array.from(part.ids).slice(0, left) };
-        if (part.labels) head.labels = Array.from(part.labels).slice(0, left);
-        kept.push(head);
+        kept.push(headOf(part, left));
       }
       break;
     }

@@ -20,12 +20,12 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, lazy, adapters, ...rest } = options;
+  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, lazy, columns, onLayout, adapters, ...rest } =
+    options;
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align", model.system);
   const asked = prompts ?? systemOf(model.system).captionPrompts;
   const reading = {
-    kind: "captions" as const,
     modality,
     seed: recipe.seed,
     ...(asked && { prompts: asked }),
@@ -40,6 +40,7 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
         ...described(data),
         ...(adapters && { adapters: [...adapters] }),
         ...(prompts && { prompts: [...prompts] }),
+        ...(columns && { columns: { ...columns } }),
         ...recipe,
       },
     },

@@ -23,9 +23,24 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 }
 
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
-  const { data, output, resume, signal, cache, onProblem, media, confine, lazy, adapters, modalities: chosen, ...rest } = options;
+  const {
+    data,
+    output,
+    resume,
+    signal,
+    cache,
+    onProblem,
+    media,
+    confine,
+    lazy,
+    columns,
+    onLayout,
+    adapters,
+    modalities: chosen,
+    ...rest
+  } = options;
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
-  const rows = await rowsOf(data, { kind: "conversations", ...readingOptions(model, recipe, options) });
+  const rows = await rowsOf(data, readingOptions(model, recipe, options));
   try {
     const modalities = chosen ?? (await present(model, rows, signal));
     for (const modality of modalities) model.encoder(modality);
@@ -36,7 +51,13 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
     const adapter = lora ? { dropout: lora.dropout, put } : undefined;
     const told = {
       ...toldMedia(media),
-      instruct: { ...described(data), ...(adapters && { adapters: [...adapters] }), ...(chosen && { modalities: [...chosen] }), ...recipe },
+      instruct: {
+        ...described(data),
+        ...(adapters && { adapters: [...adapters] }),
+        ...(chosen && { modalities: [...chosen] }),
+        ...(columns && { columns: { ...columns } }),
+        ...recipe,
+      },
     };
     const check = chosen || rows.held ? undefined : unseen(modalities);
     yield* stage(model, options, { recipe, what: "instruct", at: "instruct", told, rows, modalities, adapter, ...(check && { check }) });

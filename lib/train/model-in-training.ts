@@ -104,7 +104,7 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
 
   /** Micro-batches differ in how many tokens they score: each is weighted by its count over that of the step. */
   *losses({ ready }: Window): Generator<MicroLoss> {
-    const windowTokens = scoredOf(ready);
+    const windowTokens = ready.reduce((n, { counted }) => n + counted, 0);
     for (const rows of microBatches(ready, this.opening.microBatch)) yield () => this.#loss(rows, windowTokens);
   }
 

@@ -61,14 +61,17 @@ export interface InstructRecipe extends TrainingRecipe {
   lora: LoraRecipe | false;
 }
 
+/** Names of columns where the data has others: ours, then theirs. */
+export type Columns = Record<string, string>;
+
 /** What a whole job is: the model, and either stage or both. */
 export interface Recipe {
   /** Which system of the literature: the model is put together and trained as it has it where nothing else is said. Default anymal. */
   system?: string;
   /** What to assemble; absent where the model comes from a checkpoint. */
   model?: Omit<AssembleOptions, "device">;
-  align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[]; adapters?: string[] }>>;
-  instruct?: InstructRecipe & { data?: string | string[]; modalities?: Modality[]; adapters?: string[] };
+  align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[]; adapters?: string[]; columns?: Columns }>>;
+  instruct?: InstructRecipe & { data?: string | string[]; modalities?: Modality[]; adapters?: string[]; columns?: Columns };
   /** How media of both stages are read, e.g. { imu: { acceleration: "g" } }; a row's own options go before. */
   media?: MediaOptions;
   /** The run's folder. */
@@ -124,6 +127,10 @@ const BESIDE = {
   prompts: is.listOf(is.text),
   adapters: is.listOf(is.text),
   modalities: is.listOf(is.text),
+  columns: {
+    wanted: 'a mapping of names of columns, as { image: "picture_path" }',
+    fits: (v) => isObject(v) && Object.values(v).every(is.text.fits),
+  },
 } as const satisfies Schema;
 /** A mapping for some kinds of media. */
 const perKind = (kinds: Kinds): Schema => Object.fromEntries(Array.from(kinds.keys(), (name) => [name, is.object]));
@@ -281,11 +288,11 @@ export function recipe(value: unknown, own: OwnKinds = []): Recipe {
   const system = systemIn(value as { system?: unknown } | undefined, model);
   checkKeys("align", align, perKind(kinds));
   const aligned = Object.entries(align).map(([modality, entry]) => {
-    const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts", "adapters"]);
+    const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts", "adapters", "columns"]);
     return [modality, { ...beside, ...alignRecipe(modality as Modality, rest, undefined, system) }];
   });
   const instructed = () => {
-    const { beside, rest } = split("instruct", instruct, ["data", "modalities", "adapters"]);
+    const { beside, rest } = split("instruct", instruct, ["data", "modalities", "adapters", "columns"]);
     for (const [i, name] of ((beside.modalities ?? []) as string[]).entries())
       if (!kinds.has(name)) throw new RecipeError(`instruct.modalities[${i}]`, `one of ${[...kinds.keys()].join(", ")}`, name);
     return { ...beside, ...instructRecipe(rest, undefined, undefined, system) };

@@ -5,6 +5,7 @@ import type { AnyMAL } from "../anymal/anymal.js";
 import { calibrate } from "../anymal/calibrate.js";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
+import type { LayoutName } from "../data/layouts.js";
 import { type OpenRowsOptions, openRows } from "../data/open-rows.js";
 import type { Row } from "../data/row.js";
 import { heldRows, joinedRows, type RowSource } from "../data/sources/source.js";
@@ -35,6 +36,10 @@ export interface StageOptions {
   signal?: AbortSignal;
   /** Options of the media in files, e.g. { imu: { acceleration: "g" } }. A row's own go before them. */
   media?: MediaOptions;
+  /** Names of columns where the data has others: ours, then theirs (RowsOptions). */
+  columns?: Readonly<Record<string, string>>;
+  /** Told of each file's layout: "llava", "alpaca" … */
+  onLayout?: (path: string, layout: LayoutName) => void;
   /** Do rows stay in their files until their turn comes (OpenRowsOptions)? Default: in files above 16 MiB. */
   lazy?: boolean;
   /** Reads media in the folder of their data file alone. Default: for data that was fetched from a hub (MediaFileOptions). */
@@ -175,10 +180,12 @@ function checkedMedia(media: MediaOptions, kinds: OwnKinds): MediaOptions {
 export const readingOptions = (
   { kinds }: AnyMAL,
   { onBadRow }: TrainingRecipe,
-  { signal, onProblem, media, confine, lazy }: StageOptions,
+  { signal, onProblem, media, confine, lazy, columns, onLayout }: StageOptions,
 ) => ({
   onBadRow,
   lazy,
+  columns,
+  onLayout,
   kinds,
   ...(confine !== undefined && { confine }),
   ...(media && { media: checkedMedia(media, kinds) }),

@@ -22,6 +22,8 @@ export interface ReadyRow extends EncodedPrompt {
   length: number;
   /** Targets, after cutting. */
   scored: number;
+  /** What they count in the loss together: as many as they are, where none has a weight of its own. */
+  counted: number;
 }
 
 /** The rows of one step, and how many batches were used up to it: one whose rows are all bad makes no step. */
@@ -203,9 +205,15 @@ export class TrainingRows {
       return this.model.projector(modality).rows(shape);
     };
     const parts = fitParts(prompt.parts, this.options.maxLength, mediaLength, prompt.where);
-    const scored = parts.reduce((n, part, i) => n + ("media" in part ? 0 : targets(part, i === 0)), 0);
+    let [scored, counted] = [0, 0];
+    for (const [i, part] of parts.entries())
+      if (!("media" in part))
+        for (const weight of targets(part, i === 0)) {
+          ++scored;
+          counted += weight;
+        }
     if (!scored) throw expected("E_PROMPT", prompt.where, "a token to learn", "none", "write a longer answer");
-    return { ...prompt, parts, features, length: promptLength(parts, mediaLength), scored };
+    return { ...prompt, parts, features, length: promptLength(parts, mediaLength), scored, counted };
   }
 
   /** The row's own fault: thrown under its name, or the row is left out from now on. */
@@ -226,11 +234,9 @@ export class TrainingRows {
   }
 }
 
-/** The first position of a row is nobody's next. */
-function targets({ labels }: TextPart, first: boolean): number {
-  let n = 0;
-  for (let i = first ? 1 : 0; labels && i < labels.length; ++i) if (labels[i] !== IGNORE) ++n;
-  return n;
+/** The weight of each. The first position of a row is nobody's next. */
+function* targets({ labels, weights }: TextPart, first: boolean): Generator<number> {
+  for (let i = first ? 1 : 0; labels && i < labels.length; ++i) if (labels[i] !== IGNORE) yield weights?.[i] ?? 1;
 }
 
 function fail(error: unknown): never {

@@ -53,6 +53,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["Batches", "batch_size", "batchSize", "BatchOptions", (o) => new anymal.Batches(3, { batchSize: 1, ...o })],
   ["readCaptions", "on_bad_row", "onBadRow", "CaptionOptions", (o) => anymal.readCaptions(nowhere, o)],
   ["readConversations", "check_files", "checkFiles", "ConversationOptions", (o) => anymal.readConversations(nowhere, o)],
+  ["readRows", "on_bad_row", "onBadRow", "RowsOptions", (o) => anymal.readRows(nowhere, o)],
   ["openRows", "on_bad_row", "onBadRow", "OpenRowsOptions", (o) => anymal.openRows(nowhere, { kind: "captions", ...o })],
   ["checkFile", "max_length", "maxLength", "CheckFileOptions", (o) => anymal.checkFile(nowhere, o)],
   ["checkRows", "tokeniser", "tokenizer", "CheckOptions", (o) => anymal.checkRows([], o)],

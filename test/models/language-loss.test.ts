@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { backward } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { countTargets, languageLoss, shifted } from "../../lib/models/language-loss.js";
-import { headCrossEntropy, softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
+import { headCrossEntropy, linear, mul, softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 
 for (const name of caseNames(/^optim_cross_entropy/)) {
@@ -92,6 +92,30 @@ test("what nobody scores does not go through the head", async () => {
   assert.equal(got, want);
   assert.equal(await broken.head.grad!.data(), await whole.head.grad!.data());
   assert.equal(await broken.hidden.grad!.data(), await whole.hidden.grad!.data());
+});
+
+test("weights: the mean that they weigh, of the loss and of the gradients; 0 leaves a label out; twice as much of all is the same to the bit", async () => {
+  const weights = [
+    [9, 9, 0.5, 2, 9, 1],
+    [9, 1, 9, 9, 0, 9],
+  ];
+  const [a, b, c, d] = [smallHead("f32"), smallHead("f32"), smallHead("f32"), smallHead("f32")];
+  const target = Tensor.from(shifted(PARTLY, 2, 6, -100), [12], { device: here });
+  const each = softmaxCrossEntropy(linear(a.hidden.reshape([12, 5]), a.head), target, -100);
+  const own = Float32Array.of(0, 0.5, 2, 0, 1, 0, 1, 0, 0, 0, 0, 0); // of the target that stands there
+  const want = sum(mul(each, Tensor.from(own, [12], { device: here })), 1 / 4.5);
+  const got = languageLoss(b.hidden, b.head, PARTLY, { weights });
+  for (const loss of [want, got]) backward(loss);
+  near(await got.data(), await want.data(), 1e-6, "loss");
+  near(await b.hidden.grad!.data(), await a.hidden.grad!.data(), 1e-6, "the hidden state's");
+  near(await b.head.grad!.data(), await a.head.grad!.data(), 1e-6, "the head's");
+  const twos = PARTLY.map((row) => row.map(() => 2));
+  const [even, plain] = [languageLoss(c.hidden, c.head, PARTLY, { weights: twos }), languageLoss(d.hidden, d.head, PARTLY)];
+  for (const loss of [even, plain]) backward(loss);
+  assert.equal(await even.data(), await plain.data());
+  assert.equal(await c.head.grad!.data(), await d.head.grad!.data());
+  const none = languageLoss(c.hidden, c.head, PARTLY, { weights: PARTLY.map((row) => row.map(() => 0)) });
+  assert.is(await none.item(), 0);
 });
 
 test("a batch without a scored token: loss 0, and gradients of zeros", async () => {
