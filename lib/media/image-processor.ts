@@ -77,7 +77,7 @@ export class ImageProcessor {
     const pads = on("do_pad", false);
     if (pads && config.pad_size) fail(where, "do_pad false", "padding to pad_size", HINT);
     this.#resize = on("do_resize")
-      ? readResize(config.size ?? (this.kind === "Idefics" ? config.image_size : undefined) ?? undefined, defaults.resize, where)
+      ? readResize((this.kind === "Idefics" ? config.image_size : undefined) ?? config.size ?? undefined, defaults.resize, where)
       : undefined;
     const cropped = on("do_center_crop", defaults.crop !== undefined);
     this.#crop = cropped ? readCrop(config.crop_size ?? undefined, defaults.crop ?? square(224), where) : undefined;
