@@ -1,6 +1,7 @@
 // A folder as others publish it, a language model with what it sees through: read as what it is, by the layout that its config.json names.
 import { existsSync } from "node:fs";
 import { join, relative, resolve, sep } from "node:path";
+import { adapterKindOf } from "../adapters/load-adapter.js";
 import type { Device } from "../core/device.js";
 import { notice } from "../core/notice.js";
 import { Checkpoint, weightFile } from "../io/checkpoint.js";
@@ -17,10 +18,11 @@ import { systemOf } from "../systems/index.js";
 import { publishedPieces } from "../systems/layouts/index.js";
 import type { Published, PublishedMedium } from "../systems/published.js";
 import { Tokenizer } from "../text/tokenizer.js";
-import type { MediaPlan, Plan } from "./build.js";
+import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
 import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { folderOf, inFolder } from "./encoders.js";
 import type { FromPretrainedOptions, ModalitySetup, PromptFormat } from "./options.js";
+import { DEFAULT_ADAPTER } from "./parts.js";
 import { openSource, type Source } from "./source.js";
 
 type Loading = FromPretrainedOptions & { device: Device };
@@ -35,7 +37,7 @@ export async function published(folder: string, options: Loading): Promise<Plan>
   const { device, dtype, signal } = options;
   const json = readConfig(folder);
   const processor = existsSync(join(folder, PROCESSOR)) ? readJson(join(folder, PROCESSOR)) : {};
-  const file = weightFile(folder) ? Checkpoint.open(folder) : Checkpoint.openIn(folder, BRIDGE_ALONE);
+  const file = weightFile(folder) ? Checkpoint.open(folder) : bridgeAlone(folder);
   try {
     const pieces = publishedPieces(file, json, processor);
     const own = await openSource(folder);
@@ -61,10 +63,15 @@ export async function published(folder: string, options: Loading): Promise<Plan>
         signal,
         kinds: options.kinds ?? [],
         media,
-        adapters: (pieces.adapters ?? []).map(({ name, kind, on, config, source }) => ({
-          ...{ name: name ?? kind, kind, on },
-          from: source ? { source, config } : { config: () => config, seed: 0 },
-        })),
+        adapters: [
+          ...(pieces.adapters ?? []).map(
+            ({ name, kind, on, config, source }): AdapterPlan => ({
+              ...{ name: name ?? kind, kind, on },
+              from: source ? { source, config } : { config: () => config, seed: 0 },
+            }),
+          ),
+          ...("named" in llm ? adapterBeside(folder) : []),
+        ],
         trained: [],
       },
       openLlm: () => openCausalLM("named" in llm ? llmSource.folder : llm, held, signal),
@@ -78,6 +85,23 @@ export async function published(folder: string, options: Loading): Promise<Plan>
 const PROCESSOR = "processor_config.json";
 /** Of a first stage that wrote no more. */
 const BRIDGE_ALONE = "mm_projector.safetensors";
+/** What LLaVA's code writes in its place. */
+const PICKLES = ["non_lora_trainables.bin", "mm_projector.bin"];
+const ADAPTER = "adapter_config.json";
+
+function bridgeAlone(folder: string): Checkpoint {
+  const pickle = existsSync(join(folder, BRIDGE_ALONE)) ? undefined : PICKLES.find((name) => existsSync(join(folder, name)));
+  if (pickle)
+    throw new CheckpointError(folder, BRIDGE_ALONE, `${pickle}, a pickle`, `anymal convert ${folder} OUT writes a folder that is read`);
+  return Checkpoint.openIn(folder, BRIDGE_ALONE);
+}
+
+/** Of a LoRA run: PEFT's adapter, on the language model that the folder names. */
+function adapterBeside(folder: string): AdapterPlan[] {
+  const path = join(folder, ADAPTER);
+  if (!existsSync(path)) return [];
+  return [{ name: DEFAULT_ADAPTER, kind: adapterKindOf(readJson(path), folder).name, on: "llm", from: { folder } }];
+}
 
 async function mediumPlan(
   folder: string,

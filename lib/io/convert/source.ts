@@ -26,6 +26,9 @@ const TARGETS: Readonly<Record<string, string>> = {
   "adapter_model.bin": "adapter_model.safetensors",
   "open_clip_pytorch_model.bin": "open_clip_model.safetensors",
 };
+/** Of LLaVA's LoRA runs: what trained beside the adapter. */
+const BESIDE_LORA = "non_lora_trainables.bin";
+const ADAPTER = "adapter_model.bin";
 /** What trainers write beside the weights. */
 const OTHERS = /^(training_args|optimizer|scheduler|rng_state(_\d+)?|scaler|random_states_\d+)\.(bin|pt|pth)$/;
 
@@ -35,7 +38,7 @@ export function sourceOf(path: string): Source {
 
 function oneFile(path: string): Source {
   const name = basename(path);
-  if (PARTS.test(name)) return inFolder(dirname(path)); // one part is half a model
+  if (PARTS.test(name) || name === BESIDE_LORA) return inFolder(dirname(path)); // one part is half a model
   const beside = readdirSync(dirname(path)).filter((other) => isWeights(other));
   const belongs = Object.hasOwn(TARGETS, name) || beside.length === 1;
   return { files: [path], folder: belongs ? dirname(path) : undefined, target: TARGETS[name] ?? SINGLE };
@@ -48,6 +51,7 @@ function inFolder(folder: string): Source {
     for (const file of files) if (existsSync(join(folder, file))) checkLinks(folder, join(folder, file));
     return { files: files.map((file) => join(folder, file)), folder, target };
   };
+  if (names.includes(BESIDE_LORA)) return of([...(names.includes(ADAPTER) ? [ADAPTER] : []), BESIDE_LORA]);
   const known = Object.keys(TARGETS).find((name) => names.includes(name));
   if (known) return of([known], TARGETS[known]);
   if (names.includes(TORCH_INDEX)) return sharded(folder, of);
@@ -92,7 +96,14 @@ export function besideOf(folder: string | undefined, name: string): Record<strin
 }
 
 /** What belongs to a model beside its weights. */
-const BESIDE = [...CONFIG_FILES, "adapter_config.json", "open_clip_config.json", ...PROCESSOR_FILES, ...TOKENIZER_FILES];
+const BESIDE = [
+  ...CONFIG_FILES,
+  "adapter_config.json",
+  "adapter_model.safetensors",
+  "open_clip_config.json",
+  ...PROCESSOR_FILES,
+  ...TOKENIZER_FILES,
+];
 
 /** Those of them that are regular files of the folder's own, or of the hub's cache. */
 export function filesBeside(folder: string | undefined): string[] {
