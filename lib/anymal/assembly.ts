@@ -17,13 +17,15 @@ import { freshEncoders } from "./encoders.js";
 import type { MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, checkAssembly, type PromptFormat } from "./options.js";
 import { openSource } from "./source.js";
+import { openStored, withStored } from "./stored-bridge.js";
 
 /** Between the seeds of one model's projections. */
 const SEEDS_APART = 1_000_003;
 
 export async function assembly(given: AssembleOptions): Promise<Plan> {
   const known = checkAssembly(given);
-  const { modalities, kinds = [], system: name = DEFAULT_SYSTEM, seed = 0, quantization: _, prompt: __, ...options } = given;
+  const { modalities, stored } = withStored(given);
+  const { modalities: _m, kinds = [], system: name = DEFAULT_SYSTEM, seed = 0, quantization: _, prompt: __, ...options } = given;
   const system = systemOf(name);
   const { quantization, prompt } = completedBy(system, given);
   const adapters = adaptersIn(system, given);
@@ -45,8 +47,10 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
     media: encoders.map(
       (encoder, i): MediaPlan => ({
         ...encoder,
-        calibrated: false,
+        calibrated: stored.has(encoder.modality),
         projector: (setup, llm) => {
+          const own = stored.get(encoder.modality);
+          if (own) return openStored(own, setup.projector, device, llm.width);
           const at = Weights.fresh({ device, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
           const projector = makeBridge(at, setup.projector, llm.width);
           openBridge(projector, false);

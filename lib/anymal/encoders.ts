@@ -11,7 +11,7 @@ import type { System } from "../systems/system.js";
 import type { MediaPlan } from "./build.js";
 import { CheckpointError } from "./checkpoint-error.js";
 import type { Manifest } from "./manifest.js";
-import { type AssembleOptions, completeSetup, type FromPretrainedOptions, type ModalitySetup } from "./options.js";
+import { completeSetup, type FreshModality, type FromPretrainedOptions, type ModalitySetup } from "./options.js";
 import { isOwn, ownPlan, storedOwn } from "./own-encoder.js";
 import { type Fetching, locate, openSource, type Source } from "./source.js";
 
@@ -20,7 +20,7 @@ export type EncoderPlan = Omit<MediaPlan, "projector" | "calibrated">;
 
 /** For a fresh model. */
 export async function freshEncoders(
-  modalities: AssembleOptions["modalities"],
+  modalities: Readonly<Record<string, FreshModality | undefined>>,
   kinds: Kinds,
   device: Device,
   dtype: "f32" | "bf16" | undefined,

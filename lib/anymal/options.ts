@@ -46,8 +46,8 @@ export interface OwnModalityOptions {
    * encoder of one's own. Default: the kind's, where it brings one.
    */
   encoder?: string | AnyEncoder;
-  /** Default: the system's for the modality; of AnyMAL, Table 12's. */
-  projector?: ProjectorOptions;
+  /** Default: the system's for the modality; of AnyMAL, Table 12's. Or a folder in which one lies that was trained: projector.json, projector.safetensors. */
+  projector?: ProjectorOptions | string;
   /** Which hidden state: 0 the embedding, -1 the last. Of a list the rows stand side by side, as in LLaVA's vision_feature_layer. Default: the system's, -1 of AnyMAL. */
   layer?: FeatureLayer;
   /** Default: what the projector reads, patch for most, pooled for a linear one in pooled mode. */
@@ -57,6 +57,9 @@ export interface OwnModalityOptions {
   /** Pictures are padded to squares with the processor's mean colour, not cropped. Default: the system's, false of AnyMAL. */
   pad?: boolean;
 }
+
+/** … with a bridge's folder as what it says. */
+export type FreshModality = Omit<OwnModalityOptions, "projector"> & { projector?: ProjectorOptions };
 
 export interface LoadOptions {
   /** Default: the CPU, or ANYMAL_DEVICE. */
@@ -145,7 +148,8 @@ export function checkAssembly(options: AssembleOptions): Kinds {
     const where = `${at} modalities.${modality}`;
     checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames", "pad"]);
     if (one?.layer !== undefined && !LAYER.fits(one.layer)) throw expected("E_VALUE", `${where}.layer`, LAYER.wanted, shown(one.layer));
-    modalityIn(system, modality as Modality, one ?? {});
+    if (typeof one?.projector === "string") continue; // its own file says
+    modalityIn(system, modality as Modality, (one ?? {}) as FreshModality);
     if (one?.projector) checkProjector(`${where}.projector`, one.projector);
   }
   return kinds;
@@ -176,7 +180,7 @@ export interface ModalitySetup {
   pad?: true;
 }
 
-export function completeSetup(modality: Modality, options: OwnModalityOptions, encoder: EncoderShape, system: System): ModalitySetup {
+export function completeSetup(modality: Modality, options: FreshModality, encoder: EncoderShape, system: System): ModalitySetup {
   const own = modalityIn(system, modality, options);
   const framewise = BUILT_IN.get(modality)?.framesOf === encoder.modality;
   if (encoder.modality !== modality && !framewise)

@@ -49,7 +49,7 @@ export function trainingFlags(command: Command): Command {
   modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
     .option(
       "--projector <modality=form>",
-      `of a fresh model, one of ${BRIDGE_NAMES.join(", ")}; e.g. image=resampler,layers=2,tokens=16 or imu=linear`,
+      `of a fresh model, one of ${BRIDGE_NAMES.join(", ")}; e.g. image=resampler,layers=2,tokens=16 or imu=linear, or the folder of one that anymal convert wrote, as image=./converted`,
       perModality,
     )
     .option(
@@ -112,8 +112,9 @@ export function column(text: string, before: Readonly<Record<string, string>> = 
   return { ...before, [ours]: theirs };
 }
 
-/** "resampler,layers=2,tokens=16" as recipes write it; the recipe's own checks judge it. */
-export function projectorKeys(text: string): Record<string, unknown> {
+/** "resampler,layers=2,tokens=16" as recipes write it; the recipe's own checks judge it. With a / it is the folder of one that was trained. */
+export function projectorKeys(text: string): Record<string, unknown> | string {
+  if (/[/\\]/.test(text)) return text;
   const [type, ...rest] = text.split(",");
   const entries = rest.map((pair) => {
     const [key = "", value = ""] = pair.split("=", 2);

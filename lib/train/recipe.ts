@@ -221,7 +221,7 @@ const defined = <T extends object>(options: T): T =>
 
 const MODALITY_KEYS: Schema = {
   encoder: is.text,
-  projector: is.object,
+  projector: is.either(is.text, is.object),
   layer: LAYER,
   select: is.oneOf(...SELECTS),
   frames: is.integer(1),
@@ -258,7 +258,7 @@ export function modelRecipe(value: unknown, at = "model", kinds: Kinds = BUILT_I
     checkKeys(`${modalities}.${modality}`, entry, MODALITY_KEYS);
     if (!entry.encoder && !kinds.get(modality)?.encoder)
       throw new RecipeError(`${modalities}.${modality}.encoder`, "the folder of an encoder", entry.encoder);
-    if (entry.projector) checkProjector(`${modalities}.${modality}.projector`, entry.projector);
+    if (typeof entry.projector === "object") checkProjector(`${modalities}.${modality}.projector`, entry.projector);
   }
   return value as unknown as Omit<AssembleOptions, "device">;
 }
