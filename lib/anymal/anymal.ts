@@ -26,12 +26,22 @@ import { assembly } from "./assembly.js";
 import { build, carrier } from "./build.js";
 import { writeCheckpoint } from "./checkpoint.js";
 import type { ConversationMemory } from "./conversation-memory.js";
-import { endTokens } from "./end-tokens.js";
+import { endTokens, never } from "./end-tokens.js";
 import type { Features, MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
-import { batchOf, checkContext, conversationOf, type EncodedPrompt, encodePrompt, type PromptInput, regrouped } from "./prompt.js";
+import {
+  batchOf,
+  checkContext,
+  conversationOf,
+  type EncodedPrompt,
+  encodePrompt,
+  type PromptInput,
+  positionsOf,
+  regrouped,
+} from "./prompt.js";
 import { isPublished, published } from "./published.js";
+import { askingOf, type QuestionReader, rowsMadeOf } from "./question.js";
 import type { Source } from "./source.js";
 import { Trained } from "./trained.js";
 
@@ -75,6 +85,8 @@ export class AnyMAL {
   readonly layout: string | undefined;
   readonly tokenizer: Tokenizer;
   readonly encoders: ReadonlyMap<Modality, MediaEncoder>;
+  /** Of projections that read the question: their tokenizers. */
+  readonly questions: ReadonlyMap<Modality, QuestionReader>;
   /** What it was put together as: "anymal", "llava-1.5". */
   readonly system: string;
   /** Control tokens beside those of the language model's folder. */
@@ -96,6 +108,7 @@ export class AnyMAL {
     this.layout = parts.layout;
     this.tokenizer = parts.tokenizer;
     this.encoders = parts.encoders;
+    this.questions = parts.questions;
     this.system = parts.system;
     this.addedTokens = parts.addedTokens;
     this.llmSource = parts.llmSource;
@@ -123,7 +136,7 @@ export class AnyMAL {
 
   /** What the model consists of now. */
   get parts(): AnyMALParts {
-    const { system, llm, tokenizer, addedTokens, encoders, llmSource, quantization, prompt, kinds, calibrated, trained } = this;
+    const { system, llm, tokenizer, addedTokens, encoders, questions, llmSource, quantization, prompt, kinds, calibrated, trained } = this;
     const projectors = new Map(this.modalities.map((modality) => [modality, this.projector(modality)]));
     const adapters = this.#adapters.filter(({ adapter }) => adapter.state !== "off");
     return {
@@ -133,6 +146,7 @@ export class AnyMAL {
       addedTokens,
       encoders,
       projectors,
+      questions,
       adapters,
       llmSource,
       quantization,
@@ -273,7 +287,7 @@ export class AnyMAL {
       yield* streamText(this.llm, this.tokenizer, ready, {
         ...options,
         ...this.#ends(options),
-        ...this.#never(options),
+        ...never(this, options),
         past: options.past ?? memory?.prefix,
       });
     } finally {
@@ -293,26 +307,13 @@ export class AnyMAL {
       const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory, splitSpecialTokens }, from);
       try {
         answers.push(
-          ...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), ...this.#never(options) })),
+          ...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), ...never(this, options) })),
         );
       } finally {
         for (const tensor of [ready.inputsEmbeds, ready.beside?.rows]) tensor?.dispose();
       }
     }
     return answers;
-  }
-
-  /**
-   * Rows of the head that no token has: published tables are padded to a round size, and what stands there was never trained. And tokens that stand for
-   * media: there would be none to see.
-   */
-  #never({ suppressTokens = [] }: TextOptions): TextOptions {
-    const { token, id, edge } = this.prompt.written ?? {};
-    const [tokens, rows] = [this.tokenizer.vocabSize, this.llm.config.vocabSize];
-    const padded = token === undefined ? 0 : Math.max(0, rows - tokens);
-    const standing = [id, edge].map((one) => (one === undefined ? undefined : this.tokenizer.specialTokens.get(one)));
-    const never = [...standing.filter((one) => one !== undefined), ...Array.from({ length: padded }, (_, i) => tokens + i)];
-    return never.length ? { suppressTokens: [...suppressTokens, ...never] } : {};
   }
 
   /** The caller's own, or after which the model ends an answer. */
@@ -325,6 +326,7 @@ export class AnyMAL {
     reading.signal?.throwIfAborted();
     const turns = new Turns();
     const encoded: EncodedPrompt[] = [];
+    const ask = askingOf(this);
     for (const [i, prompt] of prompts.entries()) {
       encoded.push(
         encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), {
@@ -332,6 +334,7 @@ export class AnyMAL {
           splitSpecialTokens: reading.splitSpecialTokens ?? this.prompt.splitSpecialTokens ?? false,
           generation: true,
           rows: this.llm.config.vocabSize,
+          ask,
           where: `prompt ${first + i}`,
         }),
       );
@@ -357,19 +360,16 @@ export class AnyMAL {
           return { inputsEmbeds, attentionMask: spliced.attentionMask, media, ...(rows && { beside: { rows, seen } }) };
         }
         const [one, own] = [encoded[0] as EncodedPrompt, features[0] as Features[]];
-        const of = beside?.of[0]?.map(({ modality, item }) => own.filter((known) => known.modality === modality)[item]);
-        return { inputsEmbeds, media, positions: this.#positions(one, own), ...(beside && { beside: { ...beside, of } }) };
+        const made = own.map((known, i) => rowsMadeOf(known, one.questions?.[i]));
+        const of = beside?.of[0]?.map(({ modality, item }) => made.filter((_, i) => own[i]?.modality === modality)[item]);
+        return {
+          inputsEmbeds,
+          media,
+          positions: positionsOf(one, made, (i) => this.#rowsOf(own[i] as Features)),
+          ...(beside && { beside: { ...beside, of } }),
+        };
       }),
     );
-  }
-
-  /** Of a row that is not padded: ids, and for each row of a medium its features. */
-  #positions({ parts }: EncodedPrompt, features: readonly Features[]): unknown[] {
-    return parts.flatMap((part): unknown[] => {
-      if ("ids" in part) return Array.from(part.ids);
-      const own = features[part.media] as Features;
-      return new Array(this.#rowsOf(own)).fill(own);
-    });
   }
 
   #rowsOf({ modality, shape }: Features): number {

@@ -16,7 +16,8 @@ import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
 import { freshEncoders } from "./encoders.js";
 import type { MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, checkAssembly, type PromptFormat } from "./options.js";
-import { openSource } from "./source.js";
+import { QuestionReader } from "./question.js";
+import { type Fetching, openSource } from "./source.js";
 import { openStored, withStored } from "./stored-bridge.js";
 
 /** Between the seeds of one model's projections. */
@@ -48,6 +49,7 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
       (encoder, i): MediaPlan => ({
         ...encoder,
         calibrated: stored.has(encoder.modality),
+        ...asked(given, encoder.modality, options),
         projector: (setup, llm) => {
           const own = stored.get(encoder.modality);
           if (own) return openStored(own, setup.projector, device, llm.width);
@@ -59,6 +61,18 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
       }),
     ),
   };
+}
+
+/** The tokenizer of a bridge that reads the question. */
+function asked(
+  { modalities }: AssembleOptions,
+  modality: Modality,
+  fetching: Fetching & { signal?: AbortSignal | undefined },
+): Pick<MediaPlan, "question"> {
+  const { question } = modalities[modality] ?? {};
+  return question === undefined
+    ? {}
+    : { question: async () => QuestionReader.open((await openSource(question, fetching)).folder, fetching.signal) };
 }
 
 /** Those that a system has from its beginning, as the options change them. */

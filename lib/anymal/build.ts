@@ -16,6 +16,7 @@ import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { MediaEncoder } from "./media-encoder.js";
 import type { ModalitySetup } from "./options.js";
 import type { AdapterPlace, AnyMALParts, Attached } from "./parts.js";
+import type { QuestionReader } from "./question.js";
 import type { Source } from "./source.js";
 
 export interface MediaPlan {
@@ -29,6 +30,8 @@ export interface MediaPlan {
   processor(setup: ModalitySetup): MediaProcessor<MediaPart>;
   projector(setup: ModalitySetup, llm: CausalDecoder): Bridge;
   calibrated: boolean;
+  /** Of a bridge that reads the question; undefined where nobody named its tokenizer. */
+  question?: (() => Promise<QuestionReader>) | undefined;
 }
 
 export interface AdapterPlan {
@@ -71,8 +74,13 @@ export function build({ openLlm, media, adapters: wanted, signal, close, ...rest
     signal?.throwIfAborted();
     const llm = own(await openLlm());
     const projectors = new Map<Modality, Bridge>();
-    for (const { modality, projector } of media)
-      projectors.set(modality, own(projector((encoders.get(modality) as MediaEncoder).setup, llm)));
+    const questions = new Map<Modality, QuestionReader>();
+    for (const { modality, projector, question } of media) {
+      const bridge = own(projector((encoders.get(modality) as MediaEncoder).setup, llm));
+      projectors.set(modality, bridge);
+      const reader = await readerFor(modality, bridge, question);
+      if (reader) questions.set(modality, reader);
+    }
     const adapters: Attached[] = [];
     for (const { from, ...named } of wanted)
       adapters.push({ ...named, adapter: await adapterOn(carrier(named.on, llm, encoders), named, from, encoders) });
@@ -80,9 +88,28 @@ export function build({ openLlm, media, adapters: wanted, signal, close, ...rest
     await settled([llm, ...projectors.values(), ...opened.values()].map((part) => part.arrived()));
     signal?.throwIfAborted();
     const calibrated = media.flatMap((one) => (one.calibrated ? [one.modality] : []));
-    return { ...rest, llm, encoders, projectors, adapters, calibrated };
+    return { ...rest, llm, encoders, projectors, questions, adapters, calibrated };
   });
   return made.finally(close);
+}
+
+/** Throws E_MODALITY where a bridge that reads the question has no tokenizer: told nothing, it would be another model. */
+async function readerFor(modality: Modality, bridge: Bridge, open: MediaPlan["question"]): Promise<QuestionReader | undefined> {
+  const at = `modalities.${modality}.question`;
+  if (!bridge.question) {
+    if (!open) return undefined;
+    throw expected(
+      "E_MODALITY",
+      at,
+      "a bridge that reads the question",
+      "one that reads the medium alone",
+      "leave it out, or say projector.vocabulary",
+    );
+  }
+  if (!open) throw expected("E_MODALITY", at, "the tokenizer by which the bridge reads the question", "none", "name its folder, as that of a bert-base-uncased"); // biome-ignore format: one line
+  const reader = await open();
+  reader.checkFor(modality, bridge);
+  return reader;
 }
 
 async function adapterOn(

@@ -42,7 +42,8 @@ async function scaleTo(model: AnyMAL, modality: Modality, output: Linear, featur
     const rows = noGrad(() =>
       scope(() => {
         const x = stacked(some, model.device);
-        return projector.forward(model.llm.dtype === "f32" ? x : cast(x, model.llm.dtype));
+        const told = projector.question && { question: new Array<number[]>(x.shape[0] as number).fill([]) };
+        return projector.forward(model.llm.dtype === "f32" ? x : cast(x, model.llm.dtype), told);
       }),
     );
     const data = await rows.data().finally(() => rows.dispose());

@@ -20,6 +20,8 @@ export const PROJECTORS = "projectors";
 export const ADAPTER_FILES: readonly string[] = [...new Set(adapterKindNames.flatMap(adapterFilesOf))];
 /** Of adapters that are not the default one, a folder of each. */
 export const ADAPTERS = "adapters";
+/** Of bridges that read the question, a folder with the files of the tokenizer for each kind of media. */
+export const QUESTIONS = "questions";
 /** Weights of the language model that a stage has trained. */
 export const TRAINED = "trained.safetensors";
 
@@ -60,6 +62,10 @@ async function moveIn(from: string, target: string): Promise<void> {
     if (!(await readdir(place)).length) await rmdir(place);
     else await syncFolder(place);
   }
+  if (existsSync(join(from, QUESTIONS))) {
+    await rm(join(target, QUESTIONS), { recursive: true, force: true });
+    await rename(join(from, QUESTIONS), join(target, QUESTIONS));
+  }
   await rename(join(from, MANIFEST), join(target, MANIFEST));
 }
 
@@ -80,6 +86,7 @@ export async function writeFiles(folder: string, model: AnyMALParts, target: str
     await adapter.save(place);
     await syncFolder(place);
   }
+  for (const [modality, reader] of model.questions) await reader.save(join(folder, QUESTIONS, modality));
   const trained = trainedOf(model);
   if (trained.length) await saveSafetensors(join(folder, TRAINED), trained, { format: "pt" });
   await writeNew(join(folder, MANIFEST), (file) => file.writeFile(`${JSON.stringify(manifestOf(model, target), null, 2)}\n`));

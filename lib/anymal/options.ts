@@ -1,6 +1,6 @@
 // What a model is put together from.
 
-import { type Check, shown } from "../core/checks.js";
+import { type Check, is, shown } from "../core/checks.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
@@ -22,7 +22,7 @@ import type { Quantization } from "../nn/weights.js";
 import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
 import type { System } from "../systems/system.js";
 import { modalityIn } from "./system-options.js";
-import { WRITTEN_KEYS, type Written } from "./written.js";
+import { placeMisfit, WRITTEN_KEYS, type Written } from "./written.js";
 
 export type { LinearOptions } from "../models/bridges/linear.js";
 export type { ResamplerOptions } from "../models/bridges/resampler.js";
@@ -54,6 +54,8 @@ export interface OwnModalityOptions {
   select?: Select;
   /** Video through an image encoder: how many frames are looked at. Default 4. */
   frames?: number;
+  /** A folder or an id of the hub: the tokenizer of a bridge that reads the question (InstructBLIP's: bert-base-uncased). */
+  question?: string;
   /** Pictures are padded to squares with the processor's mean colour, not cropped. Default: the system's, false of AnyMAL. */
   pad?: boolean;
 }
@@ -142,11 +144,15 @@ export function checkAssembly(options: AssembleOptions): Kinds {
     throw expected("E_VALUE", `${at} addedTokens`, WORDS.wanted, shown(options.addedTokens));
   checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
   checkOptions(`${at} prompt.written`, options.prompt?.written, WRITTEN_KEYS);
+  const misplaced = placeMisfit(options.prompt?.written ?? {});
+  if (misplaced) throw expected("E_VALUE", `${at} prompt.written.place`, misplaced, shown(options.prompt?.written?.place));
   const kinds = kindsWith(options.kinds);
   checkOptions(`${at} modalities`, options.modalities, [...kinds.keys()]);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
     const where = `${at} modalities.${modality}`;
-    checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames", "pad"]);
+    checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames", "pad", "question"]);
+    if (one?.question !== undefined && !is.text.fits(one.question))
+      throw expected("E_VALUE", `${where}.question`, "a folder, or an id of the hub", shown(one.question));
     if (one?.layer !== undefined && !LAYER.fits(one.layer)) throw expected("E_VALUE", `${where}.layer`, LAYER.wanted, shown(one.layer));
     if (typeof one?.projector === "string") continue; // its own file says
     modalityIn(system, modality as Modality, (one ?? {}) as FreshModality);

@@ -9,6 +9,7 @@ import type { Quantization } from "../nn/weights.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import type { MediaEncoder } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
+import type { QuestionReader } from "./question.js";
 import type { Source } from "./source.js";
 
 /** What an adapter stands on: the language model, or the encoder of a modality. */
@@ -51,6 +52,8 @@ export interface AnyMALParts {
   addedTokens: readonly string[];
   encoders: ReadonlyMap<Modality, MediaEncoder>;
   projectors: ReadonlyMap<Modality, Bridge>;
+  /** Of bridges that read the question: their tokenizers. */
+  questions: ReadonlyMap<Modality, QuestionReader>;
   /** Of media, the user's own beside those that are here. */
   kinds: OwnKinds;
   /** Of a published folder: under which of the known sets of names its tensors are stored. */

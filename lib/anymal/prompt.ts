@@ -5,11 +5,12 @@ import { Tensor } from "../core/tensor.js";
 import type { Content, Turn } from "../data/row.js";
 import type { EncoderInput, MediaPart, Modality } from "../media/part.js";
 import type { AnyMALBatch, MediaReference } from "../models/anymal.js";
-import { type PromptPart, promptParts } from "../text/prompt.js";
+import { type PromptOptions, type PromptPart, promptParts } from "../text/prompt.js";
 import type { TextPart } from "../text/splice.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { type Features, formOf, type Media, runs, together, type Unencoded } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
+import { type Asking, questionsOf } from "./question.js";
 import { around, controlToken, withIds } from "./written.js";
 
 /** A question, a question with media in it, or a whole conversation. */
@@ -20,6 +21,8 @@ export interface EncodedPrompt {
   where: string;
   parts: readonly PromptPart[];
   media: readonly MediaPart[];
+  /** Of each medium what its bridge is told, in ids of its own; none where none is told anything. */
+  questions?: readonly (readonly number[] | undefined)[];
 }
 
 export function conversationOf(prompt: PromptInput, { system, written = {} }: PromptFormat = {}): readonly Turn[] {
@@ -38,20 +41,35 @@ interface EncodeOptions extends PromptFormat {
   where?: string;
   /** Rows of the language model's table. */
   rows: number;
+  /** Of bridges that read the question. */
+  ask?: Asking | undefined;
 }
 
 export function encodePrompt(
   tokenizer: Tokenizer,
   turns: readonly Turn[],
-  { generation = false, where = "prompt", splitSpecialTokens = false, written = {}, rows }: EncodeOptions,
+  { generation = false, where = "prompt", splitSpecialTokens = false, written = {}, rows, ask }: EncodeOptions,
 ): EncodedPrompt {
   const { token: mediaToken, end: answerEnd } = written;
   if (answerEnd !== undefined) controlToken(tokenizer, answerEnd, where);
-  const bare = promptParts(tokenizer, turns, { generation, where, splitSpecialTokens, mediaToken, answerEnd });
+  const options = { generation, where, splitSpecialTokens, mediaToken, answerEnd };
+  const bare = written.place === "first" ? mediaFirst(tokenizer, turns, options) : promptParts(tokenizer, turns, options);
   const parts = withIds(bare, written, tokenizer, where);
   checkIds(parts, tokenizer, rows, where);
   const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
-  return { where, parts, media };
+  const questions = ask && media.length ? questionsOf(turns, written).map((text, i) => ask((media[i] as MediaPart).modality, text)) : [];
+  return { where, parts, media, ...(questions.some((one) => one) && { questions }) };
+}
+
+/** The text as it is without media, and these before it. */
+function mediaFirst(tokenizer: Tokenizer, turns: readonly Turn[], options: PromptOptions): PromptPart[] {
+  let media = 0;
+  const first: PromptPart[] = [];
+  const bare = turns.map(({ content, ...turn }) => {
+    for (const part of content) if (typeof part !== "string" && turn.role !== "assistant") first.push({ media: media++ });
+    return { ...turn, content: turn.role === "assistant" ? content : content.filter((part) => typeof part === "string") };
+  });
+  return [...first, ...promptParts(tokenizer, bare, options)];
 }
 
 /** A tokenizer may have more tokens than the model has embeddings, of which a text need not hold one. */
@@ -86,12 +104,15 @@ export function batchOf(
   encode?: Encode,
 ): AnyMALBatch {
   const items = new Map<Modality, Media[]>();
+  const told = new Map<Modality, (readonly number[])[]>();
   const rows = prompts.map(({ parts }, i) =>
     parts.map((part): TextPart | MediaReference => {
       if ("ids" in part) return part;
       const one = features[i]?.[part.media] as Media;
       const all = items.get(one.modality) ?? [];
       items.set(one.modality, all);
+      const question = prompts[i]?.questions?.[part.media];
+      if (question) told.set(one.modality, [...(told.get(one.modality) ?? []), question]);
       return { modality: one.modality, item: all.push(one) - 1 };
     }),
   );
@@ -101,7 +122,7 @@ export function batchOf(
       ? runs(all, formOf).map((run) => encode(modality, together(run.map(({ input }) => input))))
       : runs(all as Features[], formOf).map((run) => stacked(run, device)),
   ]);
-  return { rows, features: Object.fromEntries(tensors) };
+  return { rows, features: Object.fromEntries(tensors), ...(told.size && { questions: Object.fromEntries(told) }) };
 }
 
 const isUnencoded = (all: readonly Media[]): all is readonly Unencoded[] => all.every((one) => "input" in one);
@@ -127,6 +148,11 @@ export function checkContext(row: EncodedPrompt, features: readonly Features[], 
     `${length} (${text} of text, ${length - text} of ${features.length} media)`,
     "shorten the text or leave media out",
   );
+}
+
+/** Of a row that is not padded: ids, and for each row of a medium what it is made of. `rows`: how many the n-th becomes. */
+export function positionsOf({ parts }: EncodedPrompt, made: readonly object[], rows: (medium: number) => number): unknown[] {
+  return parts.flatMap((part): unknown[] => ("ids" in part ? Array.from(part.ids) : new Array(rows(part.media)).fill(made[part.media])));
 }
 
 /** A flat list as rows of the given lengths. */

@@ -23,6 +23,7 @@ import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { folderOf, inFolder } from "./encoders.js";
 import type { FromPretrainedOptions, ModalitySetup, PromptFormat } from "./options.js";
 import { DEFAULT_ADAPTER } from "./parts.js";
+import { questionIn } from "./question.js";
 import { openSource, type Source } from "./source.js";
 
 type Loading = FromPretrainedOptions & { device: Device };
@@ -120,6 +121,7 @@ async function mediumPlan(
       : own;
   const place = inFolder(modality, where, device, dtype);
   const loading = { device, ...(dtype && { dtype }) };
+  const reader = medium.question === undefined ? undefined : await questionIn(folder, medium.question, options.signal);
   return {
     ...place,
     open: "named" in encoder ? place.open : () => openEncoder(encoder, loading),
@@ -127,6 +129,7 @@ async function mediumPlan(
     processor: (complete) => checkSize(place.processor(complete), "named" in encoder ? undefined : encoder.config, json),
     projector: (complete, llm) => storedBridge(bridge, complete.projector, device, llm.width),
     calibrated: true,
+    ...(reader && { question: async () => reader }),
   };
 }
 
@@ -175,7 +178,7 @@ function checkToken({ token, id }: PublishedMedium, tokenizer: Tokenizer): void 
 }
 
 /** Control tokens around a medium are the tokenizer's own. */
-function checkWritten({ written = { id: "" }, llm, layout }: Published, tokenizer: Tokenizer): void {
+function checkWritten({ written = {}, llm, layout }: Published, tokenizer: Tokenizer): void {
   const rows = "config" in llm ? Number(llm.config.vocab_size) : Infinity;
   for (const token of [written.id, written.edge]) {
     if (!token) continue;

@@ -13,7 +13,7 @@ import { Checkpoint } from "../io/checkpoint.js";
 import { type Kinds, kindsWith, listed, type OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
-import { storedBridge } from "../models/bridges/index.js";
+import { readsQuestion, storedBridge } from "../models/bridges/index.js";
 import type { CausalDecoder } from "../models/causal-decoder.js";
 import { quantizationOf } from "../models/loading.js";
 import { overwriting, type Stored } from "../nn/overwriting.js";
@@ -21,12 +21,13 @@ import { DEFAULT_SYSTEM } from "../systems/index.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import { withRoom } from "./added-tokens.js";
 import type { MediaPlan, Plan } from "./build.js";
-import { ADAPTER_FILES, ADAPTERS, foldersIn, PROJECTORS, TRAINED, templateOf } from "./checkpoint.js";
+import { ADAPTER_FILES, ADAPTERS, foldersIn, PROJECTORS, QUESTIONS, TRAINED, templateOf } from "./checkpoint.js";
 import { CheckpointError } from "./checkpoint-error.js";
 import { storedEncoders } from "./encoders.js";
 import { checkpointFolder, type Manifest, readManifest } from "./manifest.js";
 import type { FromPretrainedOptions } from "./options.js";
 import { type AnyMALParts, adapterFolder, weightsOf } from "./parts.js";
+import { type QuestionReader, questionIn } from "./question.js";
 import { locate, type Source } from "./source.js";
 
 export class Trained {
@@ -108,6 +109,7 @@ export class Trained {
       options.quantization === undefined ? (manifest.llm.quantization ?? undefined) : quantizationOf(options.quantization);
     const held = { device, dtype: options.dtype ?? manifest.llm.dtype, ...(quantization && { quantization }) };
     const encoders = await storedEncoders(folder, manifest, known, options);
+    const readers = await this.#readers(signal);
     const { template: _, ...prompt } = manifest.prompt;
     return {
       ...{ system: manifest.system ?? DEFAULT_SYSTEM, tokenizer, addedTokens, llmSource, quantization, prompt, kinds, signal },
@@ -127,6 +129,7 @@ export class Trained {
         return {
           ...encoder,
           calibrated: manifest.modalities[modality]?.calibrated ?? false,
+          ...(readers.has(modality) && { question: async () => readers.get(modality) as QuestionReader }),
           projector: (setup, llm) => {
             using file = this.projections(modality);
             return storedBridge(file, setup.projector, device, llm.width);
@@ -135,6 +138,28 @@ export class Trained {
       }),
       adapters: manifest.adapters.map(({ folder: own, ...one }) => ({ ...one, from: { folder: join(folder, own) } })),
     };
+  }
+
+  /** Of bridges that read the question. Rejects with E_CHECKPOINT where the tokenizer of one is gone: told nothing, it would be another model. */
+  async #readers(signal: AbortSignal | undefined): Promise<Map<Modality, QuestionReader>> {
+    const asked = Object.entries(this.manifest.modalities).filter(([, { projector }]) => readsQuestion(projector));
+    const readers = new Map<Modality, QuestionReader>();
+    for (const [modality] of asked) readers.set(modality, await questionIn(this.folder, join(QUESTIONS, modality), signal));
+    return readers;
+  }
+
+  /** Rejects with E_CHECKPOINT where a run would go on with a projection that reads the question by another tokenizer. */
+  async checkQuestions(model: AnyMALParts): Promise<void> {
+    for (const [modality, stored] of await this.#readers(undefined)) {
+      const own = model.questions.get(modality);
+      if (own && !own.same(stored))
+        throw new CheckpointError(
+          this.folder,
+          `the tokenizer of the question that the projection of ${modality} was trained with`,
+          "another one",
+          "go on with the model that the run began with, or begin another run in another folder",
+        );
+    }
   }
 
   /** Weights of the language model that lie here, by their names in weightsOf(). */

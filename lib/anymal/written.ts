@@ -15,8 +15,13 @@ export interface Written {
   edge?: string;
   /** The control token that ends an answer: <|endofchunk|> of Flamingo. */
   end?: string;
+  /** first: media stand before the whole text, what begins it included, wherever they were put (BLIP-2). */
+  place?: "first";
 }
-export const WRITTEN_KEYS = ["before", "after", "token", "id", "edge", "end"] as const satisfies readonly (keyof Written)[];
+export const WRITTEN_KEYS = ["before", "after", "token", "id", "edge", "end", "place"] as const satisfies readonly (keyof Written)[];
+/** What is wrong with a format that comes from a file or a caller. */
+export const placeMisfit = ({ place }: { place?: unknown }): string | undefined =>
+  place === undefined || place === "first" ? undefined : '"first", or left out';
 
 /** The control tokens of media put in. Each medium stands before the token that is the first to see it. */
 export function withIds(parts: readonly PromptPart[], { id, edge }: Written, tokenizer: Tokenizer, where: string): readonly PromptPart[] {

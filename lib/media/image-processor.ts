@@ -45,6 +45,7 @@ const KINDS: Readonly<Record<string, Defaults>> = {
   CLIP,
   Bit: CLIP,
   Llava: CLIP,
+  Blip: { resize: square(384), resample: BICUBIC, mean: CLIP_MEAN, std: CLIP_STD },
   Idefics: { resize: square(224), resample: BICUBIC, mean: CLIP_MEAN, std: CLIP_STD },
   Siglip: { resize: square(224), resample: BICUBIC, mean: HALF, std: HALF },
   DeiT: { resize: square(256), crop: square(224), resample: BICUBIC, mean: HALF, std: HALF },

@@ -9,7 +9,7 @@ import { Module } from "../nn/module.js";
 import type { MediaBeside, Span } from "../nn/sequence.js";
 import { cast, concat, gatherRows, spliceRows } from "../ops/index.js";
 import { type MediaRows, type Part, SPLICE_OPTIONS, type Spliced, type SpliceOptions, splice, type TextPart } from "../text/splice.js";
-import type { Bridge } from "./bridges/kind.js";
+import type { Bridge, Told } from "./bridges/kind.js";
 import type { CausalDecoder, LlamaOptions, LlamaOutput } from "./causal-decoder.js";
 
 /** The item'th entry of a modality's features stands here. */
@@ -25,6 +25,8 @@ export interface AnyMALBatch {
    * counted through all of them.
    */
   features: Readonly<Record<string, Tensor | readonly Tensor[]>>;
+  /** Of modalities whose bridge reads the question: that of each item, in ids of the bridge's own. */
+  questions?: Readonly<Record<string, Told["question"]>>;
 }
 
 export interface AnyMALNetworkOptions extends Omit<LlamaOptions, "labels">, SpliceOptions {
@@ -58,12 +60,16 @@ export class AnyMALNetwork extends Module {
   }
 
   /** The sequence as the language model is to see it. */
-  embed({ rows, features }: AnyMALBatch, options: SpliceOptions = {}): Embedded {
+  embed({ rows, features, questions = {} }: AnyMALBatch, options: SpliceOptions = {}): Embedded {
     checkOptions("AnyMALNetwork.embed", options, SPLICE_OPTIONS);
     return scope(() => {
-      const media = Object.entries(features).flatMap(([modality, all]) =>
-        [all].flat().map((x) => ({ modality, rows: this.#projector(modality).forward(this.#compute(x)) })),
-      );
+      const media = Object.entries(features).flatMap(([modality, all]) => {
+        let item = 0;
+        return [all].flat().map((x) => {
+          const question = questions[modality]?.slice(item, (item += x.shape[0] as number));
+          return { modality, rows: this.#projector(modality).forward(this.#compute(x), question && { question }) };
+        });
+      });
       const between = media.filter(({ modality }) => this.#projector(modality).gives === "rows");
       const starts = startsOf(between);
       const spliced = splice(

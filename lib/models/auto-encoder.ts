@@ -2,6 +2,8 @@
 import type { Device } from "../core/device.js";
 import { checkOptions } from "../core/options.js";
 import { resolveModel } from "../io/hub.js";
+import { Blip2VisionModel } from "./blip2-vision.js";
+import { BLIP2_TOWERS } from "./blip2-vision-config.js";
 import { ClapAudioModel } from "./clap-audio.js";
 import { ClipVisionModel } from "./clip-vision.js";
 import { ConfigError, type Json, readConfig } from "./config.js";
@@ -46,6 +48,7 @@ const clip: Kind = {
 
 /** By model_type: of the tower alone, or of the model that pairs it with a text tower. */
 const KINDS: Readonly<Record<string, Kind>> = {
+  ...Object.fromEntries(BLIP2_TOWERS.map((type): [string, Kind] => [type, Blip2VisionModel])),
   clap: ClapAudioModel,
   clap_audio_model: ClapAudioModel,
   clip,
@@ -95,11 +98,18 @@ export const AutoEncoder = {
   },
 };
 
+/** Towers that larger models see through. */
+const PIECES: Readonly<Record<string, { fromPretrained(place: Piece, loading: EncoderLoading): Encoder }>> = {
+  clip_vision_model: ClipVisionModel,
+  siglip_vision_model: SiglipVisionModel,
+  ...Object.fromEntries(BLIP2_TOWERS.map((type) => [type, Blip2VisionModel])),
+};
+
 /** From a piece of a larger model. Resolves when the weights are on the device. */
 export async function openEncoder(piece: Piece, loading: EncoderLoading): Promise<Encoder> {
   const type = piece.config.model_type;
-  const open = type === "siglip_vision_model" ? SiglipVisionModel : type === "clip_vision_model" ? ClipVisionModel : undefined;
-  if (!open) throw new ConfigError("vision_config.model_type", "clip_vision_model or siglip_vision_model", type);
+  const open = typeof type === "string" && Object.hasOwn(PIECES, type) ? PIECES[type] : undefined;
+  if (!open) throw new ConfigError("vision_config.model_type", `one of ${Object.keys(PIECES).join(", ")}`, type);
   const encoder = open.fromPretrained(piece, loading);
   try {
     await encoder.arrived();

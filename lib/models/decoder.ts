@@ -55,11 +55,15 @@ const DEFAULTS: Readonly<Record<string, Json>> = {
   },
 };
 
+/** Larger models whose language model is an OPT where they do not say which. */
+const NAMELESS_OPT = ["blip-2", "instructblip"];
+
 /** The language model's own configuration: text_config with its class's defaults, or all of an original's, which is one of a language model and more. */
 export function textConfig(json: Json): Json {
   if (json.model_type === "idefics") return ideficsText(json, DEFAULTS.llama as Json);
   if (json.text_config === undefined) return { ...json, model_type: "llama" };
   const own = section(json, "text_config");
+  if (own.model_type === undefined && NAMELESS_OPT.includes(json.model_type as string)) return textConfig({ ...json, text_config: { ...own, model_type: "opt" } }); // biome-ignore format: one line
   const defaults = DEFAULTS[String(own.model_type ?? "llama")] ?? {};
   const outer: Json = {};
   for (const key of ["dtype", "torch_dtype", "quantization_config", "tie_word_embeddings"])

@@ -27,6 +27,11 @@ export const ENCODER_KEYS = {
     harmless: ["projection_dim", "num_image_tokens", "text_config", "vision_config"],
     neutral: { ...TOWER, head_dim: heads },
   },
+  blip2Vision: {
+    obeyed: [...BLOCKS, "image_size", "patch_size", "intermediate_size", "qkv_bias"],
+    harmless: [],
+    neutral: { ...TOWER, num_channels: only(3), head_dim: heads },
+  },
   dinov2: {
     obeyed: [...BLOCKS, ...PICTURE, "mlp_ratio", "qkv_bias", "use_swiglu_ffn", "num_register_tokens"],
     harmless: [...BACKBONE, "layerscale_value", "use_mask_token"],

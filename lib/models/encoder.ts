@@ -89,6 +89,7 @@ export interface Encoder extends Module {
   readonly kind:
     | "clip-vision"
     | "siglip-vision"
+    | "blip2-vision"
     | "dinov2"
     | "video-mae"
     | "vi-clip"

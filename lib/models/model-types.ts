@@ -23,6 +23,8 @@ export const MODEL_TYPES: Readonly<Record<string, ModelType>> = {
   siglip_vision_model: encoder("SigLIP", "image"),
   siglip2: encoder("SigLIP 2", "image"), // says what to take instead
   siglip2_vision_model: encoder("SigLIP 2", "image"),
+  blip_2_vision_model: encoder("BLIP-2's EVA", "image"),
+  instructblip_vision_model: encoder("InstructBLIP's EVA", "image"),
   dinov2: encoder("DINOv2", "image"),
   dinov2_with_registers: encoder("DINOv2 with registers", "image"),
   videomae: encoder("VideoMAE", "video"),
@@ -36,6 +38,8 @@ export const MODEL_TYPES: Readonly<Record<string, ModelType>> = {
   llava: whole("LLaVA"),
   llava_llama: whole("LLaVA"),
   idefics: whole("IDEFICS"),
+  "blip-2": whole("BLIP-2"),
+  instructblip: whole("InstructBLIP"),
 };
 
 export const modelType = (json: Json): ModelType | undefined => {

@@ -2,7 +2,9 @@
 import { nearest } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import { anymal } from "./anymal.js";
+import { blip2 } from "./blip-2.js";
 import { flamingo } from "./flamingo.js";
+import { instructblip } from "./instructblip.js";
 import { llamaAdapter } from "./llama-adapter.js";
 import { llava } from "./llava.js";
 import { llava15 } from "./llava-1.5.js";
@@ -12,7 +14,9 @@ import type { System } from "./system.js";
 /** Systems of the literature by name, as AnyMAL.assemble's `system` takes it: what each is made of, and what its stages train. */
 export const SYSTEMS = {
   anymal,
+  "blip-2": blip2,
   flamingo,
+  instructblip,
   "llama-adapter": llamaAdapter,
   llava,
   "llava-1.5": llava15,
@@ -26,8 +30,6 @@ export const DEFAULT_SYSTEM: SystemName = "anymal";
 /** Of the literature that this library follows, what nobody has put here yet. */
 export const NOT_YET = {
   "llama-adapter-v2": "arXiv 2304.15010",
-  "blip-2": "arXiv 2301.12597",
-  instructblip: "arXiv 2305.06500",
   lavin: "arXiv 2305.15023",
   mmicl: "arXiv 2309.07915",
   pink: "arXiv 2310.00582",

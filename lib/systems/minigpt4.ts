@@ -1,5 +1,5 @@
 // MiniGPT-4 with Llama-2 (arXiv 2304.10592, minigpt4/configs/models/minigpt4_llama2.yaml): no Q-Former; four neighbouring patches make one row, and one
-// linear layer is all that trains.
+// linear layer is all that trains. The form with Vicuna that came first has BLIP-2's Q-Former there, which stays as it is: { type: "q-former", frozen: true }.
 import type { System } from "./system.js";
 
 export const minigpt4: System = {

@@ -15,6 +15,8 @@ export interface PublishedMedium {
   /** How prompts write one, and the id that the files give it. */
   token: string;
   id?: number;
+  /** Where in the folder the tokenizer lies that its bridge reads the question by. */
+  question?: string;
 }
 
 /** What stands in the language model from the beginning. */
@@ -37,6 +39,6 @@ export interface Published {
   llm: Piece | { readonly named: string | undefined };
   media: Readonly<Record<string, PublishedMedium>>;
   adapters?: readonly PublishedAdapter[];
-  /** Control tokens around a medium, where the files' own code writes it, not a chat template. */
-  written?: { readonly id: string; readonly edge?: string };
+  /** Where the files' own code writes a medium, not a chat template: control tokens around it, or its place. */
+  written?: { readonly id?: string; readonly edge?: string; readonly place?: "first" };
 }

@@ -77,8 +77,8 @@ export interface System {
   adapters: readonly SystemAdapter[];
   /** align and instruct are what those two do unless told otherwise; others are further forms of them. */
   stages: Readonly<Record<string, Stage>>;
-  /** Text before and after each medium; id: a token that stands in the text for a medium that is not between it; end: the token that ends an answer. */
-  written: { before?: string; after?: string; id?: string; end?: string };
+  /** Text before and after each medium; id: a token that stands in the text for a medium that is not between it; end: the token that ends an answer; place: media stand before the whole text. */
+  written: { before?: string; after?: string; id?: string; end?: string; place?: "first" };
   addedTokens: readonly string[];
   /** Before a conversation that has no system turn of its own. */
   prompt?: string;

@@ -37,8 +37,8 @@ function mayBegin(pattern: string, prefix: string): boolean {
 /** Of the names of an adapter's parameters. */
 export const prefixOf = (adapter: string): string => (adapter === TOKENS ? `${TOKENS}.` : `adapters.${adapter}.`);
 
-/** Statistics of features, which are measured and never trained. */
-const measured = ({ input }: Bridge): Set<Tensor> => new Set(isStandardize(input) ? input.parameters() : []);
+/** Statistics of features, which are measured and never trained, and what a bridge keeps as it is. */
+const measured = ({ input, fixed = [] }: Bridge): Set<Tensor> => new Set([...(isStandardize(input) ? input.parameters() : []), ...fixed]);
 
 /** Does one of the patterns speak of this name? */
 export function speaksOf(patterns: readonly string[]): (name: string) => boolean {

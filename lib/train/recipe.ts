@@ -226,6 +226,7 @@ const MODALITY_KEYS: Schema = {
   select: is.oneOf(...SELECTS),
   frames: is.integer(1),
   pad: is.flag,
+  question: is.text,
 };
 const MODEL_KEYS: Schema = {
   system: is.text,
@@ -265,7 +266,11 @@ export function modelRecipe(value: unknown, at = "model", kinds: Kinds = BUILT_I
 
 function checkPrompt(at: string, prompt: unknown): void {
   checkKeys(at, prompt, { system: is.text, splitSpecialTokens: is.flag, written: is.object });
-  if (prompt.written) checkKeys(`${at}.written`, prompt.written, Object.fromEntries(WRITTEN_KEYS.map((key) => [key, is.text])));
+  if (prompt.written)
+    checkKeys(`${at}.written`, prompt.written, {
+      ...Object.fromEntries(WRITTEN_KEYS.map((key) => [key, is.text])),
+      place: is.oneOf("first"),
+    });
 }
 
 function checkSystem(at: string, name: unknown): void {

@@ -125,6 +125,7 @@ export class RunFolder {
   async restore(model: AnyMAL): Promise<void> {
     if (!this.#state) return;
     const trained = await Trained.open(this.folder);
+    await trained.checkQuestions(model.parts);
     for (const modality of trained.restore(model.parts)) model.calibrated.add(modality);
     for (const name of trained.trainedNames()) model.trained.add(name);
   }

@@ -2,6 +2,7 @@
 import type { AnyMAL } from "../anymal/anymal.js";
 import type { Features, Media } from "../anymal/media-encoder.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
+import { askingOf } from "../anymal/question.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";
@@ -168,6 +169,7 @@ export class TrainingRows {
       ...this.model.prompt,
       where,
       rows: this.model.llm.config.vocabSize,
+      ask: askingOf(this.model),
     });
     for (const { modality } of prompt.media) this.model.encoder(modality);
     const problem = this.options.check?.(prompt.media);

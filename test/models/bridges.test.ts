@@ -57,7 +57,18 @@ const ASKED: Readonly<Record<keyof typeof BRIDGES, readonly BridgeOptions[]>> = 
   "concat-linear": [{ type: "concat-linear" }, { type: "concat-linear", patches: 2, normalize: false }],
   "q-former": [
     { type: "q-former", width: 12, layers: 3, queries: 5, heads: 3 },
-    { type: "q-former", width: 8, layers: 1, hidden: 6, every: 1, queries: 2, normalize: "layernorm", activation: "relu", text: true },
+    {
+      type: "q-former",
+      width: 8,
+      layers: 1,
+      hidden: 6,
+      every: 1,
+      queries: 2,
+      normalize: "layernorm",
+      activation: "relu",
+      text: true,
+      frozen: true,
+    },
   ],
 };
 const setups = BRIDGE_NAMES.flatMap((name) => ASKED[name]).map((asked) => completeBridge(asked, 8, 2));

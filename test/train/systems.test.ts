@@ -21,9 +21,17 @@ const ADAPTERS: Partial<Record<SystemName, Record<string, object>>> = {
   flamingo: { "gated-cross-attention": { every: 1, heads: 2, dimHead: 4 } },
   "llama-adapter": { "llama-adapter-v1": { layers: 1 } },
 };
+/** Of the published size it would be of 188 million parameters. */
+const SMALL = { type: "q-former", queries: 3, layers: 2, width: 8, normalize: "layernorm" } as const;
+const IMAGE: Partial<Record<SystemName, object>> = {
+  "blip-2": { projector: SMALL },
+  instructblip: { projector: { ...SMALL, vocabulary: 400 } },
+};
 const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   anymal: ["adapters", "projectors"],
+  "blip-2": ["projectors"],
   flamingo: ["adapters", "projectors"],
+  instructblip: ["projectors"],
   "llama-adapter": ["adapters", "projectors"],
   llava: ["llm", "projectors"],
   "llava-1.5": ["llm", "projectors"],
@@ -53,7 +61,13 @@ async function bytes(model: AnyMAL): Promise<Map<string, string>> {
 for (const system of SYSTEM_NAMES)
   test(system, async () => {
     using model = await AnyMAL.assemble({
-      ...{ llm: world.llm, device: here, system, quantization: "none", modalities: { image: { encoder: world.clip } } },
+      ...{
+        llm: world.llm,
+        device: here,
+        system,
+        quantization: "none",
+        modalities: { image: { encoder: world.clip, ...IMAGE[system], ...(system === "instructblip" && { question: world.llm }) } },
+      },
       prompt: { system: "Look." }, // the toy has no room for LLaVA's
       ...(ADAPTERS[system] && { adapters: ADAPTERS[system] }),
     });

@@ -23,6 +23,8 @@ export interface Bridge extends Module {
   /** The layer whose scale is the scale of the rows; none where rows stay as wide as the features. */
   readonly output?: Linear | undefined;
   readonly gives: Gives;
+  /** What never trains beside what is measured. */
+  readonly fixed?: readonly Tensor[] | undefined;
   /** Where it reads the question: how many ids there are, and how many of them it reads at most. */
   readonly question?: { readonly vocabulary: number; readonly positions: number } | undefined;
   /** Rows between the text's for one medium with features of this shape: (d), (S,d) or (frames,S,d); 0 beside. Nobody else counts them. */
@@ -86,6 +88,8 @@ export const rowsOf = (shape: readonly number[]): number => shape.slice(0, -1).r
 
 /** Opens or freezes all that trains; what is measured stays frozen. */
 export function openBridge(bridge: Bridge, on: boolean): void {
-  bridge.requiresGrad(on);
+  const fixed = new Set(bridge.fixed);
+  const names = new Set([...bridge.namedParameters()].flatMap(([name, tensor]) => (fixed.has(tensor) ? [] : [name])));
+  bridge.requiresGrad(on, (name) => names.has(name));
   if (isStandardize(bridge.input)) bridge.input.freeze();
 }

@@ -31,12 +31,14 @@ type QFormerActivation = (typeof ACTIVATIONS)[number];
 export interface QFormerProjectorConfig extends QFormerConfig {
   dimLlm: number;
   queries: number;
+  /** All but the linear layer never trains. */
+  frozen?: true | undefined;
   normalize?: FeatureNormKind | false | undefined;
   gives?: Gives | undefined;
 }
 const CONFIG = optionNames<QFormerProjectorConfig>({
   ...({ dim: true, width: true, layers: true, heads: true, hidden: true, every: true, activation: true, eps: true, text: true } as const),
-  ...({ words: true, dimLlm: true, queries: true, normalize: true, gives: true } as const),
+  ...({ words: true, dimLlm: true, queries: true, frozen: true, normalize: true, gives: true } as const),
 });
 
 /** Its parameters have the names of transformers' BLIP-2: query_tokens, qformer and language_projection. */
@@ -50,7 +52,7 @@ export class QFormerProjector extends Module implements Bridge {
   constructor(at: Weights, config: QFormerProjectorConfig) {
     super();
     checkOptions("QFormerProjector", config, CONFIG);
-    const { dimLlm, queries, normalize, gives: _, ...body } = config;
+    const { dimLlm, queries, normalize, gives: _, frozen: __, ...body } = config;
     this.config = config;
     [this.input, this.queryTokens, this.qformer, this.languageProjection] = built(() => [
       featureNorm(at.at("input"), body.dim, normalize),
@@ -65,6 +67,9 @@ export class QFormerProjector extends Module implements Bridge {
   }
   get gives(): Gives {
     return this.config.gives ?? "rows";
+  }
+  get fixed(): readonly Tensor[] {
+    return this.config.frozen ? [...(this.input?.parameters() ?? []), this.queryTokens, ...this.qformer.parameters()] : [];
   }
   get question(): WordsConfig | undefined {
     return this.config.words;
@@ -130,6 +135,8 @@ export interface QFormerOptions extends BridgeAsked {
   activation?: QFormerActivation;
   /** Of its norms. Default 1e-12. */
   eps?: number;
+  /** Queries and Q-Former stay as they are, and the linear layer alone trains (MiniGPT-4). */
+  frozen?: true;
   /** A feed-forward for rows of text too. Default: where it reads the question. */
   text?: boolean;
   /** It reads the question (InstructBLIP), in ids of a tokenizer of its own: rows of the table of its words. */
@@ -160,6 +167,7 @@ const OPTIONS: Schema = {
   ...{ queries: size(AT_MOST.rows), layers: size(AT_MOST.layers), width: size(AT_MOST.width), heads: size(AT_MOST.width) },
   ...{ hidden: size(AT_MOST.width), every: size(AT_MOST.layers), activation: is.oneOf(...ACTIVATIONS), eps: is.number(0, 1) },
   text: is.flag,
+  frozen: is.orAbsent({ wanted: "true, or left out", fits: (value) => value === true }),
   ...{
     vocabulary: is.orAbsent(size(AT_MOST.width)),
     positions: is.orAbsent(size(AT_MOST.width)),
@@ -185,7 +193,7 @@ export const qFormer: BridgeKind<QFormerOptions, QFormerSetup> = {
   select: () => ["all", "patch", "class", "pooled", "embeds"],
   reads: ({ vocabulary }) => vocabulary !== undefined,
   complete({ queries = 32, layers = 12, width = 768, every = 2, activation = "gelu", eps = 1e-12, ...rest }, dim) {
-    const { heads = headsFor(width), hidden = 4 * width, vocabulary, positions, padding, text = vocabulary !== undefined } = rest;
+    const { heads = headsFor(width), hidden = 4 * width, vocabulary, positions, padding, frozen, text = vocabulary !== undefined } = rest;
     const words = vocabulary === undefined ? { positions, padding } : { vocabulary, positions: positions ?? 512, padding };
     const said = Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));
     const setup: QFormerSetup = {
@@ -200,6 +208,7 @@ export const qFormer: BridgeKind<QFormerOptions, QFormerSetup> = {
       eps,
       text,
       ...said,
+      ...(frozen && ({ frozen } as const)),
       ...common(rest, dim),
     };
     const wrong = misfit(setup);

@@ -2,6 +2,7 @@
 import type { WeightSource } from "../../io/checkpoint.js";
 import { ConfigError, type Json } from "../../models/config.js";
 import type { Published } from "../published.js";
+import { blip2Layout, blip2Pieces } from "./blip2.js";
 import { ideficsLayout, ideficsPieces } from "./idefics.js";
 import { llavaLayout, llavaPieces } from "./llava.js";
 
@@ -14,7 +15,8 @@ interface Layouts {
 
 const llava: Layouts = { pieces: llavaPieces, name: llavaLayout };
 const idefics: Layouts = { pieces: ideficsPieces, name: ideficsLayout };
-const LAYOUTS: Readonly<Record<string, Layouts>> = { llava, llava_llama: llava, idefics };
+const blip2: Layouts = { pieces: blip2Pieces, name: blip2Layout };
+const LAYOUTS: Readonly<Record<string, Layouts>> = { llava, llava_llama: llava, idefics, "blip-2": blip2, instructblip: blip2 };
 
 const layoutsOf = (json: Json): Layouts => {
   const type = json.model_type;
