@@ -14,13 +14,13 @@ import type { System } from "./system.js";
 /** Systems of the literature by name, as AnyMAL.assemble's `system` takes it: what each is made of, and what its stages train. */
 export const SYSTEMS = {
   anymal,
-  "blip-2": blip2,
   flamingo,
-  instructblip,
   "llama-adapter": llamaAdapter,
   llava,
   "llava-1.5": llava15,
   minigpt4,
+  "blip-2": blip2,
+  instructblip,
 } as const satisfies Readonly<Record<string, System>>;
 
 export type SystemName = keyof typeof SYSTEMS;
