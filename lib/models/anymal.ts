@@ -64,9 +64,11 @@ export class AnyMALNetwork extends Module {
     checkOptions("AnyMALNetwork.embed", options, SPLICE_OPTIONS);
     return scope(() => {
       const media = Object.entries(features).flatMap(([modality, all]) => {
-        let item = 0;
+        let first = 0;
         return [all].flat().map((x) => {
-          const question = questions[modality]?.slice(item, (item += x.shape[0] as number));
+          const behind = first + (x.shape[0] as number);
+          const question = questions[modality]?.slice(first, behind);
+          first = behind;
           return { modality, rows: this.#projector(modality).forward(this.#compute(x), question && { question }) };
         });
       });
