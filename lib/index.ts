@@ -2,6 +2,7 @@
 // are better taken from there; those that stood here before they did stay.
 export { Adapter, adaptersOn } from "./adapters/adapter.js";
 export type { AdapterDrawing, AdapterLoading } from "./adapters/adapter-files.js";
+export type { BottleneckConfig } from "./adapters/bottleneck.js";
 export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.js";
 export type { GatedConfig } from "./adapters/gated.js";
 export type { Ia3Config } from "./adapters/ia3.js";

@@ -6,6 +6,7 @@ import type { Module } from "../nn/module.js";
 import { Weights } from "../nn/weights.js";
 import { type Adapter, attach } from "./adapter.js";
 import { type AdapterDrawing, type AdapterLoading, CONFIG, configOf, deviceOf, fresh, loaded } from "./adapter-files.js";
+import { BOTTLENECK, type BottleneckConfig } from "./bottleneck.js";
 import { GATED, type GatedConfig } from "./gated.js";
 import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
@@ -23,6 +24,7 @@ export const ADAPTER_KINDS = {
   TRAINABLE_TOKENS: TRAINED_TOKENS,
   IA3,
   pink: PINK,
+  bottleneck: BOTTLENECK,
   ADAPTION_PROMPT,
   PROMPT_TUNING,
   PREFIX_TUNING,
@@ -35,6 +37,7 @@ export interface AdapterOptions {
   lora: LoraConfig;
   ia3: Ia3Config;
   pink: PinkConfig;
+  bottleneck: BottleneckConfig;
   "llama-adapter-v1": LlamaAdapterConfig;
   "adaption-prompt": AdaptionPromptConfig;
   "gated-cross-attention": GatedConfig;

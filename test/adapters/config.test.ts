@@ -11,6 +11,7 @@ const OPTIONS: { [K in keyof AdapterOptions]: Partial<AdapterOptions[K]> } = {
   lora: { r: 3, alpha: 5, dropout: 0.25, targetModules: ["q_proj"], modulesToSave: ["norm"], bias: "all", dora: true, rsLora: true },
   ia3: { targetModules: ["k_proj", "up_proj"], feedforwardModules: ["up_proj"], excludeModules: ["layers.0"], modulesToSave: ["norm"], baseModel: "b" }, // biome-ignore format: a table
   pink: { hidden: 3, nonLinear: true, dropout: 0.5, layers: [1] },
+  bottleneck: { hidden: 3, activation: "silu", dropout: 0.5, targetModules: ["gate_proj"], baseModel: "b" },
   "llama-adapter-v1": { prompts: 3, layers: 2, visualDims: [4, 5], visualHidden: 6, picture: true, baseModel: "b" },
   "adaption-prompt": { prompts: 3, layers: 2, targetModules: "attn", baseModel: "b" },
   "gated-cross-attention": { form: "idefics", every: 2, dimVisual: 3, heads: 4, dimHead: 5, ffMult: 6, hidden: 7, onlyAttendImmediateMedia: false, headNorm: true, vectorGates: true, eps: 1e-3 }, // biome-ignore format: a table

@@ -41,6 +41,7 @@ test("prompts are inspected and copied; a merged folder of them is refused, and 
     [caseNames(/^llama-adapter-v1$/)[0]!, ""],
     [caseNames(/^peft-adaption-prompt$/)[0]!, "adapter"],
     [caseNames(/^prompt-tuning$/)[0]!, "adapter"],
+    [caseNames(/^bottleneck-adapter$/)[0]!, ""],
     [caseNames(/^prefix-tuning$/)[0]!, "adapter"],
   ] as const) {
     const c = new Case(name);

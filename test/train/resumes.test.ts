@@ -36,6 +36,7 @@ const KINDS: Readonly<Record<string, Carried>> = {
   ia3: { kind: "ia3", options: {} },
   pink: { kind: "pink", options: { hidden: 4 } },
   "pink in a tower": { kind: "pink", options: { hidden: 4, layers: [0] }, on: "image" },
+  bottleneck: { kind: "bottleneck", options: { hidden: 4, dropout: 0.1 } },
   "llama-adapter-v1": { kind: "llama-adapter-v1", options: { prompts: 3, layers: 2 } },
   "llama-adapter-v1 with pictures": {
     kind: "llama-adapter-v1",

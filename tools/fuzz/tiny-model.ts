@@ -52,6 +52,7 @@ export const MANY = {
   "adaption-prompt": { prompts: 1, layers: 1 },
   "prompt-tuning": { tokens: 2 },
   pink: { hidden: 2 },
+  bottleneck: { hidden: 2 },
   "gated-cross-attention": { every: 1, dimVisual: 8, heads: 1, dimHead: 4, ffMult: 1 },
 } as const satisfies { [K in Kind]: Partial<AdapterOptions[K]> };
 export const ADDED = "<x>";
