@@ -10,12 +10,14 @@ import { late, SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-fol
 import type { Writable } from "../io/safetensors.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { CausalDecoder } from "../models/causal-decoder.js";
-import { addsUp, dense } from "../nn/fold.js";
+import { Embedding } from "../nn/embedding.js";
+import { addsUp, dense, isFoldable } from "../nn/fold.js";
 import { innermost, places, wrapsOn } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
 import type { Module } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { cast } from "../ops/index.js";
+import { isTied } from "./exchange.js";
 
 /** How far logits moved, over the positions of the probe. */
 export interface Drift {
@@ -68,13 +70,15 @@ export function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<
     const wraps = wrapsOn(layer);
     for (const wrap of wraps) for (const [, tensor] of wrap.own()) done.add(tensor);
     const base = innermost(layer);
-    if (!(base instanceof QuantizedLinear || (base instanceof Linear && wraps.length))) continue;
-    if (base instanceof Linear) done.add(base.weight);
-    const { outFeatures, inFeatures } = base;
-    yield [`${path}.weight`, late(dtype, [outFeatures, inFeatures], densePart(layer as LinearLayer, "weight", dtype))];
-    if (!base.bias || !wraps.length) continue;
+    const table = base instanceof Embedding && wraps.some((wrap) => wrap.enabled && isFoldable(wrap));
+    if (!(base instanceof QuantizedLinear || (base instanceof Linear && wraps.length) || table)) continue;
+    if (!(base instanceof QuantizedLinear)) done.add(base.weight);
+    const shape = base instanceof Embedding ? base.weight.shape : [base.outFeatures, base.inFeatures];
+    yield [`${path}.weight`, late(dtype, shape, densePart(layer as LinearLayer, "weight", dtype))];
+    if (table && isTied(model)) yield [model.paths.head, late(dtype, shape, () => noGrad(() => cast(base.weight, dtype)))]; // which has none of it
+    if (base instanceof Embedding || !base.bias || !wraps.length) continue;
     done.add(base.bias);
-    yield [`${path}.bias`, late(dtype, [outFeatures], densePart(layer as LinearLayer, "bias", dtype))];
+    yield [`${path}.bias`, late(dtype, [base.outFeatures], densePart(layer as LinearLayer, "bias", dtype))];
   }
   for (const [name, tensor] of model.namedParameters()) {
     if (done.has(tensor)) continue;

@@ -25,6 +25,8 @@ export interface LoraConfig {
   bias: "none" | "all" | "lora_only";
   /** Modules trained whole and stored beside the adapter. */
   modulesToSave: readonly string[];
+  /** Ids of tokens whose rows train beside the branches: of the embedding, or of each table by its name. */
+  trainableTokens: readonly number[] | Readonly<Record<string, readonly number[]>>;
   /** modulesToSave with one of a tied embedding and head trains the one table for both. PEFT's default, false, gives each its own. */
   ensureWeightTying: boolean;
   baseModel: string | undefined;
@@ -43,6 +45,10 @@ const rankOption: Check = {
   wanted: `an integer from 1 to ${MOST_RANK}`,
   fits: (v) => Number.isInteger(v) && (v as number) >= 1 && (v as number) <= MOST_RANK,
 };
+const idsOption: Check = {
+  wanted: "a list of ids",
+  fits: (v) => Array.isArray(v) && v.every((id) => Number.isInteger(id) && id >= 0),
+};
 export const LORA_SCHEMA: Schema = {
   r: rankOption,
   alpha: finite,
@@ -57,6 +63,7 @@ export const LORA_SCHEMA: Schema = {
   dora: is.flag,
   bias: is.oneOf("none", "all", "lora_only"),
   modulesToSave: is.listOf(text),
+  trainableTokens: is.either(idsOption, byPatternOf(idsOption)),
   ensureWeightTying: is.flag,
   baseModel: text,
 };
@@ -72,6 +79,7 @@ const PEFT_NAMES: Readonly<Record<string, string>> = {
   loraAlpha: 'did you mean "alpha"?',
   loraDropout: 'did you mean "dropout"?',
   useRslora: 'did you mean "rsLora"?',
+  trainableTokenIndices: 'did you mean "trainableTokens"?',
   useDora: 'did you mean "dora"?',
 };
 const DEFAULTS: LoraConfig = {
@@ -88,28 +96,28 @@ const DEFAULTS: LoraConfig = {
   dora: false,
   bias: "none",
   modulesToSave: [],
+  trainableTokens: [],
   ensureWeightTying: false,
   baseModel: undefined,
 };
 
 type Json = Record<string, unknown>;
 
-/** Variants of LoRA that change the arithmetic: reading past them would give another model without a word. */
-const REFUSED = [
-  "fan_in_fan_out",
-  "use_qalora",
-  "lora_bias",
-  "megatron_config",
-  "layer_replication",
-  "target_parameters",
-  "trainable_token_indices",
-  "alora_invocation_tokens",
-  "arrow_config",
-  "kasa_config",
-  "monteclora_config",
-  "use_bdlora",
-  "velora_config",
-];
+/** Variants of LoRA that change the arithmetic: reading past them would give another model without a word. And why each is not taken. */
+const REFUSED: Readonly<Record<string, string>> = {
+  fan_in_fan_out: "which is of layers whose weights lie the other way round",
+  use_qalora: "whose branches read groups of their input: merge it with PEFT and load the model",
+  lora_bias: "a bias in the branches: merge it with PEFT and load the model",
+  megatron_config: "which is of layers that Megatron spreads over devices: save the adapter from a model that is whole",
+  layer_replication: "which makes a deeper model of the base: merge it with PEFT and load that",
+  target_parameters: "which adapts weights that are no layers, as of experts",
+  alora_invocation_tokens: "branches that act from a token on only",
+  arrow_config: "a choice between several adapters for each token: load one of them",
+  kasa_config: "which cuts the base model's weights: merge it with PEFT and load the model",
+  monteclora_config: "which draws its branches at random: merge it with PEFT and load the model",
+  use_bdlora: "whose factors are cut into blocks: merge it with PEFT and load the model",
+  velora_config: "which keeps less for backward: turn it off, its files are those of LoRA",
+};
 /** Beginnings that change the base model's weights as well, which the adapter does not hold: PEFT computes them anew when it loads. */
 const CHANGES_BASE = /^(pissa|corda|olora|mica|loftq|lora_ga)/i;
 
@@ -118,7 +126,7 @@ const KEEPS_BASE: readonly unknown[] = ["gaussian", "eva", "orthogonal"];
 
 export function parseLoraConfig(json: Json): LoraConfig {
   if (json.peft_type !== "LORA") throw new LoraConfigError('peft_type "LORA"', shown(json.peft_type));
-  for (const key of REFUSED) if (json[key]) throw new LoraConfigError(`no ${key}, which is not supported`, shown(json[key]));
+  for (const [key, why] of Object.entries(REFUSED)) if (json[key]) throw new LoraConfigError(`no ${key}, ${why}`, shown(json[key]));
   if (typeof json.init_lora_weights === "string" && CHANGES_BASE.test(json.init_lora_weights))
     throw new LoraConfigError(
       "init_lora_weights that leaves the base model as it is",
@@ -147,6 +155,7 @@ export function parseLoraConfig(json: Json): LoraConfig {
     dora: json.use_dora === true,
     bias,
     modulesToSave: [names("modules_to_save", json.modules_to_save ?? [])].flat(),
+    trainableTokens: tokens(json.trainable_token_indices ?? []),
     ensureWeightTying: json.ensure_weight_tying === true,
     baseModel: typeof json.base_model_name_or_path === "string" ? json.base_model_name_or_path : undefined,
   });
@@ -167,6 +176,11 @@ function names(key: string, value: unknown): string | string[] {
   if (typeof value === "string") return value;
   if (Array.isArray(value) && value.every((name): name is string => typeof name === "string")) return value;
   throw new LoraConfigError(`${key} to be a list of names or one expression`, shown(value));
+}
+function tokens(value: unknown): LoraConfig["trainableTokens"] {
+  const { wanted, fits } = LORA_SCHEMA.trainableTokens as Check;
+  if (!fits(value)) throw new LoraConfigError(`trainable_token_indices to be ${wanted}`, shown(value));
+  return value as LoraConfig["trainableTokens"];
 }
 function byPattern(key: string, value: unknown, read: (key: string, value: unknown) => number): Record<string, number> {
   if (value == null) return {};
@@ -212,6 +226,7 @@ export function writeLoraConfig(config: LoraConfig): Json {
     use_rslora: config.rsLora,
     bias: config.bias,
     modules_to_save: config.modulesToSave.length ? config.modulesToSave : null,
+    trainable_token_indices: Object.keys(config.trainableTokens).length ? config.trainableTokens : null,
     ...(config.ensureWeightTying && { ensure_weight_tying: true }),
     init_lora_weights: true,
     fan_in_fan_out: false,

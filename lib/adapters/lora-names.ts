@@ -19,7 +19,6 @@ const OTHERS: readonly [RegExp, string][] = [
     /\.lora_[AB]\.(?!weight$|default\.weight$)[^.]+\.weight$/,
     "with the adapter's name in it, as torch.save keeps it: save it with PEFT's save_pretrained()",
   ],
-  [/\.lora_embedding_[AB]/, "of LoRA on an embedding, which is not supported: train it whole, with modules_to_save"],
 ];
 
 /** Throws E_LORA, with one of the names, where a file's are not those that PEFT writes. */

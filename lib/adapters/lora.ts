@@ -2,11 +2,13 @@
 
 import { DoraLinear } from "../nn/dora.js";
 import { Embedding } from "../nn/embedding.js";
-import { innermost, places } from "../nn/layer.js";
+import { innermost, type MakeWrap, places, type Wrap, wrapsOn } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
 import { LoraLinear } from "../nn/lora.js";
+import { LoraEmbedding } from "../nn/lora-embedding.js";
 import type { Module } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
+import { TokenRows } from "../nn/token-rows.js";
 import type { Weights } from "../nn/weights.js";
 import { Adapter } from "./adapter.js";
 import { type AdapterDrawing, type AdapterLoading, CONFIG, fresh, loaded } from "./adapter-files.js";
@@ -23,6 +25,7 @@ import {
   writeLoraConfig,
 } from "./lora-config.js";
 import { checkNames, tellUnmatched } from "./lora-names.js";
+import { checkNoTiedHead, checkTable, embeddingBranch, isHead, TOKENS, tokenWraps } from "./lora-tables.js";
 import { heldBeside, overlaysOf, ROOT } from "./overlays.js";
 
 /** LoRA (arXiv 2106.09685) in PEFT's files: apply() puts fresh branches on a model, load() trained ones. */
@@ -39,7 +42,17 @@ export class LoraAdapter extends Adapter<LoraConfig> {
 
   /** Its branches by path; none once the adapter is merged or taken off. */
   get layers(): ReadonlyMap<string, LoraLinear> {
-    return this.wraps as ReadonlyMap<string, LoraLinear>;
+    return new Map([...this.wraps].filter((one): one is [string, LoraLinear] => one[1] instanceof LoraLinear));
+  }
+
+  override merge(): void {
+    for (const [path, wrap] of this.wraps)
+      if (wrap instanceof LoraEmbedding && isTied(this.model))
+        throw fail(
+          "a head of its own where an embedding is merged, since a tied one would change too",
+          `"${path}"; exportMerged() writes a model whose head is apart`,
+        );
+    super.merge();
   }
 
   /** Would these names have put the branches on the layers that have them? */
@@ -48,7 +61,8 @@ export class LoraAdapter extends Adapter<LoraConfig> {
     if (JSON.stringify(targetModules) === JSON.stringify(config.targetModules)) return true;
     const asked = { ...config, targetModules };
     const named = [...places(this.model)].filter(([path, module]) => isTarget(asked, path, isBelowHead(path, innermost(module))));
-    return named.length === layers.size && named.every(([path]) => layers.has(path));
+    const branches = layers.size + [...this.wraps.values()].filter((wrap) => wrap instanceof LoraEmbedding).length;
+    return named.length === branches && named.every(([path]) => this.wraps.has(path));
   }
 }
 
@@ -62,48 +76,48 @@ export const LORA: AdapterKind<LoraConfig> = {
   plan,
   read: parseLoraConfig,
   write: writeLoraConfig,
-  key: (path, name) => `${ROOT}.${path}.${name}`,
+  key: (path, name) => `${ROOT}.${path}.${name === "rows" ? TOKENS : name}`,
   fail,
   checkNames,
   beside: (model, config, at) => heldBeside(model, { ...config, fail }, at.at(ROOT)),
-  attached: (model, config, paths) =>
+  attached: (model, config, paths) => {
+    settle(paths.flatMap((path) => wrapsOn(model.child(path) as Module)));
     tellUnmatched(
       config,
       paths,
       Array.from(places(model), ([path]) => path),
-    ),
-  moved: ({ wraps }) => {
-    for (const wrap of wraps.values()) if (wrap instanceof DoraLinear) wrap.settle();
+    );
   },
+  moved: ({ wraps }) => settle(wraps.values()),
   make: (on) => new LoraAdapter(on),
 };
 
+function settle(wraps: Iterable<Wrap>): void {
+  for (const wrap of wraps) if (wrap instanceof DoraLinear || wrap instanceof LoraEmbedding || wrap instanceof TokenRows) wrap.settle();
+}
+
 function plan(model: Module, config: LoraConfig, root: Weights, owner: string): AdapterPlan {
   const at = root.at(ROOT);
-  const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => name.includes(".lora_A.default.")) ? "default" : undefined;
-  const layers = new Map<string, LoraLinear>();
+  const named = /\.lora_(embedding_)?A\.default(\.|$)/;
+  const adapterName = [...(at.checkpoint?.names() ?? [])].some((name) => named.test(name)) ? "default" : undefined;
+  const layers = new Map<string, LoraLinear | LoraEmbedding>();
   const Branch = config.dora ? DoraLinear : LoraLinear;
-  if (isTied(model) && isTarget(config, "lm_head", false)) throw onTable("lm_head");
+  checkNoTiedHead(model, (path) => isTarget(config, path, false));
   for (const [path, module] of places(model)) {
     const layer = innermost(module);
     if (!isTarget(config, path, isBelowHead(path, layer))) continue;
-    if (path.endsWith("lm_head") || layer instanceof Embedding) throw onTable(path);
-    if (!isLinear(layer)) throw new LoraConfigError("targetModules to name linear layers", `"${path}", a ${layer.constructor.name}`);
+    if (layer instanceof Embedding || isHead(model, path)) checkTable(model, config, path);
     const branch = { ...rankOf(config, path), dropout: config.dropout, adapterName, owner };
-    layers.set(path, new Branch(at.at(path), module as LinearLayer, branch));
+    if (layer instanceof Embedding) layers.set(path, embeddingBranch(at.at(path), module, branch));
+    else if (isLinear(layer)) layers.set(path, new Branch(at.at(path), module as LinearLayer, branch));
+    else throw new LoraConfigError("targetModules to name linear layers", `"${path}", a ${layer.constructor.name}`);
   }
   if (!layers.size)
     throw new LoraConfigError("targetModules to match a module", `${JSON.stringify(config.targetModules)}, which matches none`);
+  const rows = [...tokenWraps(model, config, at, owner, layers)];
   const overlays = [...overlaysOf(model, { ...config, fail }, layers, at)];
-  return { wraps: Array.from(layers, ([path, layer]) => [path, () => layer]), overlays };
+  return { wraps: [...Array.from(layers, ([path, layer]): [string, MakeWrap] => [path, () => layer]), ...rows], overlays };
 }
 
 const isLinear = (module: Module): boolean => module instanceof Linear || module instanceof QuantizedLinear;
 const isBelowHead = (path: string, layer: Module): boolean => isLinear(layer) && !path.endsWith("lm_head");
-
-/** LoRA on a table is another arithmetic: PEFT has lora_embedding_A and lora_embedding_B for it. */
-const onTable = (path: string): LoraConfigError =>
-  new LoraConfigError(
-    "targetModules without the embedding and the head, on which LoRA is not supported",
-    `"${path}"; train it whole: modulesToSave: ["${path.split(".").at(-1)}"]`,
-  );

@@ -87,11 +87,13 @@ export async function* heldBeside(model: Module, config: Whole, at: Weights): As
   const taken = tablesOf(model, config);
   const parameters = new Map(parametersOf(model));
   const pair = tablePaths(model);
-  const held = pair.filter((path) => parameters.has(path) && at.has(path) && !taken.has(path));
-  const keys = held.map((path) => at.take(path));
+  // Where a table has branches PEFT writes it below them.
+  const named = (path: string) => [path, path.replace(/weight$/, "base_layer.weight")].find((name) => at.has(name));
+  const held = pair.filter((path) => parameters.has(path) && named(path) && !taken.has(path));
+  const keys = held.map((path) => at.take(named(path) as string));
   // PEFT loads into the one table of a tied pair, whichever of its names the file has.
   const one = isTied(model) && !pair.some((path) => taken.has(path));
-  if (one && held.length === 2 && !(await inTurns(sameTensor(checkpoint, ...(held.map(keyOf) as [string, string])))))
+  if (one && held.length === 2 && !(await inTurns(sameTensor(checkpoint, ...(keys as [string, string])))))
     throw config.fail("one table for a head that is tied to the embedding", `two that differ in ${checkpoint.path}`);
   for (const [i, path] of (one ? held.slice(0, 1) : held).entries()) {
     const key = keys[i] as string;
@@ -108,7 +110,7 @@ export async function* heldBeside(model: Module, config: Whole, at: Weights): As
       throw error;
     });
     if (same) tensor.dispose();
-    else if (one) yield { paths: pair, keys: pair.map(keyOf), tensor, trains: false };
+    else if (one) yield { paths: pair, keys: key === keyOf(path) ? pair.map(keyOf) : keys, tensor, trains: false };
     else yield { paths: [path], keys: [key], tensor, trains: false };
   }
 }

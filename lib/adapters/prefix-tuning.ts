@@ -4,7 +4,7 @@ import { noGrad } from "../core/autograd.js";
 import { is, type Schema, shown } from "../core/checks.js";
 import { keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { LlamaForCausalLM } from "../models/llama.js";
+import { CausalDecoder } from "../models/causal-decoder.js";
 import { CausalSelfAttention } from "../nn/attention.js";
 import { innermost, type MakeWrap, places } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
@@ -131,7 +131,7 @@ export const PREFIX_TUNING: AdapterKind<PrefixTuningConfig> = {
 };
 
 function plan(model: Module, config: PrefixTuningConfig, at: Weights, owner: string): AdapterPlan {
-  if (!(model instanceof LlamaForCausalLM)) throw fail("a language model", `a ${model.constructor.name}`);
+  if (!(model instanceof CausalDecoder)) throw fail("a language model", `a ${model.constructor.name}`);
   const { tokens } = config;
   const { kvHeads, headDim, maxPositions } = model.config;
   if (tokens >= maxPositions) throw fail(`fewer tokens than the context of ${maxPositions}`, `${tokens}`);

@@ -27,7 +27,7 @@ import {
   type Sequence,
   type Span,
 } from "../nn/sequence.js";
-import { checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
+import { branchedHead, checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
 import type { Weights } from "../nn/weights.js";
 import { linear } from "../ops/index.js";
 import type { DecoderBody } from "./decoder-body.js";
@@ -348,11 +348,12 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
     const head = matching(this.headWeight, hidden);
     const rows = trainedRows(this.lmHead ?? this.model.embedTokens);
     const output: LlamaOutput = {};
+    const branched = branchedHead(this.lmHead);
     if (logits) {
       const x = logits === "last" ? lastRows(hidden, spans) : restored(hidden);
-      output.logits = rows && isGradEnabled() ? rows.logits(x) : linear(x, head);
+      output.logits = branched?.forward(x) ?? (rows && isGradEnabled() ? rows.logits(x) : linear(x, head));
     }
-    if (labels) output.loss = languageLoss(hidden, head, labels, loss, rows?.trained());
+    if (labels) output.loss = languageLoss(hidden, branched ?? head, labels, loss, rows?.trained());
     return output;
   }
 

@@ -1,7 +1,10 @@
 // Next-token cross entropy of a hidden state through the head, without ever holding all logits, and of those rows alone that are scored.
+import { checkpoint } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
+import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { add, gatherRows, type HeadCrossEntropyOptions, headCrossEntropy } from "../ops/index.js";
+import type { Plain } from "../nn/layer.js";
+import { add, cast, concat, gatherRows, type HeadCrossEntropyOptions, headCrossEntropy, softmaxCrossEntropy, sum } from "../ops/index.js";
 
 export interface LossOptions {
   ignore?: number;
@@ -14,10 +17,10 @@ export interface LossOptions {
 /** Every key of LossOptions. */
 export const LOSS_KEYS: readonly string[] = ["ignore", "windowTokens", "weights"];
 
-/** (1) f32. hidden (B,T,C), head (V,C); the label of t + 1 is the target of t. `rows`: of the head, which train alone. */
+/** (1) f32. hidden (B,T,C), head (V,C), or what its rows go through to (…,V); the label of t + 1 is the target of t. `rows`: of the head, which train alone. */
 export function languageLoss(
   hidden: Tensor,
-  head: Tensor,
+  head: Tensor | Plain,
   labels: readonly ArrayLike<number>[],
   { ignore = -100, windowTokens, weights }: LossOptions = {},
   rows?: HeadCrossEntropyOptions["rows"],
@@ -30,7 +33,35 @@ export function languageLoss(
   // A batch without a scored token has loss 0, not 0/0.
   const tokens = windowTokens ?? Math.max(1, countTargets(labels, ignore));
   const scored = gatherRows(hidden.reshape([B * T, C]), at(places));
-  return headCrossEntropy(scored, head, at(targets), { ignore, scale: 1 / tokens, rows });
+  return crossEntropy(scored, head, at(targets), { ignore, scale: 1 / tokens, rows });
+}
+
+/** Rows that go through a head with branches at once. */
+const ROWS = 512;
+
+/**
+ * headCrossEntropy, through a head that is more than its table too, as one with branches of LoRA: some rows at a time then, whose logits are made once
+ * more in backward.
+ */
+function crossEntropy(
+  x: Tensor,
+  head: Tensor | Plain,
+  target: Tensor,
+  { ignore = -100, scale = 1, rows }: HeadCrossEntropyOptions,
+): Tensor {
+  if (head instanceof Tensor) return headCrossEntropy(x, head, target, { ignore, scale, rows });
+  const lossOf = (some: Tensor, at: Tensor) =>
+    scope(() => {
+      const logits = head.forward(some);
+      return softmaxCrossEntropy(logits.dtype === "f32" ? logits : cast(logits, "f32"), at, ignore);
+    });
+  const [N] = x.shape as [number];
+  const losses: Tensor[] = [];
+  for (let from = 0; from < N; from += ROWS) {
+    const count = Math.min(ROWS, N - from);
+    losses.push(checkpoint(lossOf, x.slice(from, count), target.slice(from, count)));
+  }
+  return sum(losses.length === 1 ? (losses[0] as Tensor) : concat(losses, 0), scale);
 }
 
 interface Weighted {
@@ -42,7 +73,7 @@ interface Weighted {
 /** Rows of each weight by themselves: the weights of a conversation's answers are few. */
 function weightedLoss(
   hidden: Tensor,
-  head: Tensor,
+  head: Tensor | Plain,
   flat: Int32Array,
   weights: Float64Array,
   { ignore, windowTokens, rows }: Weighted,
@@ -56,7 +87,7 @@ function weightedLoss(
       ignore,
     );
     const scored = gatherRows(hidden.reshape([-1, hidden.shape[2] as number]), at(places));
-    return headCrossEntropy(scored, head, at(targets), { ignore, scale: weight / total, rows });
+    return crossEntropy(scored, head, at(targets), { ignore, scale: weight / total, rows });
   });
   return losses.reduce((sum, loss) => add(sum, loss));
 }

@@ -17,6 +17,11 @@ export class Embedding extends Module {
     this.weight = at.parameter("weight", [rows, width], { normal: std });
   }
 
+  /** The row that learns nothing. */
+  get padding(): number | undefined {
+    return this.#padding;
+  }
+
   /** (…,C) in the compute dtype for ids (…) i32. */
   forward(ids: Tensor): Tensor {
     const { weight } = this;

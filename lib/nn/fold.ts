@@ -5,7 +5,7 @@ import { built, keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { cast } from "../ops/index.js";
 import { innermost, rebase, Wrap, wrapsOn } from "./layer.js";
-import { Linear, type LinearLayer } from "./linear.js";
+import type { Linear, LinearLayer } from "./linear.js";
 import type { Module } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { QuantizedWeight } from "./quantized-weight.js";
@@ -78,8 +78,8 @@ export function foldIn(model: Module, path: string, wrap: Foldable | Absorbed): 
     return;
   }
   const base = innermost(wrap) as Linear | QuantizedLinear;
-  if (base instanceof Linear) changeDense(base, wrap);
-  else rebase(model, path, requantised(base, wrap));
+  if (base instanceof QuantizedLinear) rebase(model, path, requantised(base, wrap));
+  else changeDense(base, wrap); // an embedding too
 }
 
 function changeDense(base: Linear, wrap: Foldable): void {

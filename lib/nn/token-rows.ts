@@ -6,7 +6,7 @@ import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { cacheWrite, cast, concat, copy, gatherRows, linear, lookedUp, meanPool, spliceRows } from "../ops/index.js";
 import type { Embedding } from "./embedding.js";
-import { innermost, Wrap, wrapsOn } from "./layer.js";
+import { innermost, type Plain, Wrap, wrapsOn } from "./layer.js";
 import { Linear } from "./linear.js";
 import { type Module, matching } from "./module.js";
 
@@ -153,6 +153,10 @@ export class TokenRows extends Wrap<Embedding | Linear> {
 
 /** An embedding or a head, behind all that stands around it. */
 export const tableOf = (module: Module): Embedding | Linear => innermost(module) as Embedding | Linear;
+
+/** A head around which more stands than rows that train: its table alone is not what it computes. */
+export const branchedHead = (head: Plain | undefined): Plain | undefined =>
+  head && wrapsOn(head).some((wrap) => wrap.enabled && !(wrap instanceof TokenRows)) ? head : undefined;
 
 /** What trains of a table whose other rows are frozen, written into it as it is now. Throws E_ADAPTER where two adapters train at once, for whose rows the loss has no one place. */
 export function trainedRows(module: Module): TokenRows | undefined {

@@ -8,7 +8,17 @@ import { PROMPT_TUNING } from "../../lib/adapters/prompt-tuning.js";
 
 /** None of them as it is without a word. */
 const OPTIONS: { [K in keyof AdapterOptions]: Partial<AdapterOptions[K]> } = {
-  lora: { r: 3, alpha: 5, dropout: 0.25, targetModules: ["q_proj"], modulesToSave: ["norm"], bias: "all", dora: true, rsLora: true },
+  lora: {
+    r: 3,
+    alpha: 5,
+    dropout: 0.25,
+    targetModules: ["q_proj"],
+    modulesToSave: ["norm"],
+    bias: "all",
+    dora: true,
+    rsLora: true,
+    trainableTokens: { embed_tokens: [4, 2] },
+  },
   ia3: { targetModules: ["k_proj", "up_proj"], feedforwardModules: ["up_proj"], excludeModules: ["layers.0"], modulesToSave: ["norm"], baseModel: "b" }, // biome-ignore format: a table
   pink: { hidden: 3, nonLinear: true, dropout: 0.5, layers: [1] },
   bottleneck: { hidden: 3, activation: "silu", dropout: 0.5, targetModules: ["gate_proj"], baseModel: "b" },

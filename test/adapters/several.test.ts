@@ -101,7 +101,7 @@ test("one that does not fit is refused half way, and leaves the others and no by
   const before = here.memory();
   const refusals: [Options, string, object][] = [
     [{ targetModules: "all-linear", modulesToSave: ["lm_head", "score"] }, "E_LORA", {}], // after all branches and the head were made
-    [{ targetModules: ["q_proj", "embed_tokens"] }, "E_LORA", {}],
+    [{ targetModules: ["q_proj", "self_attn"] }, "E_LORA", {}],
     [{ targetModules: ["q_proj"] }, "E_ADAPTER", { name: "a" }],
     [{ targetModules: ["q_proj"] }, "E_ADAPTER", { name: "a.b" }],
     [{ targetModules: ["q_proj"] }, "E_ADAPTER", { name: "weight" }], // q_proj.weight is there already

@@ -31,6 +31,10 @@ interface Carried {
 }
 const KINDS: Readonly<Record<string, Carried>> = {
   lora: { kind: "lora", options: { r: 2, alpha: 4, dropout: 0.1, targetModules: ["q_proj"], modulesToSave: ["lm_head"] } },
+  "lora on tables, and rows beside it": {
+    kind: "lora",
+    options: { r: 2, alpha: 4, targetModules: ["q_proj", "lm_head"], trainableTokens: [7, 3] },
+  },
   "lora in a tower": { kind: "lora", options: { r: 2, alpha: 4 }, on: "image" },
   "trained-tokens": { kind: "trained-tokens", options: { tokenIndices: [7, 3, 4], targetModules: ["embed_tokens", "lm_head"] } },
   ia3: { kind: "ia3", options: {} },
