@@ -66,7 +66,7 @@ for (const options of [{}, { dtype: "bf16" }, { quantization: { format: "nf4" } 
     const want = await loss.item();
     assert.ok(Math.abs((await through.item()) - want) < (options.dtype ? 2e-3 : 1e-6) * want);
     put(adapter);
-    const [parts, all] = [false, "all" as const].map((logits) => scope(() => model.forward({ inputIds }, { labels: inputIds, logits })));
+    const [parts, all] = ([false, "all"] as const).map((logits) => scope(() => model.forward({ inputIds }, { labels: inputIds, logits })));
     backward(parts!.loss!);
     for (const [key, { grad }] of adapter.namedParameters()) assert.ok(largest(await grad!.data()) > 0, key);
     const [rows, V] = [(await all!.logits!.data()) as Float32Array, model.config.vocabSize];
