@@ -41,7 +41,7 @@ export function fresh<C extends object>(
   const { seed = 0, name } = drawing;
   const dtype = model.parameters().some((p) => p.dtype === "bf16") ? "bf16" : "f32";
   const at = Weights.fresh({ device: deviceOf(kind, model), dtype, trainable: true, seed });
-  return attach(kind, model, kind.complete(options), at, { name });
+  return attach(kind, model, kind.complete(options, model), at, { name });
 }
 
 /** From a folder that PEFT or save() wrote. */

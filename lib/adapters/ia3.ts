@@ -1,6 +1,8 @@
 // (IA)³ (arXiv 2205.05638): keys, values and feed-forward activations times a learned vector, in PEFT's files. A layer that counts as feed-forward has the
 // vector before it, any other behind it.
 import { is, type Schema, shown } from "../core/checks.js";
+import { MptForCausalLM } from "../models/mpt.js";
+import { OptForCausalLM } from "../models/opt.js";
 import { AffineLinear } from "../nn/affine.js";
 import { Embedding } from "../nn/embedding.js";
 import { innermost, places } from "../nn/layer.js";
@@ -38,13 +40,21 @@ const DEFAULTS: Ia3Config = {
   modulesToSave: [],
   baseModel: undefined,
 };
+/** And for OPT. */
+const OPT_TARGETS = { targetModules: ["q_proj", "k_proj", "fc2"], feedforwardModules: ["fc2"] };
 const OTHERS = { initIa3Weights: "vectors begin at 1, where they change nothing" };
 
-function complete(options: Partial<Ia3Config>): Ia3Config {
+function complete(options: Partial<Ia3Config>, model?: Module): Ia3Config {
   const targets = options.targetModules;
+  if (targets === undefined && model instanceof MptForCausalLM) throw fail("targetModules, of which none are usual for MPT", "nothing");
   // Other targets than the usual have no feed-forward layer unless one is named.
   const usual = targets === undefined ? {} : { feedforwardModules: options.feedforwardModules ?? [] };
-  const config = completed({ name: "IA3", schema, fail }, { ...options, ...usual }, DEFAULTS, OTHERS);
+  const config = completed(
+    { name: "IA3", schema, fail },
+    { ...options, ...usual },
+    { ...DEFAULTS, ...(model instanceof OptForCausalLM && OPT_TARGETS) },
+    OTHERS,
+  );
   const stray = lists(config.feedforwardModules).find(
     (name) => Array.isArray(config.targetModules) && !config.targetModules.includes(name),
   );

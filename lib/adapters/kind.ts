@@ -31,8 +31,8 @@ export interface AdapterKind<C extends object = object> {
   /** Of its options. */
   readonly schema: Schema;
   readonly files: { readonly weights: string; readonly config: string };
-  /** The options whole. Throws what fail() makes on those that are unknown or out of range. */
-  complete(options: Partial<C>): C;
+  /** The options whole, what is left out as it is usual for the model. Throws what fail() makes on those that are unknown or out of range. */
+  complete(options: Partial<C>, model?: Module): C;
   /**
    * Makes all that is to be put on `model`, of fresh tensors or of those of a file, and changes nothing. Every wrap is of `owner`. Throws where the
    * configuration does not fit the model.

@@ -6,6 +6,7 @@ import { is, type Schema, shown } from "../core/checks.js";
 import { keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { CausalSelfAttention } from "../nn/attention.js";
+import { FusedSelfAttention } from "../nn/fused-attention.js";
 import { innermost, type MakeWrap, places } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
@@ -80,7 +81,7 @@ export const LLAMA_ADAPTER: AdapterKind<LlamaAdapterConfig> = {
   files: { weights: "adapter.safetensors", config: CONFIG },
   complete: (options) => completed({ name: "LLaMA-Adapter", schema, fail }, options, DEFAULTS),
   plan(model, config, at, owner) {
-    const layers = attentionLayers(model, ".self_attn", config.layers, fail);
+    const layers = attentionLayers(model, [".self_attn", ".attn"], config.layers, fail);
     const { width } = layers[0]!.attention;
     const table = at.checkpoint && at.parameter(`${TABLE}.weight`, [config.layers * config.prompts, width], zeros);
     const projects = config.visualDims.length > 0;
@@ -143,7 +144,7 @@ export const ADAPTION_PROMPT: AdapterKind<AdaptionPromptConfig> = {
       baseModel: undefined,
     }),
   plan(model, { prompts, layers, targetModules }, root, owner) {
-    const wraps = attentionLayers(model, targetModules, layers, peftFail).map(({ path, attention }): [string, MakeWrap] => {
+    const wraps = attentionLayers(model, [targetModules], layers, peftFail).map(({ path, attention }): [string, MakeWrap] => {
       const at = root.at(ROOT).at(path);
       const prompt = at.parameter("adaption_prompt", [1, prompts, attention.width], { normal: 1 });
       const gate = at.parameter("adaption_gate", [1], zeros);
@@ -194,16 +195,16 @@ const prompted =
 
 interface Found {
   path: string;
-  attention: CausalSelfAttention;
+  attention: CausalSelfAttention | FusedSelfAttention;
 }
 
 /** The last `layers` attention layers whose paths end so. */
-function attentionLayers(model: Module, end: string, layers: number, fault: Fail): Found[] {
+function attentionLayers(model: Module, ends: readonly string[], layers: number, fault: Fail): Found[] {
   const all: Found[] = [];
   for (const [path, module] of places(model)) {
-    if (!path.endsWith(end)) continue;
+    if (!ends.some((end) => path.endsWith(end))) continue;
     const attention = innermost(module);
-    if (!(attention instanceof CausalSelfAttention))
+    if (!(attention instanceof CausalSelfAttention || attention instanceof FusedSelfAttention))
       throw fault("layers of attention in a decoder", `"${path}", a ${attention.constructor.name}`);
     all.push({ path, attention });
   }

@@ -83,7 +83,7 @@ export function adapterFilesOf(name: string): readonly string[] {
 export function adapterFrom(model: Module, kindName: string, source: WeightSource, config: object, name: string): Adapter {
   const kind = BY_NAME[kindName] as AdapterKind;
   const at = Weights.from(source, { device: deviceOf(kind, model), dtype: "f32" });
-  return attach(kind, model, kind.complete(config), at, { name });
+  return attach(kind, model, kind.complete(config, model), at, { name });
 }
 
 /**

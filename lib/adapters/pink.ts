@@ -2,6 +2,7 @@
 // image tower that its features come from: the last block, whose output nobody reads at layer -2, has none.
 import { is, type Schema, shown } from "../core/checks.js";
 import { CausalSelfAttention } from "../nn/attention.js";
+import { FusedSelfAttention } from "../nn/fused-attention.js";
 import { innermost, places } from "../nn/layer.js";
 import type { Module } from "../nn/module.js";
 import { type Attention, PreAdapter } from "../nn/pre-adapter.js";
@@ -48,7 +49,8 @@ function plan(model: Module, config: PinkConfig, at: Weights, owner: string): Ad
   const seen = new Set<number>();
   for (const [path, module] of places(model)) {
     const attention = innermost(module);
-    if (!(attention instanceof CausalSelfAttention || attention instanceof VitAttention)) continue;
+    if (!(attention instanceof CausalSelfAttention || attention instanceof FusedSelfAttention || attention instanceof VitAttention))
+      continue;
     const number = Number(path.split(".").at(-2));
     const here = at.at(fileName(path));
     if (layers ? !layers.includes(number) : at.checkpoint && !PreAdapter.stored(here)) continue;

@@ -5,7 +5,6 @@ import { is, type Schema, shown } from "../core/checks.js";
 import { keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { CausalDecoder } from "../models/causal-decoder.js";
-import { CausalSelfAttention } from "../nn/attention.js";
 import { innermost, type MakeWrap, places } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
@@ -135,7 +134,7 @@ function plan(model: Module, config: PrefixTuningConfig, at: Weights, owner: str
   const { tokens } = config;
   const { kvHeads, headDim, maxPositions } = model.config;
   if (tokens >= maxPositions) throw fail(`fewer tokens than the context of ${maxPositions}`, `${tokens}`);
-  const layers = [...places(model)].filter(([, module]) => innermost(module) instanceof CausalSelfAttention);
+  const layers = [...places(model)].filter(([, module]) => isAttending(innermost(module)));
   const shared = new Prefix(at, config, kvHeads * headDim, layers.length);
   const wraps = layers.map(([path], i): [string, MakeWrap] => [
     path,

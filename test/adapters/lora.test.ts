@@ -9,10 +9,10 @@ import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { isTarget, loraConfig, parseLoraConfig, rankOf } from "../../lib/adapters/lora-config.js";
 import { backward, noGrad } from "../../lib/core/autograd.js";
 import { SafetensorsFile } from "../../lib/io/safetensors.js";
-import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { Case, caseFolder, caseNames, here, largest, near } from "../case.js";
+import { openDecoder } from "../models/decoder-cases.js";
 
-const load = (folder: string, options = {}) => LlamaForCausalLM.fromPretrained(folder, { device: here, ...options });
+const load = openDecoder;
 
 for (const name of caseNames(/^lora/)) {
   const c = new Case(name);
@@ -149,7 +149,7 @@ test("ranks and alphas by layer, rank-stabilised, with a head trained whole: sav
     const base = JSON.parse(readFileSync(join(c.base, "config.json"), "utf8"));
     const drift = await exportMerged(again, join(folder, "merged"), base, { inputIds: input.inputIds });
     assert.ok(drift.largest < 1e-4 && drift.sameBest === 1, JSON.stringify(drift));
-    using merged = LlamaForCausalLM.fromPretrained(join(folder, "merged"), { device: here });
+    using merged = openDecoder(join(folder, "merged"));
     near(await noGrad(() => merged.forward(input)).logits!.data(), before, 1e-4, "merged");
   } finally {
     rmSync(folder, { recursive: true });

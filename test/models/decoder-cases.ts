@@ -8,16 +8,18 @@ import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import type { CausalDecoder } from "../../lib/models/causal-decoder.js";
 import { countTargets, shifted } from "../../lib/models/language-loss.js";
-import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { LlamaForCausalLM, type PretrainedOptions } from "../../lib/models/llama.js";
 import { MptForCausalLM } from "../../lib/models/mpt.js";
 import { OptForCausalLM } from "../../lib/models/opt.js";
 import { softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 
-export function loadDecoder(folder: string, dtype: "f32" | "bf16" = "f32"): CausalDecoder {
+export const loadDecoder = (folder: string, dtype: "f32" | "bf16" = "f32"): CausalDecoder => openDecoder(folder, { dtype });
+/** Of whichever family. */
+export function openDecoder(folder: string, options: Omit<PretrainedOptions, "device"> = {}): CausalDecoder {
   const { model_type } = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
   const family = { opt: OptForCausalLM, mpt: MptForCausalLM }[model_type as string] ?? LlamaForCausalLM;
-  return family.fromPretrained(folder, { device: here, dtype });
+  return family.fromPretrained(folder, { device: here, ...options });
 }
 
 /** Over the rows that the mask shows. */
