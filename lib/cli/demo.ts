@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { openDevice } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
@@ -15,6 +15,7 @@ interface Flags {
   output: string;
   models?: string;
   device: string;
+  dtype?: "f32" | "bf16";
   seed: number;
   effort: number;
   json?: string;
@@ -29,6 +30,9 @@ export function demoCommand(): Command {
     .option("--output <folder>", "where files, captions and the trained checkpoint go", "runs/demo")
     .option("--models <folder>", "the tiny llama, clip, clap and imu2clip (default: those of this package)")
     .option("--device <name>", "cpu, cuda or auto", "cpu")
+    .addOption(
+      new Option("--dtype <type>", "of activations (default: bf16 where the CPU multiplies it, else f32)").choices(["f32", "bf16"]),
+    )
     .option("--seed <number>", "of the world, the projections and the order of rows", integer(), 0)
     .option("--effort <factor>", "times the training steps, for a quick look or a longer run", number(0), 1)
     .option("--json <file>", "writes device, seconds, memory and scores there")
@@ -43,6 +47,7 @@ async function demo({ json, ...flags }: Flags): Promise<void> {
     models: flags.models ?? packagedModels(),
     output: resolve(flags.output),
     device: await openDevice(flags.device),
+    dtype: flags.dtype,
     seed: flags.seed,
     effort: flags.effort,
     signal: interrupt.signal,
@@ -78,7 +83,7 @@ function packagedModels(): string {
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`.padStart(9);
 
-function report({ device, seconds, peakBytes, modalities, answers, checkpoint }: DemoResult): string {
+function report({ device, dtype, seconds, peakBytes, modalities, answers, checkpoint }: DemoResult): string {
   const table = Object.entries(modalities).map(
     ([name, { exact, blank, shuffled, ciderD }]) =>
       `${name.padEnd(8)}${percent(exact)}${percent(blank)}${percent(shuffled)}${ciderD.toFixed(2).padStart(10)}`,
@@ -97,7 +102,7 @@ ${table.join("\n")}
 
 ${asked.join("\n")}
 
-${device}; ${duration(seconds)}, ${(peakBytes / 2 ** 30).toFixed(2)} GiB at most.
+${device}, ${dtype}; ${duration(seconds)}, ${(peakBytes / 2 ** 30).toFixed(2)} GiB at most.
 The trained model is in ${folder}. Ask it yourself:
   anymal generate --model ${folder} "what color is the star?" --image ${join(relative(process.cwd(), join(checkpoint, "../data/image/heldout")), "00000.png")}`;
 }
