@@ -9,7 +9,7 @@ import { openBridge } from "../models/bridges/kind.js";
 import { deviceOf, quantizationOf } from "../models/loading.js";
 import { Weights } from "../nn/weights.js";
 import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
-import type { System } from "../systems/system.js";
+import type { System, SystemAdapter } from "../systems/system.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import { tokenRows, withRoom } from "./added-tokens.js";
 import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
@@ -78,15 +78,23 @@ function asked(
 /** Those that a system has from its beginning, as the options change them. */
 function adaptersIn({ name: system, adapters }: System, { adapters: asked = {}, seed = 0 }: AssembleOptions): AdapterPlan[] {
   const at = "AnyMAL.assemble adapters";
-  checkOptions(at, asked, adapters.map(({ kind }) => kind)); // biome-ignore format: one line
-  return adapters.map(({ kind, on, config, widths = {} }) => {
+  // Those that the system does not speak of are put on the language model, behind its own.
+  const own = adapters.map(({ kind }) => kind);
+  const known = adapterKindNames.filter((kind) => kind !== "lora" || own.includes(kind));
+  checkOptions(at, asked, known, { others: { lora: "training puts it on: lora of stage 2, or addAdapter()" } });
+  const more = Object.keys(asked).filter((kind) => !own.includes(kind));
+  const all = [
+    ...adapters,
+    ...more.map((kind): Pick<SystemAdapter, "kind" | "on" | "config" | "widths"> => ({ kind, on: "llm", config: {} })),
+  ];
+  return all.map(({ kind, on, config, widths = {} }) => {
     if (!adapterKindNames.includes(kind))
       throw expected("E_VALUE", at, `a system whose parts are all here`, `${system}, which needs ${kind}`, "take another system");
-    const own = (encoders: ReadonlyMap<Modality, MediaEncoder>) => {
+    const options = (encoders: ReadonlyMap<Modality, MediaEncoder>) => {
       const wide = Object.entries(widths).map(([key, modality]) => [key, encoders.get(modality as Modality)?.width]);
       return { ...config, ...Object.fromEntries(wide.filter(([, width]) => width !== undefined)), ...asked[kind] };
     };
-    return { name: kind, kind, on: on as AdapterPlan["on"], from: { config: own, seed } };
+    return { name: kind, kind, on: on as AdapterPlan["on"], from: { config: options, seed } };
   });
 }
 

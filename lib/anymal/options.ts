@@ -92,7 +92,10 @@ export interface AssembleOptions extends LoadOptions {
   /** Of media, the user's own that the model is to know beside those that are here. */
   kinds?: OwnKinds;
   prompt?: PromptFormat;
-  /** What the system puts into the language model, changed: { "llama-adapter-v1": { layers: 2 } }. */
+  /**
+   * What the system puts into the language model, changed: { "llama-adapter-v1": { layers: 2 } }; and adapters of other kinds, put on behind it under the
+   * names of their kinds: { "prefix-tuning": { tokens: 20 } }, which a stage trains that opens "adapters.prefix-tuning.*".
+   */
   adapters?: Readonly<Record<string, object>>;
   /** Of the fresh projections and adapters. Default 0. */
   seed?: number;

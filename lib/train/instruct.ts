@@ -100,9 +100,9 @@ function goesOn({ adapter }: AnyMAL, lora: LoraRecipe): boolean {
   if (!adapter) return false;
   adapter.checkAttached();
   const { config } = adapter;
-  const keys = ["r", "alpha", "dropout", "targetModules"] as const;
-  const other = keys.filter((key) => (key === "targetModules" ? !adapter.reachesAs(lora[key]) : lora[key] !== config[key]));
-  const said = (of: LoraRecipe) => other.map((key) => `${key} ${JSON.stringify(of[key])}`).join(" and ");
+  const keys = ["r", "alpha", "dropout", "targetModules", "rsLora", "dora"] as const;
+  const other = keys.filter((key) => (key === "targetModules" ? !adapter.reachesAs(lora[key]) : (lora[key] ?? false) !== config[key]));
+  const said = (of: LoraRecipe) => other.map((key) => `${key} ${JSON.stringify(of[key] ?? false)}`).join(" and ");
   if (other.length)
     throw expected(
       "E_LORA",

@@ -55,7 +55,7 @@ export interface TrainingRecipe {
   groups?: readonly RateGroup[];
 }
 export type AlignRecipe = TrainingRecipe;
-export type LoraRecipe = Pick<LoraConfig, "r" | "alpha" | "dropout" | "targetModules">;
+export type LoraRecipe = Pick<LoraConfig, "r" | "alpha" | "dropout" | "targetModules"> & Partial<Pick<LoraConfig, "rsLora" | "dora">>;
 export interface InstructRecipe extends TrainingRecipe {
   /** false: projections alone, the paper's ablation. */
   lora: LoraRecipe | false;
@@ -119,6 +119,8 @@ const LORA_KEYS: Schema = {
   alpha: is.number(0),
   dropout: is.number(0, 1),
   targetModules: is.either(is.text, is.listOf(is.text)),
+  rsLora: is.flag,
+  dora: is.flag,
 };
 const INSTRUCT_KEYS: Schema = { ...TRAINING, lora: is.either(is.object, is.not(false)) };
 /** What a stage takes beside the recipe proper, and a file can hold. */
@@ -166,8 +168,9 @@ export function instructRecipe(
   const branches = lora !== false && (lora || there || own) !== undefined;
   const complete = completed({ ...numbers, ...trains(stage, branches), ...defined(training) }, at);
   if (!branches) return { ...complete, lora: false };
-  const { r, alpha, dropout, targetModules } = there ?? own ?? LORA;
-  return { ...complete, lora: { r, alpha, dropout, targetModules, ...defined(lora ?? {}) } as LoraRecipe };
+  const { r, alpha, dropout, targetModules, rsLora, dora }: LoraRecipe = there ?? own ?? LORA;
+  const forms = { ...(rsLora && { rsLora }), ...(dora && { dora }) };
+  return { ...complete, lora: { r, alpha, dropout, targetModules, ...forms, ...defined(lora ?? {}) } as LoraRecipe };
 }
 const LORA = SYSTEMS.anymal.stages.instruct?.lora as LoraRecipe;
 

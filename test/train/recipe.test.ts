@@ -28,6 +28,7 @@ test("what is left out is AnyMAL's", () => {
   assert.equal([steps, batch, learningRate], [3000, 128, 1e-5]);
   assert.equal(lora && [lora.r, lora.alpha, lora.targetModules], [64, 16, "all-linear"]);
   assert.is(instructRecipe({ lora: false }).lora, false);
+  assert.equal(instructRecipe({ lora: { r: 8, dora: true, rsLora: true } }).lora, { r: 8, alpha: 16, dropout: 0.05, targetModules: "all-linear", dora: true, rsLora: true }); // biome-ignore format: one line
   assert.equal(instructRecipe({ lora: { r: 8 } }).lora, { r: 8, alpha: 16, dropout: 0.05, targetModules: "all-linear" });
 });
 
