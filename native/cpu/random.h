@@ -1,14 +1,11 @@
 // Random numbers as pure functions of (seed, offset, position): Philox 4x32-10 (Salmon et al., SC 2011). No state, so that a replayed or
 // recomputed op draws the same numbers, on any number of threads and on every backend.
 #pragma once
+#include <bit>
 #include <cstdint>
+#include <type_traits>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
-#include "cpu/kernel.h"
-#include "cpu/where.h"
+#include "cpu/lanes.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
@@ -146,14 +143,37 @@ struct Kept {
   int32_t least;
   explicit Kept(double p) : least(static_cast<int32_t>(std::ceil(static_cast<double>(static_cast<float>(p)) * 0x1p24))) {}
   bool operator()(uint32_t bits) const { return static_cast<int32_t>(bits >> 8) >= least; }
+  // x where the draw keeps, else `otherwise`. Draws come as the bits of numbers.
+  float of(float draw, float x, float otherwise) const { return (*this)(std::bit_cast<uint32_t>(draw)) ? x : otherwise; }
+  Floats of(Floats draw, Floats x, Floats otherwise) const {
+    return choose(reinterpret_cast<Ints>(reinterpret_cast<Units>(draw) >> 8) >= least, x, otherwise);
+  }
+  Two of(Two draw, Two x, Two otherwise) const { return {of(draw.a, x.a, otherwise.a), of(draw.b, x.b, otherwise.b)}; }
 };
+
+// f(how, i, draws) for the elements of a tensor of T, as `along` walks, on all threads.
+template <class T, class F>
+inline void along_draws(Stream& s, int64_t n, int64_t seed, int64_t offset, const F& f) {
+  constexpr int64_t count = RandomLanes::kDraws;
+  parallel_range(s, (n + count - 1) / count, 3 * count, [&](int64_t begin, int64_t end, int) {
+    alignas(64) uint32_t bits[count];
+    for (int64_t i = begin * count; i < end * count; i += count) {
+      RandomLanes::draw(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), static_cast<uint64_t>(i) / 4, bits);
+      along(n - i < count ? n - i : count,
+            [&](auto as, int64_t j) { f(as, i + j, as.template read_beside<T>(reinterpret_cast<const float*>(bits + j))); });
+    }
+  });
+}
 
 // to = dropout(from): what is kept, divided by its probability.
 template <class T>
 inline void drop_all(Stream& s, T* to, const T* from, int64_t n, double p, int64_t seed, int64_t offset) {
   const Kept kept(p);
   const float scale = static_cast<float>(1.0 / (1.0 - p));
-  for_each_random(s, n, seed, offset, [=](int64_t i, uint32_t bits) { to[i] = from_float<T>(where(kept(bits), to_float(from[i]) * scale, 0.0f)); });
+  along_draws<T>(s, n, seed, offset, [=](auto as, int64_t i, auto draws) {
+    const auto x = as.read(from + i) * scale;
+    as.write(to + i, kept.of(draws, x, std::remove_const_t<decltype(x)>{}));
+  });
 }
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL

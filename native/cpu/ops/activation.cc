@@ -1,61 +1,60 @@
 // activation, gated_activation (SwiGLU, GeGLU) and tanh_gate, with their gradients. One struct per function holds value and slope.
+#include "cpu/lane_math.h"
 #include "cpu/math.h"
 #include "cpu/ops.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
 
+// What a function is at x, and how steep; whoever uses one of the two pays for that alone.
+struct Point {
+  Floats value, slope;
+};
 struct Relu {
-  static float value(float x) { return x > 0 ? x : 0.0f; }
-  static float slope(float x) { return x > 0 ? 1.0f : 0.0f; }
+  static Point at(Floats x) { return {choose(x > 0.0f, x, Floats{}), choose(x > 0.0f, all(1), Floats{})}; }
 };
 struct SquaredRelu {
-  static float value(float x) { return x > 0 ? x * x : 0.0f; }
-  static float slope(float x) { return x > 0 ? 2.0f * x : 0.0f; }
+  static Point at(Floats x) { return {choose(x > 0.0f, x * x, Floats{}), choose(x > 0.0f, 2.0f * x, Floats{})}; }
 };
 struct Gelu {
-  static float value(float x) { return 0.5f * x * (1.0f + erf_fast(x * 0.70710678f)); }
-  static float slope(float x) { return fused(x * 0.39894228f, exp_fast(-0.5f * x * x), 0.5f * (1.0f + erf_fast(x * 0.70710678f))); }
+  static Point at(Floats x) {
+    const Normal n(x);
+    return {x * n.below, x * n.density + n.below};
+  }
 };
 struct GeluTanh {
-  static constexpr float k = 0.79788456f, c = 0.044715f;
-  static float value(float x) { return 0.5f * x * (1.0f + tanh_fast(k * (x + c * x * x * x))); }
-  static float slope(float x) {
-    const float t = tanh_fast(k * (x + c * x * x * x));
-    return fused(0.5f * x * (1.0f - t * t) * k, 1.0f + 3.0f * c * x * x, 0.5f * (1.0f + t));
+  static Point at(Floats x) {
+    constexpr float k = 2 * 0.79788456f, c = 0.044715f;
+    const Floats g = sigmoid_fast(k * (x + c * x * x * x));  // 1 + tanh(u) is 2 sigmoid(2 u)
+    return {x * g, g + x * g * (1.0f - g) * (k + 3.0f * k * c * x * x)};
   }
 };
 struct QuickGelu {
-  static float value(float x) { return x * sigmoid_fast(1.702f * x); }
-  static float slope(float x) {
-    const float g = sigmoid_fast(1.702f * x);
-    return g + 1.702f * x * g * (1.0f - g);
+  static Point at(Floats x) {
+    const Floats g = sigmoid_fast(1.702f * x);
+    return {x * g, g + 1.702f * x * g * (1.0f - g)};
   }
 };
 struct Silu {
-  static float value(float x) { return x * sigmoid_fast(x); }
-  static float slope(float x) {
-    const float g = sigmoid_fast(x);
-    return g * (1.0f + x * (1.0f - g));
+  static Point at(Floats x) {
+    const Floats g = sigmoid_fast(x);
+    return {x * g, g * (1.0f + x * (1.0f - g))};
   }
 };
 struct Tanh {
-  static float value(float x) { return tanh_fast(x); }
-  static float slope(float x) {
-    const float t = tanh_fast(x);
-    return 1.0f - t * t;
+  static Point at(Floats x) {
+    const Floats t = tanh_fast(x);
+    return {t, 1.0f - t * t};
   }
 };
 struct Sigmoid {
-  static float value(float x) { return sigmoid_fast(x); }
-  static float slope(float x) {
-    const float g = sigmoid_fast(x);
-    return g * (1.0f - g);
+  static Point at(Floats x) {
+    const Floats g = sigmoid_fast(x);
+    return {g, g * (1.0f - g)};
   }
 };
 struct Identity {
-  static float value(float x) { return x; }
-  static float slope(float) { return 1.0f; }
+  static Point at(Floats x) { return {x, all(1)}; }
 };
 
 template <class F>
@@ -82,6 +81,18 @@ void by_kind(Activation kind, const F& f) {
   }
 }
 
+// dx = f dy; the sum of dy x
+template <class T>
+float gate_row(T* dx, const T* dy, const T* x, int64_t n, float f) {
+  RowSum sum;
+  along(n, [&](auto as, int64_t j) {
+    const auto v = as.read(dy + j);
+    as.write(dx + j, v * f);
+    sum.add_product(v, as.read(x + j));
+  });
+  return sum.total();
+}
+
 constexpr int64_t kWork = 8;  // element operations in one of these functions, about
 
 }  // namespace
@@ -90,11 +101,7 @@ void activation(Stream& s, Out y, In x, Activation kind) {
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     by_kind(kind, [&](auto act) {
-      const T* from = x.as<T>();
-      T* to = y.as<T>();
-      parallel_range(s, x.size(), kWork, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) to[i] = from_float<T>(act.value(to_float(from[i])));
-      });
+      each<T, 1, 1>(s, {y.as<T>()}, {x.as<T>()}, x.size(), kWork, [=](const Floats(&in)[1], Floats(&out)[1]) { out[0] = act.at(in[0]).value; });
     });
   });
 }
@@ -103,11 +110,8 @@ void activation_backward(Stream& s, Out dx, In dy, In x, Activation kind) {
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     by_kind(kind, [&](auto act) {
-      const T *g = dy.as<T>(), *from = x.as<T>();
-      T* to = dx.as<T>();
-      parallel_range(s, x.size(), kWork, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) to[i] = from_float<T>(to_float(g[i]) * act.slope(to_float(from[i])));
-      });
+      each<T, 1, 2>(s, {dx.as<T>()}, {dy.as<T>(), x.as<T>()}, x.size(), kWork,
+                    [=](const Floats(&in)[2], Floats(&out)[1]) { out[0] = in[0] * act.at(in[1]).slope; });
     });
   });
 }
@@ -116,11 +120,8 @@ void gated_activation(Stream& s, Out y, In gate, In up, Activation kind) {
   by_dtype(gate.dtype, [&](auto t) {
     using T = decltype(t);
     by_kind(kind, [&](auto act) {
-      const T *a = gate.as<T>(), *b = up.as<T>();
-      T* to = y.as<T>();
-      parallel_range(s, gate.size(), kWork, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) to[i] = from_float<T>(act.value(to_float(a[i])) * to_float(b[i]));
-      });
+      each<T, 1, 2>(s, {y.as<T>()}, {gate.as<T>(), up.as<T>()}, gate.size(), kWork,
+                    [=](const Floats(&in)[2], Floats(&out)[1]) { out[0] = act.at(in[0]).value * in[1]; });
     });
   });
 }
@@ -129,15 +130,12 @@ void gated_activation_backward(Stream& s, Out dgate, Out dup, In dy, In gate, In
   by_dtype(gate.dtype, [&](auto t) {
     using T = decltype(t);
     by_kind(kind, [&](auto act) {
-      const T *g = dy.as<T>(), *a = gate.as<T>(), *b = up.as<T>();
-      T *da = dgate.as<T>(), *db = dup.as<T>();
-      parallel_range(s, gate.size(), 2 * kWork, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i) {
-          const float x = to_float(a[i]), d = to_float(g[i]);
-          da[i] = from_float<T>(d * to_float(b[i]) * act.slope(x));
-          db[i] = from_float<T>(d * act.value(x));
-        }
-      });
+      each<T, 2, 3>(s, {dgate.as<T>(), dup.as<T>()}, {dy.as<T>(), gate.as<T>(), up.as<T>()}, gate.size(), 2 * kWork,
+                    [=](const Floats(&in)[3], Floats(&out)[2]) {
+                      const Point p = act.at(in[1]);
+                      out[0] = in[0] * in[2] * p.slope;
+                      out[1] = in[0] * p.value;
+                    });
     });
   });
 }
@@ -169,14 +167,7 @@ void tanh_gate_backward(Stream& s, Out dx, Acc dg, In dy, In x, In g) {
     parallel_range(s, rows, 2 * width, [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
         const float f = tanh_fast(g.as<float>()[i % gates]);
-        float sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t j = i * width; j < (i + 1) * width; ++j) {
-          const float v = to_float(d[j]);
-          to[j] = from_float<T>(f * v);
-          sum += v * to_float(from[j]);
-        }
-        sums[i] = sum;
+        sums[i] = gate_row(to + i * width, d + i * width, from + i * width, width, f);
       }
     });
     if (!dg) return;

@@ -1,7 +1,7 @@
 // add, mul, scale_add, scale_by, accumulate and their gradients. A second operand whose shape is a suffix of the first's is repeated over
 // the leading sizes.
-#include "cpu/kernel.h"
 #include "cpu/ops.h"
+#include "cpu/row_parts.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
@@ -25,24 +25,24 @@ void with_repeated(Stream& s, const View& y, const View& a, const View& b, const
   });
 }
 
-// db (m) += sum over rows r of term(r*m + j): columns in parallel, rows in blocks summed in order, so the result does not depend on threads.
-template <class Term>
+// sum[j] += term(how, first + j), as `along` walks
+template <class T, class Term>
+void add_row(float* sum, int64_t first, int64_t m, const Term& term) {
+  along(m, [&](auto as, int64_t j) { as.template write_beside<T>(sum + j, as.template read_beside<T>(sum + j) + term(as, first + j)); });
+}
+// db (m) += sum over rows r of term(how, r*m + j)
+template <class T, class Term>
 void add_over_rows(Stream& s, float* db, int64_t rows, int64_t m, const Term& term) {
-  constexpr int64_t strip = 64;
-  parallel_range(s, (m + strip - 1) / strip, rows * strip, [&](int64_t begin, int64_t end, int) {
-    for (int64_t c = begin; c < end; ++c) {
-      const int64_t j0 = c * strip, w = j0 + strip < m ? strip : m - j0;
-      float total[strip] = {};
-      for (int64_t r0 = 0; r0 < rows; r0 += 256) {
-        float sum[strip] = {};
-        const int64_t r1 = r0 + 256 < rows ? r0 + 256 : rows;
-        for (int64_t r = r0; r < r1; ++r)
-          for (int64_t j = 0; j < w; ++j) sum[j] += term(r * m + j0 + j);
-        for (int64_t j = 0; j < w; ++j) total[j] += sum[j];
-      }
-      for (int64_t j = 0; j < w; ++j) db[j0 + j] += total[j];
+  const int64_t height = rows_of_a_part(m), count = (rows + height - 1) / height;
+  float* parts = static_cast<float*>(s.shared.get(static_cast<size_t>(count * m) * 4 + 4));
+  parallel_range(s, count, height * m, [&](int64_t begin, int64_t end, int) {
+    for (int64_t p = begin; p < end; ++p) {
+      float* part = parts + p * m;
+      std::memset(part, 0, static_cast<size_t>(m) * 4);
+      for (int64_t r = p * height; r < rows && r < (p + 1) * height; ++r) add_row<T>(part, r * m, m, term);
     }
   });
+  add_parts(s, db, parts, count, m, m);
 }
 
 }  // namespace
@@ -61,15 +61,16 @@ void mul_backward(Stream& s, OutOpt da, Acc db, In dy, In a, In b) {
     if (da) with_repeated<T>(s, da, dy, b, [](float p, float q) { return p * q; });
     if (!db || b.size() == 0) return;
     const T *g = dy.as<T>(), *x = a.as<T>();
-    add_over_rows(s, db.as<float>(), a.size() / b.size(), b.size(), [&](int64_t i) { return to_float(g[i]) * to_float(x[i]); });
+    add_over_rows<T>(s, db.as<float>(), a.size() / b.size(), b.size(), [=](auto as, int64_t i) { return as.read(g + i) * as.read(x + i); });
   });
 }
 
 void sum_leading(Stream& s, Acc db, In dy) {
   if (!db || db.size() == 0) return;
   by_dtype(dy.dtype, [&](auto t) {
-    const auto* g = dy.as<decltype(t)>();
-    add_over_rows(s, db.as<float>(), dy.size() / db.size(), db.size(), [&](int64_t i) { return to_float(g[i]); });
+    using T = decltype(t);
+    const T* g = dy.as<T>();
+    add_over_rows<T>(s, db.as<float>(), dy.size() / db.size(), db.size(), [=](auto as, int64_t i) { return as.read(g + i); });
   });
 }
 

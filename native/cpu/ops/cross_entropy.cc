@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "cpu/lane_math.h"
 #include "cpu/linear/gemm.h"
 #include "cpu/math.h"
 #include "cpu/ops.h"
@@ -20,18 +21,15 @@ void check_targets(const int32_t* target, int64_t n, int64_t vocabulary, int64_t
     }
 }
 
-// sum exp(row - reference), in blocks, so that long vocabularies lose nothing.
+float exp_of(float x) { return exp_fast(x); }
+Two exp_of(Two x) { return {exp_fast(x.a), exp_fast(x.b)}; }
+
+// sum exp(row - reference)
 template <class T>
 double sum_exp(const T* row, int64_t n, float reference) {
-  double total = 0;
-  for (int64_t i = 0; i < n; i += 256) {
-    const int64_t end = i + 256 < n ? i + 256 : n;
-    float part = 0;
-#pragma omp simd reduction(+ : part)
-    for (int64_t j = i; j < end; ++j) part += exp_fast(to_float(row[j]) - reference);
-    total += part;
-  }
-  return total;
+  LongSum sum;
+  sum.add(n, [&](auto as, int64_t j) { return exp_of(as.read(row + j) - reference); });
+  return sum.total();
 }
 
 // log(sum exp(row)) in two parts. Together they are rounded to the last place of a large number: at logits of 2000 that is 6e-5 of every probability.
@@ -42,16 +40,15 @@ struct LogSum {
 };
 template <class T>
 LogSum log_sum_exp(const T* row, int64_t n) {
-  float most = -INFINITY;
-  for (int64_t j = 0; j < n; ++j) most = to_float(row[j]) > most ? to_float(row[j]) : most;
+  const float most = greatest(row, n);
   return {most, sum_exp(row, n, most)};
 }
 
 // to = weight * (softmax(row) - onehot(target)), by the sum of the row relative to `reference`; `to` may be `row`.
 template <class T>
 void gradient_row(T* to, const T* row, int64_t n, float reference, double total, int64_t target, float weight) {
-  const float at_target = to_float(row[target]), sum = static_cast<float>(total);
-  for (int64_t j = 0; j < n; ++j) to[j] = from_float<T>(weight * (exp_fast(to_float(row[j]) - reference) / sum));
+  const float at_target = to_float(row[target]), sum = static_cast<float>(total), factor = weight / sum;
+  along(n, [&](auto as, int64_t j) { as.write(to + j, exp_of(as.read(row + j) - reference) * factor); });
   to[target] = from_float<T>(weight * (exp_fast(at_target - reference) / sum - 1.0f));
 }
 

@@ -320,9 +320,9 @@ void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy,
     const Kept keeps(dropout);
     const float scale = static_cast<float>(1.0 / (1.0 - dropout));
     T* to = dx.as<T>();
-    for_each_random(s, N * I, seed, offset, [=](int64_t i, uint32_t bits) {
-      const float base = to_float(to[i]);
-      to[i] = from_float<T>(where(keeps(bits), base + scale * to_float(branch[i]), base));
+    along_draws<T>(s, N * I, seed, offset, [=](auto as, int64_t i, auto draws) {
+      const auto base = as.read(to + i);
+      as.write(to + i, keeps.of(draws, fused(as.read(branch + i), scale, base), base));
     });
   });
 }

@@ -1,7 +1,8 @@
 // copy, fill, cast, concat, slices, transpose: the only movers. They move bytes, so one instantiation per element size serves all dtypes.
 #include <bit>
 
-#include "cpu/kernel.h"
+#include "cpu/lanes.h"
+#include "cpu/linear/transpose.h"
 #include "cpu/ops.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
@@ -37,6 +38,46 @@ void copy_runs(Stream& s, char* to, int64_t to_step, const char* from, int64_t f
   });
 }
 
+// to[j * to_step + i] <- from[i * from_step + j] for i < count <= kLines and j < n. What fills no registers goes one by one.
+template <class T>
+struct Turn {
+  using Vector = Transpose::Vector;
+  static constexpr int kLanes = Transpose::kLanes, kPieces = (Transpose::kPieces + 1) / 2;
+  static constexpr int64_t kLines = 2 * kLanes;
+  static void run(T* to, int64_t to_step, const T* from, int64_t from_step, int64_t count, int64_t n) {
+    constexpr int64_t size = sizeof(T), width = 16 * kPieces / size;  // elements of a line at a time
+    int64_t j = 0;
+    for (; count == kLines && j + width <= n; j += width) {
+      T* at = to + j * to_step;
+      Vector v[kPieces][4], w[kPieces][4];
+      const auto lines = [&](Vector(&of)[kPieces][4], int64_t first, int64_t step) {
+        Transpose::columns<true, kPieces>(of, reinterpret_cast<const char*>(from + first * from_step + j), step * from_step * size, kLanes);
+      };
+      const auto put = [&](int64_t row, int64_t i, Vector x) { std::memcpy(at + row * to_step + i, &x, sizeof x); };
+      if constexpr (size == 4) {
+        lines(v, 0, 1);
+        lines(w, kLanes, 1);
+#pragma GCC unroll 8
+        for (int u = 0; u < 4 * kPieces; ++u) {
+          put(u, 0, v[u / 4][u % 4]);
+          put(u, kLanes, w[u / 4][u % 4]);
+        }
+      } else {  // units of two neighbours in a line; those of lines of even and of odd number are dealt out in turns
+        lines(v, 0, 2);
+        lines(w, 1, 2);
+#pragma GCC unroll 8
+        for (int u = 0; u < 4 * kPieces; ++u) {
+          const Vector x = v[u / 4][u % 4], y = w[u / 4][u % 4];
+          put(2 * u, 0, (x & 0xffffu) | (y << 16));
+          put(2 * u + 1, 0, (x >> 16) | (y & 0xffff0000u));
+        }
+      }
+    }
+    for (; j < n; ++j)
+      for (int64_t i = 0; i < count; ++i) to[j * to_step + i] = from[i * from_step + j];
+  }
+};
+
 template <class To, class From, class F>
 void convert_all(Stream& s, void* y, const void* x, int64_t n, const F& f) {
   To* to = static_cast<To*>(y);
@@ -56,6 +97,11 @@ void fill(Stream& s, InOut y, double value) {
   else if (y.dtype == DType::bf16) bits = to_bf16(static_cast<float>(value)).bits;
   else if (y.dtype == DType::i32) bits = static_cast<uint32_t>(static_cast<int32_t>(value));
   else bits = static_cast<uint8_t>(value);
+  if (bits == 0) {  // a line that is set whole need not be read first
+    parallel_range(s, y.size() * static_cast<int64_t>(dtype_bytes(y.dtype)), 1,
+                   [&](int64_t begin, int64_t end, int) { std::memset(y.as<char>() + begin, 0, static_cast<size_t>(end - begin)); });
+    return;
+  }
   by_size(y.dtype, [&](auto t) {
     using T = decltype(t);
     T* to = y.as<T>();
@@ -112,8 +158,8 @@ void slice_place(Stream& s, Out y, In x, int64_t dim, int64_t start, int64_t ful
   });
 }
 
-// As (outer, n0, middle, n1, inner) -> (outer, n1, middle, n0, inner). With inner = 1 the n0 x n1 planes go by 32 x 32 tiles, so that both
-// sides stay in cache; else rows of `inner` are copied.
+// As (outer, n0, middle, n1, inner) -> (outer, n1, middle, n0, inner). With inner = 1 strips of lines turn in registers, or, of bytes, by tiles; else
+// rows of `inner` are copied.
 void transpose_copy(Stream& s, Out y, In x, int64_t dim0, int64_t dim1) {
   const int64_t lo = dim0 < dim1 ? dim0 : dim1, hi = dim0 < dim1 ? dim1 : dim0;
   if (lo == hi) return copy_bytes(s, y.data, x.data, x.size() * static_cast<int64_t>(dtype_bytes(x.dtype)));
@@ -132,6 +178,18 @@ void transpose_copy(Stream& s, Out y, In x, int64_t dim0, int64_t dim1) {
           const int64_t m = r % middle, j = r / middle % n1, o = r / middle / n1;
           for (int64_t i = 0; i < n0; ++i)
             std::memcpy(to + (r * n0 + i) * inner, from + (((o * n0 + i) * middle + m) * n1 + j) * inner, static_cast<size_t>(inner) * sizeof(T));
+        }
+      });
+      return;
+    }
+    if constexpr (sizeof(T) != 1) {
+      constexpr int64_t lines = Turn<T>::kLines;
+      const int64_t strips = (n0 + lines - 1) / lines;
+      parallel_range(s, outer * middle * strips, n1 * lines, [&](int64_t begin, int64_t end, int) {
+        for (int64_t r = begin; r < end; ++r) {
+          const int64_t i0 = r % strips * lines, m = r / strips % middle, o = r / strips / middle;
+          Turn<T>::run(to + (o * n1 * middle + m) * n0 + i0, middle * n0, from + ((o * n0 + i0) * middle + m) * n1, middle * n1,
+                       n0 - i0 < lines ? n0 - i0 : lines, n1);
         }
       });
       return;

@@ -1,7 +1,7 @@
-// RMSNorm and LayerNorm over the last size, L2 normalisation of rows, and their gradients. Rows go in parallel; weight gradients are summed
-// by columns over row blocks in order, so that nothing depends on the number of threads.
-#include "cpu/kernel.h"
+// RMSNorm and LayerNorm over the last size, L2 normalisation of rows, and their gradients. Rows go in parallel; weight gradients are summed in the
+// same pass over the rows (cpu/row_parts.h).
 #include "cpu/ops.h"
+#include "cpu/row_parts.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 namespace {
@@ -16,46 +16,99 @@ float* room_for(Stream& s, int64_t floats) { return static_cast<float*>(s.shared
 
 template <class T>
 float sum_of(const T* x, int64_t n) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += to_float(x[i]);
-  return sum;
+  RowSum sum;
+  along(n, [&](auto as, int64_t j) { sum.add(as.read(x + j)); });
+  return sum.total();
 }
 template <class T>
 float square_sum(const T* x, int64_t n, float mean) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += (to_float(x[i]) - mean) * (to_float(x[i]) - mean);
-  return sum;
+  RowSum sum;
+  along(n, [&](auto as, int64_t j) {
+    const auto v = as.read(x + j) - mean;
+    sum.add_product(v, v);
+  });
+  return sum.total();
+}
+template <class T>
+float dot(const T* x, const T* y, int64_t n) {
+  RowSum sum;
+  along(n, [&](auto as, int64_t j) { sum.add_product(as.read(x + j), as.read(y + j)); });
+  return sum.total();
 }
 
-// dw (C) += sum_r dy * (x - mean_r) * rstd_r, db (C) += sum_r dy. mean null: 0.
+// y = (x - mean) k w + b
 template <class T>
-void weight_gradients(Stream& s, float* dw, float* db, const T* dy, const T* x, const float* mean, const float* rstd, int64_t rows, int64_t cols) {
-  constexpr int64_t strip = 64;
-  parallel_range(s, (cols + strip - 1) / strip, rows * strip * 2, [&](int64_t begin, int64_t end, int) {
-    for (int64_t c = begin; c < end; ++c) {
-      const int64_t j0 = c * strip, n = j0 + strip < cols ? strip : cols - j0;
-      float tw[strip] = {}, tb[strip] = {};
-      for (int64_t r0 = 0; r0 < rows; r0 += 256) {
-        float sw[strip] = {}, sb[strip] = {};
-        const int64_t r1 = r0 + 256 < rows ? r0 + 256 : rows;
-        for (int64_t r = r0; r < r1; ++r) {
-          const float m = mean ? mean[r] : 0.0f, k = rstd[r];
-          const T *g = dy + r * cols + j0, *v = x + r * cols + j0;
-          for (int64_t j = 0; j < n; ++j) {
-            sw[j] += to_float(g[j]) * (to_float(v[j]) - m) * k;
-            sb[j] += to_float(g[j]);
-          }
-        }
-        for (int64_t j = 0; j < n; ++j) tw[j] += sw[j], tb[j] += sb[j];
+void normal_row(T* y, const T* x, const float* w, const float* b, int64_t n, float mean, float k) {
+  if (b)
+    along(n, [&](auto as, int64_t j) {
+      as.write(y + j, fused((as.read(x + j) - mean) * k, as.template read_beside<T>(w + j), as.template read_beside<T>(b + j)));
+    });
+  else along(n, [&](auto as, int64_t j) { as.write(y + j, as.read(x + j) * k * as.template read_beside<T>(w + j)); });
+}
+
+// sum dy w, and sum dy w (x - mean)
+struct Sums {
+  float plain, centred;
+};
+template <class T>
+Sums gradient_sums(const T* dy, const T* x, const float* w, int64_t n, float mean) {
+  RowSum plain, centred;
+  along(n, [&](auto as, int64_t j) {
+    const auto v = as.read(dy + j) * as.template read_beside<T>(w + j);
+    plain.add(v);
+    centred.add_product(v, as.read(x + j) - mean);
+  });
+  return {plain.total(), centred.total()};
+}
+
+// dx = k (dy w - a - (x - mean) c)
+template <class T>
+void gradient_row(T* dx, const T* dy, const T* x, const float* w, int64_t n, float mean, float k, float a, float c) {
+  along(n, [&](auto as, int64_t j) {
+    const auto v = fused(as.read(dy + j), as.template read_beside<T>(w + j), -a);
+    as.write(dx + j, fused(as.read(x + j) - mean, -c, v) * k);
+  });
+}
+// dw += dy (x - mean) k, db += dy
+template <class T>
+void add_weight_row(float* dw, const T* dy, const T* x, int64_t n, float mean, float k) {
+  along(n, [&](auto as, int64_t j) {
+    as.template write_beside<T>(dw + j, fused(as.read(dy + j) * (as.read(x + j) - mean), k, as.template read_beside<T>(dw + j)));
+  });
+}
+template <class T>
+void add_bias_row(float* db, const T* dy, int64_t n) {
+  along(n, [&](auto as, int64_t j) { as.template write_beside<T>(db + j, as.read(dy + j) + as.template read_beside<T>(db + j)); });
+}
+
+// Both norms' gradients: LayerNorm's, or with mean null RMSNorm's, whose mean is 0 and not subtracted from the gradient either.
+template <class T>
+void norm_backward(Stream& s, T* dx, float* dw, float* db, const T* dy, const T* x, const View& w, const float* mean, const float* rstd, int64_t rows,
+                   int64_t cols) {
+  const int64_t height = dw || db      ? rows_of_a_part(cols)
+                         : cols < 8192 ? 8192 / (cols > 0 ? cols : 1)
+                                       : 1,
+                strips = (rows + height - 1) / height, step = ((dw ? 1 : 0) + (db ? 1 : 0)) * cols;
+  float* room = room_for(s, cols + strips * step);
+  const float* weight = as_floats(w, 1, cols, room);
+  float* parts = room + cols;
+  parallel(s, strips, [=](int64_t strip, int) {
+    float *part_w = parts + strip * step, *part_b = part_w + (dw ? cols : 0);
+    std::memset(part_w, 0, static_cast<size_t>(step) * 4);
+    for (int64_t r = strip * height; r < rows && r < (strip + 1) * height; ++r) {
+      const T *g = dy + r * cols, *from = x + r * cols;
+      const float m = mean ? mean[r] : 0.0f, k = rstd[r];
+      if (dx) {
+        const Sums sums = gradient_sums(g, from, weight, cols, m);
+        const float n = static_cast<float>(cols);
+        gradient_row(dx + r * cols, g, from, weight, cols, m, k, mean ? sums.plain / n : 0.0f, sums.centred * k * k / n);
       }
-      for (int64_t j = 0; j < n; ++j) {
-        if (dw) dw[j0 + j] += tw[j];
-        if (db) db[j0 + j] += tb[j];
-      }
+      if (dw) add_weight_row(part_w, g, from, cols, m, k);
+      if (db) add_bias_row(part_b, g, cols);
     }
   });
+  if (dw) add_parts(s, dw, parts, strips, cols, step);
+  if (db) add_parts(s, db, parts + (dw ? cols : 0), strips, cols, step);
 }
 
 }  // namespace
@@ -71,7 +124,7 @@ void rms_norm(Stream& s, Out y, Out rstd, In x, In w, double eps) {
         T* to = y.as<T>() + r * cols;
         const float k = 1.0f / std::sqrt(square_sum(from, cols, 0) / static_cast<float>(cols) + static_cast<float>(eps));
         rstd.as<float>()[r] = k;
-        for (int64_t j = 0; j < cols; ++j) to[j] = from_float<T>(to_float(from[j]) * k * weight[j]);
+        normal_row(to, from, weight, nullptr, cols, 0, k);
       }
     });
   });
@@ -79,24 +132,9 @@ void rms_norm(Stream& s, Out y, Out rstd, In x, In w, double eps) {
 
 // dx = k (dy w - xhat mean(dy w xhat)), xhat = x k
 void rms_norm_backward(Stream& s, OutOpt dx, Acc dw, In dy, In x, In w, In rstd) {
-  const int64_t cols = x.cols();
-  const float* weight = as_floats(w, 1, cols, room_for(s, cols));
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    if (dx)
-      parallel_range(s, x.rows(), 6 * cols, [&](int64_t begin, int64_t end, int) {
-        for (int64_t r = begin; r < end; ++r) {
-          const T *g = dy.as<T>() + r * cols, *from = x.as<T>() + r * cols;
-          T* to = dx.as<T>() + r * cols;
-          const float k = rstd.as<float>()[r];
-          float dot = 0;
-#pragma omp simd reduction(+ : dot)
-          for (int64_t j = 0; j < cols; ++j) dot += to_float(g[j]) * weight[j] * to_float(from[j]);
-          const float c = dot * k * k / static_cast<float>(cols);
-          for (int64_t j = 0; j < cols; ++j) to[j] = from_float<T>(k * (to_float(g[j]) * weight[j] - to_float(from[j]) * c));
-        }
-      });
-    if (dw) weight_gradients<T>(s, dw.as<float>(), nullptr, dy.as<T>(), x.as<T>(), nullptr, rstd.as<float>(), x.rows(), cols);
+    norm_backward(s, dx.as<T>(), dw.as<float>(), nullptr, dy.as<T>(), x.as<T>(), w, nullptr, rstd.as<float>(), x.rows(), x.cols());
   });
 }
 
@@ -114,7 +152,7 @@ void layer_norm(Stream& s, Out y, Out mean, Out rstd, In x, InOpt w, InOpt b, do
         const float k = 1.0f / std::sqrt(square_sum(from, cols, m) / static_cast<float>(cols) + static_cast<float>(eps));
         mean.as<float>()[r] = m;
         rstd.as<float>()[r] = k;
-        for (int64_t j = 0; j < cols; ++j) to[j] = from_float<T>((to_float(from[j]) - m) * k * weight[j] + bias[j]);
+        normal_row(to, from, weight, bias, cols, m, k);
       }
     });
   });
@@ -122,28 +160,9 @@ void layer_norm(Stream& s, Out y, Out mean, Out rstd, In x, InOpt w, InOpt b, do
 
 // dx = k (dy w - mean(dy w) - xhat mean(dy w xhat))
 void layer_norm_backward(Stream& s, OutOpt dx, Acc dw, Acc db, In dy, In x, InOpt w, In mean, In rstd) {
-  const int64_t cols = x.cols();
-  const float* weight = as_floats(w, 1, cols, room_for(s, cols));
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    if (dx)
-      parallel_range(s, x.rows(), 8 * cols, [&](int64_t begin, int64_t end, int) {
-        for (int64_t r = begin; r < end; ++r) {
-          const T *g = dy.as<T>() + r * cols, *from = x.as<T>() + r * cols;
-          T* to = dx.as<T>() + r * cols;
-          const float m = mean.as<float>()[r], k = rstd.as<float>()[r];
-          float sum = 0, dot = 0;
-#pragma omp simd reduction(+ : sum, dot)
-          for (int64_t j = 0; j < cols; ++j) {
-            const float v = to_float(g[j]) * weight[j];
-            sum += v;
-            dot += v * (to_float(from[j]) - m);
-          }
-          const float a = sum / static_cast<float>(cols), c = dot * k * k / static_cast<float>(cols);
-          for (int64_t j = 0; j < cols; ++j) to[j] = from_float<T>(k * (to_float(g[j]) * weight[j] - a - (to_float(from[j]) - m) * c));
-        }
-      });
-    if (dw || db) weight_gradients<T>(s, dw.as<float>(), db.as<float>(), dy.as<T>(), x.as<T>(), mean.as<float>(), rstd.as<float>(), x.rows(), cols);
+    norm_backward(s, dx.as<T>(), dw.as<float>(), db.as<float>(), dy.as<T>(), x.as<T>(), w, mean.as<float>(), rstd.as<float>(), x.rows(), x.cols());
   });
 }
 
@@ -157,7 +176,7 @@ void l2_normalize(Stream& s, Out y, Out norm, In x, double eps) {
         T* to = y.as<T>() + r * cols;
         const float n = std::sqrt(square_sum(from, cols, 0)), k = 1.0f / (n > static_cast<float>(eps) ? n : static_cast<float>(eps));
         norm.as<float>()[r] = n;
-        for (int64_t j = 0; j < cols; ++j) to[j] = from_float<T>(to_float(from[j]) * k);
+        along(cols, [&](auto as, int64_t j) { as.write(to + j, as.read(from + j) * k); });
       }
     });
   });
@@ -173,11 +192,8 @@ void l2_normalize_backward(Stream& s, Out dx, In dy, In y, In norm, double eps) 
         const T *g = dy.as<T>() + r * cols, *v = y.as<T>() + r * cols;
         T* to = dx.as<T>() + r * cols;
         const float n = norm.as<float>()[r], least = static_cast<float>(eps);
-        float dot = 0;
-#pragma omp simd reduction(+ : dot)
-        for (int64_t j = 0; j < cols; ++j) dot += to_float(g[j]) * to_float(v[j]);
-        const float k = 1.0f / (n > least ? n : least), c = n > least ? dot : 0.0f;
-        for (int64_t j = 0; j < cols; ++j) to[j] = from_float<T>(k * (to_float(g[j]) - to_float(v[j]) * c));
+        const float k = 1.0f / (n > least ? n : least), c = n > least ? dot(g, v, cols) : 0.0f;
+        along(cols, [&](auto as, int64_t j) { as.write(to + j, fused(as.read(v + j), -c, as.read(g + j)) * k); });
       }
     });
   });

@@ -1,6 +1,7 @@
 // AdamW (arXiv 1711.05101) over many tensors in one call: f32 states as torch.optim.AdamW, and 8-bit block states as bitsandbytes' device
 // kernel (decay after the step, the sign of a coded first moment never flips, a non-finite gradient resets its states and spares its value).
 #include "cpu/dynamic_code.h"
+#include "cpu/lanes.h"
 #include "cpu/ops.h"
 #include "cpu/where.h"
 #include "quant/tables.h"
@@ -17,14 +18,11 @@ void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt sca
   const float clip = scale ? *scale.as<float>() : 1.0f;
   for (int64_t i = 0; i < p.count; ++i) {
     float *pi = p.items[i].as<float>(), *mi = m.items[i].as<float>(), *vi = v.items[i].as<float>();
-    const float* gi = g.items[i].as<float>();
-    parallel_range(s, p.items[i].size(), 8, [&](int64_t begin, int64_t end, int) {
-      for (int64_t j = begin; j < end; ++j) {
-        const float d = gi[j] * clip;
-        mi[j] = b1 * mi[j] + keep1 * d;
-        vi[j] = b2 * vi[j] + keep2 * d * d;
-        pi[j] = pi[j] * decay - rate * mi[j] / (std::sqrt(vi[j]) * correction + least);
-      }
+    each<float, 3, 4>(s, {pi, mi, vi}, {pi, mi, vi, g.items[i].as<float>()}, p.items[i].size(), 8, [=](const Floats(&in)[4], Floats(&out)[3]) {
+      const Floats d = in[3] * clip, m1 = b1 * in[1] + keep1 * d, m2 = b2 * in[2] + keep2 * d * d;
+      out[0] = in[0] * decay - rate * m1 / (root(m2) * correction + least);
+      out[1] = m1;
+      out[2] = m2;
     });
   }
 }

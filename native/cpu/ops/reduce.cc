@@ -1,4 +1,5 @@
 // sum, argmax, sample_categorical, increment, grad_norm, clip_scale.
+#include "cpu/lanes.h"
 #include "cpu/math.h"
 #include "cpu/ops.h"
 #include "cpu/random.h"
@@ -10,24 +11,53 @@ namespace {
 // with the number of blocks only.
 constexpr int64_t kBlock = 16384;
 
+// term(how, i), as `along` walks
 template <class Term>
 double blocked_sum(Stream& s, int64_t n, const Term& term) {
   const int64_t blocks = (n + kBlock - 1) / kBlock;
   double* part = static_cast<double*>(s.shared.get(static_cast<size_t>(blocks) * 8 + 8));
   parallel(s, blocks, [&](int64_t b, int) {
-    double sum = 0;
-    for (int64_t i = b * kBlock; i < n && i < (b + 1) * kBlock; i += 256) {
-      const int64_t end = i + 256 < n ? i + 256 : n;
-      float small = 0;
-#pragma omp simd reduction(+ : small)
-      for (int64_t j = i; j < end; ++j) small += term(j);
-      sum += small;
-    }
-    part[b] = sum;
+    const int64_t first = b * kBlock;
+    LongSum sum;
+    sum.add(n - first < kBlock ? n - first : kBlock, [&](auto as, int64_t j) { return term(as, first + j); });
+    part[b] = sum.total();
   });
   double total = 0;
   for (int64_t b = 0; b < blocks; ++b) total += part[b];
   return total;
+}
+
+// The first of the greatest; of a row that begins with NaN the first.
+template <class T>
+int64_t first_greatest(const T* row, int64_t n) {
+  if (to_float(row[0]) != to_float(row[0])) return 0;
+  Two most{all(-INFINITY), all(-INFINITY)};
+  Ints block[2] = {};  // where each lane's stands
+  int64_t j = 0;
+  for (; j + kTwo <= n; j += kTwo) {
+    const Two v = load_two(row + j);
+    const Ints above[2] = {v.a > most.a, v.b > most.b}, here = Ints{} + static_cast<int32_t>(j);
+    most = {choose(above[0], v.a, most.a), choose(above[1], v.b, most.b)};
+    for (int i = 0; i < 2; ++i) block[i] = above[i] ? here : block[i];
+  }
+  float lanes[kTwo], best = -INFINITY;
+  int32_t at[kTwo];
+  store_two(lanes, most);
+  std::memcpy(at, block, sizeof at);
+  int64_t found = 0;
+  for (int i = 0; i < kTwo; ++i) {
+    const int64_t place = at[i] + (sizeof(T) == 4 ? i : i % kLanes * 2 + i / kLanes);  // as load_two deals them out
+    if (lanes[i] > best || (lanes[i] == best && lanes[i] > -INFINITY && place < found)) {
+      best = lanes[i];
+      found = place;
+    }
+  }
+  for (; j < n; ++j)
+    if (to_float(row[j]) > best) {
+      best = to_float(row[j]);
+      found = j;
+    }
+  return found;
 }
 
 }  // namespace
@@ -35,7 +65,7 @@ double blocked_sum(Stream& s, int64_t n, const Term& term) {
 void sum(Stream& s, Out y, In x, double scale) {
   by_dtype(x.dtype, [&](auto t) {
     const auto* from = x.as<decltype(t)>();
-    *y.as<float>() = static_cast<float>(scale * blocked_sum(s, x.size(), [&](int64_t i) { return to_float(from[i]); }));
+    *y.as<float>() = static_cast<float>(scale * blocked_sum(s, x.size(), [=](auto as, int64_t i) { return as.read(from + i); }));
   });
 }
 
@@ -44,13 +74,7 @@ void argmax(Stream& s, Out y, In x) {
   by_dtype(x.dtype, [&](auto t) {
     const auto* from = x.as<decltype(t)>();
     parallel_range(s, x.rows(), cols, [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r) {
-        const auto* row = from + r * cols;
-        int64_t best = 0;
-        for (int64_t j = 1; j < cols; ++j)
-          if (to_float(row[j]) > to_float(row[best])) best = j;
-        y.as<int32_t>()[r] = static_cast<int32_t>(best);
-      }
+      for (int64_t r = begin; r < end; ++r) y.as<int32_t>()[r] = static_cast<int32_t>(first_greatest(from + r * cols, cols));
     });
   });
 }
@@ -92,7 +116,7 @@ void grad_norm(Stream& s, Out norm, InList g) {
   double total = 0;
   for (int64_t i = 0; i < g.count; ++i) {
     const float* v = g.items[i].as<float>();
-    total += blocked_sum(s, g.items[i].size(), [&](int64_t j) { return v[j] * v[j]; });
+    total += blocked_sum(s, g.items[i].size(), [=](auto as, int64_t j) { return as.read(v + j) * as.read(v + j); });
   }
   *norm.as<float>() = static_cast<float>(std::sqrt(total));
 }

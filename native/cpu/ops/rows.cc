@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <stdexcept>
 
-#include "cpu/kernel.h"
+#include "cpu/lanes.h"
 #include "cpu/ops.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
@@ -53,19 +53,30 @@ void scatter_add(Stream& s, float* to, int64_t rows, const T* dy, const int32_t*
   });
 }
 
-// out (rows,C) of T = the scattered sum; bf16 sums are kept in f32 until the end.
+// out (rows,C) of T = the scattered sum, a strip of columns at a time: its sums stay in f32, and in the cache, until all of dy's rows are in.
 template <class T>
 void scatter(Stream& s, const View& out, const View& dy, const View& index, int64_t base) {
+  constexpr int64_t strip = 64;
   const int64_t rows = out.rows(), cols = out.cols(), n = index.size();
-  float* sum = sizeof(T) == 4 ? out.as<float>() : static_cast<float*>(s.shared.get(static_cast<size_t>(rows * cols) * 4));
-  parallel_range(s, rows, cols, [&](int64_t b, int64_t e, int) { std::memset(sum + b * cols, 0, static_cast<size_t>((e - b) * cols) * 4); });
-  scatter_add(s, sum, rows, dy.as<T>(), index.as<int32_t>(), n, cols, base);
-  if constexpr (sizeof(T) != 4) {
-    T* to = out.as<T>();
-    parallel_range(s, rows * cols, 1, [&](int64_t b, int64_t e, int) {
-      for (int64_t i = b; i < e; ++i) to[i] = from_float<T>(sum[i]);
-    });
-  }
+  const int32_t* at = index.as<int32_t>();
+  parallel_range(s, (cols + strip - 1) / strip, (n + rows) * strip, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t c0 = begin * strip; c0 < end * strip && c0 < cols; c0 += strip) {
+      const int64_t width = c0 + strip < cols ? strip : cols - c0;
+      float* sum = static_cast<float*>(s.scratch[static_cast<size_t>(thread)].get(static_cast<size_t>(rows * width) * 4 + 4));
+      std::memset(sum, 0, static_cast<size_t>(rows * width) * 4);
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t r = at[i] - base;
+        if (r < 0 || r >= rows) continue;
+        float* row = sum + r * width;
+        const T* from = dy.as<T>() + i * cols + c0;
+        along(width, [&](auto as, int64_t j) { as.template write_beside<T>(row + j, as.template read_beside<T>(row + j) + as.read(from + j)); });
+      }
+      for (int64_t r = 0; r < rows; ++r) {
+        T* to = out.as<T>() + r * cols + c0;
+        along(width, [&](auto as, int64_t j) { as.write(to + j, as.template read_beside<T>(sum + r * width + j)); });
+      }
+    }
+  });
 }
 
 }  // namespace
