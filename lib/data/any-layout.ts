@@ -9,6 +9,7 @@ import type { Fields } from "./messages.js";
 import type { Reading } from "./open-rows.js";
 import { BAD_ROW_OPTIONS, collect, type DataRecord, keysOf, recordsOf } from "./records.js";
 import { DataError, type Row } from "./row.js";
+import { isText, openRecords } from "./sources/open.js";
 
 export interface RowsOptions extends CaptionOptions {
   /** Names of columns where the data has others: ours, then theirs, e.g. { messages: "dialog", image: "picture_path" }. */
@@ -23,13 +24,25 @@ export const ROWS_OPTIONS = {
 } satisfies Record<keyof RowsOptions, true>;
 const OPTIONS = optionNames<RowsOptions>(ROWS_OPTIONS);
 
-/** JSONL, a JSON list, CSV or TSV, in any of the layouts: captions, LLaVA, ShareGPT, OpenAI, Alpaca, LLaMA-Factory, ms-swift. Reads all rows. */
+/** JSONL, a JSON list, CSV or TSV, Parquet or a shard of WebDataset, in any of the layouts: captions, LLaVA, ShareGPT, OpenAI, Alpaca, LLaMA-Factory, ms-swift. Reads all rows. */
 export async function readRows(path: string, options: RowsOptions = {}): Promise<Row[]> {
   checkOptions("readRows", options, OPTIONS);
   const files = new MediaFiles(path, options);
   const reading = anyReading(path, files.kinds, options);
-  const records = firstChecked(path, recordsOf(path, options.signal, files.kinds), reading);
-  return collect(path, records, (record) => reading.row(path, record, files), options);
+  const records = isText(path) ? recordsOf(path, options.signal, files.kinds) : recordsIn(path, files.kinds, options.signal);
+  return collect(path, firstChecked(path, records, reading), (record) => reading.row(path, record, files), options);
+}
+
+async function* recordsIn(path: string, kinds: Kinds, signal?: AbortSignal): AsyncGenerator<DataRecord | DataError> {
+  const records = await openRecords(path, kinds, signal);
+  try {
+    for (let i = 0; i < records.length; ++i) {
+      signal?.throwIfAborted();
+      yield await records.record(i);
+    }
+  } finally {
+    await records.close();
+  }
 }
 
 /** A layout that a table has not, no row of it has: said once, of the file. */
@@ -52,12 +65,11 @@ export function anyReading(path: string, kinds: Kinds, options: RowsOptions): Re
     return new DataError(code, path, number, expected, keysOf(fields), remedy);
   };
   return {
-    check(file, { columns: own }) {
+    check(_, { columns: own }) {
       if (!own) return;
       const fields = renamed(Object.fromEntries(own.map((name) => [name, ""])), columns);
       const layout = layoutOf(fields, kinds, media);
       if (!layout) throw unknown("E_DATA", undefined, fields);
-      if (layout !== "captions") conversationReading.check(file, { columns: Object.keys(fields) });
     },
     async row(file, record, files) {
       const fields = renamed(record.fields, columns);

@@ -12,6 +12,8 @@ import { fetchedWith } from "./fetched.js";
 import { isFields, shown } from "./records.js";
 import { DataError } from "./row.js";
 
+const isBytes = (value: unknown): value is Uint8Array => value instanceof Uint8Array;
+
 type Wrong = (expected: string, got: string, remedy: string) => DataError;
 
 export interface MediaFileOptions {
@@ -67,6 +69,16 @@ export class MediaFiles {
 
   async part(modality: Modality, source: unknown, row: number): Promise<MediaPart> {
     const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", this.file, row, expected, got, remedy);
+    if (isBytes(source)) return this.#ofBytes(modality, source, {}, wrong);
+    if (isFields(source) && isBytes(source.bytes)) {
+      // As the hub's data sets hold media: the path says only where the bytes came from.
+      const { bytes, path: _from, ...own } = source;
+      return this.#ofBytes(modality, bytes, this.#described(modality, { ...own, path: "" }, wrong).options, wrong);
+    }
+    if (isFields(source) && source.bytes === null) {
+      const { bytes: _none, ...rest } = source;
+      return this.part(modality, rest, row);
+    }
     const { path, options } = isFields(source) ? this.#described(modality, source, wrong) : { path: source, options: {} };
     // A recording may be a file for each sensor; a row that names a list without options has several media.
     const several = this.#kind(modality).list && isFields(source) && Array.isArray(path) && path.length > 0;
@@ -74,6 +86,12 @@ export class MediaFiles {
     for (const one of several ? path : [path]) places.push(await this.#checked(modality, one, wrong));
     const all = mergedOptions(this.options.media, { [modality]: options })[modality];
     return this.#kind(modality).part(several ? places : places[0], all ?? {}) as MediaPart;
+  }
+
+  #ofBytes(modality: Modality, bytes: Uint8Array, options: object, wrong: Wrong): MediaPart {
+    if (!bytes.byteLength) throw wrong(`the bytes of the ${modality}`, "none", "leave the row out");
+    const all = mergedOptions(this.options.media, { [modality]: options })[modality];
+    return this.#kind(modality).part(bytes, all ?? {}) as MediaPart;
   }
 
   #kind(name: string): Kind {

@@ -25,6 +25,7 @@ function alpaca({ instruction, input, prompt, query, output, response, history }
 /** The row's list of messages under their own names, of whichever layout; undefined where it has none. */
 export function messagesOf(fields: Fields, wrong: Wrong): unknown {
   const list = fields.conversations ?? fields.messages;
+  if (typeof list === "string" && list.trim().startsWith("[")) return parsed(list, "a list of turns", wrong); // of a table
   if (list !== undefined) return list;
   if (Array.isArray(fields.conversation)) return pairsOf(fields.conversation, wrong);
   if ("instruction" in fields) return exchanges(alpaca(fields), wrong);
@@ -36,7 +37,11 @@ export function messagesOf(fields: Fields, wrong: Wrong): unknown {
 }
 
 function exchanges({ question, answer, history }: Exchange, wrong: Wrong): unknown[] {
-  const before = Array.isArray(history) ? history : text(history).trim() ? parsed(text(history), wrong) : [];
+  const before = Array.isArray(history)
+    ? history
+    : text(history).trim()
+      ? parsed(text(history), "history as a list of [question, answer]", wrong)
+      : [];
   const pairs = before.map((pair, i) => {
     if (!Array.isArray(pair) || pair.length !== 2)
       throw wrong(`exchange ${i + 1} of history as [question, answer]`, shown(pair), "write two texts");
@@ -49,12 +54,12 @@ function exchanges({ question, answer, history }: Exchange, wrong: Wrong): unkno
 }
 
 /** A table's cell holds JSON. */
-function parsed(cell: string, wrong: Wrong): unknown[] {
+function parsed(cell: string, wanted: string, wrong: Wrong): unknown[] {
   try {
     const value: unknown = JSON.parse(cell);
     if (Array.isArray(value)) return value;
   } catch {} // told below
-  throw wrong("history as a list of [question, answer]", shown(cell), "write it as JSON");
+  throw wrong(wanted, shown(cell), "write it as JSON");
 }
 
 /** Of ms-swift: [{human, assistant}, …]. */

@@ -9,7 +9,7 @@ import { conversationReading, readConversations } from "./conversations.js";
 import { MediaFiles } from "./media-files.js";
 import type { DataRecord } from "./records.js";
 import type { Row } from "./row.js";
-import { madeRows, openRecords } from "./sources/open.js";
+import { isText, madeRows, openRecords } from "./sources/open.js";
 import { heldRows, joinedRows, type RecordSource, type RowSource } from "./sources/source.js";
 
 /** Bytes of a file of text that is read at once. */
@@ -18,7 +18,7 @@ const AT_ONCE = 16 << 20;
 export interface OpenRowsOptions extends RowsOptions {
   /** Default: of any layout, each row told by its columns. */
   kind?: DataKind | undefined;
-  /** Do rows stay in their files until their turn comes? A bad one is met only then. Default: in files above 16 MiB. */
+  /** Do rows stay in their files until their turn comes? A bad one is met only then. Default: in files above 16 MiB, in Parquet and in shards. */
   lazy?: boolean | undefined;
 }
 const OPTIONS = optionNames<OpenRowsOptions>({
@@ -52,7 +52,7 @@ export async function openRows(paths: string | readonly string[], options: OpenR
 }
 
 async function openOne(path: string, { kind, lazy, ...options }: OpenRowsOptions): Promise<RowSource> {
-  if (!(lazy ?? (await bytesOf(path)) > AT_ONCE)) {
+  if (isText(path) && !(lazy ?? (await bytesOf(path)) > AT_ONCE)) {
     if (!kind) return heldRows(await readRows(path, options));
     const { columns: _columns, onLayout: _told, ...captions } = options;
     const { modality: _modality, prompts: _prompts, seed: _seed, ...conversations } = captions;

@@ -1,7 +1,7 @@
 // Which row stands at which place of which epoch: a function of the seed, the epoch and the place alone, whatever was read before.
 import { Draw } from "./draw.js";
 import { Permutation } from "./permutation.js";
-import { findLast } from "./sources/source.js";
+import { findLast, TOGETHER } from "./sources/source.js";
 
 export interface Order {
   /** Rows of an epoch. */
@@ -24,9 +24,6 @@ export function shuffledOrder(length: number, seed: number): Order {
   );
   return { length, at: (epoch, place) => rows(epoch).at(place) as number };
 }
-
-/** Rows of so many blocks are shuffled together, so that a step's rows come from few. */
-const TOGETHER = 8;
 
 /** Blocks in another order each epoch, `together` of them at a time; within these the rows are shuffled. */
 export function blockOrder(blocks: readonly number[], seed: number, together = TOGETHER): Order {

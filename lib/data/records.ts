@@ -43,11 +43,13 @@ export async function* recordsOf(path: string, signal?: AbortSignal, kinds: Kind
   }
 }
 
+const remedyOf = (ending: string): string => ([".gz", ".zst", ".zip", ".tgz"].includes(ending) ? "unpack it first" : "convert it to JSONL");
+
 /** By the beginning of the file, since names promise what they like: Flickr's captions.txt is a table. */
 export async function formOf(path: string, kinds: Kinds): Promise<"list" | "lines" | "table"> {
   const ending = extname(path).toLowerCase();
   if (!KNOWN.includes(ending))
-    throw new DataError("E_DATA", path, undefined, "a .jsonl, .json, .csv or .tsv file", `a ${ending} file`, "convert it to JSONL");
+    throw new DataError("E_DATA", path, undefined, "a .jsonl, .json, .csv or .tsv file", `a ${ending} file`, remedyOf(ending));
   const line = await firstLine(path);
   if (line === undefined) throw new DataError("E_DATA", path, undefined, "at least one row", "an empty file", "check how it was written");
   if (line.startsWith("[")) return TABLES.includes(ending) && !/^\[\s*([\]{]|$)/.test(line) ? "table" : "list";

@@ -156,8 +156,8 @@ export class TrainingRows {
 
   #order(): Batches {
     const { seed, batch } = this.options;
-    const { length, blocks } = this.rows;
-    const order: Order | undefined = blocks && blockOrder(blocks, seed);
+    const { length, blocks, together } = this.rows;
+    const order: Order | undefined = blocks && blockOrder(blocks, seed, together);
     return new Batches(length, { batchSize: batch, seed, last: length < batch ? "keep" : "drop", order });
   }
 

@@ -8,6 +8,8 @@ export interface Counted {
   readonly length: number;
   /** How many rows are read together, block after block; absent where each is read by itself. */
   readonly blocks?: readonly number[] | undefined;
+  /** Of how many blocks the rows are shuffled together. Default 8. */
+  readonly together?: number | undefined;
   /** Of each row, in bytes or the like, for who wants rows of like length together; absent where nobody knows. */
   readonly sizes?: ArrayLike<number> | undefined;
   /** Lets go of files. */
@@ -72,6 +74,7 @@ export function joinedRows(sources: readonly RowSource[]): RowSource {
     length,
     held: sources.every(({ held }) => held),
     blocks: sources.some(({ blocks }) => blocks) ? sources.flatMap(({ blocks, length }) => blocks ?? pieces(length)) : undefined,
+    together: Math.min(...sources.map(({ together = TOGETHER }) => together)),
     get sizes() {
       return known ? sources.flatMap(({ sizes }) => Array.from(sizes as ArrayLike<number>)) : undefined;
     },
@@ -87,6 +90,8 @@ export function joinedRows(sources: readonly RowSource[]): RowSource {
   };
 }
 
+/** Blocks whose rows are shuffled together, so that a step's rows come from few. */
+export const TOGETHER = 8;
 /** Rows that are read by themselves, among blocks. */
 const PIECE = 1024;
 const pieces = (length: number): number[] =>
