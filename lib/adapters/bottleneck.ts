@@ -1,6 +1,8 @@
 // Bottleneck adapters (arXiv 1902.00751): behind attention and behind the feed-forward layers, before what they give is added to the stream. PEFT has none, so
 // the files are those of PINK's kind: adapter.safetensors and a configuration that says "bottleneck".
 import { is, type Schema, shown } from "../core/checks.js";
+import { MptForCausalLM } from "../models/mpt.js";
+import { OptForCausalLM } from "../models/opt.js";
 import { BottleneckLinear } from "../nn/bottleneck.js";
 import { innermost, places } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
@@ -20,7 +22,7 @@ export interface BottleneckConfig {
   activation: (typeof ACTIVATIONS)[number];
   /** Of what goes up again, in training. Default 0. */
   dropout: number;
-  /** Linear layers that have one behind them: names that a path ends with, or one expression over the whole path. Default: o_proj and down_proj. */
+  /** Linear layers that have one behind them: names that a path ends with, or one expression over the whole path. Default: o_proj and down_proj, or what the family has in their place. */
   targetModules: readonly string[] | string;
   baseModel: string | undefined;
 }
@@ -47,7 +49,8 @@ export const BOTTLENECK: AdapterKind<BottleneckConfig> = {
   name: "bottleneck",
   schema,
   files: { weights: "adapter.safetensors", config: CONFIG },
-  complete: (options) => completed({ name: "bottleneck", schema, fail }, options, DEFAULTS, OTHERS),
+  complete: (options, model) =>
+    completed({ name: "bottleneck", schema, fail }, options, { ...DEFAULTS, targetModules: usual(model) }, OTHERS),
   plan,
   read,
   write: ({ hidden, activation, dropout, targetModules, baseModel }): Json => ({
@@ -61,6 +64,12 @@ export const BOTTLENECK: AdapterKind<BottleneckConfig> = {
   key: (path, name) => `${path}.${name}`,
   fail,
 };
+
+/** Where attention and feed-forward end, as the family calls it. */
+function usual(model: Module | undefined): readonly string[] {
+  if (model instanceof OptForCausalLM) return ["out_proj", "fc2"];
+  return model instanceof MptForCausalLM ? ["out_proj", "down_proj"] : (DEFAULTS.targetModules as readonly string[]);
+}
 
 function plan(model: Module, config: BottleneckConfig, at: Weights, owner: string): AdapterPlan {
   const { hidden, activation, dropout, targetModules } = config;

@@ -61,9 +61,12 @@ export const GATED: AdapterKind<GatedConfig> = {
     return GATED.complete(json as Partial<GatedConfig>);
   },
   write: (config) => ({ kind: GATED.name, ...config }),
-  key: (path, name) => `${path}.${name}`,
+  key: (path, name) => `${placeOf(path)}.${name}`,
   fail,
 };
+
+/** In the file a layer is its number, whatever the family calls it: OpenFlamingo's own files say no more. */
+const placeOf = (path: string): string => `model.layers.${path.split(".").at(-1)}`;
 
 function plan(model: Module, config: GatedConfig, at: Weights, owner: string): AdapterPlan {
   if (!(model instanceof CausalDecoder)) throw fail("a language model", `a ${model.constructor.name}`);
@@ -75,7 +78,7 @@ function plan(model: Module, config: GatedConfig, at: Weights, owner: string): A
   const sees = config.onlyAttendImmediateMedia ? "latest" : "all";
   return {
     wraps: paths.map((path) => {
-      const here = at.at(path).at("gated_cross_attn");
+      const here = at.at(placeOf(path)).at("gated_cross_attn");
       const block =
         config.form === "idefics" ? new IdeficsGatedBlock(here, { ...config, dim }) : new GatedCrossAttention(here, { ...config, dim });
       return [path, (base: Module) => new GatedLayer(base as Layer, block, owner, sees)];

@@ -14,8 +14,9 @@ import { storedBridge } from "../models/bridges/index.js";
 import { ConfigError, type Json, readConfig, readJson } from "../models/config.js";
 import { quantizationOf } from "../models/loading.js";
 import { isWhole } from "../models/model-types.js";
+import { refused } from "../models/refused-types.js";
 import { systemOf } from "../systems/index.js";
-import { publishedPieces } from "../systems/layouts/index.js";
+import { checkText, publishedPieces } from "../systems/layouts/index.js";
 import type { Published, PublishedMedium } from "../systems/published.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
@@ -28,15 +29,20 @@ import { openSource, type Source } from "./source.js";
 
 type Loading = FromPretrainedOptions & { device: Device };
 
-/** Is it a folder of a model of parts that did not come from here? */
+/** Is it a folder of a model of parts that did not come from here? Rejects with E_CONFIG on one that is known and not read, with the reason. */
 export async function isPublished(folder: string): Promise<boolean> {
-  return !existsSync(join(folder, MANIFEST)) && existsSync(join(folder, "config.json")) && isWhole(readConfig(folder));
+  if (existsSync(join(folder, MANIFEST)) || !existsSync(join(folder, "config.json"))) return false;
+  const json = readConfig(folder);
+  const error = refused(json);
+  if (error) throw error;
+  return isWhole(json);
 }
 
 /** Where all of it comes from, for build(). The files stay open until then. */
 export async function published(folder: string, options: Loading): Promise<Plan> {
   const { device, dtype, signal } = options;
   const json = readConfig(folder);
+  checkText(json);
   const processor = existsSync(join(folder, PROCESSOR)) ? readJson(join(folder, PROCESSOR)) : {};
   const file = weightFile(folder) ? Checkpoint.open(folder) : bridgeAlone(folder);
   try {

@@ -22,6 +22,7 @@ import { DECODER_TYPES, MODEL_TYPES, modelType } from "../models/model-types.js"
 import type { MptConfig } from "../models/mpt-config.js";
 import { readOpenClipConfig } from "../models/open-clip-config.js";
 import type { OptConfig } from "../models/opt-config.js";
+import { refused } from "../models/refused-types.js";
 import { publishedPieces } from "../systems/layouts/index.js";
 import { factsOf, type StorageName, sizes, type WeightFacts, weightFacts } from "./inspect-weights.js";
 
@@ -58,12 +59,15 @@ export async function inspectFolder(path: string): Promise<Inspected> {
     if (found?.kind === "encoder")
       return encoder(path, found.name, found.takes, part === config ? (towerOf(config) ?? config) : (part as Json));
   }
-  throw expected(
-    "E_FILE",
-    path,
-    `a model_type of a language model (${DECODER_TYPES.join(", ")}) or of an encoder (${typesOf("encoder").join(", ")}) or of both (${typesOf("whole").join(", ")})`,
-    type === undefined ? "none in config.json" : shown(type),
-    "anymal does not know this architecture",
+  throw (
+    refused(config) ??
+    expected(
+      "E_FILE",
+      path,
+      `a model_type of a language model (${DECODER_TYPES.join(", ")}) or of an encoder (${typesOf("encoder").join(", ")}) or of both (${typesOf("whole").join(", ")})`,
+      type === undefined ? "none in config.json" : shown(type),
+      "anymal does not know this architecture",
+    )
   );
 }
 

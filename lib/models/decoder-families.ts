@@ -8,6 +8,7 @@ import { generationEnds, LLAMA_FAMILIES } from "./llama-config.js";
 import { DECODER_TYPES } from "./model-types.js";
 import { MPT } from "./mpt.js";
 import { OPT } from "./opt.js";
+import { refused } from "./refused-types.js";
 
 export type AnyFamily = DecoderFamily<DecoderConfig, CausalDecoder>;
 
@@ -22,7 +23,10 @@ export function familyOf(json: Json): AnyFamily {
   const name = json.model_type ?? "llama";
   const family = typeof name === "string" && Object.hasOwn(DECODER_FAMILIES, name) ? DECODER_FAMILIES[name] : undefined;
   if (!family)
-    throw new ConfigError("model_type", `one of ${DECODER_TYPES.join(", ")}`, name, "models of other families are not supported");
+    throw (
+      refused(json) ??
+      new ConfigError("model_type", `one of ${DECODER_TYPES.join(", ")}`, name, "models of other families are not supported")
+    );
   return family;
 }
 

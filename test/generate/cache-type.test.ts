@@ -8,7 +8,7 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import type { CacheType } from "../../lib/nn/key-values.js";
 import { Case, caseNames, here } from "../case.js";
 
-const [c] = caseNames(/^(llama|mistral|qwen)/)
+const [c] = caseNames(/^(llama|mistral|qwen(?!2-audio))/)
   .map((name) => new Case(name))
   .filter(({ info }) => info.generate) as [Case];
 const load = (dtype: "f32" | "bf16") => LlamaForCausalLM.fromPretrained(c.folder, { device: here, dtype });

@@ -10,7 +10,7 @@ import { Tokenizer } from "../../lib/text/tokenizer.js";
 import { Case, caseFolder, caseNames, here } from "../case.js";
 
 const load = (c: Case) => LlamaForCausalLM.fromPretrained(c.folder, { device: here, dtype: "f32" });
-const cases = caseNames(/^(llama(?!-adapter)|mistral|qwen)/).map((name) => new Case(name));
+const cases = caseNames(/^(llama(?!-adapter)|mistral|qwen(?!2-audio))/).map((name) => new Case(name));
 
 for (const c of cases.filter(({ info }) => info.generate)) {
   const { single, batch_left_padded } = c.info.generate;

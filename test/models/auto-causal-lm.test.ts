@@ -8,7 +8,7 @@ import { type AnymalError, AutoModelForCausalLM, backward, noGrad, scope, Tensor
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 
-const names = caseNames(/^(llama(?!-adapter)|mistral|qwen)/);
+const names = caseNames(/^(llama(?!-adapter)|mistral|qwen(?!2-audio)|opt(?!im)|mpt)/);
 const [plain] = caseNames(/^llama2$/).map((name) => new Case(name)) as [Case];
 const f32 = { device: here, dtype: "f32" } as const;
 

@@ -120,6 +120,7 @@ for (const name of FAMILIES) {
     "llama-adapter-v1": { prompts: 3, layers: 1 },
     "trained-tokens": { tokenIndices: [5, 8], targetModules: [name.startsWith("mpt") ? "wte" : "embed_tokens"] },
     pink: { hidden: 4 },
+    bottleneck: { hidden: 4 },
     "gated-cross-attention": { every: 1, dimVisual: 6, heads: 2, dimHead: 4 },
   };
   for (const kind of Object.keys(adapters) as (keyof AdapterOptions)[]) {

@@ -5,7 +5,7 @@ import { backward } from "../../lib/core/autograd.js";
 import { Case, caseNames, largest } from "../case.js";
 import { decoderCases, loadDecoder } from "./decoder-cases.js";
 
-decoderCases(/^(llama(?!-adapter)|mistral|qwen)/);
+decoderCases(/^(llama(?!-adapter)|mistral|qwen(?!2-audio))/);
 
 const load = loadDecoder;
 

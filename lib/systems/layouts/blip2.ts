@@ -40,7 +40,7 @@ export function blip2Pieces(source: WeightSource, json: Json, processor: Json = 
   return {
     system: told ? "instructblip" : "blip-2",
     layout: namesOf(told).name,
-    llm: { source: llm, config: textOf(json) },
+    llm: { source: llm, config: blip2Text(json) },
     media: {
       image: {
         encoder: { source: tower, config: { dtype, ...vision, model_type: vision.model_type ?? towerType(told) } },
@@ -97,7 +97,7 @@ function partsOf(source: WeightSource, told: boolean): { llm: View; tower: View;
 }
 
 /** The language model's own configuration; one that reads its prompt by an encoder is none of the causal ones. */
-function textOf(json: Json): Json {
+export function blip2Text(json: Json): Json {
   const text = section(json, "text_config");
   const causal = flag(json, "use_decoder_only_language_model", true);
   if (!causal || text.is_encoder_decoder === true || /t5/i.test(String(text.model_type)))
