@@ -1,4 +1,5 @@
-// A bridge that lies in a folder of its own, as `anymal convert` writes one: projector.json says what it is, projector.safetensors has its weights.
+// A bridge that lies in a folder of its own, as `anymal convert` writes one: projector.json says what it is, projector.safetensors has its weights
+// (model.safetensors where there is nothing else in the checkpoint).
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Device } from "../core/device.js";
@@ -21,6 +22,7 @@ import type { AssembleOptions, FreshModality } from "./options.js";
 
 const SETUP = "projector.json";
 const WEIGHTS = "projector.safetensors";
+const weightsIn = (folder: string): string => (existsSync(join(folder, WEIGHTS)) ? WEIGHTS : "model.safetensors");
 
 export interface StoredBridge {
   folder: string;
@@ -49,7 +51,7 @@ export function withStored(given: AssembleOptions): {
 }
 
 function setupIn(folder: string): BridgeSetup {
-  if (!existsSync(join(folder, SETUP)) || !existsSync(join(folder, WEIGHTS)))
+  if (!existsSync(join(folder, SETUP)) || !existsSync(join(folder, weightsIn(folder))))
     throw new CheckpointError(folder, `a bridge: ${SETUP} and ${WEIGHTS}`, existsSync(folder) ? "a folder without them" : "no such folder", "name what anymal convert has written, or { type: … } for a fresh one"); // biome-ignore format: one line
   const json = readJson(join(folder, SETUP));
   const wrong = (wanted: string, got: string) => new CheckpointError(join(folder, SETUP), wanted, got, "convert the checkpoint again");
@@ -70,7 +72,7 @@ export function openStored({ folder, setup }: StoredBridge, wanted: BridgeSetup,
     if (own !== value)
       throw new CheckpointError(folder, `a bridge with ${key} ${JSON.stringify(value)}, as the encoder and the frames make it`, `${JSON.stringify(own)}`, "take the encoder that it was trained on"); // biome-ignore format: one line
   }
-  using file = Checkpoint.openIn(folder, WEIGHTS);
+  using file = Checkpoint.openIn(folder, weightsIn(folder));
   const bridge = storedBridge(file, wanted, device, dimLlm);
   openBridge(bridge, false);
   return bridge;

@@ -29,6 +29,8 @@ const TARGETS: Readonly<Record<string, string>> = {
 /** Of LLaVA's LoRA runs: what trained beside the adapter. */
 const BESIDE_LORA = "non_lora_trainables.bin";
 const ADAPTER = "adapter_model.bin";
+/** LAVIS' Q-Former. MiniGPT-4's layer, which reads its rows, is published in a file of its own. */
+const QFORMER = /^blip2_pretrained\w*\.pth$/;
 /** What trainers write beside the weights. */
 const OTHERS = /^(training_args|optimizer|scheduler|rng_state(_\d+)?|scaler|random_states_\d+)\.(bin|pt|pth)$/;
 
@@ -59,6 +61,7 @@ function inFolder(folder: string): Source {
   if (parts.length) return of(parts);
   const some = names.filter(isWeights);
   if (some.length === 1) return of(some);
+  if (some.length === 2 && some.filter((name) => QFORMER.test(name)).length === 1) return of(some);
   const safe = [SINGLE, INDEX].find((name) => names.includes(name));
   const held = some.length ? some.slice(0, 6).map(quoted).join(", ") : safe ? `${safe}, which is read as it is` : "none";
   throw new PickleError(

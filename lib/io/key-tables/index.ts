@@ -1,5 +1,6 @@
 // Every system whose own checkpoints are known, in the order in which they are tried. A new one is an entry here.
 import { clap } from "./clap.js";
+import { LAVIS } from "./lavis.js";
 import { llama } from "./llama.js";
 import { llavaLora } from "./llava-lora.js";
 import { minigpt4 } from "./minigpt4.js";
@@ -10,7 +11,7 @@ import { whisper } from "./whisper.js";
 
 export { type Json, type KeyTable, Known, type Numbers, type Rule } from "./table.js";
 
-export const KEY_TABLES: readonly KeyTable[] = [llama, clap, whisper, llavaLora, minigpt4, openFlamingo, ...TOWERS];
+export const KEY_TABLES: readonly KeyTable[] = [llama, clap, whisper, llavaLora, ...LAVIS, minigpt4, openFlamingo, ...TOWERS];
 
 /** What wraps a model and stands before all of its names. */
 const WRAPPERS = ["module.", "_orig_mod."];
