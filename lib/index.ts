@@ -109,15 +109,21 @@ export type { Embedded, MediaReference } from "./models/anymal.js";
 export { type AnyMALBatch, AnyMALNetwork, type AnyMALNetworkOptions } from "./models/anymal.js";
 export { AutoModelForCausalLM, type AutoModelOptions } from "./models/auto-causal-lm.js";
 export { AutoEncoder, type AutoEncoderOptions } from "./models/auto-encoder.js";
+export type { Chosen, StageOneLosses } from "./models/blip2-losses.js";
+export { Blip2StageOne, type Blip2StageOneConfig, type Others, type Pairs } from "./models/blip2-stage-one.js";
+export { Blip2VisionModel } from "./models/blip2-vision.js";
+export { type Blip2VisionConfig, parseBlip2VisionConfig } from "./models/blip2-vision-config.js";
 export type { ConcatLinearConfig } from "./models/bridges/concat-linear.js";
 export { type ConcatLinearOptions, ConcatLinearProjector } from "./models/bridges/concat-linear.js";
 export type { FeatureNormKind } from "./models/bridges/feature-norm.js";
-export type { Bridge, Bridge as Projector, Gives } from "./models/bridges/kind.js";
+export type { Bridge, Bridge as Projector, Gives, Told } from "./models/bridges/kind.js";
 export { LinearProjector, type LinearProjectorConfig } from "./models/bridges/linear.js";
 export type { MlpActivation, MlpProjectorConfig } from "./models/bridges/mlp.js";
 export { type MlpOptions, MlpProjector } from "./models/bridges/mlp.js";
 export type { ResamplerForm } from "./models/bridges/perceiver.js";
 export { Resampler, type ResamplerConfig } from "./models/bridges/perceiver.js";
+export { type QFormerOptions, QFormerProjector, type QFormerProjectorConfig } from "./models/bridges/q-former.js";
+export { type IdRows, QFormer, type QFormerConfig, QFormerWords, type WordsConfig } from "./models/bridges/querying.js";
 export type { ResamplerProjectorOptions } from "./models/bridges/resampler.js";
 export { ResamplerProjector } from "./models/bridges/resampler.js";
 export type { FeatureLayer, Select } from "./models/bridges/select.js";
@@ -162,6 +168,7 @@ export { parseViClipConfig, type ViClipConfig, ViClipModel } from "./models/vi-c
 export { VideoMaeModel, type VideoMaeOptions } from "./models/video-mae.js";
 export { parseVideoMaeConfig, type VideoMaeConfig } from "./models/video-mae-config.js";
 export { WhisperEncoder } from "./models/whisper.js";
+export type { BertTold, Seen } from "./nn/bert-layer.js";
 export { Embedding } from "./nn/embedding.js";
 export * as nn from "./nn/index.js";
 export type { CacheType } from "./nn/key-values.js";
@@ -224,6 +231,7 @@ export {
   type TrainingRecipe,
   writeRecipe,
 } from "./train/recipe.js";
+export { type RepresentBatch, type RepresentOptions, represent } from "./train/represent.js";
 export type { Schedule } from "./train/schedule.js";
 export * as schedules from "./train/schedule.js";
 export { RecipeError } from "./train/schema.js";

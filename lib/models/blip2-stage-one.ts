@@ -6,12 +6,13 @@ import { expected } from "../core/errors.js";
 import { built, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { Linear } from "../nn/linear.js";
-import { Module, matching } from "../nn/module.js";
+import { describe, Module, matching, StateError } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
 import type { Weights } from "../nn/weights.js";
-import { activation, add, concat, gatherRows, l2Normalize, linear, meanPool, sliceCopy } from "../ops/index.js";
+import { activation, add, concat, copy, gatherRows, l2Normalize, linear, meanPool, sliceCopy } from "../ops/index.js";
 import { type Chosen, contrastive, matched, type StageOneLosses, written } from "./blip2-losses.js";
 import { type FeatureNorm, featureNorm } from "./bridges/feature-norm.js";
+import type { QFormerProjector } from "./bridges/q-former.js";
 import { type IdRows, keysOf, longest, QFormer, type QFormerConfig, QFormerWords, type WordsConfig } from "./bridges/querying.js";
 
 export interface Blip2StageOneConfig extends Omit<QFormerConfig, "words" | "text"> {
@@ -53,6 +54,7 @@ class Writing extends Module {
   }
 }
 
+/** A Q-Former in its first stage: what it learns from pairs of media and captions, and how it compares, matches and writes. represent() trains it. */
 export class Blip2StageOne extends Module {
   input: FeatureNorm | undefined;
   queryTokens: Tensor; // (1,Q,C)
@@ -178,6 +180,26 @@ export class Blip2StageOne extends Module {
     return { contrastive: contrast, matching, language };
   }
 
+  /**
+   * Puts what was learned into a bridge of the same sizes, where the second stage begins; its layer to the language model stays as it is. Throws E_STATE where
+   * the bridge is of other sizes.
+   */
+  handOver(bridge: QFormerProjector): void {
+    const place = (name: string) =>
+      bridge.question ? name.replace(/^qformer\.layernorm/, "qformer.embeddings.layernorm").replace(/^embeddings\./, "qformer.embeddings.") : name; // biome-ignore format: one line
+    const wanted = new Set(
+      Array.from(bridge.namedParameters(), ([name]) => name).filter((name) => !name.startsWith("language_projection.")),
+    );
+    const own = [...this.namedParameters()].map(([name, tensor]) => [place(name), tensor] as const);
+    const missing = [...wanted].filter((name) => !own.some(([other]) => other === name));
+    // What reads and writes text alone has no place in a bridge that is told nothing.
+    const left = own.map(([name]) => name).filter((name) => /^(input|query_tokens|qformer)\b/.test(name) && !wanted.has(name) && !TEXT.test(name)); // biome-ignore format: one line
+    if (missing.length || left.length) throw new StateError("a bridge of the sizes of the first stage's Q-Former", describe(missing, left));
+    const copies = noGrad(() => own.filter(([name]) => wanted.has(name)).map(([name, tensor]) => [name, copy(tensor)] as const));
+    bridge.loadState(new Map(copies), { strict: false });
+    for (const [, tensor] of copies) tensor.dispose();
+  }
+
   #queries(N: number): Tensor {
     const { queries: Q, width } = this.config;
     const empty = Tensor.zeros([N, Q, width], { device: this.device });
@@ -188,6 +210,7 @@ export class Blip2StageOne extends Module {
   }
 }
 
+const TEXT = /^qformer\.encoder\.layer\.\d+\.(intermediate|output)\./;
 const castLike = (weight: Tensor, x: Tensor): Tensor => matching(weight, x);
 
 export interface Others {

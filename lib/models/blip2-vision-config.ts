@@ -20,6 +20,7 @@ export interface Blip2VisionConfig {
 
 export const BLIP2_TOWERS = ["blip_2_vision_model", "instructblip_vision_model"] as const;
 
+/** Of a Blip2VisionModel, or of a BLIP-2 or InstructBLIP around it. Throws E_CONFIG on what would make another tower. */
 export function parseBlip2VisionConfig(json: Json): Blip2VisionConfig {
   const { own: c } = towerConfig(json, { alone: BLIP2_TOWERS, section: "vision_config" });
   checkKeys(c, "BLIP-2's tower", ENCODER_KEYS.blip2Vision);

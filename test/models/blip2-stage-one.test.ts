@@ -2,10 +2,12 @@
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { backward } from "../../lib/core/autograd.js";
+import { backward, noGrad } from "../../lib/core/autograd.js";
 import { Draw } from "../../lib/data/draw.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { Blip2StageOne, type Blip2StageOneConfig } from "../../lib/models/blip2-stage-one.js";
+import { completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
+import type { QFormerProjector } from "../../lib/models/bridges/q-former.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { add } from "../../lib/ops/index.js";
 import { hardNegatives, represent } from "../../lib/train/represent.js";
@@ -121,6 +123,28 @@ test("training learns pairs: the right caption is told from others, matching and
   const x = (await import("../../lib/core/tensor.js")).Tensor.from(features.data, features.shape, { device: here });
   const { similarity } = await model.compare({ features: x, captions, begin: 12 });
   for (let i = 0; i < B; ++i) for (let j = 0; j < B; ++j) if (i !== j) assert.ok(similarity[i * B + i]! > similarity[i * B + j]!); // biome-ignore format: one line
+  // It is what the second stage begins from, whether its bridge reads the question or not.
+  for (const words of [{}, { vocabulary: 14, positions: 8, padding: 0 }]) {
+    const setup = completeBridge(
+      { type: "q-former", queries: 2, width: 16, layers: 2, heads: 2, hidden: 24, normalize: false, ...words },
+      dim,
+      0,
+    );
+    using bridge = makeBridge(Weights.fresh({ device: here, seed: 9 }), setup, 10) as QFormerProjector;
+    model.handOver(bridge);
+    using rows = noGrad(() => bridge.qformer.forward(bridge.queryTokens.reshape([1, 2, 16]), { queries: 2, media: x.slice(0, 1) }));
+    using own = noGrad(() => model.qformer.forward(model.queryTokens.reshape([1, 2, 16]), { queries: 2, media: x.slice(0, 1) }));
+    assert.equal(await rows.data(), await own.data());
+  }
+  for (const more of [{ layers: 1 }, { layers: 3 }, { normalize: "layernorm" }] as const) {
+    const setup = completeBridge(
+      { type: "q-former", queries: 2, width: 16, layers: 2, heads: 2, hidden: 24, normalize: false, ...more },
+      dim,
+      0,
+    );
+    using bridge = makeBridge(Weights.fresh({ device: here }), setup, 10) as QFormerProjector;
+    assert.throws(() => model.handOver(bridge), /a bridge of the sizes of the first stage's Q-Former, got (without|with)/);
+  }
   for (const one of [x, model, again.model]) one.dispose();
 });
 

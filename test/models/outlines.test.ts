@@ -31,6 +31,15 @@ test("projections of published size", () => {
   assert.is(trained({ type: "linear" }, 1024, 4096), 4_198_400);
   // MiniGPT-4 with Llama-2: 5632 → 4096.
   assert.is(trained({ type: "concat-linear" }, 1408, 4096), 23_072_768);
+  // BLIP-2's Q-Former is transformers' Blip2QFormerModel of 105 137 664 with 32 queries of 768, and the layer; InstructBLIP's reads text too (185 660 160):
+  // with its queries and the layer to Vicuna-7B the 188 M that its paper names.
+  const qFormer = (more: object, to = 4096) => trained({ type: "q-former", normalize: false, ...more }, 1408, to);
+  assert.is(qFormer({}, 2560), 105_137_664 + 32 * 768 + 769 * 2560);
+  assert.is(qFormer({ text: true }), 161_825_280 + 32 * 768 + 769 * 4096);
+  assert.is(qFormer({ vocabulary: 30_523 }), 188_834_560);
+  // MiniGPT-4 with a Q-Former trains its layer alone: 3.15 M.
+  assert.is(qFormer({ frozen: true }), 3_149_824);
+  assert.is(trained({ type: "q-former", frozen: true, normalize: "layernorm" }, 1408, 4096), 3_149_824);
   // LaVIN's: 1024 → 128 → 4096.
   assert.is(trained({ type: "mlp", hidden: 128, activation: "silu" }, 1024, 4096), 659_584);
   // AnyMAL, Table 12: of audio and IMU one linear layer, 512 wide features; both readings of "32 tokens".

@@ -75,7 +75,7 @@ export const LAVIS: readonly KeyTable[] = [
     fileOf,
     files: (known) => {
       const { "projector.json": setup } = projector(known);
-      return setup ? { "projector.json": { ...setup, frozen: true } } : {};
+      return { "projector.json": { ...setup, frozen: true } };
     },
   },
   { name: "lavis-blip2", system: "LAVIS' BLIP-2", marks: MARKS, rules: rules("qformer.layernorm", "embeddings"), fileOf, files: projector },

@@ -91,5 +91,6 @@ export function openBridge(bridge: Bridge, on: boolean): void {
   const fixed = new Set(bridge.fixed);
   const names = new Set([...bridge.namedParameters()].flatMap(([name, tensor]) => (fixed.has(tensor) ? [] : [name])));
   bridge.requiresGrad(on, (name) => names.has(name));
+  for (const tensor of fixed) tensor.requiresGrad = false;
   if (isStandardize(bridge.input)) bridge.input.freeze();
 }

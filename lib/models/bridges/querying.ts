@@ -92,6 +92,7 @@ class QFormerEmbeddings extends QFormerWords {
   }
 }
 
+/** Rows of queries, of text, or of both, through BERT's layers, of which every n-th lets the queries look at a medium. */
 export class QFormer extends Module {
   layernorm: LayerNorm | undefined;
   embeddings: QFormerEmbeddings | undefined;
