@@ -218,6 +218,7 @@ Backend make_table() {
 #else
 #define OP(name) b.name = Entry<name>::run;
 #endif
+#define CPU_OP(name)
 #include "ops.def"
   b.packed_bytes = packed_bytes;
   return b;

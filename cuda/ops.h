@@ -13,6 +13,7 @@
 
 namespace anymal::cuda {
 #define OP(name) std::remove_pointer_t<decltype(Backend::name)> name ANYMAL_LINKAGE;
+#define CPU_OP(name)
 #include "ops.def"
 std::remove_pointer_t<decltype(Backend::packed_bytes)> packed_bytes ANYMAL_LINKAGE;
 double measure_peak(Stream&, Peak);

@@ -27,7 +27,7 @@
 
 namespace anymal {
 
-inline constexpr uint32_t kBackendVersion = 3;
+inline constexpr uint32_t kBackendVersion = 4;
 inline constexpr int kMaxRank = 6;
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, i32 = 2, u8 = 3 };
@@ -301,6 +301,13 @@ struct Backend {
   void (*grad_norm)(Stream&, Out norm, InList g);  // norm (1) = global L2, f64 sums
   void (*clip_scale)(Stream&, Out scale, In norm,
                      double max_norm);  // scale (1) = min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_
+
+  // ---- the CPU's alone: null elsewhere ----------------------------------------------------------------------------
+  // y = x.W^T + b, and y1, y2 with a second and a third weight, as of linear_quantized, where each 64 inputs of a row are rounded to 8 bit and the
+  // values of a code book to integers (cpu/linear/eight_bit/problem.h). Weights of one format and block; the lists are as long as there are weights,
+  // or, where maxima are not quantised or there is no bias, empty.
+  void (*linear_eight_bit)(Stream&, Out y, OutOpt y1, OutOpt y2, In x, InList codes, InList absmax, InList nested_absmax, InList nested_offset,
+                           InList biases, QuantFormat format, int64_t block, int64_t out_features, int64_t out_features1, int64_t out_features2);
 };
 
 }  // namespace anymal

@@ -181,6 +181,21 @@ export interface Native {
     seed: number,
     offset: number,
   ): Optional;
+  linear_eight_bit(
+    want1: boolean,
+    want2: boolean,
+    x: Handle,
+    codes: readonly Handle[],
+    absmax: readonly Handle[],
+    nestedAbsmax: readonly Handle[],
+    nestedOffset: readonly Handle[],
+    biases: readonly Handle[],
+    format: number,
+    block: number,
+    outFeatures: number,
+    outFeatures1: number,
+    outFeatures2: number,
+  ): (Handle | undefined)[];
   quantize_4bit(w: Handle, format: number, block: number): [Handle, Handle];
   dequantize_4bit(codes: Handle, absmax: Handle, format: number, block: number, dtype: number, shape: readonly number[]): Handle;
   quantize_rows_int8(w: Handle): [Handle, Handle];

@@ -50,6 +50,9 @@ SpecList linear_quantized_lora_backward(bool dx, const Spec* da, const Spec* db,
                                         const Spec& absmax, const Spec* nested_absmax, const Spec* nested_offset, const Spec& lora_a,
                                         const Spec& lora_b, QuantFormat format, int64_t block, double scaling, double dropout, int64_t seed,
                                         int64_t offset);
+SpecList linear_eight_bit(bool y1, bool y2, const Spec& x, const SpecList& codes, const SpecList& absmax, const SpecList& nested_absmax,
+                          const SpecList& nested_offset, const SpecList& biases, QuantFormat format, int64_t block, int64_t out_features,
+                          int64_t out_features1, int64_t out_features2);
 
 // quantisation
 SpecList quantize_4bit(const Spec& w, QuantFormat format, int64_t block);

@@ -126,6 +126,7 @@ int main(int argc, char** argv) {
   std::set<std::string> missing;
 #define OP(name) \
   if (!b->name) missing.insert(#name);
+#define CPU_OP(name)
 #include "ops.def"
   for (const std::string& name : missing)
     if (chosen(options, name)) CHECK_SAY(false, "the table has no " + name);
@@ -133,7 +134,7 @@ int main(int argc, char** argv) {
   Stream* s = b->stream_create(options.processors ? ("processors=" + std::to_string(options.processors)).c_str() : "");
   std::printf("%s\n", b->describe(*s));
   const auto check = [&](const Case& c, DType x) {
-    if (c.layout_of_cpu || !chosen(options, c.name) || missing.count(c.name)) return;
+    if (c.layout_of_cpu || only_on_cpu(c.name) || !chosen(options, c.name) || missing.count(c.name)) return;
     if (options.list) std::printf("%s\n", c.name.c_str());
     try {
       check_case(c, x, *b, *s, options.seed);

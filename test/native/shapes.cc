@@ -134,6 +134,15 @@ void matmul() {
       f(3, 64), f(3, 2), u(256), f(6), nullptr, nullptr, f(2, 64), f(6, 2), nf4, 64, 2.0, 0.1, 1, 2);
   BAD(linear_quantized_lora_backward, "E_SHAPE", "u of the shape of x but for r = (3,2), got f32 (3,3)", true, nullptr, nullptr, f(3, 6), f(3, 64),
       f(3, 3), u(256), f(6), nullptr, nullptr, f(2, 64), f(6, 2), nf4, 64, 2.0, 0.1, 1, 2);
+  const SpecList two = {u(256), u(256)}, maxima = {f(6), f(6)}, none = {}, biases = {f(6), f(6)};
+  GOOD(linear_eight_bit, "f32 (3,6); f32 (3,6); nothing", true, false, f(3, 64), two, maxima, none, none, biases, nf4, 64, 6, 6, 0);
+  BAD(linear_eight_bit, "E_VALUE", "a second output with the third, got the third without it", false, true, f(3, 64), two, maxima, none, none, none,
+      nf4, 64, 6, 6, 0);
+  BAD(linear_eight_bit, "E_VALUE", "as many absmax as weights, 2, got 0", true, false, f(3, 64), two, none, none, none, none, nf4, 64, 6, 6, 0);
+  BAD(linear_eight_bit, "E_VALUE", "as many biases as weights, 1, or none, got 2", false, false, f(3, 64), {u(256)}, {f(6)}, none, none, biases, nf4,
+      64, 6, 0, 0);
+  BAD(linear_eight_bit, "E_SHAPE", "bias of shape (O) = (5), got f32 (6)", true, false, f(3, 64), two, {f(6), f(5)}, none, none, biases, nf4, 64, 6,
+      5, 0);
 }
 
 void quantisation() {

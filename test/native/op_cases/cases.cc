@@ -177,4 +177,12 @@ std::vector<std::string> ops_without_case() {
   return missing;
 }
 
+bool only_on_cpu(const std::string& op) {
+  std::set<std::string> named;
+#define OP(name)
+#define CPU_OP(name) named.insert(#name);
+#include "ops.def"
+  return named.count(op) > 0;
+}
+
 }  // namespace anymal::op_cases

@@ -94,6 +94,7 @@ std::vector<Case>& cases();  // all of them, in order
 void add_case(std::string name, std::function<void(const Backend&, Stream&, Bench&)> run, bool bf16 = true, double tolerance = 1);
 void add_layout_case(std::string name, std::function<void(const Backend&, Stream&, Bench&)> run);  // of the CPU's packed layout
 std::vector<std::string> ops_without_case();
+bool only_on_cpu(const std::string& op);  // CPU_OP of native/ops.def
 // Besides cases(), in bf16: products that a card with so many multiprocessors gives its largest tiles.
 std::vector<Case> wide_products(int processors);
 

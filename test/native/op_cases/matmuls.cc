@@ -1,4 +1,6 @@
 // Matrix products, dense and quantised.
+#include <utility>
+
 #include "op_cases/cases.h"
 
 namespace anymal::op_cases {
@@ -53,6 +55,22 @@ void quantised() {
            CASE(b.linear_quantized(s, _(t.out({2, 8})), _(t.in({2, 2100}, 2)), _(t.packed(QuantFormat::int8, 8, 2100)), _(t.floats({8}, 0.1, 0.3)),
                                    none, none, none, QuantFormat::int8, 0, 8, 5.0)),
            true, 4);
+  for (const auto& [format, block] : {std::pair{QuantFormat::nf4, int64_t{64}}, {QuantFormat::fp4, int64_t{32}}, {QuantFormat::int8, int64_t{0}}})
+    for (const int64_t n : {1, 11})
+      add_case("linear_eight_bit", [=](const Backend& b, Stream& s, Bench& t) {
+        const int64_t I = 192, O[] = {70, 33, 16};
+        View codes[3], absmax[3], biases[3];
+        for (int i = 0; i < 3; ++i) {
+          codes[i] = t.packed(format, O[i], I);
+          absmax[i] = t.floats({block ? O[i] * I / block : O[i]}, 0.1, 0.3);
+          biases[i] = t.in({O[i]});
+        }
+        const InList no{nullptr, 0};
+        const View x = t.in({n, I}, 2);
+        b.linear_eight_bit(s, _(t.out({n, O[0]})), _(t.out({n, O[1]})), _(t.out({n, O[2]})), _(x), {codes, 3}, {absmax, 3}, no, no, {biases, 3},
+                           format, block, O[0], O[1], O[2]);
+        b.linear_eight_bit(s, _(t.out({n, O[0]})), none, none, _(x), {codes, 1}, {absmax, 1}, no, no, no, format, block, O[0], 0, 0);
+      });
   // Gradients of the branch alone.
   add_case("linear_quantized_lora_backward",
            CASE(b.linear_quantized_lora_backward(s, none, none, _(t.acc({33, 5})), _(t.in({300, 33})), _(t.in({300, 64})), _(t.in({300, 5})),
