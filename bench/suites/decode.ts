@@ -1,9 +1,12 @@
 // Generation over a random LLaMA in each storage: a recorded step per token, read back token by token as an application does, beside llama.cpp with Q4_0. A
-// step reads every weight but the embedding table, and the keys and values so far: that is held against what memory gives.
+// step reads every weight but the embedding table, and the keys and values so far: that is held against what memory gives. Quantised weights also with
+// inputs of 8 bit, beside how far logits drift from the exact ones.
 
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { generateTokens } from "../../lib/generate/generate.js";
+import { noGrad, type Tensor } from "../../lib/index.js";
 import type { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { roundingInputs } from "../../lib/ops/eight-bit.js";
 import { now } from "../clock.js";
 import { contest, type Figures, rounded, type Side } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
@@ -16,8 +19,10 @@ const STORAGES: readonly [Storage, "f32" | "bf16"][] = [
   ["bf16", "bf16"],
   ["f32", "f32"],
 ];
+const QUANTISED: ReadonlySet<Storage> = new Set<Storage>(["nf4", "int8"]);
 const ROWS = [1, 8];
 const [PROMPT, STEPS] = [128, 16];
+const DRIFT = 8; // steps
 const TURNS = 5;
 /** Of what stands beside nobody: each is of many steps. */
 const ALONE = 2;
@@ -37,6 +42,7 @@ export default function decode(options: SuiteOptions): Promise<Figures[]> {
           more["over one row's step"] = rounded((more["step ms"] as number) / (one || (more["step ms"] as number)));
         one ||= figures[0]?.more["step ms"] ?? 0;
         report(figures);
+        if (QUANTISED.has(storage)) report(await measure(options, place, llm, storage, rows, llama, "int8"));
         for (const side of llama) await side.drop();
       }
       llm.dispose();
@@ -45,12 +51,14 @@ export default function decode(options: SuiteOptions): Promise<Figures[]> {
   });
 }
 
+type Activations = "int8" | undefined;
+
 /** Seconds of each step behind the first token. */
-async function steps(llm: LlamaForCausalLM, rows: number): Promise<number[]> {
+async function steps(llm: LlamaForCausalLM, rows: number, activations: Activations): Promise<number[]> {
   const inputIds = Array.from({ length: rows }, (_, row) => promptOf(PROMPT, llm.config.vocabSize, row));
   const times: number[] = [];
   let last = now();
-  for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens: STEPS + 1, eosTokenId: [] })) {
+  for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens: STEPS + 1, eosTokenId: [], activations })) {
     const at = now();
     times.push(at - last);
     last = at;
@@ -65,6 +73,7 @@ async function measure(
   storage: Storage,
   rows: number,
   llama: readonly Side[],
+  activations?: Activations,
 ): Promise<Figures[]> {
   const { config, dtype } = llm;
   const cached = PROMPT + STEPS / 2; // positions, on the average
@@ -75,12 +84,13 @@ async function measure(
   const delay = monitorEventLoopDelay({ resolution: 1 });
   const sample = async () => {
     delay.enable();
-    const taken = median(await steps(llm, rows));
+    const taken = median(await steps(llm, rows, activations));
     delay.disable();
     return taken;
   };
+  const far = activations ? await drift(llm) : {};
   const told = {
-    case: `${storage}, ${rows} ${rows > 1 ? "rows" : "row"}`,
+    case: `${storage}, ${rows} ${rows > 1 ? "rows" : "row"}${activations ? `, activations ${activations}` : ""}`,
     level,
     unit: "tokens/s",
     of: (seconds: number) => rows / seconds,
@@ -91,7 +101,32 @@ async function measure(
       "weights MiB": mebibytes(weightBytes(llm)),
       "peak MiB": mebibytes(device.memory().bytesPeak),
       "99 % of the event loop's delays, ms": delay.percentile(99) / 1e6,
+      ...far,
     }),
   };
   return contest(told, sample, [llama], Math.min(options.turns ?? TURNS, llama.length ? Infinity : ALONE));
+}
+
+/** How far logits of steps with inputs of 8 bit are from those of exact ones, as a share of what these vary by. */
+async function drift(llm: LlamaForCausalLM): Promise<Record<string, number>> {
+  const prompt = promptOf(DRIFT, llm.config.vocabSize);
+  const logitsOf = async (rounded: boolean) => {
+    using cache = llm.createCache(1, 2 * DRIFT);
+    const logits: Float32Array[] = [];
+    for (const ids of [prompt, ...prompt.map((id) => [id])]) {
+      const step = () => noGrad(() => llm.forward({ inputIds: [ids] }, { cache, logits: "last" }).logits as Tensor);
+      using row = rounded && ids.length === 1 ? roundingInputs(step).result : step();
+      if (ids.length === 1) logits.push((await row.data()) as Float32Array);
+    }
+    return logits.flatMap((row) => Array.from(row));
+  };
+  const [exact, got] = [await logitsOf(false), await logitsOf(true)];
+  const root = (f: (v: number, i: number) => number) => Math.sqrt(exact.reduce((sum, v, i) => sum + f(v, i) ** 2, 0) / exact.length);
+  const middle = exact.reduce((sum, v) => sum + v, 0) / exact.length;
+  const spread = root((v) => v - middle);
+  const most = exact.reduce((sum, v, i) => Math.max(sum, Math.abs((got[i] as number) - v)), 0);
+  return {
+    "logits drift, % of their spread": rounded((100 * root((v, i) => (got[i] as number) - v)) / spread),
+    "at most": rounded((100 * most) / spread),
+  };
 }

@@ -17,6 +17,7 @@ export interface AnswerFlags extends ModelFlags {
   noRepeatNgramSize?: number;
   seed?: number;
   stop?: string[];
+  activations?: "int8";
   splitSpecialTokens?: boolean;
   mediaOption?: MediaOptions;
 }
@@ -35,16 +36,19 @@ export function answerFlags(command: Command): Command {
     .option("--repetition-penalty <x>", "above 1: less of what is there already", number())
     .addOption(noRepeat)
     .option("--seed <n>", "the same seed gives the same answer", integer())
+    .addOption(
+      new Option("--activations <type>", "int8: quantised layers round what they read to 8 bit: faster, not exact (CPU)").choices(["int8"]),
+    )
     .option("--stop <text>", "ends the answer before this text; may come several times", list)
     .option("--split-special-tokens", "text that spells a control token, as <s> of HTML does, is letters");
 }
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {
   const { maxNewTokens, minNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize, seed, stop } = flags;
-  const { splitSpecialTokens } = flags;
+  const { splitSpecialTokens, activations } = flags;
   return {
     ...{ maxNewTokens, minNewTokens, temperature, topK, topP, minP, repetitionPenalty, noRepeatNgramSize },
-    ...{ seed, stop, splitSpecialTokens },
+    ...{ seed, stop, splitSpecialTokens, activations },
   };
 }
 

@@ -29,6 +29,7 @@ export class PrefixCache {
   #lead: CausalLM["lead"];
   #changes = 0;
   #type: CacheType | undefined;
+  #activations: string | undefined;
   #positions: readonly unknown[] = [];
   #taken = false;
 
@@ -39,20 +40,23 @@ export class PrefixCache {
 
   /**
    * A cache with room for `room` positions, filled with as much of the beginning of `positions` as was read before. At least the last position is
-   * left to read: its output is what comes next. `beside`: do media stand beside what is to be read? `type`: what keys and values are kept as. Throws E_GENERATION until keep() has said what became of it.
+   * left to read: its output is what comes next. `beside`: do media stand beside what is to be read? `type`: what keys and values are kept as; `activations`: how they
+   * are computed. Throws E_GENERATION until keep() has said what became of it.
    */
   take(
     llm: CausalLM,
     positions: readonly unknown[],
     room: number,
-    { beside = false, type }: { beside?: boolean; type?: CacheType | undefined } = {},
+    { beside = false, type, activations }: { beside?: boolean; type?: CacheType | undefined; activations?: string | undefined } = {},
   ): KVCache {
     if (this.#taken) throw new GenerationError("past", "one answer at a time", "one that is still being written");
     // RoPE that follows the length turns keys otherwise than a shorter sequence did: nothing of them can stay.
     const changes = wrapChanges();
-    const other = llm !== this.#llm || llm.lead !== this.#lead || changes !== this.#changes || type !== this.#type;
+    const computed = type !== this.#type || activations !== this.#activations;
+    const other = llm !== this.#llm || llm.lead !== this.#lead || changes !== this.#changes || computed;
     if (other || llm.config.ropeScaling?.type === "dynamic") this.dispose();
-    [this.#llm, this.#lead, this.#changes, this.#type] = [llm, llm.lead, changes, type];
+    [this.#llm, this.#lead, this.#changes] = [llm, llm.lead, changes];
+    [this.#type, this.#activations] = [type, activations];
     const held = this.#positions;
     let count = 0;
     while (count < held.length && count < positions.length - 1 && same(held[count], positions[count])) ++count;

@@ -4,6 +4,7 @@ import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
 import { RMSNorm } from "./norm.js";
 import type { Heads, Sequence } from "./sequence.js";
+import { together } from "./together.js";
 import type { Weights } from "./weights.js";
 
 export interface SelfAttentionOptions {
@@ -74,20 +75,23 @@ export class CausalSelfAttention extends Module {
   heads(x: Tensor, { table, positions }: Sequence): Heads {
     const { heads, headDim, rotary = true } = this.#options;
     const [B, T] = x.shape as [number, number];
-    let q = this.qProj.forward(x).reshape([B, T, heads, headDim]);
+    const [queries, keys, values] = together([this.qProj, this.kProj, this.vProj], x);
+    let q = queries.reshape([B, T, heads, headDim]);
     if (this.qNorm) q = this.qNorm.forward(q);
-    const { k, v } = this.keysOf(x);
+    const { k, v } = this.#keyHeads(keys, values);
     if (!rotary) return { q, k, v };
     return { q: rope(q, table, positions), k: rope(k, table, positions), v };
   }
 
   /** Keys and values (…,K,D) of rows (…,C) that stand nowhere: not turned by a position. */
   keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
+    return this.#keyHeads(this.kProj.forward(rows), this.vProj.forward(rows));
+  }
+  #keyHeads(keys: Tensor, values: Tensor): { k: Tensor; v: Tensor } {
     const { kvHeads, headDim } = this.#options;
-    const shape = [...rows.shape.slice(0, -1), kvHeads, headDim];
-    const k = this.kProj.forward(rows).reshape(shape);
-    const v = this.vProj.forward(rows).reshape(shape);
-    return { k: this.kNorm ? this.kNorm.forward(k) : k, v };
+    const shape = [...keys.shape.slice(0, -1), kvHeads, headDim];
+    const k = keys.reshape(shape);
+    return { k: this.kNorm ? this.kNorm.forward(k) : k, v: values.reshape(shape) };
   }
 
   /** What the queries find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */

@@ -3,6 +3,7 @@
 import { noGrad } from "../core/autograd.js";
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
+import { roundsInputs } from "../ops/eight-bit.js";
 import { dropout, linear, linearQuantizedLora, scaleAdd, transposeCopy } from "../ops/index.js";
 import { type Dense, dense, type Foldable } from "./fold.js";
 import { Wrap } from "./layer.js";
@@ -56,7 +57,7 @@ export class LoraLinear extends Wrap<LinearLayer> implements LinearLayer, Foldab
     const a = matching(this.loraA, x);
     const b = matching(this.loraB, x);
     const p = this.training ? this.dropout : 0;
-    if (base instanceof QuantizedLinear) {
+    if (base instanceof QuantizedLinear && !roundsInputs()) {
       const bias = base.bias && matching(base.bias, x);
       return linearQuantizedLora(x, base.weight, a, b, { bias, scaling: this.scaling, dropout: p });
     }

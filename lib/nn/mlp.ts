@@ -2,6 +2,7 @@ import type { Tensor } from "../core/tensor.js";
 import { type ActivationKind, activation, gatedActivation, sliceCopy } from "../ops/index.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
+import { together } from "./together.js";
 import type { MlpNames } from "./vit-names.js";
 import type { Init, Weights } from "./weights.js";
 
@@ -25,7 +26,8 @@ export class GatedMlp extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.downProj.forward(gatedActivation(this.gateProj.forward(x), this.upProj.forward(x), this.kind));
+    const [gate, up] = together([this.gateProj, this.upProj], x);
+    return this.downProj.forward(gatedActivation(gate, up, this.kind));
   }
 }
 

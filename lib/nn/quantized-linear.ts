@@ -1,4 +1,5 @@
 import type { Tensor } from "../core/tensor.js";
+import { linearEightBit, roundsInputs } from "../ops/eight-bit.js";
 import { linearQuantized } from "../ops/index.js";
 import type { LinearLayer, LinearLayerOptions } from "./linear.js";
 import { Module, matching, StateError } from "./module.js";
@@ -44,7 +45,9 @@ export class QuantizedLinear extends Module implements LinearLayer {
   }
 
   forward(x: Tensor): Tensor {
-    return linearQuantized(x, this.#weight, this.bias && matching(this.bias, x));
+    const bias = this.bias && matching(this.bias, x);
+    if (roundsInputs()) return linearEightBit(x, [this.#weight], bias && [bias])[0] as Tensor;
+    return linearQuantized(x, this.#weight, bias);
   }
 
   override dispose(): void {
