@@ -200,7 +200,7 @@ function shapesOf(c: DecoderConfig & Partial<LlamaConfig & OptConfig & MptConfig
 
 const NO_TOKENIZER = "none: it cannot be asked in words";
 function tokenizerOf(path: string): string {
-  const file = ["tokenizer.json", "tokenizer.model"].find((name) => existsSync(join(path, name)));
+  const file = ["tokenizer.json", "tokenizer.model", "merges.txt"].find((name) => existsSync(join(path, name)));
   return file ?? NO_TOKENIZER;
 }
 

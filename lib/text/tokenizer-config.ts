@@ -43,3 +43,9 @@ export function checkAddedIds(json: unknown, fail: Fail): Json {
   }
   return json;
 }
+
+/** Tokens stand as plain text or as {content, lstrip, ...}. */
+export function tokenText(token: unknown): string | undefined {
+  if (typeof token === "string") return token;
+  return (token as { content?: string } | null | undefined)?.content;
+}

@@ -8,12 +8,13 @@ import { readPlainSync } from "../core/plain-file.js";
 import { atOnce, inTurns, type Pieces } from "../core/turns.js";
 import { readJsonInTurns } from "../io/json-pieces.js";
 import { type AddedToken, AddedTokens, addedToken, moreTokens, type SplitOptions } from "./added-tokens.js";
+import { byteLevelFiles, hasByteLevelFiles } from "./byte-level-files.js";
 import { type ChatOptions, ChatTemplate, ChatTemplateError, type Message } from "./chat-template.js";
 import { ggufTokenizer } from "./gguf-tokenizer.js";
 import { hubEngine } from "./hub-tokenizer.js";
 import { SentencePiece } from "./sentencepiece.js";
 import { sentencePieceModel } from "./sentencepiece-model.js";
-import { checkAddedIds, checkTokenizerConfig } from "./tokenizer-config.js";
+import { checkAddedIds, checkTokenizerConfig, tokenText } from "./tokenizer-config.js";
 import { failOf, TokenizerError } from "./tokenizer-error.js";
 import { LARGEST } from "./tokenizer-schema.js";
 
@@ -90,7 +91,7 @@ export class Tokenizer {
     this.#chat = chatSource === undefined ? undefined : new ChatTemplate(chatSource, known);
   }
 
-  /** From a folder with tokenizer.json or tokenizer.model and tokenizer_config.json beside it, or from a GGUF file. */
+  /** From a folder with tokenizer.json, tokenizer.model, or GPT-2's vocab.json and merges.txt, and tokenizer_config.json beside it, or from a GGUF file. */
   static fromPretrained(path: string, options: TokenizerGrowth = {}): Tokenizer {
     checkOptions("Tokenizer.fromPretrained", options, ["addedTokens"]);
     const { addedTokens = [] } = options;
@@ -107,8 +108,16 @@ export class Tokenizer {
     const file = join(path, JSON_FILE);
     const json = existsSync(file)
       ? await readJsonInTurns(file, { signal, most: LARGEST }).catch((cause) => noJson(file, cause, signal))
-      : undefined;
+      : await Tokenizer.#older(path, signal);
     return inTurns(Tokenizer.#ofFolder(path, json, addedTokens), { signal });
+  }
+
+  /** Of a folder without one: what its vocab.json and merges.txt make, where they are those of GPT-2's class. */
+  static async #older(folder: string, signal: AbortSignal | undefined): Promise<unknown> {
+    if (existsSync(join(folder, "tokenizer.model")) || !hasByteLevelFiles(folder)) return undefined;
+    const config: Json = { ...readConfig(folder, "special_tokens_map.json"), ...readConfig(folder, "tokenizer_config.json") };
+    if (!/^GPT2Tokenizer(Fast)?$/.test(String(config.tokenizer_class ?? "GPT2Tokenizer"))) return undefined;
+    return byteLevelFiles(folder, config, { signal, most: LARGEST });
   }
 
   static *#ofFolder(folder: string, json: unknown, words: readonly string[]): Pieces<Tokenizer> {
@@ -123,7 +132,9 @@ export class Tokenizer {
       yield;
       return new Tokenizer(sentencePieceEngine(pieces, config, added, words), config, chat, words);
     }
-    throw new TokenizerError(`expected tokenizer.json or tokenizer.model in ${folder}, got neither; copy the tokenizer's files there`);
+    throw new TokenizerError(
+      `expected tokenizer.json or tokenizer.model in ${folder}, or GPT-2's vocab.json and merges.txt, got none; copy the tokenizer's files there`,
+    );
   }
 
   static *#ofGguf(path: string, words: readonly string[]): Pieces<Tokenizer> {
@@ -208,12 +219,6 @@ export class Tokenizer {
   #idOf(token: string | undefined): number | undefined {
     return token === undefined ? undefined : this.#engine.idOf(token);
   }
-}
-
-/** Tokens stand as plain text or as {content, lstrip, ...}. */
-function tokenText(token: unknown): string | undefined {
-  if (typeof token === "string") return token;
-  return (token as { content?: string } | null | undefined)?.content;
 }
 
 const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true;

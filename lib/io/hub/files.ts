@@ -67,7 +67,7 @@ export function missingIn(folder: string, set: FileSet): string | undefined {
   if (typeof set === "function") return there.some((name) => set(name)) ? undefined : "none of the files";
   if (set === "config") return there.includes("config.json") ? undefined : "config.json";
   if (set === "processor") return some(PROCESSOR_FILES) ? undefined : PROCESSOR_FILES[0];
-  if (set === "tokenizer") return some(["tokenizer.json", "tokenizer.model"]) ? undefined : "tokenizer.json";
+  if (set === "tokenizer") return some(["tokenizer.json", "tokenizer.model", "merges.txt"]) ? undefined : "tokenizer.json";
   if (there.includes("anymal.json")) return there.some((name) => name.startsWith("projectors/")) ? undefined : "projectors/";
   if (!some(["config.json", "open_clip_config.json", "adapter_config.json"])) return "config.json";
   if (there.includes(INDEX) && !there.includes(SINGLE)) return shardsOf(join(folder, INDEX)).find((shard) => !there.includes(shard));
