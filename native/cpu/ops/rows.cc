@@ -53,28 +53,45 @@ void scatter_add(Stream& s, float* to, int64_t rows, const T* dy, const int32_t*
   });
 }
 
-// out (rows,C) of T = the scattered sum, a strip of columns at a time: its sums stay in f32, and in the cache, until all of dy's rows are in.
+// to = the sum of the rows of dy that `from` counts, in its order
+template <class T>
+void sum_rows(T* to, const T* dy, const int32_t* from, int64_t count, int64_t cols, float* room) {
+  if (count == 0) std::memset(static_cast<void*>(to), 0, static_cast<size_t>(cols) * sizeof(T));
+  if (count == 1) std::memcpy(static_cast<void*>(to), dy + from[0] * cols, static_cast<size_t>(cols) * sizeof(T));
+  if (count < 2) return;
+  std::memset(room, 0, static_cast<size_t>(cols) * 4);
+  for (int64_t i = 0; i < count; ++i) {
+    const T* row = dy + from[i] * cols;
+    along(cols, [&](auto as, int64_t j) { as.template write_beside<T>(room + j, as.template read_beside<T>(room + j) + as.read(row + j)); });
+  }
+  along(cols, [&](auto as, int64_t j) { as.write(to + j, as.template read_beside<T>(room + j)); });
+}
+
+// out (rows,C) of T = the scattered sum. The index is turned round first, so that each row of dy is read, and each of `out` written, once.
 template <class T>
 void scatter(Stream& s, const View& out, const View& dy, const View& index, int64_t base) {
-  constexpr int64_t strip = 64;
   const int64_t rows = out.rows(), cols = out.cols(), n = index.size();
   const int32_t* at = index.as<int32_t>();
-  parallel_range(s, (cols + strip - 1) / strip, (n + rows) * strip, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t c0 = begin * strip; c0 < end * strip && c0 < cols; c0 += strip) {
-      const int64_t width = c0 + strip < cols ? strip : cols - c0;
-      float* sum = static_cast<float*>(s.scratch[static_cast<size_t>(thread)].get(static_cast<size_t>(rows * width) * 4 + 4));
-      std::memset(sum, 0, static_cast<size_t>(rows * width) * 4);
-      for (int64_t i = 0; i < n; ++i) {
-        const int64_t r = at[i] - base;
-        if (r < 0 || r >= rows) continue;
-        float* row = sum + r * width;
-        const T* from = dy.as<T>() + i * cols + c0;
-        along(width, [&](auto as, int64_t j) { as.template write_beside<T>(row + j, as.template read_beside<T>(row + j) + as.read(from + j)); });
-      }
-      for (int64_t r = 0; r < rows; ++r) {
-        T* to = out.as<T>() + r * cols + c0;
-        along(width, [&](auto as, int64_t j) { as.write(to + j, as.template read_beside<T>(sum + r * width + j)); });
-      }
+  int32_t* end = static_cast<int32_t*>(s.shared.get(static_cast<size_t>(rows + n) * 4 + 4));  // where the list of each row ends
+  int32_t* order = end + rows;
+  const auto each = [&](const auto& f) {
+    for (int64_t i = 0; i < n; ++i)
+      if (at[i] >= base && at[i] < base + rows) f(at[i] - base, i);
+  };
+  std::memset(end, 0, static_cast<size_t>(rows) * 4);
+  each([&](int64_t r, int64_t) { ++end[r]; });
+  int32_t before = 0;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int32_t count = end[r];
+    end[r] = before;
+    before += count;
+  }
+  each([&](int64_t r, int64_t i) { order[end[r]++] = static_cast<int32_t>(i); });
+  parallel_range(s, rows, 2 * cols, [&](int64_t first, int64_t last, int thread) {
+    float* room = static_cast<float*>(s.scratch[static_cast<size_t>(thread)].get(static_cast<size_t>(cols) * 4 + 4));
+    for (int64_t r = first; r < last; ++r) {
+      const int32_t start = r ? end[r - 1] : 0;
+      sum_rows(out.as<T>() + r * cols, dy.as<T>(), order + start, end[r] - start, cols, room);
     }
   });
 }
