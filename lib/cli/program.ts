@@ -6,6 +6,7 @@ import type { Command } from "commander";
 import { alignCommand } from "./align.js";
 import { chatCommand } from "./chat.js";
 import { convertCommand } from "./convert.js";
+import { dataCommand } from "./data.js";
 import { demoCommand } from "./demo.js";
 import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
@@ -26,6 +27,7 @@ export function program(): Command {
     .addCommand(demoCommand())
     .addCommand(alignCommand())
     .addCommand(instructCommand())
+    .addCommand(dataCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())

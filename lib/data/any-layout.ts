@@ -83,7 +83,7 @@ export function anyReading(path: string, kinds: Kinds, options: RowsOptions): Re
 }
 
 /** Under our names. */
-function renamed(fields: Fields, columns: RowsOptions["columns"]): Fields {
+export function renamed(fields: Fields, columns: RowsOptions["columns"]): Fields {
   if (!columns) return fields;
   const own = new Map(Object.entries(fields));
   for (const [ours, theirs] of Object.entries(columns)) {

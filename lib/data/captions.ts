@@ -90,13 +90,14 @@ export function checkColumns(path: string, fields: DataRecord["fields"], media: 
 }
 
 async function captionRow(path: string, { number, fields }: DataRecord, files: MediaFiles, options: CaptionOptions): Promise<Row> {
-  const wrong = (expected: string, got: string, remedy: string) => new DataError("E_ROW", path, number, expected, got, remedy);
+  const wrong = (expected: string, got: string, remedy: string, column?: string) =>
+    new DataError("E_ROW", path, number, expected, got, remedy, { column });
   const caption = CAPTION_COLUMNS.map((name) => fields[name]).find((value) => value !== undefined);
   if (typeof caption !== "string" || !caption.trim())
-    throw wrong("a caption", caption === undefined ? keysOf(fields) : shown(caption), "add a caption or text with words");
+    throw wrong("a caption", caption === undefined ? keysOf(fields) : shown(caption), "add a caption or text with words", "caption");
   const { kinds } = files;
   const mark = hasMark(caption, kinds);
-  if (mark) throw wrong("a caption of words", mark, "marks of media belong into conversations");
+  if (mark) throw wrong("a caption of words", mark, "marks of media belong into conversations", "caption");
   const known = mediaColumns(options.modality, kinds);
   const columns = known.filter((name) => fields[name] !== undefined && fields[name] !== null && fields[name] !== "");
   const [column] = columns;

@@ -116,7 +116,7 @@ function summaryOf(rows: readonly Row[], options: CheckOptions): CheckSummary {
 }
 
 /** Throws what is wrong with the row as a prompt. */
-function lengthOf(row: Row, { tokenizer, splitSpecialTokens, mediaLength = () => 0, maxLength = Infinity }: CheckOptions): number {
+export function lengthOf(row: Row, { tokenizer, splitSpecialTokens, mediaLength = () => 0, maxLength = Infinity }: CheckOptions): number {
   if (!tokenizer)
     return row.turns.flatMap(({ content }) => content).reduce((n, part) => n + (typeof part === "string" ? part.length : 0), 0);
   const media = mediaOf(row);

@@ -71,7 +71,8 @@ interface Said {
 }
 
 async function conversationRow(path: string, { number, fields }: DataRecord, files: MediaFiles): Promise<Row> {
-  const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", path, number, expected, got, remedy);
+  const column = ["conversations", "messages", "conversation"].find((name) => Object.hasOwn(fields, name));
+  const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", path, number, expected, got, remedy, { column });
   const media = await mediaOf(fields, files, number);
   const listed = [...media.values()].some((parts) => parts.length);
   const said = exchangesOf(

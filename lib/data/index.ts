@@ -3,6 +3,7 @@ export { type RowsOptions, readRows } from "./any-layout.js";
 export { Batches, type BatchOptions, type BatchState } from "./batches.js";
 export { CAPTION_PROMPTS, type CaptionOptions, readCaptions } from "./captions.js";
 export { type CheckFileOptions, type CheckOptions, type CheckSummary, checkFile, checkRows, type DataKind, type Problem } from "./check.js";
+export { type CheckDataOptions, checkData, type DataProblem, type DataReport } from "./check-data.js";
 export { type ConversationOptions, readConversations } from "./conversations.js";
 export { FeatureCache, type FeatureCacheCounts, type FeatureCacheOptions, type Features } from "./feature-cache.js";
 export { featureKey, folderFingerprint } from "./feature-key.js";

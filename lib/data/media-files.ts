@@ -68,7 +68,7 @@ export class MediaFiles {
   }
 
   async part(modality: Modality, source: unknown, row: number): Promise<MediaPart> {
-    const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", this.file, row, expected, got, remedy);
+    const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", this.file, row, expected, got, remedy, { column: modality });
     if (isBytes(source)) return this.#ofBytes(modality, source, {}, wrong);
     if (isFields(source) && isBytes(source.bytes)) {
       // As the hub's data sets hold media: the path says only where the bytes came from.

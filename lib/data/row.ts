@@ -21,9 +21,15 @@ export function mediaOf({ turns }: Pick<Row, "turns">): MediaPart[] {
   return turns.flatMap(({ content }) => content).filter((part): part is MediaPart => typeof part !== "string");
 }
 
+interface DataErrorOptions extends ErrorOptions {
+  column?: string | undefined;
+}
+
 /** E_ROW: one row is wrong, the others may be fine. E_DATA: the file as a whole cannot be used. */
 export class DataError extends AnymalError {
   override readonly name = "DataError";
+  /** Which of the row's columns is wrong, where it is one. */
+  readonly column: string | undefined;
   constructor(
     code: "E_ROW" | "E_DATA",
     readonly file: string,
@@ -32,9 +38,10 @@ export class DataError extends AnymalError {
     readonly expected: string,
     readonly got: string,
     readonly remedy: string,
-    options?: ErrorOptions,
+    options?: DataErrorOptions,
   ) {
     super(code, `${whereOf(file, row)}: expected ${expected}, got ${got}; ${remedy}`, options);
+    this.column = options?.column;
   }
 }
 

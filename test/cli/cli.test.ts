@@ -60,7 +60,8 @@ test("Ctrl-C during align saves, says how to go on, and going on ends the run", 
 
   const again = await run([...args, "--resume"]);
   assert.is(again.code, 0, again.err);
-  assert.match(again.err, new RegExp(`^align image ${saved + 1}/80 · loss [\\d.]+ · \\d+ tokens/s`));
+  assert.match(again.err, new RegExp(`^align image ${saved + 1}/80 · loss [\\d.]+ · \\d+ tokens/s`, "m"));
+  assert.match(again.err, /captions\.jsonl: captions of media \(captions\)/);
   assert.match(again.err, /align image 80\/80 /);
   assert.match(again.out, /^align image: 80 steps in .*, loss .*; model in .*run\n$/);
   const log = readFileSync(join(output, "log.jsonl"), "utf8").trim().split("\n");

@@ -55,6 +55,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["readConversations", "check_files", "checkFiles", "ConversationOptions", (o) => anymal.readConversations(nowhere, o)],
   ["readRows", "on_bad_row", "onBadRow", "RowsOptions", (o) => anymal.readRows(nowhere, o)],
   ["openRows", "on_bad_row", "onBadRow", "OpenRowsOptions", (o) => anymal.openRows(nowhere, { kind: "captions", ...o })],
+  ["checkData", "max_length", "maxLength", "CheckDataOptions", (o) => anymal.checkData(nowhere, o)],
   ["checkFile", "max_length", "maxLength", "CheckFileOptions", (o) => anymal.checkFile(nowhere, o)],
   ["checkRows", "tokeniser", "tokenizer", "CheckOptions", (o) => anymal.checkRows([], o)],
   ["FeatureCache", "max_bytes", "maxBytes", "FeatureCacheOptions", (o) => new anymal.FeatureCache(o)],

@@ -1,0 +1,103 @@
+// `anymal data check`: what data files hold, and what is wrong with which row, before anything is trained.
+import type { Command } from "commander";
+import type { DataReport } from "../data/check-data.js";
+import type { MediaOptions } from "../media/media-options.js";
+import type { Modality } from "../media/part.js";
+import { type PerModality, perModality } from "./flags.js";
+import { KINDS_FLAG, ownKinds } from "./kinds.js";
+import { confineFlags, mediaFlags } from "./media-flags.js";
+import { command, EXIT, Interrupt, integer, list, print, printJson, tell } from "./output.js";
+import { table } from "./table.js";
+import { column } from "./training-flags.js";
+
+interface CheckFlags {
+  modality?: Modality;
+  column?: Readonly<Record<string, string>>;
+  tokenizer?: string;
+  mediaTokens?: PerModality<string>;
+  maxLength?: number;
+  splitSpecialTokens?: boolean;
+  decode?: boolean;
+  fix?: boolean;
+  json?: boolean;
+  mediaOption?: MediaOptions;
+  confine?: boolean;
+  most: number;
+}
+
+const EXAMPLE = `
+anymal data check train.jsonl shards/00000.tar
+anymal data check train.csv --tokenizer models/llama-2-7b --media-tokens image=64 --max-length 2048 --fix`;
+
+export function dataCommand(): Command {
+  const data = command("data", "Looks at data for training.", EXAMPLE);
+  const about = "Says what files of rows hold, and file, row and column of all that is wrong. Exits with 1 where something is.";
+  const check = command("check", about, EXAMPLE)
+    .argument("<files...>", "JSONL, JSON, CSV, TSV, Parquet, WebDataset's shards")
+    .option("--modality <name>", "whose captions, where rows name several")
+    .option("--column <ours=theirs>", "a column's name where the data has another, e.g. image=picture_path; may come several times", column)
+    .option("--tokenizer <folder>", "counts positions in place of characters, and finds rows that no prompt can be made of")
+    .option("--media-tokens <kind=n>", "positions that a medium takes, e.g. image=64; may come several times", perModality)
+    .option("--max-length <n>", "rows that are longer are counted, or wrong where no room is left for an answer", integer(2))
+    .option("--split-special-tokens", "text that spells a control token is letters")
+    .option("--decode", "reads every medium too")
+    .option("--fix", "writes the good rows beside each file, as NAME.clean.jsonl")
+    .option("--most <n>", "problems that are shown of a file", integer(0), 20)
+    .option(`${KINDS_FLAG} <file>`, "a module of yours that exports kinds of media; may come several times", list)
+    .option("--json", "JSON on standard output, for machines: a line a file");
+  confineFlags(mediaFlags(check)).action(run);
+  return data.addCommand(check);
+}
+
+async function run(files: readonly string[], flags: CheckFlags): Promise<void> {
+  using interrupt = new Interrupt();
+  const { checkData } = await import("../data/check-data.js");
+  const { tokenizer: folder, mediaTokens = {}, modality, column: columns, mediaOption: media, confine, json = false } = flags;
+  const { maxLength, splitSpecialTokens, decode = false, fix = false } = flags;
+  const tokenizer = folder === undefined ? undefined : (await import("../text/tokenizer.js")).Tokenizer.fromPretrained(folder);
+  let bad = false;
+  for (const file of files) {
+    const report = await checkData(file, {
+      ...{ kinds: ownKinds(), signal: interrupt.signal, decode, fix },
+      ...(tokenizer && { tokenizer, mediaLength: (part) => Number(mediaTokens[part.modality] ?? 0) }),
+      ...(modality && { modality }),
+      ...(columns && { columns }),
+      ...(media && { media }),
+      ...(confine !== undefined && { confine }),
+      ...(maxLength !== undefined && { maxLength }),
+      ...(splitSpecialTokens && { splitSpecialTokens }),
+    });
+    bad ||= report.problems.length > 0;
+    if (json) printJson(report);
+    else show(report, flags.most);
+  }
+  if (bad) process.exitCode = EXIT.failed;
+}
+
+function show(report: DataReport, most: number): void {
+  const { file, rows, bad, layouts, exchanges, media, tokens, causes, longest, meanLength, cut, problems, clean } = report;
+  const counts = (all: Readonly<Record<string, number>>) =>
+    Object.entries(all)
+      .filter(([, n]) => n)
+      .map(([name, n]) => `${n} ${name}`)
+      .join(", ");
+  print(`${file}: ${rows} good rows, ${bad} bad ones`);
+  const facts: [string, string][] = [
+    ["layout", counts(layouts as Record<string, number>)],
+    ["answers", String(exchanges)],
+    ["media", counts(media) || "none"],
+    ["tokens", counts(tokens)],
+    ["longest", longest.length ? `${longest.length} ${longest.unit}, ${longest.where}` : ""],
+    ["mean", longest.length ? `${meanLength.toFixed(1)} ${longest.unit}` : ""],
+    ["cut", cut ? `${cut} rows are longer than --max-length` : ""],
+    ["written", clean ?? ""],
+  ];
+  table(facts.filter(([, value]) => value));
+  if (!problems.length) return;
+  print("\nwhat is wrong, by cause");
+  table(Object.entries(causes).map(([cause, n]) => [String(n), cause]));
+  print("");
+  for (const { message, column: name } of problems.slice(0, most)) tell(`${message}${name === undefined ? "" : ` [column ${name}]`}`);
+  const left = Object.values(causes).reduce((a, b) => a + b, 0) - Math.min(most, problems.length);
+  if (left) tell(`and ${left} more; --json has a thousand`);
+}

@@ -1,0 +1,43 @@
+// `anymal data check`: what a user sees of data before training, and what a program does.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { run } from "./program.js";
+
+const test = suite("anymal data");
+const folder = mkdtempSync(join(tmpdir(), "anymal-data-cli-"));
+const path = (name: string) => join(folder, name);
+test.before(() => {
+  writeFileSync(path("a.png"), "bytes");
+  writeFileSync(path("good.csv"), "image,caption\na.png,one\na.png,two words\n");
+  writeFileSync(path("bad.jsonl"), '{"image": "a.png", "caption": "x"}\n{"image": "no.png", "caption": "y"}\n{\n');
+});
+test.after(() => rmSync(folder, { recursive: true, force: true }));
+
+test("for people: what is there, what is wrong by cause and by row, where the good rows are", async () => {
+  const good = await run(["data", "check", path("good.csv")]);
+  assert.is(good.code, 0, good.err);
+  assert.match(good.out, /good\.csv: 2 good rows, 0 bad ones\n.*layout +2 captions\n.*answers +2\n.*media +2 image\n/s);
+  const bad = await run(["data", "check", path("bad.jsonl"), "--fix"]);
+  assert.is(bad.code, 1);
+  assert.match(
+    bad.out,
+    /1 good rows, 2 bad ones.*written +.*bad\.clean\.jsonl.*what is wrong, by cause\n +1 +expected the image file, got no such file/s,
+  );
+  assert.match(bad.err, /bad\.jsonl:2: expected the image file no\.png.* \[column image\]\n.*bad\.jsonl:3: expected one JSON object/s);
+});
+
+test("for machines: a line a file", async () => {
+  const { out, code } = await run(["data", "check", path("good.csv"), path("bad.jsonl"), "--json"]);
+  assert.is(code, 1);
+  const [first, second] = out
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  assert.equal([first.rows, first.bad, first.layouts], [2, 0, { captions: 2 }]);
+  assert.equal([second.rows, second.bad, second.problems[0].row, second.problems[0].column], [1, 2, 2, "image"]);
+});
+
+test.run();
