@@ -148,6 +148,7 @@ export type { DecoderConfig } from "./models/decoder-config.js";
 export { Dinov2Model } from "./models/dinov2.js";
 export { type Dinov2Config, parseDinov2Config } from "./models/dinov2-config.js";
 export type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./models/encoder.js";
+export { type ImuVitConfig, ImuVitModel, type ImuVitOptions, parseImuVitConfig } from "./models/imu-vit.js";
 export { type Imu2ClipConfig, Imu2ClipModel, parseImu2ClipConfig } from "./models/imu2clip.js";
 export { LlamaForCausalLM, type LlamaInput, type LlamaOptions, type LlamaOutput, type PretrainedOptions } from "./models/llama.js";
 export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";

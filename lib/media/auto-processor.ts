@@ -23,6 +23,7 @@ export interface AutoProcessorOptions {
 /** Of the kind of media that the folder's encoder takes, which instanceof tells; any of them makes parts of that kind the encoder's input. */
 export type Processor = (ImageProcessor | VideoProcessor | AudioProcessor | SpeechProcessor | ImuProcessor) & MediaProcessor<MediaPart>;
 
+const IMU_MODELS = ["imu2clip", "imu_vit"];
 const VIDEO_MODELS = ["viclip", "videomae"];
 
 /** Opens the processor of an encoder's folder: an ImageProcessor, VideoProcessor, AudioProcessor, SpeechProcessor or ImuProcessor. */
@@ -45,7 +46,7 @@ export function processorOf(folder: string): Processor {
   const path = join(folder, "config.json");
   const model = existsSync(path) ? readJsonFile(path).model_type : "";
   // IMU2CLIP came without a processor; its rate and window may stand in config.json.
-  if (model === "imu2clip") return ImuProcessor.fromPretrained(folder);
+  if (IMU_MODELS.some((name) => name === model)) return ImuProcessor.fromPretrained(folder);
   const { config, where } = preprocessorConfig(folder);
   const type = typeOf(config);
   if (type === "ImuProcessor") return ImuProcessor.fromPretrained(folder);

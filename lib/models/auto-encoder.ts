@@ -9,6 +9,7 @@ import { ClipVisionModel } from "./clip-vision.js";
 import { ConfigError, type Json, readConfig } from "./config.js";
 import { Dinov2Model } from "./dinov2.js";
 import type { Encoder, EncoderLoading } from "./encoder.js";
+import { ImuVitModel } from "./imu-vit.js";
 import { Imu2ClipModel } from "./imu2clip.js";
 import { deviceOf, dtypeOf, OTHER_LOADING } from "./loading.js";
 import { readOpenClipConfig } from "./open-clip-config.js";
@@ -56,7 +57,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   dinov2: Dinov2Model,
   dinov2_with_registers: Dinov2Model,
   imu2clip: Imu2ClipModel,
-  qwen2_audio: Qwen2AudioEncoder,
+  imu_vit: ImuVitModel,
   qwen2_audio_encoder: Qwen2AudioEncoder,
   siglip: SiglipVisionModel,
   siglip2: SiglipVisionModel, // says what to take instead
@@ -101,6 +102,7 @@ export const AutoEncoder = {
 /** Towers that larger models see through. */
 const PIECES: Readonly<Record<string, { fromPretrained(place: Piece, loading: EncoderLoading): Encoder }>> = {
   clip_vision_model: ClipVisionModel,
+  qwen2_audio_encoder: Qwen2AudioEncoder,
   siglip_vision_model: SiglipVisionModel,
   ...Object.fromEntries(BLIP2_TOWERS.map((type) => [type, Blip2VisionModel])),
 };

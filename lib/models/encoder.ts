@@ -97,6 +97,7 @@ export interface Encoder extends Module {
     | "whisper"
     | "qwen2-audio"
     | "imu2clip"
+    | "imu-vit"
     | "own";
   readonly modality: Modality;
   /** d: of hidden and pooled. */
