@@ -160,9 +160,9 @@ const saidOf = (config: object): string =>
 
 const encoderName = (config: Json): string => {
   const type = modelType(config);
-  return type?.kind === "encoder"
-    ? `${type.name}, ${config.image_size} by ${config.image_size} in patches of ${config.patch_size}`
-    : shown(config.model_type);
+  if (type?.kind !== "encoder") return shown(config.model_type);
+  if (config.image_size === undefined) return type.name;
+  return `${type.name}, ${config.image_size} by ${config.image_size} in patches of ${config.patch_size}`;
 };
 
 const LINEAR =

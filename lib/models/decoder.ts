@@ -35,7 +35,9 @@ export function decoderOf(source: WeightSource, json: Json): Piece {
   if (found.length !== 1)
     throw new StateError(`one language model, with one name that ends in "${ANCHOR}", in ${source.path}`, describe([], found) || "none");
   const body = (found[0] as string).slice(0, -ANCHOR.length);
-  const heads = [body.replace(/(^|\.)model$/, "$1lm_head"), "lm_head"].filter((name) => source.has(`${name}.weight`));
+  const heads = [body.replace(/(^|\.)model$/, "$1lm_head"), body.replace(/(^|\.)model\.model$/, "$1lm_head"), "lm_head"].filter((name) =>
+    source.has(`${name}.weight`),
+  );
   return { source: decoderView(source, { body, head: heads[0] ?? "lm_head" }), config: textConfig(json) };
 }
 

@@ -32,14 +32,15 @@ export const MODEL_TYPES: Readonly<Record<string, ModelType>> = {
   clap: encoder("CLAP", "audio"),
   clap_audio_model: encoder("CLAP", "audio"),
   whisper: encoder("Whisper", "audio"),
-  qwen2_audio: encoder("Qwen2-Audio", "audio"),
   qwen2_audio_encoder: encoder("Qwen2-Audio", "audio"),
   imu2clip: encoder("IMU2CLIP", "imu"),
+  imu_vit: encoder("IMU ViT", "imu"),
   llava: whole("LLaVA"),
   llava_llama: whole("LLaVA"),
   idefics: whole("IDEFICS"),
   "blip-2": whole("BLIP-2"),
   instructblip: whole("InstructBLIP"),
+  qwen2_audio: whole("Qwen2-Audio"),
 };
 
 export const modelType = (json: Json): ModelType | undefined => {

@@ -6,6 +6,7 @@ import type { Published } from "../published.js";
 import { blip2Layout, blip2Pieces, blip2Text } from "./blip2.js";
 import { ideficsLayout, ideficsPieces } from "./idefics.js";
 import { llavaLayout, llavaPieces } from "./llava.js";
+import { qwen2AudioLayout, qwen2AudioPieces } from "./qwen2-audio.js";
 
 interface Layouts {
   /** processor: its processor_config.json. */
@@ -19,7 +20,15 @@ interface Layouts {
 const llava: Layouts = { pieces: llavaPieces, name: llavaLayout };
 const idefics: Layouts = { pieces: ideficsPieces, name: ideficsLayout };
 const blip2: Layouts = { pieces: blip2Pieces, name: blip2Layout, text: blip2Text };
-const LAYOUTS: Readonly<Record<string, Layouts>> = { llava, llava_llama: llava, idefics, "blip-2": blip2, instructblip: blip2 };
+const qwen2Audio: Layouts = { pieces: qwen2AudioPieces, name: qwen2AudioLayout };
+const LAYOUTS: Readonly<Record<string, Layouts>> = {
+  llava,
+  llava_llama: llava,
+  idefics,
+  "blip-2": blip2,
+  instructblip: blip2,
+  qwen2_audio: qwen2Audio,
+};
 
 const layoutsOf = (json: Json): Layouts => {
   const type = json.model_type;
