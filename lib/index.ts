@@ -20,6 +20,7 @@ export type { TrainedTokensConfig } from "./adapters/trained-tokens.js";
 export { type AddAdapterOptions, type AnswerOptions, AnyMAL, type FeatureOptions, type FromPretrainedOptions } from "./anymal/anymal.js";
 export { CheckpointError } from "./anymal/checkpoint-error.js";
 export { ConversationMemory } from "./anymal/conversation-memory.js";
+export { exportBlip2 } from "./anymal/export-blip2.js";
 export { exportLlava } from "./anymal/export-llava.js";
 export type { Features as MediaFeatures, MediaEncoder } from "./anymal/media-encoder.js";
 export type {

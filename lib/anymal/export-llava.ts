@@ -67,8 +67,8 @@ export async function exportLlava(model: AnyMAL, folder: string, options: SaveOp
     for (const [name, tensor] of bridge.namedParameters()) yield [`multi_modal_projector.${name}`, tensor];
   };
   await saveModel(folder, { namedParameters: () => [], namedModules: () => [], hostState: stored }, config, options);
-  copy(llmSource.folder, folder, [...TOKENIZER_FILES, ...CONFIG_FILES.filter((name) => name !== "config.json")]);
-  copy(
+  copyFiles(llmSource.folder, folder, [...TOKENIZER_FILES, ...CONFIG_FILES.filter((name) => name !== "config.json")]);
+  copyFiles(
     source.folder,
     folder,
     PROCESSOR_FILES.filter((name) => name.startsWith("preprocessor")),
@@ -91,7 +91,8 @@ async function padded(folder: string): Promise<void> {
   await writeWhole(path, `${JSON.stringify({ ...config, image_processor_type: "LlavaImageProcessor", do_pad: true }, null, 2)}\n`);
 }
 
-function copy(from: string, to: string, names: readonly string[]): void {
+/** Those that there are, of files that lie in the folder itself. */
+export function copyFiles(from: string, to: string, names: readonly string[]): void {
   for (const name of names.filter((one) => existsSync(join(from, one)))) {
     checkLinks(from, join(from, name)); // a copy would take another file of this machine along
     onFileSync("to be written", join(to, name), () => copyFileSync(join(from, name), join(to, name)));

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { exportBlip2 } from "../../lib/anymal/export-blip2.js";
 import { conversationOf, encodePrompt } from "../../lib/anymal/prompt.js";
 import { askingOf } from "../../lib/anymal/question.js";
 import { backward, noGrad } from "../../lib/core/autograd.js";
@@ -233,6 +234,27 @@ for (const c of [words, asking])
       assert.is(refused.code, "E_CHECKPOINT");
       assert.match(refused.message, /questions\/image.*reads the question/);
     }
+  });
+
+for (const c of [words, asking])
+  test(`${c.name}: exported, it is the file and the configuration that it came from, and opens as such`, async () => {
+    const folder = folderOf(c);
+    using model = await load(folder);
+    const to = join(folder, "exported");
+    await exportBlip2(model, to);
+    using own = Checkpoint.open(folder);
+    using written = Checkpoint.open(to);
+    assert.equal([...written.names()].sort(), [...own.names()].sort());
+    for (const name of own.names()) assert.is(Buffer.compare(Buffer.from(written.bytes(name)), Buffer.from(own.bytes(name))), 0, name);
+    const json = JSON.parse(readFileSync(join(to, "config.json"), "utf8"));
+    for (const [key, value] of Object.entries(c.json()))
+      if (["architectures", "model_type", "num_query_tokens", "image_token_index"].includes(key)) assert.equal(json[key], value, key);
+    for (const part of ["qformer_config", "vision_config", "text_config"])
+      for (const [key, value] of Object.entries(c.json()[part] as object))
+        if (!/initializer|dropout|use_qformer_text/.test(key) && key in json[part]) assert.equal(json[part][key], value, `${part}.${key}`);
+    using again = await load(to);
+    const ask = (one: AnyMAL) => one.generateAll([[pictureOf(c, 1), "how many squares"]], { maxNewTokens: 8, eosTokenId: [] });
+    assert.equal([await ask(again), again.layout], [await ask(model), model.layout]);
   });
 
 test("the question belongs to the rows: with another one, a memory of the same picture is not gone on with", async () => {

@@ -1,5 +1,6 @@
 // Each system of lib/systems as it is trained in the tiny world: a picture of 64 x 64, a language model of 0.9 M parameters, minutes on two cores. What is
 // not as published stands here, and is printed with the results.
+import { fileURLToPath } from "node:url";
 import type { AssembleOptions, ModalityOptions } from "../../lib/anymal/options.js";
 import type { AlignRecipe, InstructInput } from "../../lib/train/recipe.js";
 
@@ -17,6 +18,10 @@ export interface Trial {
 }
 
 const SHORT = "steps, batch and rates for minutes instead of days";
+const SMALL_QFORMER =
+  "a Q-Former of 2 layers, 8 queries and 128 numbers a row, not 12, 32 and 768, that looks at the picture from each layer, and begins from nothing";
+/** It reads the question in the tiny language model's own tokens. */
+const WORDS = { folder: fileURLToPath(new URL("../../models/tiny/llama", import.meta.url)), count: 704 };
 const NO_PROMPT = "no system prompt: the tiny language model has never read one";
 
 export const TRIALS: Readonly<Record<string, Trial>> = {
@@ -47,6 +52,32 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     align: { steps: 500, batch: 32, learningRate: 3e-3 },
     instruct: { steps: 400, batch: 64, learningRate: 2e-3 },
     changed: [SHORT],
+  },
+  "blip-2": {
+    system: "blip-2",
+    image: { projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, normalize: "layernorm" } },
+    align: { steps: 500, batch: 32, learningRate: 1e-3 },
+    instruct: { steps: 500, batch: 64, learningRate: 1e-3 },
+    changed: [SHORT, SMALL_QFORMER, "no first stage"],
+  },
+  instructblip: {
+    system: "instructblip",
+    image: {
+      projector: {
+        type: "q-former",
+        queries: 8,
+        layers: 2,
+        width: 128,
+        every: 1,
+        vocabulary: WORDS.count,
+        positions: 64,
+        normalize: "layernorm",
+      },
+      question: WORDS.folder,
+    },
+    align: { steps: 500, batch: 32, learningRate: 1e-3 },
+    instruct: { steps: 500, batch: 64, learningRate: 1e-3 },
+    changed: [SHORT, SMALL_QFORMER, "the question is read in the language model's own tokens"],
   },
   flamingo: {
     system: "flamingo",
