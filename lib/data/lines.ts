@@ -120,7 +120,7 @@ export async function firstLine(path: string): Promise<string | undefined> {
 }
 
 /** The file's bytes without a byte order mark. A chunk is good until the next one is asked for. */
-export async function* chunksOf(path: string, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
+export async function* chunksOf(path: string, signal?: AbortSignal, size = 1 << 18): AsyncGenerator<Uint8Array> {
   const unreadable = (cause: unknown): never => {
     const got = (cause as NodeJS.ErrnoException).code === "ENOENT" ? "no such file" : reasonOf(cause);
     return fail(path, "a readable file", got, `check the path (the working directory is ${process.cwd()})`);
@@ -129,7 +129,7 @@ export async function* chunksOf(path: string, signal?: AbortSignal): AsyncGenera
   if (!status.isFile()) fail(path, "a file", status.isDirectory() ? "a folder" : "a device or pipe", "pass the data file itself");
   const file = await open(path).catch(unreadable);
   try {
-    const buffer = new Uint8Array(1 << 18);
+    const buffer = new Uint8Array(size);
     for (let at = 0; ; ) {
       signal?.throwIfAborted();
       const { bytesRead } = await file.read(buffer, 0, buffer.length, at);

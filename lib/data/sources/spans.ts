@@ -52,9 +52,12 @@ export interface Scanner {
   end(): void;
 }
 
+/** Two milliseconds of work. */
+const CHUNK = 1 << 20;
+
 export async function scanned(path: string, scanner: Scanner, signal?: AbortSignal): Promise<Spans> {
   let at = 0;
-  for await (const chunk of chunksOf(path, signal)) {
+  for await (const chunk of chunksOf(path, signal, CHUNK)) {
     const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
     if (at === 0) at = chunk.byteOffset; // behind a byte order mark
     scanner.feed(bytes, at);
