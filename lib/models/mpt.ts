@@ -72,7 +72,7 @@ class MptBody extends DecoderBody {
   normF: BareLayerNorm;
   readonly #alibi: Alibi;
 
-  constructor(at: Weights, c: MptConfig, blocks?: MptBlock[]) {
+  constructor(at: Weights, c: MptConfig, blocks?: Layer[]) {
     super(at.device);
     this.embedTokens = new Embedding(at.at("wte"), c.vocabSize, c.hiddenSize);
     this.layers = blocks ?? Array.from({ length: c.layers }, (_, i) => mptBlock(at, i, c));
@@ -108,7 +108,7 @@ class MptBody extends DecoderBody {
 
 /** A decoder of the family MPT. AutoModelForCausalLM opens one too. */
 export class MptForCausalLM extends CausalDecoder<MptConfig> {
-  constructor(at: Weights, config: MptConfig, blocks?: MptBlock[]) {
+  constructor(at: Weights, config: MptConfig, blocks?: Layer[]) {
     super(at, config, () => new MptBody(at.at(BODY), config, blocks));
   }
 

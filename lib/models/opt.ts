@@ -73,7 +73,7 @@ class OptBody extends DecoderBody {
   layers: Layer[];
   readonly #positions: number;
 
-  constructor(at: Weights, c: OptConfig, layers?: OptLayer[]) {
+  constructor(at: Weights, c: OptConfig, layers?: Layer[]) {
     super(at.device);
     const { hiddenSize, embedWidth, maxPositions } = c;
     const projects = embedWidth !== hiddenSize;
@@ -108,7 +108,7 @@ class OptBody extends DecoderBody {
 
 /** A decoder of the family OPT. AutoModelForCausalLM opens one too. */
 export class OptForCausalLM extends CausalDecoder<OptConfig> {
-  constructor(at: Weights, config: OptConfig, layers?: OptLayer[]) {
+  constructor(at: Weights, config: OptConfig, layers?: Layer[]) {
     super(at, config, () => new OptBody(at.at(BODY), config, layers));
   }
 
