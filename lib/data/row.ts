@@ -21,10 +21,6 @@ export function mediaOf({ turns }: Pick<Row, "turns">): MediaPart[] {
   return turns.flatMap(({ content }) => content).filter((part): part is MediaPart => typeof part !== "string");
 }
 
-interface DataErrorOptions extends ErrorOptions {
-  column?: string | undefined;
-}
-
 /** E_ROW: one row is wrong, the others may be fine. E_DATA: the file as a whole cannot be used. */
 export class DataError extends AnymalError {
   override readonly name = "DataError";
@@ -38,7 +34,7 @@ export class DataError extends AnymalError {
     readonly expected: string,
     readonly got: string,
     readonly remedy: string,
-    options?: DataErrorOptions,
+    options?: ErrorOptions & { column?: string | undefined },
   ) {
     super(code, `${whereOf(file, row)}: expected ${expected}, got ${got}; ${remedy}`, options);
     this.column = options?.column;
