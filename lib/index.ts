@@ -179,7 +179,7 @@ export { unwrap, Wrap, wrap } from "./nn/layer.js";
 export { Linear, type LinearLayer, type LinearLayerOptions } from "./nn/linear.js";
 export { Module, StateError } from "./nn/module.js";
 export { LayerNorm, RMSNorm } from "./nn/norm.js";
-export type { RopeOptions, RopeScaling } from "./nn/rope-frequencies.js";
+export type { RopeAngles, RopeScaling } from "./nn/rope-frequencies.js";
 export { type Ids, MaskError, type MediaBeside } from "./nn/sequence.js";
 export type { CheckpointOptions, FreshOptions, Init, OutlineOptions } from "./nn/weights.js";
 export { type Quantization, Weights } from "./nn/weights.js";

@@ -17,8 +17,9 @@ export const TOKENS = "token_adapter.trainable_tokens_delta";
 
 /** The path of a layer, by that of its weight. */
 const layerAt = (weight: string): string => weight.slice(0, -".weight".length);
-export const isHead = (model: Module, path: string): boolean =>
-  model instanceof CausalDecoder ? path === layerAt(model.paths.head) : path.endsWith("lm_head");
+/** What the path of a model's head ends with. */
+export const headOf = (model: Module): string => (model instanceof CausalDecoder ? layerAt(model.paths.head) : "lm_head");
+const isHead = (model: Module, path: string): boolean => path.endsWith(headOf(model));
 
 /** A table that gets branches must be one that all of the model goes through. Throws E_LORA where it is not. */
 export function checkTable(model: Module, config: LoraConfig, path: string): void {

@@ -2,7 +2,7 @@
 
 import { DoraLinear } from "../nn/dora.js";
 import { Embedding } from "../nn/embedding.js";
-import { innermost, type MakeWrap, places, type Wrap, wrapsOn } from "../nn/layer.js";
+import { innermost, type MakeWrap, places, type Wrap } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
 import { LoraLinear } from "../nn/lora.js";
 import { LoraEmbedding } from "../nn/lora-embedding.js";
@@ -10,7 +10,7 @@ import type { Module } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
 import { TokenRows } from "../nn/token-rows.js";
 import type { Weights } from "../nn/weights.js";
-import { Adapter } from "./adapter.js";
+import { Adapter, adaptersOn } from "./adapter.js";
 import { type AdapterDrawing, type AdapterLoading, CONFIG, fresh, loaded } from "./adapter-files.js";
 import { isTied } from "./exchange.js";
 import type { AdapterKind, AdapterPlan } from "./kind.js";
@@ -25,7 +25,7 @@ import {
   writeLoraConfig,
 } from "./lora-config.js";
 import { checkNames, tellUnmatched } from "./lora-names.js";
-import { checkNoTiedHead, checkTable, embeddingBranch, isHead, TOKENS, tokenWraps } from "./lora-tables.js";
+import { checkNoTiedHead, checkTable, embeddingBranch, headOf, TOKENS, tokenWraps } from "./lora-tables.js";
 import { heldBeside, overlaysOf, ROOT } from "./overlays.js";
 
 /** LoRA (arXiv 2106.09685) in PEFT's files: apply() puts fresh branches on a model, load() trained ones. */
@@ -81,7 +81,7 @@ export const LORA: AdapterKind<LoraConfig> = {
   checkNames,
   beside: (model, config, at) => heldBeside(model, { ...config, fail }, at.at(ROOT)),
   attached: (model, config, paths) => {
-    settle(paths.flatMap((path) => wrapsOn(model.child(path) as Module)));
+    for (const { wraps } of adaptersOn(model).values()) settle(wraps.values());
     tellUnmatched(
       config,
       paths,
@@ -103,10 +103,11 @@ function plan(model: Module, config: LoraConfig, root: Weights, owner: string): 
   const layers = new Map<string, LoraLinear | LoraEmbedding>();
   const Branch = config.dora ? DoraLinear : LoraLinear;
   checkNoTiedHead(model, (path) => isTarget(config, path, false));
+  const head = headOf(model);
   for (const [path, module] of places(model)) {
     const layer = innermost(module);
     if (!isTarget(config, path, isBelowHead(path, layer))) continue;
-    if (layer instanceof Embedding || isHead(model, path)) checkTable(model, config, path);
+    if (layer instanceof Embedding || path.endsWith(head)) checkTable(model, config, path);
     const branch = { ...rankOf(config, path), dropout: config.dropout, adapterName, owner };
     if (layer instanceof Embedding) layers.set(path, embeddingBranch(at.at(path), module, branch));
     else if (isLinear(layer)) layers.set(path, new Branch(at.at(path), module as LinearLayer, branch));

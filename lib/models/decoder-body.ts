@@ -5,12 +5,12 @@ import type { Embedding } from "../nn/embedding.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import type { Layer, Plain } from "../nn/layer.js";
 import { Module } from "../nn/module.js";
-import { Rope, type RopeOptions } from "../nn/rope.js";
+import { Rope, type RopeAngles } from "../nn/rope.js";
 import type { Sequence } from "../nn/sequence.js";
 import { tableOf } from "../nn/token-rows.js";
 
 /** Of a family without rotary positions: places are counted alike, and nobody reads the table. */
-const UNTURNED: RopeOptions = { headDim: 2, theta: 10000, scaling: { type: "default" } };
+const UNTURNED: RopeAngles = { headDim: 2, theta: 10000, scaling: { type: "default" } };
 
 /** What the layers are given, and what each of them is told. */
 export interface Begun {
@@ -25,7 +25,7 @@ export abstract class DecoderBody extends Module {
   abstract layers: Layer[];
   readonly #rope: Rope;
 
-  constructor(device: Device, rope: RopeOptions = UNTURNED) {
+  constructor(device: Device, rope: RopeAngles = UNTURNED) {
     super();
     this.#rope = new Rope(device, rope);
   }

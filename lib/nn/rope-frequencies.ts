@@ -25,7 +25,7 @@ export type RopeScaling =
       attentionFactor: number;
     };
 
-export interface RopeOptions {
+export interface RopeAngles {
   headDim: number;
   theta: number;
   scaling: RopeScaling;
@@ -34,7 +34,7 @@ export interface RopeOptions {
 const f = Math.fround;
 
 /** (D/2) f32. `length` is the number of positions of the whole sequence, which only the dynamic kind asks for. */
-export function inverseFrequencies({ headDim, theta, scaling }: RopeOptions, length = 0): Float32Array {
+export function inverseFrequencies({ headDim, theta, scaling }: RopeAngles, length = 0): Float32Array {
   switch (scaling.type) {
     case "default":
       return plain(headDim, theta);

@@ -2,10 +2,10 @@
 import type { Device } from "../core/device.js";
 import { keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attentionFactorOf, inverseFrequencies, type RopeOptions } from "./rope-frequencies.js";
+import { attentionFactorOf, inverseFrequencies, type RopeAngles } from "./rope-frequencies.js";
 import type { Layout } from "./sequence.js";
 
-export { inverseFrequencies, type RopeOptions, type RopeScaling } from "./rope-frequencies.js";
+export { inverseFrequencies, type RopeAngles, type RopeScaling } from "./rope-frequencies.js";
 
 /** The position that a row stands for, and the length of the sequence it is in. */
 type RowOf = (row: number) => readonly [position: number, length: number];
@@ -22,7 +22,7 @@ export class Rope {
 
   constructor(
     private readonly device: Device,
-    private readonly options: RopeOptions,
+    private readonly options: RopeAngles,
   ) {}
 
   /** Does a sequence of that length need its own frequencies? */

@@ -100,6 +100,9 @@ inline Two apart(Two v) {
   const __m256 a = reinterpret_cast<__m256>(v.a), b = reinterpret_cast<__m256>(v.b);
   const auto sorted = [](__m256 x) { return reinterpret_cast<Floats>(_mm256_permute4x64_epi64(_mm256_castps_si256(x), 0xd8)); };
   return {sorted(_mm256_shuffle_ps(a, b, 0x88)), sorted(_mm256_shuffle_ps(a, b, 0xdd))};
+#elif defined(__x86_64__)
+  const __m128 a = reinterpret_cast<__m128>(v.a), b = reinterpret_cast<__m128>(v.b);
+  return {reinterpret_cast<Floats>(_mm_shuffle_ps(a, b, 0x88)), reinterpret_cast<Floats>(_mm_shuffle_ps(a, b, 0xdd))};
 #else
   Two w;
   for (int i = 0; i < kLanes; ++i) {
@@ -118,6 +121,9 @@ inline Two together(Two v) {
 #elif defined(__AVX2__)
   const __m256 a = reinterpret_cast<__m256>(v.a), b = reinterpret_cast<__m256>(v.b), low = _mm256_unpacklo_ps(a, b), high = _mm256_unpackhi_ps(a, b);
   return {reinterpret_cast<Floats>(_mm256_permute2f128_ps(low, high, 0x20)), reinterpret_cast<Floats>(_mm256_permute2f128_ps(low, high, 0x31))};
+#elif defined(__x86_64__)
+  const __m128 a = reinterpret_cast<__m128>(v.a), b = reinterpret_cast<__m128>(v.b);
+  return {reinterpret_cast<Floats>(_mm_unpacklo_ps(a, b)), reinterpret_cast<Floats>(_mm_unpackhi_ps(a, b))};
 #else
   Two w;
   for (int i = 0; i < kLanes; ++i) {

@@ -145,6 +145,8 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["linearQuantizedLora", "scale", "scaling", "LoraOptions", (o) => anymal.linearQuantizedLora(unread, unread, unread, unread, o)],
   ["optimize", "learning_rate", "learningRate", "OptimizeOptions", (o) => anymal.optimize([], unread, o).next()],
   ["language", "batches", "batch", "LanguageOptions", (o) => anymal.language(unread, o).next()],
+  ["represent", "sead", "seed", "RepresentOptions", (o) => anymal.represent(unread, o).next()],
+  ["ImuVitModel.forward", "rate", "rates", "ImuVitOptions", (o) => anymal.ImuVitModel.prototype.forward(ones(1, 6, 8), o)],
   ["contrastive", "logit_scale", "logitScale", "ContrastiveOptions", (o) => anymal.contrastive(o).next()],
   ["trainBpe", "vocab_size", "vocabSize", "BpeOptions", (o) => anymal.trainBpe([], o)],
   ["askHeldOut", "kind", "kinds", "HeldOutOptions", (o) => anymal.askHeldOut(unread, [], o)],
@@ -180,6 +182,7 @@ const ELSEWHERE = [
   "ResamplerOptions",
   "MlpOptions",
   "ConcatLinearOptions",
+  "QFormerOptions",
   "LlamaOptions",
 ];
 /** Made of others here, and checked with them. */

@@ -58,9 +58,14 @@ test("loading, assembling, optimising", async () => {
   await refused(() => assemble({}, { frame: 3 }), "E_VALUE", /"frames"/);
   await refused(() => assemble({}, { projector: { type: "linear", token: 3 } }), "E_VALUE", /"tokens"/);
   await refused(() => assemble({}, { projector: { type: "concat_linear" } }), "E_VALUE", /"concat-linear"/);
-  await refused(() => assemble({}, { projector: { layers: 2 } }), "E_VALUE", /resampler, linear, mlp, concat-linear, got undefined/);
+  await refused(
+    () => assemble({}, { projector: { layers: 2 } }),
+    "E_VALUE",
+    /resampler, linear, mlp, concat-linear, q-former, got undefined/,
+  );
   await refused(() => assemble({}, { projector: { type: "mlp", hiden: 8 } }), "E_VALUE", /"hidden"/);
   await refused(() => assemble({}, { projector: { type: "concat-linear", patch: 8 } }), "E_VALUE", /"patches"/);
+  await refused(() => assemble({}, { projector: { type: "q-former", querys: 8 } }), "E_VALUE", /"queries"/);
   await refused(() => assemble({}, { projector: { type: "mlp", activation: "gelo" } }), "E_VALUE", /one of gelu.*got "gelo"/);
   await refused(() => assemble({ prompt: { sytem: "x" } }), "E_VALUE", /"system"/);
   await refused(() => AnyMAL.fromPretrained(plain.folder, { lm: "x" } as Any), "E_VALUE", /"llm"/);
