@@ -29,21 +29,24 @@ inline Floats times_power(Floats p, Floats t) {
 #endif
 }
 
-// e^x = 2^n e^r with r in [-ln2/2, ln2/2]. Overflows to infinity, underflows through denormals to 0; NaN stays NaN.
-inline Floats exp_fast(Floats x) {
-  x = within(x, -110.0f, 89.0f);
-  constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
-  const Floats t = x * 1.44269504089f + magic;
-  const Floats n = t - magic;
-  const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+// e^r for r in [-ln2/2, ln2/2].
+inline Floats exp_near_zero(Floats r) {
   Floats p = all(1.390130574e-03f);
   p = p * r + 8.363200052e-03f;
   p = p * r + 4.166685414e-02f;
   p = p * r + 1.666657696e-01f;
   p = p * r + 4.999999955e-01f;
   p = p * r + 1.0f;
-  p = p * r + 1.0f;
-  return times_power(p, t);
+  return p * r + 1.0f;
+}
+
+// e^x = 2^n e^r with r in [-ln2/2, ln2/2]. Overflows to infinity, underflows through denormals to 0; NaN stays NaN.
+inline Floats exp_fast(Floats x) {
+  x = within(x, -110.0f, 89.0f);
+  constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  const Floats t = x * 1.44269504089f + magic;
+  const Floats n = t - magic;
+  return times_power(exp_near_zero((x - n * 0.693359375f) + n * 2.12194440e-4f), t);
 }
 
 inline Floats sigmoid_fast(Floats x) { return 1.0f / (1.0f + exp_fast(-x)); }

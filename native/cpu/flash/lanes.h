@@ -1,28 +1,11 @@
 // Vectors whose lanes belong to queries.
 #pragma once
-#include "cpu/kernel.h"
+#include "cpu/lane_math.h"
 #include "cpu/linear/transpose.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL::flash {
 
-constexpr int kLanes = Transpose::kLanes;
-typedef float Floats __attribute__((vector_size(4 * kLanes)));
-typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
-typedef uint32_t Units __attribute__((vector_size(4 * kLanes)));
-typedef uint16_t Halves __attribute__((vector_size(2 * kLanes)));
-
-inline Floats load(const void* from) {
-  Floats v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
-inline Floats all_bits(const void* from) {  // 32 of them, in every lane
-  uint32_t bits;
-  std::memcpy(&bits, from, 4);
-  return reinterpret_cast<Floats>(Units{} + bits);
-}
-inline Floats all(float x) { return all_bits(&x); }
+static_assert(kLanes == Transpose::kLanes);
 
 // e^x for x <= 0, 0 below -87 (softmax's largest term is 1); NaN stays NaN. Error 2 ulp where e^x > 0.01, 4 ulp below: ln 2 is one constant.
 inline Floats exp_below(Floats x) {
@@ -30,25 +13,9 @@ inline Floats exp_below(Floats x) {
   const Floats t = x * 1.44269504089f + magic;
   const Floats n = t - magic;
   const Floats r = x - n * 0.693147180560f;
-  Floats p = all(1.390130574e-03f);
-  p = p * r + 8.363200052e-03f;
-  p = p * r + 4.166685414e-02f;
-  p = p * r + 1.666657696e-01f;
-  p = p * r + 4.999999955e-01f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
   const Floats power = reinterpret_cast<Floats>(reinterpret_cast<Units>(t) << 23);
-  return x < -87.0f ? Floats{} : p * power;
+  return x < -87.0f ? Floats{} : exp_near_zero(r) * power;
 }
-
-// The bits of the nearest bf16 (ties to even; NaN stays NaN) in the upper halves, with other bits below them.
-inline Units nearest(Floats x) {
-  const Units u = reinterpret_cast<Units>(x);
-  const Units rounded = u + 0x7fffu + ((u >> 16) & 1u);
-  return x == x ? rounded : u | 0x400000u;
-}
-inline Floats rounded_to(Floats x, bf16) { return reinterpret_cast<Floats>(nearest(x) & 0xffff0000u); }
-inline Floats rounded_to(Floats x, float) { return x; }
 
 // Rows r and r + 1 as pairs, and each by itself.
 #if defined(__AVX512BF16__)
