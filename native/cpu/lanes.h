@@ -181,14 +181,7 @@ template <class F>
   for (; j < n; ++j) f(Singly{}, j);
 }
 
-inline float total(Floats v) {
-  float x[kLanes];
-  store(x, v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) x[i] += x[i + width];
-  return x[0];
-}
-// A sum along a row, in an order that its length alone gives.
+// A sum along a row, in an order that its length alone gives; what the lanes come to is added in f64.
 struct RowSum {
   Two blocks{};
   float rest = 0;
@@ -196,7 +189,14 @@ struct RowSum {
   void add(float v) { rest += v; }
   void add_product(Two x, Two y) { blocks = fused(x, y, blocks); }
   void add_product(float x, float y) { rest = fused(x, y, rest); }
-  float total() const { return ANYMAL_LEVEL::total(blocks.a + blocks.b) + rest; }
+  double total() const {
+    float x[kTwo];
+    store(x, blocks.a);
+    store(x + kLanes, blocks.b);
+    double sum = static_cast<double>(rest);
+    for (const float v : x) sum += static_cast<double>(v);
+    return sum;
+  }
 };
 
 // The same of so many that f32 would lose the small ones: 256 terms at a time in f32, what these make in f64.

@@ -90,7 +90,7 @@ float gate_row(T* dx, const T* dy, const T* x, int64_t n, float f) {
     as.write(dx + j, v * f);
     sum.add_product(v, as.read(x + j));
   });
-  return sum.total();
+  return static_cast<float>(sum.total());
 }
 
 constexpr int64_t kWork = 8;  // element operations in one of these functions, about

@@ -15,13 +15,13 @@ const float* as_floats(const View& v, float otherwise, int64_t n, float* room) {
 float* room_for(Stream& s, int64_t floats) { return static_cast<float*>(s.shared.get(static_cast<size_t>(floats) * 4 + 4)); }
 
 template <class T>
-float sum_of(const T* x, int64_t n) {
+double sum_of(const T* x, int64_t n) {
   RowSum sum;
   along(n, [&](auto as, int64_t j) { sum.add(as.read(x + j)); });
   return sum.total();
 }
 template <class T>
-float square_sum(const T* x, int64_t n, float mean) {
+double square_sum(const T* x, int64_t n, float mean) {
   RowSum sum;
   along(n, [&](auto as, int64_t j) {
     const auto v = as.read(x + j) - mean;
@@ -30,7 +30,7 @@ float square_sum(const T* x, int64_t n, float mean) {
   return sum.total();
 }
 template <class T>
-float dot(const T* x, const T* y, int64_t n) {
+double dot(const T* x, const T* y, int64_t n) {
   RowSum sum;
   along(n, [&](auto as, int64_t j) { sum.add_product(as.read(x + j), as.read(y + j)); });
   return sum.total();
@@ -48,7 +48,7 @@ void normal_row(T* y, const T* x, const float* w, const float* b, int64_t n, flo
 
 // sum dy w, and sum dy w (x - mean)
 struct Sums {
-  float plain, centred;
+  double plain, centred;
 };
 template <class T>
 Sums gradient_sums(const T* dy, const T* x, const float* w, int64_t n, float mean) {
@@ -100,8 +100,9 @@ void norm_backward(Stream& s, T* dx, float* dw, float* db, const T* dy, const T*
       const float m = mean ? mean[r] : 0.0f, k = rstd[r];
       if (dx) {
         const Sums sums = gradient_sums(g, from, weight, cols, m);
-        const float n = static_cast<float>(cols);
-        gradient_row(dx + r * cols, g, from, weight, cols, m, k, mean ? sums.plain / n : 0.0f, sums.centred * k * k / n);
+        const double n = static_cast<double>(cols), k2 = static_cast<double>(k) * static_cast<double>(k);
+        gradient_row(dx + r * cols, g, from, weight, cols, m, k, mean ? static_cast<float>(sums.plain / n) : 0.0f,
+                     static_cast<float>(sums.centred * k2 / n));
       }
       if (dw) add_weight_row(part_w, g, from, cols, m, k);
       if (db) add_bias_row(part_b, g, cols);
@@ -122,7 +123,7 @@ void rms_norm(Stream& s, Out y, Out rstd, In x, In w, double eps) {
       for (int64_t r = begin; r < end; ++r) {
         const T* from = x.as<T>() + r * cols;
         T* to = y.as<T>() + r * cols;
-        const float k = 1.0f / std::sqrt(square_sum(from, cols, 0) / static_cast<float>(cols) + static_cast<float>(eps));
+        const float k = static_cast<float>(1.0 / std::sqrt(square_sum(from, cols, 0) / static_cast<double>(cols) + eps));
         rstd.as<float>()[r] = k;
         normal_row(to, from, weight, nullptr, cols, 0, k);
       }
@@ -148,8 +149,8 @@ void layer_norm(Stream& s, Out y, Out mean, Out rstd, In x, InOpt w, InOpt b, do
       for (int64_t r = begin; r < end; ++r) {
         const T* from = x.as<T>() + r * cols;
         T* to = y.as<T>() + r * cols;
-        const float m = sum_of(from, cols) / static_cast<float>(cols);
-        const float k = 1.0f / std::sqrt(square_sum(from, cols, m) / static_cast<float>(cols) + static_cast<float>(eps));
+        const float m = static_cast<float>(sum_of(from, cols) / static_cast<double>(cols));
+        const float k = static_cast<float>(1.0 / std::sqrt(square_sum(from, cols, m) / static_cast<double>(cols) + eps));
         mean.as<float>()[r] = m;
         rstd.as<float>()[r] = k;
         normal_row(to, from, weight, bias, cols, m, k);
@@ -174,7 +175,8 @@ void l2_normalize(Stream& s, Out y, Out norm, In x, double eps) {
       for (int64_t r = begin; r < end; ++r) {
         const T* from = x.as<T>() + r * cols;
         T* to = y.as<T>() + r * cols;
-        const float n = std::sqrt(square_sum(from, cols, 0)), k = 1.0f / (n > static_cast<float>(eps) ? n : static_cast<float>(eps));
+        const float n = static_cast<float>(std::sqrt(square_sum(from, cols, 0))),
+                    k = 1.0f / (n > static_cast<float>(eps) ? n : static_cast<float>(eps));
         norm.as<float>()[r] = n;
         along(cols, [&](auto as, int64_t j) { as.write(to + j, as.read(from + j) * k); });
       }
@@ -192,7 +194,7 @@ void l2_normalize_backward(Stream& s, Out dx, In dy, In y, In norm, double eps) 
         const T *g = dy.as<T>() + r * cols, *v = y.as<T>() + r * cols;
         T* to = dx.as<T>() + r * cols;
         const float n = norm.as<float>()[r], least = static_cast<float>(eps);
-        const float k = 1.0f / (n > least ? n : least), c = n > least ? dot(g, v, cols) : 0.0f;
+        const float k = 1.0f / (n > least ? n : least), c = n > least ? static_cast<float>(dot(g, v, cols)) : 0.0f;
         along(cols, [&](auto as, int64_t j) { as.write(to + j, fused(as.read(v + j), -c, as.read(g + j)) * k); });
       }
     });
