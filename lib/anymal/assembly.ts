@@ -12,6 +12,7 @@ import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
 import type { System, SystemAdapter } from "../systems/system.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import { tokenRows, withRoom } from "./added-tokens.js";
+import { blocksRead } from "./blocks-read.js";
 import type { AdapterPlan, MediaPlan, Plan } from "./build.js";
 import { freshEncoders } from "./encoders.js";
 import type { MediaEncoder } from "./media-encoder.js";
@@ -83,18 +84,19 @@ function adaptersIn({ name: system, adapters }: System, { adapters: asked = {}, 
   const known = adapterKindNames.filter((kind) => kind !== "lora" || own.includes(kind));
   checkOptions(at, asked, known, { others: { lora: "training puts it on: lora of stage 2, or addAdapter()" } });
   const more = Object.keys(asked).filter((kind) => !own.includes(kind));
-  const all = [
-    ...adapters,
-    ...more.map((kind): Pick<SystemAdapter, "kind" | "on" | "config" | "widths"> => ({ kind, on: "llm", config: {} })),
-  ];
-  return all.map(({ kind, on, config, widths = {} }) => {
+  const all = [...adapters, ...more.map((kind): Omit<SystemAdapter, "section"> => ({ kind, on: "llm", config: {} }))];
+  return all.map(({ kind, on, config, widths = {}, read }) => {
     if (!adapterKindNames.includes(kind))
       throw expected("E_VALUE", at, `a system whose parts are all here`, `${system}, which needs ${kind}`, "take another system");
     const options = (encoders: ReadonlyMap<Modality, MediaEncoder>) => {
       const wide = Object.entries(widths).map(([key, modality]) => [key, encoders.get(modality as Modality)?.width]);
-      return { ...config, ...Object.fromEntries(wide.filter(([, width]) => width !== undefined)), ...asked[kind] };
+      const layers = read === undefined ? undefined : blocksRead(encoders.get(on as Modality));
+      const blocks = layers && { [read as string]: layers };
+      return { ...config, ...blocks, ...Object.fromEntries(wide.filter(([, width]) => width !== undefined)), ...asked[kind] };
     };
-    return { name: kind, kind, on: on as AdapterPlan["on"], from: { config: options, seed } };
+    // A system may have one kind in several places.
+    const name = on === "llm" ? kind : `${kind}-${on}`;
+    return { name, kind, on: on as AdapterPlan["on"], from: { config: options, seed } };
   });
 }
 

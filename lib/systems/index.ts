@@ -9,6 +9,7 @@ import { llamaAdapter } from "./llama-adapter.js";
 import { llava } from "./llava.js";
 import { llava15 } from "./llava-1.5.js";
 import { minigpt4 } from "./minigpt4.js";
+import { pink } from "./pink.js";
 import type { System } from "./system.js";
 
 /** Systems of the literature by name, as AnyMAL.assemble's `system` takes it: what each is made of, and what its stages train. */
@@ -21,6 +22,7 @@ export const SYSTEMS = {
   minigpt4,
   "blip-2": blip2,
   instructblip,
+  pink,
 } as const satisfies Readonly<Record<string, System>>;
 
 export type SystemName = keyof typeof SYSTEMS;
@@ -32,7 +34,6 @@ export const NOT_YET = {
   "llama-adapter-v2": "arXiv 2304.15010",
   lavin: "arXiv 2305.15023",
   mmicl: "arXiv 2309.07915",
-  pink: "arXiv 2310.00582",
   otter: "arXiv 2305.03726",
   "video-chatgpt": "arXiv 2306.05424",
 } as const;

@@ -60,6 +60,8 @@ export interface SystemAdapter {
   config: Readonly<Record<string, unknown>>;
   /** Options that are as wide as the rows of a kind of media are: { dimVisual: "image" }. */
   widths?: Readonly<Record<string, string>>;
+  /** The option that numbers the layers, of what stands in an encoder: those alone that the features are made of. */
+  read?: string;
   section: string;
 }
 

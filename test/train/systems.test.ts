@@ -36,12 +36,14 @@ const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   llava: ["llm", "projectors"],
   "llava-1.5": ["llm", "projectors"],
   minigpt4: ["projectors"],
+  pink: ["adapters", "projectors"],
 };
 
 function* everything(model: AnyMAL): Generator<[string, Tensor]> {
   yield* weightsOf(model.llm);
   yield* model.projector("image").namedParameters("projectors.image");
-  for (const [name, p] of model.encoder("image").encoder.namedParameters("encoders.image")) yield [name, p];
+  const own = new Set(Array.from(model.adapters.values()).flatMap((adapter) => Array.from(adapter.namedParameters(), ([, p]) => p)));
+  for (const [name, p] of model.encoder("image").encoder.namedParameters("encoders.image")) if (!own.has(p)) yield [name, p];
   for (const [name, adapter] of model.adapters) for (const [key, p] of adapter.namedParameters()) yield [`adapters.${name}.${key}`, p];
 }
 /** Of tables without the rows of added tokens, which are those of the adapter "tokens". */
