@@ -1,20 +1,26 @@
 // The rows of the next step are read while the device works on this one.
 import type { Tensor } from "../core/tensor.js";
 import type { RunNumbers, Stateful, Windows } from "./trainee.js";
-import type { TrainingRows, Window } from "./training-rows.js";
+import type { Window } from "./training-rows.js";
+
+/** Rows in their order, and from any batch on. */
+interface Ordered<W> {
+  next(signal?: AbortSignal): Promise<W>;
+  seek(batches: number): void;
+}
 
 /** One window ahead of who asks; where the rows stand is what was handed out, not what was begun. */
-export class Ahead implements Windows<Window>, Stateful {
+export class Ahead<W extends Pick<Window, "batches">> implements Windows<W>, Stateful {
   readonly name = "order";
-  #next: Promise<Window> | undefined;
+  #next: Promise<W> | undefined;
   #batches = 0;
 
   constructor(
-    private readonly rows: TrainingRows,
+    private readonly rows: Ordered<W>,
     private readonly steps: number,
   ) {}
 
-  async next(step: number, signal?: AbortSignal): Promise<Window> {
+  async next(step: number, signal?: AbortSignal): Promise<W> {
     this.#next ??= this.#begin(signal);
     const window = await this.#next;
     this.#next = step + 1 < this.steps ? this.#begin(signal) : undefined;
@@ -22,7 +28,7 @@ export class Ahead implements Windows<Window>, Stateful {
     return window;
   }
 
-  #begin(signal: AbortSignal | undefined): Promise<Window> {
+  #begin(signal: AbortSignal | undefined): Promise<W> {
     const window = this.rows.next(signal);
     window.catch(() => undefined); // told when it is awaited
     return window;

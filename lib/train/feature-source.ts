@@ -1,14 +1,20 @@
 // Where training takes the features of media from: the encoders that do not train, each medium once, several at a time. Media of those that train are
 // read anew for each step, which encodes them itself: kept pixels would take more room than features do.
-import type { AnyMAL } from "../anymal/anymal.js";
 import type { Features, Media, MediaEncoder } from "../anymal/media-encoder.js";
 import { settled } from "../core/settled.js";
 import type { FeatureCache } from "../data/feature-cache.js";
 import { featureKey } from "../data/feature-key.js";
-import type { MediaPart } from "../media/part.js";
+import type { MediaPart, Modality } from "../media/part.js";
 
 /** Misses wait this long for company, so that the encoder gets a batch. */
 const GATHER_MS = 2;
+
+/** Who has the encoders. */
+export interface FeatureMaker {
+  encoder(modality: Modality): MediaEncoder;
+  /** Features in the order of the parts. */
+  features(parts: readonly MediaPart[], options?: { signal?: AbortSignal | undefined }): Promise<Features[]>;
+}
 
 export class FeatureSource {
   /** Parts are read-only and live as long as their rows: a file is looked at once in a run. */
@@ -16,7 +22,7 @@ export class FeatureSource {
   readonly #fingerprints = new Map<MediaEncoder, Promise<string | undefined>>();
 
   constructor(
-    private readonly model: AnyMAL,
+    private readonly model: FeatureMaker,
     private readonly cache: FeatureCache,
   ) {}
 

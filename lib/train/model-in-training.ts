@@ -8,8 +8,9 @@ import type { Modality } from "../media/part.js";
 import type { Module } from "../nn/module.js";
 import { openOnEncoders } from "./adapters-in-training.js";
 import { keyOf, openables, prefixOf, speaksOf } from "./opens.js";
+import type { ReadyRow } from "./prompt-rows.js";
 import type { MicroLoss, Trainee } from "./trainee.js";
-import type { ReadyRow, Window } from "./training-rows.js";
+import type { Window } from "./training-rows.js";
 
 export interface Opening {
   /** Patterns over names: see opens.ts. */

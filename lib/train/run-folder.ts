@@ -3,11 +3,8 @@
 import { existsSync } from "node:fs";
 import { appendFile, mkdir, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { AnyMAL } from "../anymal/anymal.js";
-import { writeFiles } from "../anymal/checkpoint.js";
 import { CheckpointError } from "../anymal/checkpoint-error.js";
 import { checkpointFolder } from "../anymal/manifest.js";
-import { Trained } from "../anymal/trained.js";
 import { shown } from "../core/checks.js";
 import { onFile } from "../core/file-error.js";
 import { parseShallow } from "../core/json.js";
@@ -52,6 +49,14 @@ interface OpenOptions {
   resume: boolean;
   /** Does training draw numbers, as dropout does? */
   draws: boolean;
+}
+
+/** What a run trains, as its checkpoint holds it. */
+export interface Kept {
+  /** Its files into a new folder, which will lie at `target`. */
+  write(folder: string, target: string): Promise<void>;
+  /** Takes over what the run in this folder has saved. */
+  restore(run: string): Promise<void>;
 }
 
 export class RunFolder {
@@ -121,21 +126,17 @@ export class RunFolder {
     return checkpointFolder(this.folder);
   }
 
-  /** Puts the saved weights of a run that is taken up into the model, before an optimiser is made. */
-  async restore(model: AnyMAL): Promise<void> {
-    if (!this.#state) return;
-    const trained = await Trained.open(this.folder);
-    await trained.checkQuestions(model.parts);
-    for (const modality of trained.restore(model.parts)) model.calibrated.add(modality);
-    for (const name of trained.trainedNames()) model.trained.add(name);
+  /** Puts the saved weights of a run that is taken up in their place, before an optimiser is made. */
+  async restore(kept: Kept): Promise<void> {
+    if (this.#state) await kept.restore(this.folder);
   }
 
-  /** The run as the loop keeps it: with this model. */
-  keeping(model: AnyMAL): Keeper<TrainStep> {
+  /** The run as the loop keeps it: with what it trains. */
+  keeping(kept: Kept): Keeper<TrainStep> {
     return {
       secondsBefore: this.secondsBefore,
       resume: async (parts) => this.#resume(parts),
-      save: (step, parts, secondsElapsed) => this.#save(model, step, parts, secondsElapsed),
+      save: (step, parts, secondsElapsed) => this.#save(kept, step, parts, secondsElapsed),
       log: (report) => this.#log(report),
     };
   }
@@ -161,12 +162,12 @@ export class RunFolder {
   }
 
   /** The whole checkpoint under another name first, then in the place of the one before. */
-  async #save(model: AnyMAL, step: number, parts: readonly Stateful[], secondsElapsed: number): Promise<void> {
+  async #save(kept: Kept, step: number, parts: readonly Stateful[], secondsElapsed: number): Promise<void> {
     const [target, old] = [join(this.folder, CHECKPOINT), join(this.folder, `${CHECKPOINT}.old`)];
     const fresh = temporaryName(target);
     await this.lock.check();
     try {
-      await writeFiles(fresh, model.parts, target);
+      await kept.write(fresh, target);
       for (const part of parts) {
         const tensors = part.tensors();
         if (tensors.size) await saveSafetensors(join(fresh, fileOf(part)), tensors);

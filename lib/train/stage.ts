@@ -3,6 +3,8 @@ import type { LoraAdapter } from "../adapters/lora.js";
 import { TOKENS } from "../anymal/added-tokens.js";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { calibrate } from "../anymal/calibrate.js";
+import { writeFiles } from "../anymal/checkpoint.js";
+import { Trained } from "../anymal/trained.js";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import type { LayoutName } from "../data/layouts.js";
@@ -16,9 +18,10 @@ import { Ahead } from "./ahead.js";
 import { FeatureSource } from "./feature-source.js";
 import { ModelInTraining, scoredOf } from "./model-in-training.js";
 import { ADAPTER, checkOpens } from "./opens.js";
+import { PromptRows } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
-import { RunFolder } from "./run-folder.js";
+import { type Kept, RunFolder } from "./run-folder.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
 import type { StepReport, TrainStep } from "./step-report.js";
 import { isAbort, train } from "./trainer.js";
@@ -106,18 +109,20 @@ export async function* stage(
   if (recipe.opens !== undefined) checkOpens(model, opens.filter((pattern) => !soon(pattern)), `${at}.opens`); // biome-ignore format: one line
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
   const source = new FeatureSource(model, cache);
-  const rows = new TrainingRows(model, job.rows, source, { seed, batch, maxLength, onBadRow, onProblem, ...(check && { check }) });
+  const reader = new PromptRows(model, { maxLength, ...(check && { check }) });
+  const rows = new TrainingRows(reader, job.rows, source, { seed, batch, onBadRow, onProblem });
   const configs = [adapter, ...[...model.adapters.values()].map(({ config }) => config as { dropout?: number })];
   const draws = configs.some((one) => (one?.dropout ?? 0) > 0);
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
   const run = output === undefined ? undefined : await RunFolder.open(output, job.told, opening);
+  const kept = keptOf(model);
   let fresh: LoraAdapter | undefined;
   try {
     fresh = adapter?.put?.();
     const names = adapter ? [...opens, `${ADAPTER}*`] : opens;
     using trained = new ModelInTraining(model, { opens: names, onEncoders: options.adapters ?? [], recompute, microBatch });
     checkGroups(options.groups ?? [], trained.parameters, at);
-    await run?.restore(model);
+    await run?.restore(kept);
     for (const modality of modalities) {
       if (model.calibrated.has(modality) || !trained.modalities.has(modality)) continue;
       const sample = await rows.sample(modality, CALIBRATION, signal);
@@ -128,13 +133,23 @@ export async function* stage(
       fresh = undefined; // it trains: the model keeps it
       trained.begin();
     };
-    const keeper = run?.keeping(model);
+    const keeper = run?.keeping(kept);
     yield* train(trained, order, { ...loopOf(recipe), seed, state: [order], keeper, signal, onBegin, report: reports(rows) });
   } finally {
     fresh?.unload();
     await run?.close();
   }
 }
+
+const keptOf = (model: AnyMAL): Kept => ({
+  write: (folder, target) => writeFiles(folder, model.parts, target),
+  async restore(run) {
+    const trained = await Trained.open(run);
+    await trained.checkQuestions(model.parts);
+    for (const modality of trained.restore(model.parts)) model.calibrated.add(modality);
+    for (const name of trained.trainedNames()) model.trained.add(name);
+  },
+});
 
 function loopOf(recipe: TrainingRecipe) {
   const { groups = [], steps, learningRate, betas, weightDecay, maxGradNorm, optimizer, saveEvery, logEvery } = recipe;
@@ -152,7 +167,7 @@ function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: TrainingRecipe
 }
 
 const reports =
-  (rows: TrainingRows) =>
+  (rows: Pick<TrainingRows<never, unknown>, "skipped" | "stepsPerEpoch">) =>
   ({ ready, batches }: Window) => {
     const scoredTokens = scoredOf(ready);
     return ({ items: tokens, itemsPerSecond: tokensPerSecond, ...report }: StepReport): TrainStep => ({

@@ -1,8 +1,5 @@
-// Rows as a training loop takes them: tokenised once, with the features of their media, cut to what fits, and each bad one named.
-import type { AnyMAL } from "../anymal/anymal.js";
+// Rows as a training loop takes them: read once by who trains on them, with the features of their media, and each bad one named.
 import type { Features, Media } from "../anymal/media-encoder.js";
-import { conversationOf, type EncodedPrompt, encodePrompt } from "../anymal/prompt.js";
-import { askingOf } from "../anymal/question.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { warn } from "../core/notice.js";
 import { Turns } from "../core/turns.js";
@@ -11,58 +8,48 @@ import { blockOrder, type Order } from "../data/order.js";
 import type { Row } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import type { MediaPart, Modality } from "../media/part.js";
-import { fitParts, promptLength } from "../text/fit-parts.js";
-import { IGNORE } from "../text/prompt.js";
-import type { TextPart } from "../text/splice.js";
 import type { FeatureSource } from "./feature-source.js";
+import type { ReadyRow } from "./prompt-rows.js";
 
-export interface ReadyRow extends EncodedPrompt {
-  /** Of each medium, or what its processor made of it for an encoder that trains. */
-  features: readonly Media[];
-  /** Positions, after cutting. */
-  length: number;
-  /** Targets, after cutting. */
-  scored: number;
-  /** What they count in the loss together: as many as they are, where none has a weight of its own. */
-  counted: number;
+/** How a row becomes what a step takes: E once it is read, R with the features of its media. What either throws is the row's own fault. */
+export interface RowReader<E extends { media: readonly MediaPart[] }, R> {
+  read(row: Row): E;
+  ready(read: E, features: readonly Media[]): R;
 }
 
 /** The rows of one step, and how many batches were used up to it: one whose rows are all bad makes no step. */
-export interface Window {
-  ready: ReadyRow[];
+export interface Window<R = ReadyRow> {
+  ready: R[];
   batches: number;
 }
 
-interface Encoded {
+interface Encoded<E> {
   index: number;
-  prompt: EncodedPrompt;
+  read: E;
 }
 
 export interface TrainingRowsOptions {
   seed: number;
   /** Rows per step; all there are, if they are fewer. */
   batch: number;
-  maxLength: number;
   onBadRow: "throw" | "skip";
   /** Told of every row that is left out. */
   onProblem?: ((problem: AnymalError) => void) | undefined;
-  /** What every row must hold; a row that teaches nothing is a mistake. */
-  check?: (media: readonly MediaPart[]) => string | undefined;
 }
 
 /** Rows that are looked at for media to measure; beyond, the rows of a file are not read for those that it may not hold. */
 const MOST_LOOKED = 16_384;
 
-export class TrainingRows {
+export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
   /** Of rows that are in memory themselves. */
-  readonly #encoded: (EncodedPrompt | undefined)[] = [];
+  readonly #encoded: (E | undefined)[] = [];
   readonly #bad = new Set<number>();
   readonly #batches: Batches;
   /** Batches given out. */
   #used = 0;
 
   constructor(
-    private readonly model: AnyMAL,
+    private readonly reader: RowReader<E, R>,
     private readonly rows: RowSource,
     private readonly source: FeatureSource,
     private readonly options: TrainingRowsOptions,
@@ -89,7 +76,7 @@ export class TrainingRows {
     this.#used = batches;
   }
 
-  async next(signal?: AbortSignal): Promise<Window> {
+  async next(signal?: AbortSignal): Promise<Window<R>> {
     // An epoch may leave some rows out, and the next one others.
     for (let left = 2 * this.stepsPerEpoch; left > 0 && this.#bad.size < this.rows.length; --left) {
       const ready = await this.#ready(signal);
@@ -99,23 +86,23 @@ export class TrainingRows {
     throw expected("E_DATA", "training", "at least one usable row", `none of ${this.rows.length}`, "mend the rows that were reported");
   }
 
-  async #ready(signal?: AbortSignal): Promise<ReadyRow[]> {
+  async #ready(signal?: AbortSignal): Promise<R[]> {
     signal?.throwIfAborted();
     const indices = this.#batches.next().filter((i) => !this.#bad.has(i));
-    const read = indices.map((i) => (this.#encoded[i] ? undefined : this.rows.row(i))); // side by side where they come from files
-    for (const row of read) row?.catch(() => undefined); // told when it is awaited
+    const rows = indices.map((i) => (this.#encoded[i] ? undefined : this.rows.row(i))); // side by side where they come from files
+    for (const row of rows) row?.catch(() => undefined); // told when it is awaited
     const turns = new Turns();
-    const encoded: Encoded[] = [];
+    const encoded: Encoded<E>[] = [];
     for (const [k, i] of indices.entries()) {
-      const one = await this.#attempt(i, () => this.#encode(i, read[k]));
+      const one = await this.#attempt(i, () => this.#encode(i, rows[k]));
       if (one) encoded.push(one);
       await turns.next();
     }
     const features = await this.#features(encoded, signal);
-    const ready: ReadyRow[] = [];
-    for (const [k, { index, prompt }] of encoded.entries()) {
+    const ready: R[] = [];
+    for (const [k, { index, read }] of encoded.entries()) {
       const own = features[k];
-      const row = own && (await this.#attempt(index, () => this.#cut(prompt, own)));
+      const row = own && (await this.#attempt(index, () => this.reader.ready(read, own)));
       if (row) ready.push(row);
     }
     return ready;
@@ -132,7 +119,7 @@ export class TrainingRows {
       looked += indices.length;
       for (const i of indices) {
         const encoded = await this.#attempt(i, () => this.#encode(i));
-        media.push(...(encoded?.prompt.media.filter((part) => part.modality === modality) ?? []));
+        media.push(...(encoded?.read.media.filter((part) => part.modality === modality) ?? []));
         await turns.next();
       }
       signal?.throwIfAborted();
@@ -161,32 +148,23 @@ export class TrainingRows {
     return new Batches(length, { batchSize: batch, seed, last: length < batch ? "keep" : "drop", order });
   }
 
-  async #encode(index: number, row?: Promise<Row>): Promise<Encoded> {
+  async #encode(index: number, row?: Promise<Row>): Promise<Encoded<E>> {
     const known = this.#encoded[index];
-    if (known) return { index, prompt: known };
-    const { where, turns } = await (row ?? this.rows.row(index));
-    const prompt = encodePrompt(this.model.tokenizer, conversationOf(turns, this.model.prompt), {
-      ...this.model.prompt,
-      where,
-      rows: this.model.llm.config.vocabSize,
-      ask: askingOf(this.model),
-    });
-    for (const { modality } of prompt.media) this.model.encoder(modality);
-    const problem = this.options.check?.(prompt.media);
-    if (problem) throw new AnymalError("E_ROW", `${where}: ${problem}`);
-    if (this.rows.held) this.#encoded[index] = prompt;
-    return { index, prompt };
+    if (known) return { index, read: known };
+    const read = this.reader.read(await (row ?? this.rows.row(index)));
+    if (this.rows.held) this.#encoded[index] = read;
+    return { index, read };
   }
 
   /** Features row by row; undefined where a medium cannot be used. */
-  async #features(encoded: readonly Encoded[], signal?: AbortSignal): Promise<(Media[] | undefined)[]> {
-    const parts = encoded.flatMap(({ prompt }) => prompt.media);
+  async #features(encoded: readonly Encoded<E>[], signal?: AbortSignal): Promise<(Media[] | undefined)[]> {
+    const parts = encoded.flatMap(({ read }) => read.media);
     try {
       const all = await this.source.media(parts, signal);
       let next = 0;
-      return encoded.map(({ prompt }) => {
-        next += prompt.media.length;
-        return all.slice(next - prompt.media.length, next);
+      return encoded.map(({ read }) => {
+        next += read.media.length;
+        return all.slice(next - read.media.length, next);
       });
     } catch (error) {
       signal?.throwIfAborted();
@@ -194,28 +172,11 @@ export class TrainingRows {
     }
     // One of them is at fault: row by row shows which.
     const result: (Media[] | undefined)[] = [];
-    for (const { index, prompt } of encoded) {
-      const own = await this.source.media(prompt.media, signal).catch((error: unknown) => error);
+    for (const { index, read } of encoded) {
+      const own = await this.source.media(read.media, signal).catch((error: unknown) => error);
       result.push(Array.isArray(own) ? own : await this.#attempt(index, () => fail(own)));
     }
     return result;
-  }
-
-  #cut(prompt: EncodedPrompt, features: readonly Media[]): ReadyRow {
-    const mediaLength = (i: number) => {
-      const { modality, shape } = features[i] as Media;
-      return this.model.projector(modality).rows(shape);
-    };
-    const parts = fitParts(prompt.parts, this.options.maxLength, mediaLength, prompt.where);
-    let [scored, counted] = [0, 0];
-    for (const [i, part] of parts.entries())
-      if (!("media" in part))
-        for (const weight of targets(part, i === 0)) {
-          ++scored;
-          counted += weight;
-        }
-    if (!scored) throw expected("E_PROMPT", prompt.where, "a token to learn", "none", "write a longer answer");
-    return { ...prompt, parts, features, length: promptLength(parts, mediaLength), scored, counted };
   }
 
   /** The row's own fault: thrown under its name, or the row is left out from now on. */
@@ -234,11 +195,6 @@ export class TrainingRows {
       return undefined;
     }
   }
-}
-
-/** The weight of each. The first position of a row is nobody's next. */
-function* targets({ labels, weights }: TextPart, first: boolean): Generator<number> {
-  for (let i = first ? 1 : 0; labels && i < labels.length; ++i) if (labels[i] !== IGNORE) yield weights?.[i] ?? 1;
 }
 
 function fail(error: unknown): never {

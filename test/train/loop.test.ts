@@ -17,6 +17,7 @@ import { FeatureSource } from "../../lib/train/feature-source.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { language, type TextRow } from "../../lib/train/language.js";
 import { AdamW, decayMatricesOnly } from "../../lib/train/optimizer.js";
+import { PromptRows } from "../../lib/train/prompt-rows.js";
 import { cosine } from "../../lib/train/schedule.js";
 import type { StepReport } from "../../lib/train/step-report.js";
 import type { Keeper, RunNumbers, Stateful, Trainee } from "../../lib/train/trainee.js";
@@ -120,11 +121,9 @@ test("stage 2 is the loop by hand, bit for bit: micro-batches, dropout, 8-bit mo
   const got = await all(instruct(one, { ...recipe, data: captions(2), lora, steps: 4, optimizer: "adamw8bit" }));
 
   const adapter = other.addAdapter(lora, { seed: recipe.seed });
-  const rows = new TrainingRows(other, heldRows(captions(2)), new FeatureSource(other, new FeatureCache({ memoryBytes: 2 ** 20 })), {
-    ...recipe,
-    maxLength: other.llm.config.maxPositions,
-    onBadRow: "throw",
-  });
+  const reader = new PromptRows(other, { maxLength: other.llm.config.maxPositions });
+  const source = new FeatureSource(other, new FeatureCache({ memoryBytes: 2 ** 20 }));
+  const rows = new TrainingRows(reader, heldRows(captions(2)), source, { ...recipe, onBadRow: "throw" });
   await calibrate(other, "image", await rows.sample("image", 256));
   openBridge(other.projector("image"), true);
   const parameters = [...other.projector("image").namedParameters("projectors.image"), ...adapter.namedParameters()].filter(
