@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { MediaOptions } from "../media/media-options.js";
 import { BRIDGE_NAMES } from "../models/bridges/index.js";
+import { REPORTS } from "../train/run-log/reporters.js";
 import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
 import { confineFlags, mediaFlags } from "./media-flags.js";
 import { integer, list, number } from "./output.js";
@@ -23,6 +24,7 @@ export interface RecipeFlags {
   logEvery?: number;
   saveEvery?: number;
   onBadRow?: string;
+  reportTo?: string[];
 }
 export interface TrainingFlags extends ModelFlags, RecipeFlags {
   config?: string;
@@ -44,7 +46,7 @@ export function trainingFlags(command: Command): Command {
     .option("--config <file>", "a recipe in YAML; flags override it")
     .option("--data <file>", "rows to train on; may come several times", list)
     .option("--column <ours=theirs>", "a column's name where the data has another, e.g. image=picture_path; may come several times", column)
-    .option("--output <folder>", "the run's folder: recipe.yaml, log.jsonl, checkpoint/")
+    .option("--output <folder>", "the run's folder: recipe.yaml, log.jsonl, trainer_log.jsonl, checkpoint/")
     .option("--resume", "go on with the run in the output folder");
   modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
     .option(
@@ -74,6 +76,7 @@ export function trainingFlags(command: Command): Command {
     .option("--seed <n>", "of everything that is drawn", integer())
     .option("--log-every <n>", "steps between lines of log.jsonl", integer(1))
     .option("--save-every <n>", "steps between checkpoints", integer(1))
+    .option("--report-to <name>", `beside the logs: ${REPORTS.join(", ")}; may come several times`, list)
     .addOption(
       new Option("--on-bad-row <what>", "a row that cannot be used ends the run, or is left out and told").choices(["throw", "skip"]),
     );
@@ -96,6 +99,7 @@ const RECIPE_KEYS = [
   "logEvery",
   "saveEvery",
   "onBadRow",
+  "reportTo",
 ] as const satisfies readonly (keyof RecipeFlags)[];
 
 /** The flags that were given, as keys of a recipe. */

@@ -14,6 +14,7 @@ import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { DEFAULT_SYSTEM, SYSTEMS, systemOf, systemProblem } from "../systems/index.js";
 import type { Stage } from "../systems/system.js";
 import type { RateGroup } from "./rates.js";
+import { REPORTS, type ReportName } from "./run-log/reporters.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 import { LARGEST, parseYaml } from "./yaml.js";
 
@@ -44,6 +45,8 @@ export interface TrainingRecipe {
   logEvery: number;
   /** Steps between checkpoints; one is made at the end and when training is stopped in any case. */
   saveEvery: number;
+  /** Beside log.jsonl and trainer_log.jsonl, for who looks at curves: "tensorboard" writes event files under runs/. Default: "none". */
+  reportTo?: ReportName | readonly ReportName[];
   /** What becomes of a row that cannot be used: "throw", or "skip" with a count. */
   onBadRow: "throw" | "skip";
   /**
@@ -110,6 +113,7 @@ const TRAINING: Schema = {
   logEvery: is.integer(1),
   saveEvery: is.integer(1),
   onBadRow: is.oneOf("throw", "skip"),
+  reportTo: is.either(is.oneOf(...REPORTS), is.listOf(is.oneOf(...REPORTS))),
   opens: NAMES,
   groups: is.listOf(is.object),
 };

@@ -1,7 +1,7 @@
 // A run's folder: recipe.yaml as used, log.jsonl, and checkpoint/, which is the trained model together with what it takes to go on as if nothing had
 // happened: the optimiser's moments and the number of steps. The order of rows and every draw follow from the seed and the step.
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { CheckpointError } from "../anymal/checkpoint-error.js";
 import { checkpointFolder } from "../anymal/manifest.js";
@@ -16,20 +16,20 @@ import { FolderLock } from "../io/folder-lock.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, syncFolder, temporaryName, writeNew, writeWhole } from "../io/whole-file.js";
 import { writeRecipe } from "./recipe.js";
+import { LOG, TRAINER_LOG } from "./run-log/log.js";
+import type { Reporter } from "./run-log/reporter.js";
 import { is, isObject, RecipeError } from "./schema.js";
 import type { TrainStep } from "./step-report.js";
 import type { Keeper, RunNumbers, Stateful } from "./trainee.js";
 import { LARGEST as LARGEST_RECIPE, parseYaml } from "./yaml.js";
 
 const RECIPE = "recipe.yaml";
-const LOG = "log.jsonl";
 const CHECKPOINT = "checkpoint";
 const STATE = "trainer_state.json";
-/** Bytes: a line of the log has some 200, and a state a number for each parameter at most. */
-const LARGEST_LOG = 256 * 2 ** 20;
+/** Bytes: a state has a number for each parameter at most. */
 const LARGEST_STATE = 16 * 2 ** 20;
 /** May differ between a run and its continuation: they change nothing of what is computed. */
-const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing"];
+const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "reportTo"];
 /** So may this one where nothing is drawn: dropout's numbers are counted by micro-batch. */
 const MICRO_BATCH = "microBatch";
 
@@ -49,6 +49,8 @@ interface OpenOptions {
   resume: boolean;
   /** Does training draw numbers, as dropout does? */
   draws: boolean;
+  /** Who writes down what the run tells, in this folder. */
+  reporters: readonly Reporter[];
 }
 
 /** What a run trains, as its checkpoint holds it. */
@@ -68,16 +70,17 @@ export class RunFolder {
     readonly folder: string,
     private readonly rows: number,
     private readonly lock: FolderLock,
+    private readonly reporters: readonly Reporter[],
   ) {}
 
   /**
    * Makes the folder, or takes up the run in it, and holds it until close(). `recipe` is what recipe.yaml is to say, `what` the training in a word.
    * Rejects with E_BUSY while another run holds it, E_RECIPE where it cannot be gone on with, E_CHECKPOINT where its state is damaged, E_FILE.
    */
-  static async open(output: string, recipe: object, { what, resume, rows, ...more }: OpenOptions): Promise<RunFolder> {
+  static async open(output: string, recipe: object, { what, resume, rows, reporters, ...more }: OpenOptions): Promise<RunFolder> {
     const folder = resolve(output);
     await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
-    const run = new RunFolder(folder, rows, await FolderLock.take(folder, what));
+    const run = new RunFolder(folder, rows, await FolderLock.take(folder, what), reporters);
     try {
       await run.#begin(recipe, { resume, ...more });
     } catch (error) {
@@ -89,12 +92,13 @@ export class RunFolder {
 
   async #begin(recipe: object, { steps, resume, draws }: Pick<OpenOptions, "steps" | "resume" | "draws">): Promise<void> {
     const { folder } = this;
-    await clearRubbish(folder, (name) => [CHECKPOINT, RECIPE, LOG].includes(name));
+    await clearRubbish(folder, (name) => [CHECKPOINT, RECIPE, LOG, TRAINER_LOG].includes(name));
     const there = existsSync(join(folder, CHECKPOINT)) || existsSync(join(folder, `${CHECKPOINT}.old`));
     if (there && !resume)
       throw new RecipeError("output", "a folder without a run", folder, "pass resume: true to go on, another folder, or remove it");
     if (there) await this.#takeUp(recipe, steps, draws ? FREE : [...FREE, MICRO_BATCH]);
-    else await onFile("to be written", join(folder, LOG), () => rm(join(folder, LOG), { force: true }));
+    // Steps after the checkpoint are made, and told, again.
+    for (const reporter of this.reporters) await reporter.begin(this.#state?.step ?? 0);
     await writeWhole(join(folder, RECIPE), writeRecipe(recipe));
   }
 
@@ -112,14 +116,6 @@ export class RunFolder {
       throw new RecipeError("data", `the ${state.rows} rows that the run began with`, `${this.rows} rows`, "resume with the same data");
     this.#state = state;
     this.secondsBefore = state.secondsElapsed;
-    const log = join(this.folder, LOG);
-    if (!existsSync(log)) return;
-    // Steps after the checkpoint are made, and logged, again.
-    const lines = (await readPlain(log, { most: LARGEST_LOG, linksInside: true }))
-      .toString()
-      .split("\n")
-      .filter((line) => line && stepOf(line) <= state.step);
-    await writeWhole(log, lines.map((line) => `${line}\n`).join(""));
   }
 
   #checkpoint(): string {
@@ -137,7 +133,9 @@ export class RunFolder {
       secondsBefore: this.secondsBefore,
       resume: async (parts) => this.#resume(parts),
       save: (step, parts, secondsElapsed) => this.#save(kept, step, parts, secondsElapsed),
-      log: (report) => this.#log(report),
+      log: async (report) => {
+        for (const reporter of this.reporters) await reporter.step(report);
+      },
     };
   }
 
@@ -189,27 +187,6 @@ export class RunFolder {
       await rm(fresh, { recursive: true, force: true }).catch(() => undefined);
     }
   }
-
-  /** A line of log.jsonl. */
-  async #log(s: TrainStep): Promise<void> {
-    const line = {
-      step: s.step,
-      total_steps: s.steps,
-      epoch: s.epoch,
-      loss: s.loss,
-      learning_rate: s.learningRate,
-      grad_norm: s.gradNorm,
-      tokens: s.tokens,
-      scored_tokens: s.scoredTokens,
-      tokens_per_second: s.tokensPerSecond,
-      elapsed_time: s.secondsElapsed,
-      remaining_time: s.secondsLeft,
-      bytes_in_use: s.memory.bytesInUse,
-      bytes_peak: s.memory.bytesPeak,
-    };
-    const log = join(this.folder, LOG);
-    await onFile("to be written", log, () => appendFile(log, `${JSON.stringify(line)}\n`));
-  }
 }
 
 const fileOf = ({ name }: Stateful): string => `${name}.safetensors`;
@@ -225,14 +202,6 @@ function sameRecipe(before: unknown, now: unknown, free: readonly string[], at =
     throw new RecipeError(at || "the recipe", `${shown(before)}, as in the run's ${RECIPE}`, now, remedy);
   }
 }
-
-const stepOf = (line: string): number => {
-  try {
-    return Number(JSON.parse(line).step);
-  } catch {
-    return Infinity; // a line that was cut off
-  }
-};
 
 function parseRecipe(path: string, text: string): unknown {
   try {
@@ -258,13 +227,15 @@ export async function readState(checkpoint: string, steps = Infinity): Promise<T
     return fail("JSON", text === "" ? "an empty file" : shown(text));
   }
   if (!isObject(state)) return fail("an object", shown(state));
-  const { step, batches, updates, fewerUpdates, rows, secondsElapsed } = state;
+  const { step, batches, tokens, updates, fewerUpdates, rows, secondsElapsed } = state;
   const wholes = { step: [step, steps], updates: [updates, steps], rows: [rows, Infinity] } as const;
   for (const [key, [value, most]] of Object.entries(wholes))
     if (!(Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most))
       fail(`${key} to be an integer from 0${most === Infinity ? "" : ` to the run's ${most} steps`}`, shown(value));
   if (batches !== undefined && !(Number.isSafeInteger(batches) && (batches as number) >= (step as number)))
     fail(`batches to be an integer of at least the ${step} steps`, shown(batches));
+  if (tokens !== undefined && !(Number.isSafeInteger(tokens) && (tokens as number) >= 0))
+    fail("tokens to be an integer of at least 0", shown(tokens));
   if (fewerUpdates !== undefined && !isObject(fewerUpdates)) fail("fewerUpdates to be an object", shown(fewerUpdates));
   for (const n of Object.values(fewerUpdates ?? {}))
     if (!(Number.isSafeInteger(n) && (n as number) >= 0 && (n as number) < (updates as number)))

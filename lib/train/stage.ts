@@ -22,8 +22,10 @@ import { PromptRows } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import { type Kept, RunFolder } from "./run-folder.js";
+import { reportersOf } from "./run-log/reporters.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
 import type { StepReport, TrainStep } from "./step-report.js";
+import { TokenCount } from "./token-count.js";
 import { isAbort, train } from "./trainer.js";
 import { TrainingRows, type Window } from "./training-rows.js";
 
@@ -31,7 +33,7 @@ import { TrainingRows, type Window } from "./training-rows.js";
 export interface StageOptions {
   /** Files, or rows that are there already. */
   data: string | readonly string[] | readonly Row[];
-  /** The run's folder: recipe.yaml, log.jsonl, checkpoint/. Without one nothing is written. */
+  /** The run's folder: recipe.yaml, log.jsonl, trainer_log.jsonl, checkpoint/. Without one nothing is written. */
   output?: string;
   /** Goes on with the run in `output`; begins it if there is none. */
   resume?: boolean;
@@ -114,7 +116,8 @@ export async function* stage(
   const configs = [adapter, ...[...model.adapters.values()].map(({ config }) => config as { dropout?: number })];
   const draws = configs.some((one) => (one?.dropout ?? 0) > 0);
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
-  const run = output === undefined ? undefined : await RunFolder.open(output, job.told, opening);
+  const reporters = output === undefined ? [] : reportersOf(output, recipe.reportTo, job.told);
+  const run = output === undefined ? undefined : await RunFolder.open(output, job.told, { ...opening, reporters });
   const kept = keptOf(model);
   let fresh: LoraAdapter | undefined;
   try {
@@ -134,7 +137,8 @@ export async function* stage(
       trained.begin();
     };
     const keeper = run?.keeping(kept);
-    yield* train(trained, order, { ...loopOf(recipe), seed, state: [order], keeper, signal, onBegin, report: reports(rows) });
+    const seen = new TokenCount();
+    yield* train(trained, order, { ...loopOf(recipe), seed, state: [order, seen], keeper, signal, onBegin, report: reports(rows, seen) });
   } finally {
     fresh?.unload();
     await run?.close();
@@ -167,13 +171,14 @@ function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: TrainingRecipe
 }
 
 const reports =
-  (rows: Pick<TrainingRows<never, unknown>, "skipped" | "stepsPerEpoch">) =>
+  (rows: Pick<TrainingRows<never, unknown>, "skipped" | "stepsPerEpoch">, seen: TokenCount) =>
   ({ ready, batches }: Window) => {
     const scoredTokens = scoredOf(ready);
+    const totalTokens = seen.add(ready);
     return ({ items: tokens, itemsPerSecond: tokensPerSecond, ...report }: StepReport): TrainStep => ({
       ...report,
       epoch: batches / rows.stepsPerEpoch,
-      ...{ tokens, scoredTokens, tokensPerSecond, skippedRows: rows.skipped },
+      ...{ tokens, totalTokens, scoredTokens, tokensPerSecond, skippedRows: rows.skipped },
     });
   };
 

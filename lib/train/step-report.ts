@@ -25,6 +25,8 @@ export interface TrainStep extends Omit<StepReport, "items" | "itemsPerSecond"> 
   epoch: number;
   /** Positions, media included, padding not. */
   tokens: number;
+  /** Of all steps so far, those of earlier sittings among them. */
+  totalTokens: number;
   scoredTokens: number;
   tokensPerSecond: number;
   /** Rows left out so far. */

@@ -30,6 +30,8 @@ export interface RunNumbers {
   step: number;
   /** Used so far: more than steps where all rows of some were bad. Runs of before have not noted it. */
   batches?: number;
+  /** Gone through so far. Runs of before have not noted it. */
+  tokens?: number;
   /** Of the optimiser. */
   updates: number;
   /** Of parameters that had fewer of them, by name. */

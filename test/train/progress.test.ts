@@ -11,6 +11,7 @@ const step = (n: number, more: Partial<TrainStep> = {}): TrainStep => ({
   learningRate: 1e-3,
   epoch: 1,
   tokens: 10,
+  totalTokens: 10,
   scoredTokens: 5,
   tokensPerSecond: 5310.4,
   secondsElapsed: 10,

@@ -103,7 +103,7 @@ test("a run's folder holds the recipe as used, the log and the checkpoint; anoth
     using model = await assembled();
     await all(align(model, options));
   }
-  assert.equal(readdirSync(output).sort(), ["checkpoint", "log.jsonl", "recipe.yaml"]);
+  assert.equal(readdirSync(output).sort(), ["checkpoint", "log.jsonl", "recipe.yaml", "trainer_log.jsonl"]);
   const told = await readRecipe(join(output, "recipe.yaml"));
   const { modality: _, ...own } = ALIGN;
   assert.equal(told, recipe({ align: { image: { ...own, data: file, prompts: ["see "], steps: 3, logEvery: 2 } } }));
