@@ -112,17 +112,19 @@ test("training learns pairs: the right caption is told from others, matching and
   const run = async () => {
     const model = new Blip2StageOne(Weights.fresh({ device: here, seed: 2 }), config);
     const losses: number[] = [];
-    const options = { steps: 60, learningRate: 3e-3, begin: 12, seed: 1, batch: () => ({ features, captions }) };
+    const options = { steps: 200, learningRate: 2e-2, begin: 12, seed: 1, batch: () => ({ features, captions }) };
     for await (const { loss } of represent(model, options)) losses.push(loss);
     return { model, losses };
   };
   const { model, losses } = await run();
   const again = await run();
   assert.equal(losses, again.losses);
-  assert.ok(losses.at(-1)! < 0.7 * losses[0]!, `${losses[0]} … ${losses.at(-1)}`);
+  assert.ok(losses.at(-1)! < 0.4 * losses[0]!, `${losses[0]} … ${losses.at(-1)}`);
   const x = (await import("../../lib/core/tensor.js")).Tensor.from(features.data, features.shape, { device: here });
   const { similarity } = await model.compare({ features: x, captions, begin: 12 });
-  for (let i = 0; i < B; ++i) for (let j = 0; j < B; ++j) if (i !== j) assert.ok(similarity[i * B + i]! > similarity[i * B + j]!); // biome-ignore format: one line
+  // By far: six seeds at two levels came to 0.59 to 1.2. After few steps the margin is one of rounding, and of the level.
+  const wrong = (i: number) => Math.max(...captions.map((_, j) => (i === j ? -Infinity : similarity[i * B + j]!)));
+  for (let i = 0; i < B; ++i) assert.ok(similarity[i * B + i]! > wrong(i) + 0.2, `caption ${i}: ${similarity[i * B + i]}, ${wrong(i)}`);
   // It is what the second stage begins from, whether its bridge reads the question or not.
   for (const words of [{}, { vocabulary: 14, positions: 8, padding: 0 }]) {
     const setup = completeBridge(
