@@ -27,7 +27,7 @@ import { build, carrier } from "./build.js";
 import { writeCheckpoint } from "./checkpoint.js";
 import type { ConversationMemory } from "./conversation-memory.js";
 import { endTokens, never } from "./end-tokens.js";
-import type { Features, MediaEncoder } from "./media-encoder.js";
+import { ENCODER_BATCH, type Features, type MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
 import {
@@ -66,8 +66,6 @@ export interface FeatureOptions extends Loading {
 
 const READING = optionNames<FeatureOptions>({ signal: true, memory: true, splitSpecialTokens: true });
 
-/** Media of one kind that an encoder takes at once. */
-const ENCODER_BATCH = 32;
 /** Of addAdapter(): beside the configuration. */
 export interface AddAdapterOptions {
   seed?: number;

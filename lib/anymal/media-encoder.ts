@@ -31,6 +31,8 @@ export interface Unencoded {
 /** A medium as a batch takes it. */
 export type Media = Features | Unencoded;
 
+/** Media of one kind that an encoder takes at once. */
+export const ENCODER_BATCH = 32;
 /** Of sounds, that an encoder takes together. */
 const CHUNKS_AT_ONCE = 8;
 
@@ -79,6 +81,21 @@ export class MediaEncoder {
     for (const some of input.chunks ? runs(apart(input, parts.length), inputForm, fewChunks).map(together) : [input]) {
       signal?.throwIfAborted();
       made.push(...(await this.#encoded(some)));
+    }
+    return made;
+  }
+
+  /** Each medium as the encoder reads it, for encodeInputs(). */
+  async read(parts: readonly MediaPart[], { signal }: Loading = {}): Promise<EncoderInput[]> {
+    return apart(await this.processor.process(parts, { signal }), parts.length);
+  }
+
+  /** Features of what read() gave; those of one form that follow each other are encoded together. */
+  async encodeInputs(inputs: readonly EncoderInput[], { signal }: Loading = {}): Promise<Features[]> {
+    const made: Features[] = [];
+    for (const some of runs(inputs, inputForm, (run) => !run[0]?.chunks || fewChunks(run))) {
+      signal?.throwIfAborted();
+      made.push(...(await this.#encoded(some.length === 1 ? (some[0] as EncoderInput) : together(some))));
     }
     return made;
   }
@@ -190,7 +207,7 @@ export function runs<T>(all: readonly T[], form: (one: T) => string, fits: (run:
   }
   return made;
 }
-const inputForm = ({ shape, heard }: EncoderInput): string => `${shape};${heard}`;
+export const inputForm = ({ shape, heard }: EncoderInput): string => `${shape};${heard}`;
 const fewChunks = (run: readonly EncoderInput[]): boolean => run.length * (run[0]?.shape[0] as number) <= CHUNKS_AT_ONCE;
 /** Media of one form are one tensor. */
 export const formOf = (one: Media): string => ("input" in one ? inputForm(one.input) : String(one.shape));

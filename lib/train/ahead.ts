@@ -1,42 +1,62 @@
-// The rows of the next step are read while the device works on this one.
+// The rows of the next steps are read, decoded and encoded while the device works on this one: as many steps ahead as memory allows.
+import { expected } from "../core/errors.js";
 import type { Tensor } from "../core/tensor.js";
 import type { RunNumbers, Stateful, Windows } from "./trainee.js";
-import type { Window } from "./training-rows.js";
+import type { Draft, TrainingRows, Window } from "./training-rows.js";
 
-/** Rows in their order, and from any batch on. */
-interface Ordered<W> {
-  next(signal?: AbortSignal): Promise<W>;
-  seek(batches: number): void;
-}
+/** Windows that are under way at once, and what those may hold that were not used yet, as far as it is more than one. */
+const MOST_AHEAD = 8;
+const MOST_BYTES = 256 << 20;
+/** Until it is known how large a window is. */
+const FIRST = 2;
 
-/** One window ahead of who asks; where the rows stand is what was handed out, not what was begun. */
-export class Ahead<W extends Pick<Window, "batches">> implements Windows<W>, Stateful {
+/** Rows in their order, from any batch on, in batches that are begun and finished. */
+type Drafted<R> = Pick<TrainingRows<never, R>, "length" | "stepsPerEpoch" | "skipped" | "isUsable" | "begin" | "finish" | "seek">;
+
+/** Windows ahead of who asks; where the rows stand is what was handed out, not what was begun. */
+export class Ahead<R> implements Windows<Window<R>>, Stateful {
   readonly name = "order";
-  #next: Promise<W> | undefined;
+  readonly #drafts: Draft<R>[] = [];
+  readonly #over = new AbortController();
+  #largest: number | undefined;
   #batches = 0;
 
   constructor(
-    private readonly rows: Ordered<W>,
+    private readonly rows: Drafted<R>,
     private readonly steps: number,
   ) {}
 
-  async next(step: number, signal?: AbortSignal): Promise<W> {
-    this.#next ??= this.#begin(signal);
-    const window = await this.#next;
-    this.#next = step + 1 < this.steps ? this.#begin(signal) : undefined;
-    this.#batches = window.batches;
-    return window;
+  async next(step: number, signal?: AbortSignal): Promise<Window<R>> {
+    const stop = () => this.#over.abort(signal?.reason);
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop, { once: true });
+    try {
+      // An epoch may leave some rows out, and the next one others.
+      for (let left = 2 * this.rows.stepsPerEpoch; left > 0 && this.rows.isUsable; --left) {
+        this.#begin(this.steps - step);
+        const made = await this.rows.finish(this.#drafts[0] as Draft<R>);
+        this.#drafts.shift();
+        ++this.#batches;
+        if (!made.ready.length) continue;
+        this.#largest = Math.max(this.#largest ?? 1, made.bytes);
+        this.#begin(this.steps - step - 1);
+        return { ...made, batches: this.#batches, skipped: this.rows.skipped };
+      }
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
+    throw expected("E_DATA", "training", "at least one usable row", `none of ${this.rows.length}`, "mend the rows that were reported");
   }
 
-  #begin(signal: AbortSignal | undefined): Promise<W> {
-    const window = this.rows.next(signal);
-    window.catch(() => undefined); // told when it is awaited
-    return window;
+  /** As many as are ahead at most, and no more than there are steps for. */
+  #begin(steps: number): void {
+    const most = this.#largest === undefined ? FIRST : Math.max(1, Math.min(MOST_AHEAD, Math.floor(MOST_BYTES / this.#largest)));
+    while (this.#drafts.length < Math.min(most, steps)) this.#drafts.push(this.rows.begin(this.#over.signal));
   }
 
   async end(): Promise<void> {
-    await this.#next?.catch(() => undefined);
-    this.#next = undefined;
+    this.#over.abort();
+    await Promise.allSettled(this.#drafts.splice(0).map(({ rows }) => rows));
   }
 
   tensors(): ReadonlyMap<string, Tensor> {

@@ -31,3 +31,28 @@ export class Clock {
     return { itemsPerSecond: items / seconds, secondsElapsed: this.elapsed, secondsLeft: (this.steps - step) * usual };
   }
 }
+
+/** How long the device has nothing of a run to do while somebody waits for something else. */
+export class Idle {
+  /** Undefined while it has a step to make. */
+  #since: number | undefined = performance.now();
+  #step: Promise<unknown> | undefined;
+
+  /** A step was handed to the device, which has made it when `values` settles. */
+  until(values: Promise<unknown>): void {
+    const made = () => {
+      if (this.#step === values) this.#since = performance.now();
+    };
+    this.#step = values;
+    this.#since = undefined;
+    values.then(made, made);
+  }
+
+  /** What is waited for, and the seconds of it in which the device was idle. */
+  async during<T>(awaited: T | Promise<T>): Promise<[T, seconds: number]> {
+    const asked = performance.now();
+    const value = await awaited;
+    const seconds = this.#since === undefined ? 0 : (performance.now() - Math.max(asked, this.#since)) / 1000;
+    return [value, seconds];
+  }
+}

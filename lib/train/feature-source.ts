@@ -1,56 +1,117 @@
 // Where training takes the features of media from: the encoders that do not train, each medium once, several at a time. Media of those that train are
 // read anew for each step, which encodes them itself: kept pixels would take more room than features do.
+import { availableParallelism } from "node:os";
 import type { Features, Media, MediaEncoder } from "../anymal/media-encoder.js";
 import { settled } from "../core/settled.js";
+import { Slots } from "../core/slots.js";
 import type { FeatureCache } from "../data/feature-cache.js";
 import { featureKey } from "../data/feature-key.js";
 import type { MediaPart, Modality } from "../media/part.js";
+import { type Company, EncodeQueue } from "./encode-queue.js";
 
-/** Misses wait this long for company, so that the encoder gets a batch. */
-const GATHER_MS = 2;
+/** Media that are read at once: one may take hundreds of megabytes until it is as small as its encoder wants it, and libuv has four threads for them. */
+const MOST_READ = 4;
 
 /** Who has the encoders. */
 export interface FeatureMaker {
   encoder(modality: Modality): MediaEncoder;
-  /** Features in the order of the parts. */
-  features(parts: readonly MediaPart[], options?: { signal?: AbortSignal | undefined }): Promise<Features[]>;
+}
+
+/** What a step reads of a row's media. */
+export interface RowMedia {
+  media: Media[];
+  /** How many of them were there already. */
+  kept: number;
 }
 
 export class FeatureSource {
   /** Parts are read-only and live as long as their rows: a file is looked at once in a run. */
   readonly #keys = new WeakMap<MediaPart, string>();
   readonly #fingerprints = new Map<MediaEncoder, Promise<string | undefined>>();
+  /** Features that are under way. */
+  readonly #making = new Set<string>();
+  readonly #reading = new Slots(Math.max(2, Math.min(MOST_READ, availableParallelism())));
+  readonly #queue = new EncodeQueue();
 
   constructor(
     private readonly model: FeatureMaker,
     private readonly cache: FeatureCache,
   ) {}
 
-  /** What a step reads of each medium. */
-  async media(parts: readonly MediaPart[], signal?: AbortSignal): Promise<Media[]> {
-    const open = [...new Set(parts.map(({ modality }) => this.model.encoder(modality)))].filter(({ trains }) => trains);
-    if (!open.length) return this.features(parts, signal);
-    const made = new Map<MediaPart, Media>();
-    const still = parts.filter(({ modality }) => !open.includes(this.model.encoder(modality)));
-    for (const [i, features] of (await this.features(still, signal)).entries()) made.set(still[i] as MediaPart, features);
-    for (const encoder of open) {
-      const own = parts.filter(({ modality }) => modality === encoder.modality);
-      for (const [i, unencoded] of (await encoder.process(own, { signal })).entries()) made.set(own[i] as MediaPart, unencoded);
-    }
-    return parts.map((part) => made.get(part) as Media);
+  /** Of each row what a step reads of its media; whoever asks first is read first. */
+  media(rows: readonly (readonly MediaPart[])[], signal?: AbortSignal): Promise<PromiseSettledResult<RowMedia>[]> {
+    const company: Company = { coming: rows.flat().length };
+    const of = async (parts: readonly MediaPart[]): Promise<RowMedia> => {
+      let kept = 0;
+      const take = async (part: MediaPart): Promise<Media> => {
+        const encoder = this.model.encoder(part.modality);
+        if (encoder.trains) return this.#counted(company, () => this.#processed(encoder, part, signal));
+        const { isKept, ...features } = await this.#features(part, company, signal);
+        if (isKept) ++kept;
+        return features;
+      };
+      return { media: await settled(parts.map(take)), kept };
+    };
+    return Promise.allSettled(rows.map(of));
   }
 
-  async features(parts: readonly MediaPart[], signal?: AbortSignal): Promise<Features[]> {
-    const gather = new Gather((some) => this.model.features(some, { signal }));
-    return settled(
-      parts.map(async (part): Promise<Features> => {
-        const fingerprint = await this.#fingerprint(this.model.encoder(part.modality));
-        if (fingerprint === undefined) return gather.add(part);
-        const key = this.#keys.get(part) ?? (await featureKey(part, fingerprint, { signal }));
-        this.#keys.set(part, key);
-        return { modality: part.modality, ...(await this.cache.getOrMake(key, () => gather.add(part))) };
+  /** Of each medium, whether its encoder trains or not. */
+  features(parts: readonly MediaPart[], signal?: AbortSignal): Promise<PromiseSettledResult<Features>[]> {
+    const company: Company = { coming: parts.length };
+    return Promise.allSettled(
+      parts.map(async (part) => {
+        const { isKept: _, ...features } = await this.#features(part, company, signal);
+        return features;
       }),
     );
+  }
+
+  async #processed(encoder: MediaEncoder, part: MediaPart, signal: AbortSignal | undefined): Promise<Media> {
+    const [unencoded] = await this.#reading.run(() => encoder.process([part], { signal }));
+    return unencoded as Media;
+  }
+
+  #features(part: MediaPart, company: Company, signal: AbortSignal | undefined): Promise<Features & { isKept: boolean }> {
+    return this.#counted(company, async (isHere) => {
+      const encoder = this.model.encoder(part.modality);
+      let isKept = true;
+      const make = async (): Promise<Features> => {
+        isKept = false;
+        const [input] = await this.#reading.run(() => encoder.read([part], { signal }));
+        const features = this.#queue.add(encoder, input!, company, { signal });
+        isHere();
+        return features;
+      };
+      const fingerprint = await this.#fingerprint(encoder);
+      if (fingerprint === undefined) return { ...(await make()), isKept };
+      const key = this.#keys.get(part) ?? (await featureKey(part, fingerprint, { signal }));
+      this.#keys.set(part, key);
+      const isFirst = !this.#making.has(key);
+      if (isFirst) this.#making.add(key);
+      else isHere(); // it comes with the other
+      try {
+        const { data, shape } = await this.cache.getOrMake(key, make);
+        return { modality: part.modality, data, shape, isKept };
+      } finally {
+        if (isFirst) this.#making.delete(key);
+      }
+    });
+  }
+
+  /** One of a company, which waits for it no longer when it is here, or will not come. */
+  async #counted<T>(company: Company, work: (isHere: () => void) => Promise<T>): Promise<T> {
+    let isAway = true;
+    const isHere = () => {
+      if (!isAway) return;
+      isAway = false;
+      --company.coming;
+      void this.#queue.look();
+    };
+    try {
+      return await work(isHere);
+    } finally {
+      isHere();
+    }
   }
 
   /** Once in a run: nothing but its steps changes an encoder meanwhile, and those change one that trains. */
@@ -58,32 +119,5 @@ export class FeatureSource {
     const known = this.#fingerprints.get(encoder) ?? encoder.key();
     this.#fingerprints.set(encoder, known);
     return known;
-  }
-}
-
-interface Waiting {
-  part: MediaPart;
-  resolve(features: Features): void;
-  reject(error: unknown): void;
-}
-
-class Gather {
-  #waiting: Waiting[] = [];
-  constructor(private readonly encode: (parts: readonly MediaPart[]) => Promise<Features[]>) {}
-
-  add(part: MediaPart): Promise<Features> {
-    if (!this.#waiting.length) setTimeout(() => void this.#flush(), GATHER_MS);
-    return new Promise((resolve, reject) => this.#waiting.push({ part, resolve, reject }));
-  }
-
-  async #flush(): Promise<void> {
-    const some = this.#waiting;
-    this.#waiting = [];
-    try {
-      const made = await this.encode(some.map(({ part }) => part));
-      for (const [i, { resolve }] of some.entries()) resolve(made[i] as Features);
-    } catch (error) {
-      for (const { reject } of some) reject(error);
-    }
   }
 }

@@ -58,6 +58,7 @@ export function progressLine(step: TrainStep, label = ""): string {
     step.step < step.steps ? `${duration(step.secondsLeft)} left` : `${duration(step.secondsElapsed)}`,
     bytes(step.memory.bytesPeak),
   ];
+  if (step.mediaKept) parts.push(`${Math.round((100 * step.mediaKept) / step.media)} % of features kept`);
   if (step.skippedRows) parts.push(`${step.skippedRows} rows skipped`);
   return parts.join(" · ");
 }

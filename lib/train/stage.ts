@@ -171,14 +171,14 @@ function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: TrainingRecipe
 }
 
 const reports =
-  (rows: Pick<TrainingRows<never, unknown>, "skipped" | "stepsPerEpoch">, seen: TokenCount) =>
-  ({ ready, batches }: Window) => {
+  (rows: Pick<TrainingRows<never, unknown>, "stepsPerEpoch">, seen: TokenCount) =>
+  ({ ready, batches, skipped: skippedRows, media, kept: mediaKept }: Window) => {
     const scoredTokens = scoredOf(ready);
     const totalTokens = seen.add(ready);
     return ({ items: tokens, itemsPerSecond: tokensPerSecond, ...report }: StepReport): TrainStep => ({
       ...report,
       epoch: batches / rows.stepsPerEpoch,
-      ...{ tokens, totalTokens, scoredTokens, tokensPerSecond, skippedRows: rows.skipped },
+      ...{ tokens, totalTokens, scoredTokens, tokensPerSecond, skippedRows, media, mediaKept },
     });
   };
 

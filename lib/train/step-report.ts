@@ -17,6 +17,8 @@ export interface StepReport {
   secondsElapsed: number;
   secondsLeft: number;
   memory: Pick<DeviceMemory, "bytesInUse" | "bytesPeak">;
+  /** How long the device had nothing of the run to do before this step, because its data were not there yet. */
+  secondsWaited: number;
 }
 
 /** Of a step of either stage: its items are tokens. */
@@ -31,4 +33,8 @@ export interface TrainStep extends Omit<StepReport, "items" | "itemsPerSecond"> 
   tokensPerSecond: number;
   /** Rows left out so far. */
   skippedRows: number;
+  /** In the rows of this step. */
+  media: number;
+  /** Of these, the ones whose features were there already, in memory or in the cache's folder: of frozen encoders all from the second epoch on, if there is room. */
+  mediaKept: number;
 }

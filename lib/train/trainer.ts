@@ -10,7 +10,7 @@ import { scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { type Pieces, within } from "../core/turns.js";
 import { gradNorm } from "../ops/index.js";
-import { Clock } from "./clock.js";
+import { Clock, Idle } from "./clock.js";
 import { diverged } from "./diverged.js";
 import { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./optimizer.js";
 import { constant, type Schedule } from "./schedule.js";
@@ -60,6 +60,7 @@ interface Pending<R> {
   items: number;
   values: Promise<number[]>;
   report: (report: StepReport) => R;
+  secondsWaited: number;
 }
 type Parameters = readonly (readonly [string, Tensor])[];
 
@@ -99,15 +100,17 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
 
   let pending: Pending<R> | undefined;
   let failed = false;
+  const idle = new Idle();
   try {
     while (step < steps && !signal?.aborted) {
-      const window = await windows.next(step, signal);
+      const [window, secondsWaited] = await idle.during(windows.next(step, signal));
       const rate = learningRate * schedule(step);
       const report = options.report?.(window) ?? ((plain: StepReport) => plain as R);
       const items = trainee.items(window);
       const { values } = await update(trainee, window, { step, rate, device, optimizer, options });
       const before = pending;
-      pending = { step: ++step, learningRate: rate, items, values, report };
+      pending = { step: ++step, learningRate: rate, items, values, report, secondsWaited };
+      idle.until(values);
       if (before) yield await settle(before);
       if (step % saveEvery === 0 || step === steps) {
         const last = pending;

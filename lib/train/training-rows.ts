@@ -2,13 +2,14 @@
 import type { Features, Media } from "../anymal/media-encoder.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { warn } from "../core/notice.js";
+import { isBytes } from "../core/realm.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
 import { blockOrder, type Order } from "../data/order.js";
 import type { Row } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import type { MediaPart, Modality } from "../media/part.js";
-import type { FeatureSource } from "./feature-source.js";
+import type { FeatureSource, RowMedia } from "./feature-source.js";
 import type { ReadyRow } from "./prompt-rows.js";
 
 /** How a row becomes what a step takes: E once it is read, R with the features of its media. What either throws is the row's own fault. */
@@ -17,11 +18,27 @@ export interface RowReader<E extends { media: readonly MediaPart[] }, R> {
   ready(read: E, features: readonly Media[]): R;
 }
 
-/** The rows of one step, and how many batches were used up to it: one whose rows are all bad makes no step. */
-export interface Window<R = ReadyRow> {
+/** What became of a batch. */
+export interface Made<R> {
   ready: R[];
-  batches: number;
+  /** Media of its rows, and those of which features were kept. */
+  media: number;
+  kept: number;
+  /** What is held for it until it is used: features, pixels, and media that came with their rows. */
+  bytes: number;
 }
+/** The rows of one step, and how many batches were used up to it: one whose rows are all bad makes no step. */
+export interface Window<R = ReadyRow> extends Made<R> {
+  batches: number;
+  /** Rows that were left out up to it. */
+  skipped: number;
+}
+
+/** A batch that was begun: what goes wrong is told by finish(), when its turn has come. */
+export interface Draft<R> {
+  readonly rows: Promise<readonly Outcome<R>[]>;
+}
+type Outcome<R> = { index: number } & ({ row: R; media: number; kept: number; bytes: number } | { problem: unknown });
 
 interface Encoded<E> {
   index: number;
@@ -45,8 +62,6 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
   readonly #encoded: (E | undefined)[] = [];
   readonly #bad = new Set<number>();
   readonly #batches: Batches;
-  /** Batches given out. */
-  #used = 0;
 
   constructor(
     private readonly reader: RowReader<E, R>,
@@ -69,43 +84,60 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
     return this.#bad.size;
   }
 
+  /** Is there a row that was not found to be bad? */
+  get isUsable(): boolean {
+    return this.#bad.size < this.rows.length;
+  }
+
   /** Goes to where a run stands that has used so many batches. */
   seek(batches: number): void {
     const { state, batchesPerEpoch: all } = this.#batches;
     this.#batches.restore({ ...state, epoch: Math.floor(batches / all), position: batches % all });
-    this.#used = batches;
   }
 
-  async next(signal?: AbortSignal): Promise<Window<R>> {
-    // An epoch may leave some rows out, and the next one others.
-    for (let left = 2 * this.stepsPerEpoch; left > 0 && this.#bad.size < this.rows.length; --left) {
-      const ready = await this.#ready(signal);
-      ++this.#used;
-      if (ready.length) return { ready, batches: this.#used };
-    }
-    throw expected("E_DATA", "training", "at least one usable row", `none of ${this.rows.length}`, "mend the rows that were reported");
-  }
-
-  async #ready(signal?: AbortSignal): Promise<R[]> {
-    signal?.throwIfAborted();
+  /** The next batch is read, and its media made into what a step takes. Several may be under way; they are finished in their order. */
+  begin(signal?: AbortSignal): Draft<R> {
     const indices = this.#batches.next().filter((i) => !this.#bad.has(i));
+    const rows = this.#outcomes(indices, signal);
+    rows.catch(() => undefined); // told when it is awaited
+    return { rows };
+  }
+
+  async finish({ rows }: Draft<R>): Promise<Made<R>> {
+    const made: Made<R> = { ready: [], media: 0, kept: 0, bytes: 0 };
+    for (const one of await rows) {
+      if ("problem" in one) this.#judge(one.index, one.problem);
+      else {
+        made.ready.push(one.row);
+        for (const what of ["media", "kept", "bytes"] as const) made[what] += one[what];
+      }
+    }
+    return made;
+  }
+
+  async #outcomes(indices: readonly number[], signal: AbortSignal | undefined): Promise<Outcome<R>[]> {
+    signal?.throwIfAborted();
     const rows = indices.map((i) => (this.#encoded[i] ? undefined : this.rows.row(i))); // side by side where they come from files
     for (const row of rows) row?.catch(() => undefined); // told when it is awaited
     const turns = new Turns();
-    const encoded: Encoded<E>[] = [];
-    for (const [k, i] of indices.entries()) {
-      const one = await this.#attempt(i, () => this.#encode(i, rows[k]));
-      if (one) encoded.push(one);
+    const encoded: (Encoded<E> | { index: number; problem: unknown })[] = [];
+    for (const [k, index] of indices.entries()) {
+      encoded.push(await this.#encode(index, rows[k]).catch((problem: unknown) => ({ index, problem })));
       await turns.next();
     }
-    const features = await this.#features(encoded, signal);
-    const ready: R[] = [];
-    for (const [k, { index, read }] of encoded.entries()) {
-      const own = features[k];
-      const row = own && (await this.#attempt(index, () => this.reader.ready(read, own)));
-      if (row) ready.push(row);
+    const media = await this.source.media(encoded.map((one) => ("read" in one ? one.read.media : [])), signal); // biome-ignore format: one line
+    signal?.throwIfAborted();
+    return encoded.map((one, k) => ("read" in one ? this.#outcome(one, media[k] as PromiseSettledResult<RowMedia>) : one));
+  }
+
+  #outcome({ index, read }: Encoded<E>, made: PromiseSettledResult<RowMedia>): Outcome<R> {
+    if (made.status === "rejected") return { index, problem: made.reason };
+    const { media, kept } = made.value;
+    try {
+      return { index, row: this.reader.ready(read, media), media: media.length, kept, bytes: bytesOf(read.media, media) };
+    } catch (problem) {
+      return { index, problem };
     }
-    return ready;
   }
 
   /** Features of the first media of each kind that training will see. */
@@ -118,27 +150,24 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
       const indices = order.next();
       looked += indices.length;
       for (const i of indices) {
-        const encoded = await this.#attempt(i, () => this.#encode(i));
+        const encoded = await this.#encode(i).catch((problem: unknown) => this.#judge(i, problem));
         media.push(...(encoded?.read.media.filter((part) => part.modality === modality) ?? []));
         await turns.next();
       }
       signal?.throwIfAborted();
     }
     const all: Features[] = [];
-    const usable = (parts: readonly MediaPart[]) => this.source.features(parts, signal).catch((error) => this.#orNothing(error, signal));
-    for (let from = 0; from < Math.min(count, media.length); from += this.options.batch) {
-      const some = media.slice(from, Math.min(count, from + this.options.batch));
-      const together = await usable(some); // as many as a step encodes; where one of them is at fault, one by one
-      for (const part of together ? [] : some) all.push(...((await usable([part])) ?? []));
-      all.push(...(together ?? []));
-    }
+    for (let from = 0; from < Math.min(count, media.length); from += this.options.batch)
+      for (const one of await this.source.features(media.slice(from, Math.min(count, from + this.options.batch)), signal))
+        if (one.status === "fulfilled") all.push(one.value);
+        else this.#orNothing(one.reason, signal);
     return all;
   }
 
-  #orNothing(error: unknown, signal: AbortSignal | undefined): undefined {
+  /** The row is reported, or skipped, when its turn comes. */
+  #orNothing(error: unknown, signal: AbortSignal | undefined): void {
     signal?.throwIfAborted();
     if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
-    return undefined; // the row is reported, or skipped, when its turn comes
   }
 
   #order(): Batches {
@@ -156,47 +185,20 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
     return { index, read };
   }
 
-  /** Features row by row; undefined where a medium cannot be used. */
-  async #features(encoded: readonly Encoded<E>[], signal?: AbortSignal): Promise<(Media[] | undefined)[]> {
-    const parts = encoded.flatMap(({ read }) => read.media);
-    try {
-      const all = await this.source.media(parts, signal);
-      let next = 0;
-      return encoded.map(({ read }) => {
-        next += read.media.length;
-        return all.slice(next - read.media.length, next);
-      });
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
-    }
-    // One of them is at fault: row by row shows which.
-    const result: (Media[] | undefined)[] = [];
-    for (const { index, read } of encoded) {
-      const own = await this.source.media(read.media, signal).catch((error: unknown) => error);
-      result.push(Array.isArray(own) ? own : await this.#attempt(index, () => fail(own)));
-    }
-    return result;
-  }
-
-  /** The row's own fault: thrown under its name, or the row is left out from now on. */
-  async #attempt<T>(index: number, make: () => T | Promise<T>): Promise<T | undefined> {
-    try {
-      return await make();
-    } catch (error) {
-      if (!(error instanceof AnymalError) || isOfDevice(error) || error.code === "E_DATA") throw error;
-      const where = this.rows.where(index);
-      const named = error.message.startsWith(where) ? error : new AnymalError("E_ROW", `${where}: ${error.message}`, { cause: error });
-      if (this.options.onBadRow === "throw") throw named;
-      this.#bad.add(index);
-      if (this.options.onProblem) this.options.onProblem(named);
-      else if (this.#bad.size === 1)
-        warn("E_ROW", `a row is left out (${named.message}); onProblem hears of each, skippedRows counts them`);
-      return undefined;
-    }
+  /** The row's own fault: thrown under its name, or the row is left out from now on. What is not is thrown as it is. */
+  #judge(index: number, error: unknown): undefined {
+    if (!(error instanceof AnymalError) || isOfDevice(error) || error.code === "E_DATA") throw error;
+    if (this.#bad.has(index)) return; // it was begun again before it was found to be bad
+    const where = this.rows.where(index);
+    const named = error.message.startsWith(where) ? error : new AnymalError("E_ROW", `${where}: ${error.message}`, { cause: error });
+    if (this.options.onBadRow === "throw") throw named;
+    this.#bad.add(index);
+    if (this.options.onProblem) this.options.onProblem(named);
+    else if (this.#bad.size === 1) warn("E_ROW", `a row is left out (${named.message}); onProblem hears of each, skippedRows counts them`);
   }
 }
 
-function fail(error: unknown): never {
-  throw error;
+function bytesOf(parts: readonly MediaPart[], media: readonly Media[]): number {
+  const made = media.reduce((sum, one) => sum + ("input" in one ? one.input.data.byteLength : one.data.byteLength), 0);
+  return parts.reduce((sum, { source }) => sum + (isBytes(source) ? source.byteLength : 0), made);
 }

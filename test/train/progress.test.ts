@@ -18,6 +18,9 @@ const step = (n: number, more: Partial<TrainStep> = {}): TrainStep => ({
   secondsLeft: 80,
   memory: { bytesInUse: 1, bytesPeak: 212 * 2 ** 20 },
   skippedRows: 0,
+  media: 0,
+  mediaKept: 0,
+  secondsWaited: 0,
   ...more,
 });
 

@@ -88,7 +88,7 @@ test("a file that changes under a run ends it, whatever is said of bad rows", as
   const data = folder.write("changes.jsonl", lines(rows));
   using model = await assembledIn(world);
   const error = await rejection(async () => {
-    for await (const { step } of align(model, { ...ALIGN, data, lazy: true, steps: 12, onBadRow: "skip" }))
+    for await (const { step } of align(model, { ...ALIGN, data, lazy: true, steps: 60, onBadRow: "skip" }))
       if (step === 2) folder.write("changes.jsonl", "nothing\n");
   });
   assert.is(error.code, "E_DATA");

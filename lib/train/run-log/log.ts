@@ -26,6 +26,8 @@ const logLine = (s: TrainStep) => ({
   remaining_time: s.secondsLeft,
   bytes_in_use: s.memory.bytesInUse,
   bytes_peak: s.memory.bytesPeak,
+  data_wait: s.secondsWaited,
+  ...(s.media && { media: s.media, feature_hit_rate: s.mediaKept / s.media }),
 });
 
 export function trainerLog(folder: string): Reporter {
