@@ -93,7 +93,7 @@ function brokenImports(root: string): string[] {
     for (const [, path] of readFileSync(join(root, file), "utf8").matchAll(/(?:from|import)\s*\(?"(\.[^"]+)"/g)) {
       const target = relative(root, resolve(root, dirname(file), path as string));
       const into = relative("lib", target).split("/")[0] as string;
-      if (/^lib\/core\/native(-surface)?\.js$/.test(target) && !NATIVE_READERS.has(layer))
+      if (/^lib\/core\/native(-\w+)?\.js$/.test(target) && !NATIVE_READERS.has(layer))
         problems.push(`${file}: only ${[...NATIVE_READERS].join(", ")} know the addon`);
       else if (into !== layer && !allowed.includes(into)) problems.push(`${file}: lib/${layer} must not know ${target}`);
     }

@@ -6,7 +6,8 @@ import nodeGypBuild from "node-gyp-build";
 import { AnymalError } from "./errors.js";
 import type { Native } from "./native-surface.js";
 
-export type { Handle, Native } from "./native-surface.js";
+export type { Handle } from "./native-ops.js";
+export type { Native } from "./native-surface.js";
 
 /** The package's own folder, from the source tree (lib/core) as from the bundle (dist). */
 function packageRoot(): string {

@@ -1,23 +1,16 @@
 // config.json of CLIP, of one tower or of both, as Hugging Face writes it. Missing keys have transformers' defaults.
 import type { VitBlockConfig } from "../nn/vit-block.js";
-import type { ActivationKind } from "../ops/index.js";
-import { activationKind, activationName, ConfigError, headsOf, id, type Json, number, section, size } from "./config.js";
+import { ConfigError, id, type Json, number, section, size } from "./config.js";
 import { checkKeys } from "./config-keys.js";
-import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
+import { type BlocksConfig, blocksJson, blocksOf, channelsOf, pictureOf } from "./encoder-config.js";
 import { ENCODER_KEYS } from "./encoder-keys.js";
 import { ideficsTower } from "./idefics-config.js";
-import { towerConfig as towerSection } from "./tower.js";
+import { towerConfig } from "./tower.js";
 
-interface ClipTowerConfig {
-  hiddenSize: number;
-  intermediateSize: number;
-  layers: number;
-  heads: number;
-  activation: ActivationKind;
-  layerNormEps: number;
-}
+/** Of both towers. */
+const DEFAULTS = { layers: 12, activation: "quick_gelu", layerNormEps: 1e-5 };
 
-export interface ClipVisionConfig extends ClipTowerConfig {
+export interface ClipVisionConfig extends BlocksConfig {
   imageSize: number;
   patchSize: number;
   channels: number;
@@ -25,7 +18,7 @@ export interface ClipVisionConfig extends ClipTowerConfig {
   projectionDim: number | undefined;
 }
 
-export interface ClipTextConfig extends ClipTowerConfig {
+export interface ClipTextConfig extends BlocksConfig {
   vocabSize: number;
   maxPositions: number;
   /** Whose first place is pooled. 2 means the highest id instead: OpenAI's files say 2 where their tokenizer's is 49407. */
@@ -45,7 +38,7 @@ export interface ClipConfig {
  * it is not said whether there is a projection.
  */
 export function parseClipVisionConfig(json: Json): ClipVisionConfig {
-  const { own: c, larger } = towerSection(json.model_type === "idefics" ? ideficsTower(json) : json, {
+  const { own: c, larger } = towerConfig(json.model_type === "idefics" ? ideficsTower(json) : json, {
     alone: ["clip_vision_model"],
     whole: "clip",
     section: "vision_config",
@@ -53,7 +46,7 @@ export function parseClipVisionConfig(json: Json): ClipVisionConfig {
   checkKeys(c, "CLIP", ENCODER_KEYS.clipVision);
   const plain = larger || json.model_type === "idefics" || [json.architectures].flat().includes("CLIPVisionModel");
   return {
-    ...towerConfig(c, { hiddenSize: 768, intermediateSize: 3072, heads: 12 }),
+    ...blocksOf(c, { ...DEFAULTS, hiddenSize: 768, intermediateSize: 3072, heads: 12 }),
     ...pictureOf(c, 224, 32),
     channels: channelsOf(c, "num_channels", 3),
     projectionDim: plain ? undefined : size(json, "projection_dim", 512),
@@ -69,7 +62,7 @@ export function parseClipTextConfig(json: Json): ClipTextConfig {
   if (eosTokenId === undefined || eosTokenId >= vocabSize)
     throw new ConfigError("eos_token_id", `an id below ${vocabSize}`, c.eos_token_id);
   return {
-    ...towerConfig(c, { hiddenSize: 512, intermediateSize: 2048, heads: 8 }),
+    ...blocksOf(c, { ...DEFAULTS, hiddenSize: 512, intermediateSize: 2048, heads: 8 }),
     vocabSize,
     maxPositions: size(c, "max_position_embeddings", 77),
     eosTokenId,
@@ -90,12 +83,12 @@ export function parseClipConfig(json: Json): ClipConfig {
 
 export function clipVisionJson(c: ClipVisionConfig): Json {
   const own = { num_channels: c.channels, image_size: c.imageSize, patch_size: c.patchSize };
-  return { model_type: "clip_vision_model", ...towerJson(c), ...own, ...(c.projectionDim && { projection_dim: c.projectionDim }) };
+  return { model_type: "clip_vision_model", ...blocksJson(c), ...own, ...(c.projectionDim && { projection_dim: c.projectionDim }) };
 }
 
 export function clipTextJson(c: ClipTextConfig): Json {
   const own = { vocab_size: c.vocabSize, max_position_embeddings: c.maxPositions, eos_token_id: c.eosTokenId };
-  return { model_type: "clip_text_model", ...towerJson(c), ...own, projection_dim: c.projectionDim };
+  return { model_type: "clip_text_model", ...blocksJson(c), ...own, projection_dim: c.projectionDim };
 }
 
 export function clipJson({ vision, text, logitScaleInit }: ClipConfig): Json {
@@ -109,7 +102,7 @@ export function clipJson({ vision, text, logitScaleInit }: ClipConfig): Json {
   };
 }
 
-export function vitBlock(c: ClipTowerConfig): VitBlockConfig {
+export function vitBlock(c: BlocksConfig): VitBlockConfig {
   const { hiddenSize: width, intermediateSize: hidden, heads, activation, layerNormEps: eps, layers } = c;
   return { width, hidden, heads, activation, eps, layers };
 }
@@ -119,27 +112,4 @@ function tower(json: Json, alone: string, inside: string): Json {
   if (json.model_type === "clip") return section(json, inside);
   if (json.model_type === alone) return json;
   throw new ConfigError("model_type", `clip or ${alone}`, json.model_type);
-}
-
-function towerConfig(c: Json, fallback: { hiddenSize: number; intermediateSize: number; heads: number }): ClipTowerConfig {
-  const hiddenSize = widthOf(c, "hidden_size", fallback.hiddenSize);
-  return {
-    hiddenSize,
-    intermediateSize: widthOf(c, "intermediate_size", fallback.intermediateSize),
-    layers: layersOf(c, "num_hidden_layers", 12),
-    heads: headsOf(c, "num_attention_heads", hiddenSize, fallback.heads),
-    activation: activationKind(c, "hidden_act", "quick_gelu"),
-    layerNormEps: epsOf(c, "layer_norm_eps", 1e-5),
-  };
-}
-
-function towerJson(c: ClipTowerConfig): Json {
-  return {
-    hidden_size: c.hiddenSize,
-    intermediate_size: c.intermediateSize,
-    num_hidden_layers: c.layers,
-    num_attention_heads: c.heads,
-    hidden_act: activationName(c.activation),
-    layer_norm_eps: c.layerNormEps,
-  };
 }

@@ -1,18 +1,11 @@
 // config.json of SigLIP's and SigLIP 2's image tower at a fixed resolution. Missing keys have transformers' defaults.
-import type { ActivationKind } from "../ops/index.js";
-import { activationKind, activationName, ConfigError, flag, headsOf, type Json } from "./config.js";
+import { ConfigError, flag, type Json } from "./config.js";
 import { checkKeys } from "./config-keys.js";
-import { channelsOf, epsOf, layersOf, pictureOf, widthOf } from "./encoder-config.js";
+import { type BlocksConfig, blocksJson, blocksOf, channelsOf, pictureOf } from "./encoder-config.js";
 import { ENCODER_KEYS } from "./encoder-keys.js";
 import { towerConfig } from "./tower.js";
 
-export interface SiglipVisionConfig {
-  hiddenSize: number;
-  intermediateSize: number;
-  layers: number;
-  heads: number;
-  activation: ActivationKind;
-  layerNormEps: number;
+export interface SiglipVisionConfig extends BlocksConfig {
   imageSize: number;
   patchSize: number;
   channels: number;
@@ -32,14 +25,8 @@ export function parseSiglipVisionConfig(json: Json): SiglipVisionConfig {
       );
   const { own: c, larger } = towerConfig(json, { alone: ["siglip_vision_model"], whole: "siglip", section: "vision_config" });
   checkKeys(c, "SigLIP", ENCODER_KEYS.siglipVision);
-  const hiddenSize = widthOf(c, "hidden_size", 768);
   return {
-    hiddenSize,
-    intermediateSize: widthOf(c, "intermediate_size", 3072),
-    layers: layersOf(c, "num_hidden_layers", 12),
-    heads: headsOf(c, "num_attention_heads", hiddenSize, 12),
-    activation: activationKind(c, "hidden_act", "gelu_pytorch_tanh"),
-    layerNormEps: epsOf(c, "layer_norm_eps", 1e-6),
+    ...blocksOf(c, { hiddenSize: 768, intermediateSize: 3072, layers: 12, heads: 12, activation: "gelu_pytorch_tanh", layerNormEps: 1e-6 }),
     ...pictureOf(c, 224, 16),
     channels: channelsOf(c, "num_channels", 3),
     head: flag(c, "vision_use_head", !larger),
@@ -50,12 +37,7 @@ export function siglipVisionJson(c: SiglipVisionConfig): Json {
   return {
     architectures: ["SiglipVisionModel"],
     model_type: "siglip_vision_model",
-    hidden_size: c.hiddenSize,
-    intermediate_size: c.intermediateSize,
-    num_hidden_layers: c.layers,
-    num_attention_heads: c.heads,
-    hidden_act: activationName(c.activation),
-    layer_norm_eps: c.layerNormEps,
+    ...blocksJson(c),
     image_size: c.imageSize,
     patch_size: c.patchSize,
     num_channels: c.channels,

@@ -18,7 +18,7 @@ namespace {
 struct Root {
   std::string path;
   explicit Root(const std::map<std::string, std::string>& files) {
-    path = (fs::temp_directory_path() / "anymal-threads-XXXXXX").string();
+    path = (fs::temp_directory_path() / ("anymal-threads-" + std::string(6, 'X'))).string();  // mkdtemp draws the last six
     if (!mkdtemp(path.data())) throw std::runtime_error("no folder for made-up files");
     for (const auto& [file, text] : files) {
       fs::create_directories(fs::path(path + file).parent_path());
