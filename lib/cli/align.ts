@@ -27,12 +27,13 @@ async function run(flags: AlignFlags): Promise<void> {
   using interrupt = new Interrupt();
   const { join } = await import("node:path");
   const { align } = await import("../train/align.js");
+  const { filesOf } = await import("../train/recipe-data.js");
   const { cacheOf, show, STOPPING, tellLayout, tellProblem } = await import("./training.js");
   const { checkPaths, openModel, trainingJob } = await import("./training-job.js");
   const job = await trainingJob("align", flags, (raw) => {
     const modalities = flags.modality ? [flags.modality] : Object.keys(raw.align ?? {});
     if (!modalities.length) throw new UsageError("anymal align", "--modality is needed, or a recipe with align");
-    const own = { ...recipeKeys(flags), ...(flags.prompt && { prompts: flags.prompt }) };
+    const own = { ...recipeKeys("align", flags), ...(flags.prompt && { prompts: flags.prompt }) };
     return { ...raw, align: Object.fromEntries(modalities.map((modality) => [modality, { ...raw.align?.[modality], ...own }])) };
   });
   const modalities = Object.keys(job.recipe.align) as Modality[];
@@ -40,10 +41,10 @@ async function run(flags: AlignFlags): Promise<void> {
   const folderOf = (modality: Modality) => (modalities.length > 1 ? join(job.output, modality) : job.output);
   const dataOf = (modality: Modality) => {
     const data = job.recipe.align[modality]?.data;
-    if (!data?.length) throw new UsageError("anymal align", `--data is needed: captions of ${modality}`);
+    if (!data || !filesOf(data).length) throw new UsageError("anymal align", `--data is needed: captions of ${modality}`);
     return data;
   };
-  for (const modality of modalities) checkPaths(dataOf(modality), { output: folderOf(modality), resume });
+  for (const modality of modalities) checkPaths(filesOf(dataOf(modality)), { output: folderOf(modality), resume });
   await using model = await openModel(job, modalities, flags, interrupt.signal);
   const cache = cacheOf(flags);
   interrupt.notice = STOPPING;

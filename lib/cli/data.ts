@@ -6,12 +6,14 @@ import type { Modality } from "../media/part.js";
 import { type PerModality, perModality } from "./flags.js";
 import { KINDS_FLAG, ownKinds } from "./kinds.js";
 import { confineFlags, mediaFlags } from "./media-flags.js";
-import { command, EXIT, Interrupt, integer, list, print, printJson, tell } from "./output.js";
+import { command, EXIT, Interrupt, integer, list, print, printJson, tell, UsageError } from "./output.js";
 import { table } from "./table.js";
-import { column } from "./training-flags.js";
+import { column, shares, weights } from "./training-flags.js";
 
 interface CheckFlags {
   modality?: Modality;
+  weight?: number[];
+  modalityWeight?: Readonly<Record<string, number>>;
   column?: Readonly<Record<string, string>>;
   tokenizer?: string;
   mediaTokens?: PerModality<string>;
@@ -35,6 +37,8 @@ export function dataCommand(): Command {
   const check = command("check", about, EXAMPLE)
     .argument("<files...>", "JSONL, JSON, CSV, TSV, Parquet, WebDataset's shards")
     .option("--modality <name>", "whose captions, where rows name several")
+    .option("--weight <x>", "of a mixture: share of the rows that the file in its place gets; as many as there are files", weights)
+    .option("--modality-weight <kind=x>", "of a mixture: share of a kind of media, e.g. image=3; may come several times", shares)
     .option("--column <ours=theirs>", "a column's name where the data has another, e.g. image=picture_path; may come several times", column)
     .option("--tokenizer <folder>", "counts positions in place of characters, and finds rows that no prompt can be made of")
     .option("--media-tokens <kind=n>", "positions that a medium takes, e.g. image=64; may come several times", perModality)
@@ -55,6 +59,10 @@ async function run(files: readonly string[], flags: CheckFlags): Promise<void> {
   const { tokenizer: folder, mediaTokens = {}, modality, column: columns, mediaOption: media, confine, json = false } = flags;
   const { maxLength, splitSpecialTokens, decode = false, fix = false } = flags;
   const tokenizer = folder === undefined ? undefined : (await import("../text/tokenizer.js")).Tokenizer.fromPretrained(folder);
+  const { weight, modalityWeight } = flags;
+  if (weight && weight.length !== files.length)
+    throw new UsageError("anymal data check", `a --weight is needed for each file: there are ${weight.length} for ${files.length}`);
+  const reports: DataReport[] = [];
   let bad = false;
   for (const file of files) {
     const report = await checkData(file, {
@@ -67,11 +75,32 @@ async function run(files: readonly string[], flags: CheckFlags): Promise<void> {
       ...(maxLength !== undefined && { maxLength }),
       ...(splitSpecialTokens && { splitSpecialTokens }),
     });
+    reports.push(report);
     bad ||= report.problems.length > 0;
     if (json) printJson(report);
     else show(report, flags.most);
   }
   if (bad) process.exitCode = EXIT.failed;
+  if (weight || modalityWeight) await showMixture(reports, weight, modalityWeight, json);
+}
+
+/** Which rows a training would read how often. */
+async function showMixture(
+  reports: readonly DataReport[],
+  weight: CheckFlags["weight"],
+  kinds: CheckFlags["modalityWeight"],
+  json: boolean,
+) {
+  const { sharesOf, weightsOf } = await import("../data/mixture.js");
+  const sets = reports.map(({ rows, media }, i) => {
+    const own = Object.keys(media).filter((name) => media[name as Modality]);
+    return { rows, weight: weight?.[i], kind: own.length ? own.join(" and ") : "text" };
+  });
+  const all = weightsOf(sets, kinds) as number[];
+  const mixture = sharesOf(sets, all).map((part, i) => ({ file: (reports[i] as DataReport).file, ...part }));
+  if (json) return printJson({ mixture });
+  print("\nthe mixture: share of the rows, and how often a file is gone through while as many rows are read as all files have");
+  table(mixture.map(({ file, share, passes }) => [`${(100 * share).toFixed(1)} %`, `${passes.toPrecision(3)} times`, file]));
 }
 
 function show(report: DataReport, most: number): void {

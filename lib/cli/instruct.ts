@@ -73,18 +73,23 @@ function withAdapters<R extends { model?: Record<string, unknown>; instruct?: Re
 async function run(flags: InstructFlags): Promise<void> {
   using interrupt = new Interrupt();
   const { instruct } = await import("../train/instruct.js");
+  const { filesOf } = await import("../train/recipe-data.js");
   const { cacheOf, show, STOPPING, tellLayout, tellProblem } = await import("./training.js");
   const { checkPaths, openModel, trainingJob } = await import("./training-job.js");
   const job = await trainingJob("instruct", flags, (raw) => {
     const lora = loraKeys(flags, raw.instruct?.lora);
-    const own = { ...recipeKeys(flags), ...(lora !== undefined && { lora }), ...(flags.modality && { modalities: flags.modality }) };
+    const own = {
+      ...recipeKeys("instruct", flags),
+      ...(lora !== undefined && { lora }),
+      ...(flags.modality && { modalities: flags.modality }),
+    };
     return withAdapters({ ...raw, instruct: { ...raw.instruct, ...own } }, flags);
   });
   const { data, ...options } = job.recipe.instruct as NonNullable<Recipe["instruct"]>;
-  if (!data?.length) throw new UsageError("anymal instruct", "--data is needed: conversations about media");
+  if (!data || !filesOf(data).length) throw new UsageError("anymal instruct", "--data is needed: conversations about media");
   const { output } = job;
   const resume = flags.resume ?? false;
-  checkPaths(data, { output, resume });
+  checkPaths(filesOf(data), { output, resume });
   await using model = await openModel(job, options.modalities ?? [], flags, interrupt.signal);
   interrupt.notice = STOPPING;
   const { media } = job.recipe;

@@ -5,7 +5,7 @@ import { BRIDGE_NAMES } from "../models/bridges/index.js";
 import { REPORTS } from "../train/run-log/reporters.js";
 import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
 import { confineFlags, mediaFlags } from "./media-flags.js";
-import { integer, list, number } from "./output.js";
+import { integer, list, number, UsageError } from "./output.js";
 
 /** Named as the recipe's keys. */
 export interface RecipeFlags {
@@ -33,6 +33,8 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags {
   systemPrompt?: string;
   splitSpecialTokens?: boolean;
   data?: string[];
+  weight?: number[];
+  modalityWeight?: Readonly<Record<string, number>>;
   output?: string;
   resume?: boolean;
   cache?: string;
@@ -45,6 +47,16 @@ export function trainingFlags(command: Command): Command {
   command
     .option("--config <file>", "a recipe in YAML; flags override it")
     .option("--data <file>", "rows to train on; may come several times", list)
+    .option(
+      "--weight <x>",
+      "share of the rows that the --data in its place gets, against the others'; as many as there are of --data",
+      weights,
+    )
+    .option(
+      "--modality-weight <kind=x>",
+      "share of a kind of media, e.g. image=3, whatever the sizes of its files; may come several times",
+      shares,
+    )
     .option("--column <ours=theirs>", "a column's name where the data has another, e.g. image=picture_path; may come several times", column)
     .option("--output <folder>", "the run's folder: recipe.yaml, log.jsonl, trainer_log.jsonl, checkpoint/")
     .option("--resume", "go on with the run in the output folder");
@@ -103,10 +115,34 @@ const RECIPE_KEYS = [
 ] as const satisfies readonly (keyof RecipeFlags)[];
 
 /** The flags that were given, as keys of a recipe. */
-export function recipeKeys(flags: TrainingFlags): Record<string, unknown> {
+export function recipeKeys(stage: string, flags: TrainingFlags): Record<string, unknown> {
   const given = RECIPE_KEYS.filter((key) => flags[key] !== undefined).map((key) => [key, flags[key]]);
-  const { data, column: columns } = flags;
-  return { ...Object.fromEntries(given), ...(data && { data: data.length === 1 ? data[0] : data }), ...(columns && { columns }) };
+  const { data, weight, modalityWeight: modalityWeights, column: columns } = flags;
+  if (weight && weight.length !== (data?.length ?? 0))
+    throw new UsageError(`anymal ${stage}`, `a --weight is needed for each --data: there are ${weight.length} for ${data?.length ?? 0}`);
+  const parts = weight ? data?.map((from, i) => ({ from, weight: weight[i] })) : data;
+  return {
+    ...Object.fromEntries(given),
+    ...(parts && { data: parts.length === 1 ? parts[0] : parts }),
+    ...(modalityWeights && { modalityWeights }),
+    ...(columns && { columns }),
+  };
+}
+
+/** Numbers above 0, one for each file. */
+export const weights = (text: string, before: readonly number[] = []): number[] => [...before, above(text, "a number")];
+
+/** "image=3" among those before. */
+export function shares(text: string, before: Readonly<Record<string, number>> = {}): Record<string, number> {
+  const [, kind, value] = /^(\w+)=(.+)$/s.exec(text) ?? [];
+  if (!kind || !value) throw new InvalidArgumentError("Expected KIND=NUMBER, as in image=3");
+  return { ...before, [kind]: above(value, `a number for ${kind}`) };
+}
+
+function above(text: string, what: string): number {
+  const value = Number(text);
+  if (!text.trim() || !(value > 0 && value < Infinity)) throw new InvalidArgumentError(`Expected ${what} above 0`);
+  return value;
 }
 
 /** "image=picture_path" among those before. */

@@ -113,8 +113,8 @@ function withModel(raw: RawRecipe, flags: TrainingFlags): RawRecipe {
 }
 
 /** Said before a large model is loaded, not after. */
-export function checkPaths(data: string | readonly string[] | undefined, { output, resume }: { output: string; resume: boolean }): void {
-  for (const path of [data ?? []].flat())
+export function checkPaths(data: readonly string[], { output, resume }: { output: string; resume: boolean }): void {
+  for (const path of data)
     if (!existsSync(path))
       throw new DataError(
         "E_DATA",

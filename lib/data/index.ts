@@ -9,6 +9,7 @@ export { FeatureCache, type FeatureCacheCounts, type FeatureCacheOptions, type F
 export { featureKey, folderFingerprint } from "./feature-key.js";
 export { LAYOUTS, type Layout, type LayoutName } from "./layouts.js";
 export type { MediaFileOptions } from "./media-files.js";
+export { type DataPart, mixedOrder, type TrainingData } from "./mixture.js";
 export { type OpenRowsOptions, openRows } from "./open-rows.js";
 export { blockOrder, inOrder, type Order, shuffledOrder } from "./order.js";
 export type { BadRowOptions } from "./records.js";

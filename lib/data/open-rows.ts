@@ -7,6 +7,7 @@ import { captionReading, readCaptions } from "./captions.js";
 import type { DataKind } from "./check.js";
 import { conversationReading, readConversations } from "./conversations.js";
 import { MediaFiles } from "./media-files.js";
+import { type DataPart, type MixturePart, type ModalityWeights, mixedRows, partsOf, type TrainingData } from "./mixture.js";
 import type { DataRecord } from "./records.js";
 import type { Row } from "./row.js";
 import { isText, madeRows, openRecords } from "./sources/open.js";
@@ -20,10 +21,12 @@ export interface OpenRowsOptions extends RowsOptions {
   kind?: DataKind | undefined;
   /** Do rows stay in their files until their turn comes? A bad one is met only then. Default: in files above 16 MiB, in Parquet and in shards. */
   lazy?: boolean | undefined;
+  /** Shares of the kinds of media, of the sets that hold them: { image: 3, imu: 1 }, whatever the sets' sizes. Each set holds one kind, or says as which it counts. */
+  modalityWeights?: ModalityWeights | undefined;
 }
 const OPTIONS = optionNames<OpenRowsOptions>({
   ...ROWS_OPTIONS,
-  ...({ kind: true, lazy: true } as const),
+  ...({ kind: true, lazy: true, modalityWeights: true } as const),
 });
 
 const OF_KIND = {
@@ -38,20 +41,39 @@ export interface Reading {
   row(path: string, record: DataRecord, files: MediaFiles): Promise<Row>;
 }
 
-/** The rows of some files, one file after the other: the caller's to close. Rejects as readCaptions() and readConversations() do. */
-export async function openRows(paths: string | readonly string[], options: OpenRowsOptions): Promise<RowSource> {
+/**
+ * The rows of some data, one set after the other, or mixed by weights (DataPart): the caller's to close. Rejects as readCaptions() and readConversations()
+ * do, and with E_VALUE where weights do not fit the sets.
+ */
+export async function openRows(data: TrainingData, options: OpenRowsOptions): Promise<RowSource> {
   checkOptions("openRows", options, OPTIONS);
-  const opened: RowSource[] = [];
+  const { modalityWeights, ...reading } = options;
+  const opened: MixturePart[] = [];
   try {
-    for (const path of [paths].flat()) opened.push(await openOne(path, options));
+    for (const part of partsOf(data)) opened.push({ ...part, source: await openPart(part, reading) });
+    return await mixedRows(opened, modalityWeights);
+  } catch (error) {
+    for (const { source } of opened) await source.close();
+    throw error;
+  }
+}
+
+async function openPart({ from, columns }: DataPart, options: Omit<OpenRowsOptions, "modalityWeights">): Promise<RowSource> {
+  const opened: RowSource[] = [];
+  const reading = columns ? { ...options, columns } : options;
+  try {
+    const files = typeof from === "string" ? [from] : from;
+    if (!areFiles(files)) return heldRows(files);
+    for (const path of files) opened.push(await openOne(path, reading));
     return joinedRows(opened);
   } catch (error) {
     for (const one of opened) await one.close();
     throw error;
   }
 }
+const areFiles = (list: readonly string[] | readonly Row[]): list is readonly string[] => typeof list[0] === "string";
 
-async function openOne(path: string, { kind, lazy, ...options }: OpenRowsOptions): Promise<RowSource> {
+async function openOne(path: string, { kind, lazy, ...options }: Omit<OpenRowsOptions, "modalityWeights">): Promise<RowSource> {
   if (isText(path) && !(lazy ?? (await bytesOf(path)) > AT_ONCE)) {
     if (!kind) return heldRows(await readRows(path, options));
     const { columns: _columns, onLayout: _told, ...captions } = options;

@@ -1,10 +1,11 @@
 // Stage 1 (arXiv 2309.16058, section 3.1): one projection per modality learns to make media readable for a language model that does not change.
 import type { AnyMAL } from "../anymal/anymal.js";
+import { openRows } from "../data/open-rows.js";
 import type { Modality } from "../media/part.js";
 import { systemOf } from "../systems/index.js";
 import { alone } from "./busy-model.js";
 import { type AlignRecipe, alignRecipe } from "./recipe.js";
-import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
+import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 
 export interface AlignOptions extends StageOptions, Partial<AlignRecipe> {
@@ -20,8 +21,24 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  const { modality, prompts, data, output, resume, signal, cache, onProblem, media, confine, lazy, columns, onLayout, adapters, ...rest } =
-    options;
+  const {
+    modality,
+    prompts,
+    data,
+    modalityWeights,
+    output,
+    resume,
+    signal,
+    cache,
+    onProblem,
+    media,
+    confine,
+    lazy,
+    columns,
+    onLayout,
+    adapters,
+    ...rest
+  } = options;
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align", model.system);
   const asked = prompts ?? systemOf(model.system).captionPrompts;
@@ -37,7 +54,7 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
     ...toldMedia(media),
     align: {
       [modality]: {
-        ...described(data),
+        ...described(data, modalityWeights),
         ...(adapters && { adapters: [...adapters] }),
         ...(prompts && { prompts: [...prompts] }),
         ...(columns && { columns: { ...columns } }),
@@ -45,7 +62,7 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
       },
     },
   };
-  const rows = await rowsOf(data, reading);
+  const rows = await openRows(data, reading);
   try {
     yield* stage(model, options, { recipe, what: `align ${modality}`, at: "align", told, rows, modalities: [modality], check });
   } finally {

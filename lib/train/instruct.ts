@@ -3,12 +3,13 @@
 import type { AnyMAL } from "../anymal/anymal.js";
 import { expected } from "../core/errors.js";
 import { Turns } from "../core/turns.js";
+import { openRows } from "../data/open-rows.js";
 import { DataError, mediaOf } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import type { Modality } from "../media/part.js";
 import { alone } from "./busy-model.js";
 import { type InstructInput, instructRecipe, type LoraRecipe } from "./recipe.js";
-import { described, readingOptions, rowsOf, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
+import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 
 export interface InstructOptions extends StageOptions, InstructInput {
@@ -25,6 +26,7 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
   const {
     data,
+    modalityWeights,
     output,
     resume,
     signal,
@@ -40,7 +42,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
     ...rest
   } = options;
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
-  const rows = await rowsOf(data, readingOptions(model, recipe, options));
+  const rows = await openRows(data, readingOptions(model, recipe, options));
   try {
     const modalities = chosen ?? (await present(model, rows, signal));
     for (const modality of modalities) model.encoder(modality);
@@ -52,7 +54,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
     const told = {
       ...toldMedia(media),
       instruct: {
-        ...described(data),
+        ...described(data, modalityWeights),
         ...(adapters && { adapters: [...adapters] }),
         ...(chosen && { modalities: [...chosen] }),
         ...(columns && { columns: { ...columns } }),

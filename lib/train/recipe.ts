@@ -14,6 +14,7 @@ import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { DEFAULT_SYSTEM, SYSTEMS, systemOf, systemProblem } from "../systems/index.js";
 import type { Stage } from "../systems/system.js";
 import type { RateGroup } from "./rates.js";
+import { checkParts, DATA_KEYS, type RecipeData } from "./recipe-data.js";
 import { REPORTS, type ReportName } from "./run-log/reporters.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 import { LARGEST, parseYaml } from "./yaml.js";
@@ -64,17 +65,14 @@ export interface InstructRecipe extends TrainingRecipe {
   lora: LoraRecipe | false;
 }
 
-/** Names of columns where the data has others: ours, then theirs. */
-export type Columns = Record<string, string>;
-
 /** What a whole job is: the model, and either stage or both. */
 export interface Recipe {
   /** Which system of the literature: the model is put together and trained as it has it where nothing else is said. Default anymal. */
   system?: string;
   /** What to assemble; absent where the model comes from a checkpoint. */
   model?: Omit<AssembleOptions, "device">;
-  align: Partial<Record<Modality, AlignRecipe & { data?: string | string[]; prompts?: string[]; adapters?: string[]; columns?: Columns }>>;
-  instruct?: InstructRecipe & { data?: string | string[]; modalities?: Modality[]; adapters?: string[]; columns?: Columns };
+  align: Partial<Record<Modality, AlignRecipe & RecipeData & { prompts?: string[]; adapters?: string[] }>>;
+  instruct?: InstructRecipe & RecipeData & { modalities?: Modality[]; adapters?: string[] };
   /** How media of both stages are read, e.g. { imu: { acceleration: "g" } }; a row's own options go before. */
   media?: MediaOptions;
   /** The run's folder. */
@@ -129,14 +127,10 @@ const LORA_KEYS: Schema = {
 const INSTRUCT_KEYS: Schema = { ...TRAINING, lora: is.either(is.object, is.not(false)) };
 /** What a stage takes beside the recipe proper, and a file can hold. */
 const BESIDE = {
-  data: is.either(is.text, is.listOf(is.text)),
+  ...DATA_KEYS,
   prompts: is.listOf(is.text),
   adapters: is.listOf(is.text),
   modalities: is.listOf(is.text),
-  columns: {
-    wanted: 'a mapping of names of columns, as { image: "picture_path" }',
-    fits: (v) => isObject(v) && Object.values(v).every(is.text.fits),
-  },
 } as const satisfies Schema;
 /** A mapping for some kinds of media. */
 const perKind = (kinds: Kinds): Schema => Object.fromEntries(Array.from(kinds.keys(), (name) => [name, is.object]));
@@ -300,11 +294,11 @@ export function recipe(value: unknown, own: OwnKinds = []): Recipe {
   const system = systemIn(value as { system?: unknown } | undefined, model);
   checkKeys("align", align, perKind(kinds));
   const aligned = Object.entries(align).map(([modality, entry]) => {
-    const { beside, rest } = split(`align.${modality}`, entry, ["data", "prompts", "adapters", "columns"]);
+    const { beside, rest } = split(`align.${modality}`, entry, ["data", "modalityWeights", "prompts", "adapters", "columns"]);
     return [modality, { ...beside, ...alignRecipe(modality as Modality, rest, undefined, system) }];
   });
   const instructed = () => {
-    const { beside, rest } = split("instruct", instruct, ["data", "modalities", "adapters", "columns"]);
+    const { beside, rest } = split("instruct", instruct, ["data", "modalityWeights", "modalities", "adapters", "columns"]);
     for (const [i, name] of ((beside.modalities ?? []) as string[]).entries())
       if (!kinds.has(name)) throw new RecipeError(`instruct.modalities[${i}]`, `one of ${[...kinds.keys()].join(", ")}`, name);
     return { ...beside, ...instructRecipe(rest, undefined, undefined, system) };
@@ -344,6 +338,7 @@ function split(at: string, entry: unknown, names: readonly (keyof typeof BESIDE)
     if (rest[name] !== undefined) beside[name] = rest[name];
     delete rest[name];
   }
+  checkParts(`${at}.data`, beside.data);
   return { beside, rest };
 }
 

@@ -8,9 +8,9 @@ import { Trained } from "../anymal/trained.js";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import type { LayoutName } from "../data/layouts.js";
-import { type OpenRowsOptions, openRows } from "../data/open-rows.js";
+import type { DataPart, ModalityWeights, TrainingData } from "../data/mixture.js";
 import type { Row } from "../data/row.js";
-import { heldRows, joinedRows, type RowSource } from "../data/sources/source.js";
+import type { RowSource } from "../data/sources/source.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { MediaOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
@@ -21,6 +21,7 @@ import { ADAPTER, checkOpens } from "./opens.js";
 import { PromptRows } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
+import type { RecipeData } from "./recipe-data.js";
 import { type Kept, RunFolder } from "./run-folder.js";
 import { reportersOf } from "./run-log/reporters.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
@@ -31,8 +32,10 @@ import { TrainingRows, type Window } from "./training-rows.js";
 
 /** What both stages take beside the recipe. */
 export interface StageOptions {
-  /** Files, or rows that are there already. */
-  data: string | readonly string[] | readonly Row[];
+  /** Files, rows that are there already, or sets of them in shares of their own: [{ from: "a.jsonl", weight: 3 }, { from: "b.jsonl", weight: 1 }]. */
+  data: TrainingData;
+  /** Shares of the kinds of media, whatever the sizes of the sets that hold them (OpenRowsOptions). */
+  modalityWeights?: ModalityWeights;
   /** The run's folder: recipe.yaml, log.jsonl, trainer_log.jsonl, checkpoint/. Without one nothing is written. */
   output?: string;
   /** Goes on with the run in `output`; begins it if there is none. */
@@ -200,8 +203,9 @@ function checkedMedia(media: MediaOptions, kinds: OwnKinds): MediaOptions {
 export const readingOptions = (
   { kinds }: AnyMAL,
   { onBadRow }: TrainingRecipe,
-  { signal, onProblem, media, confine, lazy, columns, onLayout }: StageOptions,
+  { signal, onProblem, media, confine, lazy, columns, onLayout, modalityWeights }: StageOptions,
 ) => ({
+  modalityWeights,
   onBadRow,
   lazy,
   columns,
@@ -213,31 +217,17 @@ export const readingOptions = (
   ...(onProblem && { onProblem }),
 });
 
-/** The data as rows by number: the caller's to close. */
-export async function rowsOf(data: StageOptions["data"], reading: OpenRowsOptions): Promise<RowSource> {
-  const all: readonly (string | Row)[] = typeof data === "string" ? [data] : data;
-  const sources: RowSource[] = [];
-  try {
-    for (let i = 0; i < all.length; ) {
-      const one = all[i] as string | Row;
-      if (typeof one === "string") {
-        sources.push(await openRows(one, reading));
-        ++i;
-        continue;
-      }
-      const from = i;
-      while (i < all.length && typeof all[i] !== "string") ++i;
-      sources.push(heldRows(all.slice(from, i) as Row[]));
-    }
-    return sources.length ? joinedRows(sources) : heldRows([]);
-  } catch (error) {
-    for (const source of sources) await source.close();
-    throw error;
-  }
-}
-
-/** The data as recipe.yaml names it. */
-export function described(data: StageOptions["data"]): { data?: string | string[] } {
-  if (typeof data === "string") return { data };
-  return data.every((one) => typeof one === "string") && data.length ? { data: [...(data as string[])] } : {};
+/** The data as recipe.yaml names it; rows in memory have no name. */
+export function described(data: TrainingData, modalityWeights: StageOptions["modalityWeights"]): Omit<RecipeData, "columns"> {
+  const weights = modalityWeights && { modalityWeights: { ...modalityWeights } };
+  const parts = ([data].flat() as readonly (string | Row | DataPart)[]).map((one) => {
+    if (typeof one === "string" || !("from" in one)) return one;
+    const { from } = one;
+    return typeof from === "string" ? one : { ...one, from: [...from] };
+  });
+  const named = parts.every(
+    (one) => typeof one === "string" || ("from" in one && [one.from].flat().every((file) => typeof file === "string")),
+  );
+  if (!named || !parts.length) return { ...weights };
+  return { data: (Array.isArray(data) ? parts : parts[0]) as RecipeData["data"], ...weights };
 }

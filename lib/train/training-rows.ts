@@ -5,7 +5,7 @@ import { warn } from "../core/notice.js";
 import { isBytes } from "../core/realm.js";
 import { Turns } from "../core/turns.js";
 import { Batches } from "../data/batches.js";
-import { blockOrder, type Order } from "../data/order.js";
+import { orderOf } from "../data/mixture.js";
 import type { Row } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import type { MediaPart, Modality } from "../media/part.js";
@@ -172,9 +172,8 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
 
   #order(): Batches {
     const { seed, batch } = this.options;
-    const { length, blocks, together } = this.rows;
-    const order: Order | undefined = blocks && blockOrder(blocks, seed, together);
-    return new Batches(length, { batchSize: batch, seed, last: length < batch ? "keep" : "drop", order });
+    const { length } = this.rows;
+    return new Batches(length, { batchSize: batch, seed, last: length < batch ? "keep" : "drop", order: orderOf(this.rows, seed) });
   }
 
   async #encode(index: number, row?: Promise<Row>): Promise<Encoded<E>> {

@@ -12,6 +12,7 @@ const path = (name: string) => join(folder, name);
 test.before(() => {
   writeFileSync(path("a.png"), "bytes");
   writeFileSync(path("good.csv"), "image,caption\na.png,one\na.png,two words\n");
+  writeFileSync(path("talk.jsonl"), '{"question": "q", "answer": "a"}\n'.repeat(4));
   writeFileSync(path("bad.jsonl"), '{"image": "a.png", "caption": "x"}\n{"image": "no.png", "caption": "y"}\n{\n');
 });
 test.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -38,6 +39,32 @@ test("for machines: a line a file", async () => {
     .map((line) => JSON.parse(line));
   assert.equal([first.rows, first.bad, first.layouts], [2, 0, { captions: 2 }]);
   assert.equal([second.rows, second.bad, second.problems[0].row, second.problems[0].column], [1, 2, 2, "image"]);
+});
+
+test("a mixture: what share each file has, and how often it is gone through", async () => {
+  const more = ["--weight", "1", "--weight", "3"];
+  const people = await run(["data", "check", path("good.csv"), path("talk.jsonl"), ...more]);
+  assert.is(people.code, 0, people.err);
+  assert.match(people.out, /the mixture.*\n +25\.0 % +0\.750 times +.*good\.csv\n +75\.0 % +1\.13 times +.*talk\.jsonl/s);
+  const { out } = await run([
+    "data",
+    "check",
+    path("good.csv"),
+    path("talk.jsonl"),
+    "--modality-weight",
+    "image=1",
+    "--modality-weight",
+    "text=1",
+    "--json",
+  ]);
+  const { mixture } = JSON.parse(out.trim().split("\n").at(-1) as string);
+  assert.equal(mixture, [
+    { file: path("good.csv"), share: 0.5, passes: 1.5 },
+    { file: path("talk.jsonl"), share: 0.5, passes: 0.75 },
+  ]);
+  const wrong = await run(["data", "check", path("good.csv"), path("talk.jsonl"), "--weight", "1"]);
+  assert.is(wrong.code, 2);
+  assert.match(wrong.err, /a --weight is needed for each file: there are 1 for 2/);
 });
 
 test.run();

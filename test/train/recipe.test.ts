@@ -60,7 +60,11 @@ test("an unknown option names the nearest, a wrong value what was meant", () => 
     [{ instruct: { lora: { targetModules: { q: 1 } } } }, /instruct\.lora\.targetModules to be a text, or a list, each a text, got/],
     [{ instruct: { lora: { targetModules: ["q_proj", 7] } } }, /instruct\.lora\.targetModules to be a text, or a list, each a text, got/],
     [{ instruct: { lora: true } }, /instruct\.lora to be a mapping, or false, got true/],
-    [{ instruct: { data: 3 } }, /instruct\.data to be a text, or a list/],
+    [{ instruct: { data: 3 } }, /instruct\.data to be a text, or a mapping, or a list/],
+    [{ instruct: { data: ["a", { from: "b", wieght: 2 }] } }, /instruct\.data\[1\]\.wieght to be a known option.*did you mean "weight"\?/],
+    [{ instruct: { data: { from: "b", weight: 0 } } }, /instruct\.data\.weight to be a number above 0, got 0/],
+    [{ instruct: { data: [{ weight: 1 }] } }, /instruct\.data\[0\]\.from to be a text, or a list/],
+    [{ align: { imu: { data: "a", modalityWeights: { imu: "much" } } } }, /align\.imu\.modalityWeights to be a mapping of kinds/],
     [{ model: { llm: "x", modalities: { image: { projector: {} } } } }, /model\.modalities\.image\.encoder/],
     [
       { model: { llm: "x", modalities: { image: { encoder: "e", projector: { type: "resampler", layer: 2 } } } } },
@@ -100,14 +104,19 @@ model:
 align:
   image: { data: captions.jsonl, steps: 10, learningRate: 2e-3 }   # a comment
 instruct:
-  data: [a.json, b.json]
+  data: [a.json, { from: [b.json, c.json], weight: 2, columns: { image: picture } }]
+  modalityWeights: { image: 2, text: 1 }
   lora: false
 output: runs/a
 `;
   writeFileSync(file, text);
   const read = await readRecipe(file);
   assert.equal(read.align.image, { data: "captions.jsonl", ...alignRecipe("image", { steps: 10, learningRate: 2e-3 }) });
-  assert.equal(read.instruct, { data: ["a.json", "b.json"], ...instructRecipe({ lora: false }) });
+  assert.equal(read.instruct, {
+    data: ["a.json", { from: ["b.json", "c.json"], weight: 2, columns: { image: "picture" } }],
+    modalityWeights: { image: 2, text: 1 },
+    ...instructRecipe({ lora: false }),
+  });
   assert.is(read.model?.modalities.image?.encoder, "./clip");
   assert.equal(recipe(read), read);
   writeFileSync(file, writeRecipe(read));

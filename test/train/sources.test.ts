@@ -122,4 +122,30 @@ test("conversations, files one behind the other, and a medium that nobody has se
   );
 });
 
+test("a mixture goes on to the bit, from rows in memory as from files; with other shares it does not", async () => {
+  const [a, b] = [folder.write("mixed-a.jsonl", lines(rows.slice(0, 3))), folder.write("mixed-b.jsonl", lines(rows.slice(3)))];
+  const options = (lazy: boolean, weight = 3): AlignOptions => ({
+    ...{ ...ALIGN, lazy, prompts: ["What?"], steps: 7, seed: 3 },
+    data: [
+      { from: a, weight },
+      { from: b, weight: 1 },
+    ],
+  });
+  using held = await assembledIn(world);
+  const want = losses(await all(align(held, options(false))));
+  const output = join(folder.path, "mixed");
+  const stop = new AbortController();
+  using first = await assembledIn(world);
+  for await (const { step } of align(first, { ...options(true), output, signal: stop.signal })) if (step === 3) stop.abort();
+  using second = await assembledIn(world);
+  const error = await rejection(() => all(align(second, { ...options(true, 2), output, resume: true })));
+  assert.match(error.message, /align\.image\.data\.0\.weight to be 3, as in the run's recipe.yaml, got 2/);
+  const rest = await all(align(second, { ...options(true), output, resume: true }));
+  assert.ok(rest.length < 7);
+  assert.equal(losses(rest), want.slice(-rest.length));
+  assert.equal(await weights(second), await weights(held));
+  using other = await assembledIn(world);
+  assert.not.equal(losses(await all(align(other, options(false, 1)))), want);
+});
+
 test.run();

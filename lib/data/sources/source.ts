@@ -1,5 +1,6 @@
 // Rows by number, read when they are asked for: what a training takes them from, whatever they are kept in.
 import { expected } from "../../core/errors.js";
+import type { Order } from "../order.js";
 import type { DataRecord } from "../records.js";
 import type { DataError, Row } from "../row.js";
 
@@ -31,6 +32,8 @@ export interface RecordSource extends Counted {
 export interface RowSource extends Counted {
   /** Are they all in memory? */
   readonly held: boolean;
+  /** Of a mixture: in which order its rows are read; others are read once an epoch. */
+  order?(seed: number): Order;
   /** For messages: "captions.jsonl:17". */
   where(index: number): string;
   /** Rejects with the DataError of a row that is wrong. */
@@ -55,8 +58,8 @@ export function heldRows(rows: readonly Row[]): RowSource {
 /** Characters that a medium counts for. */
 const MEDIUM = 256;
 
-/** One source after the other. Closes all of them. */
-export function joinedRows(sources: readonly RowSource[]): RowSource {
+/** One source after the other, read in `order`. Closes all of them. */
+export function joinedRows(sources: readonly RowSource[], order?: RowSource["order"]): RowSource {
   const [only] = sources;
   if (sources.length === 1) return only as RowSource;
   const starts: number[] = [];
@@ -72,6 +75,7 @@ export function joinedRows(sources: readonly RowSource[]): RowSource {
   const known = sources.every(({ sizes }) => sizes !== undefined);
   return {
     length,
+    ...(order && { order }),
     held: sources.every(({ held }) => held),
     blocks: sources.some(({ blocks }) => blocks) ? sources.flatMap(({ blocks, length }) => blocks ?? pieces(length)) : undefined,
     together: Math.min(...sources.map(({ together = TOGETHER }) => together)),
