@@ -32,7 +32,8 @@ test("each set has its share, and within it every row as often as another", () =
   assert.equal(sets, [places / 2, places / 4, places / 4]);
   let from = 0;
   for (const length of lengths) {
-    const own = counts.slice(from, (from += length));
+    const own = counts.slice(from, from + length);
+    from += length;
     assert.ok(
       Math.max(...own) - Math.min(...own) <= 1,
       `a row of ${length} was read ${Math.max(...own)} times, another ${Math.min(...own)}`,
