@@ -97,7 +97,7 @@ const wholeSuites: Suite[] = [
     args: ["--device", "emulated", ...BRIEFLY],
     whole: true,
   },
-  { name: "npm run fuzz -- all --seconds 20", ...tsx(join(root, "tools/fuzz/main.ts"), "all", "--seconds", "20") },
+  { name: "npm run fuzz -- all --seconds 10", ...tsx(join(root, "tools/fuzz/main.ts"), "all", "--seconds", "10") },
   { name: "npm run check:cuda", ...tsx(join(root, "tools/cuda-budgets.ts")), whole: true },
   { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
   { name: "npm run endurance -- endings", ...tsx(join(root, "tools/endurance/main.ts"), "endings", "--count", "20") },
