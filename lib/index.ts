@@ -234,10 +234,13 @@ export {
   writeRecipe,
 } from "./train/recipe.js";
 export { type RepresentBatch, type RepresentOptions, represent } from "./train/represent.js";
+export type { ValidationReport } from "./train/run-log/reporter.js";
+export type { ReportName } from "./train/run-log/reporters.js";
 export type { Schedule } from "./train/schedule.js";
 export * as schedules from "./train/schedule.js";
 export { RecipeError } from "./train/schema.js";
 export type { StageOptions } from "./train/stage.js";
 export type { StepReport, TrainStep } from "./train/step-report.js";
-export type { Keeper, MicroLoss, RunNumbers, Stateful, Trainee, Windows } from "./train/trainee.js";
+export type { Keeper, MicroLoss, Observer, RunNumbers, Standing, Stateful, Trainee, Windows } from "./train/trainee.js";
 export { type TrainOptions, train } from "./train/trainer.js";
+export type { MetricName, ValidationInput, ValidationRecipe } from "./train/validation/options.js";

@@ -16,8 +16,8 @@ const LAYERS: Record<string, readonly string[]> = {
   adapters: ["models", "nn", "ops", "core", "io"],
   systems: ["adapters", "models", "nn", "core", "io", "text", "media", "data"],
   anymal: ["systems", "generate", "adapters", "data", "models", "nn", "ops", "core", "io", "text", "media"],
-  train: ["anymal", "systems", "models", "adapters", "generate", "data", "nn", "ops", "core", "io", "text", "media"],
-  eval: ["anymal", "systems", "train", "adapters", "generate", "models", "data", "nn", "ops", "core", "io", "text", "media"],
+  eval: ["anymal", "systems", "adapters", "generate", "models", "data", "nn", "ops", "core", "io", "text", "media"],
+  train: ["eval", "anymal", "systems", "models", "adapters", "generate", "data", "nn", "ops", "core", "io", "text", "media"],
   cli: ["anymal", "systems", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media"],
 };
 const NATIVE_READERS = new Set(["core", "ops", "media"]);

@@ -28,13 +28,16 @@ async function run(flags: AlignFlags): Promise<void> {
   const { join } = await import("node:path");
   const { align } = await import("../train/align.js");
   const { filesOf } = await import("../train/recipe-data.js");
-  const { cacheOf, show, STOPPING, tellLayout, tellProblem } = await import("./training.js");
+  const { cacheOf, show, STOPPING, tellLayout, tellProblem, tellValidation } = await import("./training.js");
   const { checkPaths, openModel, trainingJob } = await import("./training-job.js");
   const job = await trainingJob("align", flags, (raw) => {
     const modalities = flags.modality ? [flags.modality] : Object.keys(raw.align ?? {});
     if (!modalities.length) throw new UsageError("anymal align", "--modality is needed, or a recipe with align");
-    const own = { ...recipeKeys("align", flags), ...(flags.prompt && { prompts: flags.prompt }) };
-    return { ...raw, align: Object.fromEntries(modalities.map((modality) => [modality, { ...raw.align?.[modality], ...own }])) };
+    const own = (before: Record<string, unknown> = {}) => ({
+      ...{ ...before, ...recipeKeys("align", flags, before) },
+      ...(flags.prompt && { prompts: flags.prompt }),
+    });
+    return { ...raw, align: Object.fromEntries(modalities.map((modality) => [modality, own(raw.align?.[modality])])) };
   });
   const modalities = Object.keys(job.recipe.align) as Modality[];
   const resume = flags.resume ?? false;
@@ -62,6 +65,7 @@ async function run(flags: AlignFlags): Promise<void> {
       cache,
       onProblem: tellProblem,
       onLayout: tellLayout,
+      onValidation: tellValidation(flags.json),
     };
     await show(
       align(model, { ...options, signal: interrupt.signal }),

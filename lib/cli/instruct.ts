@@ -74,12 +74,12 @@ async function run(flags: InstructFlags): Promise<void> {
   using interrupt = new Interrupt();
   const { instruct } = await import("../train/instruct.js");
   const { filesOf } = await import("../train/recipe-data.js");
-  const { cacheOf, show, STOPPING, tellLayout, tellProblem } = await import("./training.js");
+  const { cacheOf, show, STOPPING, tellLayout, tellProblem, tellValidation } = await import("./training.js");
   const { checkPaths, openModel, trainingJob } = await import("./training-job.js");
   const job = await trainingJob("instruct", flags, (raw) => {
     const lora = loraKeys(flags, raw.instruct?.lora);
     const own = {
-      ...recipeKeys("instruct", flags),
+      ...recipeKeys("instruct", flags, raw.instruct),
       ...(lora !== undefined && { lora }),
       ...(flags.modality && { modalities: flags.modality }),
     };
@@ -103,6 +103,7 @@ async function run(flags: InstructFlags): Promise<void> {
     cache: cacheOf(flags),
     onProblem: tellProblem,
     onLayout: tellLayout,
+    onValidation: tellValidation(flags.json),
     signal: interrupt.signal,
   });
   await show(steps, { stage: "instruct", output }, interrupt, flags.json ?? false);

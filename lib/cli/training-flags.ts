@@ -1,8 +1,10 @@
 // Flags of both training stages. Each overrides the same key of the recipe.
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { isObject } from "../core/checks.js";
 import type { MediaOptions } from "../media/media-options.js";
 import { BRIDGE_NAMES } from "../models/bridges/index.js";
 import { REPORTS } from "../train/run-log/reporters.js";
+import { METRICS } from "../train/validation/options.js";
 import { type ModelFlags, modelFlags, type PerModality, perModality } from "./flags.js";
 import { confineFlags, mediaFlags } from "./media-flags.js";
 import { integer, list, number, UsageError } from "./output.js";
@@ -26,7 +28,15 @@ export interface RecipeFlags {
   onBadRow?: string;
   reportTo?: string[];
 }
-export interface TrainingFlags extends ModelFlags, RecipeFlags {
+/** Of rows that are held out. */
+export interface ValidationFlags {
+  validation?: string[];
+  validateEvery?: number;
+  validationRows?: number;
+  metric?: string;
+  patience?: number;
+}
+export interface TrainingFlags extends ModelFlags, RecipeFlags, ValidationFlags {
   config?: string;
   projector?: PerModality<string>;
   system?: string;
@@ -88,6 +98,11 @@ export function trainingFlags(command: Command): Command {
     .option("--seed <n>", "of everything that is drawn", integer())
     .option("--log-every <n>", "steps between lines of log.jsonl", integer(1))
     .option("--save-every <n>", "steps between checkpoints", integer(1))
+    .option("--validation <file>", "rows that are held out, and asked now and then; may come several times", list)
+    .option("--validate-every <n>", "steps between two looks at them; default: a tenth of the steps", integer(1))
+    .option("--validation-rows <n>", "so many of them at most", integer(2))
+    .addOption(new Option("--metric <name>", "what tells which model is the best, kept in best/").choices(METRICS))
+    .option("--patience <n>", "looks without a better score after which training ends", integer(1))
     .option("--report-to <name>", `beside the logs: ${REPORTS.join(", ")}; may come several times`, list)
     .addOption(
       new Option("--on-bad-row <what>", "a row that cannot be used ends the run, or is left out and told").choices(["throw", "skip"]),
@@ -114,16 +129,18 @@ const RECIPE_KEYS = [
   "reportTo",
 ] as const satisfies readonly (keyof RecipeFlags)[];
 
-/** The flags that were given, as keys of a recipe. */
-export function recipeKeys(stage: string, flags: TrainingFlags): Record<string, unknown> {
+/** The flags that were given, as keys of a recipe; `before` is what the recipe says of the stage. */
+export function recipeKeys(stage: string, flags: TrainingFlags, before?: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const given = RECIPE_KEYS.filter((key) => flags[key] !== undefined).map((key) => [key, flags[key]]);
   const { data, weight, modalityWeight: modalityWeights, column: columns } = flags;
   if (weight && weight.length !== (data?.length ?? 0))
     throw new UsageError(`anymal ${stage}`, `a --weight is needed for each --data: there are ${weight.length} for ${data?.length ?? 0}`);
   const parts = weight ? data?.map((from, i) => ({ from, weight: weight[i] })) : data;
+  const validation = validationKeys(flags, before?.validation);
   return {
     ...Object.fromEntries(given),
     ...(parts && { data: parts.length === 1 ? parts[0] : parts }),
+    ...(validation && { validation }),
     ...(modalityWeights && { modalityWeights }),
     ...(columns && { columns }),
   };
@@ -144,6 +161,14 @@ function above(text: string, what: string): number {
   if (!text.trim() || !(value > 0 && value < Infinity)) throw new InvalidArgumentError(`Expected ${what} above 0`);
   return value;
 }
+
+function validationKeys(flags: ValidationFlags, before: unknown): object | undefined {
+  const { validation: data, validateEvery: every, validationRows: rows, metric, patience } = flags;
+  const given = Object.entries({ data: data && alone(data), every, rows, metric, patience }).filter(([, value]) => value !== undefined);
+  return given.length ? { ...(isObject(before) && before), ...Object.fromEntries(given) } : undefined;
+}
+
+const alone = (files: readonly string[]): string | readonly string[] => (files.length === 1 ? (files[0] as string) : files);
 
 /** "image=picture_path" among those before. */
 export function column(text: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {

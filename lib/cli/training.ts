@@ -6,6 +6,7 @@ import { FeatureCache } from "../data/feature-cache.js";
 import { LAYOUTS, type LayoutName } from "../data/layouts.js";
 import { duration, Progress } from "../train/progress.js";
 import { readState } from "../train/run-folder.js";
+import type { ValidationReport } from "../train/run-log/reporter.js";
 import type { TrainStep } from "../train/step-report.js";
 import { describeError, type Interrupt, Interrupted, print, printJson, tell } from "./output.js";
 import type { TrainingFlags } from "./training-flags.js";
@@ -24,11 +25,26 @@ export interface Sitting {
 export const cacheOf = ({ cache }: TrainingFlags): FeatureCache =>
   new FeatureCache({ memoryBytes: 2 ** 30, ...(cache && { folder: cache }) });
 
+export const tellProblem = (problem: AnymalError): void => tellAbove(`left out: ${describeError(problem)}`);
+
 /** Above the progress line, which is written over. */
-export function tellProblem(problem: AnymalError): void {
+function tellAbove(line: string): void {
   if (process.stderr.isTTY) process.stderr.write("\r\x1b[2K");
-  tell(`left out: ${describeError(problem)}`);
+  tell(line);
 }
+
+/** A look at the rows that are held out. */
+export const tellValidation =
+  (json = false) =>
+  ({ step, scores, ...report }: ValidationReport): void => {
+    if (json) printJson({ type: "validation", step, scores, ...report });
+    else
+      tellAbove(
+        `held out, after step ${step}: ${Object.entries(scores)
+          .map(([name, score]) => `${name} ${score.toPrecision(3)}`)
+          .join(", ")}`,
+      );
+  };
 
 /** Which layout a file was found to have. */
 export const tellLayout = (path: string, layout: LayoutName): void =>

@@ -5,7 +5,7 @@ import type { Modality } from "../media/part.js";
 import { systemOf } from "../systems/index.js";
 import { alone } from "./busy-model.js";
 import { type AlignRecipe, alignRecipe } from "./recipe.js";
-import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
+import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia, toldRecipe } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 
 export interface AlignOptions extends StageOptions, Partial<AlignRecipe> {
@@ -36,6 +36,7 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
     lazy,
     columns,
     onLayout,
+    onValidation,
     adapters,
     ...rest
   } = options;
@@ -58,13 +59,13 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
         ...(adapters && { adapters: [...adapters] }),
         ...(prompts && { prompts: [...prompts] }),
         ...(columns && { columns: { ...columns } }),
-        ...recipe,
+        ...toldRecipe(recipe),
       },
     },
   };
   const rows = await openRows(data, reading);
   try {
-    yield* stage(model, options, { recipe, what: `align ${modality}`, at: "align", told, rows, modalities: [modality], check });
+    yield* stage(model, options, { recipe, what: `align ${modality}`, at: "align", told, rows, reading, modalities: [modality], check });
   } finally {
     await rows.close();
   }

@@ -8,6 +8,8 @@ export class Clock {
   readonly #start = performance.now();
   #last = this.#start;
   readonly #recent: number[] = [];
+  /** Seconds, as of the last step. */
+  left = 0;
   /** `first`: steps that earlier sittings made, which took `before` seconds. */
   constructor(
     private readonly first: number,
@@ -17,6 +19,10 @@ export class Clock {
 
   get elapsed(): number {
     return this.before + (performance.now() - this.#start) / 1000;
+  }
+  /** What was done since the last step is none of its time, and none of the next one's. */
+  skip(): void {
+    this.#last = performance.now();
   }
   /** Once per step. */
   tick(step: number, items: number): Pick<StepReport, "itemsPerSecond" | "secondsElapsed" | "secondsLeft"> {
@@ -28,7 +34,8 @@ export class Clock {
     this.#recent.push(seconds);
     if (this.#recent.length > RECENT) this.#recent.shift();
     const usual = this.#recent.reduce((a, b) => a + b, 0) / this.#recent.length;
-    return { itemsPerSecond: items / seconds, secondsElapsed: this.elapsed, secondsLeft: (this.steps - step) * usual };
+    this.left = (this.steps - step) * usual;
+    return { itemsPerSecond: items / seconds, secondsElapsed: this.elapsed, secondsLeft: this.left };
   }
 }
 

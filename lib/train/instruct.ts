@@ -9,7 +9,7 @@ import type { RowSource } from "../data/sources/source.js";
 import type { Modality } from "../media/part.js";
 import { alone } from "./busy-model.js";
 import { type InstructInput, instructRecipe, type LoraRecipe } from "./recipe.js";
-import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia } from "./stage.js";
+import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia, toldRecipe } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 
 export interface InstructOptions extends StageOptions, InstructInput {
@@ -37,12 +37,14 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
     lazy,
     columns,
     onLayout,
+    onValidation,
     adapters,
     modalities: chosen,
     ...rest
   } = options;
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
-  const rows = await openRows(data, readingOptions(model, recipe, options));
+  const reading = readingOptions(model, recipe, options);
+  const rows = await openRows(data, reading);
   try {
     const modalities = chosen ?? (await present(model, rows, signal));
     for (const modality of modalities) model.encoder(modality);
@@ -58,11 +60,21 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
         ...(adapters && { adapters: [...adapters] }),
         ...(chosen && { modalities: [...chosen] }),
         ...(columns && { columns: { ...columns } }),
-        ...recipe,
+        ...toldRecipe(recipe),
       },
     };
     const check = chosen || rows.held ? undefined : unseen(modalities);
-    yield* stage(model, options, { recipe, what: "instruct", at: "instruct", told, rows, modalities, adapter, ...(check && { check }) });
+    yield* stage(model, options, {
+      recipe,
+      what: "instruct",
+      at: "instruct",
+      told,
+      rows,
+      reading,
+      modalities,
+      adapter,
+      ...(check && { check }),
+    });
   } finally {
     await rows.close();
   }

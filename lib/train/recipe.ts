@@ -6,6 +6,7 @@ import type { LoraConfig } from "../adapters/lora-config.js";
 import { type AssembleOptions, type ModalityOptions, type ProjectorOptions, WORDS } from "../anymal/options.js";
 import { WRITTEN_KEYS } from "../anymal/written.js";
 import { readPlain } from "../core/plain-file.js";
+import type { Row } from "../data/row.js";
 import { BUILT_IN, type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
@@ -17,6 +18,7 @@ import type { RateGroup } from "./rates.js";
 import { checkParts, DATA_KEYS, type RecipeData } from "./recipe-data.js";
 import { REPORTS, type ReportName } from "./run-log/reporters.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
+import { type MetricName, type ValidationInput, validationRecipe } from "./validation/options.js";
 import { LARGEST, parseYaml } from "./yaml.js";
 
 export interface TrainingRecipe {
@@ -48,6 +50,8 @@ export interface TrainingRecipe {
   saveEvery: number;
   /** Beside log.jsonl and trainer_log.jsonl, for who looks at curves: "tensorboard" writes event files under runs/. Default: "none". */
   reportTo?: ReportName | readonly ReportName[];
+  /** Rows that are held out: asked now and then while training goes on, the best model kept in best/, an end where it becomes no better. */
+  validation?: ValidationInput<string | readonly string[] | readonly Row[]>;
   /** What becomes of a row that cannot be used: "throw", or "skip" with a count. */
   onBadRow: "throw" | "skip";
   /**
@@ -111,6 +115,7 @@ const TRAINING: Schema = {
   logEvery: is.integer(1),
   saveEvery: is.integer(1),
   onBadRow: is.oneOf("throw", "skip"),
+  validation: is.object,
   reportTo: is.either(is.oneOf(...REPORTS), is.listOf(is.oneOf(...REPORTS))),
   opens: NAMES,
   groups: is.listOf(is.object),
@@ -145,7 +150,11 @@ export function alignRecipe(
   checkKeys(at, options, TRAINING);
   const stage = stageOf(system, "align", at);
   const { numbers, of = {} } = stage;
-  return completed({ ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...trains(stage, false), ...defined(options) }, at);
+  return completed(
+    { ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...trains(stage, false), ...defined(options) },
+    at,
+    "ciderD",
+  );
 }
 
 /**
@@ -164,7 +173,7 @@ export function instructRecipe(
   const stage = stageOf(system, "instruct", at, lora === undefined ? there && {} : lora);
   const { numbers, lora: own } = stage;
   const branches = lora !== false && (lora || there || own) !== undefined;
-  const complete = completed({ ...numbers, ...trains(stage, branches), ...defined(training) }, at);
+  const complete = completed({ ...numbers, ...trains(stage, branches), ...defined(training) }, at, "exact");
   if (!branches) return { ...complete, lora: false };
   const { r, alpha, dropout, targetModules, rsLora, dora }: LoraRecipe = there ?? own ?? LORA;
   const forms = { ...(rsLora && { rsLora }), ...(dora && { dora }) };
@@ -193,10 +202,12 @@ export type InstructInput = Partial<Omit<InstructRecipe, "lora">> & { lora?: Par
 function completed(
   options: Partial<TrainingRecipe> & Pick<TrainingRecipe, "steps" | "batch" | "learningRate">,
   at: string,
+  metric: MetricName,
 ): TrainingRecipe {
-  const { steps, batch } = options;
+  const { steps, batch, validation } = options;
   const warmupSteps = Math.min(2000, Math.round(0.03 * steps));
   const recipe: TrainingRecipe = { ...COMMON, microBatch: Math.min(batch, 32), warmupSteps, ...options };
+  if (validation) recipe.validation = validationRecipe(validation, { at: `${at}.validation`, steps, metric });
   checkRates(recipe, at);
   if (recipe.microBatch > batch) throw new RecipeError(`${at}.microBatch`, `at most the batch of ${batch}`, recipe.microBatch);
   return recipe;

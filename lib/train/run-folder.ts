@@ -1,7 +1,7 @@
 // A run's folder: recipe.yaml as used, log.jsonl, and checkpoint/, which is the trained model together with what it takes to go on as if nothing had
 // happened: the optimiser's moments and the number of steps. The order of rows and every draw follow from the seed and the step.
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { CheckpointError } from "../anymal/checkpoint-error.js";
 import { checkpointFolder } from "../anymal/manifest.js";
@@ -13,9 +13,11 @@ import { built } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { Checkpoint } from "../io/checkpoint.js";
 import { FolderLock } from "../io/folder-lock.js";
+import { placeFolder } from "../io/placed.js";
 import { saveSafetensors } from "../io/safetensors.js";
-import { clearRubbish, syncFolder, temporaryName, writeNew, writeWhole } from "../io/whole-file.js";
+import { clearRubbish, writeNew, writeWhole } from "../io/whole-file.js";
 import { writeRecipe } from "./recipe.js";
+import { JsonLines } from "./run-log/json-lines.js";
 import { LOG, TRAINER_LOG } from "./run-log/log.js";
 import type { Reporter } from "./run-log/reporter.js";
 import { is, isObject, RecipeError } from "./schema.js";
@@ -26,12 +28,16 @@ import { LARGEST as LARGEST_RECIPE, parseYaml } from "./yaml.js";
 const RECIPE = "recipe.yaml";
 const CHECKPOINT = "checkpoint";
 const STATE = "trainer_state.json";
+export const VALIDATION = "validation.jsonl";
 /** Bytes: a state has a number for each parameter at most. */
 const LARGEST_STATE = 16 * 2 ** 20;
 /** May differ between a run and its continuation: they change nothing of what is computed. */
-const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "reportTo"];
+const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "reportTo", "validation"];
 /** So may this one where nothing is drawn: dropout's numbers are counted by micro-batch. */
 const MICRO_BATCH = "microBatch";
+
+/** What a killed process may have left half written. */
+const RUBBISH = [CHECKPOINT, "best", RECIPE, LOG, TRAINER_LOG, VALIDATION];
 
 interface TrainerState extends RunNumbers {
   /** Rows of the data. */
@@ -64,14 +70,18 @@ export interface Kept {
 export class RunFolder {
   /** What earlier sittings of this run took. */
   secondsBefore = 0;
+  /** What validation has found. */
+  readonly looks: JsonLines;
   #state: TrainerState | undefined;
 
   private constructor(
     readonly folder: string,
     private readonly rows: number,
     private readonly lock: FolderLock,
-    private readonly reporters: readonly Reporter[],
-  ) {}
+    readonly reporters: readonly Reporter[],
+  ) {
+    this.looks = new JsonLines(folder, VALIDATION, "step");
+  }
 
   /**
    * Makes the folder, or takes up the run in it, and holds it until close(). `recipe` is what recipe.yaml is to say, `what` the training in a word.
@@ -92,14 +102,21 @@ export class RunFolder {
 
   async #begin(recipe: object, { steps, resume, draws }: Pick<OpenOptions, "steps" | "resume" | "draws">): Promise<void> {
     const { folder } = this;
-    await clearRubbish(folder, (name) => [CHECKPOINT, RECIPE, LOG, TRAINER_LOG].includes(name));
+    await clearRubbish(folder, (name) => RUBBISH.includes(name));
     const there = existsSync(join(folder, CHECKPOINT)) || existsSync(join(folder, `${CHECKPOINT}.old`));
     if (there && !resume)
       throw new RecipeError("output", "a folder without a run", folder, "pass resume: true to go on, another folder, or remove it");
     if (there) await this.#takeUp(recipe, steps, draws ? FREE : [...FREE, MICRO_BATCH]);
     // Steps after the checkpoint are made, and told, again.
-    for (const reporter of this.reporters) await reporter.begin(this.#state?.step ?? 0);
+    const { step = 0 } = this.#state ?? {};
+    for (const reporter of this.reporters) await reporter.begin(step);
+    await this.looks.keepTo(step);
     await writeWhole(join(folder, RECIPE), writeRecipe(recipe));
+  }
+
+  /** Rejects with E_BUSY where another has taken the folder meanwhile. */
+  check(): Promise<void> {
+    return this.lock.check();
   }
 
   /** Gives the folder back. */
@@ -161,10 +178,9 @@ export class RunFolder {
 
   /** The whole checkpoint under another name first, then in the place of the one before. */
   async #save(kept: Kept, step: number, parts: readonly Stateful[], secondsElapsed: number): Promise<void> {
-    const [target, old] = [join(this.folder, CHECKPOINT), join(this.folder, `${CHECKPOINT}.old`)];
-    const fresh = temporaryName(target);
-    await this.lock.check();
-    try {
+    const target = join(this.folder, CHECKPOINT);
+    await this.check();
+    await placeFolder(target, async (fresh) => {
       await kept.write(fresh, target);
       for (const part of parts) {
         const tensors = part.tensors();
@@ -173,19 +189,7 @@ export class RunFolder {
       const numbers: Partial<RunNumbers> = Object.assign({}, ...parts.map((part) => part.numbers()));
       const state = { step, ...numbers, rows: this.rows, secondsElapsed };
       await writeNew(join(fresh, STATE), (file) => file.writeFile(`${JSON.stringify(state, null, 2)}\n`));
-      await syncFolder(fresh); // all of it is on the disk before the old one goes
-      await onFile("to be written", target, async () => {
-        if (existsSync(target)) {
-          await rm(old, { recursive: true, force: true });
-          await rename(target, old);
-        }
-        await rename(fresh, target);
-        await syncFolder(this.folder);
-        await rm(old, { recursive: true, force: true });
-      });
-    } finally {
-      await rm(fresh, { recursive: true, force: true }).catch(() => undefined);
-    }
+    });
   }
 }
 

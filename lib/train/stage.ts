@@ -9,6 +9,7 @@ import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import type { LayoutName } from "../data/layouts.js";
 import type { DataPart, ModalityWeights, TrainingData } from "../data/mixture.js";
+import { type OpenRowsOptions, openRows } from "../data/open-rows.js";
 import type { Row } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import type { OwnKinds } from "../media/kinds/index.js";
@@ -23,12 +24,14 @@ import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import type { RecipeData } from "./recipe-data.js";
 import { type Kept, RunFolder } from "./run-folder.js";
+import type { ValidationReport } from "./run-log/reporter.js";
 import { reportersOf } from "./run-log/reporters.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
 import type { StepReport, TrainStep } from "./step-report.js";
 import { TokenCount } from "./token-count.js";
 import { isAbort, train } from "./trainer.js";
 import { TrainingRows, type Window } from "./training-rows.js";
+import { observerOf } from "./validation/observer.js";
 
 /** What both stages take beside the recipe. */
 export interface StageOptions {
@@ -58,6 +61,8 @@ export interface StageOptions {
   adapters?: readonly string[];
   /** Told of every row that is left out, with onBadRow "skip". */
   onProblem?: (problem: AnymalError) => void;
+  /** Told of every look at the rows that are held out (`validation`): before the first step, now and then, and at the end. */
+  onValidation?: (report: ValidationReport) => void;
 }
 
 /** Media that the statistics of a fresh projection are measured on. */
@@ -82,6 +87,8 @@ export interface StageJob {
   told: object;
   /** The caller's to close. */
   rows: RowSource;
+  /** How files of rows are read, those that are held out too. */
+  reading: OpenRowsOptions;
   /** Whose media are in the rows; their projections train where the recipe does not say what opens. */
   modalities: readonly Modality[];
   check?: (media: readonly { modality: Modality }[]) => string | undefined;
@@ -141,7 +148,20 @@ export async function* stage(
     };
     const keeper = run?.keeping(kept);
     const seen = new TokenCount();
-    yield* train(trained, order, { ...loopOf(recipe), seed, state: [order, seen], keeper, signal, onBegin, report: reports(rows, seen) });
+    const epoch = () => (order.numbers().batches ?? 0) / rows.stepsPerEpoch;
+    await using observer = await observerOf(recipe, {
+      model,
+      trained,
+      reader,
+      source,
+      run,
+      kept,
+      epoch,
+      options,
+      open: (data) => openRows(data, { ...job.reading, modalityWeights: undefined }),
+    });
+    const state = [order, seen];
+    yield* train(trained, order, { ...loopOf(recipe), seed, state, keeper, observer, signal, onBegin, report: reports(rows, seen) });
   } finally {
     fresh?.unload();
     await run?.close();
@@ -184,6 +204,13 @@ const reports =
       ...{ tokens, totalTokens, scoredTokens, tokensPerSecond, skippedRows, media, mediaKept },
     });
   };
+
+/** As recipe.yaml says it: rows that are there cannot be written. */
+export function toldRecipe<R extends TrainingRecipe>({ validation, ...recipe }: R): object {
+  if (!validation) return recipe;
+  const { data, ...rest } = validation;
+  return { ...recipe, validation: { ...described(data, undefined), ...rest } };
+}
 
 /** As recipe.yaml says it: functions cannot be written. */
 export function toldMedia(media: MediaOptions | undefined): { media?: object } {

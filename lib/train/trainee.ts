@@ -48,6 +48,24 @@ export interface Stateful {
   restore(tensors: ReadonlyMap<string, Tensor>, numbers: RunNumbers): void;
 }
 
+/** Where a training stands between two steps. */
+export interface Standing {
+  /** Steps made. */
+  step: number;
+  steps: number;
+  secondsElapsed: number;
+  secondsLeft: number;
+}
+
+/** Who looks at what is trained between two steps, when none is under way. The run is saved behind each look. */
+export interface Observer {
+  /** Asked before the first step of a sitting and after each. */
+  due(standing: Pick<Standing, "step" | "steps">): boolean;
+  look(standing: Standing): Promise<void>;
+  /** Ends the training as its last step would. */
+  readonly enough: boolean;
+}
+
 /** Where a run is kept between two sittings. */
 export interface Keeper<R> {
   /** What earlier sittings took. */

@@ -15,7 +15,7 @@ import { diverged } from "./diverged.js";
 import { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./optimizer.js";
 import { constant, type Schedule } from "./schedule.js";
 import type { StepReport } from "./step-report.js";
-import type { Keeper, MicroLoss, Stateful, Trainee, Windows } from "./trainee.js";
+import type { Keeper, MicroLoss, Observer, Stateful, Trainee, Windows } from "./trainee.js";
 
 export interface TrainOptions<W, R = StepReport> extends AdamWOptions {
   steps: number;
@@ -36,6 +36,8 @@ export interface TrainOptions<W, R = StepReport> extends AdamWOptions {
   logEvery?: number;
   /** Finishes the step, saves, and ends the loop without an error. */
   signal?: AbortSignal | undefined;
+  /** Looks at what is trained between two steps; it may end the training. */
+  observer?: Observer | undefined;
   /** Called when all that an earlier sitting left has been read: from here on the parameters are the run's. */
   onBegin?: () => void;
   /** Called when all gradients of a step have added up, before they are clipped and used. */
@@ -50,7 +52,7 @@ const DRAWS_PER_MICRO_BATCH = 2 ** 16;
 const WEIGHT_DECAY = 0.01;
 
 const KEYS = [
-  ...["steps", "learningRate", "schedule", "groups", "seed", "state", "keeper", "saveEvery", "logEvery", "signal", "onBegin"],
+  ...["steps", "learningRate", "schedule", "groups", "seed", "state", "keeper", "saveEvery", "logEvery", "signal", "observer", "onBegin"],
   ...["gradientsReady", "report", "betas", "eps", "weightDecay", "maxGradNorm", "moments"],
 ];
 
@@ -71,7 +73,7 @@ type Parameters = readonly (readonly [string, Tensor])[];
  */
 export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Windows<W>, options: TrainOptions<W, R>): AsyncGenerator<R> {
   checkOptions("train", options, KEYS, { others: { lr: 'did you mean "learningRate"?' } });
-  const { steps, learningRate, keeper, signal, schedule = constant(), saveEvery = Infinity, logEvery = 1 } = options;
+  const { steps, learningRate, keeper, observer, signal, schedule = constant(), saveEvery = Infinity, logEvery = 1 } = options;
   const parameters = [...trainee.parameters];
   const device = deviceOf(parameters);
   using optimizer = optimizerOf(parameters, options);
@@ -86,6 +88,11 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
       await keeper.save(step, parts, clock.elapsed);
     }
     saved = step;
+  };
+  const look = async () => {
+    if (signal?.aborted || !observer?.due({ step, steps })) return;
+    await observer.look({ step, steps, secondsElapsed: clock.elapsed, secondsLeft: clock.left });
+    clock.skip();
   };
   const settle = async ({ values, report, ...rest }: Pending<R>): Promise<R> => {
     const [gradNorm = 0, ...losses] = await values;
@@ -102,7 +109,8 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
   let failed = false;
   const idle = new Idle();
   try {
-    while (step < steps && !signal?.aborted) {
+    await look();
+    while (step < steps && !observer?.enough && !signal?.aborted) {
       const [window, secondsWaited] = await idle.during(windows.next(step, signal));
       const rate = learningRate * schedule(step);
       const report = options.report?.(window) ?? ((plain: StepReport) => plain as R);
@@ -112,10 +120,11 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
       pending = { step: ++step, learningRate: rate, items, values, report, secondsWaited };
       idle.until(values);
       if (before) yield await settle(before);
-      if (step % saveEvery === 0 || step === steps) {
+      if (step % saveEvery === 0 || step === steps || observer?.due({ step, steps })) {
         const last = pending;
         pending = undefined;
         yield await settle(last);
+        await look();
         await save();
       }
     }
@@ -171,6 +180,29 @@ async function update<W, R>(trainee: Trainee<W>, window: W, { step, rate, device
       freeTape(loss); // of one that failed before backward
       loss.dispose();
     }
+  }
+}
+
+/** The loss of a window as a step would have it, of which nothing is learned. Rejects with the signal's reason. */
+export async function lossOf<W>(trainee: Trainee<W>, window: W, device: Device, signal?: AbortSignal): Promise<number> {
+  let sum = 0;
+  for (const make of trainee.losses(window, 0)) {
+    signal?.throwIfAborted();
+    const loss = await paced(device, scopeInPieces(forgotten(inPieces(make))));
+    sum += await loss.item().finally(() => loss.dispose());
+  }
+  return sum;
+}
+
+function* forgotten<T>(work: Pieces<T>): Pieces<T> {
+  try {
+    for (;;) {
+      const { done, value } = noGrad(() => work.next());
+      if (done) return value;
+      yield;
+    }
+  } finally {
+    work.return(undefined as T);
   }
 }
 

@@ -37,7 +37,7 @@ export class JsonLines {
   }
 
   /** The lines that are whole. */
-  async read(): Promise<Record<string, unknown>[]> {
+  async read(): Promise<unknown[]> {
     if (!existsSync(this.path)) return [];
     return (await this.#lines()).map(parsed).filter(isObject);
   }

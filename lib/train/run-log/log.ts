@@ -2,7 +2,7 @@
 // users' scripts read.
 import type { TrainStep } from "../step-report.js";
 import { JsonLines } from "./json-lines.js";
-import type { Evaluated, Reporter } from "./reporter.js";
+import type { Reporter, ValidationReport } from "./reporter.js";
 
 export const LOG = "log.jsonl";
 export const TRAINER_LOG = "trainer_log.jsonl";
@@ -44,7 +44,7 @@ export function trainerLog(folder: string): Reporter {
   };
 }
 
-const placeOf = ({ step, steps, epoch, secondsElapsed, secondsLeft }: TrainStep | Evaluated, values: object) => ({
+const placeOf = ({ step, steps, epoch, secondsElapsed, secondsLeft }: TrainStep | ValidationReport, values: object) => ({
   current_steps: step,
   total_steps: steps,
   ...values,

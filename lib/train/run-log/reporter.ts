@@ -2,7 +2,7 @@
 import type { TrainStep } from "../step-report.js";
 
 /** What a look at the model between two steps has found, as lines and curves show it. */
-export interface Evaluated {
+export interface ValidationReport {
   step: number;
   steps: number;
   /** Passes over the rows so far. */
@@ -19,5 +19,5 @@ export interface Reporter {
   /** Before the first step of a sitting. What an earlier one has told of steps after `step` is made, and told, again; 0: a new run. */
   begin(step: number): Promise<void>;
   step(report: TrainStep): Promise<void>;
-  evaluated?(report: Evaluated): Promise<void>;
+  evaluated?(report: ValidationReport): Promise<void>;
 }

@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { onFile } from "../../core/file-error.js";
 import type { TrainStep } from "../step-report.js";
 import { eventRecord, type TensorBoardEvent } from "./event-file.js";
-import type { Evaluated, Reporter } from "./reporter.js";
+import type { Reporter, ValidationReport } from "./reporter.js";
 
 const RUNS = "runs";
 const EVENTS = /^events\.out\.tfevents\.(\d+)\./;
@@ -60,7 +60,7 @@ class TensorBoard implements Reporter {
     await this.#write({ step, scalars: under("train", told) });
   }
 
-  async evaluated({ step, scores, seconds, epoch }: Evaluated): Promise<void> {
+  async evaluated({ step, scores, seconds, epoch }: ValidationReport): Promise<void> {
     await this.#write({ step, scalars: { ...under("eval", { ...scores, runtime: seconds }), "train/epoch": epoch } });
   }
 
