@@ -81,6 +81,17 @@ const ROWS: [layout: string, fields: object, want: string[]][] = [
     },
     ["user: [image:a.png]Here is a still image.", "assistant: I see.", "user: [video:d.mp4]Now compare.", "assistant: It changes."],
   ],
+  // By either sign alone: weights around plain texts, parts by `value` without weights.
+  [
+    "llama-factory-v1",
+    { messages: [message("user", "hi", { loss_weight: 0 }), message("assistant", "Hello!", { loss_weight: 1 })] },
+    ["user: hi", "assistant: Hello!"],
+  ],
+  [
+    "llama-factory-v1",
+    { messages: [message("user", [text("hi")]), message("assistant", [text("Hello!")])] },
+    ["user: hi", "assistant: Hello!"],
+  ],
   [
     "ms-swift",
     { messages: [message("user", "<audio>What?"), message("assistant", "Rain.", { loss: true })], audios: ["c.mp3"] },
@@ -198,9 +209,12 @@ test("weights of messages: OpenAI's, LLaMA-Factory's and ms-swift's; at 0 an ans
   assert.equal(await turns({ weight: 0 }, {}), [0, undefined]);
   assert.equal(await turns({ loss_weight: 0.5 }, { loss_weight: 2 }, { loss_weight: 0 }), [0.5, 2]);
   assert.equal(await turns({ loss: false }, { loss: true }, { loss: false }), [0, 1]);
+  assert.equal(await turns({ loss: false }, {}, { loss: true }), [0, undefined]); // of a question it says nothing here
+  assert.equal(await turns({ weight: 1e6 }, {}), [1e6, undefined]);
   assert.equal(await turns({ weight: null }, { loss: 0.25 }), [undefined, 0.25]);
   for (const [first, last, user, message] of [
     [{ weight: -1 }, {}, {}, /weight of turn 2 \(assistant\) to be a number from 0/],
+    [{ weight: 1.1e6 }, {}, {}, /weight of turn 2 \(assistant\) to be a number from 0 to 1000000/],
     [{ loss: "no" }, {}, {}, /loss of turn 2 \(assistant\) to be a number.*got "no"/],
     [{ weight: 0 }, { weight: 0 }, {}, /an answer that counts, got weights of 0 alone/],
     [{}, {}, { loss_weight: 1 }, /no loss_weight of turn 1 \(user\), or 0, got 1/],
