@@ -205,6 +205,10 @@ test("OpenAI's, Qwen-VL's and transformers' lists of parts are the LLaVA row wit
     await readOne(talk([{ type: "input_audio", input_audio: { data, format: "wav" } }, color])),
     want(`[audio:data:audio/wav;base64,${data}]what color is it?`),
   );
+  assert.equal(
+    await readOne(talk([{ type: "audio", data, mime_type: "audio/flac" }, color])), // a MIME type names the kind itself
+    want(`[audio:data:audio/flac;base64,${data}]what color is it?`),
+  );
   assert.equal(await readOne(talk([{ type: "image", base64: data }, color])), want(`[image:data:image/*;base64,${data}]what color is it?`));
 });
 

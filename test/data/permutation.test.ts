@@ -79,6 +79,12 @@ test("blocks: each row once, other blocks in other epochs, and a stretch of plac
   }
   const mixed = first.slice(0, 100).filter((row, i, all) => i && blockOf(row) !== blockOf(all[i - 1] as number)).length;
   assert.ok(mixed > 40, "rows of a window's blocks stand among each other");
+  // One block, so one window: its rows are shuffled anew each epoch; and two of a length are not shuffled alike.
+  const alone = blockOrder([64], 5);
+  assert.not.equal(epochOf(alone, 0), epochOf(alone, 1));
+  const two = epochOf(blockOrder([64, 64], 5, 1), 0);
+  const place = (row: number) => row % 64;
+  assert.not.equal(two.slice(0, 64).map(place), two.slice(64).map(place));
 });
 
 test.run();
