@@ -45,7 +45,7 @@ Level level_detected() {
   unsigned a = 0, b, c, d;
   const bool bf16 = avx512 && __builtin_cpu_supports("avx512vnni") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & (1u << 5));
   if (bf16 && amx_usable()) return Level::amx;
-  return bf16 ? Level::avx512_bf16 : avx512 ? Level::avx512 : avx2 ? Level::avx2 : Level::generic;
+  return bf16 && __builtin_cpu_supports("avx512vbmi") ? Level::avx512_bf16 : avx512 ? Level::avx512 : avx2 ? Level::avx2 : Level::generic;
 }
 #else
 Level level_detected() { return Level::generic; }

@@ -9,6 +9,7 @@
 // A micro-kernel: struct { using Element (float or bf16); MR, NR, KB (k-group of A's panel), PB (k-pair of B's panel);
 //   optional static void begin(), end() around a task;
 //   static void run(int64_t kc, const Element* a /*[kc/KB][MR][KB]*/, const Element* b /*[kc/PB][NR][PB]*/, float* c, int64_t ldc);  C += A.B
+//   optional run_scaled(..., const float* scale /*[NR]*/) beside it: C += scale A.B (scales_sums);
 //   optional run<Rows> for the last strip of A, packed [kc/KB][Rows][KB];
 //   optional add(), the same products for a few rows (few_rows.h). All of them add an element's products in the same order. }
 #pragma once
@@ -106,7 +107,7 @@ struct Driver {
   // Rows [k0, k0 + kc) of the panel that starts at column n0; k0 is a multiple of kPanelDepth.
   static void pack_b(const Problem& p, int64_t n0, int64_t k0, int64_t kc, T* panel) {
     if constexpr (requires { &Micro::add; })
-      if (p.panels && decode_panel(p.panels->weight, n0, NR, k0, kc, panel)) return;
+      if (p.panels && decode_panel(*p.panels, n0, NR, k0, kc, panel)) return;
     if (p.panels) return p.panels->fill(p.panels->context, k0, kc, n0, NR, dtype, panel);
     const auto pack = [&](auto* source) {
       using From = std::remove_cv_t<std::remove_reference_t<decltype(*source)>>;
@@ -136,6 +137,17 @@ struct Driver {
     by_width(count, [&](auto width) {
       if constexpr (width() == MR) Micro::run(kc, a, b, c, ldc);
       else Micro::template run<width()>(kc, a, b, c, ldc);
+    });
+  }
+  // The same for a strip's steps from k0 on, of which those of the weight are unscaled.
+  static void run_scaled_strip(const QuantizedWeight& w, PanelScales& scales, int64_t count, int64_t k0, int64_t kc, const T* a, const T* b,
+                               float* c) {
+    by_width(count, [&](auto width) {
+      const int64_t end = std::min(k0 + kc, w.I), rest = std::max(k0, end);
+      by_blocks(scales, w.block, k0, end, [&](int64_t k, int64_t steps, const float* scale) {
+        Micro::template run_scaled<width()>(steps, a + (k - k0) * width(), b + (k - k0) * NR, c, NR, scale);
+      });
+      if (rest < k0 + kc) Micro::template run<width()>(k0 + kc - rest, a + (rest - k0) * width(), b + (rest - k0) * NR, c, NR);
     });
   }
 
@@ -169,11 +181,27 @@ struct Driver {
     T* packed = static_cast<T*>(room);
     float* sums = reinterpret_cast<float*>(packed + kPanelDepth * NR);
     std::memset(sums, 0, static_cast<size_t>(round_up(rows, MR) * NR) * 4);
-    for (int64_t k0 = 0; k0 < depth(p.K); k0 += kPanelDepth) {
-      const int64_t kc = at_most(kPanelDepth, depth(p.K) - k0);
-      if (!ready) pack_b(p, n0, k0, kc, packed);
-      const T *a = slab + padded * k0 + i0 * kc, *panel = ready ? ready + k0 * NR : packed;
-      for (int64_t i = 0; i < rows; i += MR) run_strip(rows - i, kc, a + i * kc, panel, sums + i * NR, NR);
+    const auto each_strip = [&](const auto& run) {
+      for (int64_t k0 = 0; k0 < depth(p.K); k0 += kPanelDepth) {
+        const int64_t kc = at_most(kPanelDepth, depth(p.K) - k0);
+        if (!ready) pack_b(p, n0, k0, kc, packed);
+        const T *a = slab + padded * k0 + i0 * kc, *panel = ready ? ready + k0 * NR : packed;
+        for (int64_t i = 0; i < rows; i += MR) run(rows - i, k0, kc, a + i * kc, panel, sums + i * NR);
+      }
+    };
+    const auto plain = [](int64_t count, int64_t, int64_t kc, const T* a, const T* b, float* c) { run_strip(count, kc, a, b, c, NR); };
+    if constexpr (scales_sums<Micro>()) {
+      const QuantizedWeight* w = p.panels ? p.panels->weight : nullptr;
+      if (has_panel_scales(w)) {
+        PanelScales scales(*w, n0 / kPanelRows, w->I / w->block, StepsOf<T>(w->format).factor);
+        each_strip([&](int64_t count, int64_t k0, int64_t kc, const T* a, const T* b, float* c) {
+          run_scaled_strip(*w, scales, count, k0, kc, a, b, c);
+        });
+      } else {
+        each_strip(plain);
+      }
+    } else {
+      each_strip(plain);
     }
     store(p, m0 + i0, rows, n0, at_most(NR, p.N - n0), sums, NR);
   }

@@ -87,12 +87,22 @@ struct FewRows {
     for (int r = 0; r < Group; ++r) sum[0][first + r] = s[0][r], sum[1][first + r] = s[1][r];
   }
 
+  // What of the panel's lines is read half a kibibyte on, or of the next panel's: more lines than the hardware follows by itself. Into L2: lines that are
+  // a multiple of 4 KiB apart have one set of L1 between them.
+  static void prefetch_lines(const char* w, int64_t line, int64_t at) {
+    constexpr int64_t kAhead = 512;
+    const char* from = w + (at + kAhead < line ? at + kAhead : Micro::NR * line + at + kAhead - line);
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < Micro::NR; ++i) __builtin_prefetch(from + i * line, 0, 2);
+  }
+
   // Units [u, end) of all lines, in tiles; gives the first unit that is left.
   template <int64_t Rows>
   static int64_t add_tiles(Units (&sum)[2][Rows], const uint32_t* x, const char* w, int64_t line, int64_t u, int64_t end) {
     constexpr int kPieces = Transpose::kPieces;
     for (; u + kTile <= end; u += kTile) {
       const uint32_t* at = x + u * kWide * Rows;
+      prefetch_lines(w, line, u * 4);
       if constexpr (Rows <= 2) {
         for (int q = 0; q < kTile; q += 4 * kPieces)
           for (int g = 0; g < 2; ++g) add_units<Rows, kPieces, true>(sum, g, at + q * kWide * Rows, w + (u + q) * 4, line, Micro::NR);

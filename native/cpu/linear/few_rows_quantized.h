@@ -2,73 +2,17 @@
 // them into cache. An element's products are added in the order of the panels: a row has the same bits as among others.
 #pragma once
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <type_traits>
 
 #include "cpu/linear/code_steps.h"
 #include "cpu/linear/few_rows.h"
+#include "cpu/linear/panel_scales.h"
 #include "cpu/linear/quantized_weight.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL::driver {
 
 using linear::QuantizedWeight;
-
-#if !defined(__AVX512BF16__)
-using PairSteps = FloatSteps;  // never met: no micro-kernel multiplies pairs
-#endif
-
-// The maxima of a panel's 32 rows by blocks, computed for some blocks at a time.
-class PanelScales {
- public:
-  // Blocks from `end` on are not asked for.
-  PanelScales(const QuantizedWeight& w, int64_t panel, int64_t end)
-      : w_(w), row0_(panel * kPanelRows), there_(std::min(kPanelRows, w.O - row0_)), end_(end) {}
-  // [32] of block b of each row; zeros for rows that are not there. The next call may move it.
-  const float* of(int64_t b) {
-    if (b < first_ || b >= first_ + kBlocks) read(b);
-    return scales_ + (b - first_) * kPanelRows;
-  }
-  // Whether a weight of block b may be a denormal, which the instructions that round to bf16 take for zero.
-  bool may_be_tiny(int64_t b) {
-    of(b);
-    return tiny_;
-  }
-
- private:
-  static constexpr int64_t kBlocks = 16;  // a line of cache of each row's maxima
-
-  void read(int64_t b) {
-    first_ = b;
-    const int64_t per_row = w_.I / w_.block, count = std::min(kBlocks, end_ - b);
-    alignas(64) float lines[kPanelRows * kBlocks];
-    const float* from = lines;
-    int64_t line = kBlocks;
-    if (w_.absmax) {
-      from = w_.absmax + row0_ * per_row + b;
-      line = per_row;
-    } else {
-      for (int64_t j = 0; j < there_; ++j) {
-        const int64_t at = (row0_ + j) * per_row + b;
-        for (int64_t i = 0; i < count; ++i)
-          lines[j * kBlocks + i] = fused(w_.map[w_.absmax_codes[at + i]], w_.nested_absmax[(at + i) / quant::kNestedBlock], w_.offset);
-      }
-    }
-    Transpose::run(reinterpret_cast<uint32_t*>(scales_), kPanelRows, from, line * 4, there_, count);
-    int32_t tiny = 0;
-    for (int64_t i = 0; i < count * kPanelRows; ++i) {
-      const float size = std::fabs(scales_[i]);
-      tiny |= size > 0 && size < 0x1p-110f;
-      scales_[i] = linear::plain_nan(scales_[i]);
-    }
-    tiny_ = tiny != 0;
-  }
-
-  const QuantizedWeight& w_;
-  int64_t row0_, there_, end_, first_ = -kBlocks;
-  bool tiny_ = false;
-  alignas(64) float scales_[kBlocks * kPanelRows];
-};
 
 // f(k, count, scale) for the parts of the steps [k, end) that lie within one block.
 template <class F>
@@ -86,19 +30,34 @@ inline bool has_panel_scales(const QuantizedWeight* w) { return w && w->format !
 template <class T>
 using StepsOf = std::conditional_t<sizeof(T) == 2, PairSteps, FloatSteps>;
 
+// Whether the level's kernels scale a block's sum where others scale each weight.
+template <class Micro>
+constexpr bool scales_sums() {
+  if constexpr (requires { &Micro::add; }) return StepsOf<typename Micro::Element>::kScalesSums;
+  return false;
+}
+
 // Steps [k0, k0 + kc) of the packed panel of `width` columns from n0 on. False where not all of them are the weight's, or the level leaves decoding
 // to who packed it.
 template <class T>
-bool decode_panel(const QuantizedWeight* w, int64_t n0, int64_t width, int64_t k0, int64_t kc, T* panel) {
+bool decode_panel(const linear::PanelSource& source, int64_t n0, int64_t width, int64_t k0, int64_t kc, T* panel) {
   if constexpr (requires { &StepsOf<T>::decode; }) {
-    if (width != StepsOf<T>::kWidth || !has_panel_scales(w) || k0 + kc > w->I) return false;
-    PanelScales scales(*w, n0 / kPanelRows, (k0 + kc + w->block - 1) / w->block);
-    if (sizeof(T) == 2 && scales.may_be_tiny(k0 / w->block)) return false;
-    const StepsOf<T> steps(quant::code_book(w->format));
+    using Steps = StepsOf<T>;
+    const QuantizedWeight* w = source.weight;
+    if (width != Steps::kWidth || !has_panel_scales(w)) return false;
     const uint8_t* codes = w->codes + n0 / kPanelRows * w->I * (kPanelRows / 2);
-    by_blocks(scales, w->block, k0, k0 + kc, [&](int64_t k, int64_t count, const float* scale) {
-      steps.decode(codes + k * (kPanelRows / 2), count, scale, n0 % kPanelRows, panel + (k - k0) * width);
-    });
+    const Steps steps(w->format);
+    if constexpr (Steps::kScalesSums) {
+      const int64_t end = std::min(k0 + kc, w->I), rest = std::max(k0, end);
+      if (k0 < end) steps.decode(codes + k0 * (kPanelRows / 2), end - k0, panel);
+      if (rest < k0 + kc) source.fill(source.context, rest, k0 + kc - rest, n0, width, DType::bf16, panel + (rest - k0) * width);
+    } else {
+      if (k0 + kc > w->I) return false;
+      PanelScales scales(*w, n0 / kPanelRows, (k0 + kc + w->block - 1) / w->block);
+      by_blocks(scales, w->block, k0, k0 + kc, [&](int64_t k, int64_t count, const float* scale) {
+        steps.decode(codes + k * (kPanelRows / 2), count, scale, n0 % kPanelRows, panel + (k - k0) * width);
+      });
+    }
     return true;
   }
   return false;
@@ -116,9 +75,9 @@ struct FewRowsQuantized {
 
   static size_t room_bytes() { return static_cast<size_t>(linear::kPanelDepth * (NR + 8 + Micro::MR)) * sizeof(T); }
 
-  // sums [M][32] += steps [k0, k0 + kPanelDepth) by the micro-kernel.
-  static void by_panel(const linear::Problem& p, int64_t n0, int64_t k0, float* sums, void* room) {
-    const int64_t kc = std::min(linear::kPanelDepth, Driver::depth(p.K) - k0);
+  // sums [M][32] += the steps from k0 up to a multiple of kPanelDepth by the micro-kernel; gives the first that is left.
+  static int64_t by_panel(const linear::Problem& p, int64_t n0, int64_t k0, float* sums, void* room) {
+    const int64_t kc = std::min(linear::kPanelDepth - k0 % linear::kPanelDepth, Driver::depth(p.K) - k0);
     T *b = static_cast<T*>(room), *a = b + linear::kPanelDepth * NR;
     Driver::pack_a(p, 0, 0, p.M, k0, kc, a);
     for (int64_t n = 0; n < kPanelRows; n += NR) {
@@ -131,34 +90,28 @@ struct FewRowsQuantized {
         for (int64_t r = 0; r < rows; ++r) std::memcpy(sums + (i + r) * kPanelRows + n, c + r * NR, NR * 4);
       }
     }
+    return k0 + kc;
   }
 
   // sums [Rows][32] <- the rows against a panel.
   template <int64_t Rows>
   static void panel(const linear::Problem& p, const Steps& steps, const Unit* x, int64_t index, float* sums, void* room) {
     const QuantizedWeight& w = *p.panels->weight;
-    PanelScales scales(w, index, w.I / w.block);
+    PanelScales scales(w, index, w.I / w.block, steps.factor);
     const uint8_t* codes = w.codes + index * w.I * (kPanelRows / 2);
-    // Where more rows follow those of the weight, their sum begins within its last steps.
-    const int64_t streamed = p.K == w.I ? w.I : w.I / linear::kPanelDepth * linear::kPanelDepth;
+    // Where more rows follow those of the weight, their sum begins within its last steps, if scales are the weights' own.
+    const int64_t streamed = p.K == w.I || Steps::kScalesSums ? w.I : w.I / linear::kPanelDepth * linear::kPanelDepth;
     alignas(64) float part[Rows * kPanelRows], total[Rows * kPanelRows] = {};
     for (int64_t k0 = 0; k0 < streamed; k0 += linear::kPanelDepth) {
-      const int64_t end = std::min(k0 + linear::kPanelDepth, streamed);
-      bool tiny = false;
-      for (int64_t b = k0 / w.block; kPairs && b * w.block < end; ++b) tiny |= scales.may_be_tiny(b);
-      if (tiny) {  // pairs' slots are the outputs themselves
-        by_panel(p, index * kPanelRows, k0, total, room);
-        continue;
-      }
-      std::memset(part, 0, sizeof part);
-      by_blocks(scales, w.block, k0, end, [&](int64_t k, int64_t count, const float* scale) {
-        steps.template add<Rows>(codes + k * (kPanelRows / 2), count, scale, x + k / kPerUnit * Rows, part);
+      if (!Steps::kScalesSums) std::memset(part, 0, sizeof part);
+      by_blocks(scales, w.block, k0, std::min(k0 + linear::kPanelDepth, streamed), [&](int64_t k, int64_t count, const float* scale) {
+        steps.template add<Rows>(codes + k * (kPanelRows / 2), count, scale, x + k / kPerUnit * Rows, Steps::kScalesSums ? total : part);
       });
-      for (int64_t i = 0; i < Rows * kPanelRows; ++i) total[i] += part[i];
+      for (int64_t i = 0; !Steps::kScalesSums && i < Rows * kPanelRows; ++i) total[i] += part[i];
     }
     for (int64_t r = 0; r < Rows; ++r)
       for (int64_t i = 0; i < kPanelRows; ++i) sums[r * kPanelRows + Steps::slot(i)] = total[r * kPanelRows + i];
-    for (int64_t k0 = streamed; k0 < Driver::depth(p.K); k0 += linear::kPanelDepth) by_panel(p, index * kPanelRows, k0, sums, room);
+    for (int64_t k0 = streamed; k0 < Driver::depth(p.K);) k0 = by_panel(p, index * kPanelRows, k0, sums, room);
   }
 };
 
@@ -171,11 +124,12 @@ bool few_rows_quantized(Stream& s, const linear::Problem& p) {
     using Micro = std::remove_pointer_t<decltype(micro)>;
     if constexpr (requires { &Micro::add; }) {
       using Few = FewRowsQuantized<Driver<Micro>, decltype(from)>;
-      const typename Few::Steps steps(quant::code_book(p.panels->weight->format));
+      const typename Few::Steps steps(p.panels->weight->format);
       by_few(p.M, [&](auto rows) {
         uint32_t* x = static_cast<uint32_t*>(s.packed.get(Few::Input::room_bytes(rows(), p.K)));
         Few::Input::prepare(x, p, rows());
-        parallel_range(s, (p.N + kPanelRows - 1) / kPanelRows, kPanelRows * (p.K + 1), [&](int64_t begin, int64_t end, int thread) {
+        // A task reads about 64 KiB: what was read ahead at its end may be another's.
+        parallel_range(s, (p.N + kPanelRows - 1) / kPanelRows, kPanelRows * p.K / 8 + 1, [&](int64_t begin, int64_t end, int thread) {
           void* room = s.scratch[static_cast<size_t>(thread)].get(Few::room_bytes());
           for (int64_t j = begin; j < end; ++j) {
             alignas(64) float sums[rows() * kPanelRows];

@@ -60,6 +60,32 @@ inline void add_fours(const Weights& weights, int64_t count, const int8_t* x, in
   }
 }
 
+#if defined(__AVX512VBMI__)
+// vpermb reads six bits of each byte: what stands above a code does not matter where the table is there four times.
+struct Nibbles {
+  __m512i table, order;
+  explicit Nibbles(const int8_t* book) {
+    alignas(64) uint8_t values[64], bytes[64];
+    for (int i = 0; i < 64; ++i) {
+      values[i] = static_cast<uint8_t>(book[i % 16] + kSurplus);
+      bytes[i] = static_cast<uint8_t>(i % 4 * 16 + i / 4);  // each output's codes of four columns follow each other
+    }
+    table = _mm512_load_si512(values);
+    order = _mm512_load_si512(bytes);
+  }
+  template <int64_t Rows>
+  void add(const uint8_t* from, int64_t count, const int8_t* x, int64_t apart, const int32_t* sums, int64_t sums_apart,
+           int32_t (*to)[kPanelRows]) const {
+    const auto weights = [&](int64_t k, __m512i& w0, __m512i& w1) {
+      prefetch_codes(from + k * 16);
+      const __m512i codes = _mm512_permutexvar_epi8(order, _mm512_loadu_si512(from + k * 16));
+      w0 = _mm512_permutexvar_epi8(codes, table);
+      w1 = _mm512_permutexvar_epi8(_mm512_srli_epi16(codes, 4), table);
+    };
+    add_fours<Rows>(weights, count, x, apart, sums, sums_apart, to);
+  }
+};
+#else
 struct Nibbles {
   __m512i table;
   explicit Nibbles(const int8_t* book) {
@@ -82,6 +108,7 @@ struct Nibbles {
     add_fours<Rows>(weights, count, x, apart, sums, sums_apart, to);
   }
 };
+#endif
 
 struct Bytes {
   template <int64_t Rows>

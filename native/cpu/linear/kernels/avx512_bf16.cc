@@ -60,6 +60,24 @@ struct MicroBf16 {
   static constexpr int64_t MR = 14, NR = 32, KB = 2, PB = 2;
   template <int64_t Rows = MR>
   static void run(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc) {
+    multiply<Rows>(kc, a, b, c, ldc, [] { return [](__m512 sum, int, __m512 old) { return _mm512_add_ps(old, sum); }; });
+  }
+  template <int64_t Rows>
+  static void run_scaled(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc, const float* scale) {
+    multiply<Rows>(kc, a, b, c, ldc, [=] {
+      const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+      return [=](__m512 sum, int half, __m512 old) { return _mm512_fmadd_ps(sum, half ? high : low, old); };
+    });
+  }
+  using Units = Transpose::Vector;
+  static Units add(Units sum, Units x, Units w) {
+    return reinterpret_cast<Units>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w)));
+  }
+
+ private:
+  // adding() gives what adds a sum to the old one, when the sums no longer need all registers.
+  template <int64_t Rows, class Adding>
+  [[gnu::always_inline]] static inline void multiply(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc, const Adding& adding) {
     __m512 sum[Rows][2];
     for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
     for (int64_t k = 0; k < kc; k += 2, a += Rows * 2, b += NR * 2) {
@@ -73,16 +91,14 @@ struct MicroBf16 {
         sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, b1);
       }
     }
+    const auto add = adding();
 #pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i) {
-      float* to = c + i * ldc;
-      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
-      _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));
-    }
-  }
-  using Units = Transpose::Vector;
-  static Units add(Units sum, Units x, Units w) {
-    return reinterpret_cast<Units>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(x), reinterpret_cast<__m512bh>(w)));
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        float* to = c + i * ldc + 16 * half;
+        _mm512_storeu_ps(to, add(sum[i][half], half, _mm512_loadu_ps(to)));
+      }
   }
 };
 
