@@ -21,6 +21,8 @@ export interface RecipeFlags {
   maxGradNorm?: number;
   optimizer?: string;
   gradientCheckpointing?: boolean;
+  packing?: boolean;
+  groupByLength?: boolean;
   maxLength?: number;
   seed?: number;
   logEvery?: number;
@@ -94,6 +96,8 @@ export function trainingFlags(command: Command): Command {
     .option("--max-grad-norm <x>", "gradients are clipped to this; 0: not", number())
     .addOption(new Option("--optimizer <name>", "8 bit: a quarter of the memory").choices(["adamw", "adamw8bit"]))
     .option("--gradient-checkpointing", "less memory, a third more time")
+    .option("--packing", "rows lie behind each other, each to itself, in place of padding")
+    .option("--group-by-length", "steps of rows of like length, for less padding")
     .option("--max-length <n>", "rows are cut to so many tokens", integer(2))
     .option("--seed <n>", "of everything that is drawn", integer())
     .option("--log-every <n>", "steps between lines of log.jsonl", integer(1))
@@ -121,6 +125,8 @@ const RECIPE_KEYS = [
   "maxGradNorm",
   "optimizer",
   "gradientCheckpointing",
+  "packing",
+  "groupByLength",
   "maxLength",
   "seed",
   "logEvery",

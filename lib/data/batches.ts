@@ -2,8 +2,7 @@
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { Draw } from "./draw.js";
-import { inOrder, LISTED, type Order, remembered, shuffledOrder } from "./order.js";
-import { Permutation } from "./permutation.js";
+import { inOrder, type Order, remembered, shuffledOrder } from "./order.js";
 
 export interface BatchOptions {
   batchSize: number;
@@ -39,7 +38,7 @@ export class Batches {
   #epoch = 0;
   #position = 0;
   readonly #order: Order;
-  readonly #batches = remembered((epoch: number) => this.#sortedAtOnce(epoch));
+  readonly #sorted = remembered((stretch: number) => this.#sortedStretch(stretch));
 
   constructor(
     readonly rows: number,
@@ -109,14 +108,14 @@ export class Batches {
   }
 
   #batch(epoch: number, position: number): number[] {
-    const { batchSize, lengths, shuffle = true } = this.options;
+    const { batchSize, lengths } = this.options;
     if (!lengths) return this.#stretch(epoch, position * batchSize, batchSize);
-    if (this.#order.length <= LISTED && !this.options.order) return [...(this.#batches(epoch)[position] as number[])];
-    const all = this.batchesPerEpoch;
-    const at = shuffle ? new Permutation(all, this.seed, `batches ${epoch}`).at(position) : position;
-    const rows = this.#stretch(epoch, Math.floor(at / SORTED_TOGETHER) * SORTED_TOGETHER * batchSize, SORTED_TOGETHER * batchSize);
-    const from = (at % SORTED_TOGETHER) * batchSize;
-    return rows.sort(byLength(lengths)).slice(from, from + batchSize);
+    const { shuffle = true } = this.options;
+    const within = Math.floor(position / SORTED_TOGETHER);
+    const batches = this.#sorted(epoch * Math.ceil(this.batchesPerEpoch / SORTED_TOGETHER) + within);
+    const at = position % SORTED_TOGETHER;
+    const own = shuffle ? new Draw(this.seed, `batches ${epoch} ${within}`).shuffled([...batches.keys()])[at] : at;
+    return [...(batches[own as number] as number[])];
   }
 
   /** Rows of the epoch's order, as many as there are of them. */
@@ -124,15 +123,15 @@ export class Batches {
     return Array.from({ length: Math.min(count, this.#order.length - from) }, (_, i) => this.#order.at(epoch, from + i));
   }
 
-  /** All batches of an epoch that is small enough to be listed. */
-  #sortedAtOnce(epoch: number): number[][] {
-    const { batchSize, shuffle = true, lengths = [] } = this.options;
-    const draw = new Draw(this.seed, `epoch ${epoch}`);
-    const rows = Array.from({ length: this.rows }, (_, row) => row);
-    const order = shuffle ? draw.shuffled(rows) : rows;
-    const sorted = cut(order, batchSize * SORTED_TOGETHER).flatMap((some) => some.sort(byLength(lengths)));
-    const batches = cut(sorted, batchSize).slice(0, this.batchesPerEpoch);
-    return shuffle ? draw.shuffled(batches) : batches;
+  /** The batches of a stretch, stretches being counted through all epochs: a stretch's rows are near each other where an order has them so. */
+  #sortedStretch(stretch: number): number[][] {
+    const { batchSize, lengths = [] } = this.options;
+    const all = this.batchesPerEpoch;
+    const perEpoch = Math.ceil(all / SORTED_TOGETHER);
+    const first = (stretch % perEpoch) * SORTED_TOGETHER;
+    const batches = Math.min(SORTED_TOGETHER, all - first);
+    const rows = this.#stretch(Math.floor(stretch / perEpoch), first * batchSize, batches * batchSize);
+    return cut(rows.sort(byLength(lengths)), batchSize);
   }
 }
 

@@ -32,6 +32,8 @@ export interface AnyMALBatch {
 export interface AnyMALNetworkOptions extends Omit<LlamaOptions, "labels">, SpliceOptions {
   /** Score the labels of the text parts. */
   loss?: boolean;
+  /** Lays the rows behind each other into one, and keeps them apart: the same loss and gradients without padding (LlamaInput.packed). */
+  packed?: boolean;
 }
 
 export interface Embedded {
@@ -74,6 +76,14 @@ export class AnyMALNetwork extends Module {
       });
       const between = media.filter(({ modality }) => this.#projector(modality).gives === "rows");
       const starts = startsOf(between);
+      if (options.packed && between.length < media.length)
+        throw expected(
+          "E_ARGUMENT",
+          "AnyMAL: packed",
+          "media that stand between the text's rows",
+          "some beside the text",
+          "leave packed out",
+        );
       const spliced = splice(
         rows.map((row) => row.flatMap((part) => placed(part, starts, features))),
         options,
@@ -101,13 +111,14 @@ export class AnyMALNetwork extends Module {
     return scopeInPieces(this.#forward(batch, options));
   }
 
-  *#forward(batch: AnyMALBatch, { loss = true, side, maxLength, ...options }: AnyMALNetworkOptions): Pieces<LlamaOutput> {
-    const { inputsEmbeds, spliced, beside } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }) });
+  *#forward(batch: AnyMALBatch, { loss = true, side, maxLength, packed = false, ...options }: AnyMALNetworkOptions): Pieces<LlamaOutput> {
+    const { inputsEmbeds, spliced, beside } = this.embed(batch, { ...(side && { side }), ...(maxLength && { maxLength }), packed });
+    const { attentionMask, samples } = spliced;
     yield;
     return yield* this.llm.forwardInPieces(
       {
         inputsEmbeds,
-        attentionMask: spliced.attentionMask,
+        ...(samples ? { packed: [samples] } : { attentionMask }),
         beside: beside && { rows: beside.rows, seen: beside.seen },
         media: batch.rows.map((row) => row.some((part) => "modality" in part)),
       },

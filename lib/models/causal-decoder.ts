@@ -13,6 +13,7 @@ import { KVCache } from "../nn/kv-cache.js";
 import { type Plain, wrapsOn } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { Module, matching } from "../nn/module.js";
+import { checkPacked, labelsApart, packedLayout, type SampleLengths } from "../nn/packed.js";
 import { recomputed } from "../nn/recomputed.js";
 import {
   begun,
@@ -21,7 +22,6 @@ import {
   type LeadSource,
   layoutOf,
   type MediaBeside,
-  type RowState,
   rowsBehind,
   type Sees,
   type Sequence,
@@ -61,6 +61,11 @@ export interface LlamaInput extends LlamaOptions {
   positionIds?: Ids;
   /** Media that do not stand between the tokens, for layers that ask for them. With a cache they stay until others are given. */
   beside?: MediaBeside | undefined;
+  /**
+   * Several samples in a row, one behind the other: the lengths of each row's. Places are counted from each one's first token and no sample sees another, so
+   * that logits, loss and gradients are those of a row for each. Not with a mask, positions, a cache, media beside or what an adapter puts before rows.
+   */
+  packed?: SampleLengths | undefined;
   /** Which rows have media: for what an adapter puts before them. */
   media?: readonly boolean[] | undefined;
 }
@@ -91,6 +96,7 @@ const FORWARD_KEYS: readonly string[] = [
     "positionIds",
     "positions",
     "beside",
+    "packed",
     "media",
     "labels",
     "logits",
@@ -273,6 +279,10 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
     if (input.attentionMask) checkMask(input.attentionMask, B);
     if (wanted.labels)
       checkRows("labels", wanted.labels, { limit: this.config.vocabSize, also: wanted.ignore ?? -100, rows: B, length: T });
+    if (input.packed) {
+      const { attentionMask, positionIds, beside } = input;
+      checkPacked(input.packed, B, T, { attentionMask, positionIds, cache, beside, "rows of an adapter": this.lead });
+    }
     const given = spansFor(input.attentionMask, B, T, cache);
     const lead = cache?.filled ? undefined : this.lead?.make({ rows: B, media: input.media });
     const led = lead && ledBy(lead, x, given);
@@ -285,18 +295,19 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
       ...(beside && { beside: toldBeside(beside, seen) }),
     };
     const rows = rowsBehind(cache?.filled ? cache.rows : begun(B, lead), spans);
-    this.#checkLearned(rows);
+    this.#checkLearned(input.packed?.flat() ?? rows.map(({ position }) => position));
     const told = this.model.begun(led?.x ?? x, sequence, cache);
     const states = yield* this.#states(told.x, told.sequence, outputHiddenStates);
     cache?.done(sequence, rows, beside && seenLast(beside, seen, spans));
     const { labels, weights, ignore = -100 } = wanted;
+    const apart = input.packed && labels && { labels: labelsApart(labels, input.packed, ignore) };
     const moved = led && labels && { labels: led.moved(labels, ignore), ...(weights && { weights: led.moved(weights, 0) }) };
-    const output = this.#output(states.at(-1) as Tensor, spans, { ...wanted, ...moved }, led?.restored);
+    const output = this.#output(states.at(-1) as Tensor, spans, { ...wanted, ...moved, ...apart }, led?.restored);
     return { ...output, ...(outputHiddenStates && { hiddenStates: led ? states.map(led.restored) : states }) };
   }
 
   #sequence(
-    { positionIds, attentionMask }: LlamaInput,
+    { positionIds, attentionMask, packed: samples }: LlamaInput,
     spans: Span[],
     x: Tensor,
     cache: KVCache | undefined,
@@ -304,6 +315,10 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
   ): Sequence {
     const { rope } = this.model;
     const [B, T] = x.shape as [number, number];
+    if (samples) {
+      const { layout, packed } = packedLayout(samples, T, this.device);
+      return { ...rope.placed(layout), step: "first", packed };
+    }
     if (positionIds) checkPositions(positionIds, B, T, { lead, takes: this.model.takesPositions });
     const positions = positionIds && this.#ids(positionIds, "positionIds"); // before a table of that many rows is made
     const placed = positionIds && positions && { table: rope.table(positionLimit(positionIds, this.config), cache?.length), positions };
@@ -315,9 +330,9 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
   }
 
   /** Throws E_SHAPE where a row would go on behind the last learned position. */
-  #checkLearned(rows: readonly RowState[]): void {
+  #checkLearned(positions: readonly number[]): void {
     const most = this.model.learnedPositions;
-    const furthest = rows.reduce((all, { position }) => Math.max(all, position), 0);
+    const furthest = positions.reduce((all, position) => Math.max(all, position), 0);
     if (most !== undefined && furthest > most)
       throw expected(
         "E_SHAPE",

@@ -89,10 +89,10 @@ class MptBody extends DecoderBody {
 
   /** Biases for this forward's queries, made once for all layers. */
   override begun(x: Tensor, sequence: Sequence, cache: KVCache | undefined): Begun {
-    const { range, step, lead } = sequence;
+    const { range, step, lead, packed } = sequence;
     if (cache) this.#alibi.room(cache.length);
     if (cache && range && step === "decode") return { x, sequence: { ...sequence, bias: this.#alibi.latest(range, cache.length) } };
-    const T = x.shape[1] as number;
+    const T = packed?.longest ?? (x.shape[1] as number);
     const before = step === "extend" && cache ? cache.filled : lead?.keys ? lead.length : 0;
     return { x, sequence: { ...sequence, bias: this.#alibi.between(T, before + T) } };
   }

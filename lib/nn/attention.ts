@@ -3,6 +3,7 @@ import { attention, concat, rope, sliceCopy } from "../ops/index.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
 import { RMSNorm } from "./norm.js";
+import { attendedApart } from "./packed.js";
 import type { Heads, Sequence } from "./sequence.js";
 import { together } from "./together.js";
 import type { Weights } from "./weights.js";
@@ -109,7 +110,8 @@ export class CausalSelfAttention extends Module {
 
 /** What the queries of layer number `layer` find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */
 export function attended(layer: number, heads: Heads, sequence: Sequence, options: Attended): Tensor {
-  const { cache, range, lead, bias } = sequence;
+  const { cache, range, lead, bias, packed } = sequence;
+  if (packed) return attendedApart(heads, packed, { bias, ...options });
   const y = cache
     ? cache.attend(layer, heads, sequence, options)
     : attention(heads.q, heads.k, heads.v, { range, bias, causal: true, ...options });

@@ -2,6 +2,7 @@
 
 import { AnymalError } from "../core/errors.js";
 import type { Tensor } from "../core/tensor.js";
+import type { Packed } from "./packed.js";
 
 /**
  * What every layer of one forward is told. It is data: a layer that is computed again in backward is told the same, so every tensor of it has to
@@ -18,6 +19,8 @@ export interface Sequence {
   step: "first" | "extend" | "decode";
   beside?: Beside | undefined;
   lead?: Lead | undefined;
+  /** Several samples stand in each row, and see themselves alone. Without cache, lead and media beside. */
+  packed?: Packed | undefined;
 }
 
 /** Media that do not stand between the tokens: layers that ask for them read them here. */
@@ -117,7 +120,7 @@ export function spansOf(mask: readonly ArrayLike<number>[], length: number): Spa
     const start = Math.max(0, bits.indexOf(true));
     const end = bits.lastIndexOf(true) + 1;
     if (bits.slice(start, end).includes(false))
-      throw new MaskError(`one run of ones in row ${b}`, `[${Array.from(row)}]; packed rows are not supported: pass them as separate rows`);
+      throw new MaskError(`one run of ones in row ${b}`, `[${Array.from(row)}]; of several samples in one row say packed: their lengths`);
     return { start, end };
   });
 }

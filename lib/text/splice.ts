@@ -22,8 +22,10 @@ export interface SpliceOptions {
   /** Rows are cut to this many positions (from the end), never inside a media item. */
   maxLength?: number;
   ignore?: number;
+  /** All rows behind each other in one, which says how long each is. */
+  packed?: boolean;
 }
-export const SPLICE_OPTIONS = optionNames<SpliceOptions>({ side: true, maxLength: true, ignore: true });
+export const SPLICE_OPTIONS = optionNames<SpliceOptions>({ side: true, maxLength: true, ignore: true, packed: true });
 
 export interface Spliced {
   batch: number;
@@ -36,21 +38,26 @@ export interface Spliced {
   labels: Int32Array[];
   /** Of each label; absent where all count alike. */
   weights?: Float32Array[];
+  /** Of rows that lie in one: their lengths. */
+  samples?: number[];
 }
 
 const isMedia = (part: Part): part is MediaRows => "start" in part;
+const rowLength = (row: readonly Part[]): number => row.reduce((n, part) => n + lengthOf(part), 0);
 const lengthOf = (part: Part): number => (isMedia(part) ? part.length : part.ids.length);
 
 export function splice(
   rows: readonly (readonly Part[])[],
-  { side = "right", maxLength = Infinity, ignore = -100 }: SpliceOptions = {},
+  { side = "right", maxLength = Infinity, ignore = -100, packed = false }: SpliceOptions = {},
 ): Spliced {
-  const cut = rows.map((row) => truncate(row, maxLength));
-  const lengths = cut.map((row) => row.reduce((n, part) => n + lengthOf(part), 0));
+  const each = rows.map((row) => truncate(row, maxLength));
+  const samples = packed ? each.map(rowLength).filter((length) => length > 0) : undefined;
+  const cut = packed ? [each.flat()] : each;
+  const lengths = cut.map(rowLength);
   const length = Math.max(0, ...lengths);
   const textRows = cut.flat().reduce((n, part) => n + (isMedia(part) ? 0 : part.ids.length), 0);
   const textIds = new Int32Array(textRows);
-  const index = new Int32Array(rows.length * length).fill(-1);
+  const index = new Int32Array(cut.length * length).fill(-1);
   const attentionMask = cut.map(() => new Int32Array(length));
   const labels = cut.map(() => new Int32Array(length).fill(ignore));
   const weighted = cut.some((row) => row.some((part) => !isMedia(part) && part.weights));
@@ -75,7 +82,7 @@ export function splice(
       }
     }
   }
-  return { batch: rows.length, length, textIds, index, attentionMask, labels, ...(weights && { weights }) };
+  return { batch: cut.length, length, textIds, index, attentionMask, labels, ...(weights && { weights }), ...(samples && { samples }) };
 }
 
 /** Rows of ids in which each `placeholder` stands for the next item of `items` (in reading order over all rows). */

@@ -21,6 +21,8 @@ export interface Opening {
   recompute: boolean;
   /** Rows that go through the model together. */
   microBatch: number;
+  /** Do they lie behind each other in one, in place of being padded? */
+  packing?: boolean | undefined;
 }
 
 export class ModelInTraining implements Trainee<Window>, Disposable {
@@ -118,7 +120,7 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
       (modality, input) => this.model.encoder(modality).forward(input),
     );
     yield;
-    return (yield* network.forwardInPieces(batch, { windowTokens })).loss as Tensor;
+    return (yield* network.forwardInPieces(batch, { windowTokens, packed: this.opening.packing ?? false })).loss as Tensor;
   }
 
   training(on: boolean): void {

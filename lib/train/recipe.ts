@@ -40,6 +40,10 @@ export interface TrainingRecipe {
   optimizer: "adamw" | "adamw8bit";
   /** Recomputes activations in backward: less memory, a third more time. */
   gradientCheckpointing: boolean;
+  /** Rows of a step that go through the model together lie behind each other in one, and see themselves alone: no padding, the same loss and gradients. */
+  packing?: boolean;
+  /** Steps are made of rows of like length, by their bytes or characters, so that less is padded: rows of fifty steps are sorted together. */
+  groupByLength?: boolean;
   /** Rows are cut to this many tokens, never inside of a medium. Default: the LLM's context. */
   maxLength: number | undefined;
   /** Of the order of rows, of dropout and of fresh adapters. */
@@ -110,6 +114,8 @@ const TRAINING: Schema = {
   maxGradNorm: is.number(0),
   optimizer: is.oneOf("adamw", "adamw8bit"),
   gradientCheckpointing: is.flag,
+  packing: is.flag,
+  groupByLength: is.flag,
   maxLength: is.integer(2),
   seed: is.integer(0),
   logEvery: is.integer(1),

@@ -109,7 +109,7 @@ export async function* stage(
 ): AsyncGenerator<TrainStep> {
   const { recipe, modalities, check, adapter, at } = job;
   const { output, resume = false, signal, cache = new FeatureCache({ memoryBytes: 2 ** 30 }), onProblem } = options;
-  const { steps, seed, batch, microBatch, onBadRow, maxLength: asked, gradientCheckpointing: recompute } = recipe;
+  const { steps, seed, batch, microBatch, onBadRow, maxLength: asked, gradientCheckpointing: recompute, packing, groupByLength } = recipe;
   // Rows of added tokens are an adapter: whoever opens all of them opens these.
   const all = recipe.opens !== undefined && listed(recipe.opens).includes("adapters.*");
   const tokens = (all || (at === "instruct" && recipe.opens === undefined)) && model.adapters.has(TOKENS) ? [`${TOKENS}.*`] : [];
@@ -122,7 +122,7 @@ export async function* stage(
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
   const source = new FeatureSource(model, cache);
   const reader = new PromptRows(model, { maxLength, ...(check && { check }) });
-  const rows = new TrainingRows(reader, job.rows, source, { seed, batch, onBadRow, onProblem });
+  const rows = new TrainingRows(reader, job.rows, source, { seed, batch, groupByLength, onBadRow, onProblem });
   const configs = [adapter, ...[...model.adapters.values()].map(({ config }) => config as { dropout?: number })];
   const draws = configs.some((one) => (one?.dropout ?? 0) > 0);
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
@@ -133,7 +133,7 @@ export async function* stage(
   try {
     fresh = adapter?.put?.();
     const names = adapter ? [...opens, `${ADAPTER}*`] : opens;
-    using trained = new ModelInTraining(model, { opens: names, onEncoders: options.adapters ?? [], recompute, microBatch });
+    using trained = new ModelInTraining(model, { opens: names, onEncoders: options.adapters ?? [], recompute, microBatch, packing });
     checkGroups(options.groups ?? [], trained.parameters, at);
     await run?.restore(kept);
     for (const modality of modalities) {

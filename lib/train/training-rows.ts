@@ -49,6 +49,8 @@ export interface TrainingRowsOptions {
   seed: number;
   /** Rows per step; all there are, if they are fewer. */
   batch: number;
+  /** Are the rows of a step of like length? */
+  groupByLength?: boolean | undefined;
   onBadRow: "throw" | "skip";
   /** Told of every row that is left out. */
   onProblem?: ((problem: AnymalError) => void) | undefined;
@@ -171,9 +173,19 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
   }
 
   #order(): Batches {
-    const { seed, batch } = this.options;
-    const { length } = this.rows;
-    return new Batches(length, { batchSize: batch, seed, last: length < batch ? "keep" : "drop", order: orderOf(this.rows, seed) });
+    const { seed, batch, groupByLength } = this.options;
+    const { length, sizes } = this.rows;
+    if (groupByLength && !sizes)
+      throw expected(
+        "E_RECIPE",
+        "groupByLength",
+        "rows whose lengths are known before they are read",
+        "Parquet, which tells none",
+        "leave it out",
+      );
+    const lengths = groupByLength ? sizes : undefined;
+    const last = length < batch ? "keep" : "drop";
+    return new Batches(length, { batchSize: batch, seed, last, order: orderOf(this.rows, seed), ...(lengths && { lengths }) });
   }
 
   async #encode(index: number, row?: Promise<Row>): Promise<Encoded<E>> {

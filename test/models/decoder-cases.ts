@@ -11,7 +11,7 @@ import { countTargets, shifted } from "../../lib/models/language-loss.js";
 import { LlamaForCausalLM, type PretrainedOptions } from "../../lib/models/llama.js";
 import { MptForCausalLM } from "../../lib/models/mpt.js";
 import { OptForCausalLM } from "../../lib/models/opt.js";
-import { softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
+import { gatherRows, softmaxCrossEntropy, sum } from "../../lib/ops/index.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 
 export const loadDecoder = (folder: string, dtype: "f32" | "bf16" = "f32"): CausalDecoder => openDecoder(folder, { dtype });
@@ -61,6 +61,37 @@ function casesOf(name: string): void {
       });
     }
   }
+
+  // The last sample has a row of its own, the others share one: the reference's numbers for rows of their own hold.
+  if (sides.includes("right"))
+    test(`${name}: samples that share a row`, async () => {
+      using model = loadDecoder(c.folder);
+      const mask = c.rows("in.attention_mask.right");
+      const [B, T] = [mask.length, mask[0]!.length];
+      const lengths = mask.map((row) => row.reduce((a, b) => a + b, 0));
+      const packs = [[...lengths.keys()].slice(0, -1), [B - 1]].filter((pack) => pack.length);
+      const packed = packs.map((pack) => pack.map((b) => lengths[b]!));
+      const width = Math.max(...packed.map((row) => row.reduce((a, b) => a + b, 0)));
+      const places = packs.map((pack) => pack.flatMap((b) => Array.from({ length: lengths[b]! }, (_, t) => b * T + t)));
+      const padded = places.map((row) => [...row, ...new Array<number>(width - row.length).fill(-1)]);
+      const index = (values: readonly number[]) => Tensor.from(Int32Array.from(values), [values.length], { device: here });
+      const inputsEmbeds = model.embed(c.rows("in.input_ids.right"));
+      inputsEmbeds.requiresGrad = true;
+      const gathered = (all: Tensor, at: readonly number[], shape: number[]) =>
+        scope(() => gatherRows(all.reshape([all.shape[0]! * all.shape[1]!, -1]), index(at)).reshape(shape));
+      const x = gathered(inputsEmbeds, padded.flat(), [packs.length, width, -1]);
+      // The first label of a row is nobody's next: whatever it is, the reference's loss holds.
+      const given = c.rows("in.labels.right").flatMap(([, ...rest]) => [1, ...rest]);
+      const labels = padded.map((row) => row.map((place) => (place < 0 ? -100 : (given[place] as number))));
+      const { logits, loss } = model.forward({ inputsEmbeds: x, packed }, { labels, logits: "all" });
+      backward(loss!);
+      const back = new Array<number>(B * T).fill(-1);
+      for (const [at, place] of padded.flat().entries()) if (place >= 0) back[place] = at;
+      const apart = gathered(logits!, back, [B, T, -1]);
+      await c.close("out.right.logits", apart, { mask });
+      await c.close("out.right.loss", loss!);
+      await c.close("grad.right.inputs_embeds", inputsEmbeds.grad!, { mask });
+    });
 
   if (c.has("in.position_ids.left") && c.json().model_type !== "mpt") {
     test(`${name}: the reference's own position ids`, async () => {

@@ -56,7 +56,7 @@ export function heldRows(rows: readonly Row[]): RowSource {
   };
 }
 /** Characters that a medium counts for. */
-const MEDIUM = 256;
+export const MEDIUM = 256;
 
 /** One source after the other, read in `order`. Closes all of them. */
 export function joinedRows(sources: readonly RowSource[], order?: RowSource["order"]): RowSource {

@@ -6,7 +6,7 @@ import { reasonOf } from "../../media/error.js";
 import type { Kinds } from "../../media/kinds/index.js";
 import { type DataRecord, isFields, shown } from "../records.js";
 import { DataError } from "../row.js";
-import { checkIndex, type RecordSource } from "./source.js";
+import { checkIndex, MEDIUM, type RecordSource } from "./source.js";
 import { filled, membersOf } from "./tar-index.js";
 
 /** Bytes of one file of a sample, and of what is said of it. */
@@ -29,6 +29,8 @@ const TEXTS: Readonly<Record<string, string>> = {
   cls: "label",
   transcript: "transcript",
 };
+
+const isText = (ending: string): boolean => ending === "json" || Object.hasOwn(TEXTS, ending);
 
 interface Sample {
   key: string;
@@ -57,7 +59,12 @@ export class TarRecords implements RecordSource {
     return this.samples.length;
   }
   get sizes(): ArrayLike<number> {
-    return this.samples.map(({ members }) => members.reduce((sum, { bytes }) => sum + bytes, 0));
+    const sizeOf = ({ ending, bytes }: Sample["members"][number]) => {
+      const last = ending.split(".").at(-1) as string;
+      if (this.#kindOf(ending, last)) return MEDIUM;
+      return isText(last) ? bytes : 0;
+    };
+    return this.samples.map(({ members }) => members.reduce((sum, member) => sum + sizeOf(member), 0));
   }
   numberOf(index: number): number {
     return index + 1;
@@ -76,8 +83,7 @@ export class TarRecords implements RecordSource {
       seen.add(ending);
       const last = ending.split(".").at(-1) as string;
       const kind = this.#kindOf(ending, last);
-      const isText = last === "json" || Object.hasOwn(TEXTS, last);
-      if (!kind && !isText) continue; // what nobody reads here
+      if (!kind && !isText(last)) continue; // what nobody reads here
       if (bytes > (kind ? MOST_MEMBER : MOST_TEXT))
         return wrong(`a file .${ending} of at most ${kind ? MOST_MEMBER : MOST_TEXT} bytes`, `${bytes}`, "leave the sample out");
       const content = await filled(this.path, this.file, Buffer.alloc(bytes), from);
