@@ -9,6 +9,7 @@ export type { Ia3Config } from "./adapters/ia3.js";
 export type { AdapterKind } from "./adapters/kind.js";
 export type { AdaptionPromptConfig, LlamaAdapterConfig } from "./adapters/llama-adapter.js";
 export { VisualProjection } from "./adapters/llama-adapter.js";
+export { type LlamaAdapterV2Config, V2Projection, type V2Visual, V2VisualPath } from "./adapters/llama-adapter-v2.js";
 export { type AdapterOptions, createAdapter, loadAdapter } from "./adapters/load-adapter.js";
 export { LoraAdapter } from "./adapters/lora.js";
 export type { LoraConfig } from "./adapters/lora-config.js";

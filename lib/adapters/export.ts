@@ -10,9 +10,11 @@ import { late, SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-fol
 import type { Writable } from "../io/safetensors.js";
 import { openCausalLM } from "../models/auto-causal-lm.js";
 import { CausalDecoder } from "../models/causal-decoder.js";
+import { LlamaForCausalLM } from "../models/llama.js";
+import { AffineLinear } from "../nn/affine.js";
 import { Embedding } from "../nn/embedding.js";
 import { addsUp, dense, isFoldable } from "../nn/fold.js";
-import { innermost, places, wrapsOn } from "../nn/layer.js";
+import { innermost, places, type Wrap, wrapsOn } from "../nn/layer.js";
 import { Linear, type LinearLayer } from "../nn/linear.js";
 import type { Module } from "../nn/module.js";
 import { QuantizedLinear } from "../nn/quantized-linear.js";
@@ -56,7 +58,8 @@ export async function exportMerged(
   const probe = inputIds ?? probeIds(model.config.vocabSize);
   const before = await logitsOf(model, probe);
   const stored = [...mergedWeights(model, options.dtype ?? dtype)];
-  await saveModel(folder, { namedParameters: () => [], namedModules: () => [], hostState: () => stored }, configJson, options);
+  const config = { ...configJson, ...biasesIn(model, stored) };
+  await saveModel(folder, { namedParameters: () => [], namedModules: () => [], hostState: () => stored }, config, options);
   onWritten?.();
   using again = await openCausalLM(folder, { device, dtype });
   return drift(before, await logitsOf(again, probe), model.config.vocabSize);
@@ -76,8 +79,8 @@ export function* mergedWeights(model: Module, dtype: "f32" | "bf16"): Generator<
     const shape = base instanceof Embedding ? base.weight.shape : [base.outFeatures, base.inFeatures];
     yield [`${path}.weight`, late(dtype, shape, densePart(layer as LinearLayer, "weight", dtype))];
     if (table && isTied(model)) yield [model.paths.head, late(dtype, shape, () => noGrad(() => cast(base.weight, dtype)))]; // which has none of it
-    if (base instanceof Embedding || !base.bias || !wraps.length) continue;
-    done.add(base.bias);
+    if (base instanceof Embedding || !wraps.length || !(base.bias || wraps.some(addsBias))) continue;
+    if (base.bias) done.add(base.bias);
     yield [`${path}.bias`, late(dtype, [base.outFeatures], densePart(layer as LinearLayer, "bias", dtype))];
   }
   for (const [name, tensor] of model.namedParameters()) {
@@ -95,6 +98,25 @@ function densePart(layer: LinearLayer, part: "weight" | "bias", dtype: "f32" | "
         return one.dtype === dtype ? one.detach() : cast(one, dtype); // it may be the layer's very own
       }),
     );
+}
+
+const addsBias = (wrap: Wrap): boolean => wrap instanceof AffineLinear && wrap.enabled && wrap.bias !== undefined;
+
+/** What a LLaMA's config.json says of biases, where adapters brought some. Throws E_ADAPTER where they did so at some of the layers that it speaks of only. */
+function biasesIn(model: CausalDecoder, stored: Iterable<readonly [string, unknown]>): object {
+  const names = new Set(Array.from(stored, ([name]) => name));
+  const brought = [...places(model)].some(([, layer]) => wrapsOn(layer).some(addsBias));
+  if (!brought) return {};
+  const linear = [...names].filter((name) => /_proj\.weight$/.test(name));
+  const bare = linear.find((name) => !names.has(name.replace(/weight$/, "bias")));
+  if (model instanceof LlamaForCausalLM && bare === undefined) return { attention_bias: true, mlp_bias: true };
+  throw expected(
+    "E_ADAPTER",
+    "exportMerged",
+    "biases at all linear layers of a LLaMA, or at none",
+    bare === undefined ? `some in a ${model.constructor.name}` : `some, and none at "${bare}"`,
+    "save the adapter beside the model",
+  );
 }
 
 /** Throws E_ADAPTER where an adapter that takes part is no part of any weight: the folder would be of another model. */

@@ -2,6 +2,7 @@
 // enters through tanh gates that start at 0, so the frozen language model is unchanged at first.
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
+import type { Found } from "../nn/beside.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
@@ -17,14 +18,6 @@ export interface GatedCrossAttentionConfig {
   ffMult?: number;
   /** A token sees only the latest image before it; otherwise all before it. */
   onlyAttendImmediateMedia?: boolean;
-}
-
-/** Keys and values (B,S,H,D) of media rows, and which of them each token sees: (B,1,T,S) f32, or (B,2) i32 for all tokens. */
-export interface Found {
-  k: Tensor;
-  v: Tensor;
-  bias?: Tensor | undefined;
-  range?: Tensor | undefined;
 }
 
 /** What stands before a decoder layer. Without anything to find its attention adds nothing; its feed-forward acts all the same. */

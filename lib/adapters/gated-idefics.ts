@@ -1,12 +1,13 @@
 // IDEFICS' gated cross-attention (transformers' IdeficsGatedCrossAttentionLayer): LLaMA's norms and feed-forward, gates of one number or of one a channel.
 import type { Tensor } from "../core/tensor.js";
+import type { Found } from "../nn/beside.js";
 import { type LinearLayer, storedLinear } from "../nn/linear.js";
 import { GatedMlp } from "../nn/mlp.js";
 import { Module } from "../nn/module.js";
 import { RMSNorm } from "../nn/norm.js";
 import { type Weights, zeros } from "../nn/weights.js";
 import { type ActivationKind, attention, tanhGate } from "../ops/index.js";
-import { type Found, type GatedBlock, gateOf } from "./gated-cross-attention.js";
+import { type GatedBlock, gateOf } from "./gated-cross-attention.js";
 
 export interface IdeficsBlockConfig {
   dim: number;

@@ -1,22 +1,19 @@
 // LLaMA-Adapter V1 (arXiv 2303.16199) in the last layers of a decoder: in the published files, where all prompts are one table, and in PEFT's
 // (ADAPTION_PROMPT), which has a gate per layer in place of one per head, and none of the pictures.
 
-import { noGrad } from "../core/autograd.js";
 import { is, type Schema, shown } from "../core/checks.js";
-import { keep, scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { CausalSelfAttention } from "../nn/attention.js";
-import { FusedSelfAttention } from "../nn/fused-attention.js";
-import { innermost, type MakeWrap, places } from "../nn/layer.js";
+import type { MakeWrap } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { Module } from "../nn/module.js";
 import type { Stored } from "../nn/overwriting.js";
-import { isAttending, PromptedAttention, type PromptedOptions } from "../nn/prompted-attention.js";
+import type { PromptedAttention } from "../nn/prompted-attention.js";
 import { type Weights, zeros } from "../nn/weights.js";
-import { activation, concat, copy } from "../ops/index.js";
+import { activation, concat } from "../ops/index.js";
 import { CONFIG } from "./adapter-files.js";
-import { type AdapterKind, type Attached, adapterFault, completed, type Fail, type Json } from "./kind.js";
+import { type AdapterKind, type Attached, adapterFault, completed, type Json } from "./kind.js";
 import { ROOT } from "./overlays.js";
+import { ATTENTION, attentionLayers, part, prompted, storedPrompts, TABLE } from "./prompted-layers.js";
 
 export interface LlamaAdapterConfig {
   /** Per layer. */
@@ -50,7 +47,6 @@ const schema: Schema = {
 /** Of the paper, on LLaMA-7B. */
 const DEFAULTS: LlamaAdapterConfig = { prompts: 10, layers: 30, visualDims: [], visualHidden: 1, picture: false, baseModel: undefined };
 const fail = adapterFault("LLaMA-Adapter");
-const TABLE = "adapter_query";
 
 /** What a picture adds to every prompt: its vectors (B,I), joined, → (B,1,C), to be given as beside.rows. */
 export class VisualProjection extends Module {
@@ -81,7 +77,7 @@ export const LLAMA_ADAPTER: AdapterKind<LlamaAdapterConfig> = {
   files: { weights: "adapter.safetensors", config: CONFIG },
   complete: (options) => completed({ name: "LLaMA-Adapter", schema, fail }, options, DEFAULTS),
   plan(model, config, at, owner) {
-    const layers = attentionLayers(model, [".self_attn", ".attn"], config.layers, fail);
+    const layers = attentionLayers(model, ATTENTION, config.layers, fail);
     const { width } = layers[0]!.attention;
     const table = at.checkpoint && at.parameter(`${TABLE}.weight`, [config.layers * config.prompts, width], zeros);
     const projects = config.visualDims.length > 0;
@@ -89,7 +85,7 @@ export const LLAMA_ADAPTER: AdapterKind<LlamaAdapterConfig> = {
     const wraps = layers.map(({ path, attention }, i): [string, MakeWrap] => {
       const prompt = table ? part(table, i * config.prompts, config.prompts) : at.parameter(TABLE, [config.prompts, width], { normal: 1 });
       const gate = at.at(path).parameter("gate", [1, attention.numHeads, 1, 1], zeros);
-      return [path, prompted({ owner, prompt, gate, names: { prompt: TABLE, gate: "gate" }, form: "tanh", picture })];
+      return [path, prompted({ owner, prompt, gate, names: { prompt: TABLE, gate: "gate" }, form: "tanh", picture }, fail)];
     });
     table?.dispose();
     const shared = projects ? new VisualProjection(at.at("visual_projection"), config.visualDims, config.visualHidden, width) : undefined;
@@ -119,11 +115,8 @@ export const LLAMA_ADAPTER: AdapterKind<LlamaAdapterConfig> = {
   /** The prompts of all layers are one table in the file, in the order of the layers. */
   *stored({ wraps, shared }: Attached<LlamaAdapterConfig>): Generator<Stored> {
     const all = [...(wraps as ReadonlyMap<string, PromptedAttention>)];
-    for (const [i, [path, { prompt, gate }]] of all.entries()) {
-      const [K] = prompt.shape as [number, number];
-      yield { keys: [`${TABLE}.weight`], tensor: prompt, rows: { from: i * K, of: all.length * K } };
-      yield { keys: [`${path}.gate`], tensor: gate };
-    }
+    yield* storedPrompts(all.map(([, { prompt }]) => prompt));
+    for (const [path, { gate }] of all) yield { keys: [`${path}.gate`], tensor: gate };
     for (const [name, tensor] of shared?.namedParameters() ?? []) yield { keys: [name], tensor };
   },
   fail,
@@ -148,7 +141,7 @@ export const ADAPTION_PROMPT: AdapterKind<AdaptionPromptConfig> = {
       const at = root.at(ROOT).at(path);
       const prompt = at.parameter("adaption_prompt", [1, prompts, attention.width], { normal: 1 });
       const gate = at.parameter("adaption_gate", [1], zeros);
-      return [path, prompted({ owner, prompt, gate, names: { prompt: "adaption_prompt", gate: "adaption_gate" }, form: "plain" })];
+      return [path, prompted({ owner, prompt, gate, names: { prompt: "adaption_prompt", gate: "adaption_gate" }, form: "plain" }, fail)];
     });
     return { wraps };
   },
@@ -180,41 +173,4 @@ export const ADAPTION_PROMPT: AdapterKind<AdaptionPromptConfig> = {
 function count(key: string, value: unknown): number {
   if (!is.integer(1).fits(value)) throw peftFail(`${key} to be ${is.integer(1).wanted}`, shown(value));
   return value as number;
-}
-
-const prompted =
-  (options: PromptedOptions): MakeWrap =>
-  (base) => {
-    if (!isAttending(base))
-      throw fail(
-        "attention that can be asked step by step",
-        `what another adapter put there, a ${base.constructor.name}; take that one off first`,
-      );
-    return new PromptedAttention(base, options);
-  };
-
-interface Found {
-  path: string;
-  attention: CausalSelfAttention | FusedSelfAttention;
-}
-
-/** The last `layers` attention layers whose paths end so. */
-function attentionLayers(model: Module, ends: readonly string[], layers: number, fault: Fail): Found[] {
-  const all: Found[] = [];
-  for (const [path, module] of places(model)) {
-    if (!ends.some((end) => path.endsWith(end))) continue;
-    const attention = innermost(module);
-    if (!(attention instanceof CausalSelfAttention || attention instanceof FusedSelfAttention))
-      throw fault("layers of attention in a decoder", `"${path}", a ${attention.constructor.name}`);
-    all.push({ path, attention });
-  }
-  if (all.length < layers) throw fault(`at most the ${all.length} layers of attention that the model has`, `${layers}`);
-  return all.slice(-layers);
-}
-
-/** Rows of the table, as a parameter of their own. */
-function part(table: Tensor, start: number, length: number): Tensor {
-  const own = noGrad(() => scope(() => keep(copy(table.slice(start, length)))));
-  own.requiresGrad = table.requiresGrad;
-  return own;
 }

@@ -11,6 +11,7 @@ import { GATED, type GatedConfig } from "./gated.js";
 import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
 import { ADAPTION_PROMPT, type AdaptionPromptConfig, LLAMA_ADAPTER, type LlamaAdapterConfig } from "./llama-adapter.js";
+import { LLAMA_ADAPTER_V2, type LlamaAdapterV2Config } from "./llama-adapter-v2.js";
 import { LORA } from "./lora.js";
 import type { LoraConfig } from "./lora-config.js";
 import { PINK, type PinkConfig } from "./pink.js";
@@ -29,6 +30,7 @@ export const ADAPTER_KINDS = {
   PROMPT_TUNING,
   PREFIX_TUNING,
   "llama-adapter-v1": LLAMA_ADAPTER,
+  "llama-adapter-v2": LLAMA_ADAPTER_V2,
   "gated-cross-attention": GATED,
 } as const;
 
@@ -39,6 +41,7 @@ export interface AdapterOptions {
   pink: PinkConfig;
   bottleneck: BottleneckConfig;
   "llama-adapter-v1": LlamaAdapterConfig;
+  "llama-adapter-v2": LlamaAdapterV2Config;
   "adaption-prompt": AdaptionPromptConfig;
   "gated-cross-attention": GatedConfig;
   "prompt-tuning": PromptTuningConfig;

@@ -136,7 +136,7 @@ async function equal(a: Tensor, b: Tensor): Promise<boolean> {
 const f32 = (x: Tensor): Tensor => (x.dtype === "f32" ? x : cast(x, "f32"));
 
 /** A trainable f32 copy. */
-function master(original: Tensor): Tensor {
+export function master(original: Tensor): Tensor {
   const tensor = original.dtype === "f32" ? copy(original) : cast(original, "f32");
   tensor.requiresGrad = true;
   return tensor;

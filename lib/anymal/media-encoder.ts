@@ -1,6 +1,7 @@
 // One modality's encoder with its processor. Frozen, it takes media in and gives features on the host out: they depend on the medium alone, so that
 // whoever needs them again may keep them. While it trains they depend on the step, and what is kept of a medium is what its processor made.
 import { noGrad } from "../core/autograd.js";
+import { expected } from "../core/errors.js";
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { Turns } from "../core/turns.js";
@@ -8,7 +9,7 @@ import type { EncoderInput, MediaPart, MediaProcessor, Modality } from "../media
 import type { Loading } from "../media/source.js";
 import { readsVector } from "../models/bridges/index.js";
 import { featureWidth, isOneRow } from "../models/bridges/select.js";
-import type { Encoder } from "../models/encoder.js";
+import type { Encoder, EncoderOptions } from "../models/encoder.js";
 import { l2Normalize, meanPool, sliceCopy } from "../ops/index.js";
 import { EncoderState } from "./encoder-state.js";
 import type { ModalitySetup } from "./options.js";
@@ -181,14 +182,22 @@ export class MediaEncoder {
       const [N = 0, ...rest] = shape;
       const x = Tensor.from(data, frames === undefined ? shape : [N * frames, ...rest.slice(1)], { device: this.encoder.device });
       const wanted = select === "class" ? { classRows: typeof layer === "number" ? [layer] : layer } : { layer };
-      const through = select === "pooled" || select === "embeds" ? select : "hidden";
-      const { hidden, pooled, embeds, classRows } = this.encoder.forward(x, { ...wanted, through, ...(isLonger && { isLonger }) });
+      const through = select === "pooled" || select === "embeds" || select === "projected" ? select : "hidden";
+      const asked: EncoderOptions = {
+        ...wanted,
+        through,
+        ...(select === "projected" && { projected: true }),
+        ...(isLonger && { isLonger }),
+      };
+      const { hidden, pooled, embeds, classRows, projected } = this.encoder.forward(x, asked);
       const d = this.width;
       const head = frames === undefined ? [N] : [N, frames];
       if (isOneRow(select)) {
         const row = select === "embeds" ? l2Normalize(embeds) : pooled;
         return row.reshape(this.#oneRow(head));
       }
+      if (select === "projected" && !projected) throw noneProjected(this.encoder.kind);
+      if (projected) return projected.reshape([...head, -1, d]);
       if (classRows) return classRows.reshape([...head, -1, d]);
       const skip = select === "patch" ? this.encoder.classTokens : 0;
       const rows = hidden.shape[1] as number;
@@ -196,6 +205,15 @@ export class MediaEncoder {
     });
   }
 }
+
+const noneProjected = (kind: string) =>
+  expected(
+    "E_MODALITY",
+    `an encoder ${kind}`,
+    'select "projected" of a CLIP tower',
+    "one that projects no more than one row",
+    'take "all"',
+  );
 
 /** Items one after the other that are alike, no more than `fits` at once. */
 export function runs<T>(all: readonly T[], form: (one: T) => string, fits: (run: readonly T[]) => boolean = () => true): T[][] {

@@ -184,7 +184,7 @@ function placed(part: TextPart | MediaReference, starts: Starts, features: AnyMA
   return rows ? [rows] : [];
 }
 
-/** Media beside each row in the order in which they come, and which of them its tokens see: those before it, all or the latest. */
+/** Media beside each row in the order in which they come, and which of them its tokens see: those before it, all or the latest, or all of the row. */
 function besideOf(
   rows: AnyMALBatch["rows"],
   media: readonly Projected[],
@@ -216,7 +216,8 @@ function besideOf(
     of.push(refs);
     const mask = attentionMask[b] as Int32Array;
     const first = Math.max(0, mask.indexOf(1));
-    return Array.from({ length }, (_, t) => (mask[t] ? (tokens[t - first] as Span) : { start: 0, end: 0 }));
+    const whole = { start: 0, end: at.length };
+    return Array.from({ length }, (_, t) => (!mask[t] ? { start: 0, end: 0 } : sees === "row" ? whole : (tokens[t - first] as Span)));
   });
   const S = Math.max(...index.map((row) => row.length));
   if (!S) return undefined;

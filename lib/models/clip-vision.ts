@@ -124,7 +124,9 @@ export class ClipVisionModel extends Module implements Encoder {
       const tower = { who: "ClipVisionModel", stack: visionModel.encoder, classTokens: this.classTokens };
       const { final, ...states } = towerStates(tower, start, options);
       const pooled = onTape(options, "pooled", () => visionModel.postNorm.forward(classRows(final)));
-      return { ...states, pooled, embeds: onTape(options, "embeds", () => this.visualProjection?.forward(pooled) ?? pooled.alias()) };
+      const project = (y: Tensor) => this.visualProjection?.forward(y) ?? y.alias();
+      const projected = options.projected && onTape(options, "projected", () => project(visionModel.postNorm.forward(final)));
+      return { ...states, pooled, embeds: onTape(options, "embeds", () => project(pooled)), ...(projected && { projected }) };
     });
   }
 

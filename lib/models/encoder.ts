@@ -23,6 +23,8 @@ export interface EncoderOutput {
   pooled: Tensor;
   /** (N,n,d): the class token's row in each of the hidden states that `classRows` asked for. */
   classRows?: Tensor;
+  /** (N,S,e): every row of the last block's output as `embeds` is made of the class token's, where it was asked for and the tower can. */
+  projected?: Tensor;
 }
 
 export interface EncoderOptions {
@@ -34,7 +36,9 @@ export interface EncoderOptions {
    * The one output that a gradient will come through; the others, and blocks that it does not need, are made without a tape then: what no backward walks
    * over would be kept until it is collected as garbage. Default: all of them.
    */
-  through?: "hidden" | "pooled" | "embeds";
+  through?: "hidden" | "pooled" | "embeds" | "projected";
+  /** Asks for `projected`. */
+  projected?: boolean;
   /** CLAP with fusion: which clips were longer than the window. */
   isLonger?: readonly boolean[];
   /** Of each chunk of a sound, the frames that are not padding. Default: all. */
@@ -48,7 +52,7 @@ export interface EncoderLoading {
   trainable?: boolean;
 }
 
-const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, through: true, isLonger: true, heard: true });
+const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, through: true, projected: true, isLonger: true, heard: true });
 const LOADING = optionNames<EncoderLoading>({ device: true, dtype: true, trainable: true });
 
 /** Throws E_VALUE on an option of forward() that no encoder has, nor this one (`more`). */

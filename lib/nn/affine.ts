@@ -1,11 +1,13 @@
 // A linear layer with a vector before it, a vector added behind it and a vector that its outputs are multiplied by: y = out ⊙ (base(in ⊙ x) + bias), each
 // left out where a method has none. (IA)³ (arXiv 2205.05638) has one of the two factors; LLaMA-Adapter V2 (arXiv 2304.15010) the bias and one factor.
 import type { Tensor } from "../core/tensor.js";
-import { add, mul, transposeCopy } from "../ops/index.js";
+import { roundsInputs } from "../ops/eight-bit.js";
+import { add, linear, linearQuantized, mul, transposeCopy } from "../ops/index.js";
 import type { Dense, Foldable } from "./fold.js";
 import { Wrap } from "./layer.js";
-import type { LinearLayer } from "./linear.js";
+import { Linear, type LinearLayer } from "./linear.js";
 import { matching } from "./module.js";
+import { QuantizedLinear } from "./quantized-linear.js";
 import { ones, type Weights, zeros } from "./weights.js";
 
 /** What a file calls a vector, and the shape it has there: that of I or O values, whatever sizes of 1 stand around. */
@@ -49,10 +51,18 @@ export class AffineLinear extends Wrap<LinearLayer> implements LinearLayer, Fold
   forward(x: Tensor): Tensor {
     const base = this.inner;
     if (!this.enabled) return base.forward(x);
-    const { scaleIn, bias, scaleOut } = this;
-    let y = base.forward(scaleIn ? mul(x, like(scaleIn, x)) : x);
-    if (bias) y = add(y, like(bias, y));
+    const { scaleIn, scaleOut } = this;
+    const y = this.#shifted(base, scaleIn ? mul(x, like(scaleIn, x)) : x);
     return scaleOut ? mul(y, like(scaleOut, y)) : y;
+  }
+
+  /** A bare layer without a bias has this one in its product, whatever form its weight has: no command is added. */
+  #shifted(base: LinearLayer, x: Tensor): Tensor {
+    if (!this.bias) return base.forward(x);
+    const bias = like(this.bias, x);
+    if (base instanceof Linear && !base.bias) return linear(x, matching(base.weight, x), bias);
+    if (base instanceof QuantizedLinear && !base.bias && !roundsInputs()) return linearQuantized(x, base.weight, bias);
+    return add(base.forward(x), bias);
   }
 
   fold(inside: Dense): Dense {

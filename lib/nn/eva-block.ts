@@ -21,7 +21,18 @@ export interface EvaBlockConfig {
   layers: number;
   /** Default true. */
   qkvBias?: boolean;
+  /** How the checkpoint spells them. Default: as transformers' BLIP-2. */
+  names?: EvaNames;
 }
+export interface EvaNames {
+  attention: string;
+  projection: string;
+  norm1: string;
+  norm2: string;
+}
+const TRANSFORMERS: EvaNames = { attention: "self_attn", projection: "projection", norm1: "layer_norm1", norm2: "layer_norm2" };
+/** Of timm's Block, from which LAVIS' descends. */
+export const TIMM: EvaNames = { attention: "attn", projection: "proj", norm1: "norm1", norm2: "norm2" };
 
 class EvaAttention extends Module {
   qkv: LinearLayer;
@@ -32,11 +43,15 @@ class EvaAttention extends Module {
     readonly width: number,
     readonly heads: number,
     bias: boolean,
+    private readonly outName: string,
   ) {
     super();
     const init = { normal: width ** -0.5 };
     this.qkv = storedLinear(at.at("qkv"), width, 3 * width, { bias, init });
-    this.projection = storedLinear(at.at("projection"), width, width, { init });
+    this.projection = storedLinear(at.at(outName), width, width, { init });
+  }
+  protected override stateName(field: string): string {
+    return field === "projection" ? this.outName : super.stateName(field);
   }
 
   /** (N,T,C) → (N,T,C). */
@@ -53,18 +68,21 @@ export class EvaBlock extends Module {
   norm1: LayerNorm;
   mlp: Mlp;
   norm2: LayerNorm;
+  readonly #names: EvaNames;
 
   constructor(at: Weights, config: EvaBlockConfig) {
     super();
-    const { width, heads, hidden, activation, eps, qkvBias = true } = config;
-    this.selfAttn = new EvaAttention(at.at("self_attn"), width, heads, qkvBias);
+    const { width, heads, hidden, activation, eps, qkvBias = true, names = TRANSFORMERS } = config;
+    this.#names = names;
+    this.selfAttn = new EvaAttention(at.at(names.attention), width, heads, qkvBias, names.projection);
     this.norm1 = new LayerNorm(at.at(this.stateName("norm1")), width, eps);
     this.mlp = new Mlp(at.at("mlp"), width, hidden, activation);
     this.norm2 = new LayerNorm(at.at(this.stateName("norm2")), width, eps);
   }
 
   protected override stateName(field: string): string {
-    return { norm1: "layer_norm1", norm2: "layer_norm2" }[field] ?? super.stateName(field);
+    const { attention: selfAttn, norm1, norm2 } = this.#names;
+    return { selfAttn, norm1, norm2 }[field] ?? super.stateName(field);
   }
 
   /** (N,T,C) → (N,T,C). */

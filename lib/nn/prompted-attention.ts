@@ -1,6 +1,6 @@
 // LLaMA-Adapter (arXiv 2303.16199): learned prompts that a layer's queries attend to beside the text, with a softmax of their own. Their keys are not
 // turned by a position, and what they give enters through a gate that starts at 0, so that nothing changes at first. With a picture, its one row is added
-// to every prompt.
+// to every prompt, or (V2, as released) a row of its own to each.
 import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
 import { add, attention, cast, gatherRows, mul, tanhGate } from "../ops/index.js";
@@ -114,11 +114,17 @@ export class PromptedAttention extends Wrap<Attending> implements Attending {
   }
 }
 
-/** prompt (1,K,C) and a row (B,1,C) for each sequence → (B,K,C). */
+/** prompt (1,K,C) and for each sequence one row (B,1,C), or one for each of its prompts (B,K,C) → (B,K,C). */
 function pictured(prompt: Tensor, rows: Tensor, B: number): Tensor {
   const [, K, C] = prompt.shape as [number, number, number];
+  if (String(rows.shape) === String([B, K, C])) return add(rows, prompt.reshape([K, C]));
   if (String(rows.shape) !== String([B, 1, C]))
-    throw expected("E_SHAPE", "LLaMA-Adapter", `one row of a picture for each sequence, [${B},1,${C}]`, `[${rows.shape}]`);
+    throw expected(
+      "E_SHAPE",
+      "LLaMA-Adapter",
+      `one row of a picture for each sequence, [${B},1,${C}], or one for each prompt, [${B},${K},${C}]`,
+      `[${rows.shape}]`,
+    );
   const index = Int32Array.from({ length: B * K }, (_, i) => Math.floor(i / K));
   const each = gatherRows(rows.reshape([B, C]), Tensor.from(index, [B * K], { device: rows.device }));
   return add(each.reshape([B, K, C]), prompt.reshape([K, C]));

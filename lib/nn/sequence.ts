@@ -41,8 +41,8 @@ export interface MediaBeside {
   of?: readonly unknown[] | undefined;
 }
 
-/** Which of the media before it a token sees: the latest, or all of them. */
-export type Sees = "latest" | "all";
+/** Which media a token sees: the latest before it, all before it, or all of its row, wherever they stand. */
+export type Sees = "latest" | "all" | "row";
 
 /** What stands before every row of a model that was tuned so: it takes slots of the cache and positions as tokens do. Told in the first step. */
 export interface Lead {

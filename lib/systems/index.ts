@@ -6,6 +6,7 @@ import { blip2 } from "./blip-2.js";
 import { flamingo } from "./flamingo.js";
 import { instructblip } from "./instructblip.js";
 import { llamaAdapter } from "./llama-adapter.js";
+import { llamaAdapterV2 } from "./llama-adapter-v2.js";
 import { llava } from "./llava.js";
 import { llava15 } from "./llava-1.5.js";
 import { minigpt4 } from "./minigpt4.js";
@@ -17,6 +18,7 @@ export const SYSTEMS = {
   anymal,
   flamingo,
   "llama-adapter": llamaAdapter,
+  "llama-adapter-v2": llamaAdapterV2,
   llava,
   "llava-1.5": llava15,
   minigpt4,
@@ -31,7 +33,6 @@ export const DEFAULT_SYSTEM: SystemName = "anymal";
 
 /** Of the literature that this library follows, what nobody has put here yet. */
 export const NOT_YET = {
-  "llama-adapter-v2": "arXiv 2304.15010",
   lavin: "arXiv 2305.15023",
   mmicl: "arXiv 2309.07915",
   otter: "arXiv 2305.03726",

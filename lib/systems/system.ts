@@ -41,6 +41,8 @@ export interface Stage {
   how: "align" | "instruct";
   /** What trains: patterns over parameter names in which * stands for anything, such as "projectors.*", "llm.*", "adapters.*"; rows that are added to the vocabulary are an adapter too. */
   opens: readonly string[];
+  /** Of these what rows with media train, and nothing else; rows of text alone train the rest. */
+  disjoint?: readonly string[];
   numbers: Numbers;
   /** Of single kinds of media, where they have numbers of their own. */
   of?: Readonly<Record<string, Partial<Numbers>>>;

@@ -7,7 +7,7 @@ import type { Pieces } from "../core/turns.js";
 import type { Modality } from "../media/part.js";
 import type { Module } from "../nn/module.js";
 import { openOnEncoders } from "./adapters-in-training.js";
-import { keyOf, openables, prefixOf, speaksOf } from "./opens.js";
+import { keyOf, nameOf, openables, prefixOf, speaksOf } from "./opens.js";
 import type { ReadyRow } from "./prompt-rows.js";
 import type { MicroLoss, Trainee } from "./trainee.js";
 import type { Window } from "./training-rows.js";
@@ -15,6 +15,8 @@ import type { Window } from "./training-rows.js";
 export interface Opening {
   /** Patterns over names: see opens.ts. */
   opens: readonly string[];
+  /** Patterns over what rows with media train by themselves; none: all rows train all. */
+  disjoint: readonly string[];
   /** By name: adapters on encoders that train too. Whatever else is open in an encoder is frozen meanwhile. */
   onEncoders: readonly string[];
   /** Are layers run again in backward? */
@@ -105,10 +107,26 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
     return ready.reduce((n, { length }) => n + length, 0);
   }
 
-  /** Micro-batches differ in how many tokens they score: each is weighted by its count over that of the step. */
+  /** Micro-batches differ in how many tokens they score: each is weighted by its count over that of the step, or of what of it trains the same. */
   *losses({ ready }: Window): Generator<MicroLoss> {
-    const windowTokens = ready.reduce((n, { counted }) => n + counted, 0);
-    for (const rows of microBatches(ready, this.opening.microBatch)) yield () => this.#loss(rows, windowTokens);
+    for (const { own, shut } of this.#shares(ready)) {
+      const windowTokens = own.reduce((n, { counted }) => n + counted, 0);
+      for (const tensor of shut) tensor.requiresGrad = false;
+      try {
+        for (const rows of microBatches(own, this.opening.microBatch)) yield () => this.#loss(rows, windowTokens);
+      } finally {
+        for (const tensor of shut) tensor.requiresGrad = true;
+      }
+    }
+  }
+
+  /** Rows with media and those of text alone, where they train different things, and what stays shut for them. */
+  #shares(ready: readonly ReadyRow[]): { own: readonly ReadyRow[]; shut: readonly Tensor[] }[] {
+    if (!this.opening.disjoint.length) return [{ own: ready, shut: [] }];
+    const fits = speaksOf(this.opening.disjoint);
+    const shut = (media: boolean) => this.parameters.flatMap(([key, tensor]) => (fits(nameOf(key)) === media ? [] : [tensor]));
+    const both = [true, false].map((media) => ({ own: ready.filter((row) => row.media.length > 0 === media), shut: shut(media) }));
+    return both.filter(({ own }) => own.length);
   }
 
   *#loss(rows: readonly ReadyRow[], windowTokens: number): Pieces<Tensor> {

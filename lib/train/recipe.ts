@@ -63,6 +63,11 @@ export interface TrainingRecipe {
    * then, "llm.*norm.weight", "adapters.NAME.*". Default: the projections of the media in the data. What `lora` adds trains in any case.
    */
   opens?: string | readonly string[];
+  /**
+   * Patterns as those of `opens`: what rows with media train, and nothing else does; rows of text alone train the rest. Either loss is a mean over its own
+   * targets (LLaMA-Adapter V2, arXiv 2304.15010, section 3.3). Default, and []: all rows train all.
+   */
+  disjoint?: string | readonly string[];
   /** Rates and decay of their own for some of it, e.g. [{ names: "projectors.*", learningRate: 2e-5 }]. */
   groups?: readonly RateGroup[];
 }
@@ -124,6 +129,7 @@ const TRAINING: Schema = {
   validation: is.object,
   reportTo: is.either(is.oneOf(...REPORTS), is.listOf(is.oneOf(...REPORTS))),
   opens: NAMES,
+  disjoint: NAMES,
   groups: is.listOf(is.object),
 };
 const GROUP_KEYS: Schema = { names: NAMES, learningRate: is.number(0), weightDecay: is.number(0) };
@@ -188,10 +194,10 @@ export function instructRecipe(
 const LORA = SYSTEMS.anymal.stages.instruct?.lora as LoraRecipe;
 
 /** What a stage of the system opens, where that is more than the projections of the media in the data and the branches of LoRA, and at which rates. */
-function trains({ opens, rates = {}, lora }: Stage, branches: boolean): Pick<TrainingRecipe, "opens" | "groups"> {
+function trains({ opens, disjoint, rates = {}, lora }: Stage, branches: boolean): Pick<TrainingRecipe, "opens" | "disjoint" | "groups"> {
   const usual = opens.every((pattern) => pattern === "projectors.*" || (pattern === "adapters.*" && (branches || lora)));
   const groups = Object.entries(rates).map(([names, learningRate]) => ({ names, learningRate }));
-  return { ...(!usual && { opens }), ...(groups.length && { groups }) };
+  return { ...(!usual && { opens }), ...(disjoint && { disjoint }), ...(groups.length && { groups }) };
 }
 
 /** What the system says of a stage; with LoRA of its own form for it, where it has one. */

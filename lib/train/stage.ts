@@ -119,6 +119,8 @@ export async function* stage(
   ];
   const soon = (pattern: string) => adapter !== undefined && pattern.startsWith("adapters."); // those of branches that are not on the model yet
   if (recipe.opens !== undefined) checkOpens(model, opens.filter((pattern) => !soon(pattern)), `${at}.opens`); // biome-ignore format: one line
+  const disjoint = listed(recipe.disjoint ?? []);
+  if (disjoint.length) checkOpens(model, disjoint, `${at}.disjoint`);
   const maxLength = Math.min(asked ?? Infinity, model.llm.config.maxPositions);
   const source = new FeatureSource(model, cache);
   const reader = new PromptRows(model, { maxLength, ...(check && { check }) });
@@ -133,7 +135,8 @@ export async function* stage(
   try {
     fresh = adapter?.put?.();
     const names = adapter ? [...opens, `${ADAPTER}*`] : opens;
-    using trained = new ModelInTraining(model, { opens: names, onEncoders: options.adapters ?? [], recompute, microBatch, packing });
+    const onEncoders = options.adapters ?? [];
+    using trained = new ModelInTraining(model, { opens: names, disjoint, onEncoders, recompute, microBatch, packing });
     checkGroups(options.groups ?? [], trained.parameters, at);
     await run?.restore(kept);
     for (const modality of modalities) {

@@ -23,6 +23,7 @@ const OPTIONS: { [K in keyof AdapterOptions]: Partial<AdapterOptions[K]> } = {
   pink: { hidden: 3, nonLinear: true, dropout: 0.5, layers: [1] },
   bottleneck: { hidden: 3, activation: "silu", dropout: 0.5, targetModules: ["gate_proj"], baseModel: "b" },
   "llama-adapter-v1": { prompts: 3, layers: 2, visualDims: [4, 5], visualHidden: 6, picture: true, baseModel: "b" },
+  "llama-adapter-v2": { form: "multimodal7b", prompts: 3, layers: 2, clipDim: 4, visual: { dim: 6, depth: 1, heads: 2 }, baseModel: "b" },
   "adaption-prompt": { prompts: 3, layers: 2, targetModules: "attn", baseModel: "b" },
   "gated-cross-attention": { form: "idefics", every: 2, dimVisual: 3, heads: 4, dimHead: 5, ffMult: 6, hidden: 7, onlyAttendImmediateMedia: false, headNorm: true, vectorGates: true, eps: 1e-3 }, // biome-ignore format: a table
   "prefix-tuning": { tokens: 3, projection: true, hidden: 7, baseModel: "b" },

@@ -25,10 +25,14 @@ import { Case, caseNames, here } from "../case.js";
 function build(c: Case, at: Weights): Bridge {
   // biome-ignore lint/suspicious/noExplicitAny: the reference's config differs by kind
   const { projector: type, dim, dim_llm, ...options }: any = c.json();
+  if (c.json().kind === "v2-visual-path") {
+    const { clip_dim, depth, heads, queries, llm_dim } = options;
+    return makeBridge(at, completeBridge({ type: "query-vit", queries, layers: depth, width: dim, heads, normalize: false }, clip_dim, 0), llm_dim); // biome-ignore format: one line
+  }
   return makeBridge(at, completeBridge({ type, ...options, normalize: false }, dim, 0), dim_llm);
 }
 
-for (const name of caseNames(/^(mlp-|concat-linear)/)) {
+for (const name of [...caseNames(/^(mlp-|concat-linear)/), ...caseNames(/^v2-visual-path/)]) {
   const c = new Case(name);
   test(`${name}: output and gradients, every key and no other`, async () => {
     using checkpoint = Checkpoint.open(join(c.folder, "model.safetensors"));
@@ -52,7 +56,7 @@ const ASKED: Readonly<Record<keyof typeof BRIDGES, readonly BridgeOptions[]>> = 
     { type: "resampler", layers: 1, tokens: 3, form: "idefics", heads: 2, normalize: false },
     { type: "resampler", layers: 1, tokens: 3, form: "openflamingo", heads: 3, dimHead: 4, headNorm: true },
   ],
-  linear: [{ type: "linear" }, { type: "linear", mode: "pooled", tokens: 5 }],
+  linear: [{ type: "linear" }, { type: "linear", mode: "pooled", tokens: 5 }, { type: "linear", norm: true }],
   mlp: [{ type: "mlp" }, { type: "mlp", hidden: 6, activation: "silu", bias: false, normalize: "layernorm" }],
   "concat-linear": [{ type: "concat-linear" }, { type: "concat-linear", patches: 2, normalize: false }],
   "q-former": [
@@ -70,6 +74,7 @@ const ASKED: Readonly<Record<keyof typeof BRIDGES, readonly BridgeOptions[]>> = 
       frozen: true,
     },
   ],
+  "query-vit": [{ type: "query-vit", queries: 3, layers: 1, width: 8, heads: 2 }],
 };
 const setups = BRIDGE_NAMES.flatMap((name) => ASKED[name]).map((asked) => completeBridge(asked, 8, 2));
 const fresh = () => Weights.fresh({ device: here, seed: 4 });
@@ -136,7 +141,8 @@ test("beside the text: no rows of its own, as wide as the features from a resamp
     using x = features([1, ...shape]);
     using y = noGrad(() => bridge.forward(x));
     assert.is(y.shape.at(-1), setup.type === "resampler" ? 8 : 12);
-    assert.is(bridge.output === undefined, setup.type === "resampler");
+    // What a norm stands behind has no scale of its own.
+    assert.is(bridge.output === undefined, ["resampler", "query-vit"].includes(setup.type) || ("norm" in setup && setup.norm === true));
   }
 });
 

@@ -3,6 +3,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { attach } from "../../lib/adapters/adapter.js";
 import { LLAMA_ADAPTER } from "../../lib/adapters/llama-adapter.js";
+import { LLAMA_ADAPTER_V2, type LlamaAdapterV2Config } from "../../lib/adapters/llama-adapter-v2.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { type BridgeOptions, completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
 import { openBridge } from "../../lib/models/bridges/kind.js";
@@ -98,6 +99,33 @@ test("LLaMA-Adapter's prompts in the upper 30 layers of 7 B are 1.2288 M numbers
   // With the published picture's path: 1.8 M.
   const { projector } = SYSTEMS["llama-adapter"].modalities.image as SystemModality;
   assert.is(((1_228_800 + trained(projector, 512, 4096)) / 1e6).toFixed(1), "1.8");
+  assert.ok(here.memory().bytesInUse - before < 2 ** 24);
+});
+
+test("LLaMA-Adapter V2: what the paper calls 14 M is 65 B's norms, biases and scales; with pictures 7 B trains 2.6 M and their path of 60 M", () => {
+  const before = here.memory().bytesInUse;
+  const sized = (config: object, options: Partial<LlamaAdapterV2Config>) => {
+    const model = new LlamaForCausalLM(Weights.outline({ device: here, trainable: false }), { ...LLAMA_7B, ...config });
+    const adapter = attach(LLAMA_ADAPTER_V2, model, LLAMA_ADAPTER_V2.complete(options), Weights.outline({ device: here }));
+    return [...adapter.namedParameters()].reduce((sum, [, { size }]) => sum + size, 0);
+  };
+  const [c, f] = [8192, 22_016];
+  const large = { hiddenSize: c, intermediateSize: f, layers: 80, heads: 64, kvHeads: 64 };
+  // Of a layer: a factor for each input, a bias for each output, two norms.
+  const chat = sized(large, { form: "chat65b" });
+  assert.is(chat, 80 * (6 * c + f + 5 * c + 2 * f + 2 * c) + c);
+  assert.is((chat / 1e6).toFixed(0), "14");
+  // Of 7 B: ten prompts in 31 layers, a gate a head, biases at q, o, gate, up and down, norms.
+  const pictured = sized({}, { form: "multimodal7b" });
+  assert.is(pictured, 31 * (10 * 4096 + 32) + 32 * (3 * 4096 + 2 * 11_008) + 65 * 4096);
+  const path = trained({ type: "query-vit", normalize: false, gives: "beside" }, 768, 4096);
+  const block = 12 * 768 * 768 + 13 * 768; // qkv, projection and a feed-forward of four times the width, with biases, and two norms
+  assert.is(path, 8 * block + 769 * 768 + 2 * 768 + 10 * 768 + 769 * 4096 + 2 * 4096);
+  assert.equal([(pictured / 1e6).toFixed(1), (path / 1e6).toFixed(0)], ["2.6", "60"]);
+  // The paper's form on 7 B, with the picture's linear layer and norm.
+  const paper = sized({}, {});
+  assert.is(paper, 31 * (10 * 4096 + 32) + 32 + 32 * 2 * (5 * 4096 + 2 * 11_008) + 65 * 4096);
+  assert.is(trained(SYSTEMS["llama-adapter-v2"].modalities.image!.projector, 768, 4096), 769 * 4096 + 2 * 4096);
   assert.ok(here.memory().bytesInUse - before < 2 ** 24);
 });
 

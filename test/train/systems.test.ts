@@ -4,11 +4,12 @@ import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { weightsOf } from "../../lib/anymal/parts.js";
 import type { Tensor } from "../../lib/core/tensor.js";
+import type { Row } from "../../lib/data/row.js";
 import { SYSTEM_NAMES, type SystemName } from "../../lib/systems/index.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { captions, type Toy, toy } from "../anymal/toy.js";
 import { here } from "../case.js";
-import { all } from "./stages.js";
+import { all, rejection } from "./stages.js";
 
 const test = suite("what systems train");
 let world: Toy;
@@ -20,6 +21,7 @@ test.after(() => world.remove());
 const ADAPTERS: Partial<Record<SystemName, Record<string, object>>> = {
   flamingo: { "gated-cross-attention": { every: 1, heads: 2, dimHead: 4 } },
   "llama-adapter": { "llama-adapter-v1": { layers: 1 } },
+  "llama-adapter-v2": { "llama-adapter-v2": { layers: 1, prompts: 2, early: 1 } },
 };
 /** Of the published size it would be of 188 million parameters. */
 const SMALL = { type: "q-former", queries: 3, layers: 2, width: 8, normalize: "layernorm" } as const;
@@ -33,6 +35,7 @@ const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   flamingo: ["adapters", "projectors"],
   instructblip: ["projectors"],
   "llama-adapter": ["adapters", "projectors"],
+  "llama-adapter-v2": ["adapters", "projectors"],
   llava: ["llm", "projectors"],
   "llava-1.5": ["llm", "projectors"],
   minigpt4: ["projectors"],
@@ -91,5 +94,41 @@ for (const system of SYSTEM_NAMES)
       );
     assert.is(model.llm.trainable().length + model.projector("image").trainable().length, 0, "something stayed open");
   });
+
+test("pictures and text in one run train what is their own (LLaMA-Adapter V2)", async () => {
+  const options = { llm: world.llm, device: here, system: "llama-adapter-v2", modalities: { image: { encoder: world.clip } } };
+  const adapters = { "llama-adapter-v2": { layers: 1, prompts: 2, early: 1 } };
+  const text: Row[] = ["one", "two", "three", "four"].map((word, i) => ({
+    where: `text ${i}`,
+    turns: [
+      { role: "user", content: [word] },
+      { role: "assistant", content: ["a square"] },
+    ],
+  }));
+  const moved = async (data: readonly Row[], more: object = {}) => {
+    using model = await AnyMAL.assemble({ ...options, adapters });
+    model.calibrated.add("image");
+    const before = await bytes(model);
+    const numbers = { steps: 2, batch: data.length, microBatch: 3, warmupSteps: 0, learningRate: 1e-2, schedule: "constant" } as const;
+    const steps = await all(instruct(model, { data, modalities: ["image"], ...numbers, ...more }));
+    assert.ok(steps.every(({ loss }) => loss > 0));
+    const after = await bytes(model);
+    return [...after.keys()].filter((name) => before.get(name) !== after.get(name));
+  };
+  const pictured = (name: string) => /^projectors\.|early_gate$/.test(name);
+  const pictures = captions().slice(0, 4);
+  const [both, alone, asked, whole] = [
+    await moved([...pictures, ...text]),
+    await moved(pictures),
+    await moved(text),
+    await moved(pictures, { disjoint: [] }),
+  ];
+  assert.ok(alone.length && alone.every(pictured), String(alone.filter((name) => !pictured(name))));
+  assert.ok(asked.length && !asked.some(pictured));
+  assert.equal(both.toSorted(), [...alone, ...asked].toSorted());
+  assert.ok(whole.some(pictured) && whole.some((name) => name.endsWith("q_proj.scale")));
+  const error = await rejection(() => moved(pictures, { disjoint: ["projectors.sound.*"] }));
+  assert.match(error.message, /disjoint.*patterns that speak of a parameter/);
+});
 
 test.run();

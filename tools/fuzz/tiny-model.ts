@@ -49,6 +49,7 @@ type Kind = Exclude<keyof AdapterOptions, "lora" | "trained-tokens" | "prefix-tu
 export const MANY = {
   ia3: { targetModules: ["k_proj", "down_proj"], feedforwardModules: ["down_proj"] },
   "llama-adapter-v1": { prompts: 1, layers: 1, visualDims: [8], visualHidden: 2 },
+  "llama-adapter-v2": { prompts: 1, layers: 1, early: 0, clipDim: 8 },
   "adaption-prompt": { prompts: 1, layers: 1 },
   "prompt-tuning": { tokens: 2 },
   pink: { hidden: 2 },

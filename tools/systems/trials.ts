@@ -102,4 +102,16 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     instruct: { steps: 1000, batch: 64, learningRate: 1.2e-2 },
     changed: [SHORT, "prompts in all four layers, not in 30 of 32"],
   },
+  "llama-adapter-v2": {
+    system: "llama-adapter-v2",
+    image: {},
+    adapters: { "llama-adapter-v2": { layers: 2, early: 2 } },
+    align: { steps: 500, batch: 32, learningRate: 4e-3, opens: ["projectors.*", "adapters.*"] },
+    instruct: { steps: 1000, batch: 64, learningRate: 5e-3, disjoint: [] },
+    changed: [
+      SHORT,
+      "the first two layers of four read the picture, not one of 32",
+      "all parameters learn from all rows: instructions here are questions about pictures, the paper's are text",
+    ],
+  },
 };

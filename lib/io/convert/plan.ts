@@ -84,12 +84,12 @@ function share({ file, tensor }: Part, i: number, count: number, name: string): 
 
 /**
  * Meta's code turns numbers 2i and 2i + 1 of a head by one angle, Hugging Face's numbers i and i + d/2: the rows of q and k are those of the other
- * order.
+ * order, and the numbers of what is added to them.
  */
 function inHalves({ file, tensor }: Part, which: "heads" | "kvHeads", numbers: Numbers, parts: number, name: string): Part {
   const heads = numbers[which] / parts;
-  const [rows = 0, columns = 0] = tensor.shape;
-  if (!Number.isInteger(heads) || tensor.shape.length !== 2 || rows % (2 * heads))
+  const [rows = 0, ...columns] = tensor.shape;
+  if (!Number.isInteger(heads) || ![0, 1].includes(columns.length) || !rows || rows % (2 * heads))
     throw new PickleError(file.path, `${quoted(name)} of ${numbers[which]} heads in ${parts} files`, `[${tensor.shape}]`, NO_TABLE);
   const inPairs = tensor.divided(0, [heads, rows / heads / 2, 2]);
   if (rows * parts !== (numbers.width / numbers.heads) * numbers[which])
@@ -99,7 +99,7 @@ function inHalves({ file, tensor }: Part, which: "heads" | "kvHeads", numbers: N
       `${rows * parts} rows in ${parts} files`,
       "a part of the model is missing: fetch every consolidated.*.pth",
     );
-  return { file, tensor: inPairs.permuted([0, 2, 1, 3]), shape: [rows, columns] };
+  return { file, tensor: inPairs.permuted([0, 2, 1, ...columns.map(() => 3)]), shape: [rows, ...columns] };
 }
 const NO_TABLE = "the weights are of another model than the key table is for: --table none keeps their own names";
 

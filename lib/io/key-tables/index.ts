@@ -2,6 +2,7 @@
 import { clap } from "./clap.js";
 import { LAVIS } from "./lavis.js";
 import { llama } from "./llama.js";
+import { LLAMA_ADAPTER_V2_TABLES } from "./llama-adapter-v2.js";
 import { llavaLora } from "./llava-lora.js";
 import { minigpt4 } from "./minigpt4.js";
 import { openFlamingo } from "./open-flamingo.js";
@@ -11,7 +12,17 @@ import { whisper } from "./whisper.js";
 
 export { type Json, type KeyTable, Known, type Numbers, type Rule } from "./table.js";
 
-export const KEY_TABLES: readonly KeyTable[] = [llama, clap, whisper, llavaLora, ...LAVIS, minigpt4, openFlamingo, ...TOWERS];
+export const KEY_TABLES: readonly KeyTable[] = [
+  ...LLAMA_ADAPTER_V2_TABLES,
+  llama,
+  clap,
+  whisper,
+  llavaLora,
+  ...LAVIS,
+  minigpt4,
+  openFlamingo,
+  ...TOWERS,
+];
 
 /** What wraps a model and stands before all of its names. */
 const WRAPPERS = ["module.", "_orig_mod."];

@@ -8,10 +8,11 @@ import type { Bridge, BridgeAsked, BridgeComplete, BridgeKind } from "./kind.js"
 import { linear } from "./linear.js";
 import { mlp } from "./mlp.js";
 import { qFormer } from "./q-former.js";
+import { queryVit } from "./query-vit.js";
 import { resampler } from "./resampler.js";
 import { isOneRow, type Select } from "./select.js";
 
-export const BRIDGES = { resampler, linear, mlp, "concat-linear": concatLinear, "q-former": qFormer } as const;
+export const BRIDGES = { resampler, linear, mlp, "concat-linear": concatLinear, "q-former": qFormer, "query-vit": queryVit } as const;
 
 type BridgeName = keyof typeof BRIDGES;
 type OptionsOf<K> = K extends BridgeKind<infer O, infer _> ? O : never;

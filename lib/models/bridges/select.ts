@@ -3,10 +3,10 @@ import { type Check, is } from "../../core/checks.js";
 import type { Modality } from "../../media/part.js";
 
 /**
- * patch: the rows of places; all: the class token too (LLaVA's "default" and "full"). class: the class token's row of each layer. pooled: one row for the whole medium, before the encoder's projection. embeds: the row that
+ * patch: the rows of places; all: the class token too (LLaVA's "default" and "full"). projected: all, each behind the last norm and the projection that make embeds of the class token's (LLaMA-Adapter V2). class: the class token's row of each layer. pooled: one row for the whole medium, before the encoder's projection. embeds: the row that
  * is compared with text, after it, of length 1: what contrastive training has shaped, so attributes that came together can be told apart in it.
  */
-export const SELECTS = ["patch", "all", "class", "pooled", "embeds"] as const;
+export const SELECTS = ["patch", "all", "class", "pooled", "embeds", "projected"] as const;
 export type Select = (typeof SELECTS)[number];
 
 /** Does one row stand for the whole medium? */
@@ -36,6 +36,6 @@ export const LAYER: Check = is.either(ONE, SEVERAL);
 
 /** d of the features that a bridge reads. */
 export function featureWidth(select: Select, { width, embedDim }: Omit<EncoderShape, "classTokens">, layer: FeatureLayer = -1): number {
-  if (select === "embeds") return embedDim;
+  if (select === "embeds" || select === "projected") return embedDim;
   return typeof layer === "number" || select === "pooled" || select === "class" ? width : width * layer.length;
 }
