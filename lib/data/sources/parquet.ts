@@ -7,11 +7,15 @@ import { reasonOf } from "../../media/error.js";
 import { isMissing } from "../../media/libraries.js";
 import type { DataRecord } from "../records.js";
 import { DataError } from "../row.js";
+import { checkPages } from "./parquet-pages.js";
 import { checkIndex, findLast, type RecordSource } from "./source.js";
 
 /** Bytes of a group of rows when it is unpacked, and of the file's description. Writers stay far below: 100 pictures, 1000 texts. */
 const MOST_GROUP = 2 ** 30;
 const MOST_FOOTER = 64 << 20;
+/** Rows of a group, of which each is an object, and for each byte of the file: what says nothing takes next to no room. */
+const MOST_ROWS = 2 ** 22;
+const ROWS_A_BYTE = 1024;
 /** Unpacked bytes of groups that are kept, as far as that is more than one. */
 const KEPT = 256 << 20;
 const MOST_TOGETHER = 8;
@@ -51,7 +55,7 @@ export class ParquetRecords implements RecordSource {
       const buffer: AsyncBuffer = { byteLength: size, slice: (from, to = size) => observed(bytesOf(path, file, from, Math.min(to, size))) };
       await checkFooter(path, file, size);
       const metadata = await damaged(path, () => library.parquetMetadataAsync(buffer, { geoparquet: false }));
-      checkGroups(path, metadata);
+      checkGroups(path, metadata, size);
       await damaged(path, async () => checkColumns(path, metadata, library));
       return new ParquetRecords(path, file, buffer, metadata, library, compressors);
     } catch (error) {
@@ -89,10 +93,31 @@ export class ParquetRecords implements RecordSource {
     return this.file.close();
   }
 
+  /** Nobody says how many values a page may claim, and room is made for as many. */
+  async #checkPages(group: number): Promise<void> {
+    const { path, file, buffer } = this;
+    for (const { meta_data: column } of this.metadata.row_groups[group]?.columns ?? []) {
+      if (!column) continue;
+      const name = column.path_in_schema.join(".");
+      const [from, bytes] = [Number(column.dictionary_page_offset || column.data_page_offset), Number(column.total_compressed_size)];
+      if (!(from >= 0 && bytes >= 0 && from + bytes <= buffer.byteLength))
+        throw broken(path, `bytes ${from} to ${from + bytes} for column ${name}`);
+      const { element } = this.library.parquetSchema(this.metadata).children.find((child) => child.element.name === name) ?? {};
+      const chunk = { name, from, bytes, unpacked: Number(column.total_uncompressed_size), rows: this.blocks[group] as number };
+      const flat = element !== undefined && element.repetition_type !== "REPEATED";
+      await checkPages(
+        { ...chunk, flat },
+        (start, end) => bytesOf(path, file, start, end),
+        (got) => broken(path, got),
+      );
+    }
+  }
+
   async #read(group: number): Promise<readonly DataRecord["fields"][]> {
     const rowStart = this.#starts[group] as number;
     const rowEnd = rowStart + (this.blocks[group] as number);
     const { buffer: file, metadata, compressors } = this;
+    await this.#checkPages(group);
     const rows = await damaged(this.path, () =>
       this.library.parquetReadObjects({ file, metadata, compressors, rowStart, rowEnd, utf8: false, geoparquet: false }),
     );
@@ -148,20 +173,20 @@ async function checkFooter(path: string, file: FileHandle, size: number): Promis
   if (length > Math.min(MOST_FOOTER, size - 12)) throw broken(path, `a description of ${length} bytes`);
 }
 
-function checkGroups(path: string, { row_groups: groups, num_rows: all }: FileMetaData): void {
+function checkGroups(path: string, { row_groups: groups, num_rows: all }: FileMetaData, size: number): void {
   let sum = 0;
   for (const [i, { num_rows, total_byte_size }] of groups.entries()) {
     const [rows, bytes] = [Number(num_rows), Number(total_byte_size)];
     if (!(Number.isSafeInteger(rows) && rows >= 0)) throw broken(path, `${num_rows} rows in group ${i + 1}`);
-    if (!(bytes <= MOST_GROUP))
-      throw new DataError(
-        "E_DATA",
-        path,
-        undefined,
-        `groups of rows of at most ${MOST_GROUP} bytes`,
-        `${bytes} in group ${i + 1}`,
-        "write it with smaller ones, as row_group_size=100 of pyarrow for rows with pictures",
-      );
+    if (rows > ROWS_A_BYTE * size) throw broken(path, `${rows} rows in group ${i + 1} of a file of ${size} bytes`);
+    for (const [what, most, got] of [
+      ["bytes", MOST_GROUP, bytes],
+      ["rows", MOST_ROWS, rows],
+    ] as const)
+      if (!(got <= most)) {
+        const remedy = "write it with smaller ones, as row_group_size=100 of pyarrow for rows with pictures";
+        throw new DataError("E_DATA", path, undefined, `groups of at most ${most} ${what}`, `${got} in group ${i + 1}`, remedy);
+      }
     sum += rows;
   }
   if (!Number.isSafeInteger(sum) || sum !== Number(all)) throw broken(path, `${all} rows, and ${sum} in its groups`);

@@ -131,4 +131,48 @@ test("a damaged file is one error of ours, wherever it is damaged, and never mor
   await rejects(ParquetRecords.open(folder.write("long.parquet", long)), dataError("E_DATA", "a description of 2147483648 bytes"));
 });
 
+/** A number as page headers hold it (Thrift, compact): a varint of its zigzag. */
+function varint(value: number): Buffer {
+  const bytes: number[] = [];
+  let left = 2 * value;
+  for (; left >= 128; left = Math.floor(left / 128)) bytes.push((left % 128) + 128);
+  return Buffer.from([...bytes, left]);
+}
+
+test("a page that claims more values than its group has rows is refused before room is made for them", async () => {
+  const rows = 70_000; // a claim of a million is as many bytes
+  const bytes = parquetWriteBuffer({
+    columnData: [
+      { name: "question", data: Array.from({ length: rows }, (_, i) => `q ${i % 3}`), type: "STRING" },
+      { name: "answer", data: Array.from({ length: rows }, () => "a"), type: "STRING" },
+    ],
+    rowGroupSize: [rows],
+  });
+  const whole = Buffer.from(bytes);
+  const good = await ParquetRecords.open(folder.write("good.parquet", whole));
+  assert.equal(((await good.record(rows - 1)) as { fields: object }).fields, { question: `q ${(rows - 1) % 3}`, answer: "a" });
+  await good.close();
+  // A header of version 2 (field 8) begins with its number of values.
+  const header = (values: number) => Buffer.concat([Buffer.from([0x5c, 0x15]), varint(values)]);
+  const at = whole.indexOf(header(rows));
+  assert.ok(at > 0);
+  const claim = header(1_000_000);
+  const path = folder.write("claims.parquet", Buffer.concat([whole.subarray(0, at), claim, whole.subarray(at + claim.length)]));
+  const records = await ParquetRecords.open(path);
+  await rejects(
+    records.record(0),
+    dataError("E_DATA", "a page of 1000000 values, 0 of them none, where 70000 of the column question can be left"),
+  );
+  await records.close();
+});
+
+test("so is a group of more rows than a file of its size can tell apart", async () => {
+  const rows = 20_000;
+  const data = Array.from({ length: rows }, () => "a");
+  const whole = Buffer.from(parquetWriteBuffer({ columnData: [{ name: "text", data, type: "STRING" }], rowGroupSize: [rows] }));
+  const [truth, claim] = [varint(rows), varint(1_000_000)];
+  for (let at = whole.indexOf(truth); at >= 0; at = whole.indexOf(truth, at)) claim.copy(whole, at);
+  await rejects(ParquetRecords.open(folder.write("rows.parquet", whole)), dataError("E_DATA", "1000000 rows in group 1 of a file of"));
+});
+
 test.run();
