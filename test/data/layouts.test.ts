@@ -194,6 +194,8 @@ test("a row of no layout names the nearest one, and the column that is nearly it
     "user: Describe.[image:a.png]",
     "assistant: x",
   ]);
+  // A column that goes by our name is gone under its own: here it would make talk of a caption.
+  assert.equal((await told({ messages: "a ring", image: "a.png" }, { columns: { caption: "messages" } })).layout, "captions");
   await rejects(
     readRows(folder.write("p.jsonl", '{"__proto__": {"messages": []}, "constructor": 1}')),
     dataError("E_ROW", "one of these layouts"),

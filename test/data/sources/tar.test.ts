@@ -85,14 +85,19 @@ test("samples are told by their keys: endings of the same, kinds that stand in t
     "c.json": "[1]",
     "d.json": "{oops",
     "sub.dir/e.jpg": "e", "sub.dir/e.cls": "7",
-    ".hidden": "x",
+    "f.json": '{"caption": "of its JSON", "image": "/elsewhere/f.jpg", "images": ["/elsewhere/g.jpg"]}', "f.png": "f", "f.txt": "of its text",
+    "g.txt": "of its text", "g.json": '{"caption": "of its JSON"}',
+    ".hidden": "x", "__index__.json": "{}", "at/__of__.txt": "x",
   }); // biome-ignore format: a sample a line
-  const [a, b, c, d, e, ...rest] = await samples(path);
+  const [a, b, c, d, e, f, g, ...rest] = await samples(path);
   assert.equal(a, { __key__: "a", caption: "moves", imu: "1,2" });
   assert.match(String(b), /:2: expected one file \.txt in sample "b", got two; give each sample a name/);
   assert.match(String(c), /:3: expected one JSON object in \.json in sample "c", got a list of 1/);
   assert.match(String(d), /:4: expected one JSON object in \.json in sample "d"/);
   assert.equal(e, { __key__: "sub.dir/e", label: "7", image: "e" });
+  // Text files go before what the JSON says, in whichever order they lie; what lies beside it, before paths of wherever it was written.
+  assert.equal(f, { __key__: "f", caption: "of its text", image: "f" });
+  assert.equal(g, { __key__: "g", caption: "of its text" });
   assert.equal(rest, []);
 });
 
