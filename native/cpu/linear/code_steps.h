@@ -20,7 +20,10 @@ namespace anymal::cpu::ANYMAL_LEVEL {
 constexpr int64_t kPanelRows = 32;  // PackedWeight::kRows
 
 // Codes are read once, as fast as memory gives them: the hardware's own prefetching leaves a third of that unused.
-inline void prefetch_codes(const uint8_t* codes) { __builtin_prefetch(codes + 3072); }
+template <int64_t kAhead = 3072>
+inline void prefetch_codes(const uint8_t* codes) {
+  __builtin_prefetch(codes + kAhead);
+}
 
 #if defined(__AVX512F__)
 
@@ -249,6 +252,11 @@ struct FloatSteps {
 
 #endif
 
+#if defined(__AVX512VBMI__)
+// Where look-ups take so little, what is on its way has to last for the time in which maxima are expanded (panel_scales.h).
+constexpr int64_t kFarAhead = 8192;
+#endif
+
 #if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
 
 // vdpbf16ps adds two columns' products at a time; x holds pairs. Weights are entries of the code book rounded to bf16, times kUnit, and 32 of them
@@ -284,7 +292,7 @@ struct PairSteps {
   static constexpr int64_t kWidth = 32;
   void decode(const uint8_t* codes, int64_t count, bf16* to) const {
     for (int64_t k = 0; k < count; k += 4) {
-      prefetch_codes(codes + k * 16);
+      prefetch_codes<kFarAhead>(codes + k * 16);
       __m512bh w[4];
       columns(codes + k * 16, w);
       for (int i = 0; i < 4; ++i) _mm512_storeu_si512(to + k * kPanelRows + i * 32, reinterpret_cast<__m512i>(w[i]));
@@ -298,7 +306,7 @@ struct PairSteps {
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
     for (int64_t k = 0; k < count; k += 4, x += 2 * Rows) {
-      prefetch_codes(codes + k * 16);
+      prefetch_codes<kFarAhead>(codes + k * 16);
       __m512bh w[4];
       columns(codes + k * 16, w);
 #pragma GCC unroll 8

@@ -87,10 +87,10 @@ struct FewRows {
     for (int r = 0; r < Group; ++r) sum[0][first + r] = s[0][r], sum[1][first + r] = s[1][r];
   }
 
-  // What of the panel's lines is read half a kibibyte on, or of the next panel's: more lines than the hardware follows by itself. Into L2: lines that are
+  // What of the panel's lines is read a kibibyte on, or of the next panel's: more lines than the hardware follows by itself. Into L2: lines that are
   // a multiple of 4 KiB apart have one set of L1 between them.
   static void prefetch_lines(const char* w, int64_t line, int64_t at) {
-    constexpr int64_t kAhead = 512;
+    constexpr int64_t kAhead = 1024;
     const char* from = w + (at + kAhead < line ? at + kAhead : Micro::NR * line + at + kAhead - line);
 #pragma GCC unroll 4
     for (int64_t i = 0; i < Micro::NR; ++i) __builtin_prefetch(from + i * line, 0, 2);

@@ -77,7 +77,7 @@ struct Nibbles {
   void add(const uint8_t* from, int64_t count, const int8_t* x, int64_t apart, const int32_t* sums, int64_t sums_apart,
            int32_t (*to)[kPanelRows]) const {
     const auto weights = [&](int64_t k, __m512i& w0, __m512i& w1) {
-      prefetch_codes(from + k * 16);
+      prefetch_codes<kFarAhead>(from + k * 16);
       const __m512i codes = _mm512_permutexvar_epi8(order, _mm512_loadu_si512(from + k * 16));
       w0 = _mm512_permutexvar_epi8(codes, table);
       w1 = _mm512_permutexvar_epi8(_mm512_srli_epi16(codes, 4), table);
