@@ -111,28 +111,31 @@ class PanelScales {
     }
   }
 
+  static constexpr int kLogNested = 8;
+  static_assert(quant::kNestedBlock == 1 << kLogNested && kBlocks <= quant::kNestedBlock);
+
   // The same of a whole panel.
   bool in_lanes([[maybe_unused]] int64_t b, [[maybe_unused]] int64_t count) {
 #if defined(__AVX512VBMI__)
     static const MapPlanes planes(w_.map);
-    static_assert(kBlocks <= quant::kNestedBlock);
     if (there_ < kPanelRows) return false;
     const int64_t per_row = w_.I / w_.block, first = row0_ * per_row + b;
     // The next panel's, whose rows are as many bytes further on.
     for (int64_t i = 0; i < kPanelRows * kBlocks; i += 64) __builtin_prefetch(w_.absmax_codes + (row0_ + kPanelRows) * per_row + kPanelRows * b + i);
     const __m512 offset = _mm512_set1_ps(w_.offset), factor = _mm512_set1_ps(factor_), nan = _mm512_set1_ps(std::bit_cast<float>(linear::kNanBits));
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     for (int64_t j = 0; j < kPanelRows; j += 16) {
       // Of each row the group of its first block, that of its last, and the block that the latter begins with.
-      alignas(64) float early[16], late[16];
-      alignas(64) int32_t begin[16];
-      for (int64_t i = 0; i < 16; ++i) {
-        const int64_t at = first + (j + i) * per_row, group = at / quant::kNestedBlock, last = (at + count - 1) / quant::kNestedBlock;
-        early[i] = w_.nested_absmax[group];
-        late[i] = w_.nested_absmax[last];
-        begin[i] = static_cast<int32_t>((group + 1) * quant::kNestedBlock - at);
-      }
-      const __m512 before = _mm512_load_ps(early), after = _mm512_load_ps(late);
-      const __m512i change = _mm512_load_si512(begin);
+      const int64_t group0 = (first + j * per_row) / quant::kNestedBlock, in_group = first + j * per_row - group0 * quant::kNestedBlock;
+      const __m512i at = _mm512_add_epi32(_mm512_mullo_epi32(lanes, _mm512_set1_epi32(static_cast<int32_t>(per_row))),
+                                          _mm512_set1_epi32(static_cast<int32_t>(in_group)));
+      const __m512i group = _mm512_srli_epi32(at, kLogNested);
+      const __m512i last = _mm512_srli_epi32(_mm512_add_epi32(at, _mm512_set1_epi32(static_cast<int32_t>(count - 1))), kLogNested);
+      const __m512i change = _mm512_sub_epi32(_mm512_slli_epi32(last, kLogNested), at);
+      const __m512 before = _mm512_i32gather_ps(group, w_.nested_absmax + group0, 4);
+      __m512 after = before;
+      if (const __mmask16 two = _mm512_cmpneq_epi32_mask(group, last))
+        after = _mm512_mask_i32gather_ps(before, two, last, w_.nested_absmax + group0, 4);
       planes.columns(w_.absmax_codes + first + j * per_row, count, per_row, scales_ + j, [&](int i, __m512 entries) {
         const __m512 nested = _mm512_mask_blend_ps(_mm512_cmple_epi32_mask(change, _mm512_set1_epi32(i)), before, after);
         const __m512 scale = _mm512_mul_ps(_mm512_fmadd_ps(entries, nested, offset), factor);
