@@ -7,6 +7,7 @@ export { type Drift, type ExportOptions, exportMerged } from "./adapters/export.
 export type { GatedConfig } from "./adapters/gated.js";
 export type { Ia3Config } from "./adapters/ia3.js";
 export type { AdapterKind } from "./adapters/kind.js";
+export { type LavinConfig, LavinShared } from "./adapters/lavin.js";
 export type { AdaptionPromptConfig, LlamaAdapterConfig } from "./adapters/llama-adapter.js";
 export { VisualProjection } from "./adapters/llama-adapter.js";
 export { type LlamaAdapterV2Config, V2Projection, type V2Visual, V2VisualPath } from "./adapters/llama-adapter-v2.js";

@@ -10,6 +10,7 @@ import { BOTTLENECK, type BottleneckConfig } from "./bottleneck.js";
 import { GATED, type GatedConfig } from "./gated.js";
 import { IA3, type Ia3Config } from "./ia3.js";
 import type { AdapterKind, Json } from "./kind.js";
+import { LAVIN, type LavinConfig } from "./lavin.js";
 import { ADAPTION_PROMPT, type AdaptionPromptConfig, LLAMA_ADAPTER, type LlamaAdapterConfig } from "./llama-adapter.js";
 import { LLAMA_ADAPTER_V2, type LlamaAdapterV2Config } from "./llama-adapter-v2.js";
 import { LORA } from "./lora.js";
@@ -25,6 +26,7 @@ export const ADAPTER_KINDS = {
   TRAINABLE_TOKENS: TRAINED_TOKENS,
   IA3,
   pink: PINK,
+  lavin: LAVIN,
   bottleneck: BOTTLENECK,
   ADAPTION_PROMPT,
   PROMPT_TUNING,
@@ -39,6 +41,7 @@ export interface AdapterOptions {
   lora: LoraConfig;
   ia3: Ia3Config;
   pink: PinkConfig;
+  lavin: LavinConfig;
   bottleneck: BottleneckConfig;
   "llama-adapter-v1": LlamaAdapterConfig;
   "llama-adapter-v2": LlamaAdapterV2Config;

@@ -27,7 +27,7 @@ export interface CausalLM {
     readonly ropeScaling?: { readonly type: string };
   };
   /** What stands before every row, and takes of the context. */
-  readonly lead?: { readonly length: number } | undefined;
+  readonly lead?: { readonly length: number; readonly steers?: boolean | undefined } | undefined;
   createCache(batch: number, length: number, type?: CacheType): KVCache;
   forward(prompt: Prompt, options: { cache: KVCache; logits: "last" }): { logits?: Tensor };
 }

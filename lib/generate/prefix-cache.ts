@@ -54,7 +54,7 @@ export class PrefixCache {
     const changes = wrapChanges();
     const computed = type !== this.#type || activations !== this.#activations;
     const other = llm !== this.#llm || llm.lead !== this.#lead || changes !== this.#changes || computed;
-    if (other || llm.config.ropeScaling?.type === "dynamic") this.dispose();
+    if (other || llm.lead?.steers || llm.config.ropeScaling?.type === "dynamic") this.dispose();
     [this.#llm, this.#lead, this.#changes] = [llm, llm.lead, changes];
     [this.#type, this.#activations] = [type, activations];
     const held = this.#positions;

@@ -161,6 +161,8 @@ async function write(
   await clearRubbish(dirname(folder), (name) => name === basename(folder));
   try {
     await onFile("to be written", folder, () => mkdir(temporary));
+    const within = new Set([...files, ...made].map((name) => dirname(join(temporary, name))));
+    for (const place of within) await onFile("to be written", folder, () => mkdir(place, { recursive: true }));
     for (const [i, shard] of shards.entries()) await saveSafetensors(join(temporary, files[i] as string), shard, { format: "pt" });
     if (shards.length > 1 && !parts)
       await writeNew(join(temporary, `${SINGLE}.index.json`), (file) => file.writeFile(indexOf(shards, files)));
@@ -169,7 +171,7 @@ async function write(
         copyFile(join(source.folder as string, name), join(temporary, name)),
       );
     for (const name of made) await writeNew(join(temporary, name), (file) => file.writeFile(`${formatJson(madeFiles[name])}\n`));
-    await syncFolder(temporary);
+    for (const place of [...within, temporary]) await syncFolder(place);
     signal?.throwIfAborted();
     await onFile("to be written", folder, async () => {
       await rmdir(folder).catch(() => undefined); // an empty one, or none

@@ -4,12 +4,12 @@
 import type { Tensor } from "../core/tensor.js";
 import { attention, tanhGate } from "../ops/index.js";
 import { foundBeside } from "./beside.js";
-import { Wrap } from "./layer.js";
+import { BetweenSteps } from "./between.js";
 import { matching } from "./module.js";
 import type { Attending } from "./prompted-attention.js";
 import type { Heads, Sequence } from "./sequence.js";
 
-export class EarlyFusion extends Wrap<Attending> implements Attending {
+export class EarlyFusion extends BetweenSteps {
   earlyGate: Tensor; // (1,H,1,1)
   /** A picture has no place in the text. */
   readonly sees = "row";
@@ -17,21 +17,6 @@ export class EarlyFusion extends Wrap<Attending> implements Attending {
   constructor(base: Attending, owner: string, gate: Tensor) {
     super(base, owner);
     this.earlyGate = gate;
-  }
-
-  /** x (B,T,C) → (B,T,C). */
-  forward(x: Tensor, s: Sequence): Tensor {
-    if (!this.enabled) return this.inner.forward(x, s);
-    return this.out(this.attend(this.heads(x, s), s));
-  }
-  heads(x: Tensor, s: Sequence): Heads {
-    return this.inner.heads(x, s);
-  }
-  keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
-    return this.inner.keysOf(rows);
-  }
-  out(y: Tensor): Tensor {
-    return this.inner.out(y);
   }
 
   attend(heads: Heads, s: Sequence): Tensor {

@@ -6,7 +6,7 @@ import { AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attention, concat, increment } from "../ops/index.js";
+import { attention, concat, increment, sliceCopy } from "../ops/index.js";
 import { CACHE_TYPES, type CacheType, KeyValues } from "./key-values.js";
 import type { Rope } from "./rope.js";
 import {
@@ -57,6 +57,14 @@ export interface Placed {
   positions: Tensor;
 }
 
+/** Rows of a lead that no token sees, so that nothing of them is held. */
+const unheldRows = (lead: Lead | undefined): number => (lead?.hidden && lead.rows ? lead.length : 0);
+const withoutLead = ({ from, end, position }: RowState, by: number, uncounted = false): RowState => ({
+  from: from - by,
+  end: end - by,
+  position: uncounted ? position - by : position,
+});
+
 /** Room for `length` positions of `batch` rows. createCache() of a model makes one that fits; the model fills it, and dispose() frees it. */
 export class KVCache implements LayerCache {
   readonly length: number;
@@ -77,6 +85,8 @@ export class KVCache implements LayerCache {
   #rows: readonly RowState[];
   /** Slots of each row that what stands before its tokens takes. */
   #led = 0;
+  /** Rows that stood before its tokens and take none. */
+  #unheld = 0;
   /** What decoding in this cache turns keys and queries by, where it is not what all sequences are turned by. */
   #ropeTable: Tensor | undefined;
   #rope: Rope | undefined;
@@ -139,7 +149,8 @@ export class KVCache implements LayerCache {
     const rows = this.filled > 0 ? this.#rows : begun(this.batch, lead);
     const filled = Math.max(...rows.map(({ end }) => end));
     if (spans.length !== this.batch) throw new CacheFullError(`${this.batch} rows, as it was made for`, `${spans.length}`);
-    if (filled + count > this.length) throw new CacheFullError(`at most ${this.length} tokens`, `${filled} + ${count}`);
+    // Tokens stand further than their slots where rows that nobody holds stood before them, and the table of places is as long as the cache.
+    if (filled + count + this.#unheld > this.length) throw new CacheFullError(`at most ${this.length} tokens`, `${filled} + ${count}`);
     this.#rope = rope;
     if (this.filled > 0 && count === 1) {
       const own = { table: this.#ropeTable ?? rope.table(this.length), positions: this.#position };
@@ -163,14 +174,17 @@ export class KVCache implements LayerCache {
   }
 
   /** After the layers have run: where each row goes on from here, and which of new media it sees from here on. Rows that all go on by as much are counted on the device, where a recorded step counts too. */
-  done({ step, lead }: Sequence, rows: readonly RowState[], seen?: readonly Span[]): void {
+  done({ step, lead }: Sequence, told: readonly RowState[], seen?: readonly Span[]): void {
     if (seen) {
       const range = Int32Array.from(seen.flatMap(({ start, end }) => [start, end]));
       const next = keep(Tensor.from(range, [this.batch, 2], { device: this.device }));
       this.#seen?.dispose();
       this.#seen = next;
     }
-    if (step === "first") this.#led = lead?.length ?? 0;
+    const unheld = step === "first" ? unheldRows(lead) : 0;
+    if (step === "first") this.#unheld = unheld;
+    const rows = unheld ? told.map((row) => withoutLead(row, unheld, lead?.uncounted)) : told;
+    if (step === "first") this.#led = unheld ? 0 : (lead?.length ?? 0);
     const by = (rows[0]?.end ?? 0) - (this.#rows[0]?.end ?? 0);
     const alike = rows.every(({ from, end, position }, b) => {
       const before = this.#rows[b] as RowState;
@@ -189,9 +203,11 @@ export class KVCache implements LayerCache {
   }
 
   /** Writes the keys and values of one layer behind what is there, and answers its queries from all that they may see. */
-  attend(layer: number, { q, k, v }: Heads, { range, step, bias }: Sequence, options: { scale: number; window: number }): Tensor {
+  attend(layer: number, { q, k, v }: Heads, { range, step, bias, lead }: Sequence, options: { scale: number; window: number }): Tensor {
     const kept = this.#layers[layer] as KeyValues;
-    kept.write(k, v, this.#slot.reshape([this.batch]));
+    const unheld = step === "first" ? unheldRows(lead) : 0;
+    const held = (x: Tensor) => (unheld ? sliceCopy(x, 1, unheld, (x.shape[1] as number) - unheld) : x);
+    scope(() => kept.write(held(k), held(v), this.#slot.reshape([this.batch])));
     if (range && step === "decode") return kept.decode(q, range, { ...options, bias });
     if (step !== "extend") return attention(q, k, v, { range, bias, causal: true, ...options });
     return attention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, bias, causal: true, ...options });
@@ -272,7 +288,7 @@ export class KVCache implements LayerCache {
   truncate(count: number): void {
     if (count > this.held || (count > 0 && (!this.#even || this.#rows.some(({ from }) => from > this.#led))))
       throw new CacheFullError(`rows of at least ${count} tokens and none of padding to keep`, `${this.held} in the fullest row`);
-    if (count === 0) this.#led = 0;
+    if (count === 0) this.#led = this.#unheld = 0;
     const by = this.held - count;
     this.#place(
       count ? this.#rows.map(({ from, end, position }) => ({ from, end: end - by, position: position - by })) : begun(this.batch),
@@ -293,6 +309,7 @@ export class KVCache implements LayerCache {
       });
       next.#place(this.#rows);
       next.#led = this.#led;
+      next.#unheld = this.#unheld;
       next.#seen = this.#seen && keep(this.#seen.detach());
       for (const [owner, tensors] of this.#kept) {
         if (tensors) next.keep(owner, tensors);

@@ -2,12 +2,12 @@
 // and are not turned by a position.
 import { Tensor } from "../core/tensor.js";
 import { concat, gatherRows, sliceCopy } from "../ops/index.js";
-import { Wrap } from "./layer.js";
+import { BetweenSteps } from "./between.js";
 import { matching } from "./module.js";
 import type { Attending } from "./prompted-attention.js";
 import type { Heads, Sequence } from "./sequence.js";
 
-export class PrefixedAttention extends Wrap<Attending> implements Attending {
+export class PrefixedAttention extends BetweenSteps {
   /** Of its key among all layers' keys and values, which alternate. */
   readonly #first: number;
   readonly #disposed: () => void;
@@ -17,21 +17,6 @@ export class PrefixedAttention extends Wrap<Attending> implements Attending {
     super(base, owner);
     this.#first = 2 * layer;
     this.#disposed = disposed;
-  }
-
-  /** x (B,T,C) → (B,T,C). */
-  forward(x: Tensor, s: Sequence): Tensor {
-    if (!this.enabled) return this.inner.forward(x, s);
-    return this.out(this.attend(this.heads(x, s), s));
-  }
-  heads(x: Tensor, s: Sequence): Heads {
-    return this.inner.heads(x, s);
-  }
-  keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
-    return this.inner.keysOf(rows);
-  }
-  out(y: Tensor): Tensor {
-    return this.inner.out(y);
   }
 
   /** In the first step they stand before the others; a cache holds them from there on. */

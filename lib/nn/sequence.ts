@@ -51,13 +51,17 @@ export interface Lead {
   rows?: Tensor | undefined;
   /** (1|B,length,…): keys and values for the layers, in place of embeddings. A wrap of attention puts its layer's before the others. */
   keys?: Tensor | undefined;
-  /** The tokens do not see its rows, which only steer. */
+  /** The tokens do not see its rows, which only steer: no cache holds them. */
   hidden?: boolean | undefined;
+  /** Tokens of later steps stand as if it had not been there, one place too early for each of its rows: LaVIN's published code. */
+  uncounted?: boolean | undefined;
 }
 
 /** What an adapter puts before the rows of a model. */
 export interface LeadSource {
   readonly length: number;
+  /** Layers keep what it told them: a cache that was shortened cannot go on without it, nor one whose media have changed. */
+  readonly steers?: boolean | undefined;
   /** Once in each forward that begins rows, on the tape. `media`: which of them have any, where that is known. */
   make(batch: { rows: number; media: readonly boolean[] | undefined }): Lead;
 }

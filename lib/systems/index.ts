@@ -5,6 +5,7 @@ import { anymal } from "./anymal.js";
 import { blip2 } from "./blip-2.js";
 import { flamingo } from "./flamingo.js";
 import { instructblip } from "./instructblip.js";
+import { lavin } from "./lavin.js";
 import { llamaAdapter } from "./llama-adapter.js";
 import { llamaAdapterV2 } from "./llama-adapter-v2.js";
 import { llava } from "./llava.js";
@@ -19,6 +20,7 @@ export const SYSTEMS = {
   flamingo,
   "llama-adapter": llamaAdapter,
   "llama-adapter-v2": llamaAdapterV2,
+  lavin,
   llava,
   "llava-1.5": llava15,
   minigpt4,
@@ -33,7 +35,6 @@ export const DEFAULT_SYSTEM: SystemName = "anymal";
 
 /** Of the literature that this library follows, what nobody has put here yet. */
 export const NOT_YET = {
-  lavin: "arXiv 2305.15023",
   mmicl: "arXiv 2309.07915",
   otter: "arXiv 2305.03726",
   "video-chatgpt": "arXiv 2306.05424",

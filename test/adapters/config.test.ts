@@ -21,6 +21,17 @@ const OPTIONS: { [K in keyof AdapterOptions]: Partial<AdapterOptions[K]> } = {
   },
   ia3: { targetModules: ["k_proj", "up_proj"], feedforwardModules: ["up_proj"], excludeModules: ["layers.0"], modulesToSave: ["norm"], baseModel: "b" }, // biome-ignore format: a table
   pink: { hidden: 3, nonLinear: true, dropout: 0.5, layers: [1] },
+  lavin: {
+    hidden: 4,
+    groups: 4,
+    temperature: 5,
+    scale: 0.5,
+    dropout: 0.25,
+    routing: "published",
+    clipDim: 3,
+    projHidden: 2,
+    baseModel: "b",
+  },
   bottleneck: { hidden: 3, activation: "silu", dropout: 0.5, targetModules: ["gate_proj"], baseModel: "b" },
   "llama-adapter-v1": { prompts: 3, layers: 2, visualDims: [4, 5], visualHidden: 6, picture: true, baseModel: "b" },
   "llama-adapter-v2": { form: "multimodal7b", prompts: 3, layers: 2, clipDim: 4, visual: { dim: 6, depth: 1, heads: 2 }, baseModel: "b" },

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { backward } from "../../lib/core/autograd.js";
-import { keep, scope } from "../../lib/core/scope.js";
+import { keep } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { generate } from "../../lib/generate/generate.js";
 import { PrefixCache } from "../../lib/generate/prefix-cache.js";
@@ -14,7 +14,7 @@ import { LlamaForCausalLM, type LlamaInput } from "../../lib/models/llama.js";
 import type { CausalSelfAttention } from "../../lib/nn/attention.js";
 import { Wrap, wrap } from "../../lib/nn/layer.js";
 import type { LeadSource, Sequence } from "../../lib/nn/sequence.js";
-import { activation, add, concat, gatherRows, linear, mul, scale, sliceCopy, spliceRows } from "../../lib/ops/index.js";
+import { concat, gatherRows, sliceCopy } from "../../lib/ops/index.js";
 import { Case, caseNames, here, near } from "../case.js";
 
 const load = (c: Case) => LlamaForCausalLM.fromPretrained(c.base, { device: here, dtype: "f32" });
@@ -187,164 +187,6 @@ for (const [name, put] of cases) {
 async function last(llm: LlamaForCausalLM, input: LlamaInput): Promise<Float32Array> {
   using logits = noGrad(() => llm.forward(input, { logits: "last" })).logits!;
   return (await logits.data()) as Float32Array;
-}
-
-/** LaVIN's mixture (arXiv 2305.15023) before attention: two grouped up projections, weighed by what row 0 says, which later steps are told by the cache. */
-class Mixed extends Wrap<CausalSelfAttention> {
-  constructor(
-    base: CausalSelfAttention,
-    readonly parts: Record<string, Tensor>,
-    readonly temperature: number,
-  ) {
-    super(base, "mixture");
-  }
-  forward(x: Tensor, s: Sequence): Tensor {
-    const [B, T, C] = x.shape as [number, number, number];
-    const { router, routerBias, pick, down, downBias, up, upBias } = this.parts as Record<string, Tensor>;
-    let w = s.cache?.kept(this)[0]; // (B,2·8+2)
-    if (!w || s.step === "first") {
-      const logits = scale(linear(sliceCopy(x, 1, 0, 1).reshape([B, C]), router!, routerBias), 1 / this.temperature);
-      w = activation(linear(logits, pick!), "sigmoid"); // softmax of two
-      s.cache?.keep(this, [w]);
-    }
-    const rows =
-      T === 1
-        ? w
-        : gatherRows(
-            w,
-            Tensor.from(
-              Int32Array.from({ length: B * T }, (_, i) => Math.floor(i / T)),
-              [B * T],
-              { device: here },
-            ),
-          );
-    const [narrow, two] = [16, 2].map((width, i) => sliceCopy(rows, 1, i * 16, width)) as [Tensor, Tensor];
-    const z = linear(x.reshape([B * T, C]), down!, downBias);
-    const mixed = add(linear(mul(concat([z, z], 1), narrow), up!), linear(two, upBias!));
-    return this.base.forward(add(x, mixed.reshape([B, T, C])), s);
-  }
-}
-
-for (const name of caseNames(/^lavin-llm$/)) {
-  const c = new Case(name);
-  const file = join(c.folder, "adapter.safetensors");
-  const { hidden, t } = c.info.generator_config as { hidden: number; t: number };
-
-  const mixtureOf = (llm: LlamaForCausalLM, i: number): Record<string, Tensor> => {
-    const C = llm.config.hiddenSize;
-    const values = (part: string) => new SafetensorsFile(file).values(`model.layers.${i}.adapter_attn.${part}`) as Float32Array;
-    const from = (data: Float32Array | number[], shape: number[]) => keep(Tensor.from(Float32Array.from(data), shape, { device: here }));
-    // A grouped projection as a whole matrix: the first half of the outputs reads the first half of z.
-    const up = new Float32Array(C * 2 * hidden);
-    for (const [j, part] of ["conv_B.weight", "conv_D.weight"].entries()) {
-      const w = values(part);
-      for (let o = 0; o < C; ++o)
-        for (let r = 0; r < hidden / 2; ++r) up[o * 2 * hidden + j * hidden + (o < C / 2 ? 0 : hidden / 2) + r] = w[(o * hidden) / 2 + r]!;
-    }
-    const [b, d] = [values("conv_B.bias"), values("conv_D.bias")];
-    const sign = (j: number) => (j === 0 ? [1, -1] : [-1, 1]);
-    return {
-      router: from(values("expert_weights.weight"), [2, C]),
-      routerBias: from(values("expert_weights.bias"), [2]),
-      pick: from(
-        [...Array.from({ length: 2 * hidden }, (_, k) => sign(k < hidden ? 0 : 1)).flat(), ...sign(0), ...sign(1)],
-        [2 * hidden + 2, 2],
-      ),
-      down: from(values("conv_A.weight"), [hidden, C]),
-      downBias: from(values("conv_A.bias"), [hidden]),
-      up: from(up, [C, 2 * hidden]),
-      upBias: from(Array.from({ length: C }, (_, o) => [b[o]!, d[o]!]).flat(), [C, 2]),
-    };
-  };
-
-  const world = () => {
-    const llm = load(c);
-    const shared = Object.fromEntries(
-      ["adapter_proj.conv_A.weight", "adapter_proj.conv_A.bias", "adapter_proj.conv_B.weight", "adapter_proj.conv_B.bias"].map((key) => [
-        key,
-        read(file, key),
-      ]),
-    );
-    const modality = read(file, "adapter_modality_embedding.weight", true);
-    for (let i = 0; i < llm.config.layers; ++i)
-      wrap(llm, `model.layers.${i}.self_attn`, (base) => new Mixed(base as CausalSelfAttention, mixtureOf(llm, i), t));
-    llm.lead = {
-      length: 1,
-      make({ rows, media }) {
-        const which = Tensor.from(
-          Int32Array.from({ length: rows }, (_, b) => (media?.[b] ? 1 : 0)),
-          [rows],
-          { device: here },
-        );
-        return { length: 1, rows: gatherRows(modality, which).reshape([rows, 1, llm.config.hiddenSize]), hidden: true };
-      },
-    };
-    /** Text with the picture's vectors spliced in. */
-    const embedded = (clip: Tensor, b: readonly number[]) => {
-      const ids = b.map((row) => c.rows("in.input_ids")[row]!);
-      const has = c.values("in.has_image");
-      const P = shared as Record<string, Tensor>;
-      const vectors = linear(
-        activation(linear(clip, P["adapter_proj.conv_A.weight"]!, P["adapter_proj.conv_A.bias"]), "silu"),
-        P["adapter_proj.conv_B.weight"]!,
-        P["adapter_proj.conv_B.bias"],
-      );
-      const [B, T] = [ids.length, ids[0]!.length];
-      const text = llm.embed(ids).reshape([B * T, -1]);
-      const index = b.flatMap((row, i) => {
-        let next = row * clip.shape[1]!;
-        return c.rows("in.image_positions")[row]!.map((here_, at) => (here_ && has[row] ? B * T + next++ : i * T + at));
-      });
-      return spliceRows(text, vectors.reshape([-1, llm.config.hiddenSize]), Tensor.from(Int32Array.from(index), [B, T], { device: here }));
-    };
-    const media = Array.from(c.values("in.has_image"), Boolean);
-    const dispose = () => {
-      llm.dispose();
-      modality.dispose();
-      for (const tensor of Object.values(shared)) tensor.dispose();
-    };
-    return { llm, modality, embedded, media, [Symbol.dispose]: dispose };
-  };
-
-  test(`${name}: a row that nobody sees steers: logits, loss, gradients`, async () => {
-    using all = world();
-    using clip = c.tensor("in.clip", { requiresGrad: true });
-    for (const recompute of [false, true]) {
-      all.llm.gradientCheckpointing = recompute;
-      const [labels] = [c.rows("in.labels").map((row) => row.slice(1))];
-      const out = scope(() => all.llm.forward({ inputsEmbeds: all.embedded(clip, [0, 1]), media: all.media, labels: labels! }));
-      await c.close("out.logits", out.logits!);
-      await c.close("out.loss", out.loss!);
-      backward(out.loss!);
-      await c.close("grad.in.clip", clip.grad!);
-      await c.close("grad.adapter_modality_embedding.weight", all.modality.grad!);
-      for (const tensor of [out.logits!, out.loss!, clip.grad!, all.modality.grad!]) tensor.dispose();
-      clip.grad = all.modality.grad = undefined;
-    }
-  });
-
-  test(`${name}: recorded steps read what the first one kept, at the positions of training and, where they are told, at the published ones`, async () => {
-    using all = world();
-    using clip = c.tensor("in.clip");
-    for (const { row, training_positions: want, published } of c.info.generate) {
-      using inputsEmbeds = noGrad(() => scope(() => all.embedded(clip, [row])));
-      const media = [all.media[row]!];
-      const options = { maxNewTokens: want.length, eosTokenId: [] };
-      assert.equal(await all.llm.generate({ inputsEmbeds, media }, options), [want]);
-      // The released cache drops the row that nobody sees: each token stands one place earlier.
-      const n = inputsEmbeds.shape[1]!;
-      using cache = all.llm.createCache(1, n + 1 + published.length);
-      const ids: number[] = [];
-      let input: LlamaInput = { inputsEmbeds, media };
-      for (let g = 0; g < published.length; ++g) {
-        using logits = noGrad(() => all.llm.forward(input, { cache, logits: "last" })).logits!;
-        const values = (await logits.data()) as Float32Array;
-        ids.push(values.indexOf(Math.max(...values)));
-        input = { inputIds: [[ids.at(-1)!]], positionIds: [[n + g]] };
-      }
-      assert.equal(ids, published);
-    }
-  });
 }
 
 test.run();

@@ -2,11 +2,14 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { attach } from "../../lib/adapters/adapter.js";
+import { LAVIN } from "../../lib/adapters/lavin.js";
 import { LLAMA_ADAPTER } from "../../lib/adapters/llama-adapter.js";
 import { LLAMA_ADAPTER_V2, type LlamaAdapterV2Config } from "../../lib/adapters/llama-adapter-v2.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { type BridgeOptions, completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
 import { openBridge } from "../../lib/models/bridges/kind.js";
+import { parseClipVisionConfig } from "../../lib/models/clip-config.js";
+import { ClipVisionModel } from "../../lib/models/clip-vision.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { parseLlamaConfig } from "../../lib/models/llama-config.js";
 import type { Module } from "../../lib/nn/module.js";
@@ -126,6 +129,38 @@ test("LLaMA-Adapter V2: what the paper calls 14 M is 65 B's norms, biases and sc
   const paper = sized({}, {});
   assert.is(paper, 31 * (10 * 4096 + 32) + 32 + 32 * 2 * (5 * 4096 + 2 * 11_008) + 65 * 4096);
   assert.is(trained(SYSTEMS["llama-adapter-v2"].modalities.image!.projector, 768, 4096), 769 * 4096 + 2 * 4096);
+  assert.ok(here.memory().bytesInUse - before < 2 ** 24);
+});
+
+test("LaVIN on 7 B trains the 3.78 M that its paper gives as 3.8, on 13 B 5.4 M", () => {
+  const before = here.memory().bytesInUse;
+  const outline = () => Weights.outline({ device: here, trainable: false });
+  const clip = {
+    hidden_size: 1024,
+    intermediate_size: 4096,
+    num_hidden_layers: 24,
+    num_attention_heads: 16,
+    image_size: 224,
+    patch_size: 14,
+  };
+  const { adapters, modalities } = SYSTEMS.lavin;
+  const sized = (large: object, width: number) => {
+    const towers = [
+      new LlamaForCausalLM(outline(), { ...LLAMA_7B, ...large }),
+      new ClipVisionModel(outline(), parseClipVisionConfig({ model_type: "clip_vision_model", ...clip })),
+    ];
+    const own = towers.map((tower, i) => {
+      const adapter = attach(LAVIN, tower, LAVIN.complete(adapters[i]!.config), Weights.outline({ device: here }));
+      return [...adapter.namedParameters()].reduce((sum, [, { size }]) => sum + size, 0);
+    });
+    return own[0]! + own[1]! + trained(modalities.image!.projector, 1024, width);
+  };
+  // Of a layer d wide: A and its bias, two grouped maps and theirs, a router of two.
+  const mixture = (d: number) => 8 * d + 8 + 2 * (4 * d + d) + 2 * d + 2;
+  const small = sized({}, 4096);
+  assert.is(small, 32 * mixture(4096) + 24 * mixture(1024) + 2 * 4096 + 1024 * 128 + 128 + 128 * 4096 + 4096);
+  assert.is((small / 1e6).toFixed(2), "3.78");
+  assert.is((sized({ hiddenSize: 5120, intermediateSize: 13_824, layers: 40, heads: 40, kvHeads: 40 }, 5120) / 1e6).toFixed(1), "5.4");
   assert.ok(here.memory().bytesInUse - before < 2 ** 24);
 });
 

@@ -28,6 +28,7 @@ const SMALL = { type: "q-former", queries: 3, layers: 2, width: 8, normalize: "l
 const IMAGE: Partial<Record<SystemName, object>> = {
   "blip-2": { projector: SMALL },
   instructblip: { projector: { ...SMALL, vocabulary: 400 } },
+  lavin: { layer: [1, 2] },
 };
 const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   anymal: ["adapters", "projectors"],
@@ -36,6 +37,7 @@ const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   instructblip: ["projectors"],
   "llama-adapter": ["adapters", "projectors"],
   "llama-adapter-v2": ["adapters", "projectors"],
+  lavin: ["adapters", "projectors"],
   llava: ["llm", "projectors"],
   "llava-1.5": ["llm", "projectors"],
   minigpt4: ["projectors"],

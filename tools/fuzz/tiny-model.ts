@@ -44,7 +44,7 @@ export interface TinyModel {
 }
 
 // Only one thing stands before the rows of a model: prompts, here.
-type Kind = Exclude<keyof AdapterOptions, "lora" | "trained-tokens" | "prefix-tuning">;
+type Kind = Exclude<keyof AdapterOptions, "lora" | "trained-tokens" | "prefix-tuning" | "lavin">;
 /** In the order in which they are put on: prompts stand next to the attention that they ask. */
 export const MANY = {
   ia3: { targetModules: ["k_proj", "down_proj"], feedforwardModules: ["down_proj"] },

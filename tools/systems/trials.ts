@@ -102,6 +102,13 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     instruct: { steps: 1000, batch: 64, learningRate: 1.2e-2 },
     changed: [SHORT, "prompts in all four layers, not in 30 of 32"],
   },
+  lavin: {
+    system: "lavin",
+    image: { layer: [1, 2, 3, 4] },
+    adapters: { lavin: { dropout: 0 } },
+    instruct: { steps: 1000, batch: 64, learningRate: 4e-3 },
+    changed: [SHORT, "class tokens behind all four blocks of the tower, not behind every fourth of 24", "no dropout in the mixtures"],
+  },
   "llama-adapter-v2": {
     system: "llama-adapter-v2",
     image: {},

@@ -1,5 +1,6 @@
 // Every system whose own checkpoints are known, in the order in which they are tried. A new one is an entry here.
 import { clap } from "./clap.js";
+import { lavin } from "./lavin.js";
 import { LAVIS } from "./lavis.js";
 import { llama } from "./llama.js";
 import { LLAMA_ADAPTER_V2_TABLES } from "./llama-adapter-v2.js";
@@ -13,11 +14,12 @@ import { whisper } from "./whisper.js";
 export { type Json, type KeyTable, Known, type Numbers, type Rule } from "./table.js";
 
 export const KEY_TABLES: readonly KeyTable[] = [
-  ...LLAMA_ADAPTER_V2_TABLES,
   llama,
   clap,
   whisper,
   llavaLora,
+  ...LLAMA_ADAPTER_V2_TABLES,
+  lavin,
   ...LAVIS,
   minigpt4,
   openFlamingo,
