@@ -25,6 +25,10 @@ const small = (more: Partial<SuiteOptions>): SuiteOptions => ({
 const CASES: Record<string, { options: Partial<SuiteOptions>; cases: readonly string[] }> = {
   attention: { options: { filter: "bf16, 4 heads over 2, D 64" }, cases: ["forward", "backward", "decode"] },
   busy: { options: { filter: "product" }, cases: ["product, nf4, 256 to 704, 192 rows"] },
+  data: {
+    options: {},
+    cases: ["first step, jsonl", "first step, csv", "shard, tar", "shard, parquet", "second epoch", "the cache's folder"],
+  },
   decode: { options: { filter: "nf4" }, cases: ["nf4, 1 row", "nf4, 8 rows"] },
   demo: { options: {}, cases: ["1 seed, effort 0.001"] },
   encode: { options: { filter: "f32" }, cases: ["CLIP", "CLAP", "IMU2CLIP"] },

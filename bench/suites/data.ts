@@ -1,0 +1,168 @@
+// What stands before a training's steps: the first step over a million rows and what the rows take of memory, shards in the order of a training, and an epoch
+// whose features are kept beside the one that made them.
+import { execFile } from "node:child_process";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import sharp from "sharp";
+import { Batches } from "../../lib/data/batches.js";
+import { openRows } from "../../lib/data/open-rows.js";
+import { blockOrder } from "../../lib/data/order.js";
+import { AnyMAL, align, FeatureCache } from "../../lib/index.js";
+import { saveModel } from "../../lib/io/model-folder.js";
+import { parseClipVisionConfig } from "../../lib/models/clip-config.js";
+import { ClipVisionModel } from "../../lib/models/clip-vision.js";
+import { Weights } from "../../lib/nn/weights.js";
+import { now } from "../clock.js";
+import { type Figures, figuresOf } from "../contest.js";
+import { captionFile, pictures, shard } from "../data-files.js";
+import type { FirstStep } from "../first-step.js";
+import { atEachLevel, type Place } from "../levels.js";
+import { digits, mebibytes, type SuiteOptions } from "../suite.js";
+
+const TURNS = 3;
+/** Rows of a step, as LLaVA's second stage has them. */
+const BATCH = 16;
+const TINY = fileURLToPath(new URL("../../models/tiny", import.meta.url));
+
+export default function data(options: SuiteOptions): Promise<Figures[]> {
+  const isTiny = options.size === "tiny";
+  return atEachLevel(options, async (place, report) => {
+    const folder = await mkdtemp(join(tmpdir(), "anymal-data-"));
+    const cases = {
+      ...Object.fromEntries(
+        ["jsonl", "csv"].map((ending) => [`first step, ${ending}`, () => firstStep(place, options, folder, ending, isTiny ? 1e4 : 1e6)]),
+      ),
+      ...Object.fromEntries(
+        ["tar", "parquet"].map((ending) => [`shard, ${ending}`, () => rate(place, options, folder, ending, isTiny ? 20 : 2000)]),
+      ),
+      "second epoch": () => epochs(place, options, folder, isTiny),
+    };
+    try {
+      for (const [name, measure] of Object.entries(cases)) if (name.includes(options.filter)) report(await measure());
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+async function firstStep({ level }: Place, options: SuiteOptions, folder: string, ending: string, count: number) {
+  const path = join(folder, `rows.${ending}`);
+  await captionFile(path, count, await pictures(folder));
+  const made: FirstStep[] = [];
+  const file = fileURLToPath(new URL("../first-step.ts", import.meta.url));
+  const { threads } = options;
+  for (let turn = 0; turn < (options.turns ?? TURNS); ++turn) {
+    const args = ["--import", "tsx", file, path, JSON.stringify({ level, ...(threads && { threads }) })];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    made.push(JSON.parse(stdout.trim().split("\n").at(-1) as string));
+  }
+  const told = {
+    case: `first step, ${ending}, ${count} rows`,
+    level,
+    unit: "ms",
+    of: (seconds: number) => 1000 * seconds,
+    more: () => ({ "MiB of the loader at most": mebibytes(Math.max(...made.map(({ bytes }) => bytes))) }),
+  };
+  return figuresOf(told, made.map(({ seconds }) => seconds), []); // biome-ignore format: one line
+}
+
+/** All rows of one shard in the order of an epoch, a step's side by side. What is in the system's cache is read from there. */
+async function rate({ level }: Place, options: SuiteOptions, folder: string, ending: string, count: number) {
+  const [path, each] = [join(folder, `shard.${ending}`), 100_000];
+  await shard(path, count, each);
+  const samples: number[] = [];
+  for (let turn = -1; turn < (options.turns ?? TURNS); ++turn) {
+    const start = now();
+    const rows = await openRows(path, {});
+    const order = rows.blocks && blockOrder(rows.blocks, turn, rows.together);
+    const batches = new Batches(rows.length, { batchSize: BATCH, seed: turn, order });
+    let bytes = 0;
+    while (batches.epoch === 0)
+      for (const row of await Promise.all(batches.next().map((i) => rows.row(i))))
+        for (const part of row.turns.flatMap(({ content }) => content))
+          if (typeof part !== "string") bytes += (part.source as Uint8Array).byteLength;
+    await rows.close();
+    if (bytes !== count * each) throw new Error(`${bytes} bytes were read, not ${count * each}`);
+    if (turn >= 0) samples.push(now() - start);
+  }
+  const told = {
+    case: `shard, ${ending}, ${count} pictures of ${each} bytes`,
+    level,
+    unit: "MB/s",
+    of: (seconds: number) => (count * each) / 1e6 / seconds,
+  };
+  return figuresOf(told, samples, []);
+}
+
+/** A random ViT-S/16 that is large beside the language model, and as many steps over what it made and over what was kept. */
+async function epochs({ device, level }: Place, options: SuiteOptions, folder: string, isTiny: boolean) {
+  const config = {
+    model_type: "clip_vision_model",
+    architectures: ["CLIPVisionModelWithProjection"],
+    ...(isTiny
+      ? { hidden_size: 64, intermediate_size: 128, num_hidden_layers: 2, num_attention_heads: 4, image_size: 32 }
+      : { hidden_size: 384, intermediate_size: 1536, num_hidden_layers: 12, num_attention_heads: 6, image_size: 224 }),
+    patch_size: 16,
+    projection_dim: 64,
+  };
+  const side = config.image_size;
+  const [encoder, count] = [join(folder, "encoder"), isTiny ? BATCH : 4 * BATCH];
+  using vision = new ClipVisionModel(Weights.fresh({ device, trainable: false, seed: 1 }), parseClipVisionConfig(config));
+  await saveModel(encoder, vision, vision.configJson());
+  await writeFile(
+    join(encoder, "preprocessor_config.json"),
+    JSON.stringify({ image_processor_type: "CLIPImageProcessor", size: side, crop_size: side }),
+  );
+  await cp(join(TINY, "llama"), join(folder, "llm"), { recursive: true });
+  const rows: string[] = [];
+  for (let i = 0; i < count; ++i) {
+    const background = { r: (37 * i) % 256, g: (91 * i) % 256, b: (11 * i) % 256 };
+    await sharp({ create: { width: 640, height: 480, channels: 3, background } })
+      .jpeg()
+      .toFile(join(folder, `${i}.jpg`));
+    rows.push(JSON.stringify({ image: `${i}.jpg`, caption: `number ${i}` }));
+  }
+  const path = join(folder, "epochs.jsonl");
+  await writeFile(path, rows.join("\n"));
+  const [made, kept, read]: [number[], number[], number[]] = [[], [], []];
+  for (let turn = 0; turn < (options.turns ?? TURNS); ++turn) {
+    const cache = join(folder, `cache-${turn}`);
+    const projector = { type: "resampler", layers: 1, tokens: 8 } as const;
+    const run = async (steps: number) => {
+      using model = await AnyMAL.assemble({
+        llm: join(folder, "llm"),
+        device,
+        quantization: "none",
+        modalities: { image: { encoder, projector } },
+      });
+      const perEpoch = count / BATCH;
+      const times = [now()];
+      for await (const { step } of align(model, {
+        modality: "image",
+        data: path,
+        batch: BATCH,
+        microBatch: BATCH,
+        steps,
+        cache: new FeatureCache({ folder: cache }),
+      }))
+        if (step % perEpoch === 0) times.push(now());
+      return times.slice(1).map((time, i) => time - (times[i] as number));
+    };
+    const [first, second] = (await run((2 * count) / BATCH)) as [number, number];
+    made.push(first);
+    kept.push(second);
+    read.push(...(await run(count / BATCH)));
+  }
+  const told = (name: string) => ({
+    case: `${name} of ${count} pictures, ViT ${config.hidden_size} wide at ${side}`,
+    level,
+    unit: "items/s",
+    of: (seconds: number) => count / seconds,
+    more: (seconds: number) => ({ "s an epoch": digits(seconds, 3) }),
+  });
+  const rival = [[{ side: { name: "anymal, first epoch", version: "", sample: async () => 0 }, seconds: made }]];
+  return [...figuresOf(told("second epoch"), kept, rival), ...figuresOf(told("an epoch from the cache's folder"), read, rival)];
+}
