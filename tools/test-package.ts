@@ -72,9 +72,9 @@ try {
   const help = run("npx", ["anymal", "--help"], app, env);
   for (const name of ["demo", "align", "instruct", "generate", "chat"])
     if (!new RegExp(`^ +${name} `, "m").test(help)) throw new Error(`anymal --help: expected the command ${name}, got\n${help}`);
-  // A folder of sources has another worker for sounds than a package, where it must be found beside the library.
-  if (!packed[0].files.some((file: { path: string }) => file.path === "dist/decode-worker.mjs"))
-    throw new Error("no dist/decode-worker.mjs is packed");
+  // A folder of sources has another worker for sounds and another decoder of films than a package, where they must be found beside the library.
+  for (const path of ["dist/decode-worker.mjs", "dist/clip-decoder.mjs"])
+    if (!packed[0].files.some((file: { path: string }) => file.path === path)) throw new Error(`no ${path} is packed`);
   const flac = JSON.stringify(join(root, "test", "media", "files", "tones.flac"));
   for (const load of ['import("anymal")', 'Promise.resolve(require("anymal"))']) {
     const code = `let workers = 0; process.on("worker", () => ++workers);

@@ -1,15 +1,16 @@
 // Any other video file, through ffprobe and ffmpeg: ffprobe lists when each frame is shown, ffmpeg decodes up to the picked ones.
-import { type Clip, checkFrames, evenTimeline, type Timeline } from "./clip.js";
+import { type Clip, checkFrames, type Timeline } from "./clip.js";
 import { MediaError, reasonOf } from "./error.js";
 import { findTools, inputArguments, onDisk, run, type ToolOptions, type Tools, textOf } from "./ffmpeg.js";
 import { checkArea, type Pixels } from "./image.js";
+import { type Packet, shownOf } from "./packets.js";
 import { PpmReader } from "./ppm.js";
 import type { Loading, MediaSource } from "./source.js";
 
 /** Pixels of the frames that are decoded at one go: 40 frames of 1080p. */
-const AT_ONCE = 84e6;
+export const AT_ONCE = 84e6;
 /** So many frames are rather decoded and left out than skipped with a command of their own. */
-const WORTH_A_SEEK = 300;
+export const WORTH_A_SEEK = 300;
 const PICKS_PER_COMMAND = 64;
 
 export interface SoundTrack {
@@ -71,13 +72,7 @@ async function openFile(path: string, what: string, options: FfmpegLimits, { sig
     if (reader.pictures.length === group.length) return reader.pictures;
     // A seek may land behind the frame where a file has no index.
     if (seek) return decodeGroup(group, false, loading);
-    throw new MediaError(
-      "E_MEDIA_FORMAT",
-      what,
-      `${group.length} frames that can be decoded`,
-      `${reader.pictures.length}${ended.said && ` (${ended.said})`}`,
-      "play it: it is damaged, or this ffmpeg lacks its codec",
-    );
+    throw undecodable(what, group.length, reader.pictures.length, ended.said, "this ffmpeg");
   };
   return {
     timeline,
@@ -106,7 +101,17 @@ function groupsOf(indices: readonly number[], keys: Int32Array | undefined): { g
   return groups;
 }
 
-function notVideo(what: string, got: string, cause?: unknown): MediaError {
+export function undecodable(what: string, wanted: number, got: number, said: string, who: string): MediaError {
+  const remedy = `play it: it is damaged, or ${who} lacks its codec`;
+  return new MediaError("E_MEDIA_FORMAT", what, `${wanted} frames that can be decoded`, `${got}${said && ` (${said})`}`, remedy);
+}
+
+export function cutOff(what: string, said: string): MediaError {
+  const remedy = "copy it again, or keep what is there: ffmpeg -i it -c copy new";
+  return new MediaError("E_MEDIA_FORMAT", what, "a whole file", `one that was cut (${said})`, remedy);
+}
+
+export function notVideo(what: string, got: string, cause?: unknown): MediaError {
   return new MediaError("E_MEDIA_FORMAT", what, "a video file", got, "play it: it is damaged or of another kind", { cause });
 }
 
@@ -172,7 +177,7 @@ async function packetsOf(
   maxFrames: number,
   signal: AbortSignal | undefined,
 ): Promise<Packets> {
-  const seen: { stamp: number; duration: number; key: boolean }[] = [];
+  const seen: Packet[] = [];
   const take = (line: string) => {
     const flags = FLAGS.exec(line)?.[1];
     // Outside of what the file's edit list shows.
@@ -189,28 +194,11 @@ async function packetsOf(
   const entries = ["-show_entries", "packet=pts,duration,flags", "-of", "compact=p=0:nk=0"];
   const args = ["-v", "error", "-select_streams", String(index), ...entries, ...inputArguments(path)];
   const { ok, said, cut } = await run(tools.ffprobe, args, { what, signal, onOutput });
-  if (cut)
-    throw new MediaError(
-      "E_MEDIA_FORMAT",
-      what,
-      "a whole file",
-      `one that was cut (${said})`,
-      "copy it again, or keep what is there: ffmpeg -i it -c copy new",
-    );
+  if (cut) throw cutOff(what, said);
   if (!seen.length || !ok) throw notVideo(what, said || "no frames");
-  // Streams without a container have no time stamps: frames are counted instead.
-  if (seen.some(({ stamp }) => Number.isNaN(stamp)))
-    return { stamps: undefined, keys: undefined, timeline: evenTimeline(seen.length, fps) };
-
-  // Two packets with one stamp are the fields of one frame.
-  const shown = seen.sort((a, b) => a.stamp - b.stamp).filter(({ stamp }, i, all) => i === 0 || stamp !== all[i - 1]!.stamp);
-  const stamps = Float64Array.from(shown, ({ stamp }) => stamp);
-  const keys = new Int32Array(shown.length);
-  for (const [i, { key }] of shown.entries()) keys[i] = key ? i : (keys[i - 1] ?? 0);
-  const [first, last] = [stamps[0]!, stamps.at(-1)!];
-  const usual = shown.length > 1 ? (last - first) / (shown.length - 1) : fps ? ticksPerSecond / fps : 1;
-  const ticks = new Float64Array(shown.length + 1);
-  for (const [i, stamp] of stamps.entries()) ticks[i] = stamp - first;
-  ticks[shown.length] = last - first + (shown.at(-1)!.duration || usual);
-  return { stamps, keys, timeline: { ticks, ticksPerSecond } };
+  const { packets, timeline } = shownOf(seen, ticksPerSecond, fps);
+  if (!packets) return { stamps: undefined, keys: undefined, timeline };
+  const keys = new Int32Array(packets.length);
+  for (const [i, { key }] of packets.entries()) keys[i] = key ? i : (keys[i - 1] ?? 0);
+  return { stamps: Float64Array.from(packets, ({ stamp }) => stamp), keys, timeline };
 }

@@ -43,6 +43,8 @@ export interface Run {
   signal?: AbortSignal | undefined;
   /** Takes what the command writes; what it throws ends the command and is thrown on. True: enough, the command may end. */
   onOutput: (chunk: Uint8Array) => boolean | undefined;
+  /** Beside those of this process. */
+  env?: Readonly<Record<string, string>>;
 }
 export interface Ended {
   /** The command succeeded, or was ended because its reader had enough. */
@@ -54,9 +56,13 @@ export interface Ended {
 }
 
 /** Runs a command to its end, and leaves none behind. */
-export async function run(command: string, args: readonly string[], { what, signal, onOutput }: Run): Promise<Ended> {
+export async function run(command: string, args: readonly string[], { what, signal, onOutput, env }: Run): Promise<Ended> {
   signal?.throwIfAborted();
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
+  const child = spawn(command, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    windowsHide: true,
+    ...(env && { env: { ...process.env, ...env } }),
+  });
   const ended = endOf(child, command, what);
   // Awaited below; a failure to start must not count as unhandled until then.
   ended.catch(() => {});
@@ -115,7 +121,7 @@ function toolMissing(command: string, what: string, cause: NodeJS.ErrnoException
     what,
     "the commands ffmpeg and ffprobe, which read this kind of file",
     got,
-    "install ffmpeg or say where it is (the option ffmpeg, or ANYMAL_FFMPEG); GIF, WebP, Y4M and folders of frames need none",
+    "install ffmpeg or say where it is (the option ffmpeg, or ANYMAL_FFMPEG); for MP4, MOV, WebM and MKV npm install @napi-rs/webcodecs will do; GIF, WebP, Y4M and folders of frames need none",
     { cause },
   );
 }

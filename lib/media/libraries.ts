@@ -30,6 +30,15 @@ export async function audioDecodeFor(what: string): Promise<typeof AudioDecode> 
   }
 }
 
+/** Where @napi-rs/webcodecs lies, which decodes films in a process of its own; undefined where nobody has installed it. */
+export function webcodecsPath(): string | undefined {
+  try {
+    return require.resolve("@napi-rs/webcodecs");
+  } catch {
+    return undefined;
+  }
+}
+
 /** Whether an error says that a package, or a file of it, is not there. */
 export const isMissing = (error: unknown): boolean =>
   ["ERR_MODULE_NOT_FOUND", "MODULE_NOT_FOUND", "ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING_FLAG"].includes(

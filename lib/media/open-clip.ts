@@ -3,11 +3,13 @@ import { stat } from "node:fs/promises";
 import { isPicture, openAnimation } from "./animation.js";
 import { type Clip, checkFrames, evenTimeline } from "./clip.js";
 import { MediaError } from "./error.js";
-import { openWithFfmpeg } from "./ffmpeg-clip.js";
+import { type FfmpegLimits, openWithFfmpeg } from "./ffmpeg-clip.js";
 import { openFolder } from "./frame-folder.js";
 import { checkArea, image, loadImage } from "./image.js";
+import { webcodecsPath } from "./libraries.js";
 import { bytesOf, checkBytes, type Loading, type MediaSource, openSource, pathOf } from "./source.js";
 import type { Frames, VideoOptions, VideoPart } from "./video.js";
+import { openWithWebcodecs } from "./webcodecs-clip.js";
 import { openY4m, Y4M_MAGIC } from "./y4m.js";
 
 export const VIDEO_LIMITS = { maxPixels: 40_000_000, maxFrames: 216_000, maxSeconds: 3600 };
@@ -18,7 +20,7 @@ const HEAD = 64 << 10;
 
 export const isFrames = (source: unknown): source is Frames => typeof source === "object" && source !== null && "frames" in source;
 
-/** What a source turns out to be; "other" and "mp4" (MP4 or WebM, whose sound can be read without ffmpeg) are ffmpeg's. */
+/** What a source turns out to be; "other" is ffmpeg's, and so is "mp4" (MP4, MOV, WebM or MKV, whose sound and pictures can be read without it) where it is. */
 export type Kind = "folder" | "y4m" | "picture" | "mp4" | "other";
 
 /** The default depends on whether the source is read whole or from its file. */
@@ -55,8 +57,22 @@ export async function openClip({ source, options }: VideoPart, what: string, loa
       return openY4m(await openSource(source, maxBytes), what, limits, fps, loading);
     case "picture":
       return openAnimation(await bytesOf(source, options.maxBytes ?? MAX_BYTES_WHOLE, loading), what, limits, fps);
+    case "mp4":
+      return openWithEither(source, what, { ...limits, maxBytes }, loading);
     default:
       return openWithFfmpeg(source, what, { ...limits, maxBytes }, loading);
+  }
+}
+
+/** Through ffmpeg where there is one, else through a library, unless somebody says which ffmpeg it should be. */
+async function openWithEither(source: MediaSource, what: string, limits: FfmpegLimits, loading: Loading): Promise<Clip> {
+  try {
+    return await openWithFfmpeg(source, what, limits, loading);
+  } catch (error) {
+    const isNamed = limits.ffmpeg ?? limits.ffprobe ?? process.env.ANYMAL_FFMPEG ?? process.env.ANYMAL_FFPROBE;
+    const library = !isNamed && error instanceof MediaError && error.code === "E_MEDIA_TOOL" ? webcodecsPath() : undefined;
+    if (library === undefined) throw error;
+    return openWithWebcodecs(library, source, what, limits, loading);
   }
 }
 

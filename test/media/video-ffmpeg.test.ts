@@ -49,7 +49,9 @@ test("without the commands one sentence says what is missing and what to do", as
   const { PATH, ANYMAL_FFMPEG } = process.env;
   try {
     process.env.PATH = folder.path;
-    await rejects(load({}), "E_MEDIA_TOOL", /no command "ffprobe"/);
+    // An MP4 may be read by a library then: video-webcodecs.test.ts.
+    const transportStream = video(Buffer.alloc(376, "G"));
+    await rejects(loadVideo(transportStream, 4), "E_MEDIA_TOOL", /no command "ffprobe"/, /webcodecs/);
     process.env.ANYMAL_FFMPEG = none;
     await rejects(load({}), "E_MEDIA_TOOL", /no command/);
     mkdirSync(folder.file("bin"));
