@@ -24,6 +24,7 @@ export { CheckpointError } from "./anymal/checkpoint-error.js";
 export { ConversationMemory } from "./anymal/conversation-memory.js";
 export { exportBlip2 } from "./anymal/export-blip2.js";
 export { exportLlava } from "./anymal/export-llava.js";
+export { FirstStage, type FirstStageOptions } from "./anymal/first-stage.js";
 export type { Features as MediaFeatures, MediaEncoder } from "./anymal/media-encoder.js";
 export type {
   AssembleOptions,
@@ -236,6 +237,8 @@ export {
   writeRecipe,
 } from "./train/recipe.js";
 export { type RepresentBatch, type RepresentOptions, represent } from "./train/represent.js";
+export { type RepresentMediaOptions, representMedia } from "./train/represent-media.js";
+export type { RepresentRecipe } from "./train/represent-recipe.js";
 export type { ValidationReport } from "./train/run-log/reporter.js";
 export type { ReportName } from "./train/run-log/reporters.js";
 export type { Schedule } from "./train/schedule.js";

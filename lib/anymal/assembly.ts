@@ -49,12 +49,14 @@ export async function assembly(given: AssembleOptions): Promise<Plan> {
     media: encoders.map(
       (encoder, i): MediaPlan => ({
         ...encoder,
-        calibrated: stored.has(encoder.modality),
+        // One that has met no language model is brought to the size of its rows like a fresh one.
+        calibrated: stored.get(encoder.modality)?.fresh === false,
         ...asked(given, encoder.modality, options),
         projector: (setup, llm) => {
           const own = stored.get(encoder.modality);
-          if (own) return openStored(own, setup.projector, device, llm.width);
-          const at = Weights.fresh({ device, dtype: llm.dtype, trainable: true, seed: seed + i * SEEDS_APART });
+          const drawn = seed + i * SEEDS_APART;
+          if (own) return openStored(own, setup.projector, device, llm.width, drawn);
+          const at = Weights.fresh({ device, dtype: llm.dtype, trainable: true, seed: drawn });
           const projector = makeBridge(at, setup.projector, llm.width);
           openBridge(projector, false);
           return projector;

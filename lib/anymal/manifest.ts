@@ -51,13 +51,17 @@ export interface Manifest {
   trained?: boolean;
 }
 
-/** The checkpoint within: the folder itself, or `checkpoint` of a training run's folder. */
-export function checkpointFolder(folder: string): string {
-  for (const place of [folder, join(folder, "checkpoint"), join(folder, "checkpoint.old")])
-    if (existsSync(join(place, MANIFEST))) return place;
+/** The checkpoint within, by the file that it must have; undefined where there is none. */
+export const checkpointWith = (folder: string, mark: string): string | undefined =>
+  [folder, join(folder, "checkpoint"), join(folder, "checkpoint.old")].find((place) => existsSync(join(place, mark)));
+
+/** The checkpoint within: the folder itself, or `checkpoint` of a training run's folder, by the file that it must have. */
+export function checkpointFolder(folder: string, mark = MANIFEST): string {
+  const place = checkpointWith(folder, mark);
+  if (place !== undefined) return place;
   throw new CheckpointError(
     folder,
-    `${MANIFEST}, or a run's folder with checkpoint/${MANIFEST}`,
+    `${mark}, or a run's folder with checkpoint/${mark}`,
     existsSync(folder) ? "neither" : "no such folder",
     "pass a folder that save(), align() or instruct() wrote",
   );

@@ -121,7 +121,7 @@ export interface PromptFormat {
   splitSpecialTokens?: boolean;
 }
 
-const LOAD_KEYS = ["device", "dtype", "signal", "onProgress", "localFilesOnly"];
+export const LOAD_KEYS = ["device", "dtype", "signal", "onProgress", "localFilesOnly"];
 const PROMPT_KEYS: readonly (keyof PromptFormat)[] = ["system", "splitSpecialTokens", "written"];
 export const FROM_PRETRAINED_KEYS: readonly string[] = [...LOAD_KEYS, "quantization", "llm", "encoders", "kinds"];
 
@@ -164,7 +164,8 @@ export function checkAssembly(options: AssembleOptions): Kinds {
   return kinds;
 }
 
-function checkProjector(where: string, asked: ProjectorOptions): void {
+/** Throws E_VALUE on a kind of bridge that nobody knows, and on options that it does not take. */
+export function checkProjector(where: string, asked: ProjectorOptions): void {
   const unknown = kindProblem(asked);
   if (unknown) throw expected("E_VALUE", `${where}.type`, unknown.wanted, unknown.got, unknown.next);
   const schema = optionsSchema(asked);

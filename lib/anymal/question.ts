@@ -49,11 +49,7 @@ export class QuestionReader {
 
   /** At most `most`: what does not fit goes from the end of the text, and the last control token stays. */
   ids(text: string, most: number): number[] {
-    const ids = this.tokenizer.encode(text);
-    if (ids.length <= most) return ids;
-    const last = ids.at(-1) as number;
-    const controls = new Set(this.tokenizer.specialTokens.values());
-    return controls.has(last) ? [...ids.slice(0, most - 1), last] : ids.slice(0, most);
+    return cutIds(this.tokenizer.encode(text), most, this.tokenizer);
   }
 
   /** Into a folder that is not there yet. */
@@ -71,6 +67,13 @@ export class QuestionReader {
   }
 }
 const NONE = new Uint8Array();
+
+/** At most `most`: what does not fit goes from the end of the text, and the last control token stays. */
+export function cutIds(ids: readonly number[], most: number, { specialTokens }: Pick<Tokenizer, "specialTokens">): number[] {
+  if (ids.length <= most) return [...ids];
+  const last = ids.at(-1) as number;
+  return new Set(specialTokens.values()).has(last) ? [...ids.slice(0, most - 1), last] : ids.slice(0, most);
+}
 
 /** A published folder without it would be another model: one that is told nothing. */
 export async function questionIn(folder: string, name: string, signal?: AbortSignal): Promise<QuestionReader> {

@@ -14,6 +14,7 @@ import { inspectCommand } from "./inspect.js";
 import { instructCommand } from "./instruct.js";
 import { command } from "./output.js";
 import { quantizeCommand } from "./quantize.js";
+import { representCommand } from "./represent.js";
 import { systemsCommand } from "./systems.js";
 
 const EXAMPLE = `
@@ -25,6 +26,7 @@ export function program(): Command {
   return command("anymal", "Trains a language model to take in pictures, videos, sounds and motion, and asks it about them.", EXAMPLE)
     .version(version())
     .addCommand(demoCommand())
+    .addCommand(representCommand())
     .addCommand(alignCommand())
     .addCommand(instructCommand())
     .addCommand(dataCommand())

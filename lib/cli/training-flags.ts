@@ -55,8 +55,9 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags, ValidationFlags 
   confine?: boolean;
 }
 
-export function trainingFlags(command: Command): Command {
-  command
+/** Which rows, and where the run goes. */
+export function runFlags(command: Command): Command {
+  return command
     .option("--config <file>", "a recipe in YAML; flags override it")
     .option("--data <file>", "rows to train on; may come several times", list)
     .option(
@@ -72,7 +73,10 @@ export function trainingFlags(command: Command): Command {
     .option("--column <ours=theirs>", "a column's name where the data has another, e.g. image=picture_path; may come several times", column)
     .option("--output <folder>", "the run's folder: recipe.yaml, log.jsonl, trainer_log.jsonl, checkpoint/")
     .option("--resume", "go on with the run in the output folder");
-  modelFlags(command, "begin from this checkpoint, in place of --llm and --encoder")
+}
+
+export function trainingFlags(command: Command): Command {
+  modelFlags(runFlags(command), "begin from this checkpoint, in place of --llm and --encoder")
     .option(
       "--projector <modality=form>",
       `of a fresh model, one of ${BRIDGE_NAMES.join(", ")}; e.g. image=resampler,layers=2,tokens=16 or imu=linear, or the folder of one that anymal convert wrote, as image=./converted`,
@@ -84,34 +88,38 @@ export function trainingFlags(command: Command): Command {
     )
     .option("--system-prompt <text>", "of a fresh model: put before every conversation")
     .option("--split-special-tokens", "of a fresh model: text that spells a control token, as <s> of HTML does, is letters")
-    .option("--cache <folder>", "keeps what the encoders make of media, for later runs");
-  confineFlags(mediaFlags(command))
+    .option("--micro-batch <n>", "rows that go through the model together", integer(1))
+    .option("--gradient-checkpointing", "less memory, a third more time")
+    .option("--packing", "rows lie behind each other, each to itself, in place of padding")
+    .option("--group-by-length", "steps of rows of like length, for less padding")
+    .option("--validation <file>", "rows that are held out, and asked now and then; may come several times", list)
+    .option("--validate-every <n>", "steps between two looks at them; default: a tenth of the steps", integer(1))
+    .option("--validation-rows <n>", "so many of them at most", integer(2))
+    .addOption(new Option("--metric <name>", "what tells which model is the best, kept in best/").choices(METRICS))
+    .option("--patience <n>", "looks without a better score after which training ends", integer(1));
+  return stepFlags(command);
+}
+
+/** How media are read, and the numbers of every training. */
+export function stepFlags(command: Command): Command {
+  command.option("--cache <folder>", "keeps what the encoders make of media, for later runs");
+  return confineFlags(mediaFlags(command))
     .option("--steps <n>", "optimiser steps", integer(1))
     .option("--batch <n>", "rows per step", integer(1))
-    .option("--micro-batch <n>", "rows that go through the model together", integer(1))
     .option("--learning-rate <x>", "at its highest", number())
     .addOption(new Option("--schedule <name>", "of the learning rate").choices(["cosine", "linear", "constant"]))
     .option("--warmup-steps <n>", "steps until the learning rate is at its highest", integer())
     .option("--weight-decay <x>", "on matrices", number())
     .option("--max-grad-norm <x>", "gradients are clipped to this; 0: not", number())
     .addOption(new Option("--optimizer <name>", "8 bit: a quarter of the memory").choices(["adamw", "adamw8bit"]))
-    .option("--gradient-checkpointing", "less memory, a third more time")
-    .option("--packing", "rows lie behind each other, each to itself, in place of padding")
-    .option("--group-by-length", "steps of rows of like length, for less padding")
     .option("--max-length <n>", "rows are cut to so many tokens", integer(2))
     .option("--seed <n>", "of everything that is drawn", integer())
     .option("--log-every <n>", "steps between lines of log.jsonl", integer(1))
     .option("--save-every <n>", "steps between checkpoints", integer(1))
-    .option("--validation <file>", "rows that are held out, and asked now and then; may come several times", list)
-    .option("--validate-every <n>", "steps between two looks at them; default: a tenth of the steps", integer(1))
-    .option("--validation-rows <n>", "so many of them at most", integer(2))
-    .addOption(new Option("--metric <name>", "what tells which model is the best, kept in best/").choices(METRICS))
-    .option("--patience <n>", "looks without a better score after which training ends", integer(1))
     .option("--report-to <name>", `beside the logs: ${REPORTS.join(", ")}; may come several times`, list)
     .addOption(
       new Option("--on-bad-row <what>", "a row that cannot be used ends the run, or is left out and told").choices(["throw", "skip"]),
     );
-  return command;
 }
 
 const RECIPE_KEYS = [

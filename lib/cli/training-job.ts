@@ -16,7 +16,7 @@ import { ownKinds } from "./kinds.js";
 import { UsageError } from "./output.js";
 import { projectorKeys, type TrainingFlags } from "./training-flags.js";
 
-export type Stage = "align" | "instruct";
+export type Stage = "align" | "instruct" | "represent";
 type Keys = Record<string, unknown>;
 interface RawRecipe {
   system?: string;

@@ -10,6 +10,13 @@ export const blip2: System = {
   modalities: { image: { projector: { type: "q-former", queries: 32, layers: 12, width: 768, normalize: "layernorm" }, select: "all" } },
   adapters: [],
   stages: {
+    represent: {
+      how: "represent",
+      opens: ["projectors.*"],
+      numbers: { batch: 1680, learningRate: 1e-4, steps: 250_000, schedule: "cosine", warmupSteps: 2000, weightDecay: 0.05, maxLength: 32 },
+      section:
+        "section 3.2 and 4: 250 K steps in batches of 1680 with ViT-g; texts of 32 tokens: lavis/projects/blip2/train/pretrain_stage1.yaml",
+    },
     align: {
       how: "align",
       opens: ["projectors.*"],

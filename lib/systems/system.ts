@@ -37,8 +37,8 @@ export interface LoraNumbers {
 }
 
 export interface Stage {
-  /** Which of the two trainings: on captions, or on questions and answers. */
-  how: "align" | "instruct";
+  /** Which of the trainings: on captions, on questions and answers; represent: of a bridge and captions alone, before there is a language model. */
+  how: "align" | "instruct" | "represent";
   /** What trains: patterns over parameter names in which * stands for anything, such as "projectors.*", "llm.*", "adapters.*"; rows that are added to the vocabulary are an adapter too. */
   opens: readonly string[];
   /** Of these what rows with media train, and nothing else; rows of text alone train the rest. */

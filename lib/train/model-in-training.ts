@@ -158,7 +158,7 @@ const layersOf = ({ wraps, shared }: Adapter): Module[] => [
 ];
 
 /** Targets of all these rows. */
-export const scoredOf = (rows: readonly ReadyRow[]): number => rows.reduce((n, { scored }) => n + scored, 0);
+export const scoredOf = (rows: readonly Pick<ReadyRow, "scored">[]): number => rows.reduce((n, { scored }) => n + scored, 0);
 
 /** Rows of like length together, for less padding. */
 function microBatches(window: readonly ReadyRow[], size: number): ReadyRow[][] {

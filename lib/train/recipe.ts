@@ -107,7 +107,7 @@ const COMMON = {
 } as const satisfies Partial<TrainingRecipe>;
 
 const NAMES = is.either(is.text, is.listOf(is.text));
-const TRAINING: Schema = {
+export const TRAINING: Schema = {
   steps: is.integer(1),
   batch: is.integer(1),
   microBatch: is.integer(1),
@@ -211,7 +211,8 @@ function stageOf(name: string, how: "align" | "instruct", at: string, lora?: obj
 }
 export type InstructInput = Partial<Omit<InstructRecipe, "lora">> & { lora?: Partial<LoraRecipe> | false };
 
-function completed(
+/** With what every recipe has where nobody says it. */
+export function completed(
   options: Partial<TrainingRecipe> & Pick<TrainingRecipe, "steps" | "batch" | "learningRate">,
   at: string,
   metric: MetricName,
@@ -311,7 +312,8 @@ function checkProjector(at: string, asked: ProjectorOptions): void {
 /** A whole recipe, checked and completed. `own`: the user's kinds of media that it may name. */
 export function recipe(value: unknown, own: OwnKinds = []): Recipe {
   const kinds = kindsWith(own);
-  const sections = { model: is.object, align: is.object, instruct: is.object, media: is.object };
+  // What stands under represent is read by its own command: a first stage has no language model.
+  const sections = { model: is.object, represent: is.object, align: is.object, instruct: is.object, media: is.object };
   checkKeys("", value ?? {}, { system: is.text, ...sections, output: is.text });
   const { model, align = {}, instruct, media, output } = (value ?? {}) as Record<string, Record<string, unknown>>;
   const system = systemIn(value as { system?: unknown } | undefined, model);

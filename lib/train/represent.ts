@@ -28,7 +28,8 @@ export interface RepresentOptions extends OptimizeOptions {
   batch: (step: number) => RepresentBatch | Promise<RepresentBatch>;
 }
 
-interface Window extends Pairs {
+/** Pairs of a step, with what was drawn for them. */
+export interface PairsWindow extends Pairs {
   chosen: Chosen;
   others: Others;
 }
@@ -41,21 +42,31 @@ export function represent(model: Blip2StageOne, options: RepresentOptions): Asyn
 
 function steps(model: Blip2StageOne, { batch, begin, seed = 0, ...options }: RepresentOptions): AsyncGenerator<StepReport> {
   const parameters = [...model.namedParameters()].filter(([, tensor]) => tensor.requiresGrad);
-  const next = async (step: number): Promise<Window> => {
-    const { features, captions } = checked(await batch(step));
-    const pairs = { features: Tensor.from(features.data, features.shape, { device: model.device }), captions, begin };
-    const chosen = await model.compare(pairs);
-    return { ...pairs, chosen, others: hardNegatives(chosen, new Draw(seed, `negatives ${step}`)) };
-  };
-  const lossOf = ({ chosen, others, ...pairs }: Window) => {
-    const loss = scope(() => {
-      const { contrastive, matching, language } = model.losses(pairs, chosen, others);
-      return add(add(contrastive, matching), language);
-    });
-    pairs.features.dispose(); // the tape holds what backward needs
-    return loss;
-  };
+  const next = async (step: number) => pairsOf(model, await batch(step), { begin, seed, step });
+  const lossOf = (window: PairsWindow) => pairsLoss(model, window);
   return fromNothing(parameters, { next }, { lossOf, itemsOf: ({ captions }) => captions.length }, options);
+}
+
+/** A batch as its losses are made of, under the weights of now. */
+export async function pairsOf(
+  model: Blip2StageOne,
+  batch: RepresentBatch,
+  { begin, seed, step }: { begin: number; seed: number; step: number },
+): Promise<PairsWindow> {
+  const { features, captions } = checked(batch);
+  const pairs = { features: Tensor.from(features.data, features.shape, { device: model.device }), captions, begin };
+  const chosen = await model.compare(pairs);
+  return { ...pairs, chosen, others: hardNegatives(chosen, new Draw(seed, `negatives ${step}`)) };
+}
+
+/** The three losses together, (1). The window's features are disposed. */
+export function pairsLoss(model: Blip2StageOne, { chosen, others, ...pairs }: PairsWindow): Tensor {
+  const loss = scope(() => {
+    const { contrastive, matching, language } = model.losses(pairs, chosen, others);
+    return add(add(contrastive, matching), language);
+  });
+  pairs.features.dispose(); // the tape holds what backward needs
+  return loss;
 }
 
 /** Of each caption another medium, and of each medium another caption: the more alike, the likelier. */

@@ -57,6 +57,8 @@ interface OpenOptions {
   draws: boolean;
   /** Who writes down what the run tells, in this folder. */
   reporters: readonly Reporter[];
+  /** The file without which a folder is no checkpoint of this run. Default: a model's anymal.json. */
+  mark?: string;
 }
 
 /** What a run trains, as its checkpoint holds it. */
@@ -79,6 +81,7 @@ export class RunFolder {
     private readonly rows: number,
     private readonly lock: FolderLock,
     readonly reporters: readonly Reporter[],
+    private readonly mark: string | undefined,
   ) {
     this.looks = new JsonLines(folder, VALIDATION, "step");
   }
@@ -87,10 +90,10 @@ export class RunFolder {
    * Makes the folder, or takes up the run in it, and holds it until close(). `recipe` is what recipe.yaml is to say, `what` the training in a word.
    * Rejects with E_BUSY while another run holds it, E_RECIPE where it cannot be gone on with, E_CHECKPOINT where its state is damaged, E_FILE.
    */
-  static async open(output: string, recipe: object, { what, resume, rows, reporters, ...more }: OpenOptions): Promise<RunFolder> {
+  static async open(output: string, recipe: object, { what, resume, rows, reporters, mark, ...more }: OpenOptions): Promise<RunFolder> {
     const folder = resolve(output);
     await onFile("to be written", folder, () => mkdir(folder, { recursive: true }));
-    const run = new RunFolder(folder, rows, await FolderLock.take(folder, what), reporters);
+    const run = new RunFolder(folder, rows, await FolderLock.take(folder, what), reporters, mark);
     try {
       await run.#begin(recipe, { resume, ...more });
     } catch (error) {
@@ -136,7 +139,7 @@ export class RunFolder {
   }
 
   #checkpoint(): string {
-    return checkpointFolder(this.folder);
+    return checkpointFolder(this.folder, this.mark);
   }
 
   /** Puts the saved weights of a run that is taken up in their place, before an optimiser is made. */

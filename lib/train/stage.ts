@@ -19,7 +19,7 @@ import { Ahead } from "./ahead.js";
 import { FeatureSource } from "./feature-source.js";
 import { ModelInTraining, scoredOf } from "./model-in-training.js";
 import { ADAPTER, checkOpens } from "./opens.js";
-import { PromptRows } from "./prompt-rows.js";
+import { PromptRows, type ReadyRow } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import type { RecipeData } from "./recipe-data.js";
@@ -181,7 +181,7 @@ const keptOf = (model: AnyMAL): Kept => ({
   },
 });
 
-function loopOf(recipe: TrainingRecipe) {
+export function loopOf(recipe: Omit<TrainingRecipe, "microBatch" | "gradientCheckpointing">) {
   const { groups = [], steps, learningRate, betas, weightDecay, maxGradNorm, optimizer, saveEvery, logEvery } = recipe;
   return {
     ...{ steps, learningRate, schedule: scheduleOf(recipe), betas, weightDecay, saveEvery, logEvery },
@@ -191,14 +191,15 @@ function loopOf(recipe: TrainingRecipe) {
   };
 }
 
-function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: TrainingRecipe): Schedule {
+function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: Pick<TrainingRecipe, "schedule" | "warmupSteps" | "steps">): Schedule {
   if (schedule === "constant") return constant({ warmupSteps });
   return (schedule === "linear" ? linear : cosine)({ warmupSteps, totalSteps });
 }
 
-const reports =
+/** What a step tells of its rows. */
+export const reports =
   (rows: Pick<TrainingRows<never, unknown>, "stepsPerEpoch">, seen: TokenCount) =>
-  ({ ready, batches, skipped: skippedRows, media, kept: mediaKept }: Window) => {
+  ({ ready, batches, skipped: skippedRows, media, kept: mediaKept }: Window<Pick<ReadyRow, "length" | "scored">>) => {
     const scoredTokens = scoredOf(ready);
     const totalTokens = seen.add(ready);
     return ({ items: tokens, itemsPerSecond: tokensPerSecond, ...report }: StepReport): TrainStep => ({
@@ -231,8 +232,8 @@ function checkedMedia(media: MediaOptions, kinds: OwnKinds): MediaOptions {
 }
 
 export const readingOptions = (
-  { kinds }: AnyMAL,
-  { onBadRow }: TrainingRecipe,
+  { kinds }: Pick<AnyMAL, "kinds">,
+  { onBadRow }: Pick<TrainingRecipe, "onBadRow">,
   { signal, onProblem, media, confine, lazy, columns, onLayout, modalityWeights }: StageOptions,
 ) => ({
   modalityWeights,

@@ -1,0 +1,222 @@
+// BLIP-2's first stage from files: captions with their media, a run's folder, a run that goes on. The pairs of a step are compared under the weights of that
+// step, so that which wrong ones are drawn follows from the seed and the step.
+import { join } from "node:path";
+import { CheckpointError } from "../anymal/checkpoint-error.js";
+import type { FirstStage } from "../anymal/first-stage.js";
+import { checkpointFolder } from "../anymal/manifest.js";
+import type { Features, Media } from "../anymal/media-encoder.js";
+import { QuestionReader } from "../anymal/question.js";
+import { reference } from "../anymal/source.js";
+import { expected } from "../core/errors.js";
+import { parseShallow } from "../core/json.js";
+import { readPlain } from "../core/plain-file.js";
+import { FeatureCache } from "../data/feature-cache.js";
+import { openRows } from "../data/open-rows.js";
+import { mediaOf, type Row } from "../data/row.js";
+import { Checkpoint } from "../io/checkpoint.js";
+import { saveSafetensors } from "../io/safetensors.js";
+import { syncFolder, writeNew } from "../io/whole-file.js";
+import type { MediaPart } from "../media/part.js";
+import { overwriting } from "../nn/overwriting.js";
+import { Ahead } from "./ahead.js";
+import { alone } from "./busy-model.js";
+import { FeatureSource } from "./feature-source.js";
+import { type PairsWindow, pairsLoss, pairsOf } from "./represent.js";
+import { type RepresentRecipe, representRecipe } from "./represent-recipe.js";
+import { type Kept, RunFolder } from "./run-folder.js";
+import { reportersOf } from "./run-log/reporters.js";
+import { described, loopOf, readingOptions, reports, type StageOptions, stoppable, toldMedia } from "./stage.js";
+import type { TrainStep } from "./step-report.js";
+import { TokenCount } from "./token-count.js";
+import type { Trainee, Windows } from "./trainee.js";
+import { train } from "./trainer.js";
+import { type RowReader, TrainingRows, type Window } from "./training-rows.js";
+
+export interface RepresentMediaOptions extends Omit<StageOptions, "adapters" | "onValidation">, Partial<RepresentRecipe> {}
+
+interface Pair {
+  features: Features;
+  caption: readonly number[];
+  /** Of the caption. */
+  length: number;
+  scored: number;
+}
+interface ReadCaption {
+  media: readonly MediaPart[];
+  caption: readonly number[];
+}
+
+/**
+ * Trains the Q-Former of BLIP-2's first stage on captions of media: contrastive, matching and language loss. Yields every step, one step late. The run's
+ * `checkpoint/` holds a bridge on which a model is assembled with `projector: output`. Rejects as align() does.
+ */
+export function representMedia(first: FirstStage, options: RepresentMediaOptions): AsyncGenerator<TrainStep> {
+  return stoppable(
+    options.signal,
+    alone("represent", [first.model], () => representing(first, options)),
+  );
+}
+
+async function* representing(first: FirstStage, options: RepresentMediaOptions): AsyncGenerator<TrainStep> {
+  const {
+    data,
+    output,
+    resume = false,
+    signal,
+    cache,
+    onProblem,
+    media,
+    confine,
+    lazy,
+    columns,
+    onLayout,
+    modalityWeights,
+    ...rest
+  } = options;
+  const recipe = representRecipe(rest);
+  const { modality } = first;
+  const told = {
+    ...toldMedia(media),
+    represent: { modality, ...described(data, modalityWeights), ...(columns && { columns: { ...columns } }), ...recipe },
+  };
+  const source = await openRows(data, { modality, prompts: [""], seed: recipe.seed, ...readingOptions(first, recipe, options) });
+  let run: RunFolder | undefined;
+  try {
+    const { steps, seed, batch, onBadRow } = recipe;
+    const features = new FeatureSource(first, cache ?? new FeatureCache({ memoryBytes: 2 ** 30 }));
+    const rows = new TrainingRows(new Captions(first, recipe.maxLength), source, features, { seed, batch, onBadRow, onProblem });
+    if (output !== undefined) {
+      const reporters = reportersOf(output, recipe.reportTo, told);
+      const opening = { rows: source.length, steps, what: "represent", resume, draws: false, mark: STAGE };
+      run = await RunFolder.open(output, told, { ...opening, reporters });
+    }
+    const kept = keptOf(first);
+    await run?.restore(kept);
+    const [order, seen] = [new Ahead(rows, steps), new TokenCount()];
+    const loop = { ...loopOf(recipe), seed, state: [order, seen], keeper: run?.keeping(kept), signal };
+    const report = reports(rows, seen);
+    yield* train(traineeOf(first), comparing(first, order, seed), { ...loop, report: ({ window }) => report(window) });
+  } finally {
+    await run?.close();
+    await source.close();
+  }
+}
+
+/** A caption and the one medium that it speaks of. */
+class Captions implements RowReader<ReadCaption, Pair> {
+  readonly #most: number;
+
+  constructor(
+    private readonly first: FirstStage,
+    maxLength = Number.POSITIVE_INFINITY,
+  ) {
+    this.#most = Math.min(maxLength, first.model.config.words.positions);
+  }
+
+  read(row: Row): ReadCaption {
+    const { first } = this;
+    const media = mediaOf(row);
+    const answers = row.turns.filter(({ role }) => role === "assistant");
+    const wanted = `one medium of ${first.modality} and one text that says what it shows`;
+    if (media.length !== 1 || media[0]?.modality !== first.modality || answers.length !== 1)
+      throw expected("E_ROW", row.where, wanted, `${media.length} media and ${answers.length} texts`, "leave the row out");
+    const text = (answers[0]?.content ?? []).filter((part): part is string => typeof part === "string").join("");
+    const caption = first.ids(text.trim(), this.#most);
+    if (caption.length < 2) throw expected("E_ROW", row.where, "a caption of two tokens or more", caption.length, "write a longer one");
+    return { media, caption };
+  }
+
+  ready({ caption }: ReadCaption, [features]: readonly Media[]): Pair {
+    if (!features || !("data" in features) || features.shape.length !== 2)
+      throw expected("E_SHAPE", "the first stage", "features that are rows, (S,d)", `[${features?.shape}]`, 'take select "all" or "patch"');
+    return { features, caption, length: caption.length, scored: caption.length - 1 };
+  }
+}
+
+interface Step {
+  window: Window<Pair>;
+  pairs: PairsWindow;
+}
+
+/** Windows of the order, each compared when its step has come. */
+function comparing(first: FirstStage, order: Ahead<Pair>, seed: number): Windows<Step> {
+  const { model, begin } = first;
+  return {
+    async next(step, signal) {
+      const window = await order.next(step, signal);
+      const { ready } = window;
+      if (ready.length < 2)
+        throw expected("E_DATA", "represent", "at least two usable rows in a batch", ready.length, "raise the batch, or mend the rows that were reported"); // biome-ignore format: one line
+      return { window, pairs: await pairsOf(model, { features: stackedRows(ready), captions: ready.map(({ caption }) => caption) }, { begin, seed, step }) }; // biome-ignore format: one line
+    },
+    end: () => order.end(),
+  };
+}
+
+function stackedRows(ready: readonly Pair[]): { data: Float32Array; shape: [number, number, number] } {
+  const [S, d] = (ready[0] as Pair).features.shape as [number, number];
+  const data = new Float32Array(ready.length * S * d);
+  for (const [i, { features }] of ready.entries()) {
+    if (String(features.shape) !== String([S, d]))
+      throw expected(
+        "E_SHAPE",
+        "represent",
+        `media of one shape, whose features are [${S},${d}]`,
+        `[${features.shape}]`,
+        "cut the media to one length",
+      );
+    data.set(features.data, i * S * d);
+  }
+  return { data, shape: [ready.length, S, d] };
+}
+
+function traineeOf({ model }: FirstStage): Trainee<Step> {
+  return {
+    parameters: [...model.namedParameters()].filter(([, tensor]) => tensor.requiresGrad),
+    losses: ({ pairs }) => [() => pairsLoss(model, pairs)],
+    items: ({ window }) => window.ready.reduce((n, { length }) => n + length, 0),
+    training: (on) => void model.train(on),
+  };
+}
+
+const STAGE = "first-stage.json";
+const ALL = "stage-one.safetensors";
+const WORDS = "words";
+const LARGEST = 2 ** 20;
+
+/** first-stage.json, all weights, the tokenizer's files, and the bridge. */
+function keptOf(first: FirstStage): Kept {
+  const said = (folder: string) => {
+    const { setup, source, encoder, modality } = first.media;
+    const { embedDim = 256 } = first.model.config;
+    return { modality, encoder: { ...reference(source, folder), dtype: encoder.dtype }, ...setup, embedDim };
+  };
+  return {
+    async write(folder, target) {
+      await first.saveBridge(folder);
+      await first.words.save(join(folder, WORDS));
+      await saveSafetensors(join(folder, ALL), first.model.namedParameters(), { format: "pt" });
+      await writeNew(join(folder, STAGE), (file) => file.writeFile(`${JSON.stringify(said(target), null, 2)}\n`));
+      await syncFolder(folder);
+    },
+    async restore(run) {
+      const folder = checkpointFolder(run, STAGE);
+      const path = join(folder, STAGE);
+      const before = parseShallow((await readPlain(path, { most: LARGEST, linksInside: true })).toString());
+      const [was, now] = [withoutPlace(before), withoutPlace(JSON.parse(JSON.stringify(said(folder))))];
+      if (was !== now) throw new CheckpointError(path, now, was, "go on with the encoder and the Q-Former that the run began with");
+      if (!first.words.same(await QuestionReader.open(join(folder, WORDS))))
+        throw new CheckpointError(folder, `the tokenizer in ${WORDS}/`, "another", "go on with the one that the run began with");
+      using file = Checkpoint.openIn(folder, ALL);
+      const all = [...first.model.namedParameters()].map(([name, tensor]) => ({ keys: [name], tensor }));
+      for (const write of overwriting(file, all)) write();
+    },
+  };
+}
+
+/** What must be the same; where the encoder lies may change. */
+function withoutPlace(said: unknown): string {
+  const { encoder, ...rest } = said as { encoder?: { fingerprint?: unknown; dtype?: unknown } };
+  const { fingerprint, dtype } = encoder ?? {};
+  return JSON.stringify({ ...rest, fingerprint, dtype });
+}
