@@ -58,6 +58,7 @@ async function run(flags: AlignFlags): Promise<void> {
       ...job.recipe.align[modality],
       ...(media && { media }),
       ...(flags.confine !== undefined && { confine: flags.confine }),
+      ...(flags.localFilesOnly && { localFilesOnly: true }),
       modality,
       data: dataOf(modality),
       output,

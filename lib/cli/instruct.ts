@@ -97,6 +97,7 @@ async function run(flags: InstructFlags): Promise<void> {
     ...options,
     ...(media && { media }),
     ...(flags.confine !== undefined && { confine: flags.confine }),
+    ...(flags.localFilesOnly && { localFilesOnly: true }),
     data,
     output,
     resume,

@@ -45,6 +45,8 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags, ValidationFlags 
   systemPrompt?: string;
   splitSpecialTokens?: boolean;
   data?: string[];
+  split?: string;
+  dataConfig?: string;
   weight?: number[];
   modalityWeight?: Readonly<Record<string, number>>;
   output?: string;
@@ -59,7 +61,9 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags, ValidationFlags 
 export function runFlags(command: Command): Command {
   return command
     .option("--config <file>", "a recipe in YAML; flags override it")
-    .option("--data <file>", "rows to train on; may come several times", list)
+    .option("--data <file>", "rows to train on, or a data set of the hub as org/name[@revision]; may come several times", list)
+    .option("--split <name>", "of data sets of the hub; default: train")
+    .option("--data-config <name>", "of data sets of the hub that have several")
     .option(
       "--weight <x>",
       "share of the rows that the --data in its place gets, against the others'; as many as there are of --data",
@@ -149,7 +153,10 @@ export function recipeKeys(stage: string, flags: TrainingFlags, before?: Readonl
   const { data, weight, modalityWeight: modalityWeights, column: columns } = flags;
   if (weight && weight.length !== (data?.length ?? 0))
     throw new UsageError(`anymal ${stage}`, `a --weight is needed for each --data: there are ${weight.length} for ${data?.length ?? 0}`);
-  const parts = weight ? data?.map((from, i) => ({ from, weight: weight[i] })) : data;
+  const { split, dataConfig: config } = flags;
+  const said = { ...(split !== undefined && { split }), ...(config !== undefined && { config }) };
+  const plain = !weight && !Object.keys(said).length;
+  const parts = plain ? data : data?.map((from, i) => ({ from, ...(weight && { weight: weight[i] }), ...said }));
   const validation = validationKeys(flags, before?.validation);
   return {
     ...Object.fromEntries(given),

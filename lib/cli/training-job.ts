@@ -6,6 +6,7 @@ import { checkpointFolder, readManifest } from "../anymal/manifest.js";
 import type { AssembleOptions } from "../anymal/options.js";
 import { nearest } from "../core/checks.js";
 import { AnymalError } from "../core/errors.js";
+import { hubDataId } from "../data/hub-data.js";
 import { DataError } from "../data/row.js";
 import { type MediaOptions, mergedOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
@@ -115,7 +116,7 @@ function withModel(raw: RawRecipe, flags: TrainingFlags): RawRecipe {
 /** Said before a large model is loaded, not after. */
 export function checkPaths(data: readonly string[], { output, resume }: { output: string; resume: boolean }): void {
   for (const path of data)
-    if (!existsSync(path))
+    if (!existsSync(path) && hubDataId(path) === undefined)
       throw new DataError(
         "E_DATA",
         path,

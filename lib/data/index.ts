@@ -7,6 +7,7 @@ export { type CheckDataOptions, checkData, type DataProblem, type DataReport } f
 export { type ConversationOptions, readConversations } from "./conversations.js";
 export { FeatureCache, type FeatureCacheCounts, type FeatureCacheOptions, type Features } from "./feature-cache.js";
 export { featureKey, folderFingerprint } from "./feature-key.js";
+export { type HubDataOptions, resolveData } from "./hub-data.js";
 export { LAYOUTS, type Layout, type LayoutName } from "./layouts.js";
 export type { MediaFileOptions } from "./media-files.js";
 export { type DataPart, mixedOrder, type TrainingData } from "./mixture.js";

@@ -11,7 +11,7 @@ import { joinedRows, type RowSource } from "./sources/source.js";
 
 /** A set of rows, with what is said of it alone. */
 export interface DataPart {
-  /** Its files, or rows that are there already. */
+  /** Its files, a data set of the hub as org/name[@revision] (resolveData), or rows that are there already. */
   from: string | readonly string[] | readonly Row[];
   /**
    * Its share of the rows that are read, against that of the others: 3 beside 1 is three rows of four, whatever the sets' sizes. Either all parts have one
@@ -22,6 +22,10 @@ export interface DataPart {
   modality?: Modality | "text";
   /** Names of its columns where they are others than ours, in place of the option for all (RowsOptions). */
   columns?: Readonly<Record<string, string>>;
+  /** Of a data set of the hub. Default "train". */
+  split?: string;
+  /** Of a data set of the hub that has several, as its card names them. */
+  config?: string;
 }
 /** Files and rows one after the other, or sets in shares of their own. */
 export type TrainingData = string | DataPart | readonly (string | Row | DataPart)[];
@@ -35,6 +39,8 @@ export const PART_KEYS = {
     wanted: 'a mapping of names of columns, as { image: "picture_path" }',
     fits: (v: unknown) => isObject(v) && Object.values(v).every(is.text.fits),
   },
+  split: is.text,
+  config: is.text,
 } as const satisfies Schema & Record<keyof DataPart, unknown>;
 
 const isRow = (one: Row | DataPart): one is Row => isObject(one) && "turns" in one;

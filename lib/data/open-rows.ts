@@ -6,6 +6,7 @@ import { anyReading, ROWS_OPTIONS, type RowsOptions, readRows } from "./any-layo
 import { captionReading, readCaptions } from "./captions.js";
 import type { DataKind } from "./check.js";
 import { conversationReading, readConversations } from "./conversations.js";
+import { hubDataId, resolveData } from "./hub-data.js";
 import { MediaFiles } from "./media-files.js";
 import { type DataPart, type MixturePart, type ModalityWeights, mixedRows, partsOf, type TrainingData } from "./mixture.js";
 import type { DataRecord } from "./records.js";
@@ -23,10 +24,12 @@ export interface OpenRowsOptions extends RowsOptions {
   lazy?: boolean | undefined;
   /** Shares of the kinds of media, of the sets that hold them: { image: 3, imu: 1 }, whatever the sets' sizes. Each set holds one kind, or says as which it counts. */
   modalityWeights?: ModalityWeights | undefined;
+  /** Are data sets of the hub taken from the cache alone? Default false. */
+  localFilesOnly?: boolean | undefined;
 }
 const OPTIONS = optionNames<OpenRowsOptions>({
   ...ROWS_OPTIONS,
-  ...({ kind: true, lazy: true, modalityWeights: true } as const),
+  ...({ kind: true, lazy: true, modalityWeights: true, localFilesOnly: true } as const),
 });
 
 const OF_KIND = {
@@ -58,13 +61,21 @@ export async function openRows(data: TrainingData, options: OpenRowsOptions): Pr
   }
 }
 
-async function openPart({ from, columns }: DataPart, options: Omit<OpenRowsOptions, "modalityWeights">): Promise<RowSource> {
+async function openPart(
+  { from, columns, split, config }: DataPart,
+  { localFilesOnly, ...options }: Omit<OpenRowsOptions, "modalityWeights">,
+): Promise<RowSource> {
   const opened: RowSource[] = [];
   const reading = columns ? { ...options, columns } : options;
   try {
     const files = typeof from === "string" ? [from] : from;
     if (!areFiles(files)) return heldRows(files);
-    for (const path of files) opened.push(await openOne(path, reading));
+    for (const path of files) {
+      const id = hubDataId(path);
+      const { signal } = options;
+      const own = id === undefined ? [path] : await resolveData(id, { split, config, signal, localFilesOnly });
+      for (const one of own) opened.push(await openOne(one, reading));
+    }
     return joinedRows(opened);
   } catch (error) {
     for (const one of opened) await one.close();
@@ -73,7 +84,10 @@ async function openPart({ from, columns }: DataPart, options: Omit<OpenRowsOptio
 }
 const areFiles = (list: readonly string[] | readonly Row[]): list is readonly string[] => typeof list[0] === "string";
 
-async function openOne(path: string, { kind, lazy, ...options }: Omit<OpenRowsOptions, "modalityWeights">): Promise<RowSource> {
+async function openOne(
+  path: string,
+  { kind, lazy, ...options }: Omit<OpenRowsOptions, "modalityWeights" | "localFilesOnly">,
+): Promise<RowSource> {
   if (isText(path) && !(lazy ?? (await bytesOf(path)) > AT_ONCE)) {
     if (!kind) return heldRows(await readRows(path, options));
     const { columns: _columns, onLayout: _told, ...captions } = options;

@@ -9,7 +9,7 @@ import { fetchFile } from "./hub/download.js";
 import { diskError, HubError } from "./hub/error.js";
 import { askedNames, type FileSet, missingIn, wantedFiles } from "./hub/files.js";
 import { type Listing, listFiles } from "./hub/listing.js";
-import { type HubId, isCommit, parseId } from "./hub/names.js";
+import { type HubId, isCommit, parseId, type Repository } from "./hub/names.js";
 import { type HubSettings, hubSettings } from "./hub/settings.js";
 
 export { type HubCode, HubError } from "./hub/error.js";
@@ -45,6 +45,8 @@ export interface ResolveOptions {
 export interface Locating extends ResolveOptions {
   /** Called before the first request, with the hub's address; not where everything is there. */
   onRequest?: (endpoint: string) => void;
+  /** Default "model". */
+  repository?: Repository;
 }
 
 const RESOLVE_OPTIONS = optionNames<ResolveOptions>({
@@ -83,9 +85,12 @@ export async function locateModel(folderOrId: string, options: Locating = {}): P
   options.signal?.throwIfAborted();
   if (existsSync(folderOrId)) return { folder: folderOrId, hub: undefined };
   const asked = parseId(folderOrId, options.revision);
-  if (!asked) throw new HubError("E_HUB_ID", folderOrId, "a folder, or a model of the hub as org/name", "no such folder", "check the path");
+  const { repository = "model" } = options;
+  const [there, what] = repository === "model" ? ["folder", "model"] : ["file", "data set"];
+  if (!asked)
+    throw new HubError("E_HUB_ID", folderOrId, `a ${there}, or a ${what} of the hub as org/name`, `no such ${there}`, "check the path");
   const settings = hubSettings(process.env, options.hub);
-  const cache = new ModelCache(settings.cache, asked.id, settings.symlinks);
+  const cache = new ModelCache(settings.cache, asked.id, settings.symlinks, repository);
   const { files = "model", signal, localFilesOnly = false } = options;
   const kept = cache.commitOf(asked.revision);
   const missing = kept === undefined ? "nothing of that revision" : missingIn(cache.snapshot(kept), files);
@@ -98,7 +103,7 @@ export async function locateModel(folderOrId: string, options: Locating = {}): P
   try {
     // Who has an answer at hand does not wait for a hub that is away.
     const patience = cached ? { ...settings, timeoutMs: Math.min(settings.timeoutMs, 10_000) } : settings;
-    listing = await listFiles(patience, asked, { signal, ...(cached && { attempts: 1 }) });
+    listing = await listFiles(patience, asked, { signal, repository, ...(cached && { attempts: 1 }) });
   } catch (error) {
     if (!cached || !(error instanceof HubError) || !["E_HUB_NETWORK", "E_HUB_ACCESS"].includes(error.code)) throw error;
     warnOnce(asked.id, error);
@@ -114,7 +119,7 @@ function refuse({ id, revision }: HubId, cache: ModelCache, missing: string, for
   throw new HubError(
     "E_HUB_OFFLINE",
     revision === "main" ? id : `${id} at ${revision}`,
-    `a local folder, or the model in ${cache.root}`,
+    `a local folder, or the ${cache.repository} in ${cache.root}`,
     `a cache without it (${missing})`,
     `${forThisCall ? "allow it once to be fetched (without localFilesOnly, --local-files-only)" : "unset HF_HUB_OFFLINE once to fetch it"}, or copy the cache from a machine that has it`,
   );

@@ -26,6 +26,7 @@ async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<
     prompts,
     data,
     modalityWeights,
+    localFilesOnly,
     output,
     resume,
     signal,

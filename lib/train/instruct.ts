@@ -27,6 +27,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
   const {
     data,
     modalityWeights,
+    localFilesOnly,
     output,
     resume,
     signal,

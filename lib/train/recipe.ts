@@ -7,6 +7,7 @@ import { type AssembleOptions, type ModalityOptions, type ProjectorOptions, WORD
 import { WRITTEN_KEYS } from "../anymal/written.js";
 import { readPlain } from "../core/plain-file.js";
 import type { Row } from "../data/row.js";
+import { LARGEST, parseYaml } from "../io/yaml.js";
 import { BUILT_IN, type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
@@ -19,7 +20,6 @@ import { checkParts, DATA_KEYS, type RecipeData } from "./recipe-data.js";
 import { REPORTS, type ReportName } from "./run-log/reporters.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
 import { type MetricName, type ValidationInput, validationRecipe } from "./validation/options.js";
-import { LARGEST, parseYaml } from "./yaml.js";
 
 export interface TrainingRecipe {
   /** Optimiser steps. */

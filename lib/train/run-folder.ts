@@ -16,6 +16,7 @@ import { FolderLock } from "../io/folder-lock.js";
 import { placeFolder } from "../io/placed.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, writeNew, writeWhole } from "../io/whole-file.js";
+import { LARGEST as LARGEST_RECIPE, parseYaml } from "../io/yaml.js";
 import { writeRecipe } from "./recipe.js";
 import { JsonLines } from "./run-log/json-lines.js";
 import { LOG, TRAINER_LOG } from "./run-log/log.js";
@@ -23,7 +24,6 @@ import type { Reporter } from "./run-log/reporter.js";
 import { is, isObject, RecipeError } from "./schema.js";
 import type { TrainStep } from "./step-report.js";
 import type { Keeper, RunNumbers, Stateful } from "./trainee.js";
-import { LARGEST as LARGEST_RECIPE, parseYaml } from "./yaml.js";
 
 const RECIPE = "recipe.yaml";
 const CHECKPOINT = "checkpoint";

@@ -53,6 +53,8 @@ export interface StageOptions {
   onLayout?: (path: string, layout: LayoutName) => void;
   /** Do rows stay in their files until their turn comes (OpenRowsOptions)? Default: in files above 16 MiB. */
   lazy?: boolean;
+  /** Are data sets of the hub taken from the cache alone, without a request? Default false. */
+  localFilesOnly?: boolean;
   /** Reads media in the folder of their data file alone. Default: for data that was fetched from a hub (MediaFileOptions). */
   confine?: boolean;
   /** Features of frozen encoders; share one between stages. Default: in memory, for this call. */
@@ -234,9 +236,10 @@ function checkedMedia(media: MediaOptions, kinds: OwnKinds): MediaOptions {
 export const readingOptions = (
   { kinds }: Pick<AnyMAL, "kinds">,
   { onBadRow }: Pick<TrainingRecipe, "onBadRow">,
-  { signal, onProblem, media, confine, lazy, columns, onLayout, modalityWeights }: StageOptions,
+  { signal, onProblem, media, confine, lazy, columns, onLayout, modalityWeights, localFilesOnly }: StageOptions,
 ) => ({
   modalityWeights,
+  localFilesOnly,
   onBadRow,
   lazy,
   columns,

@@ -6,8 +6,8 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { parse } from "yaml";
 import type { AnymalError } from "../../lib/core/errors.js";
+import { parseYaml } from "../../lib/io/yaml.js";
 import { readRecipe } from "../../lib/train/recipe.js";
-import { parseYaml } from "../../lib/train/yaml.js";
 
 test("what yaml's own parse reads", () => {
   const texts = ["a: 1\nb: [1, {c: d}]\n", '{"a": {"b": null}}', "", "- 1\n- x", "a: &x {b: 1}\nc: *x", "a: 0x10\nb: ~\nc: 1e3\nd: '1'"];

@@ -20,6 +20,9 @@ const ENDINGS: Readonly<Record<string, readonly string[]>> = {
   audio: ["wav", "flac", "mp3", "ogg", "opus", "m4a", "aac", "aiff", "aif", "caf"],
   imu: ["csv", "npy"],
 };
+/** Does its ending say that it is a medium? */
+export const isMediaName = (name: string): boolean =>
+  Object.values(ENDINGS).some((endings) => endings.includes(name.toLowerCase().split(".").at(-1) as string));
 /** What a caption's file is called, and what stands in a table under the same name. */
 const TEXTS: Readonly<Record<string, string>> = {
   txt: "caption",

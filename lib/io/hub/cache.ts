@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { copyFile, mkdir, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { diskError } from "./error.js";
-import { type HubId, isCommit } from "./names.js";
+import { type HubId, isCommit, type Repository } from "./names.js";
 
 export class ModelCache {
   readonly folder: string;
@@ -16,8 +16,9 @@ export class ModelCache {
     readonly root: string,
     readonly id: string,
     private readonly symlinks: boolean,
+    readonly repository: Repository = "model",
   ) {
-    const name = `models--${id.replaceAll("/", "--")}`;
+    const name = `${repository}s--${id.replaceAll("/", "--")}`;
     this.folder = join(root, name);
     this.locks = join(root, ".locks", name);
   }

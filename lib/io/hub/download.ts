@@ -57,7 +57,8 @@ export async function fetchFile(job: FileJob): Promise<void> {
 
 async function lookUp({ settings, cache, commit, name, signal }: FileJob): Promise<Remote> {
   const what = `${cache.id} ${name}`;
-  const url = `${settings.endpoint}/${cache.id}/resolve/${commit}/${name.split("/").map(encodeURIComponent).join("/")}`;
+  const place = cache.repository === "dataset" ? `datasets/${cache.id}` : cache.id;
+  const url = `${settings.endpoint}/${place}/resolve/${commit}/${name.split("/").map(encodeURIComponent).join("/")}`;
   const answer = await ask({ settings, what, url, method: "HEAD", signal });
   drop(answer);
   const { headers, status } = answer.response;

@@ -1,6 +1,6 @@
 // What a revision of a model is: its commit, and the files of it.
 import { HubError } from "./error.js";
-import { entryName, type HubId, isCommit } from "./names.js";
+import { entryName, type HubId, isCommit, type Repository } from "./names.js";
 import { ask, bodyOf, drop, unreachable } from "./request.js";
 import type { HubSettings } from "./settings.js";
 
@@ -22,10 +22,10 @@ interface Sibling {
 export async function listFiles(
   settings: HubSettings,
   { id, revision }: HubId,
-  { signal, attempts }: { signal?: AbortSignal | undefined; attempts?: number },
+  { signal, attempts, repository = "model" }: { signal?: AbortSignal | undefined; attempts?: number; repository?: Repository | undefined },
 ): Promise<Listing> {
   const what = revision === "main" ? id : `${id} at ${revision}`;
-  const url = `${settings.endpoint}/api/models/${id}/revision/${encodeURIComponent(revision)}?blobs=true`;
+  const url = `${settings.endpoint}/api/${repository}s/${id}/revision/${encodeURIComponent(revision)}?blobs=true`;
   const wanted = "a local folder, or an answer of the hub";
   const question = { settings, what, wanted, url, signal, ...(attempts !== undefined && { attempts }) };
   const answer = await ask(question);

@@ -6,6 +6,8 @@ export interface HubId {
   /** A branch, a tag, a commit, or refs/pr/N. */
   revision: string;
 }
+/** What a repository holds; the hub keeps data sets apart. */
+export type Repository = "model" | "dataset";
 
 /** `org/name`, or `name` of the oldest models, as huggingface_hub checks them. */
 const ID = /^(?:[\w.-]{1,96}\/)?[\w.-]{1,96}$/;

@@ -92,7 +92,8 @@ export class FakeHub {
   }
 
   #answer(seen: Seen, response: ServerResponse): boolean {
-    const api = /^\/api\/models\/(.+)\/revision\/([^?]+)\?blobs=true$/.exec(seen.path);
+    // Data sets stand in the table with "datasets/" before their ids, as in the addresses of their files.
+    const api = /^\/api\/(?:models\/)?((?:datasets\/)?.+)\/revision\/([^?]+)\?blobs=true$/.exec(seen.path);
     if (api) return this.#list(api[1]!, api[2]!, response);
     const found = this.#find(seen.path);
     if (!found) return refuse(response, 404, "RepoNotFound");
