@@ -217,6 +217,7 @@ export { TokenizerError } from "./text/tokenizer-error.js";
 export type { MicroBatch } from "./train/accumulation.js";
 export { accumulate } from "./train/accumulation.js";
 export { type AlignOptions, align } from "./train/align.js";
+export { type Answering, type BootstrapOptions, type BootstrapReport, bootstrap } from "./train/bootstrap.js";
 export { type ContrastiveBatch, type ContrastiveOptions, contrastive, type TextEncoder } from "./train/contrastive.js";
 export { type InstructOptions, instruct } from "./train/instruct.js";
 export { type LanguageOptions, language, type TextRow } from "./train/language.js";

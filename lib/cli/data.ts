@@ -7,6 +7,7 @@ import { type PerModality, perModality } from "./flags.js";
 import { KINDS_FLAG, ownKinds } from "./kinds.js";
 import { confineFlags, mediaFlags } from "./media-flags.js";
 import { command, EXIT, Interrupt, integer, list, print, printJson, tell, UsageError } from "./output.js";
+import { referentialCommand } from "./referential.js";
 import { table } from "./table.js";
 import { column, shares, weights } from "./training-flags.js";
 
@@ -50,7 +51,7 @@ export function dataCommand(): Command {
     .option(`${KINDS_FLAG} <file>`, "a module of yours that exports kinds of media; may come several times", list)
     .option("--json", "JSON on standard output, for machines: a line a file");
   confineFlags(mediaFlags(check)).action(run);
-  return data.addCommand(check);
+  return data.addCommand(check).addCommand(referentialCommand());
 }
 
 async function run(files: readonly string[], flags: CheckFlags): Promise<void> {

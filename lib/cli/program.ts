@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import { alignCommand } from "./align.js";
+import { bootstrapCommand } from "./bootstrap.js";
 import { chatCommand } from "./chat.js";
 import { convertCommand } from "./convert.js";
 import { dataCommand } from "./data.js";
@@ -30,6 +31,7 @@ export function program(): Command {
     .addCommand(alignCommand())
     .addCommand(instructCommand())
     .addCommand(dataCommand())
+    .addCommand(bootstrapCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())

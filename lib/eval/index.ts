@@ -2,6 +2,7 @@
 export { type CaptionPair, type CaptionScore, type CaptionScores, type CaptionScoring, scoreCaptions } from "./captions.js";
 export { blank, type DerangeOptions, derange } from "./controls.js";
 export { type ExactScore, type ExactScores, type GivenAnswer, isExact, normalizeAnswer, scoreExact } from "./exact.js";
+export { type GroundingAnswer, type GroundingOptions, type GroundingScore, scoreGrounding } from "./grounding.js";
 export { askHeldOut, type HeldOutOptions, type HeldOutScores } from "./held-out.js";
 export { MME_COGNITION, MME_PERCEPTION, type MmeScore, type MmeTaskScore, parseMme, scoreMme } from "./mme.js";
 export { type PopeAnswer, type PopeScore, parsePope, scorePope } from "./pope.js";

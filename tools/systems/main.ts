@@ -43,13 +43,18 @@ process.once("SIGINT", () => interrupt.abort());
 
 const scaled = (count: number) => Math.max(8, Math.round(count * Math.min(1, effort)));
 const share = (value: number) => value.toFixed(3);
-const mean = (list: readonly Outcome[], key: keyof Outcome) => list.reduce((sum, one) => sum + one[key], 0) / list.length;
+const mean = (list: readonly number[]) => list.reduce((sum, one) => sum + one, 0) / list.length;
 
 /** Every figure is the mean over the seeds; bytes are the most of any. */
 function over(list: readonly Outcome[]): Outcome {
-  const all = Object.fromEntries((Object.keys(list[0] as Outcome) as (keyof Outcome)[]).map((key) => [key, mean(list, key)]));
-  return { ...(all as unknown as Outcome), peakBytes: Math.max(...list.map(({ peakBytes }) => peakBytes)) };
+  const of = (key: Exclude<keyof Outcome, "more">) => mean(list.map((one) => one[key]));
+  const [exact, blank, shuffled, minutes] = [of("exact"), of("blank"), of("shuffled"), of("minutes")];
+  const more = Object.keys(list[0]?.more ?? {}).map((key) => [key, mean(list.map((one) => one.more?.[key] ?? 0))]);
+  const peakBytes = Math.max(...list.map((one) => one.peakBytes));
+  const all = { exact, blank, shuffled, minutes, trainedParameters: of("trainedParameters"), peakBytes };
+  return more.length ? { ...all, more: Object.fromEntries(more) } : all;
 }
+const told = ({ more = {} }: Outcome) => Object.entries(more).map(([name, value]) => `, ${name} ${share(value)}`).join(""); // biome-ignore format: one line
 
 async function tried(name: string, trial: Trial): Promise<Outcome> {
   const device = await openDevice(values.device);
@@ -67,7 +72,7 @@ async function tried(name: string, trial: Trial): Promise<Outcome> {
     list.push(outcome);
     const { exact, blank, shuffled, minutes } = outcome;
     console.log(
-      `${name}, seed ${seed}: exact ${share(exact)}, blank ${share(blank)}, shuffled ${share(shuffled)}; ${minutes.toFixed(1)} minutes`,
+      `${name}, seed ${seed}: exact ${share(exact)}, blank ${share(blank)}, shuffled ${share(shuffled)}${told(outcome)}; ${minutes.toFixed(1)} minutes`,
     );
   }
   return over(list);
@@ -85,6 +90,7 @@ try {
     console.log(
       `${name.padEnd(16)}${share(exact)}  ${share(blank)}  ${share(shuffled)}     ${minutes.toFixed(1).padEnd(9)}${String(trainedParameters).padEnd(12)}${(peakBytes / 2 ** 20).toFixed(0)}`,
     );
+  for (const [name, outcome] of Object.entries(systems)) if (outcome.more) console.log(`${name} alone${told(outcome)}`);
   console.log("\nNot as published:");
   for (const name of Object.keys(systems)) console.log(`${name.padEnd(16)}${TRIALS[name]?.changed.join("; ")}`);
 } finally {

@@ -23,6 +23,8 @@ export interface Outcome {
   trainedParameters: number;
   /** The most that tensors took on the device. */
   peakBytes: number;
+  /** What the trial alone asks: shares. */
+  more?: Readonly<Record<string, number>>;
 }
 
 export interface TrialOptions {
@@ -65,14 +67,15 @@ export async function runTrial(trial: Trial, { models, data, device, seed, effor
     const recipe = { ...trial.align, ...steps(trial.align), modality: "image", data: file, prompts: WORLD_PROMPTS.image } as const;
     for await (const step of align(model, { ...recipe, ...common })) told("align", step);
   }
-  const files = [join(data, "image", "instruct.train.json")];
+  const files = [join(data, "image", "instruct.train.json"), ...(trial.own?.write(data, seed) ?? [])];
   for await (const step of instruct(model, { ...trial.instruct, ...steps(trial.instruct), data: files, ...common })) told("instruct", step);
   const heldout = join(data, "image", "instruct.heldout.json");
   const kinds = (JSON.parse(readFileSync(heldout, "utf8")) as { kind: string }[]).map(({ kind }) => kind);
   const { exact, blank, shuffled } = await askHeldOut(model, await readConversations(heldout), { kinds, seed, signal });
+  const more = await trial.own?.ask(model, { data, seed, effort, signal, cache });
   await device.synchronize();
   const minutes = (performance.now() - start) / 60_000;
-  return { exact, blank, shuffled, minutes, trainedParameters, peakBytes: device.memory().bytesPeak };
+  return { exact, blank, shuffled, minutes, trainedParameters, peakBytes: device.memory().bytesPeak, ...(more && { more }) };
 }
 
 /** Numbers that take gradients now. */

@@ -1,8 +1,13 @@
 // Each system of lib/systems as it is trained in the tiny world: a picture of 64 x 64, a language model of 0.9 M parameters, minutes on two cores. What is
 // not as published stands here, and is printed with the results.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { AssembleOptions, ModalityOptions } from "../../lib/anymal/options.js";
+import type { FeatureCache } from "../../lib/data/feature-cache.js";
 import type { AlignRecipe, InstructInput } from "../../lib/train/recipe.js";
+import { places } from "./places.js";
 
 export interface Trial {
   /** Of lib/systems. */
@@ -15,6 +20,22 @@ export interface Trial {
   instruct: InstructInput;
   /** What differs from the published numbers, and why, in words. */
   changed: readonly string[];
+  own?: OwnQuestions;
+}
+
+/** What a system can that others cannot: further rows to train on, and what is asked in the end. */
+export interface OwnQuestions {
+  /** Into the world's folder; gives the files of rows. */
+  write(data: string, seed: number): string[];
+  ask(model: AnyMAL, asked: AskedOptions): Promise<Readonly<Record<string, number>>>;
+}
+export interface AskedOptions {
+  data: string;
+  seed: number;
+  /** Times the steps. */
+  effort: number;
+  signal: AbortSignal;
+  cache: FeatureCache;
 }
 
 const SHORT = "steps, batch and rates for minutes instead of days";
@@ -22,6 +43,8 @@ const SMALL_QFORMER =
   "a Q-Former of 2 layers, 8 queries and 128 numbers a row, not 12, 32 and 768, that looks at the picture from each layer, and begins from nothing";
 /** It reads the question in the tiny language model's own tokens. */
 const WORDS = { folder: fileURLToPath(new URL("../../models/tiny/llama", import.meta.url)), count: 704 };
+const VOCABULARY = JSON.parse(readFileSync(join(WORDS.folder, "tokenizer.json"), "utf8")).model.vocab as Record<string, number>;
+const idsOf = (tokens: readonly string[]): number[] => tokens.map((token) => VOCABULARY[token] as number);
 const NO_PROMPT = "no system prompt: the tiny language model has never read one";
 
 export const TRIALS: Readonly<Record<string, Trial>> = {
@@ -120,5 +143,21 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
       "the first two layers of four read the picture, not one of 32",
       "all parameters learn from all rows: instructions here are questions about pictures, the paper's are text",
     ],
+  },
+  pink: {
+    system: "pink",
+    image: {},
+    adapters: {
+      pink: { hidden: 32, dropout: 0 },
+      "trained-tokens": { tokenIndices: idsOf([..."0123456789[]", "▁["]), targetModules: ["embed_tokens", "lm_head"] },
+    },
+    align: { steps: 300, batch: 32, learningRate: 2e-3 },
+    instruct: { steps: 1000, batch: 64, learningRate: 3e-3 },
+    changed: [
+      SHORT,
+      "bottlenecks of 32 numbers, not 8, without dropout",
+      "rows of the digits and brackets train too: the tiny language model has never read one",
+    ],
+    own: places,
   },
 };

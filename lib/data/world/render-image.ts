@@ -127,11 +127,22 @@ export function paint({ rgb, noise, grain }: Background, things: readonly { look
   return { data: new Uint8Array(data.buffer), width: FRAME, height: FRAME };
 }
 
-function paintThing({ form, rgb, size, angle, reach }: Look, x: number, y: number): void {
+function paintThing(look: Look, x: number, y: number): void {
+  const [r, g, b] = look.rgb as [number, number, number];
+  for (const { row, column, cover } of covered(look, x, y, 0)) {
+    const at = 3 * (row * FRAME + column);
+    const part = Math.min(1, cover);
+    canvas[at]! += part * (r - canvas[at]!);
+    canvas[at + 1]! += part * (g - canvas[at + 1]!);
+    canvas[at + 2]! += part * (b - canvas[at + 2]!);
+  }
+}
+
+/** Pixels of which it covers more than `least`. */
+function* covered({ form, size, angle, reach }: Look, x: number, y: number, least: number) {
   const scale = size * form.unit;
   const [sin, cos] = [Math.sin(angle) / scale, Math.cos(angle) / scale];
   const [mx, my] = form.middle;
-  const [r, g, b] = rgb as [number, number, number];
   const [left, right] = [Math.max(0, Math.floor(x - reach - 1)), Math.min(FRAME - 1, Math.ceil(x + reach + 1))];
   const [top, bottom] = [Math.max(0, Math.floor(y - reach - 1)), Math.min(FRAME - 1, Math.ceil(y + reach + 1))];
   for (let row = top; row <= bottom; ++row) {
@@ -139,12 +150,7 @@ function paintThing({ form, rgb, size, angle, reach }: Look, x: number, y: numbe
     for (let column = left; column <= right; ++column) {
       const dx = column + 0.5 - x;
       const cover = 0.5 - scale * form.distance(cos * dx + sin * dy + mx, cos * dy - sin * dx + my);
-      if (cover <= 0) continue;
-      const at = 3 * (row * FRAME + column);
-      const part = Math.min(1, cover);
-      canvas[at]! += part * (r - canvas[at]!);
-      canvas[at + 1]! += part * (g - canvas[at + 1]!);
-      canvas[at + 2]! += part * (b - canvas[at + 2]!);
+      if (cover > least) yield { row, column, cover };
     }
   }
 }
@@ -161,14 +167,34 @@ function position(far: boolean, reach: number, alone: boolean, draw: Draw): numb
   return middle + (far ? -draw.between(-outward, inward) : draw.between(-outward, inward));
 }
 
+interface Standing {
+  look: Look;
+  x: number;
+  y: number;
+}
+
 /** 64 × 64 pixels of the scene; sizes, positions, angles, colours and the background vary with the draws. */
-export function renderImage(scene: ImageScene, draw: Draw): Pixels {
+export const renderImage = (scene: ImageScene, draw: Draw): Pixels => renderPlaced(scene, draw).pixels;
+
+/** The same, and where each thing is: [x1, y1, x2, y2] in pixels, around all that it covers by half or more. */
+export function renderPlaced(scene: ImageScene, draw: Draw): { pixels: Pixels; boxes: [number, number, number, number][] } {
   const background = drawBackground(draw);
-  const things = scene.things.map((thing) => {
+  const things = scene.things.map((thing): Standing => {
     const look = drawLook(thing, draw);
     const place = PLACES.indexOf(thing.place);
     const at = (far: boolean) => position(far, look.reach, scene.things.length === 1, draw);
     return { look, x: at(place % 2 === 1), y: at(place >= 2) };
   });
-  return paint(background, things);
+  return { pixels: paint(background, things), boxes: things.map(boxOf) };
+}
+
+function boxOf({ look, x, y }: Standing): [number, number, number, number] {
+  const box: [number, number, number, number] = [FRAME, FRAME, 0, 0];
+  for (const { row, column } of covered(look, x, y, 0.5)) {
+    box[0] = Math.min(box[0], column);
+    box[1] = Math.min(box[1], row);
+    box[2] = Math.max(box[2], column + 1);
+    box[3] = Math.max(box[3], row + 1);
+  }
+  return box;
 }
