@@ -117,6 +117,8 @@ export type { Chosen, StageOneLosses } from "./models/blip2-losses.js";
 export { Blip2StageOne, type Blip2StageOneConfig, type Others, type Pairs } from "./models/blip2-stage-one.js";
 export { Blip2VisionModel } from "./models/blip2-vision.js";
 export { type Blip2VisionConfig, parseBlip2VisionConfig } from "./models/blip2-vision-config.js";
+export type { ClipPoolConfig } from "./models/bridges/clip-pool.js";
+export { type ClipPoolOptions, ClipPoolProjector, clipPool } from "./models/bridges/clip-pool.js";
 export type { ConcatLinearConfig } from "./models/bridges/concat-linear.js";
 export { type ConcatLinearOptions, ConcatLinearProjector } from "./models/bridges/concat-linear.js";
 export type { FeatureNormKind } from "./models/bridges/feature-norm.js";

@@ -34,4 +34,5 @@ export { REFERENTIAL_TASKS, type Referential, type ReferentialOptions, type Refe
 export { type WriteReferentialOptions, writeReferential } from "./referential/write.js";
 export { type Content, DataError, mediaOf, type Role, type Row, type Turn } from "./row.js";
 export { type Counted, heldRows, joinedRows, type RowSource } from "./sources/source.js";
+export { type SupportedOptions, supported } from "./supported.js";
 export { type Split, type WorldCounts, type WorldOptions, writeWorld } from "./world/write.js";

@@ -13,6 +13,7 @@ import { llava15 } from "./llava-1.5.js";
 import { minigpt4 } from "./minigpt4.js";
 import { pink } from "./pink.js";
 import type { System } from "./system.js";
+import { videoChatgpt } from "./video-chatgpt.js";
 
 /** Systems of the literature by name, as AnyMAL.assemble's `system` takes it: what each is made of, and what its stages train. */
 export const SYSTEMS = {
@@ -27,6 +28,7 @@ export const SYSTEMS = {
   "blip-2": blip2,
   instructblip,
   pink,
+  "video-chatgpt": videoChatgpt,
 } as const satisfies Readonly<Record<string, System>>;
 
 export type SystemName = keyof typeof SYSTEMS;
@@ -37,7 +39,6 @@ export const DEFAULT_SYSTEM: SystemName = "anymal";
 export const NOT_YET = {
   mmicl: "arXiv 2309.07915",
   otter: "arXiv 2305.03726",
-  "video-chatgpt": "arXiv 2306.05424",
 } as const;
 
 export const isSystem = (name: string): name is SystemName => Object.hasOwn(SYSTEMS, name);

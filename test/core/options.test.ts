@@ -61,7 +61,7 @@ test("loading, assembling, optimising", async () => {
   await refused(
     () => assemble({}, { projector: { layers: 2 } }),
     "E_VALUE",
-    /resampler, linear, mlp, concat-linear, q-former, got undefined/,
+    /resampler, linear, mlp, concat-linear, q-former, query-vit, clip-pool, got undefined/,
   );
   await refused(() => assemble({}, { projector: { type: "mlp", hiden: 8 } }), "E_VALUE", /"hidden"/);
   await refused(() => assemble({}, { projector: { type: "concat-linear", patch: 8 } }), "E_VALUE", /"patches"/);

@@ -14,7 +14,19 @@ import { minigpt4 } from "../../lib/systems/minigpt4.js";
 import { Global, Reduce, Tup, zipForm } from "../../tools/fuzz/torch-files.js";
 import { caseFolder, here } from "../case.js";
 import { run } from "../cli/program.js";
-import { folderOf, fresh, refusal, remove, root, type Stored, sameTensors, type Tensors, tensorsOf, torchFile } from "./torch-case.js";
+import {
+  floats,
+  folderOf,
+  fresh,
+  refusal,
+  remove,
+  root,
+  type Stored,
+  sameTensors,
+  type Tensors,
+  tensorsOf,
+  torchFile,
+} from "./torch-case.js";
 
 const test = suite("convert");
 test.after(remove);
@@ -155,10 +167,6 @@ test("the command; what refuses a pickle names it", async () => {
 });
 
 test("MiniGPT-4's layer as it is published becomes the bridge of its system, to the bit; the older form, of a Q-Former, is told apart", async () => {
-  const floats = (shape: number[], scale: number): Stored => {
-    const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i) * scale);
-    return { dtype: "F32", shape, bytes: new Uint8Array(values.buffer) };
-  };
   const { projector: asked } = minigpt4.modalities.image as { projector: Extract<BridgeOptions, { type: "concat-linear" }> };
   const [dim, width] = [3, 5];
   const layer = (inputs: number): Tensors =>

@@ -19,6 +19,11 @@ export interface Stored {
   bytes: Uint8Array;
 }
 export type Tensors = Map<string, Stored>;
+/** Numbers of a shape, no two alike. */
+export function floats(shape: readonly number[], scale: number): Stored {
+  const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(i) * scale);
+  return { dtype: "F32", shape, bytes: new Uint8Array(values.buffer) };
+}
 const KINDS: Readonly<Record<string, string>> = { F32: "Float", I64: "Long" };
 
 export function tensorsOf(folder: string): Tensors {

@@ -58,6 +58,7 @@ const ASKED: Readonly<Record<keyof typeof BRIDGES, readonly BridgeOptions[]>> = 
   ],
   linear: [{ type: "linear" }, { type: "linear", mode: "pooled", tokens: 5 }, { type: "linear", norm: true }],
   mlp: [{ type: "mlp" }, { type: "mlp", hidden: 6, activation: "silu", bias: false, normalize: "layernorm" }],
+  "clip-pool": [{ type: "clip-pool" }, { type: "clip-pool", temporal: 5, normalize: false }],
   "concat-linear": [{ type: "concat-linear" }, { type: "concat-linear", patches: 2, normalize: false }],
   "q-former": [
     { type: "q-former", width: 12, layers: 3, queries: 5, heads: 3 },

@@ -20,10 +20,11 @@ const ASKED: Readonly<Record<(typeof BRIDGE_NAMES)[number], BridgeOptions>> = {
   linear: { type: "linear" },
   mlp: { type: "mlp" },
   "concat-linear": { type: "concat-linear", patches: 2 },
+  "clip-pool": { type: "clip-pool", temporal: 2 },
   "q-former": { type: "q-former", width: 16, layers: 2, queries: 3 },
   "query-vit": { type: "query-vit", width: 16, heads: 2, layers: 1, queries: 3 },
 };
-const ROWS = { resampler: 2, linear: 4, mlp: 4, "concat-linear": 2, "q-former": 3, "query-vit": 3 };
+const ROWS = { resampler: 2, linear: 4, mlp: 4, "concat-linear": 2, "clip-pool": 6, "q-former": 3, "query-vit": 3 };
 
 for (const name of BRIDGE_NAMES)
   test(`${name}: aligned, saved, read back`, async () => {

@@ -72,7 +72,7 @@ test("an unknown option names the nearest, a wrong value what was meant", () => 
     ],
     [
       { model: { llm: "x", modalities: { image: { encoder: "e", projector: { type: "mpl" } } } } },
-      /projector\.type to be one of resampler, linear, mlp, concat-linear, q-former, got "mpl"; did you mean "mlp"\?/,
+      /projector\.type to be one of resampler, linear, mlp, concat-linear, q-former, query-vit, clip-pool, got "mpl"; did you mean "mlp"\?/,
     ],
     [
       { model: { llm: "x", modalities: { image: { encoder: "e", projector: { type: "concat-linear", patches: 0 } } } } },

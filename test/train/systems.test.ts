@@ -29,6 +29,8 @@ const IMAGE: Partial<Record<SystemName, object>> = {
   "blip-2": { projector: SMALL },
   instructblip: { projector: { ...SMALL, vocabulary: 400 } },
   lavin: { layer: [1, 2] },
+  // A picture is a clip of one frame.
+  "video-chatgpt": { projector: { type: "clip-pool" } },
 };
 const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   anymal: ["adapters", "projectors"],
@@ -42,6 +44,7 @@ const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   "llava-1.5": ["llm", "projectors"],
   minigpt4: ["projectors"],
   pink: ["adapters", "projectors"],
+  "video-chatgpt": ["projectors"],
 };
 
 function* everything(model: AnyMAL): Generator<[string, Tensor]> {

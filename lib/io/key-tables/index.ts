@@ -9,6 +9,7 @@ import { minigpt4 } from "./minigpt4.js";
 import { openFlamingo } from "./open-flamingo.js";
 import type { KeyTable } from "./table.js";
 import { TOWERS } from "./towers.js";
+import { videoChatgpt } from "./video-chatgpt.js";
 import { whisper } from "./whisper.js";
 
 export { type Json, type KeyTable, Known, type Numbers, type Rule } from "./table.js";
@@ -23,6 +24,7 @@ export const KEY_TABLES: readonly KeyTable[] = [
   ...LAVIS,
   minigpt4,
   openFlamingo,
+  videoChatgpt,
   ...TOWERS,
 ];
 

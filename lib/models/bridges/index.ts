@@ -3,6 +3,7 @@ import { isObject, nearest, type Schema, shown } from "../../core/checks.js";
 import type { Device } from "../../core/device.js";
 import type { WeightSource } from "../../io/checkpoint.js";
 import { Weights } from "../../nn/weights.js";
+import { clipPooling } from "./clip-pool.js";
 import { concatLinear } from "./concat-linear.js";
 import type { Bridge, BridgeAsked, BridgeComplete, BridgeKind } from "./kind.js";
 import { linear } from "./linear.js";
@@ -12,7 +13,7 @@ import { queryVit } from "./query-vit.js";
 import { resampler } from "./resampler.js";
 import { isOneRow, type Select } from "./select.js";
 
-export const BRIDGES = { resampler, linear, mlp, "concat-linear": concatLinear, "q-former": qFormer, "query-vit": queryVit } as const;
+export const BRIDGES = { resampler, linear, mlp, "concat-linear": concatLinear, "q-former": qFormer, "query-vit": queryVit, "clip-pool": clipPooling } as const;
 
 type BridgeName = keyof typeof BRIDGES;
 type OptionsOf<K> = K extends BridgeKind<infer O, infer _> ? O : never;
