@@ -13,7 +13,15 @@ import { queryVit } from "./query-vit.js";
 import { resampler } from "./resampler.js";
 import { isOneRow, type Select } from "./select.js";
 
-export const BRIDGES = { resampler, linear, mlp, "concat-linear": concatLinear, "q-former": qFormer, "query-vit": queryVit, "clip-pool": clipPooling } as const;
+export const BRIDGES = {
+  resampler,
+  linear,
+  mlp,
+  "concat-linear": concatLinear,
+  "q-former": qFormer,
+  "query-vit": queryVit,
+  "clip-pool": clipPooling,
+} as const;
 
 type BridgeName = keyof typeof BRIDGES;
 type OptionsOf<K> = K extends BridgeKind<infer O, infer _> ? O : never;
