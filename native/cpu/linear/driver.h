@@ -9,7 +9,7 @@
 // A micro-kernel: struct { using Element (float or bf16); MR, NR, KB (k-group of A's panel), PB (k-pair of B's panel);
 //   optional static void begin(), end() around a task;
 //   static void run(int64_t kc, const Element* a /*[kc/KB][MR][KB]*/, const Element* b /*[kc/PB][NR][PB]*/, float* c, int64_t ldc);  C += A.B
-//   optional run_scaled(..., const float* scale /*[NR]*/) beside it: C += scale A.B (scales_sums);
+//   optional run_scaled(..., int64_t block, const float* scales /*[kc/block][NR]*/) beside it: C += the blocks' scale A.B (scales_sums);
 //   optional run<Rows> for the last strip of A, packed [kc/KB][Rows][KB];
 //   optional add(), the same products for a few rows (few_rows.h). All of them add an element's products in the same order. }
 #pragma once
@@ -144,9 +144,7 @@ struct Driver {
                                float* c) {
     by_width(count, [&](auto width) {
       const int64_t end = std::min(k0 + kc, w.I), rest = std::max(k0, end);
-      by_blocks(scales, w.block, k0, end, [&](int64_t k, int64_t steps, const float* scale) {
-        Micro::template run_scaled<width()>(steps, a + (k - k0) * width(), b + (k - k0) * NR, c, NR, scale);
-      });
+      if (k0 < end) Micro::template run_scaled<width()>(end - k0, a, b, c, NR, at_most(w.block, end - k0), scales.of(k0 / w.block));
       if (rest < k0 + kc) Micro::template run<width()>(k0 + kc - rest, a + (rest - k0) * width(), b + (rest - k0) * NR, c, NR);
     });
   }

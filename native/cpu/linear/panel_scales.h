@@ -10,6 +10,7 @@
 
 #include "cpu/kernel.h"
 #include "cpu/linear/code_steps.h"
+#include "cpu/linear/gemm.h"
 #include "cpu/linear/quantized_weight.h"
 #include "cpu/linear/transpose.h"
 
@@ -76,7 +77,8 @@ class PanelScales {
   // Blocks from `end` on are not asked for.
   PanelScales(const QuantizedWeight& w, int64_t panel, int64_t end, float factor = 1.0f)
       : w_(w), row0_(panel * kPanelRows), there_(std::min(kPanelRows, w.O - row0_)), end_(end), factor_(factor) {}
-  // [32] of block b of each row; zeros for rows that are not there. The next call may move it.
+  // [32] of block b of each row; zeros for rows that are not there. The next call may move it. Who asks for every block, or for the first of each
+  // kPanelDepth inputs, has behind it those of the blocks that follow up to the next multiple of these.
   const float* of(int64_t b) {
     if (b < first_ || b >= first_ + kBlocks) read(b);
     return scales_ + (b - first_) * kPanelRows;
@@ -111,6 +113,7 @@ class PanelScales {
     }
   }
 
+  static_assert(linear::kPanelDepth / 32 <= kBlocks, "blocks have 32 inputs or more");
   static constexpr int kLogNested = 8;
   static_assert(quant::kNestedBlock == 1 << kLogNested && kBlocks <= quant::kNestedBlock);
 

@@ -60,14 +60,36 @@ struct MicroBf16 {
   static constexpr int64_t MR = 14, NR = 32, KB = 2, PB = 2;
   template <int64_t Rows = MR>
   static void run(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc) {
-    multiply<Rows>(kc, a, b, c, ldc, [] { return [](__m512 sum, int, __m512 old) { return _mm512_add_ps(old, sum); }; });
+    __m512 sum[Rows][2];
+    multiply<Rows, Rows>(kc, a, b, sum);
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      float* to = c + i * ldc;
+      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sum[i][0]));
+      _mm512_storeu_ps(to + 16, _mm512_add_ps(_mm512_loadu_ps(to + 16), sum[i][1]));
+    }
   }
+  // Half of the rows at a time, so that what they come to stays in registers from block to block.
   template <int64_t Rows>
-  static void run_scaled(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc, const float* scale) {
-    multiply<Rows>(kc, a, b, c, ldc, [=] {
-      const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
-      return [=](__m512 sum, int half, __m512 old) { return _mm512_fmadd_ps(sum, half ? high : low, old); };
-    });
+  static void run_scaled(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc, int64_t block, const float* scales) {
+    constexpr int64_t kGroup = Rows > 7 ? Rows / 2 : Rows;
+    static_assert(Rows % kGroup == 0);
+    for (int64_t first = 0; first < Rows; first += kGroup) {
+      __m512 total[kGroup][2];
+      float* to = c + first * ldc;
+#pragma GCC unroll 8
+      for (int i = 0; i < kGroup; ++i) total[i][0] = _mm512_loadu_ps(to + i * ldc), total[i][1] = _mm512_loadu_ps(to + i * ldc + 16);
+      const float* scale = scales;
+      for (int64_t k = 0; k < kc; k += block, scale += NR) {
+        __m512 sum[kGroup][2];
+        multiply<kGroup, Rows>(block, a + k * Rows + first * KB, b + k * NR, sum);
+        const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+#pragma GCC unroll 8
+        for (int i = 0; i < kGroup; ++i) total[i][0] = _mm512_fmadd_ps(sum[i][0], low, total[i][0]), total[i][1] = _mm512_fmadd_ps(sum[i][1], high, total[i][1]);
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < kGroup; ++i) _mm512_storeu_ps(to + i * ldc, total[i][0]), _mm512_storeu_ps(to + i * ldc + 16, total[i][1]);
+    }
   }
   using Units = Transpose::Vector;
   static Units add(Units sum, Units x, Units w) {
@@ -75,12 +97,11 @@ struct MicroBf16 {
   }
 
  private:
-  // adding() gives what adds a sum to the old one, when the sums no longer need all registers.
-  template <int64_t Rows, class Adding>
-  [[gnu::always_inline]] static inline void multiply(int64_t kc, const bf16* a, const bf16* b, float* c, int64_t ldc, const Adding& adding) {
-    __m512 sum[Rows][2];
+  // sum <- the products of Rows rows of a strip packed for Apart of them.
+  template <int64_t Rows, int64_t Apart>
+  [[gnu::always_inline]] static inline void multiply(int64_t kc, const bf16* a, const bf16* b, __m512 (&sum)[Rows][2]) {
     for (auto& row : sum) row[0] = row[1] = _mm512_setzero_ps();
-    for (int64_t k = 0; k < kc; k += 2, a += Rows * 2, b += NR * 2) {
+    for (int64_t k = 0; k < kc; k += 2, a += Apart * 2, b += NR * 2) {
       const __m512bh b0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b)), b1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b + 32));
 #pragma GCC unroll 16
       for (int i = 0; i < Rows; ++i) {
@@ -91,14 +112,6 @@ struct MicroBf16 {
         sum[i][1] = _mm512_dpbf16_ps(sum[i][1], x, b1);
       }
     }
-    const auto add = adding();
-#pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i)
-#pragma GCC unroll 2
-      for (int half = 0; half < 2; ++half) {
-        float* to = c + i * ldc + 16 * half;
-        _mm512_storeu_ps(to, add(sum[i][half], half, _mm512_loadu_ps(to)));
-      }
   }
 };
 
