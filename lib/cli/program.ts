@@ -14,6 +14,7 @@ import { generateCommand } from "./generate.js";
 import { inspectCommand } from "./inspect.js";
 import { instructCommand } from "./instruct.js";
 import { command } from "./output.js";
+import { planCommand } from "./plan.js";
 import { quantizeCommand } from "./quantize.js";
 import { representCommand } from "./represent.js";
 import { systemsCommand } from "./systems.js";
@@ -32,6 +33,7 @@ export function program(): Command {
     .addCommand(instructCommand())
     .addCommand(dataCommand())
     .addCommand(bootstrapCommand())
+    .addCommand(planCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())

@@ -22,9 +22,17 @@ function packageRoot(): string {
 }
 
 let loaded: Native | undefined;
+let between: Native | undefined;
+
+/** Calls go through what `make` gives, until another call says undefined. */
+export function intercept(make: ((real: Native) => Native) | undefined): void {
+  between = undefined;
+  between = make?.(native());
+}
 
 /** The addon. The first call loads it; a failure says what to run. */
 export function native(): Native {
+  if (between) return between;
   if (loaded) return loaded;
   const root = packageRoot();
   try {

@@ -17,6 +17,7 @@ import { OpenClipVisionModel } from "./open-clip-vision.js";
 import type { Piece } from "./piece.js";
 import { Qwen2AudioEncoder } from "./qwen2-audio.js";
 import { SiglipVisionModel } from "./siglip-vision.js";
+import { isUnwritten } from "./unwritten.js";
 import { ViClipModel } from "./vi-clip.js";
 import { VideoMaeModel } from "./video-mae.js";
 import { WhisperEncoder } from "./whisper.js";
@@ -42,7 +43,7 @@ interface Kind {
 /** CLIP's image tower has two spellings of its names. */
 const clip: Kind = {
   fromPretrained: (folder, loading) =>
-    OpenClipVisionModel.names(folder)
+    !isUnwritten(folder, loading.device) && OpenClipVisionModel.names(folder)
       ? OpenClipVisionModel.fromPretrained(folder, loading)
       : ClipVisionModel.fromPretrained(folder, loading),
 };

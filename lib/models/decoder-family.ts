@@ -12,6 +12,7 @@ import { asStored } from "./llama-ties.js";
 import type { PretrainedOptions } from "./loading.js";
 import { isWhole } from "./model-types.js";
 import type { Place } from "./piece.js";
+import { isUnwritten, storedQuantization } from "./unwritten.js";
 
 /** What a family says of its files. */
 export interface DecoderFamily<C extends DecoderConfig, M extends CausalDecoder<C>> {
@@ -37,8 +38,14 @@ export function* inPieces<C extends DecoderConfig, M extends CausalDecoder<C>>(
 ): Pieces<M> {
   if (typeof place === "string") {
     const json = readConfig(place);
-    using file = Checkpoint.open(place);
     const ends = generationEnds(place);
+    if (isUnwritten(place, device)) {
+      const family = familyOf(json);
+      const config = family.parse({ ...json, ...(ends.length && { eos_token_id: ends }) });
+      const form = quantization ?? storedQuantization(json);
+      return yield* family.built(Weights.fresh({ device, dtype: dtype ?? storedDType(json), trainable, quantization: form }), config);
+    }
+    using file = Checkpoint.open(place);
     const piece = isWhole(json) ? decoderOf(file, json) : { source: file, config: json };
     const config = { ...piece.config, ...(ends.length && { eos_token_id: ends }) };
     return yield* inPieces(

@@ -7,6 +7,7 @@ import { Weights } from "../nn/weights.js";
 import { ConfigError, type Json, readConfig, storedDType } from "./config.js";
 import { checkLoading, type EncoderLoading } from "./encoder.js";
 import type { Place } from "./piece.js";
+import { isUnwritten, unwritten } from "./unwritten.js";
 
 export interface TowerKind {
   /** model_type of the tower by itself, such as clip_vision_model. */
@@ -79,6 +80,10 @@ export function fromFolder<T>(
     return fromCheckpoint(source, loading, config, (weights) => build(weights, config, source));
   }
   const json = readConfig(place);
+  if (isUnwritten(place, loading.device)) {
+    const { device, dtype = storedDType(json), trainable = false } = loading;
+    return built(() => build(Weights.fresh({ device, dtype, trainable }), json, unwritten(place)));
+  }
   using checkpoint = Checkpoint.open(place);
   return fromCheckpoint(checkpoint, loading, json, (weights) => build(weights, json, checkpoint));
 }

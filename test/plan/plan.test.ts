@@ -1,0 +1,198 @@
+// What is planned is what a device counts when the same stage runs on it: systems, stages and switches of the toy world.
+import { mkdirSync, readdirSync } from "node:fs";
+import { copyFile } from "node:fs/promises";
+import { join } from "node:path";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { openDevice } from "../../lib/core/device.js";
+import { CARDS } from "../../lib/plan/machines.js";
+import { plan } from "../../lib/plan/plan.js";
+import type { PlannedBytes } from "../../lib/plan/report.js";
+import { madeUpRows } from "../../lib/plan/rows.js";
+import { align } from "../../lib/train/align.js";
+import { instruct } from "../../lib/train/instruct.js";
+import { recipe as recipeOf } from "../../lib/train/recipe.js";
+import { captions, type Toy, toy } from "../anymal/toy.js";
+import { rejection } from "../train/stages.js";
+
+const test = suite("plan");
+let world: Toy;
+test.before(async () => {
+  world = await toy();
+});
+test.after(() => world.remove());
+
+/** The numbers do not matter where only bytes are looked at, and measuring a CPU takes seconds. */
+const MACHINE = { ...(CARDS.h100 as (typeof CARDS)[string]), kind: "cpu" as const };
+const ROW = { tokens: 60, media: 1, seconds: 3 };
+
+type Raw = Record<string, object | string>;
+const model = (more: object, ...kinds: string[]): Raw => {
+  const { llm, modalities } = world.options();
+  return { model: { llm, modalities: Object.fromEntries(kinds.map((kind) => [kind, modalities[kind] as object])), ...more } };
+};
+
+async function measured(raw: Raw): Promise<{ peak: number; loading: number }> {
+  const recipe = recipeOf(raw);
+  const device = await openDevice("cpu", { threads: 1 });
+  const opened = await AnyMAL.assemble({ ...(recipe.model as object), device } as Parameters<typeof AnyMAL.assemble>[0]);
+  try {
+    await device.synchronize();
+    const loading = device.memory().bytesPeak;
+    device.resetPeak();
+    const [modality, own] = Object.entries(recipe.align)[0] ?? [];
+    const stage = own ?? recipe.instruct;
+    const rows = madeUpRows(opened, stage?.batch ?? 1, { ...ROW, modalities: modality ? [modality] : opened.modalities });
+    const steps = modality ? align(opened, { ...own, modality, data: rows }) : instruct(opened, { ...recipe.instruct, data: rows });
+    for await (const _ of steps);
+    return { peak: device.memory().bytesPeak, loading };
+  } finally {
+    opened.dispose();
+    await device.close();
+  }
+}
+
+const ALIGN = { steps: 2, batch: 6 };
+const WORLDS: Readonly<Record<string, () => Raw>> = {
+  "a projection beside a dense model": () => ({ ...model({ quantization: "none" }, "image"), align: { image: ALIGN } }),
+  "micro-batches over NF4 in bf16": () => ({ ...model({ dtype: "bf16" }, "image"), align: { image: { ...ALIGN, microBatch: 2 } } }),
+  "motion over INT8": () => ({ ...model({ quantization: "int8", dtype: "bf16" }, "imu"), align: { imu: ALIGN } }),
+  "clips, layers run again": () => ({ ...model({}, "video"), align: { video: { ...ALIGN, gradientCheckpointing: true } } }),
+  "LoRA over all media": () => ({ ...model({ dtype: "bf16" }, "image", "imu"), instruct: { ...ALIGN, lora: { r: 8, dropout: 0.1 } } }),
+  "LoRA over double quantisation, moments in 8 bit": () => ({
+    ...model({ dtype: "bf16", quantization: { format: "nf4", doubleQuant: true } }, "image"),
+    instruct: { ...ALIGN, optimizer: "adamw8bit", gradientCheckpointing: true, lora: { r: 32 } },
+  }),
+  "the whole language model in bf16": () => ({
+    ...model({ dtype: "bf16", quantization: "none" }, "image"),
+    instruct: { ...ALIGN, lora: false, opens: ["llm.*", "projectors.*"] },
+  }),
+  "Flamingo, whose media stand beside": () => ({
+    system: "flamingo",
+    ...model(
+      {
+        ...{ quantization: "none", adapters: { "gated-cross-attention": { every: 1, heads: 2, dimHead: 4 } } },
+        modalities: { image: { encoder: world.clip } },
+      },
+      "image",
+    ),
+    align: { image: ALIGN },
+  }),
+  "MiniGPT-4": () => ({ system: "minigpt4", ...model({ modalities: { image: { encoder: world.clip } } }), align: { image: ALIGN } }),
+  "an adapter on the encoder": () => ({
+    ...model({ adapters: { "prefix-tuning": { tokens: 3 } } }, "image"),
+    instruct: { ...ALIGN, lora: false, opens: ["projectors.*", "adapters.prefix-tuning.*"] },
+  }),
+};
+
+const PARTS = ["languageModel", "encoders", "projections", "added", "gradients", "moments", "cache", "activations", "scratch"] as const;
+const sum = (bytes: PlannedBytes) => PARTS.reduce((n, part) => n + bytes[part], 0);
+
+for (const [name, raw] of Object.entries(WORLDS)) {
+  test(`${name}: within a tenth of what the device counts`, async () => {
+    const [planned, real] = [await plan(raw(), { machine: MACHINE, threads: 1, ...ROW }), await measured(raw())];
+    const [{ bytes, parameters }] = planned.stages as [(typeof planned.stages)[number]];
+    assert.ok(Math.abs(bytes.peak / real.peak - 1) < 0.1, `${bytes.peak} planned, ${real.peak} counted`);
+    assert.ok(Math.abs(bytes.loading / real.loading - 1) < 0.1, `while loading ${bytes.loading} planned, ${real.loading} counted`);
+    assert.is(sum(bytes), bytes.peak);
+    assert.ok(parameters.trained > 0 && parameters.trained <= parameters.all);
+  });
+}
+
+test("a model of which nothing but its configuration is there is planned as if it were whole", async () => {
+  const raw = {
+    model: { llm: world.llm, dtype: "bf16", modalities: { image: { encoder: world.clip }, imu: { encoder: world.imu } } },
+    instruct: ALIGN,
+  };
+  const bare = async (folder: string): Promise<string> => {
+    const to = `${folder}-bare`;
+    mkdirSync(to, { recursive: true });
+    for (const file of readdirSync(folder))
+      if (/\.(json|jinja|model)$/.test(file) && !/index/.test(file)) await copyFile(join(folder, file), join(to, file));
+    return to;
+  };
+  const modalities = await Promise.all(
+    Object.entries(raw.model.modalities).map(async ([kind, own]) => [kind, { ...own, encoder: await bare(own.encoder) }] as const),
+  );
+  const without = { ...raw, model: { ...raw.model, llm: await bare(raw.model.llm), modalities: Object.fromEntries(modalities) } };
+  const [whole, config] = [
+    await plan(raw, { machine: MACHINE, threads: 1, ...ROW }),
+    await plan(without, { machine: MACHINE, threads: 1, ...ROW }),
+  ];
+  const about = ({ stages }: typeof whole) => stages.map(({ bytes: { loading: _, ...bytes }, parameters }) => ({ bytes, parameters }));
+  assert.equal(about(config), about(whole));
+});
+
+test("switches do what they promise, and time follows work", async () => {
+  const of = async (more: object, options = {}) =>
+    (
+      await plan(
+        { ...model({ dtype: "bf16" }, "image"), align: { image: { steps: 10, batch: 8, ...more } } },
+        { machine: "h100", rows: 80, ...options },
+      )
+    ).stages[0] as NonNullable<Awaited<ReturnType<typeof plan>>["stages"][0]>;
+  const [kept, again, cut, eight] = [
+    await of({}),
+    await of({ gradientCheckpointing: true }),
+    await of({ microBatch: 2 }),
+    await of({ optimizer: "adamw8bit" }),
+  ];
+  assert.ok(again.bytes.activations < kept.bytes.activations && again.time.flopsPerStep > kept.time.flopsPerStep);
+  assert.ok(cut.bytes.peak < kept.bytes.peak);
+  assert.ok(eight.bytes.moments <= kept.bytes.moments);
+  assert.is(kept.time.stepsPerEpoch, 10);
+  const long = await of({}, { tokens: 120 });
+  assert.ok(long.length > kept.length && long.time.secondsPerStep > kept.time.secondsPerStep);
+});
+
+test("answers: the cache grows with the prompts", async () => {
+  const of = async (prompts: number) =>
+    (await plan(model({}, "image"), { machine: "l4", stages: ["generate"], prompts, newTokens: 8 })).stages[0];
+  const [one, four] = [await of(1), await of(4)];
+  assert.is(four?.bytes.cache, 4 * (one?.bytes.cache ?? 0));
+  assert.ok((one?.time.flopsPerStep ?? 0) > 0);
+});
+
+test("the longest rows of the data are taken", async () => {
+  const data = world.path("captions.jsonl");
+  const { writeFileSync } = await import("node:fs");
+  const sharp = (await import("sharp")).default;
+  await sharp(Buffer.alloc(16 * 16 * 3), { raw: { width: 16, height: 16, channels: 3 } })
+    .png()
+    .toFile(world.path("a.png"));
+  const lines = [3, 30, 5].map((words) => JSON.stringify({ image: "a.png", caption: new Array(words).fill("red").join(" ") }));
+  writeFileSync(data, `${lines.join("\n")}\n`);
+  const { stages } = await plan({ ...model({}, "image"), align: { image: { steps: 3, batch: 2, data } } }, { machine: "a10" });
+  const made = await plan(
+    { ...model({}, "image"), align: { image: { steps: 3, batch: 2 } } },
+    { machine: "a10", tokens: stages[0]?.textTokens ?? 0 },
+  );
+  assert.is(stages[0]?.length, made.stages[0]?.length);
+  assert.is(stages[0]?.time.stepsPerEpoch, 1);
+});
+
+test("other devices go on meanwhile, and afterwards all is as before", async () => {
+  const device = await openDevice("cpu", { threads: 1 });
+  await using beside = await AnyMAL.assemble(world.options({ device }));
+  const rows = captions();
+  const answer = () =>
+    beside.generateAll(
+      rows.map(({ turns }) => turns.slice(0, 1)),
+      { maxNewTokens: 4 },
+    );
+  const before = await answer();
+  const [during] = await Promise.all([answer(), plan({ ...model({}, "image"), align: { image: ALIGN } }, { machine: MACHINE })]);
+  assert.equal(during, before);
+  assert.equal(await answer(), before);
+});
+
+test("what cannot be planned says so", async () => {
+  const raw = { ...model({}, "image"), align: { image: ALIGN } };
+  assert.match((await rejection(() => plan(raw, { machine: "h2000" }))).message, /h200/);
+  assert.is((await rejection(() => plan(raw, { tokens: 1 }))).code, "E_VALUE");
+  assert.is((await rejection(() => plan(model({}, "image"), { machine: "h100" }))).code, "E_RECIPE");
+  assert.match((await rejection(() => plan(raw, { row: 3 } as object))).message, /did you mean "rows"/);
+});
+
+test.run();
