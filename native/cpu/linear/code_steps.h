@@ -259,9 +259,9 @@ constexpr int64_t kFarAhead = 8192;
 
 #if defined(__AVX512BF16__) && defined(__AVX512VBMI__)
 
-// vdpbf16ps adds two columns' products at a time; x holds pairs. Weights are entries of the code book rounded to bf16, times kUnit, and 32 of them
-// take one look-up: what is scaled is a block's sum. kUnit is the factor with the least error, for NF4 a third of what rounding each scaled weight costs
-// (0.03 % of the largest weight, root mean square, beside 0.08 on average); multiples of a twelfth are exact times three quarters.
+// vdpbf16ps adds two columns' products at a time; x holds pairs. Weights are entries of the code book rounded to bf16, times a unit, and 32 of them
+// take one look-up: what is scaled is a block's sum. The unit is the factor with the least error, for NF4 two fifths of what rounding each scaled
+// weight costs (0.03 % of the largest weight, root mean square, beside 0.08 on average); multiples of a twelfth are exact times three quarters.
 struct PairSteps {
   static constexpr bool kScalesSums = true;
   static constexpr float unit_of(QuantFormat format) { return format == QuantFormat::fp4 ? 0.75f : 1.437f; }

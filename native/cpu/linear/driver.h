@@ -192,9 +192,8 @@ struct Driver {
       const QuantizedWeight* w = p.panels ? p.panels->weight : nullptr;
       if (has_panel_scales(w)) {
         PanelScales scales(*w, n0 / kPanelRows, w->I / w->block, StepsOf<T>(w->format).factor);
-        each_strip([&](int64_t count, int64_t k0, int64_t kc, const T* a, const T* b, float* c) {
-          run_scaled_strip(*w, scales, count, k0, kc, a, b, c);
-        });
+        each_strip(
+            [&](int64_t count, int64_t k0, int64_t kc, const T* a, const T* b, float* c) { run_scaled_strip(*w, scales, count, k0, kc, a, b, c); });
       } else {
         each_strip(plain);
       }

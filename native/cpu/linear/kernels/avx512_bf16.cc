@@ -85,7 +85,8 @@ struct MicroBf16 {
         multiply<kGroup, Rows>(block, a + k * Rows + first * KB, b + k * NR, sum);
         const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
 #pragma GCC unroll 8
-        for (int i = 0; i < kGroup; ++i) total[i][0] = _mm512_fmadd_ps(sum[i][0], low, total[i][0]), total[i][1] = _mm512_fmadd_ps(sum[i][1], high, total[i][1]);
+        for (int i = 0; i < kGroup; ++i)
+          total[i][0] = _mm512_fmadd_ps(sum[i][0], low, total[i][0]), total[i][1] = _mm512_fmadd_ps(sum[i][1], high, total[i][1]);
       }
 #pragma GCC unroll 8
       for (int i = 0; i < kGroup; ++i) _mm512_storeu_ps(to + i * ldc, total[i][0]), _mm512_storeu_ps(to + i * ldc + 16, total[i][1]);
