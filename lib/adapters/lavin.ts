@@ -38,7 +38,6 @@ export interface LavinConfig {
 }
 
 const fail = adapterFault("LaVIN");
-const text = { wanted: "a text", fits: (v: unknown) => typeof v === "string" };
 const schema: Schema = {
   hidden: is.upTo(65_536, 1),
   groups: is.upTo(65_536, 1),
@@ -48,7 +47,7 @@ const schema: Schema = {
   routing: is.oneOf("class", "published"),
   clipDim: is.integer(1),
   projHidden: is.integer(1),
-  baseModel: text,
+  baseModel: is.text,
 };
 const DEFAULTS: LavinConfig = {
   ...({ hidden: 8, groups: 2, temperature: 10, scale: 1, dropout: 0.1, routing: "class" } as const),

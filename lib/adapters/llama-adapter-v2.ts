@@ -43,7 +43,6 @@ export interface LlamaAdapterV2Config {
 }
 
 const fail = adapterFault("LLaMA-Adapter V2");
-const text = { wanted: "a text", fits: (v: unknown) => typeof v === "string" };
 const visual = {
   wanted: "{ dim, depth, heads }, integers of at least 1",
   fits: (v: unknown) =>
@@ -56,7 +55,7 @@ const schema: Schema = {
   early: is.integer(0),
   clipDim: is.integer(1),
   visual,
-  baseModel: text,
+  baseModel: is.text,
 };
 /** Of LLaMA-7B's 32 layers the first reads the picture, and the others have prompts; 65B was tuned without any. */
 const DEFAULTS: LlamaAdapterV2Config = {

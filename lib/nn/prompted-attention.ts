@@ -5,7 +5,8 @@ import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
 import { add, attention, cast, gatherRows, mul, tanhGate } from "../ops/index.js";
 import type { CausalSelfAttention } from "./attention.js";
-import { innermost, type Layer, Wrap } from "./layer.js";
+import { BetweenSteps } from "./between.js";
+import { innermost, type Layer } from "./layer.js";
 import type { Linear, LinearLayer } from "./linear.js";
 import { matching } from "./module.js";
 import type { QuantizedLinear } from "./quantized-linear.js";
@@ -30,7 +31,7 @@ export interface PromptedOptions {
   picture?: boolean;
 }
 
-export class PromptedAttention extends Wrap<Attending> implements Attending {
+export class PromptedAttention extends BetweenSteps {
   prompt: Tensor;
   gate: Tensor;
   readonly form: "tanh" | "plain";
@@ -55,18 +56,6 @@ export class PromptedAttention extends Wrap<Attending> implements Attending {
     return this.#names[field] ?? super.ownName(field);
   }
 
-  /** x (B,T,C) → (B,T,C). */
-  forward(x: Tensor, s: Sequence): Tensor {
-    if (!this.enabled) return this.inner.forward(x, s);
-    return this.out(this.attend(this.heads(x, s), s));
-  }
-  heads(x: Tensor, s: Sequence): Heads {
-    return this.inner.heads(x, s);
-  }
-  keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
-    return this.inner.keysOf(rows);
-  }
-
   attend(heads: Heads, s: Sequence): Tensor {
     const y = this.inner.attend(heads, s);
     const found = this.#find(heads.q, ...this.#prompts(heads.q, s));
@@ -76,7 +65,7 @@ export class PromptedAttention extends Wrap<Attending> implements Attending {
     return add(y, matching(times, y).reshape(y.shape));
   }
 
-  out(y: Tensor): Tensor {
+  override out(y: Tensor): Tensor {
     const out = this.inner.out(y);
     if (this.form === "tanh") return out;
     const { oProj } = innermost(this) as CausalSelfAttention;

@@ -48,6 +48,26 @@ test("without a word it is AnyMAL, Table 12", async () => {
   assert.equal(model.prompt, {});
 });
 
+for (const [system, image, adapters] of [
+  ["llama-adapter-v2", {}, { "llama-adapter-v2": { layers: 1, prompts: 2 } }],
+  ["lavin", { layer: [1, 2] }, {}],
+] as const)
+  test(`${system}: trained, saved and read back it answers alike, and a question without a picture as alone`, async () => {
+    using model = await as(system, { adapters, modalities: { image: { encoder: world.clip, ...image } } });
+    const more = { steps: 3, batch: 4, warmupSteps: 0, learningRate: 3e-2, schedule: "constant", disjoint: [] } as const;
+    await all(instruct(model, { data: captions(), ...more }));
+    const ask = (of: AnyMAL) => of.generateAll([["see ", square("red")], ["what is it?"]], { maxNewTokens: 6 });
+    const want = await ask(model);
+    const alone = await Promise.all([model.generateAll([["see ", square("red")]], { maxNewTokens: 6 })]);
+    assert.is(alone[0]![0], want[0]);
+    assert.is((await model.generateAll([["what is it?"]], { maxNewTokens: 6 }))[0], want[1]);
+    const folder = world.path(`saved-${system}`);
+    await model.save(folder);
+    using again = await AnyMAL.fromPretrained(folder, { device: here });
+    assert.equal([...again.adapters.keys()], system === "lavin" ? ["lavin", "lavin-image"] : ["llama-adapter-v2"]);
+    assert.equal(await ask(again), want);
+  });
+
 test("a system that is unknown, not here yet, or takes no such medium is told", async () => {
   const cases: [Promise<AnyMAL>, string, RegExp][] = [
     [as("llava1.5"), "E_VALUE", /did you mean "llava-1\.5"\?/],
