@@ -150,6 +150,8 @@ function plan(model: Module, config: LlamaAdapterV2Config, at: Weights, owner: s
     wraps.push([place, prompted({ owner, prompt, gate, names, form: "tanh", picture: form === "multimodal7b" }, fail)]);
   }
   table?.dispose();
+  // The released file has a gate in every layer; those of layers without prompts nobody reads.
+  for (const { path: place } of all.slice(early, all.length - layers)) if (at.at(place).has("gate")) at.at(place).take("gate");
   wraps.push(...linears(model, form, at, owner));
   const shared = clipDim === undefined ? undefined : path ? new V2VisualPath(at, clipDim, path, prompts, width) : new V2Projection(at, clipDim, width); // biome-ignore format: one line
   return { wraps, overlays: norms(model, at), shared };

@@ -15,6 +15,7 @@ import { saveSafetensors } from "../../lib/io/safetensors.js";
 import { ClipVisionModel } from "../../lib/models/clip-vision.js";
 import { recomputeIn } from "../../lib/models/encoder.js";
 import type { LlamaForCausalLM, LlamaInput } from "../../lib/models/llama.js";
+import type { KVCache } from "../../lib/nn/kv-cache.js";
 import { spliceRows } from "../../lib/ops/index.js";
 import { Case, caseNames, here, near } from "../case.js";
 import { some } from "../some.js";
@@ -90,16 +91,27 @@ for (const name of caseNames(/^lavin-llm/)) {
     };
     const want = await last({ inputIds: [ids] });
     using cache = llm.createCache(1, T + 1);
-    noGrad(() => llm.forward({ inputIds: [ids.slice(0, 3)] }, { cache })).logits!.dispose();
-    assert.equal([cache.filled, cache.held, cache.rows[0]], [3, 3, { from: 0, end: 3, position: 4 }]);
-    noGrad(() => llm.forward({ inputIds: [ids.slice(3, 5)] }, { cache })).logits!.dispose();
+    const read = (tokens: number[], into: KVCache) => noGrad(() => llm.forward({ inputIds: [tokens] }, { cache: into })).logits!.dispose();
+    const n = T - 4;
+    read(ids.slice(0, n), cache);
+    assert.equal([cache.filled, cache.held, cache.rows[0]], [n, n, { from: 0, end: n, position: n + 1 }]);
+    read(ids.slice(n, n + 2), cache);
     using grown = cache.grown(T + 4);
-    for (let t = 5; t < T - 1; ++t) noGrad(() => llm.forward({ inputIds: [[ids[t]!]] }, { cache: grown })).logits!.dispose();
+    read(ids.slice(n + 2, n + 3), grown);
     near(await last({ inputIds: [[ids[T - 1]!]], cache: grown }), want, 1e-4, "grown");
-    cache.truncate(4);
-    assert.throws(() => llm.forward({ inputIds: [[1]] }, { cache }), (error: { code?: string }) => error.code === "E_CACHE_SHORTENED"); // biome-ignore format: one line
-    using small = llm.createCache(1, 3);
-    assert.throws(() => llm.forward({ inputIds: [ids.slice(0, 3)] }, { cache: small }), (error: { code?: string }) => error.code === "E_CACHE_FULL"); // biome-ignore format: one line
+    const refused = (code: string, tokens: number[], into: KVCache) =>
+      assert.throws(() => read(tokens, into), (error: { code?: string }) => error.code === code); // biome-ignore format: one line
+    cache.truncate(1);
+    refused("E_CACHE_SHORTENED", [1], cache);
+    using small = llm.createCache(1, n);
+    refused("E_CACHE_FULL", ids.slice(0, n), small);
+    // Its place is counted where it takes no slot.
+    using tight = llm.createCache(1, n + 1);
+    read(ids.slice(0, n), tight);
+    refused("E_CACHE_FULL", [1], tight);
+    using wider = tight.grown(n + 2);
+    read([1], wider);
+    refused("E_CACHE_FULL", [1], wider);
   });
 
   test(`${name}: padded on either side a row is what it is alone, and a turn that follows another begins anew`, async () => {

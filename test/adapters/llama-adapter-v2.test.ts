@@ -144,7 +144,7 @@ test("a bias costs no command, a scale one, and a merge of what has prompts is r
   const biased = createAdapter(model, "llama-adapter-v2", { form: "multimodal7b", layers: 0, prompts: 0 });
   assert.is(commands(), bare);
   biased.detach();
-  const late = 2;
+  const late = layers - 1;
   const full = createAdapter(model, "llama-adapter-v2", { layers: late, early: 1, prompts: 3 });
   assert.is(commands() - bare, 7 * layers + 2 * late);
   assert.throws(() => full.merge(), (error: { code?: string }) => error.code === "E_ADAPTER"); // biome-ignore format: one line

@@ -8,6 +8,8 @@ import { foldIn } from "../../lib/nn/fold.js";
 import { wrap } from "../../lib/nn/layer.js";
 import { Linear, type LinearLayer } from "../../lib/nn/linear.js";
 import { Module } from "../../lib/nn/module.js";
+import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
+import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { here } from "../case.js";
 
@@ -57,5 +59,18 @@ for (const bias of [true, false])
       around.release();
       near(await answer(model), want, "merged");
     });
+
+test("over a quantised layer a bias is part of the product, and adds what it says", async () => {
+  using model = new Around(false);
+  const dense = model.proj;
+  const make = () => QuantizedWeight.quantize((dense as Linear).weight, { format: "nf4" });
+  model.proj = new QuantizedLinear(make());
+  dense.dispose();
+  const bare = await answer(model);
+  const named = { bias: { name: "bias", shape: [2] } };
+  const around = wrap(model, "proj", (below) => new AffineLinear(Weights.fresh({ device: here }), below as LinearLayer, named)) as AffineLinear; // biome-ignore format: one line
+  around.bias!.write(Float32Array.from(VECTORS.bias));
+  near(await answer(model), bare.map((y, o) => y + VECTORS.bias[o]!), "with a bias"); // biome-ignore format: one line
+});
 
 test.run();

@@ -66,12 +66,7 @@ export const LLAMA_ADAPTER_V2_TABLES: readonly KeyTable[] = [
     name: "llama-adapter-v2",
     system: "LLaMA-Adapter V2",
     marks: [/^visual_query\.weight$/, /^adapter_query\.weight$/, below("attention.gate")],
-    rules: [
-      // All layers have a gate; the first has no prompts for it.
-      { from: /^(?:llama\.)?layers\.0\.attention\.gate$/, to: null },
-      { from: below("attention.gate"), to: "model.layers.$1.self_attn.gate" },
-      ...tuned,
-    ],
+    rules: [{ from: below("attention.gate"), to: "model.layers.$1.self_attn.gate" }, ...tuned],
     fileOf: (name) => (BRIDGE.test(name) ? "projector.safetensors" : "adapter.safetensors"),
     files: pictures,
   },
