@@ -160,8 +160,8 @@ for (const name of caseNames(/^lavin-llm/)) {
     } finally {
       rmSync(to, { recursive: true });
     }
-    const { clip_dim: clipDim, proj_hidden: projHidden } = c.json("adapter_config.json") as Record<string, number>;
-    const fresh = createAdapter(llm, "lavin", { clipDim: clipDim!, projHidden: projHidden! });
+    const { hidden, groups, clip_dim: clipDim, proj_hidden: projHidden } = c.json("adapter_config.json") as Record<string, number>;
+    const fresh = createAdapter(llm, "lavin", { hidden: hidden!, groups: groups!, clipDim: clipDim!, projHidden: projHidden! });
     assert.is(
       [...fresh.namedParameters()].reduce((n, [, { size }]) => n + size, 0),
       c.info.trainable_parameters,
