@@ -45,6 +45,7 @@ export interface TrainingFlags extends ModelFlags, RecipeFlags, ValidationFlags 
   systemPrompt?: string;
   splitSpecialTokens?: boolean;
   data?: string[];
+  as?: string;
   split?: string;
   dataConfig?: string;
   weight?: number[];
@@ -62,6 +63,7 @@ export function runFlags(command: Command): Command {
   return command
     .option("--config <file>", "a recipe in YAML; flags override it")
     .option("--data <file>", "rows to train on, or a data set of the hub as org/name[@revision]; may come several times", list)
+    .option("--as <set>", "a published data set whose files are no rows yet, e.g. clotho or coco-captions (docs/guides/cli.md)")
     .option("--split <name>", "of data sets of the hub; default: train")
     .option("--data-config <name>", "of data sets of the hub that have several")
     .option(
@@ -153,8 +155,8 @@ export function recipeKeys(stage: string, flags: TrainingFlags, before?: Readonl
   const { data, weight, modalityWeight: modalityWeights, column: columns } = flags;
   if (weight && weight.length !== (data?.length ?? 0))
     throw new UsageError(`anymal ${stage}`, `a --weight is needed for each --data: there are ${weight.length} for ${data?.length ?? 0}`);
-  const { split, dataConfig: config } = flags;
-  const said = { ...(split !== undefined && { split }), ...(config !== undefined && { config }) };
+  const { as, split, dataConfig: config } = flags;
+  const said = { ...(as !== undefined && { as }), ...(split !== undefined && { split }), ...(config !== undefined && { config }) };
   const plain = !weight && !Object.keys(said).length;
   const parts = plain ? data : data?.map((from, i) => ({ from, ...(weight && { weight: weight[i] }), ...said }));
   const validation = validationKeys(flags, before?.validation);

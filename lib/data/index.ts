@@ -26,6 +26,7 @@ export type { MediaFileOptions } from "./media-files.js";
 export { type DataPart, mixedOrder, type TrainingData } from "./mixture.js";
 export { type OpenRowsOptions, openRows } from "./open-rows.js";
 export { blockOrder, inOrder, type Order, shuffledOrder } from "./order.js";
+export { type NamedReader, READERS, type ReaderName } from "./readers.js";
 export type { BadRowOptions } from "./records.js";
 export { type AnnotationOptions, readAnnotations } from "./referential/annotations.js";
 export { consistent, type Found, type Remapped, remapped } from "./referential/consistent.js";

@@ -6,6 +6,7 @@ import { checkOptions } from "../core/options.js";
 import type { Modality } from "../media/part.js";
 import { Draw } from "./draw.js";
 import { blockOrder, type Order, remembered, shuffledOrder } from "./order.js";
+import { READERS, type ReaderName } from "./readers.js";
 import { mediaOf, type Row } from "./row.js";
 import { joinedRows, type RowSource } from "./sources/source.js";
 
@@ -22,6 +23,8 @@ export interface DataPart {
   modality?: Modality | "text";
   /** Names of its columns where they are others than ours, in place of the option for all (RowsOptions). */
   columns?: Readonly<Record<string, string>>;
+  /** A published data set whose files are no rows yet (READERS): "clotho", "coco-captions" … */
+  as?: ReaderName;
   /** Of a data set of the hub. Default "train". */
   split?: string;
   /** Of a data set of the hub that has several, as its card names them. */
@@ -39,6 +42,7 @@ export const PART_KEYS = {
     wanted: 'a mapping of names of columns, as { image: "picture_path" }',
     fits: (v: unknown) => isObject(v) && Object.values(v).every(is.text.fits),
   },
+  as: is.oneOf(...Object.keys(READERS)),
   split: is.text,
   config: is.text,
 } as const satisfies Schema & Record<keyof DataPart, unknown>;
@@ -66,7 +70,8 @@ export function partsOf(data: TrainingData): DataPart[] {
 
 function checked(part: DataPart): DataPart {
   checkOptions("data", part, Object.keys(PART_KEYS));
-  const { from, weight, columns } = part;
+  const { from, weight, columns, as } = part;
+  if (as !== undefined && !PART_KEYS.as.fits(as)) throw expected("E_VALUE", "data: as", PART_KEYS.as.wanted, as);
   if (!(typeof from === "string" || Array.isArray(from)) || !from.length)
     throw expected("E_VALUE", "data", "files or rows under from", from, "write { from: FILE, weight: 1 }");
   if (weight !== undefined && !PART_KEYS.weight.fits(weight)) throw expected("E_VALUE", "data: weight", PART_KEYS.weight.wanted, weight);

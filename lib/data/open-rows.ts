@@ -9,7 +9,8 @@ import { conversationReading, readConversations } from "./conversations.js";
 import { hubDataId, resolveData } from "./hub-data.js";
 import { MediaFiles } from "./media-files.js";
 import { type DataPart, type MixturePart, type ModalityWeights, mixedRows, partsOf, type TrainingData } from "./mixture.js";
-import type { DataRecord } from "./records.js";
+import { namedRecords, type ReaderName } from "./readers.js";
+import { collect, type DataRecord } from "./records.js";
 import type { Row } from "./row.js";
 import { isText, madeRows, openRecords } from "./sources/open.js";
 import { heldRows, joinedRows, type RecordSource, type RowSource } from "./sources/source.js";
@@ -62,7 +63,7 @@ export async function openRows(data: TrainingData, options: OpenRowsOptions): Pr
 }
 
 async function openPart(
-  { from, columns, split, config }: DataPart,
+  { from, columns, as, split, config }: DataPart,
   { localFilesOnly, ...options }: Omit<OpenRowsOptions, "modalityWeights">,
 ): Promise<RowSource> {
   const opened: RowSource[] = [];
@@ -74,7 +75,7 @@ async function openPart(
       const id = hubDataId(path);
       const { signal } = options;
       const own = id === undefined ? [path] : await resolveData(id, { split, config, signal, localFilesOnly });
-      for (const one of own) opened.push(await openOne(one, reading));
+      for (const one of own) opened.push(as ? await openNamed(one, as, reading) : await openOne(one, reading));
     }
     return joinedRows(opened);
   } catch (error) {
@@ -83,6 +84,14 @@ async function openPart(
   }
 }
 const areFiles = (list: readonly string[] | readonly Row[]): list is readonly string[] => typeof list[0] === "string";
+
+/** Rows of a published data set, all at once: its files hold texts alone. */
+async function openNamed(path: string, as: ReaderName, { kind: _kind, lazy: _lazy, ...options }: OpenRowsOptions): Promise<RowSource> {
+  const files = new MediaFiles(path, options);
+  const reading = anyReading(path, files.kinds, options);
+  const records = namedRecords(path, as, files.kinds, options.signal);
+  return heldRows(await collect(path, records, (record) => reading.row(path, record, files), options));
+}
 
 async function openOne(
   path: string,

@@ -1,0 +1,133 @@
+// Published data sets by their own layouts, on small copies that are written here.
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { openRows } from "../../lib/data/open-rows.js";
+import { READERS, type ReaderName } from "../../lib/data/readers.js";
+import type { MediaPart } from "../../lib/media/part.js";
+import { Folder } from "./files.js";
+
+let folder: Folder;
+test.before.each(() => {
+  folder = new Folder();
+});
+test.after.each(() => folder.remove());
+
+/** Each row in short: [kind:name@start+seconds], what is asked, what is answered. */
+async function read(as: ReaderName, name: string, content: unknown, media: readonly string[]): Promise<string[]> {
+  for (const one of media) folder.write(one, "bytes");
+  const from = folder.write(name, typeof content === "string" ? content : JSON.stringify(content));
+  const rows = await openRows([{ from, as }], { prompts: ["?"] });
+  const brief = (part: string | MediaPart) => {
+    if (typeof part === "string") return part;
+    const { start, seconds } = part.options as { start?: number; seconds?: number };
+    return `[${part.modality}:${String(part.source).replace(`${folder.path}/`, "")}${seconds === undefined ? "" : `@${start}+${seconds}`}]`;
+  };
+  const all = [];
+  for (let i = 0; i < rows.length; ++i) all.push((await rows.row(i)).turns.map(({ content }) => content.map(brief).join("")).join(" -> "));
+  await rows.close();
+  return all;
+}
+
+const CASES: Readonly<Record<ReaderName, () => Promise<void>>> = {
+  async clotho() {
+    const csv = 'file_name,caption_1,caption_2,caption_3,caption_4,caption_5\na b.wav,one,"two, too",three,four,five\n';
+    const rows = await read("clotho", "clotho_captions_development.csv", csv, ["a b.wav"]);
+    assert.equal(
+      rows,
+      ["one", "two, too", "three", "four", "five"].map((text) => `?[audio:a b.wav] -> ${text}`),
+    );
+  },
+  async audiocaps() {
+    const csv = "audiocap_id,youtube_id,start_time,caption\n91139,r1nicOVtvkQ,130,A woman talks nearby\n";
+    assert.equal(await read("audiocaps", "train.csv", csv, ["r1nicOVtvkQ.wav"]), [
+      "?[audio:r1nicOVtvkQ.wav@130+10] -> A woman talks nearby",
+    ]);
+  },
+  async "coco-captions"() {
+    const annotations = [
+      { image_id: 7, id: 1, caption: "A cat." },
+      { image_id: 9, id: 2, caption: "A dog." },
+      { image_id: 7, id: 3, caption: "Still a cat." },
+    ];
+    const images = [
+      { id: 9, file_name: "000000000009.jpg" },
+      { id: 7, file_name: "000000000007.jpg" },
+    ];
+    assert.equal(
+      await read("coco-captions", "captions.json", { info: {}, images, annotations }, ["000000000007.jpg", "000000000009.jpg"]),
+      ["?[image:000000000007.jpg] -> A cat.", "?[image:000000000009.jpg] -> A dog.", "?[image:000000000007.jpg] -> Still a cat."],
+    );
+  },
+  async karpathy() {
+    const image = (filename: string, split: string, ...raw: string[]) => ({
+      filepath: "val2014",
+      filename,
+      split,
+      sentences: raw.map((one) => ({ raw: one })),
+    });
+    const images = [image("a.jpg", "train", "x", "y"), image("b.jpg", "test", "z"), image("c.jpg", "restval", "w")];
+    assert.equal(await read("karpathy", "dataset_coco.json", { images, dataset: "coco" }, ["val2014/a.jpg", "val2014/c.jpg"]), [
+      "?[image:val2014/a.jpg] -> x",
+      "?[image:val2014/a.jpg] -> y",
+      "?[image:val2014/c.jpg] -> w",
+    ]);
+  },
+  async "visual-genome-regions"() {
+    const regions = [{ region_id: 1, x: 10, y: 20, width: 30, height: 40, phrase: "a clock", image_id: 1 }];
+    assert.equal(await read("visual-genome-regions", "region_descriptions.json", [{ id: 1, regions }], ["VG_100K/1.jpg"]), [
+      "[image:VG_100K/1.jpg]\nWhat is in the box [10, 20, 30, 40]? -> a clock",
+    ]);
+  },
+  async "visual-genome-qa"() {
+    const qas = [{ qa_id: 1, question: "What?", answer: "A clock.", image_id: 1 }];
+    assert.equal(await read("visual-genome-qa", "question_answers.json", [{ id: 1, qas }], ["VG_100K/1.jpg"]), [
+      "[image:VG_100K/1.jpg]\nWhat? -> A clock.",
+    ]);
+  },
+  async howto100m() {
+    const content = { vid: { start: [1.5, 8], end: [4, 9], text: ["take the pan", "stir"] } };
+    assert.equal(await read("howto100m", "caption.json", content, ["vid.mp4"]), [
+      "?[video:vid.mp4@1.5+2.5] -> take the pan",
+      "?[video:vid.mp4@8+1] -> stir",
+    ]);
+  },
+  async "ego4d-narrations"() {
+    const narrations = [
+      { timestamp_sec: 1, narration_text: "#C C picks a cup" },
+      { timestamp_sec: 30.5, narration_text: "#C C looks at #unsure" },
+      { timestamp_sec: 40, narration_text: "#O A man walks" },
+    ];
+    const content = { videos: { uid: { narration_pass_1: { narrations }, status: "complete" } } };
+    assert.equal(await read("ego4d-narrations", "narration.json", content, ["uid.mp4"]), [
+      "?[video:uid.mp4@0+5] -> C picks a cup",
+      "?[video:uid.mp4@37.5+5] -> A man walks",
+    ]);
+  },
+  async mmc4() {
+    const text = ["Intro.", "First.", "More.", "Second."];
+    const infos = [
+      { image_name: "b.png", matched_text_index: 3 },
+      { image_name: "a.png", matched_text_index: 1 },
+    ];
+    const line = JSON.stringify({ url: "x", text_list: text, image_info: infos, similarity_matrix: [[0]] });
+    assert.equal(await read("mmc4", "docs_shard_0_v2.jsonl", line, ["a.png", "b.png"]), [
+      "Intro.\n[image:a.png] -> First. More. -> [image:b.png] -> Second.",
+    ]);
+  },
+};
+for (const name of Object.keys(READERS) as ReaderName[]) test(name, CASES[name]);
+
+test("a file of another set, and a reader that is none", async () => {
+  const from = folder.write("captions.json", "[]");
+  const told = async (as: string, words: RegExp) =>
+    openRows([{ from, as: as as ReaderName }], {}).then(
+      () => assert.unreachable(as),
+      ({ message }: Error) => assert.match(message, words),
+    );
+  await told("coco-captions", /captions\.json: expected COCO's captions_\*\.json.*got a list; name the reader whose file it is/);
+  await told("coco", /data: as: expected one of clotho, .*got coco/);
+  folder.write("captions.json", '{"images": 3}');
+  await told("coco-captions", /got nothing of it/);
+});
+
+test.run();
