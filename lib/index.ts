@@ -229,6 +229,7 @@ export { type InstructOptions, instruct } from "./train/instruct.js";
 export { type LanguageOptions, language, type TextRow } from "./train/language.js";
 export { type OptimizeOptions, optimize, type StepLoss } from "./train/optimize.js";
 export { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./train/optimizer.js";
+export { type MemoryBreakdown, type MemorySetting, TrainingMemoryError } from "./train/out-of-memory.js";
 export { Progress, type ProgressOptions, progressLine } from "./train/progress.js";
 export type { RateGroup } from "./train/rates.js";
 export type { InstructInput, LoraRecipe } from "./train/recipe.js";

@@ -19,6 +19,7 @@ import { Ahead } from "./ahead.js";
 import { FeatureSource } from "./feature-source.js";
 import { ModelInTraining, scoredOf } from "./model-in-training.js";
 import { ADAPTER, checkOpens } from "./opens.js";
+import { outOfMemory, type Standing } from "./out-of-memory.js";
 import { PromptRows, type ReadyRow } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
@@ -134,12 +135,14 @@ export async function* stage(
   const run = output === undefined ? undefined : await RunFolder.open(output, job.told, { ...opening, reporters });
   const kept = keptOf(model);
   let fresh: LoraAdapter | undefined;
+  const standing: Standing = { stage: job.what, recipe, weights: model.device.memory().bytesInUse, parameters: [] };
   try {
     fresh = adapter?.put?.();
     const names = adapter ? [...opens, `${ADAPTER}*`] : opens;
     const onEncoders = options.adapters ?? [];
     using trained = new ModelInTraining(model, { opens: names, disjoint, onEncoders, recompute, microBatch, packing });
     checkGroups(options.groups ?? [], trained.parameters, at);
+    standing.parameters = trained.parameters;
     await run?.restore(kept);
     for (const modality of modalities) {
       if (model.calibrated.has(modality) || !trained.modalities.has(modality)) continue;
@@ -167,6 +170,8 @@ export async function* stage(
     });
     const state = [order, seen];
     yield* train(trained, order, { ...loopOf(recipe), seed, state, keeper, observer, signal, onBegin, report: reports(rows, seen) });
+  } catch (error) {
+    throw outOfMemory(error, model, standing);
   } finally {
     fresh?.unload();
     await run?.close();
