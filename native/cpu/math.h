@@ -1,5 +1,5 @@
-// float exp, tanh, erf and their kin without branches, so that loops over them vectorise. Errors, measured by test/native/elementwise.cc against
-// double: exp 2 ulp, tanh and erf 2e-7 absolute. Coefficients: least-squares fits refined toward minimax (Lawson), made for this file.
+// float exp, tanh and sigmoid without branches, so that loops over them vectorise. Errors, measured by test/native/elementwise.cc against
+// double: exp 2 ulp, tanh 2e-7 absolute. Coefficients: least-squares fits refined toward minimax (Lawson), made for this file.
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -40,29 +40,6 @@ inline float tanh_fast(float x) {
   const float small = x + x * z * p;
   const float large = 1.0f - 2.0f / (exp_fast(2.0f * a) + 1.0f);
   return a < 0.625f ? small : (x < 0 ? -large : large);
-}
-
-// |x| < 0.95: a polynomial in x^2; beyond: 1 - e^(-x^2) erfcx(x), erfcx as a polynomial in 1 / (1 + x).
-inline float erf_fast(float x) {
-  const float z = x * x, a = x < 0 ? -x : x;
-  float p = 7.853857691e-05f;
-  p = p * z - 8.010192517e-04f;
-  p = p * z + 5.188327560e-03f;
-  p = p * z - 2.685381187e-02f;
-  p = p * z + 1.128358515e-01f;
-  p = p * z - 3.761262582e-01f;
-  p = p * z + 1.128379166e+00f;
-  const float t = 1.0f / (1.0f + (a > 4.2f ? 4.2f : a));
-  float q = -5.857368020e-01f;
-  q = q * t + 1.270059919e+00f;
-  q = q * t - 5.936192313e-01f;
-  q = q * t - 6.383510376e-01f;
-  q = q * t + 4.282602932e-01f;
-  q = q * t + 5.351116036e-01f;
-  q = q * t + 5.671520626e-01f;
-  q = q * t - 1.239657978e-04f;
-  const float large = 1.0f - exp_fast(-z) * q;
-  return a < 0.95f ? x * p : (x < 0 ? -large : large);
 }
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL
