@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openStored, withStored } from "../../lib/anymal/stored-bridge.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { convertCheckpoint } from "../../lib/io/convert.js";
-import { type BridgeSetup, makeBridge } from "../../lib/models/bridges/index.js";
+import { type BridgeSetup, completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { here } from "../case.js";
 import { folderOf, fresh, refusal, remove, type Stored, type Tensors, torchFile } from "./torch-case.js";
@@ -84,6 +85,28 @@ for (const [what, options, table, setup] of [
     const stored = tensors.get("Qformer.bert.encoder.layer.0.crossattention.self.key.weight")!;
     assert.equal(Buffer.from(await key.bytes()), Buffer.from(stored.bytes));
   });
+
+test("a file of the first stage is a bridge that has met no language model: its layer is drawn by the seed, all else is the file's", async () => {
+  const [from, to] = [folderOf(), fresh()];
+  const tensors = small({ layer: "", words: true, every: 3 });
+  torchFile(join(from, "checkpoint.pth"), tensors, (model) => new Map([["model", model]]));
+  assert.is((await convertCheckpoint(join(from, "checkpoint.pth"), to)).table, "lavis-blip2");
+  const { stored, modalities } = withStored({ llm: "-", modalities: { image: { encoder: "-", projector: to } } });
+  const own = stored.get("image")!;
+  assert.equal([own.fresh, own.setup.type], [true, "q-former"]);
+  const setup = completeBridge(modalities.image!.projector!, 10, 0);
+  const open = (seed: number) => openStored(own, setup, here, 24, seed);
+  using one = open(1);
+  using again = open(1);
+  using other = open(2);
+  const bytes = async (bridge: typeof one) =>
+    Promise.all([...bridge.namedParameters()].map(async ([name, p]) => [name, Buffer.from(await p.bytes()).toString("base64")] as const));
+  assert.equal(await bytes(one), await bytes(again));
+  const [mine, others] = [await bytes(one), new Map(await bytes(other))];
+  assert.equal(mine.filter(([name, text]) => others.get(name) !== text).map(([name]) => name), ["language_projection.weight", "language_projection.bias"]); // biome-ignore format: one line
+  const queries = tensors.get("query_tokens")!;
+  assert.is(new Map(mine).get("query_tokens"), Buffer.from(queries.bytes).toString("base64"));
+});
 
 test("MiniGPT-4's older layer joins the Q-Former's file in one folder; beside that of the form with Llama-2 it is told", async () => {
   const layer = (inputs: number): Tensors => new Map([["llama_proj.weight", floats([24, inputs])], ["llama_proj.bias", floats([24])]]); // biome-ignore format: one line

@@ -6,9 +6,9 @@ const LAYER = "qformer.encoder.layer";
 /** Of all that were published; no shape shows it. */
 const HEAD = 64;
 
-/** The bridge's setup, as anymal.json has it of a kind of media; none without a layer to a language model. */
+/** The bridge's setup, as anymal.json has it of a kind of media. Of the first stage the layer to a language model is still to be made. */
 function projector(known: Known): Readonly<Record<string, Json>> {
-  if (!known.has("language_projection.weight")) return {};
+  const first = !known.has("language_projection.weight");
   const [width, layers] = [known.size("query_tokens", 2), known.count(`${LAYER}.*.attention.attention.query.weight`)];
   if (width % HEAD) known.fail(`"query_tokens" of heads of ${HEAD}`, `a width of ${width}`);
   const cross = Array.from({ length: layers }, (_, i) => i).filter((i) => known.has(`${LAYER}.${i}.crossattention.attention.key.weight`));
@@ -16,7 +16,7 @@ function projector(known: Known): Readonly<Record<string, Json>> {
   const stray = cross.find((layer, i) => layer !== i * every);
   if (stray !== undefined || cross.length !== Math.ceil(layers / every))
     known.fail(`layers of which every ${every}. looks at the medium`, `[${cross}]`);
-  const read = known.size("language_projection.weight", 1);
+  const read = first ? width : known.size("language_projection.weight", 1);
   if (read !== width)
     known.fail(
       `a layer to the language model that reads the Q-Former's rows of ${width}`,
@@ -35,6 +35,7 @@ function projector(known: Known): Readonly<Record<string, Json>> {
       }),
       normalize: known.has("input.weight") ? "layernorm" : false,
       dim: known.size(`${LAYER}.0.crossattention.attention.key.weight`, 1),
+      ...(first && { output: "fresh" }),
     },
   };
 }

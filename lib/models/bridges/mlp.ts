@@ -23,7 +23,7 @@ import {
 import { SELECTS } from "./select.js";
 
 /** As ops name them: gelu is the erf form. */
-const ACTIVATIONS = ["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"] as const;
+export const ACTIVATIONS = ["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"] as const;
 export type MlpActivation = (typeof ACTIVATIONS)[number];
 
 export interface MlpProjectorConfig {

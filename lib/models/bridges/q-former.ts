@@ -22,11 +22,8 @@ import {
   type Gives,
   type Told,
 } from "./kind.js";
+import { ACTIVATIONS, type MlpActivation } from "./mlp.js";
 import { QFormer, type QFormerConfig, type WordsConfig } from "./querying.js";
-
-/** As ops name them: gelu is the erf form. */
-const ACTIVATIONS = ["gelu", "gelu_tanh", "quick_gelu", "silu", "relu"] as const;
-type QFormerActivation = (typeof ACTIVATIONS)[number];
 
 export interface QFormerProjectorConfig extends QFormerConfig {
   dimLlm: number;
@@ -132,7 +129,7 @@ export interface QFormerOptions extends BridgeAsked {
   /** Layers 0, every, … look at the medium. Default 2. */
   every?: number;
   /** Default gelu. */
-  activation?: QFormerActivation;
+  activation?: MlpActivation;
   /** Of its norms. Default 1e-12. */
   eps?: number;
   /** Queries and Q-Former stay as they are, and the linear layer alone trains (MiniGPT-4). */
@@ -146,18 +143,12 @@ export interface QFormerOptions extends BridgeAsked {
   /** The id that stands for no word. */
   padding?: number;
 }
-export interface QFormerSetup extends QFormerOptions, BridgeComplete {
+type Defaulted = "queries" | "layers" | "width" | "heads" | "hidden" | "every" | "activation" | "eps" | "text";
+export interface QFormerSetup
+  extends BridgeComplete,
+    Omit<QFormerOptions, Defaulted | "normalize">,
+    Required<Pick<QFormerOptions, Defaulted>> {
   type: "q-former";
-  queries: number;
-  layers: number;
-  width: number;
-  heads: number;
-  hidden: number;
-  every: number;
-  activation: QFormerActivation;
-  eps: number;
-  text: boolean;
-  normalize: FeatureNormKind | false;
 }
 
 const headsFor = (width: number): number => (width % 64 === 0 ? width / 64 : ([8, 4, 2].find((n) => width % n === 0) ?? 1));
@@ -177,7 +168,7 @@ const OPTIONS: Schema = {
 };
 
 /** What fits key by key and makes no Q-Former. */
-function misfit({ width, heads, text, vocabulary, positions, padding }: QFormerSetup): readonly [string, string] | undefined {
+function misfit({ width, heads, text, vocabulary, positions, padding }: QFormerSetup): readonly [keyof QFormerSetup, string] | undefined {
   if (width % heads) return ["heads", `to divide its width ${width}`];
   if (vocabulary === undefined && (positions !== undefined || padding !== undefined))
     return [positions === undefined ? "padding" : "positions", "to be absent where there is no vocabulary"];
@@ -212,7 +203,10 @@ export const qFormer: BridgeKind<QFormerOptions, QFormerSetup> = {
       ...common(rest, dim),
     };
     const wrong = misfit(setup);
-    if (wrong) throw expected("E_MODALITY", `projector.${wrong[0]}`, wrong[1].replace(/^to be /, ""), String(setup[wrong[0] as "heads"]), `correct it, or leave it out`); // biome-ignore format: one line
+    if (wrong) {
+      const [key, wanted] = wrong;
+      throw expected("E_MODALITY", `projector.${key}`, `${key} ${wanted}`, String(setup[key]), "correct it, or leave it out");
+    }
     return setup;
   },
   misfit,
