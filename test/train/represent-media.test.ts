@@ -10,7 +10,7 @@ import type { QFormerProjector } from "../../lib/models/bridges/q-former.js";
 import { align } from "../../lib/train/align.js";
 import { representMedia } from "../../lib/train/represent-media.js";
 import { captions, shake, square, type Toy, toy } from "../anymal/toy.js";
-import { here } from "../case.js";
+import { copyFolder, here } from "../case.js";
 import { all, rejection } from "./stages.js";
 
 const test = suite("the first stage from captions");
@@ -43,6 +43,13 @@ test("pairs are learned, a run that was stopped goes on to the bit, and another 
     using other = await first(more);
     assert.is((await rejection(() => all(representMedia(other, { ...options, resume: true })))).code, "E_CHECKPOINT");
   }
+  // A tokenizer of as many tokens is another one all the same.
+  const words = world.path("other-words");
+  copyFolder(world.llm, words, (file) => !file.endsWith(".safetensors"));
+  const said = join(words, "tokenizer_config.json");
+  writeFileSync(said, JSON.stringify({ ...JSON.parse(readFileSync(said, "utf8")), another: true }));
+  using reads = await first({ words });
+  assert.match((await rejection(() => all(representMedia(reads, { ...options, resume: true })))).message, /the tokenizer in words\//);
   const changed = await rejection(async () => all(representMedia(whole, { ...options, learningRate: 1e-3, resume: true })));
   assert.match(changed.message, /learningRate/);
   using on = await first({ seed: 99 });
@@ -56,6 +63,7 @@ test("the second stage begins from its folder: all but the layer to the language
   const encoder = { encoder: world.clip, projector: output };
   using model = await AnyMAL.assemble({ system: "blip-2", llm: world.llm, device: here, modalities: { image: encoder } });
   const bridge = model.projector("image") as QFormerProjector;
+  assert.not.ok(model.calibrated.has("image")); // its rows are still to be brought to the size of embeddings
   using stored = Checkpoint.open(join(output, "checkpoint", "stage-one.safetensors"));
   const learned = [...bridge.namedParameters()].filter(([name]) => !name.startsWith("language_projection."));
   assert.ok(learned.length > 30);
