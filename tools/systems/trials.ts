@@ -135,12 +135,12 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
   "llama-adapter-v2": {
     system: "llama-adapter-v2",
     image: {},
-    adapters: { "llama-adapter-v2": { layers: 2, early: 2 } },
-    align: { steps: 500, batch: 32, learningRate: 4e-3, opens: ["projectors.*", "adapters.*"] },
-    instruct: { steps: 1000, batch: 64, learningRate: 5e-3, disjoint: [] },
+    adapters: { "llama-adapter-v2": { layers: 1, early: 3 } },
+    align: { steps: 500, batch: 32, learningRate: 8e-3, opens: ["projectors.*", "adapters.*"] },
+    instruct: { steps: 1000, batch: 64, learningRate: 1e-2, disjoint: [] },
     changed: [
       SHORT,
-      "the first two layers of four read the picture, not one of 32",
+      "three layers of four read the picture and one has prompts, not one and 31 of 32",
       "all parameters learn from all rows: instructions here are questions about pictures, the paper's are text",
     ],
   },
