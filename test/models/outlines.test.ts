@@ -5,6 +5,7 @@ import { attach } from "../../lib/adapters/adapter.js";
 import { LAVIN } from "../../lib/adapters/lavin.js";
 import { LLAMA_ADAPTER } from "../../lib/adapters/llama-adapter.js";
 import { LLAMA_ADAPTER_V2, type LlamaAdapterV2Config } from "../../lib/adapters/llama-adapter-v2.js";
+import { PINK, type PinkConfig } from "../../lib/adapters/pink.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { type BridgeOptions, completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
 import { openBridge } from "../../lib/models/bridges/kind.js";
@@ -161,6 +162,29 @@ test("LaVIN on 7 B trains the 3.78 M that its paper gives as 3.8, on 13 B 5.4 M"
   assert.is(small, 32 * mixture(4096) + 24 * mixture(1024) + 2 * 4096 + 1024 * 128 + 128 + 128 * 4096 + 4096);
   assert.is((small / 1e6).toFixed(2), "3.78");
   assert.is((sized({ hiddenSize: 5120, intermediateSize: 13_824, layers: 40, heads: 40, kvHeads: 40 }, 5120) / 1e6).toFixed(1), "5.4");
+  assert.ok(here.memory().bytesInUse - before < 2 ** 24);
+});
+
+test("Pink trains 6.83 M numbers on CLIP ViT-L/14 and a LLaMA of 7 B: bottlenecks in 32 layers and in the 23 blocks that are read, and the projection", () => {
+  const before = here.memory().bytesInUse;
+  const frozen = () => Weights.outline({ device: here, trainable: false });
+  const clip = {
+    model_type: "clip_vision_model",
+    ...{ hidden_size: 1024, intermediate_size: 4096, num_hidden_layers: 24, num_attention_heads: 16, image_size: 224, patch_size: 14 },
+    projection_dim: 768,
+  };
+  const [onLlm, onImage] = SYSTEMS.pink.adapters;
+  const added = (model: Module, config: Partial<PinkConfig>) => {
+    const adapter = attach(PINK, model, PINK.complete(config), Weights.outline({ device: here }));
+    return Array.from(adapter.namedParameters(), ([, { size }]) => size).reduce((a, b) => a + b, 0);
+  };
+  const layers = Array.from({ length: 23 }, (_, i) => i);
+  const llm = added(new LlamaForCausalLM(frozen(), LLAMA_7B), onLlm!.config);
+  const tower = added(new ClipVisionModel(frozen(), parseClipVisionConfig(clip)), { ...onImage!.config, layers });
+  const { projector } = SYSTEMS.pink.modalities.image as SystemModality;
+  // Down and up with their biases: 2·8·d + 8 + d.
+  assert.equal([llm, tower], [32 * (16 * 4096 + 8 + 4096), 23 * (16 * 1024 + 8 + 1024)]);
+  assert.is(((llm + tower + trained(projector, 1024, 4096)) / 1e6).toFixed(2), "6.83");
   assert.ok(here.memory().bytesInUse - before < 2 ** 24);
 });
 
