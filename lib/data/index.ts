@@ -23,6 +23,7 @@ export { featureKey, folderFingerprint } from "./feature-key.js";
 export { type HubDataOptions, resolveData } from "./hub-data.js";
 export { LAYOUTS, type Layout, type LayoutName } from "./layouts.js";
 export type { MediaFileOptions } from "./media-files.js";
+export { type MimicItOptions, writeMimicIt } from "./mimic-it.js";
 export { type DataPart, mixedOrder, type TrainingData } from "./mixture.js";
 export { type OpenRowsOptions, openRows } from "./open-rows.js";
 export { blockOrder, inOrder, type Order, shuffledOrder } from "./order.js";
