@@ -7,6 +7,7 @@ export const ASKED: readonly (readonly [frames: number, options: VideoOptions])[
   [12, {}],
   [40, {}],
   [7, { start: 0.2, seconds: 0.3 }],
+  [5, { start: 0.45, seconds: 0.15 }], // behind the first key frame
 ];
 
 export interface Grid {
