@@ -9,6 +9,7 @@ import { chatCommand } from "./chat.js";
 import { convertCommand } from "./convert.js";
 import { dataCommand } from "./data.js";
 import { demoCommand } from "./demo.js";
+import { doctorCommand } from "./doctor.js";
 import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
 import { inspectCommand } from "./inspect.js";
@@ -40,7 +41,8 @@ export function program(): Command {
     .addCommand(convertCommand())
     .addCommand(quantizeCommand())
     .addCommand(exportCommand())
-    .addCommand(systemsCommand());
+    .addCommand(systemsCommand())
+    .addCommand(doctorCommand());
 }
 
 /** Of the package that this file lies in, as source or built. */
