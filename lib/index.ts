@@ -225,6 +225,7 @@ export { accumulate } from "./train/accumulation.js";
 export { type AlignOptions, align } from "./train/align.js";
 export { type Answering, type BootstrapOptions, type BootstrapReport, bootstrap } from "./train/bootstrap.js";
 export { type ContrastiveBatch, type ContrastiveOptions, contrastive, type TextEncoder } from "./train/contrastive.js";
+export type { Guard } from "./train/diverged.js";
 export { type InstructOptions, instruct } from "./train/instruct.js";
 export { type LanguageOptions, language, type TextRow } from "./train/language.js";
 export { type OptimizeOptions, optimize, type StepLoss } from "./train/optimize.js";
@@ -244,6 +245,7 @@ export {
   type TrainingRecipe,
   writeRecipe,
 } from "./train/recipe.js";
+export { writeReport } from "./train/report/run-report.js";
 export { type RepresentBatch, type RepresentOptions, represent } from "./train/represent.js";
 export { type RepresentMediaOptions, representMedia } from "./train/represent-media.js";
 export type { RepresentRecipe } from "./train/represent-recipe.js";

@@ -17,6 +17,7 @@ import { instructCommand } from "./instruct.js";
 import { command } from "./output.js";
 import { planCommand } from "./plan.js";
 import { quantizeCommand } from "./quantize.js";
+import { reportCommand } from "./report.js";
 import { representCommand } from "./represent.js";
 import { systemsCommand } from "./systems.js";
 
@@ -35,6 +36,7 @@ export function program(): Command {
     .addCommand(dataCommand())
     .addCommand(bootstrapCommand())
     .addCommand(planCommand())
+    .addCommand(reportCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())

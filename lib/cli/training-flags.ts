@@ -28,6 +28,8 @@ export interface RecipeFlags {
   logEvery?: number;
   saveEvery?: number;
   onBadRow?: string;
+  onDiverged?: string;
+  normLimit?: number;
   reportTo?: string[];
 }
 /** Of rows that are held out. */
@@ -98,6 +100,13 @@ export function trainingFlags(command: Command): Command {
     .option("--gradient-checkpointing", "less memory, a third more time")
     .option("--packing", "rows lie behind each other, each to itself, in place of padding")
     .option("--group-by-length", "steps of rows of like length, for less padding")
+    .addOption(
+      new Option("--on-diverged <what>", "a step whose loss or gradient is no number ends the run, or is left out").choices([
+        "throw",
+        "skip",
+      ]),
+    )
+    .option("--norm-limit <x>", "above this norm a gradient counts as such, too", number())
     .option("--validation <file>", "rows that are held out, and asked now and then; may come several times", list)
     .option("--validate-every <n>", "steps between two looks at them; default: a tenth of the steps", integer(1))
     .option("--validation-rows <n>", "so many of them at most", integer(2))
@@ -146,6 +155,8 @@ const RECIPE_KEYS = [
   "logEvery",
   "saveEvery",
   "onBadRow",
+  "onDiverged",
+  "normLimit",
   "reportTo",
 ] as const satisfies readonly (keyof RecipeFlags)[];
 

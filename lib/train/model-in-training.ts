@@ -107,6 +107,10 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
     return ready.reduce((n, { length }) => n + length, 0);
   }
 
+  names({ ready }: Window): string[] {
+    return ready.map(({ where }) => where);
+  }
+
   /** Micro-batches differ in how many tokens they score: each is weighted by its count over that of the step, or of what of it trains the same. */
   *losses({ ready }: Window): Generator<MicroLoss> {
     for (const { own, shut } of this.#shares(ready)) {

@@ -111,7 +111,7 @@ export class AdamW {
    */
   step(lr: number): Tensor {
     const norm = scope(() => {
-      const norm = gradNorm(this.#groups.flatMap(({ parameters }) => [...parameters.values()].flatMap(({ grad }) => grad ?? [])));
+      const norm = this.gradNorm();
       const scale = this.#options.maxGradNorm === undefined ? undefined : clipScale(norm, this.#options.maxGradNorm);
       for (const group of this.#groups) this.#update(group, lr * group.lrScale, scale);
       return norm;
@@ -143,6 +143,11 @@ export class AdamW {
   recover(): void {
     const parameters = this.#groups.flatMap((group) => [...group.parameters.values()]);
     for (const tensor of [...parameters, ...this.state().values()]) if (!tensor.disposed) tensor.heal(); // a model may have been disposed meanwhile
+  }
+
+  /** The L2 norm of all gradients together, (1) f32 on the device. */
+  gradNorm(): Tensor {
+    return gradNorm(this.#groups.flatMap(({ parameters }) => [...parameters.values()].flatMap(({ grad }) => grad ?? [])));
   }
 
   zeroGrad(): void {

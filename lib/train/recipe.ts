@@ -52,7 +52,11 @@ export interface TrainingRecipe {
   logEvery: number;
   /** Steps between checkpoints; one is made at the end and when training is stopped in any case. */
   saveEvery: number;
-  /** Beside log.jsonl and trainer_log.jsonl, for who looks at curves: "tensorboard" writes event files under runs/. Default: "none". */
+  /** What becomes of a step whose loss or gradient is no number, or whose gradient's norm is above normLimit: "throw", or "skip", which drops its gradient. */
+  onDiverged?: "throw" | "skip";
+  /** Before clipping. Default: any finite norm will do. */
+  normLimit?: number;
+  /** Beside log.jsonl and trainer_log.jsonl, for who looks at curves: "tensorboard" writes event files under runs/, "html" report.html. Default: "none". */
   reportTo?: ReportName | readonly ReportName[];
   /** Rows that are held out: asked now and then while training goes on, the best model kept in best/, an end where it becomes no better. */
   validation?: ValidationInput<string | readonly string[] | readonly Row[]>;
@@ -126,6 +130,8 @@ export const TRAINING: Schema = {
   logEvery: is.integer(1),
   saveEvery: is.integer(1),
   onBadRow: is.oneOf("throw", "skip"),
+  onDiverged: is.oneOf("throw", "skip"),
+  normLimit: is.number(0),
   validation: is.object,
   reportTo: is.either(is.oneOf(...REPORTS), is.listOf(is.oneOf(...REPORTS))),
   opens: NAMES,

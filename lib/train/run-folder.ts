@@ -24,15 +24,15 @@ import type { Reporter } from "./run-log/reporter.js";
 import { is, isObject, RecipeError } from "./schema.js";
 import type { TrainStep } from "./step-report.js";
 import type { Keeper, RunNumbers, Stateful } from "./trainee.js";
+import { VALIDATION } from "./validation/judge.js";
 
 const RECIPE = "recipe.yaml";
 const CHECKPOINT = "checkpoint";
 const STATE = "trainer_state.json";
-export const VALIDATION = "validation.jsonl";
 /** Bytes: a state has a number for each parameter at most. */
 const LARGEST_STATE = 16 * 2 ** 20;
 /** May differ between a run and its continuation: they change nothing of what is computed. */
-const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "reportTo", "validation"];
+const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "reportTo", "validation", "onDiverged", "normLimit"];
 /** So may this one where nothing is drawn: dropout's numbers are counted by micro-batch. */
 const MICRO_BATCH = "microBatch";
 

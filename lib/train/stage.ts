@@ -24,9 +24,10 @@ import { PromptRows, type ReadyRow } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import type { RecipeData } from "./recipe-data.js";
+import { writeReport } from "./report/run-report.js";
 import { type Kept, RunFolder } from "./run-folder.js";
 import type { ValidationReport } from "./run-log/reporter.js";
-import { reportersOf } from "./run-log/reporters.js";
+import { reportersOf, wants } from "./run-log/reporters.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
 import type { StepReport, TrainStep } from "./step-report.js";
 import { TokenCount } from "./token-count.js";
@@ -169,11 +170,13 @@ export async function* stage(
       open: (data) => openRows(data, { ...job.reading, modalityWeights: undefined }),
     });
     const state = [order, seen];
-    yield* train(trained, order, { ...loopOf(recipe), seed, state, keeper, observer, signal, onBegin, report: reports(rows, seen) });
+    const guard = { onDiverged: recipe.onDiverged, normLimit: recipe.normLimit, onSkip: onProblem };
+    yield* train(trained, order, { ...loopOf(recipe), seed, state, keeper, guard, observer, signal, onBegin, report: reports(rows, seen) });
   } catch (error) {
     throw outOfMemory(error, model, standing);
   } finally {
     fresh?.unload();
+    if (run && wants(recipe.reportTo, "html")) await writeReport(run.folder).catch(() => undefined); // it says nothing that is not in the logs
     await run?.close();
   }
 }

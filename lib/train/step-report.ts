@@ -10,6 +10,8 @@ export interface StepReport {
   loss: number;
   /** Before clipping. */
   gradNorm: number;
+  /** Its gradient was dropped: onDiverged "skip". */
+  skipped?: true;
   learningRate: number;
   /** What the loss was taken over: tokens, pairs. */
   items: number;

@@ -13,6 +13,8 @@ export interface Trainee<W> {
   losses(window: W, step: number): Iterable<MicroLoss>;
   /** What the loss of a window is taken over, as speed is told: tokens, pairs. */
   items(window: W): number;
+  /** What a window is made of, for messages. */
+  names?(window: W): readonly string[];
   /** On around each piece of a step's work and off between two: dropout is no business of who asks the model meanwhile. */
   training(on: boolean): void;
 }

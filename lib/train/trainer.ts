@@ -11,7 +11,7 @@ import { Tensor } from "../core/tensor.js";
 import { type Pieces, within } from "../core/turns.js";
 import { gradNorm } from "../ops/index.js";
 import { Clock, Idle } from "./clock.js";
-import { diverged } from "./diverged.js";
+import { diverged, type Guard, guards, problemOf } from "./diverged.js";
 import { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./optimizer.js";
 import { constant, type Schedule } from "./schedule.js";
 import type { StepReport } from "./step-report.js";
@@ -36,6 +36,8 @@ export interface TrainOptions<W, R = StepReport> extends AdamWOptions {
   logEvery?: number;
   /** Finishes the step, saves, and ends the loop without an error. */
   signal?: AbortSignal | undefined;
+  /** What becomes of a step whose loss or gradient is no number. Default: it ends the training, which finds it one step late. */
+  guard?: Guard;
   /** Looks at what is trained between two steps; it may end the training. */
   observer?: Observer | undefined;
   /** Called when all that an earlier sitting left has been read: from here on the parameters are the run's. */
@@ -52,7 +54,21 @@ const DRAWS_PER_MICRO_BATCH = 2 ** 16;
 const WEIGHT_DECAY = 0.01;
 
 const KEYS = [
-  ...["steps", "learningRate", "schedule", "groups", "seed", "state", "keeper", "saveEvery", "logEvery", "signal", "observer", "onBegin"],
+  ...[
+    "steps",
+    "learningRate",
+    "schedule",
+    "groups",
+    "seed",
+    "state",
+    "keeper",
+    "saveEvery",
+    "logEvery",
+    "signal",
+    "guard",
+    "observer",
+    "onBegin",
+  ],
   ...["gradientsReady", "report", "betas", "eps", "weightDecay", "maxGradNorm", "moments"],
 ];
 
@@ -61,6 +77,10 @@ interface Pending<R> {
   learningRate: number;
   items: number;
   values: Promise<number[]>;
+  /** Those of the step, as messages call them. */
+  rows: readonly string[];
+  /** Was it left out? */
+  skipped: boolean;
   report: (report: StepReport) => R;
   secondsWaited: number;
 }
@@ -94,13 +114,21 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
     await observer.look({ step, steps, secondsElapsed: clock.elapsed, secondsLeft: clock.left });
     clock.skip();
   };
-  const settle = async ({ values, report, ...rest }: Pending<R>): Promise<R> => {
+  const settle = async ({ values, report, rows, skipped, ...rest }: Pending<R>): Promise<R> => {
     const [gradNorm = 0, ...losses] = await values;
     const loss = losses.reduce((a, b) => a + b, 0);
-    diverged("loss", loss, rest.step);
-    diverged("norm of the gradient", gradNorm, rest.step);
+    if (!skipped) diverged("loss", loss, rest.step, rows);
+    if (!skipped) diverged("norm of the gradient", gradNorm, rest.step, rows);
     const { bytesInUse, bytesPeak } = device.memory();
-    const told = report({ ...rest, steps, loss, gradNorm, ...clock.tick(rest.step, rest.items), memory: { bytesInUse, bytesPeak } });
+    const told = report({
+      ...rest,
+      ...(skipped && { skipped: true as const }),
+      steps,
+      loss,
+      gradNorm,
+      ...clock.tick(rest.step, rest.items),
+      memory: { bytesInUse, bytesPeak },
+    });
     if (rest.step % logEvery === 0 || rest.step === steps) await keeper?.log(told);
     return told;
   };
@@ -115,9 +143,10 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
       const rate = learningRate * schedule(step);
       const report = options.report?.(window) ?? ((plain: StepReport) => plain as R);
       const items = trainee.items(window);
-      const { values } = await update(trainee, window, { step, rate, device, optimizer, options });
+      const rows = trainee.names?.(window) ?? [];
+      const { values, skipped } = await update(trainee, window, { step, rate, rows, device, optimizer, options });
       const before = pending;
-      pending = { step: ++step, learningRate: rate, items, values, report, secondsWaited };
+      pending = { step: ++step, learningRate: rate, items, values, rows, skipped, report, secondsWaited };
       idle.until(values);
       if (before) yield await settle(before);
       if (step % saveEvery === 0 || step === steps || observer?.due({ step, steps })) {
@@ -150,14 +179,15 @@ export const isAbort = (error: unknown, signal: AbortSignal | undefined): boolea
 interface Updating<W, R> {
   step: number;
   rate: number;
+  rows: readonly string[];
   device: Device;
   optimizer: AdamW;
   options: TrainOptions<W, R>;
 }
 
 /** One step. The norm of its gradient and its losses, once the device has them, in a promise of their own: nobody waits for them here. */
-async function update<W, R>(trainee: Trainee<W>, window: W, { step, rate, device, optimizer, options }: Updating<W, R>) {
-  const { seed, gradientsReady } = options;
+async function update<W, R>(trainee: Trainee<W>, window: W, { step, rate, rows, device, optimizer, options }: Updating<W, R>) {
+  const { seed, gradientsReady, guard = {} } = options;
   const losses: Tensor[] = [];
   const run = <T>(work: Pieces<T>) => paced(device, inTraining(trainee, work));
   try {
@@ -169,13 +199,17 @@ async function update<W, R>(trainee: Trainee<W>, window: W, { step, rate, device
       if (loss.requiresGrad) await run(backwardInPieces(loss)); // text alone has no gradient where only projections train
     }
     await gradientsReady?.(step);
+    const problem = guards(guard) ? await lookedAt(optimizer, losses, step + 1, rows, guard) : undefined;
+    if (problem && guard.onDiverged !== "skip") throw problem.error;
+    if (problem) guard.onSkip?.(problem.error);
+    if (problem) return { values: Promise.resolve(problem.values), skipped: true };
     const norm = optimizer.hasGradients ? optimizer.step(rate) : undefined;
-    optimizer.zeroGrad();
     const values = Promise.all([norm?.item() ?? 0, ...losses.map((loss) => loss.item())]);
     values.catch(() => undefined); // told when it is awaited
     norm?.dispose();
-    return { values };
+    return { values, skipped: false };
   } finally {
+    optimizer.zeroGrad();
     for (const loss of losses) {
       freeTape(loss); // of one that failed before backward
       loss.dispose();
@@ -204,6 +238,15 @@ function* forgotten<T>(work: Pieces<T>): Pieces<T> {
   } finally {
     work.return(undefined as T);
   }
+}
+
+/** What is wrong with a step whose gradients are there, before they change anything, and its numbers. */
+async function lookedAt(optimizer: AdamW, losses: readonly Tensor[], step: number, rows: readonly string[], guard: Guard) {
+  const norm = optimizer.hasGradients ? optimizer.gradNorm() : undefined;
+  const values = await Promise.all([norm?.item() ?? 0, ...losses.map((loss) => loss.item())]).finally(() => norm?.dispose());
+  const loss = values.slice(1).reduce((a, b) => a + b, 0);
+  const error = problemOf(loss, values[0] as number, step, rows, guard);
+  return error && { error, values };
 }
 
 function* inPieces(make: MicroLoss): Pieces<Tensor> {

@@ -1,5 +1,6 @@
 // Sounds.
 import { AUDIO_OPTIONS, type AudioPart, audio, loadAudio } from "../audio.js";
+import { envelope, melPicture } from "../preview.js";
 import type { Kind } from "./kind.js";
 
 export const audioKind: Kind<AudioPart> = {
@@ -10,6 +11,12 @@ export const audioKind: Kind<AudioPart> = {
   captionPrompts: ["Describe the sound.", "What can be heard?", "Give a caption of the sound."],
   part: (source, options) => audio(source as AudioPart["source"], options),
   load: loadAudio,
+  async preview(part, loading) {
+    const sound = await loadAudio(part, loading);
+    const { samples, sampleRate } = sound;
+    const wave = { name: "wave", lines: envelope(samples), filled: true };
+    return { pictures: [await melPicture(sound)], curves: [wave], seconds: samples.length / sampleRate };
+  },
   /** Silence. */
   async blank(part, loading) {
     const { samples, sampleRate } = await loadAudio(part, loading);

@@ -11,6 +11,7 @@ export const imageKind: Kind<ImagePart> = {
   captionPrompts: ["Describe the image.", "What does the image show?", "Give a caption of the image."],
   part: (source, options) => image(source as ImagePart["source"], options),
   load: loadImage,
+  preview: async (part, loading) => ({ pictures: [await loadImage(part, loading)] }),
   blank: async (part, loading) => image(black(await loadImage(part, loading)), part.options),
 };
 

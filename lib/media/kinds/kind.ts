@@ -1,6 +1,7 @@
 // What a kind of media is to the library, as one value: all that readers of data, prompts, recipes, commands and controls need to know of it. No
 // encoder and no projection: what a system puts behind a kind is the system's.
 import type { Schema } from "../../core/checks.js";
+import type { Preview } from "../preview.js";
 import type { Loading } from "../source.js";
 
 /** A medium of whatever kind. */
@@ -37,6 +38,8 @@ export interface Kind<P extends AnyPart = AnyPart> {
   load?(part: P, loading: Loading): Promise<unknown>;
   /** Of the user's own, where the kind brings one. */
   readonly encoder?: object | undefined;
+  /** What a page shows of one. Default: its name alone. */
+  preview?(part: P, loading: Loading): Promise<Preview>;
   /** As large or as long as `part`, with nothing in it. */
   blank(part: P, loading: Loading): Promise<P>;
 }

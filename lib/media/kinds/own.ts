@@ -4,6 +4,7 @@ import { expected } from "../../core/errors.js";
 import { checkOptions, optionNames } from "../../core/options.js";
 import { readingOf } from "../error.js";
 import { above, checkKnown } from "../option-checks.js";
+import type { Preview } from "../preview.js";
 import { bytesOf, describe, isMediaSource, type Loading, type MediaSource, pathOf } from "../source.js";
 import type { AnyPart, Kind } from "./kind.js";
 
@@ -61,6 +62,8 @@ export interface MediaKindOptions<L> {
   load(medium: Medium): L | Promise<L>;
   /** As large or as long, with nothing in it: what blank() shows a model. */
   blank(loaded: L): L | Promise<L>;
+  /** What a report shows of one: pictures, curves. Default: its name alone. */
+  preview?(loaded: L): Preview | Promise<Preview>;
   /** Default: three that call it by its name. */
   captionPrompts?: readonly string[];
   /** Options of its parts, as rows of data and recipes may give them. */
@@ -83,7 +86,7 @@ export interface MediaKind<L = unknown> extends Kind<OwnPart> {
 }
 
 const OPTIONS = optionNames<MediaKindOptions<unknown>>({
-  ...{ name: true, about: true, load: true, blank: true, captionPrompts: true, options: true, folder: true, encoder: true },
+  ...{ name: true, about: true, load: true, blank: true, preview: true, captionPrompts: true, options: true, folder: true, encoder: true },
 });
 export const OWN_NAME: Check = {
   wanted: "small letters, digits and _, a letter first, at most 32 of them",
@@ -119,6 +122,7 @@ export function mediaKind<L>(given: MediaKindOptions<L>): MediaKind<L> {
     captionPrompts: given.captionPrompts ?? [`Describe the ${name}.`, `What does the ${name} show?`, `Give a caption of the ${name}.`],
     part: (source: unknown, own: object) => make(source, own as OwnOptions),
     is: (part: unknown): part is OwnPart => isObject(part) && part.modality === name,
+    ...(given.preview && { preview: async (part: OwnPart, loading: Loading) => given.preview?.(await load(part, loading)) }),
     blank: async (part: OwnPart, loading: Loading) => make(await given.blank(await load(part, loading)), part.options),
   }) as unknown as MediaKind<L>;
   return Object.defineProperty(kind, "name", { value: name, enumerable: true });

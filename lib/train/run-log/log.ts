@@ -19,6 +19,7 @@ const logLine = (s: TrainStep) => ({
   loss: s.loss,
   learning_rate: s.learningRate,
   grad_norm: s.gradNorm,
+  ...(s.skipped && { skipped: true }),
   tokens: s.tokens,
   scored_tokens: s.scoredTokens,
   tokens_per_second: s.tokensPerSecond,

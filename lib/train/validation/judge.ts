@@ -1,4 +1,5 @@
 // What became better, and when it is enough: told from the scores so far, which the run's folder keeps, so that a run that goes on judges as before.
+import { is, isObject } from "../../core/checks.js";
 import type { MetricName } from "./options.js";
 
 /** As validation.jsonl keeps one look. */
@@ -11,6 +12,22 @@ export interface Look {
   seconds: number;
   /** To the rows that samples.json shows, in its order. */
   answers: string[];
+}
+
+export const VALIDATION = "validation.jsonl";
+
+/** Of a line that somebody may have changed. */
+export function isLook(line: unknown): line is Look {
+  if (!isObject(line)) return false;
+  const { step, epoch, scores, answers } = line;
+  const numbers = isObject(scores) && Object.values(scores).every((score) => typeof score === "number" || score === null);
+  return (
+    is.integer(0).fits(step) &&
+    is.number(0).fits(epoch) &&
+    numbers &&
+    Array.isArray(answers) &&
+    answers.every((one) => typeof one === "string")
+  );
 }
 
 export class Judge {
@@ -36,7 +53,7 @@ export class Judge {
   take({ step, scores }: Pick<Look, "step" | "scores">): boolean {
     this.seen = step;
     if (!step) return false;
-    const score = scores[this.metric] ?? Number.NaN;
+    const score = scores[this.metric] ?? Number.NaN; // of a line of JSON, null
     const better = !Number.isNaN(score) && (!this.#best || (this.metric === "loss" ? score < this.#best.score : score > this.#best.score));
     this.#stale = better ? 0 : this.#stale + 1;
     if (better) this.#best = { step, score };

@@ -1,24 +1,25 @@
 // What becomes of looks at a model: lines of validation.jsonl and the best model in best/, where the run has a folder.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { isObject } from "../../core/checks.js";
 import { placeFolder } from "../../io/placed.js";
 import { writeNew } from "../../io/whole-file.js";
+import { writeSamples } from "../report/samples.js";
 import type { Kept, RunFolder } from "../run-folder.js";
 import { RecipeError } from "../schema.js";
-import type { Look } from "./judge.js";
+import { isLook } from "./judge.js";
 import type { Looks } from "./validation.js";
 
 export const BEST = "best";
 
 /** Of a run in a folder; without one the looks are told to `tell` alone. */
-export async function looksOf(run: RunFolder | undefined, kept: Kept, tell: Looks["tell"]): Promise<Looks> {
-  if (!run) return { before: [], keepBest: async () => {}, write: async () => {}, tell };
+export async function looksOf(run: RunFolder | undefined, kept: Kept, tell: Looks["tell"], signal?: AbortSignal): Promise<Looks> {
+  if (!run) return { before: [], show: async () => {}, keepBest: async () => {}, write: async () => {}, tell };
   const best = join(run.folder, BEST);
   if (existsSync(best) && !existsSync(join(best, "anymal.json")))
     throw new RecipeError("output", `a folder in which ${BEST} is the run's own`, best, "it holds something else: take another folder");
   return {
     before: (await run.looks.read()).filter(isLook),
+    show: (rows) => writeSamples(run.folder, rows, signal),
     async keepBest({ step, scores }) {
       await run.check();
       await placeFolder(best, async (fresh) => {
@@ -32,10 +33,4 @@ export async function looksOf(run: RunFolder | undefined, kept: Kept, tell: Look
       await tell(report);
     },
   };
-}
-
-export function isLook(line: unknown): line is Look {
-  if (!isObject(line)) return false;
-  const { step, scores } = line;
-  return Number.isInteger(step) && isObject(scores);
 }

@@ -53,7 +53,7 @@ export async function observerOf(training: TrainingRecipe, observed: Observed): 
       const window = { ...made, batches: 1, skipped: rows.skipped };
       return { rows: some.filter(({ where }) => usable.has(where)), loss: await lossOf(trained, window, model.device, signal) };
     };
-    const looks = await looksOf(run, kept, async (report) => onValidation?.(report));
+    const looks = await looksOf(run, kept, async (report) => onValidation?.(report), signal);
     return new Validation({ model, recipe, held, epoch, looks, signal, close: () => files.close() });
   } catch (error) {
     await files.close();

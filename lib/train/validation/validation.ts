@@ -15,6 +15,8 @@ import type { ValidationRecipe } from "./options.js";
 export interface Looks {
   /** Those that the run's folder holds. */
   before: readonly Look[];
+  /** The first of the rows, as they look. */
+  show(rows: readonly Row[]): Promise<void>;
   /** A model that is better than all before. */
   keepBest(look: Look): Promise<void>;
   write(look: Look): Promise<void>;
@@ -63,7 +65,7 @@ export class Validation implements Observer {
     const { scores, answers } = await this.#ask();
     const seconds = (performance.now() - start) / 1000;
     const best = this.#judge.take({ step, scores });
-    const look = { step, epoch: epoch(), scores, best, seconds, answers: answers.slice(0, SHOWN) };
+    const look = { step, epoch: epoch(), scores, best, seconds, answers: shownOf(answers) };
     if (best) await looks.keepBest(look);
     await looks.write(look);
     const { secondsElapsed, secondsLeft } = standing;
@@ -73,6 +75,7 @@ export class Validation implements Observer {
   async #ask(): Promise<Pick<Look, "scores" | "answers">> {
     const { model, held, recipe, signal } = this.parts;
     const { rows, loss } = await held();
+    if (this.#judge.seen === undefined) await this.parts.looks.show(shownOf(rows));
     const asked = rows.map(askedIn);
     const answers = await model.generateAll(
       asked.map(({ turns }) => turns),
@@ -85,6 +88,12 @@ export class Validation implements Observer {
     this.#memory.dispose();
     await this.parts.close();
   }
+}
+
+/** From all over the rows: those of one kind of media may stand together. */
+function shownOf<T>(all: readonly T[]): T[] {
+  const count = Math.min(SHOWN, all.length);
+  return Array.from({ length: count }, (_, k) => all[Math.floor(((k + 0.5) * all.length) / count)] as T);
 }
 
 function scoresOf(answers: readonly string[], asked: readonly { answer: string }[]): Record<string, number> {

@@ -1,0 +1,81 @@
+// samples.json: the rows that a report shows, with their media as they look, so that a page can be made again when the files are gone.
+import { existsSync } from "node:fs";
+import { basename, join } from "node:path";
+import { isObject } from "../../core/checks.js";
+import { parseShallow } from "../../core/json.js";
+import { readPlain } from "../../core/plain-file.js";
+import type { Row } from "../../data/row.js";
+import { writeWhole } from "../../io/whole-file.js";
+import type { Pixels } from "../../media/image.js";
+import { kindOf } from "../../media/kinds/index.js";
+import { sharpFor } from "../../media/libraries.js";
+import type { MediaPart } from "../../media/part.js";
+import type { Curve } from "../../media/preview.js";
+import { describe } from "../../media/source.js";
+
+export const SAMPLES = "samples.json";
+const LARGEST = 64 * 2 ** 20;
+
+export interface SampleMedium {
+  modality: string;
+  name: string;
+  /** data: URLs. */
+  pictures: string[];
+  curves: Curve[];
+  seconds?: number;
+}
+export interface Sample {
+  where: string;
+  question: (string | SampleMedium)[];
+  answer: string;
+}
+
+export async function writeSamples(folder: string, rows: readonly Row[], signal?: AbortSignal): Promise<void> {
+  const samples: Sample[] = [];
+  for (const { where, turns } of rows) {
+    const question: Sample["question"] = [];
+    for (const { content } of turns.slice(0, -1))
+      for (const part of content) question.push(typeof part === "string" ? part : await mediumOf(part, signal));
+    samples.push({ where, question, answer: (turns.at(-1)?.content ?? []).filter((part) => typeof part === "string").join(" ") });
+  }
+  await writeWhole(join(folder, SAMPLES), `${JSON.stringify(samples)}\n`);
+}
+
+export async function readSamples(folder: string): Promise<Sample[]> {
+  const path = join(folder, SAMPLES);
+  if (!existsSync(path)) return [];
+  const value = parseShallow((await readPlain(path, { most: LARGEST, linksInside: true })).toString());
+  return Array.isArray(value) ? value.filter(isSample) : [];
+}
+
+const isSample = (value: unknown): value is Sample => isObject(value) && Array.isArray(value.question) && typeof value.answer === "string";
+
+/** What cannot be shown is named: a report is no reason for a training to end. */
+async function mediumOf(part: MediaPart, signal: AbortSignal | undefined): Promise<SampleMedium> {
+  const { modality } = part;
+  const name = typeof part.source === "string" ? basename(part.source) : describe(part.source);
+  const plain = { modality, name: name.slice(0, 80), pictures: [], curves: [] };
+  try {
+    const { pictures = [], curves = [], seconds } = (await kindOf(part)?.preview?.(part, { ...(signal && { signal }) })) ?? {};
+    const small = await Promise.all(pictures.map((picture) => thumbnail(picture, pictures.length)));
+    return { ...plain, pictures: small, curves: curves.map(rounded), ...(seconds !== undefined && { seconds }) };
+  } catch {
+    signal?.throwIfAborted();
+    return plain;
+  }
+}
+
+/** Of a strip each frame is smaller. */
+async function thumbnail({ data, width, height }: Pixels, of: number): Promise<string> {
+  const [most, tall] = of > 1 ? [112, 84] : [320, 200];
+  const webp = await sharpFor("a picture of the report")(data, { raw: { width, height, channels: 3 } })
+    .resize({ width: most, height: tall, fit: "inside", withoutEnlargement: true })
+    .webp({ quality: 80 })
+    .toBuffer();
+  return `data:image/webp;base64,${webp.toString("base64")}`;
+}
+
+const rounded = ({ lines, ...curve }: Curve): Curve => ({
+  ...curve,
+  lines: lines.map((line) => line.map((v) => Number(v.toPrecision(4)))),
+});
