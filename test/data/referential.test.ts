@@ -234,6 +234,9 @@ test("the same options ask the same, others something else; what nobody knows is
   assert.equal(referential({ image: "x", width: 5, height: 5, objects: [] }), []);
   assert.equal(centre([0, 0, 4, 2]), [2, 1]);
   assert.is(quarterOf([0, 0, 2, 2], [0, 5, 2, 9]), undefined);
+  assert.is(quarterOf([0, 0, 2, 2], [5, 5, 9, 9]), "top left");
+  assert.is(quarterOf([6, 0, 9, 2], [0, 5, 4, 9]), "top right");
+  assert.is(quarterOf([0, 6, 2, 9], [5, 0, 9, 4]), "bottom left");
 });
 
 test("written as conversations that training reads; a picture outside of its folder is refused", async () => {
