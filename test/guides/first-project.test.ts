@@ -63,7 +63,7 @@ test("five commands, from pictures and a CSV to an answer about a picture that w
     if (shown?.kind === "text") assert.is(stdout, shown.text);
   }
   const run = join(folder, "runs/photos");
-  for (const file of ["recipe.yaml", "log.jsonl", "checkpoint/anymal.json"]) assert.ok(existsSync(join(run, file)), file);
+  for (const file of ["recipe.yaml", "log.jsonl", "checkpoint/anymal.json", "report.html"]) assert.ok(existsSync(join(run, file)), file);
   const last = JSON.parse(readFileSync(join(run, "log.jsonl"), "utf8").trim().split("\n").at(-1) as string);
   assert.is(last.feature_hit_rate, 1);
   assert.is(typeof last.data_wait, "number");
