@@ -1,6 +1,6 @@
 // Places in a picture as text, as Pink writes them (arXiv 2310.00582; pink/datasets): [x1,y1,x2,y2], each a share of the picture's width or height with
 // three decimals; and how far two boxes are one.
-
+import { checkOptions, optionNames } from "../core/options.js";
 /** [x1, y1, x2, y2], left, top, right, bottom. */
 export type Box = readonly [number, number, number, number];
 export interface PictureSize {
@@ -13,8 +13,12 @@ export interface BoxOptions {
   square?: boolean | undefined;
 }
 
+const OPTIONS = optionNames<BoxOptions>({ square: true });
+
 /** Where a picture stands in what shares are of. */
-function frameOf({ width, height }: PictureSize, { square = false }: BoxOptions) {
+function frameOf({ width, height }: PictureSize, options: BoxOptions) {
+  checkOptions("a box", options, OPTIONS);
+  const { square = false } = options;
   if (!square) return { width, height, left: 0, top: 0 };
   const side = Math.max(width, height);
   return { width: side, height: side, left: Math.floor((side - width) / 2), top: Math.floor((side - height) / 2) };

@@ -158,6 +158,17 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["contrastive", "logit_scale", "logitScale", "ContrastiveOptions", (o) => anymal.contrastive(o).next()],
   ["trainBpe", "vocab_size", "vocabSize", "BpeOptions", (o) => anymal.trainBpe([], o)],
   ["askHeldOut", "kind", "kinds", "HeldOutOptions", (o) => anymal.askHeldOut(unread, [], o)],
+  ["plan", "row", "rows", "PlanOptions", (o) => anymal.plan({}, o)],
+  ["resolveData", "splits", "split", "HubDataOptions", (o) => anymal.resolveData("nobody/nothing", o)],
+  ["boxShares", "squares", "square", "BoxOptions", (o) => anymal.boxShares([0, 0, 1, 1], { width: 2, height: 2 }, o)],
+  ["scoreGrounding", "treshold", "threshold", "GroundingOptions", (o) => anymal.scoreGrounding([], o)],
+  ["supported", "vocabularies", "vocabulary", "SupportedOptions", (o) => anymal.supported([], [], o)],
+  ["readAnnotations", "besides", "beside", "AnnotationOptions", (o) => anymal.readAnnotations(nowhere, o).next()],
+  ["referential", "sead", "seed", "ReferentialOptions", (o) => anymal.referential(unread, o)],
+  ["writeReferential", "image", "images", "WriteReferentialOptions", (o) => anymal.writeReferential(nowhere, nowhere, o)],
+  ["bootstrap", "image", "images", "BootstrapOptions", (o) => anymal.bootstrap(unread, o)],
+  ["writeMimicIt", "shot", "shots", "MimicItOptions", (o) => anymal.writeMimicIt(nowhere, nowhere, nowhere, o)],
+  ["ClipPoolProjector", "dim_llm", "dimLlm", "ClipPoolConfig", (o) => new anymal.ClipPoolProjector(fresh(), { ...unread, dim: 2, ...o })],
   ["Linear", "Bias", "bias", "LinearLayerOptions", (o) => new anymal.Linear(fresh(), 2, 2, o)],
   ["Progress", "lable", "label", "ProgressOptions", (o) => new anymal.Progress(o)],
   ["schedules.cosine", "num_training_steps", "totalSteps", "", (o) => anymal.schedules.cosine(o)],
@@ -191,13 +202,14 @@ const ELSEWHERE = [
   "MlpOptions",
   "ConcatLinearOptions",
   "QFormerOptions",
+  "ClipPoolOptions",
   "LlamaOptions",
 ];
 /** Made of others here, and checked with them. */
 const INHERITED = [
   ...["AnyMALNetworkOptions", "ClapAudioOptions", "VideoMaeOptions", "SpliceOptions", "LoadOptions", "AddAdapterOptions"],
   ...["GenerationOptions", "SamplerOptions", "SamplingOptions", "TextOptions", "OwnModalityOptions"],
-  ...["MediaFileOptions", "BadRowOptions", "CheckpointOptions", "OutlineOptions"],
+  ...["MediaFileOptions", "BadRowOptions", "CheckpointOptions", "OutlineOptions", "GeneratingOptions"],
 ];
 
 test("no public type of options is forgotten", () => {

@@ -66,6 +66,7 @@ test("loading, assembling, optimising", async () => {
   await refused(() => assemble({}, { projector: { type: "mlp", hiden: 8 } }), "E_VALUE", /"hidden"/);
   await refused(() => assemble({}, { projector: { type: "concat-linear", patch: 8 } }), "E_VALUE", /"patches"/);
   await refused(() => assemble({}, { projector: { type: "q-former", querys: 8 } }), "E_VALUE", /"queries"/);
+  await refused(() => assemble({}, { projector: { type: "clip-pool", temporals: 8 } }), "E_VALUE", /"temporal"/);
   await refused(() => assemble({}, { projector: { type: "mlp", activation: "gelo" } }), "E_VALUE", /one of gelu.*got "gelo"/);
   await refused(() => assemble({ prompt: { sytem: "x" } }), "E_VALUE", /"system"/);
   await refused(() => AnyMAL.fromPretrained(plain.folder, { lm: "x" } as Any), "E_VALUE", /"llm"/);
