@@ -65,7 +65,11 @@ const DEFAULTS: LlamaAdapterV2Config = {
 function complete(options: Partial<LlamaAdapterV2Config>): LlamaAdapterV2Config {
   const { form = "paper" } = options;
   const none = form === "chat65b" ? { prompts: 0, layers: 0 } : {};
-  const config = completed({ name: "LLaMA-Adapter V2", schema, fail }, options, { ...DEFAULTS, ...(form !== "paper" && { early: 0 }), ...none }); // biome-ignore format: one line
+  const config = completed({ name: "LLaMA-Adapter V2", schema, fail }, options, {
+    ...DEFAULTS,
+    ...(form !== "paper" && { early: 0 }),
+    ...none,
+  });
   if (config.layers > 0 && !config.prompts) throw fail("prompts for the layers that have some", "0 in a layer");
   if (form !== "paper" && config.early) throw fail("early layers in the paper's form alone", `${config.early} of ${form}`);
   if (form === "chat65b" && config.clipDim) throw fail("no picture in the form chat65b", `clipDim ${config.clipDim}`);
@@ -153,7 +157,8 @@ function plan(model: Module, config: LlamaAdapterV2Config, at: Weights, owner: s
   // The released file has a gate in every layer; those of layers without prompts nobody reads.
   for (const { path: place } of all.slice(early, all.length - layers)) if (at.at(place).has("gate")) at.at(place).take("gate");
   wraps.push(...linears(model, form, at, owner));
-  const shared = clipDim === undefined ? undefined : path ? new V2VisualPath(at, clipDim, path, prompts, width) : new V2Projection(at, clipDim, width); // biome-ignore format: one line
+  const shared =
+    clipDim === undefined ? undefined : path ? new V2VisualPath(at, clipDim, path, prompts, width) : new V2Projection(at, clipDim, width);
   return { wraps, overlays: norms(model, at), shared };
 }
 

@@ -106,7 +106,14 @@ async function readerFor(modality: Modality, bridge: Bridge, open: MediaPlan["qu
       "leave it out, or say projector.vocabulary",
     );
   }
-  if (!open) throw expected("E_MODALITY", at, "the tokenizer by which the bridge reads the question", "none", "name its folder, as that of a bert-base-uncased"); // biome-ignore format: one line
+  if (!open)
+    throw expected(
+      "E_MODALITY",
+      at,
+      "the tokenizer by which the bridge reads the question",
+      "none",
+      "name its folder, as that of a bert-base-uncased",
+    );
   const reader = await open();
   reader.checkFor(modality, bridge);
   return reader;

@@ -88,7 +88,13 @@ export class FirstStage {
     if (projector?.normalize === "standardize")
       throw expected("E_VALUE", `${AT} projector.normalize`, '"layernorm" or false', '"standardize", which is not learned', "leave it out");
     const { encoder, select, pad } = more;
-    const asked = { encoder, ...(projector && { projector: { normalize: "layernorm" as const, ...projector } }), ...(layer !== undefined && { layer }), ...(select && { select }), ...(pad && { pad }) }; // biome-ignore format: one line
+    const asked = {
+      encoder,
+      ...(projector && { projector: { normalize: "layernorm" as const, ...projector } }),
+      ...(layer !== undefined && { layer }),
+      ...(select && { select }),
+      ...(pad && { pad }),
+    };
     const device = await deviceOf(options.device);
     const [plan] = await freshEncoders({ [modality]: asked }, known, device, dtype, systemOf("blip-2"), options);
     if (!plan) throw expected("E_MODALITY", `${AT} encoder`, "an encoder", "none", "name a folder, or an id of the hub");

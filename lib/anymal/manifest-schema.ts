@@ -56,7 +56,12 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   section("prompt", json.prompt, { template: is.oneOf("chat", "plain"), system: is.either(is.text, { wanted: "empty", fits: (v) => v === "" }), splitSpecialTokens: is.flag, written: is.object }, ["system", "splitSpecialTokens", "written"]); // biome-ignore format: one line
   const { written } = json.prompt as { written?: unknown };
   if (written !== undefined)
-    section("prompt.written", written, { ...Object.fromEntries(WRITTEN_KEYS.map((key) => [key, is.text])), place: is.oneOf("first") }, WRITTEN_KEYS); // biome-ignore format: one line
+    section(
+      "prompt.written",
+      written,
+      { ...Object.fromEntries(WRITTEN_KEYS.map((key) => [key, is.text])), place: is.oneOf("first") },
+      WRITTEN_KEYS,
+    );
   const adapters: Schema =
     version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES), trained: is.flag, addedTokens: WORDS };
   section("anymal.json", json, { ...adapters, modalities: is.object }, ["system", "trained", "addedTokens"]);

@@ -62,7 +62,12 @@ export function withStored(given: AssembleOptions): {
 
 function setupIn(folder: string): Pick<StoredBridge, "setup" | "fresh"> {
   if (!existsSync(join(folder, SETUP)) || !existsSync(join(folder, weightsIn(folder))))
-    throw new CheckpointError(folder, `a bridge: ${SETUP} and ${WEIGHTS}`, existsSync(folder) ? "a folder without them" : "no such folder", "name what anymal convert has written, or { type: … } for a fresh one"); // biome-ignore format: one line
+    throw new CheckpointError(
+      folder,
+      `a bridge: ${SETUP} and ${WEIGHTS}`,
+      existsSync(folder) ? "a folder without them" : "no such folder",
+      "name what anymal convert has written, or { type: … } for a fresh one",
+    );
   const json = readJson(join(folder, SETUP));
   const wrong = (wanted: string, got: string) => new CheckpointError(join(folder, SETUP), wanted, got, "convert the checkpoint again");
   const unknown = kindProblem(json);
@@ -85,7 +90,12 @@ export function openStored({ folder, setup, fresh }: StoredBridge, wanted: Bridg
   for (const [key, value] of Object.entries(wanted)) {
     const own = (setup as unknown as Record<string, unknown>)[key];
     if (own !== value)
-      throw new CheckpointError(folder, `a bridge with ${key} ${JSON.stringify(value)}, as the encoder and the frames make it`, `${JSON.stringify(own)}`, "take the encoder that it was trained on"); // biome-ignore format: one line
+      throw new CheckpointError(
+        folder,
+        `a bridge with ${key} ${JSON.stringify(value)}, as the encoder and the frames make it`,
+        `${JSON.stringify(own)}`,
+        "take the encoder that it was trained on",
+      );
   }
   using file = Checkpoint.openIn(folder, weightsIn(folder));
   const bridge = fresh ? withFreshOutput(file, wanted, device, dimLlm, seed) : storedBridge(file, wanted, device, dimLlm);
@@ -98,7 +108,11 @@ function withFreshOutput(file: Checkpoint, setup: BridgeSetup, device: Device, d
     const bridge = makeBridge(Weights.fresh({ device, seed }), setup, dimLlm);
     const output = new Set(bridge.output?.parameters());
     const learned = [...bridge.namedParameters()].filter(([, tensor]) => !output.has(tensor));
-    const writes = overwriting(file, learned.map(([name, tensor]) => ({ keys: [name], tensor })), ["F32", "BF16"]); // biome-ignore format: one line
+    const writes = overwriting(
+      file,
+      learned.map(([name, tensor]) => ({ keys: [name], tensor })),
+      ["F32", "BF16"],
+    );
     for (const write of writes) write();
     return bridge;
   });

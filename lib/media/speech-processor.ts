@@ -44,7 +44,8 @@ export class SpeechProcessor implements MediaProcessor<AudioPart> {
     const read = configReader(config, where);
     const fail = (expected: string, got: unknown, remedy = HINT) => failed(where, expected, shown(got), remedy);
     const type = config.feature_extractor_type ?? "WhisperFeatureExtractor";
-    if (type !== "WhisperFeatureExtractor") fail("feature_extractor_type WhisperFeatureExtractor", type, "use an encoder of Whisper or Qwen2-Audio"); // biome-ignore format: one line
+    if (type !== "WhisperFeatureExtractor")
+      fail("feature_extractor_type WhisperFeatureExtractor", type, "use an encoder of Whisper or Qwen2-Audio");
     this.sampleRate = read.count("sampling_rate", 16000, MOST.rate);
     this.bins = read.count("feature_size", 80, MOST.bins);
     this.#fft = read.count("n_fft", 400, MOST.fft);
@@ -61,7 +62,8 @@ export class SpeechProcessor implements MediaProcessor<AudioPart> {
       );
     if (read.number("dither", 0) !== 0)
       fail("dither 0", config.dither, "noise would make other features of the same sound each time: leave the key out");
-    if ((config.padding_side ?? "right") !== "right") fail('padding_side "right"', config.padding_side, "the encoder hears a chunk from its beginning"); // biome-ignore format: one line
+    if ((config.padding_side ?? "right") !== "right")
+      fail('padding_side "right"', config.padding_side, "the encoder hears a chunk from its beginning");
     // One more is made, and left out, as there.
     this.frames = Math.floor((this.samples + 2 * (this.#fft >> 1) - this.#fft) / this.#hop);
     if (!(this.frames >= 1 && this.frames * Math.max(this.bins, this.#fft / 16) <= MOST.samples))

@@ -66,7 +66,10 @@ async function openFile(library: string, path: string, what: string, limits: Ffm
     perCall: Math.max(1, Math.floor(AT_ONCE / (track.width * track.height))),
     hasSound: track.hasSound,
     decode: async (indices, { signal }) => {
-      const segments = segmentsOf(packets, indices.map((i) => (shown[i] as NumberedPacket).number)); // biome-ignore format: one line
+      const segments = segmentsOf(
+        packets,
+        indices.map((i) => (shown[i] as NumberedPacket).number),
+      );
       const reader = new PpmReader(what, limits.maxPixels, indices.length);
       const args = [DECODER, library, "decode", header.kind, path, JSON.stringify(segments), String(limits.maxPixels)];
       const job = { what, signal, env: ENV, onOutput: (chunk: Uint8Array) => reader.take(chunk) };
@@ -144,7 +147,10 @@ function segmentsOf(packets: readonly NumberedPacket[], numbers: readonly number
     }
   }
   return groups.map(({ from, to, numbers: own }) => {
-    const order = packets.slice(from, to + 1).filter(({ isShown }) => isShown).sort((a, b) => a.stamp - b.stamp); // biome-ignore format: one line
+    const order = packets
+      .slice(from, to + 1)
+      .filter(({ isShown }) => isShown)
+      .sort((a, b) => a.stamp - b.stamp);
     const places = new Map(order.map(({ number }, place) => [number, place]));
     return { from, to, wanted: own.map((number) => places.get(number) as number) };
   });

@@ -31,10 +31,18 @@ export function contrastive(media: Tensor, texts: Tensor, temp: Tensor, { best, 
     // 1 / temp where it stands now, with its slope there: value and gradient are those of the quotient.
     const factor = add(scale(temp, -1 / (t0 * t0)), Tensor.full([1], 2 / t0, { device }));
     const logits = mul(largest, factor).reshape([B, B]);
-    const targets = Tensor.from(Int32Array.from({ length: B }, (_, i) => i), [B], { device }); // biome-ignore format: one line
+    const targets = Tensor.from(
+      Int32Array.from({ length: B }, (_, i) => i),
+      [B],
+      { device },
+    );
     const both = [logits, transposeCopy(logits, 0, 1)].map((z) => sum(softmaxCrossEntropy(z, targets), 0.5 / B)) as [Tensor, Tensor];
     // Of smoothed targets the cross entropy is that of the target and ε (its logit - the mean of all), here the same both ways.
-    const eye = Tensor.from(Float32Array.from({ length: B * B }, (_, i) => (i % (B + 1) ? 0 : 1)), [B, B], { device }); // biome-ignore format: one line
+    const eye = Tensor.from(
+      Float32Array.from({ length: B * B }, (_, i) => (i % (B + 1) ? 0 : 1)),
+      [B, B],
+      { device },
+    );
     const own = sum(mul(logits, eye), smoothing / B);
     const spread = sum(logits, -smoothing / (B * B));
     return add(add(both[0], both[1]), add(own, spread));
@@ -44,7 +52,11 @@ export function contrastive(media: Tensor, texts: Tensor, temp: Tensor, { best, 
 /** (1) of logits (3B,2): the first B are pairs, the others are none. */
 export function matched(logits: Tensor, B: number): Tensor {
   return scope(() => {
-    const targets = Tensor.from(Int32Array.from({ length: 3 * B }, (_, i) => Number(i < B)), [3 * B], { device: logits.device }); // biome-ignore format: one line
+    const targets = Tensor.from(
+      Int32Array.from({ length: 3 * B }, (_, i) => Number(i < B)),
+      [3 * B],
+      { device: logits.device },
+    );
     return sum(softmaxCrossEntropy(logits, targets), 1 / (3 * B));
   });
 }

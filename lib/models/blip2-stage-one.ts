@@ -186,14 +186,18 @@ export class Blip2StageOne extends Module {
    */
   handOver(bridge: QFormerProjector): void {
     const place = (name: string) =>
-      bridge.question ? name.replace(/^qformer\.layernorm/, "qformer.embeddings.layernorm").replace(/^embeddings\./, "qformer.embeddings.") : name; // biome-ignore format: one line
+      bridge.question
+        ? name.replace(/^qformer\.layernorm/, "qformer.embeddings.layernorm").replace(/^embeddings\./, "qformer.embeddings.")
+        : name;
     const wanted = new Set(
       Array.from(bridge.namedParameters(), ([name]) => name).filter((name) => !name.startsWith("language_projection.")),
     );
     const own = [...this.namedParameters()].map(([name, tensor]) => [place(name), tensor] as const);
     const missing = [...wanted].filter((name) => !own.some(([other]) => other === name));
     // What reads and writes text alone has no place in a bridge that is told nothing.
-    const left = own.map(([name]) => name).filter((name) => /^(input|query_tokens|qformer)\b/.test(name) && !wanted.has(name) && !TEXT.test(name)); // biome-ignore format: one line
+    const left = own
+      .map(([name]) => name)
+      .filter((name) => /^(input|query_tokens|qformer)\b/.test(name) && !wanted.has(name) && !TEXT.test(name));
     if (missing.length || left.length) throw new StateError("a bridge of the sizes of the first stage's Q-Former", describe(missing, left));
     const copies = noGrad(() => own.filter(([name]) => wanted.has(name)).map(([name, tensor]) => [name, copy(tensor)] as const));
     bridge.loadState(new Map(copies), { strict: false });

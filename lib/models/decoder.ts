@@ -65,7 +65,8 @@ export function textConfig(json: Json): Json {
   if (json.model_type === "idefics") return ideficsText(json, DEFAULTS.llama as Json);
   if (json.text_config === undefined) return { ...json, model_type: "llama" };
   const own = section(json, "text_config");
-  if (own.model_type === undefined && NAMELESS_OPT.includes(json.model_type as string)) return textConfig({ ...json, text_config: { ...own, model_type: "opt" } }); // biome-ignore format: one line
+  if (own.model_type === undefined && NAMELESS_OPT.includes(json.model_type as string))
+    return textConfig({ ...json, text_config: { ...own, model_type: "opt" } });
   const defaults = DEFAULTS[String(own.model_type ?? "llama")] ?? {};
   const outer: Json = {};
   for (const key of ["dtype", "torch_dtype", "quantization_config", "tie_word_embeddings"])

@@ -122,7 +122,13 @@ export abstract class SpeechTower extends Module implements Encoder {
       const last = (options.layer as readonly number[]).includes(-1);
       return { hidden: whole(hidden, last ? this.finalRows(S) : S), final: whole(final, this.finalRows(S)) };
     });
-    const together = (key: "hidden" | "final") => (made.length === 1 ? made[0]?.[key] : concat(made.map((one) => one[key]), 0)) as Tensor; // biome-ignore format: one line
+    const together = (key: "hidden" | "final") =>
+      (made.length === 1
+        ? made[0]?.[key]
+        : concat(
+            made.map((one) => one[key]),
+            0,
+          )) as Tensor;
     return { hidden: together("hidden"), final: together("final") };
   }
 

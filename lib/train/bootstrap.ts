@@ -156,7 +156,15 @@ class Round {
       }
       if (!first || !this.options.onProblem) throw error;
       ++this.report.unasked;
-      const problem = new DataError("E_ROW", this.options.annotations, undefined, `a question that can be asked of ${first.path}`, error.message, "leave it out, or mend it", { cause: error }); // biome-ignore format: one line
+      const problem = new DataError(
+        "E_ROW",
+        this.options.annotations,
+        undefined,
+        `a question that can be asked of ${first.path}`,
+        error.message,
+        "leave it out, or mend it",
+        { cause: error },
+      );
       this.options.onProblem(problem);
       return [undefined];
     }

@@ -69,7 +69,10 @@ export class EncodeQueue {
     const [{ encoder, signal }] = some as [Waiting, ...Waiting[]];
     try {
       signal?.throwIfAborted();
-      const made = await encoder.encodeInputs(some.map(({ input }) => input), { signal }); // biome-ignore format: one line
+      const made = await encoder.encodeInputs(
+        some.map(({ input }) => input),
+        { signal },
+      );
       for (const [i, { resolve }] of some.entries()) resolve(made[i] as Features);
     } catch (error) {
       // One of them is at fault: each by itself shows which.

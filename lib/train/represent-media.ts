@@ -146,8 +146,17 @@ function comparing(first: FirstStage, order: Ahead<Pair>, seed: number): Windows
       const window = await order.next(step, signal);
       const { ready } = window;
       if (ready.length < 2)
-        throw expected("E_DATA", "represent", "at least two usable rows in a batch", ready.length, "raise the batch, or mend the rows that were reported"); // biome-ignore format: one line
-      return { window, pairs: await pairsOf(model, { features: stackedRows(ready), captions: ready.map(({ caption }) => caption) }, { begin, seed, step }) }; // biome-ignore format: one line
+        throw expected(
+          "E_DATA",
+          "represent",
+          "at least two usable rows in a batch",
+          ready.length,
+          "raise the batch, or mend the rows that were reported",
+        );
+      return {
+        window,
+        pairs: await pairsOf(model, { features: stackedRows(ready), captions: ready.map(({ caption }) => caption) }, { begin, seed, step }),
+      };
     },
     end: () => order.end(),
   };

@@ -75,8 +75,18 @@ export function hardNegatives({ similarity, temp }: Pick<Chosen, "similarity" | 
   const at = (medium: number, caption: number) => (similarity[medium * B + caption] as number) / temp;
   const all = Array.from({ length: B }, (_, i) => i);
   return {
-    media: all.map((caption) => drawn(all.map((medium) => (medium === caption ? -Infinity : at(medium, caption))), draw)), // biome-ignore format: one line
-    captions: all.map((medium) => drawn(all.map((caption) => (medium === caption ? -Infinity : at(medium, caption))), draw)), // biome-ignore format: one line
+    media: all.map((caption) =>
+      drawn(
+        all.map((medium) => (medium === caption ? -Infinity : at(medium, caption))),
+        draw,
+      ),
+    ),
+    captions: all.map((medium) =>
+      drawn(
+        all.map((caption) => (medium === caption ? -Infinity : at(medium, caption))),
+        draw,
+      ),
+    ),
   };
 }
 

@@ -127,7 +127,10 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
       encoded.push(await this.#encode(index, rows[k]).catch((problem: unknown) => ({ index, problem })));
       await turns.next();
     }
-    const media = await this.source.media(encoded.map((one) => ("read" in one ? one.read.media : [])), signal); // biome-ignore format: one line
+    const media = await this.source.media(
+      encoded.map((one) => ("read" in one ? one.read.media : [])),
+      signal,
+    );
     signal?.throwIfAborted();
     return encoded.map((one, k) => ("read" in one ? this.#outcome(one, media[k] as PromiseSettledResult<RowMedia>) : one));
   }

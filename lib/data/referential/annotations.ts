@@ -30,7 +30,15 @@ class Entry {
     readonly json: Json,
   ) {}
   fail(expected: string, got: unknown, column?: string): never {
-    throw new DataError("E_ROW", this.path, this.number, expected, typeof got === "string" && column === undefined ? got : shown(got), "see the data set's own files", { column }); // biome-ignore format: one line
+    throw new DataError(
+      "E_ROW",
+      this.path,
+      this.number,
+      expected,
+      typeof got === "string" && column === undefined ? got : shown(got),
+      "see the data set's own files",
+      { column },
+    );
   }
   numberIn(json: Json, key: string): number {
     const value = json[key];
@@ -86,7 +94,14 @@ export async function* readAnnotations(path: string, options: AnnotationOptions 
         known ??= await genomeSizes(beside("image_data.json, which has the pictures' sizes"), signal);
         yield* some(kept(() => genome(entry, known as Known)));
       } else
-        throw new DataError("E_DATA", path, record.number, "sentences (RefCOCO), or objects, relationships or regions (Visual Genome)", Object.keys(json).slice(0, 8).join(", ") || "no keys", "pass one of these files"); // biome-ignore format: one line
+        throw new DataError(
+          "E_DATA",
+          path,
+          record.number,
+          "sentences (RefCOCO), or objects, relationships or regions (Visual Genome)",
+          Object.keys(json).slice(0, 8).join(", ") || "no keys",
+          "pass one of these files",
+        );
     }
     return;
   }

@@ -69,7 +69,10 @@ function relation(asking: Asking): ReturnType<Make> {
     relations.filter((one) => one.predicate === predicate && one[end] === (end === "subject" ? subject : object)).length === 1;
   if (kind === 0)
     return {
-      question: draw.pick([`How does the object in ${at(a.box)} relate to the one in ${at(b.box)}?`, `What is the relation of ${at(a.box)} to ${at(b.box)}?`]), // biome-ignore format: one line
+      question: draw.pick([
+        `How does the object in ${at(a.box)} relate to the one in ${at(b.box)}?`,
+        `What is the relation of ${at(a.box)} to ${at(b.box)}?`,
+      ]),
       answer: predicate,
     };
   if (kind === 1 && alone("subject"))

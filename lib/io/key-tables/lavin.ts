@@ -8,7 +8,8 @@ const TOWER = "encoder.layers.";
 
 function mixture(known: Known, at: string, temperature: number): Json {
   const [hidden, own] = [known.size(`${at}.conv_A.weight`, 0), known.size(`${at}.conv_B.weight`, 1)];
-  if (!known.has(`${at}.conv_D.weight`)) known.fail("two experts and a router in each block, of --visual_adapter_type router", `no "${at}.conv_D.weight"`); // biome-ignore format: one line
+  if (!known.has(`${at}.conv_D.weight`))
+    known.fail("two experts and a router in each block, of --visual_adapter_type router", `no "${at}.conv_D.weight"`);
   return { kind: "lavin", hidden, groups: hidden / own, t: temperature, s: 1, dropout: 0.1 };
 }
 

@@ -39,7 +39,10 @@ const FIRST = "model.layers.0.self_attn";
 function pictures(known: Known): Readonly<Record<string, Json>> {
   const lora = [...known.shapes.keys()].find((name) => /lora_w\w_l1/.test(name));
   if (lora !== undefined)
-    known.fail("BIAS-7B.pth, whose prompts go through the same layers as the text", `a file with "${lora}": there prompts pass by the LoRA, which is not computed here`); // biome-ignore format: one line
+    known.fail(
+      "BIAS-7B.pth, whose prompts go through the same layers as the text",
+      `a file with "${lora}": there prompts pass by the LoRA, which is not computed here`,
+    );
   if (!known.has(`${FIRST}.q_proj.bias`)) known.fail("biases, of the second stage, as in BIAS-7B.pth", "none, as in CAPTION-7B.pth");
   const [prompts, rows] = [known.size("visual_query.weight", 0), known.size("adapter_query.weight", 0)];
   if (rows % prompts) known.fail(`"adapter_query.weight" of ${prompts} rows a layer`, `${rows} rows`);

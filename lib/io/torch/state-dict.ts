@@ -42,7 +42,9 @@ export function plainAt(root: Value, key: string): Record<string, unknown> | und
   const dict = dictOf(root);
   const at = dict && dictOf(lookUp(dict, key));
   if (!at) return undefined;
-  const plain = Array.from(at.map).filter((one): one is [string, Value] => typeof one[0] === "string" && /^(number|string|boolean)$/.test(typeof one[1])); // biome-ignore format: one line
+  const plain = Array.from(at.map).filter(
+    (one): one is [string, Value] => typeof one[0] === "string" && /^(number|string|boolean)$/.test(typeof one[1]),
+  );
   return Object.fromEntries(plain);
 }
 

@@ -74,7 +74,11 @@ export class QFormerWords extends Module {
       );
     return scope(() => {
       const { device } = this.wordEmbeddings.weight;
-      const places = Tensor.from(Int32Array.from({ length: T }, (_, i) => i), [T], { device }); // biome-ignore format: one line
+      const places = Tensor.from(
+        Int32Array.from({ length: T }, (_, i) => i),
+        [T],
+        { device },
+      );
       return add(this.wordEmbeddings.forward(Tensor.from(flat, [ids.length, T], { device })), this.positionEmbeddings.forward(places));
     });
   }
