@@ -5,7 +5,7 @@ import type { Modality } from "../media/part.js";
 import { systemOf } from "../systems/index.js";
 import { alone } from "./busy-model.js";
 import { type AlignRecipe, alignRecipe } from "./recipe.js";
-import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia, toldRecipe } from "./stage.js";
+import { described, readingOptions, recipeOptions, type StageOptions, stage, stoppable, toldMedia, toldRecipe } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 
 export interface AlignOptions extends StageOptions, Partial<AlignRecipe> {
@@ -21,26 +21,8 @@ export function align(model: AnyMAL, options: AlignOptions): AsyncGenerator<Trai
 }
 
 async function* alignment(model: AnyMAL, options: AlignOptions): AsyncGenerator<TrainStep> {
-  const {
-    modality,
-    prompts,
-    data,
-    modalityWeights,
-    localFilesOnly,
-    output,
-    resume,
-    signal,
-    cache,
-    onProblem,
-    media,
-    confine,
-    lazy,
-    columns,
-    onLayout,
-    onValidation,
-    adapters,
-    ...rest
-  } = options;
+  const { data, modalityWeights, media, columns, adapters } = options;
+  const { modality, prompts, ...rest } = recipeOptions(options);
   model.encoder(modality);
   const recipe = alignRecipe(modality, rest, "align", model.system);
   const asked = prompts ?? systemOf(model.system).captionPrompts;

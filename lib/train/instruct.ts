@@ -9,7 +9,7 @@ import type { RowSource } from "../data/sources/source.js";
 import type { Modality } from "../media/part.js";
 import { alone } from "./busy-model.js";
 import { type InstructInput, instructRecipe, type LoraRecipe } from "./recipe.js";
-import { described, readingOptions, type StageOptions, stage, stoppable, toldMedia, toldRecipe } from "./stage.js";
+import { described, readingOptions, recipeOptions, type StageOptions, stage, stoppable, toldMedia, toldRecipe } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 
 export interface InstructOptions extends StageOptions, InstructInput {
@@ -24,25 +24,8 @@ export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerato
 }
 
 async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
-  const {
-    data,
-    modalityWeights,
-    localFilesOnly,
-    output,
-    resume,
-    signal,
-    cache,
-    onProblem,
-    media,
-    confine,
-    lazy,
-    columns,
-    onLayout,
-    onValidation,
-    adapters,
-    modalities: chosen,
-    ...rest
-  } = options;
+  const { data, modalityWeights, signal, media, columns, adapters } = options;
+  const { modalities: chosen, ...rest } = recipeOptions(options);
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
   const reading = readingOptions(model, recipe, options);
   const rows = await openRows(data, reading);

@@ -25,7 +25,7 @@ import { type PairsWindow, pairsLoss, pairsOf } from "./represent.js";
 import { type RepresentRecipe, representRecipe } from "./represent-recipe.js";
 import { type Kept, RunFolder } from "./run-folder.js";
 import { reportersOf } from "./run-log/reporters.js";
-import { described, loopOf, readingOptions, reports, type StageOptions, stoppable, toldMedia } from "./stage.js";
+import { described, loopOf, readingOptions, recipeOptions, reports, type StageOptions, stoppable, toldMedia } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 import { TokenCount } from "./token-count.js";
 import type { Trainee, Windows } from "./trainee.js";
@@ -58,22 +58,8 @@ export function representMedia(first: FirstStage, options: RepresentMediaOptions
 }
 
 async function* representing(first: FirstStage, options: RepresentMediaOptions): AsyncGenerator<TrainStep> {
-  const {
-    data,
-    output,
-    resume = false,
-    signal,
-    cache,
-    onProblem,
-    media,
-    confine,
-    lazy,
-    columns,
-    onLayout,
-    modalityWeights,
-    ...rest
-  } = options;
-  const recipe = representRecipe(rest);
+  const { data, modalityWeights, output, resume = false, signal, cache, onProblem, media, columns } = options;
+  const recipe = representRecipe(recipeOptions(options, ["adapters", "onValidation"]));
   const { modality } = first;
   const told = {
     ...toldMedia(media),

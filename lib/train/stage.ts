@@ -69,6 +69,20 @@ export interface StageOptions {
   onValidation?: (report: ValidationReport) => void;
 }
 
+const RUN = {
+  ...({ data: true, modalityWeights: true, output: true, resume: true, signal: true, media: true, columns: true, onLayout: true } as const),
+  ...({ lazy: true, localFilesOnly: true, confine: true, cache: true, adapters: true, onProblem: true, onValidation: true } as const),
+} satisfies Record<keyof StageOptions, true>;
+
+/** What is left for the recipe to read; `others` are options of a stage that this one has not, and go to it to be refused. */
+export function recipeOptions<O extends Partial<StageOptions>>(
+  options: O,
+  others: readonly (keyof StageOptions)[] = [],
+): Omit<O, keyof StageOptions> {
+  const runs = (name: string) => Object.hasOwn(RUN, name) && !(others as readonly string[]).includes(name);
+  return Object.fromEntries(Object.entries(options).filter(([name]) => !runs(name))) as Omit<O, keyof StageOptions>;
+}
+
 /** Media that the statistics of a fresh projection are measured on. */
 const CALIBRATION = 256;
 

@@ -153,7 +153,9 @@ test("options that make no first stage are told before anything is loaded", asyn
   using one = await first();
   const run = (more: object) => rejection(() => all(representMedia(one, { ...RECIPE, data: captions(), steps: 1, ...more })));
   assert.match((await run({ batch: 1 })).message, /at least two pairs/);
-  assert.match((await run({ microBatch: 2 })).message, /microBatch/);
+  for (const other of [{ microBatch: 2 }, { adapters: [] }, { onValidation: () => undefined }])
+    assert.match((await run(other)).message, new RegExp(Object.keys(other).join()));
+  assert.is((await all(representMedia(one, { ...RECIPE, data: captions(), steps: 1, localFilesOnly: true, lazy: false }))).length, 1);
   const output = world.path("represent");
   assert.match((await run({ output })).message, /a folder without a run/);
   assert.ok(existsSync(join(output, "recipe.yaml")));
