@@ -23,6 +23,7 @@ import { Weights } from "../../lib/nn/weights.js";
 import { cast } from "../../lib/ops/index.js";
 import { AdamW } from "../../lib/train/optimizer.js";
 import { Case, caseFolder, caseNames, here, largest, near } from "../case.js";
+import { recordedCommands } from "../recorded.js";
 import { holdCase, load, logitsOf } from "./cases.js";
 
 const folder = (c: Case) => join(c.folder, "adapter");
@@ -139,19 +140,8 @@ test("while nothing trains its scale stands still: a recorded step has one comma
   const c = new Case(first);
   const input = { inputIds: c.rows("in.input_ids") };
   const commandsOf = async (model: LlamaForCausalLM): Promise<number> => {
-    const capture = here.capture.bind(here);
-    const recorded: number[] = [];
-    here.capture = ((fn) => {
-      const made = capture(fn);
-      recorded.push(made.commands);
-      return made;
-    }) as typeof here.capture;
-    try {
-      await model.generate({ inputIds: [input.inputIds[0]!] }, { maxNewTokens: 3, eosTokenId: [] });
-    } finally {
-      here.capture = capture;
-    }
-    return recorded[0]!;
+    const answer = () => model.generate({ inputIds: [input.inputIds[0]!] }, { maxNewTokens: 3, eosTokenId: [] });
+    return (await recordedCommands(here, answer))[0]!;
   };
   using plain = load(c.base);
   const lora = LoraAdapter.apply(plain, { r: 4, targetModules: "all-linear" }).train(false);

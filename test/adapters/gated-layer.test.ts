@@ -25,6 +25,7 @@ import type { MediaBeside, Span } from "../../lib/nn/sequence.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { concat } from "../../lib/ops/index.js";
 import { Case, caseNames, here, near } from "../case.js";
+import { recordedCommands } from "../recorded.js";
 
 const cases = caseNames(/^idefics/).map((name) => new Case(name));
 
@@ -315,18 +316,9 @@ for (const c of cases) {
     using rows = all.rows.slice(0, 1);
     const beside = { rows, seen: row(all.seen, 0) };
     const commandsOf = async (llm: LlamaForCausalLM): Promise<number> => {
-      const capture = here.capture.bind(here);
-      const recorded: number[] = [];
-      here.capture = ((fn) => {
-        const made = capture(fn);
-        recorded.push(made.commands);
-        return made;
-      }) as typeof here.capture;
-      try {
-        await generate(llm, { inputIds: row(ids, 0), ...(llm === w.llm && { beside }) }, { maxNewTokens: 3, eosTokenId: [] });
-      } finally {
-        here.capture = capture;
-      }
+      const recorded = await recordedCommands(here, () =>
+        generate(llm, { inputIds: row(ids, 0), ...(llm === w.llm && { beside }) }, { maxNewTokens: 3, eosTokenId: [] }),
+      );
       assert.is(recorded.length, 1);
       return recorded[0]!;
     };

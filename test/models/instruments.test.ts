@@ -10,6 +10,7 @@ import { LoraAdapter } from "../../lib/adapters/lora.js";
 import { backward, type Device, device, seed, type Tensor } from "../../lib/index.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import type { Quantization } from "../../lib/nn/weights.js";
+import { recordedCommands } from "../recorded.js";
 
 const test = suite("instruments");
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -35,14 +36,7 @@ async function inWorld(form: string, lora: boolean, use: (world: World) => Promi
 
 /** Of the step that generate() records itself. */
 async function commandsOfAStep({ d, llm }: World): Promise<number> {
-  const recorded: number[] = [];
-  const capture = d.capture.bind(d);
-  d.capture = ((fn) => {
-    const made = capture(fn);
-    recorded.push(made.commands);
-    return made;
-  }) as Device["capture"];
-  await llm.generate({ inputIds: [[1, 5, 7]] }, { maxNewTokens: 4, eosTokenId: [] });
+  const recorded = await recordedCommands(d, () => llm.generate({ inputIds: [[1, 5, 7]] }, { maxNewTokens: 4, eosTokenId: [] }));
   assert.is(recorded.length, 1, "one step is recorded for all tokens");
   return recorded[0] as number;
 }

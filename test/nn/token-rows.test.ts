@@ -11,6 +11,7 @@ import { TokenRows } from "../../lib/nn/token-rows.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { AdamW } from "../../lib/train/optimizer.js";
 import { Case, caseNames, here } from "../case.js";
+import { recordedCommands } from "../recorded.js";
 
 const test = suite("token rows");
 const CASES = [caseNames(/^llama2$/)[0]!, caseNames(/^llama-tied$/)[0]!];
@@ -126,33 +127,24 @@ for (const name of CASES) {
 
   test(`${name}: a captured step reads the table, one command for no token more`, async () => {
     using llm = load(name);
-    const recorded: number[] = [];
-    const capture = here.capture.bind(here);
-    here.capture = ((fn) => {
-      const made = capture(fn);
-      recorded.push(made.commands);
-      return made;
-    }) as typeof here.capture;
-    try {
-      const options = { maxNewTokens: 6, eosTokenId: [] };
-      await llm.generate({ inputIds: [[1, 3, 9]] }, options);
-      const own = put(llm, IDS.apart);
-      for (const { rows } of own) {
-        await rows.write(Float32Array.from({ length: rows.size }, (_, i) => 3 * Math.cos(7 * i)));
-        rows.requiresGrad = false;
-      }
-      for (const one of own) one.settle();
-      const [answer] = await llm.generate({ inputIds: [[1, 3, 9]] }, options);
-      assert.is(recorded[1], recorded[0]);
-      const ids = [1, 3, 9];
-      for (const token of answer!) {
-        const logits = await numbers(llm.forward({ inputIds: [ids] }, { logits: "last" }).logits as Tensor);
-        assert.is(logits.indexOf(Math.max(...logits)), token, "as without a cache");
-        ids.push(token);
-      }
-    } finally {
-      here.capture = capture;
+    const options = { maxNewTokens: 6, eosTokenId: [] };
+    const answer = () => llm.generate({ inputIds: [[1, 3, 9]] }, options);
+    const [before] = await recordedCommands(here, answer);
+    const own = put(llm, IDS.apart);
+    for (const { rows } of own) {
+      await rows.write(Float32Array.from({ length: rows.size }, (_, i) => 3 * Math.cos(7 * i)));
+      rows.requiresGrad = false;
     }
+    for (const one of own) one.settle();
+    let tokens: number[] = [];
+    assert.equal(await recordedCommands(here, async () => ([tokens = []] = await answer())), [before]);
+    const ids = [1, 3, 9];
+    for (const token of tokens) {
+      const logits = await numbers(llm.forward({ inputIds: [ids] }, { logits: "last" }).logits as Tensor);
+      assert.is(logits.indexOf(Math.max(...logits)), token, "as without a cache");
+      ids.push(token);
+    }
+    assert.is(ids.length, 9);
   });
 
   test(`${name}: tables grow by rows that are the mean, what was there keeps its bits`, async () => {
