@@ -11,6 +11,7 @@ import { scope } from "../../lib/core/scope.js";
 import type { Tensor } from "../../lib/core/tensor.js";
 import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM, type LlamaInput } from "../../lib/models/llama.js";
+import { memoryAtRest } from "../at-rest.js";
 import { Case, caseFolder, here } from "../case.js";
 
 export const load = (folder: string, options = {}) => LlamaForCausalLM.fromPretrained(folder, { device: here, ...options });
@@ -127,8 +128,7 @@ export function holdCase(c: Case, held: Held): void {
       const { copyFileSync } = await import("node:fs");
       copyFileSync(join(folder(c), "adapter_config.json"), join(to, "adapter_config.json"));
       const [key, tensor] = [...all][0]!;
-      await here.synchronize();
-      const { tensors } = here.memory();
+      const { tensors } = await memoryAtRest();
       for (const odd of ["more", "less"]) {
         const some = odd === "more" ? [...all, [`${key}.odd`, tensor] as const] : [...all].slice(1);
         await saveSafetensors(join(to, weights), some);

@@ -17,6 +17,7 @@ import type { KVCache } from "../../lib/nn/kv-cache.js";
 import type { PromptedAttention } from "../../lib/nn/prompted-attention.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { concat } from "../../lib/ops/index.js";
+import { memoryAtRest } from "../at-rest.js";
 import { Case, caseNames, here, near } from "../case.js";
 import { holdCase, load, logitsOf } from "./cases.js";
 
@@ -107,8 +108,7 @@ test("over quantised layers, with LoRA on what makes the keys, and two of them a
 test("what was loaded and taken off again leaves nothing on the device", async () => {
   const c = new Case(caseNames(/^llama-adapter-v1$/)[0]!);
   using model = load(c.base);
-  await here.synchronize(); // what is enqueued has its memory later
-  const { tensors, bytesInUse } = here.memory();
+  const { tensors, bytesInUse } = await memoryAtRest();
   (await loadAdapter(model, c.folder)).detach();
   await here.synchronize();
   assert.equal([here.memory().tensors, here.memory().bytesInUse], [tensors, bytesInUse]);

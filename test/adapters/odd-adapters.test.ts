@@ -10,6 +10,7 @@ import { noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { SafetensorsFile, saveSafetensors } from "../../lib/io/safetensors.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import { memoryAtRest } from "../at-rest.js";
 import { Case, caseFolder, caseNames, here } from "../case.js";
 
 const load = (folder: string, options = {}) => LlamaForCausalLM.fromPretrained(folder, { device: here, ...options });
@@ -118,7 +119,7 @@ test("tables of an adapter that fits nothing go again", async () => {
   const [folder] = oddAdapter("tables-unfit", { config: { modules_to_save: ["score"] }, weights: tables });
   await Promise.all(written);
   using model = load(base);
-  const { tensors } = here.memory();
+  const { tensors } = await memoryAtRest();
   assert.is((await LoraAdapter.load(model, folder).catch((e) => e)).code, "E_LORA");
   assert.is(here.memory().tensors, tensors);
 });
@@ -191,7 +192,7 @@ test("a tied head: trained apart, merged and exported as an untied model, and no
 test("what an adapter exchanged goes with the model: nothing is left", async () => {
   const [name] = caseNames(/^lora-tied-head$/) as [string];
   const c = new Case(name);
-  const { tensors } = here.memory();
+  const { tensors } = await memoryAtRest();
   for (const [modulesToSave, end] of [
     [["lm_head"], "no"],
     [["embed_tokens"], "merge"],

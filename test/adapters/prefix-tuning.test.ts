@@ -13,6 +13,7 @@ import { backward, noGrad } from "../../lib/core/autograd.js";
 import { scope } from "../../lib/core/scope.js";
 import { SafetensorsFile } from "../../lib/io/safetensors.js";
 import { AdamW } from "../../lib/train/optimizer.js";
+import { memoryAtRest } from "../at-rest.js";
 import { Case, caseNames, here, largest, near } from "../case.js";
 import { holdCase, load, logitsOf } from "./cases.js";
 
@@ -110,7 +111,7 @@ test("one stands before the rows at a time, with other adapters beside it, and i
   const base = await logitsOf(model, input);
   const first = await loadAdapter(model, folder(c), { name: "first" });
   const alone = await logitsOf(model, input);
-  const { tensors } = here.memory();
+  const { tensors } = await memoryAtRest();
   const refused = (why: RegExp) => (error: { code?: string; message: string }) => error.code === "E_ADAPTER" && why.test(error.message);
   assert.throws(() => createAdapter(model, "prefix-tuning", { tokens: 2 }), refused(/"first"/));
   assert.throws(() => createAdapter(model, "prompt-tuning", { tokens: 2 }), refused(/"first"/));
@@ -154,8 +155,7 @@ test("a file's configuration: what is not taken is named", () => {
 test("a model that goes takes what was made of the prefix along", async () => {
   const [c] = projected;
   if (!c) return;
-  await here.synchronize();
-  const { tensors } = here.memory();
+  const { tensors } = await memoryAtRest();
   {
     using model = load(c.base);
     createAdapter(model, "prefix-tuning", { tokens: 2, projection: true, hidden: 4 }).train(false);
