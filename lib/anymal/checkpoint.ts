@@ -5,14 +5,13 @@ import { mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { adapterFilesOf, adapterKindNames } from "../adapters/load-adapter.js";
 import { onFile } from "../core/file-error.js";
-import type { Tensor } from "../core/tensor.js";
 import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, syncFolder, temporaryName, writeNew } from "../io/whole-file.js";
 import type { Modality } from "../media/part.js";
 import type { Tokenizer } from "../text/tokenizer.js";
 import { CheckpointError, MANIFEST } from "./checkpoint-error.js";
 import { type Manifest, type ModalityEntry, makeManifest } from "./manifest.js";
-import { type AnyMALParts, adapterFolder, weightsOf } from "./parts.js";
+import { type AnyMALParts, adapterFolder, namedWeightsOf } from "./parts.js";
 import { reference } from "./source.js";
 
 export const PROJECTORS = "projectors";
@@ -87,15 +86,10 @@ export async function writeFiles(folder: string, model: AnyMALParts, target: str
     await syncFolder(place);
   }
   for (const [modality, reader] of model.questions) await reader.save(join(folder, QUESTIONS, modality));
-  const trained = trainedOf(model);
+  const trained = namedWeightsOf(model.llm, new Set(model.trained));
   if (trained.length) await saveSafetensors(join(folder, TRAINED), trained, { format: "pt" });
   await writeNew(join(folder, MANIFEST), (file) => file.writeFile(`${JSON.stringify(manifestOf(model, target), null, 2)}\n`));
   await syncFolder(folder);
-}
-
-function trainedOf(model: AnyMALParts): [string, Tensor][] {
-  const names = new Set(model.trained);
-  return names.size ? [...weightsOf(model.llm)].filter(([name]) => names.has(name)) : [];
 }
 
 function manifestOf(model: AnyMALParts, target: string): Manifest {
@@ -111,7 +105,7 @@ function manifestOf(model: AnyMALParts, target: string): Manifest {
     prompt: { ...model.prompt, template: templateOf(model.tokenizer) },
     modalities: Object.fromEntries(entries),
     adapters: model.adapters.map(({ name, kind, on }) => ({ name, kind, on, folder: adapterFolder(name) })),
-    ...(trainedOf(model).length && { trained: true }),
+    ...(namedWeightsOf(model.llm, new Set(model.trained)).length && { trained: true }),
   });
 }
 

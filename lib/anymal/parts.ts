@@ -1,5 +1,6 @@
 // What a model consists of, whichever way it came about: assembled, trained or published. A checkpoint is written of the same.
 import { type Adapter, adaptersOn } from "../adapters/adapter.js";
+import { exchangeOf } from "../adapters/exchange.js";
 import type { Tensor } from "../core/tensor.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
@@ -41,6 +42,18 @@ export function* weightsOf(llm: CausalDecoder): Generator<[string, Tensor]> {
     for (const { tensor } of adapter.overlays) others.add(tensor);
   }
   for (const [name, tensor] of llm.namedParameters("llm")) if (!others.has(tensor)) yield [name, tensor];
+}
+
+/** Those of these names; where an adapter has put its own in the place of one, the language model's below it. */
+export function namedWeightsOf(llm: CausalDecoder, names: ReadonlySet<string>): [string, Tensor][] {
+  const own = [...weightsOf(llm)].filter(([name]) => names.has(name));
+  const there = new Set(own.map(([name]) => name));
+  const below = exchangeOf(llm);
+  for (const name of names) {
+    const tensor = there.has(name) ? undefined : below.original(name.replace(/^llm\./, ""));
+    if (tensor) own.push([name, tensor]);
+  }
+  return own;
 }
 
 export interface AnyMALParts {

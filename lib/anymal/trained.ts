@@ -26,7 +26,7 @@ import { CheckpointError } from "./checkpoint-error.js";
 import { storedEncoders } from "./encoders.js";
 import { checkpointFolder, type Manifest, readManifest } from "./manifest.js";
 import type { FromPretrainedOptions } from "./options.js";
-import { type AnyMALParts, adapterFolder, weightsOf } from "./parts.js";
+import { type AnyMALParts, adapterFolder, namedWeightsOf, weightsOf } from "./parts.js";
 import { type QuestionReader, questionIn } from "./question.js";
 import { locate, type Source } from "./source.js";
 
@@ -213,8 +213,7 @@ export class Trained {
       }
       if (manifest.trained) {
         const file = open(Checkpoint.openIn(folder, TRAINED));
-        const stored = new Set(file.names());
-        const own = [...weightsOf(model.llm)].filter(([name]) => stored.has(name));
+        const own = namedWeightsOf(model.llm, new Set(file.names()));
         writes.push(...overwriting(file, plain(own), ["F32", "BF16"]));
       }
       for (const write of writes) write();

@@ -10,7 +10,10 @@ import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
+import { AutoEncoder } from "../../lib/models/auto-encoder.js";
 import { LlamaForCausalLM } from "../../lib/models/llama.js";
+import type { SpeechTower } from "../../lib/models/speech-tower.js";
+import { WhisperEncoder } from "../../lib/models/whisper.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { captions, type Toy, toy } from "../anymal/toy.js";
@@ -122,6 +125,26 @@ test("inspect: a quantised folder counts the weights that its codes stand for", 
     assert.is(/double/.test(found.facts.quantised), quantised[0]!.nestedAbsmax !== undefined);
   }
 });
+
+for (const name of caseNames(/^(speech-whisper|whisper-encoder|qwen2-audio-encoder)/))
+  test(`inspect: ${name}`, async () => {
+    const folder = caseFolder(name);
+    const { kind, facts } = await command("inspect", folder);
+    using encoder = (await AutoEncoder.fromPretrained(folder, { device: here })) as SpeechTower;
+    const { config } = encoder;
+    assert.equal(
+      [kind, facts.takes, facts.architecture],
+      ["encoder", "audio", encoder instanceof WhisperEncoder ? "Whisper" : "Qwen2-Audio"],
+    );
+    assert.equal([facts.layers, facts.width, facts.heads, facts["mel bins"], facts["rows of a chunk"]].map(Number), [
+      config.layers,
+      encoder.width,
+      config.heads,
+      config.melBins,
+      config.positions,
+    ]);
+    assert.is(facts.processor, "preprocessor_config.json");
+  });
 
 test("inspect: an encoder, an adapter, a trained model, a file; what is none of them is said", async () => {
   const clip = await command("inspect", world.clip);

@@ -33,6 +33,10 @@ const ALLOWED: readonly [file: RegExp, names: string, why: string][] = [
   [/^cli\/(chat|media-flags|training-flags)\.ts$/, "image video audio imu", "examples in the help"],
   [/^(models\/model-types|cli\/inspect-folder)\.ts$/, "image video audio imu", "what each family of encoders takes, by its model_type"],
   [/^anymal\/export-(llava|blip2)\.ts$/, "image", "they see pictures"],
+  [/^(anymal\/first-stage|train\/represent-recipe)\.ts$/, "image", "what BLIP-2's first stage sees where nothing else is said"],
+  [/^(train\/bootstrap|data\/referential\/write)\.ts$/, "image", "boxes are places in pictures"],
+  [/^train\/recipe-data\.ts$/, "image imu", "an example in a sentence"],
+  [/^plan\/rows\.ts$/, "image video audio imu", "media that are made up; of other kinds the data is asked for"],
   [/^text\/prompt\.ts$/, "image", "what a chat template takes a part for that says no kind"],
 ];
 

@@ -197,6 +197,28 @@ test("in bf16 the weights are f32 masters while they train, and bf16 again after
   assert.equal([...fresh.trained].sort(), [...again.trained].sort());
 });
 
+test("a trained weight that an adapter has put its own in the place of is kept below it: saved, gone on with, read back", async () => {
+  const norm = "llm.model.norm.weight";
+  const bytesOf = async (model: AnyMAL) => [...(await everything(model))].find(([name]) => name === norm)?.[1];
+  using model = await assembled();
+  const bare = await bytesOf(model);
+  await all(instruct(model, { ...COMMON, lora: false, opens: "llm.*norm.weight" }));
+  const trained = await bytesOf(model);
+  assert.ok(trained);
+  assert.not.equal(trained, bare);
+  model.addAdapter({ r: 2, targetModules: ["q_proj"], modulesToSave: ["norm"] }, { name: "extra" });
+  assert.is(await bytesOf(model), undefined); // the adapter's own stands there
+  const output = world.path("below");
+  const options = { ...COMMON, lora: false, opens: ["projectors.*", "adapters.*"], output } as const;
+  await all(instruct(model, options));
+  using again = await AnyMAL.fromPretrained(output, { device: here });
+  assert.ok(again.trained.has(norm));
+  assert.equal(await everything(again), await everything(model));
+  assert.equal(await all(instruct(again, { ...options, resume: true })), []);
+  again.adapters.get("extra")!.detach();
+  assert.equal(await bytesOf(again), trained);
+});
+
 test("what a run leaves in memory is what it found", async () => {
   using model = await assembled({ dtype: "bf16" });
   const run = () => all(instruct(model, { ...COMMON, lora: false, opens: ["projectors.*", "llm.*"] }));
