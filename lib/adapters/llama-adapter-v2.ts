@@ -117,7 +117,7 @@ export const LLAMA_ADAPTER_V2: AdapterKind<LlamaAdapterV2Config> = {
     kind: "llama-adapter-v2",
     ...(baseModel !== undefined && { base: baseModel }),
     ...{ mode: form, prompts, layers },
-    ...(early && { early }),
+    ...(form === "paper" && { early }), // 0 too: without it one layer is meant
     ...(clipDim !== undefined && { clip_dim: clipDim }),
     ...(path && { visual: path }),
   }),

@@ -44,6 +44,30 @@ const OPTIONS: { [K in keyof AdapterOptions]: Partial<AdapterOptions[K]> } = {
 const refused = (run: () => unknown, why: RegExp) =>
   assert.throws(run, (error: { code?: string; message: string }) => error.code === "E_ADAPTER" && why.test(error.message));
 
+/** What complete() makes of it, or undefined where it refuses. */
+function accepted(kind: AdapterKind, options: object): Record<string, unknown> | undefined {
+  try {
+    return kind.complete(options) as Record<string, unknown>;
+  } catch {
+    return undefined;
+  }
+}
+
+for (const kind of Object.values(ADAPTER_KINDS) as unknown as AdapterKind[])
+  test(`${kind.name}: a zero and a no are written where they are not what is meant without them`, () => {
+    let tried = 0;
+    for (const base of [{}, OPTIONS[kind.name as keyof AdapterOptions]])
+      for (const key of Object.keys(kind.schema))
+        for (const value of [0, false]) {
+          const config = accepted(kind, { ...base, [key]: value });
+          if (!config) continue;
+          const read = kind.read(JSON.parse(JSON.stringify(kind.write(config)))) as Record<string, unknown>;
+          assert.equal(read[key], config[key], key);
+          ++tried;
+        }
+    assert.ok(tried || !/lora|v2|lavin|prefix/.test(kind.name), "none was accepted");
+  });
+
 for (const kind of Object.values(ADAPTER_KINDS) as unknown as AdapterKind[])
   test(`${kind.name}: read as it was written`, () => {
     const options = OPTIONS[kind.name as keyof AdapterOptions] as Record<string, unknown>;

@@ -46,6 +46,8 @@ const KINDS: Readonly<Record<string, Carried>> = {
     kind: "llama-adapter-v1",
     more: { system: "llama-adapter", adapters: { "llama-adapter-v1": { prompts: 3, layers: 2 } } },
   },
+  "llama-adapter-v2": { kind: "llama-adapter-v2", options: { prompts: 3, layers: 2, early: 0 } },
+  lavin: { kind: "lavin", options: { hidden: 4 } },
   "adaption-prompt": { kind: "adaption-prompt", options: { prompts: 3, layers: 2 } },
   "lora whose rows have lengths": { kind: "lora", options: { r: 2, alpha: 4, dora: true, rsLora: true, targetModules: ["v_proj"] } },
   "prefix-tuning": { kind: "prefix-tuning", options: { tokens: 3 } },
