@@ -16,7 +16,7 @@ interface Finding {
 
 const EXAMPLE = `
 anymal doctor
-ANYMAL_FFMPEG=/opt/ffmpeg/bin/ffmpeg anymal doctor --json`;
+ANYMAL_FFMPEG=./ffmpeg-7/ffmpeg anymal doctor --json`;
 const OLDEST_NODE = 20;
 /** Below it no model of any use fits beside what is there. */
 const LITTLE_DISK = 5e9;

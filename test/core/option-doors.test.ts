@@ -13,6 +13,8 @@ type Any = any;
 
 /** In a model's, a tensor's or a configuration's place: options are looked at first, so nothing of it is read. */
 const unread: Any = {};
+/** In a first stage's place: which model it is of is asked before the options are. */
+const firstStage: Any = { model: unread };
 const llama = caseFolder("llama2");
 const nowhere = join(tmpdir(), "anymal-nowhere");
 const device = here;
@@ -151,7 +153,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
     "learning_rate",
     "learningRate",
     "RepresentMediaOptions",
-    (o) => anymal.representMedia({ model: {} } as Any, { data: [], ...o }).next(),
+    (o) => anymal.representMedia(firstStage, { data: [], ...o }).next(),
   ],
   ["FirstStage.assemble", "tokenizer", "words", "FirstStageOptions", (o) => anymal.FirstStage.assemble({ encoder: "x", words: "x", ...o })],
   ["ImuVitModel.forward", "rate", "rates", "ImuVitOptions", (o) => anymal.ImuVitModel.prototype.forward(ones(1, 6, 8), o)],
