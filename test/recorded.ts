@@ -1,7 +1,8 @@
-// How many commands the steps have that generation records for itself.
+// What a device and an encoder are asked for while something runs.
 import type { Device } from "../lib/core/device.js";
+import type { Encoder } from "../lib/models/encoder.js";
 
-/** Of each capture that was made on the device while `run` went on, in their order. */
+/** How many commands each capture has that was made on the device while `run` went on, in their order. */
 export async function recordedCommands(device: Device, run: () => Promise<unknown>): Promise<number[]> {
   const recorded: number[] = [];
   const capture = device.capture.bind(device);
@@ -16,4 +17,15 @@ export async function recordedCommands(device: Device, run: () => Promise<unknow
     device.capture = capture;
   }
   return recorded;
+}
+
+/** The list grows by the number of inputs of each forward, from now on. */
+export function encodedTogether(encoder: Encoder): readonly number[] {
+  const sizes: number[] = [];
+  const forward = encoder.forward.bind(encoder);
+  encoder.forward = (x, options) => {
+    sizes.push(x.shape[0] as number);
+    return forward(x, options);
+  };
+  return sizes;
 }

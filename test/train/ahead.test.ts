@@ -13,6 +13,7 @@ import { FeatureSource } from "../../lib/train/feature-source.js";
 import { PromptRows } from "../../lib/train/prompt-rows.js";
 import { type Draft, TrainingRows } from "../../lib/train/training-rows.js";
 import { captions, colors, type Toy, toy } from "../anymal/toy.js";
+import { encodedTogether } from "../recorded.js";
 import { ALIGN, all, assembledIn, rejection } from "./stages.js";
 
 const test = suite("ahead");
@@ -119,12 +120,7 @@ test("a medium that several rows show is encoded once, with the others of its st
   const cache = new FeatureCache({ memoryBytes: 2 ** 20 });
   const source = new FeatureSource(model, cache);
   const { encoder } = model.encoder("image");
-  const sizes: number[] = [];
-  const forward = encoder.forward.bind(encoder);
-  encoder.forward = (x, options) => {
-    sizes.push(x.shape[0]!);
-    return forward(x, options);
-  };
+  const sizes = encodedTogether(encoder);
   const rows = [...captions(), ...captions()].map(({ turns }) => turns[0]!.content.filter((part) => typeof part !== "string"));
   const [first, second] = await Promise.all([source.media(rows), source.media(rows)]);
   assert.equal(sizes, [colors.length]);

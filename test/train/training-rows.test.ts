@@ -6,6 +6,7 @@ import type { AssembleOptions } from "../../lib/anymal/options.js";
 import type { Row } from "../../lib/data/row.js";
 import { align } from "../../lib/train/align.js";
 import { captions, square, type Toy, toy } from "../anymal/toy.js";
+import { encodedTogether } from "../recorded.js";
 import { ALIGN, all, assembledIn, rejection, weights } from "./stages.js";
 
 const test = suite("training rows");
@@ -139,12 +140,7 @@ test("a batch whose rows are all bad is left out: a run at any batch goes on wit
 test("calibration encodes a step's rows together", async () => {
   using model = await assembled();
   const { encoder } = model.encoder("image");
-  const sizes: number[] = [];
-  const forward = encoder.forward.bind(encoder);
-  encoder.forward = (x, options) => {
-    sizes.push(x.shape[0]!);
-    return forward(x, options);
-  };
+  const sizes = encodedTogether(encoder);
   await all(align(model, { ...ALIGN, data: captions(), steps: 1 }));
   assert.equal(sizes, [4]); // and the step takes them from the cache
 });

@@ -101,6 +101,19 @@ test("samples are told by their keys: endings of the same, kinds that stand in t
   assert.equal(rest, []);
 });
 
+test("shards as img2dataset writes them: a picture, its caption, and what was fetched from where", async () => {
+  const said = { caption: "a ring", url: "https://example.com/a.jpg", key: "000000000", status: "success", error_message: null, width: 4, height: 4, exif: "{}", sha256: "00" }; // biome-ignore format: as it stands there
+  const path = await packed({ "000000000.jpg": "a", "000000000.json": JSON.stringify(said), "000000000.txt": "a ring", "000000001.jpg": "b", "000000001.txt": "a cross" }); // biome-ignore format: two samples
+  const rows = await readRows(path, { prompts: ["?"] });
+  const told = rows.map(({ turns }: Row) =>
+    turns.map(({ content }) => content.map((one) => (typeof one === "string" ? one : one.modality)).join()),
+  );
+  assert.equal(told, [
+    ["?,image", "a ring"],
+    ["?,image", "a cross"],
+  ]);
+});
+
 test("an archive that is cut off, compressed or none is one error; what is damaged never takes more than there is", async () => {
   const open = (content: string | Uint8Array) => TarRecords.open(folder.write("bad.tar", content), BUILT_IN);
   const whole = readFileSync(fixture("shard-gnu.tar"));
