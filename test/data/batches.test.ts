@@ -2,6 +2,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Batches, type BatchOptions, type BatchState } from "../../lib/data/batches.js";
+import { inOrder } from "../../lib/data/order.js";
 import { AnymalError } from "../../lib/index.js";
 
 const take = (batches: Batches, n: number) => Array.from({ length: n }, () => batches.next());
@@ -60,6 +61,21 @@ test("by length: neighbours in a batch are of similar length", () => {
   const grouped = spread(take(new Batches(103, { batchSize: 4, lengths }), 26));
   const mixed = spread(take(new Batches(103, { batchSize: 4 }), 26));
   assert.ok(grouped < mixed / 5, `${grouped} against ${mixed}`);
+});
+
+test("by length, of rows that stand still: the same batches, in another order each epoch and each stretch", () => {
+  const rows = 400;
+  const batches = new Batches(rows, { batchSize: 4, seed: 3, lengths: all(rows).map((i) => (i * 37) % 101), order: inOrder(rows) });
+  const [first, second] = [take(batches, 100), take(batches, 100)];
+  const keys = (epoch: number[][]) => epoch.map(String);
+  assert.equal(keys(second).sort(), keys(first).sort());
+  assert.not.equal(second, first);
+  /** Of the longest first: which place each batch of a stretch has. */
+  const places = (stretch: number[][]) => {
+    const longest = stretch.map((batch) => (batch[0]! * 37) % 101);
+    return longest.map((own) => longest.filter((other) => other > own).length);
+  };
+  assert.not.equal(places(first.slice(0, 50)), places(first.slice(50)));
 });
 
 test("going back to an earlier epoch", () => {

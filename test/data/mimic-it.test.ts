@@ -1,5 +1,5 @@
 // MIMIC-IT's two files as conversations: related instructions before their own, pictures by id as files; what is missing is told.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -15,7 +15,7 @@ const file = (name: string, value: unknown) => {
   writeFileSync(join(root, name), typeof value === "string" ? value : JSON.stringify(value, null, 1));
   return join(root, name);
 };
-const base64 = (text: string) => Buffer.from(text).toString("base64");
+const base64 = (text: string) => Buffer.from(text, "latin1").toString("base64");
 
 const IMAGES = { "LA_IMG_0/../x": base64("\x89first"), 'q"uote': base64("second picture"), unused: base64("third"), empty: "" };
 const one = (instruction: string, image_ids: string[], rel_ins_ids: string[] = []) => ({ instruction, answer: `answer to ${instruction}`, image_ids, rel_ins_ids }); // biome-ignore format: one line
@@ -37,7 +37,11 @@ test("rows with their examples before them, which training reads; shots keep the
   assert.equal(texts, ["what else?", "answer to what else?", "and without a picture?", "answer to and without a picture?", "what is it?", "answer to what is it?"]); // biome-ignore format: one line
   const [row] = readFileSync(join(output, "rows.jsonl"), "utf8").split("\n").map((line) => line && JSON.parse(line)); // biome-ignore format: one line
   const bytes = row.images.map((name: string) => readFileSync(join(output, name), "latin1"));
-  assert.equal(bytes, ["second picture", Buffer.from("\x89first").toString("latin1"), Buffer.from("\x89first").toString("latin1")]);
+  assert.equal(bytes, ["second picture", "\x89first", "\x89first"]);
+  assert.equal(
+    row.images.map((name: string) => name.replace(/^.*\./, "")),
+    ["jpg", "png", "png"],
+  ); // by their first byte
   const few = join(root, "few");
   await writeMimicIt(...both(DATA), few, { shots: 1 });
   assert.equal((await readRows(join(few, "rows.jsonl"))).map(({ turns }) => turns.length), [4, 2, 2]); // biome-ignore format: one line
@@ -60,6 +64,16 @@ test("what is missing is told and the others are kept; without onProblem nothing
   const error = await writeMimicIt(...both(data), join(root, "none")).then(() => undefined, (cause) => cause); // biome-ignore format: one line
   assert.is(error.code, "E_ROW");
   assert.not.ok(existsSync(join(root, "none", "rows.jsonl")));
+});
+
+test("of two pictures under one id the first counts", async () => {
+  const [ins] = both({ a: one("what is it?", ["twice"]) });
+  const images = file("twice.json", `{"twice": "${base64("first")}", "twice": "${base64("second")}"}`);
+  assert.equal(await writeMimicIt(ins, images, join(root, "twice")), { rows: 1, pictures: 1 });
+  assert.equal(
+    readdirSync(join(root, "twice/images")).map((name) => readFileSync(join(root, "twice/images", name), "utf8")),
+    ["first"],
+  );
 });
 
 test("files of another kind, cut ones and unknown options are refused", async () => {

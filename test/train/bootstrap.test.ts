@@ -67,6 +67,14 @@ test("pairs that agree become two rows each with the box that people drew; crowd
   assert.equal([image, box], ["../red.png", corners(BOXES[0]!)]);
 });
 
+test("a box of which the model says nothing is counted, and not asked for", async () => {
+  const asked: string[] = [];
+  const all = rule(texts.slice(0, 4), asked);
+  const silent: Answering = { generateAll: async (prompts) => (await all.generateAll(prompts)).map((said) => (said.trim() === "thing 1" ? "  " : said)) }; // biome-ignore format: one line
+  const { boxes, speechless, kept } = await bootstrap(silent, options());
+  assert.equal([boxes, speechless, kept, asked.length], [4, 1, 3, 7]);
+});
+
 test("the threshold is IoU's; another one keeps others, and questions may be one's own", async () => {
   const sees = [texts[0]!, boxText(half, SIZE), texts[1]!, texts[3]!];
   assert.is((await bootstrap(rule(sees), { ...options(), threshold: 0.51 })).kept, 2);

@@ -6,7 +6,7 @@ import { AnymalError } from "../../lib/core/errors.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { copy, mul, sum } from "../../lib/ops/index.js";
 import { type AlignOptions, align } from "../../lib/train/align.js";
-import type { Guard } from "../../lib/train/diverged.js";
+import { type Guard, problemOf } from "../../lib/train/diverged.js";
 import type { StepReport } from "../../lib/train/step-report.js";
 import type { Trainee } from "../../lib/train/trainee.js";
 import { train } from "../../lib/train/trainer.js";
@@ -43,6 +43,18 @@ async function trained(factors: readonly number[], guard?: Guard): Promise<{ w: 
   }
   return { w: [...(await w.data())], reports };
 }
+
+test("what is wrong with a step: its loss, its gradient, or a norm beyond the limit and no other", () => {
+  const said = (loss: number, norm: number, guard: Guard = {}) => problemOf(loss, norm, 3, ["a", "b"], guard)?.message;
+  assert.match(said(Number.NaN, 1)!, /a finite loss, got NaN at step 3, whose rows are a, b;/);
+  assert.match(said(1, Infinity)!, /a finite norm of the gradient, got Infinity at step 3/);
+  assert.match(said(1, 2.1, { normLimit: 2 })!, /a gradient whose norm is at most 2, got 2\.1 at step 3/);
+  for (const [norm, guard] of [
+    [2, { normLimit: 2 }],
+    [1e30, {}],
+  ] as const)
+    assert.is(said(1, norm, guard), undefined);
+});
 
 test("a step that is left out is as if it had not been, and is told with its rows", async () => {
   const without = await trained([1, 2, 3, 5]);

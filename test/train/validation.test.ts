@@ -16,6 +16,7 @@ import { recipe } from "../../lib/train/recipe.js";
 import type { ValidationReport } from "../../lib/train/run-log/reporter.js";
 import { someRows } from "../../lib/train/validation/held-rows.js";
 import { Judge, type Look } from "../../lib/train/validation/judge.js";
+import { Validation } from "../../lib/train/validation/validation.js";
 import { captions, type Toy, toy } from "../anymal/toy.js";
 import { here } from "../case.js";
 import { ALIGN, all, assembledIn, rejection, weights } from "./stages.js";
@@ -51,6 +52,20 @@ test("what is better is told by the metric; what no training has made, and no nu
   assert.equal(falling.told, [false, true, true, false]);
   assert.is(falling.judge.enough, false);
   assert.is(takes("exact", [0, 0, 0, 0]).judge.enough, false);
+  // What became better begins the count anew.
+  assert.is(takes("exact", [0, 0.1, 0, 0, 0.2, 0, 0], 3).judge.enough, false);
+});
+
+test("a look is due every so often and at the end, and not where the run's folder has one", () => {
+  const look: Look = { step: 4, epoch: 1, scores: { exact: 0.5 }, best: true, seconds: 0, answers: [] };
+  const of = (before: Look[]) => {
+    const looks = { before, show: async () => {}, keepBest: async () => {}, write: async () => {}, tell: async () => {} };
+    const recipe = { data: "x", every: 2, rows: 4, metric: "exact", maxNewTokens: 3 } as const;
+    return new Validation({ model: {} as never, recipe, held: () => Promise.reject(), epoch: () => 0, looks, close: async () => {} });
+  };
+  const due = (before: Look[]) => [3, 4, 6, 7].filter((step) => of(before).due({ step, steps: 7 }));
+  assert.equal(due([]), [4, 6, 7]);
+  assert.equal(due([look]), [6, 7]);
 });
 
 test("a look changes nothing of a training, dropout and all, and tells what the model answers then", async () => {
