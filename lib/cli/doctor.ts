@@ -4,6 +4,7 @@ import { accessSync, constants, existsSync, statfsSync, statSync } from "node:fs
 import { cpus, totalmem } from "node:os";
 import { dirname } from "node:path";
 import type { Command } from "commander";
+import { webcodecsPath } from "../media/libraries.js";
 import { command, EXIT, print, printJson } from "./output.js";
 
 /** bad: something that was asked for, or that nothing works without, does not work. note: it is not there, and need not be. */
@@ -17,7 +18,8 @@ interface Finding {
 const EXAMPLE = `
 anymal doctor
 ANYMAL_FFMPEG=./ffmpeg-7/ffmpeg anymal doctor --json`;
-const OLDEST_NODE = 20;
+/** As `engines` of package.json has it. */
+const OLDEST_NODE = [20, 17] as const;
 /** Below it no model of any use fits beside what is there. */
 const LITTLE_DISK = 5e9;
 const GB = 1e9;
@@ -46,8 +48,14 @@ function machine(): Finding {
 
 function node(): Finding {
   const { node: version } = process.versions;
-  const fits = Number(version.split(".", 1)[0]) >= OLDEST_NODE;
-  return { name: "node", state: fits ? "ok" : "bad", found: version, ...(!fits && { next: `install Node ${OLDEST_NODE} or newer` }) };
+  const fits = isNewEnough(version);
+  const next = `install Node ${OLDEST_NODE.join(".")} or newer`;
+  return { name: "node", state: fits ? "ok" : "bad", found: version, ...(!fits && { next }) };
+}
+
+export function isNewEnough(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major > OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor >= OLDEST_NODE[1]);
 }
 
 /** The addon with its dispatch level and threads, and a card. */
@@ -81,11 +89,13 @@ function ffmpeg(): Finding {
   const named = process.env.ANYMAL_FFMPEG;
   const { stdout, status, error } = spawnSync(named || "ffmpeg", ["-version"], { encoding: "utf8", timeout: 10_000 });
   if (status === 0) return { name: "ffmpeg", state: "ok", found: stdout.split("\n", 1)[0] ?? "" };
-  const found = named
-    ? `${named}, which ANYMAL_FFMPEG names, does not run: ${error?.message ?? `it ended with ${status}`}`
-    : "not on the PATH";
-  const next = named ? "name one that runs, or unset ANYMAL_FFMPEG" : "needed for MP4, WebM and other compressed video: install ffmpeg";
-  return { name: "ffmpeg", state: named ? "bad" : "note", found, next };
+  if (named) {
+    const found = `${named}, which ANYMAL_FFMPEG names, does not run: ${error?.message ?? `it ended with ${status}`}`;
+    return { name: "ffmpeg", state: "bad", found, next: "name one that runs, or unset ANYMAL_FFMPEG" };
+  }
+  if (webcodecsPath()) return { name: "ffmpeg", state: "ok", found: "not on the PATH; @napi-rs/webcodecs reads MP4, MOV, WebM and MKV" };
+  const next = "needed for MP4, WebM and other compressed video: install ffmpeg, or npm install @napi-rs/webcodecs";
+  return { name: "ffmpeg", state: "note", found: "not on the PATH", next };
 }
 
 /** The hub's cache: a folder that can be written to, or made, on a disk with room. */

@@ -1,11 +1,13 @@
 // anymal doctor where all is well, and in environments that are broken on purpose: each is named, with what to do.
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { isNewEnough } from "../../lib/cli/doctor.js";
+import { webcodecsPath } from "../../lib/media/libraries.js";
 
 const MAIN = fileURLToPath(new URL("../../lib/cli/main.ts", import.meta.url));
 const test = suite("doctor");
@@ -57,6 +59,21 @@ test("where all is well it says with what", async () => {
   assert.is(of.addon?.state, "ok");
   assert.is(of.node?.found, process.versions.node);
   assert.not(of.ffmpeg?.state === "bad");
+});
+
+test("without ffmpeg it says what reads films in its place, or what would", async () => {
+  const { of } = await doctor({ HF_HUB_CACHE: join(folder, "hub"), PATH: folder });
+  assert.match(of.ffmpeg?.found ?? "", /^not on the PATH/);
+  if (webcodecsPath()) assert.equal([of.ffmpeg?.state, /@napi-rs\/webcodecs reads/.test(of.ffmpeg?.found ?? "")], ["ok", true]);
+  else assert.equal([of.ffmpeg?.state, /npm install @napi-rs\/webcodecs/.test(of.ffmpeg?.next ?? "")], ["note", true]);
+});
+
+test("the oldest Node is the one of package.json", () => {
+  const { engines } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  const [major, minor] = /^>=(\d+)\.(\d+)$/.exec(engines.node)!.slice(1).map(Number) as [number, number];
+  for (const version of [`${major}.${minor}.0`, `${major}.${minor + 1}.0`, `${major + 1}.0.0`, "100.0.0"])
+    assert.ok(isNewEnough(version), version);
+  for (const version of [`${major}.${minor - 1}.9`, `${major - 1}.99.0`]) assert.not.ok(isNewEnough(version), version);
 });
 
 test.run();
