@@ -17,8 +17,8 @@ export interface NamedReader {
   readonly whole?: (content: Fields) => Iterable<Fields>;
 }
 
-const list = (value: unknown): Fields[] => (Array.isArray(value) ? value.filter(isFields) : []);
-const texts = (value: unknown): string[] => (Array.isArray(value) ? value.filter((one) => typeof one === "string") : []);
+const listed = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+const list = (value: unknown): Fields[] => listed(value).filter(isFields);
 const asked = (image: string, question: unknown, answer: unknown): Fields => ({ image, question: `<image>\n${String(question)}`, answer });
 /** Seconds of a window, within a clip. */
 const window = (path: string, start: number, seconds: number): Fields => ({ path, start: Math.max(0, start), seconds });
@@ -70,7 +70,8 @@ export const READERS = {
       for (const [id, said] of Object.entries(content)) {
         if (!isFields(said)) continue;
         const [starts, ends] = [said.start, said.end].map((one) => (Array.isArray(one) ? one.map(Number) : [])) as [number[], number[]];
-        for (const [i, text] of texts(said.text).entries()) {
+        for (const [i, text] of listed(said.text).entries()) {
+          if (typeof text !== "string") continue; // its times stand at its own place all the same
           const [from, to] = [starts[i] as number, ends[i] as number];
           yield { video: window(`${id}.mp4`, from, to - from), caption: text };
         }
@@ -99,7 +100,8 @@ export const READERS = {
       const images: string[] = [];
       const conversations: { from: string; value: string }[] = [];
       let lead = "";
-      for (const [i, sentence] of texts(sentences).entries()) {
+      for (const [i, sentence] of listed(sentences).entries()) {
+        if (typeof sentence !== "string") continue;
         const own = before.get(i) ?? [];
         images.push(...own);
         const last = conversations.at(-1);

@@ -85,7 +85,8 @@ const CASES: Readonly<Record<ReaderName, () => Promise<void>>> = {
     ]);
   },
   async howto100m() {
-    const content = { vid: { start: [1.5, 8], end: [4, 9], text: ["take the pan", "stir"] } };
+    // What is no text keeps its place: the times of the next one are not its.
+    const content = { vid: { start: [1.5, 5, 8], end: [4, 6, 9], text: ["take the pan", null, "stir"] } };
     assert.equal(await read("howto100m", "caption.json", content, ["vid.mp4"]), [
       "?[video:vid.mp4@1.5+2.5] -> take the pan",
       "?[video:vid.mp4@8+1] -> stir",
@@ -112,6 +113,10 @@ const CASES: Readonly<Record<ReaderName, () => Promise<void>>> = {
     const line = JSON.stringify({ url: "x", text_list: text, image_info: infos, similarity_matrix: [[0]] });
     assert.equal(await read("mmc4", "docs_shard_0_v2.jsonl", line, ["a.png", "b.png"]), [
       "Intro.\n[image:a.png] -> First. More. -> [image:b.png] -> Second.",
+    ]);
+    const odd = JSON.stringify({ text_list: [...text.slice(0, 2), null, text[3]], image_info: infos });
+    assert.equal(await read("mmc4", "docs_shard_1_v2.jsonl", odd, ["a.png", "b.png"]), [
+      "Intro.\n[image:a.png] -> First. -> [image:b.png] -> Second.",
     ]);
   },
 };

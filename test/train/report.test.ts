@@ -9,8 +9,10 @@ import { audio } from "../../lib/media/audio.js";
 import { KINDS } from "../../lib/media/kinds/index.js";
 import { envelope, means } from "../../lib/media/preview.js";
 import { instruct } from "../../lib/train/instruct.js";
+import { page } from "../../lib/train/report/page.js";
 import { writeReport } from "../../lib/train/report/run-report.js";
 import { chart, short, smoothed, sparkline, ticks } from "../../lib/train/report/svg.js";
+import type { Look } from "../../lib/train/validation/judge.js";
 import { blink, captions, shake, square, type Toy, toy } from "../anymal/toy.js";
 import { all, rejection } from "./stages.js";
 
@@ -67,6 +69,32 @@ test("a run makes its page, and the command makes it again from the folder alone
   rmSync(path);
   assert.is(await writeReport(output), path);
   assert.is(readFileSync(path, "utf8"), html);
+});
+
+test("a page says which answers are right, in what step, and nothing of where the reader's files lie", () => {
+  const look = (step: number, best: boolean, ...answers: string[]): Look => ({
+    step,
+    epoch: 0,
+    scores: { exact: 0 },
+    best,
+    seconds: 0,
+    answers,
+  });
+  const sample = (where: string) => ({ where, question: ["what?"], answer: "a ring" });
+  const html = page({
+    ...{ name: "run", recipe: "prompts: <b>", steps: [] },
+    looks: [look(0, false, "", "a cross"), look(4, true, "a ring", "a cross"), look(8, false, "A ring.", "a star")],
+    samples: [sample("/home/somebody/data/held.jsonl:3"), sample("C:\\data\\held.jsonl:4")],
+  });
+  wellFormed(html);
+  assert.match(html, /prompts: &#60;b&#62;/);
+  assert.not.match(html, /somebody|C:/);
+  assert.match(html, /held\.jsonl:3.*held\.jsonl:4/s);
+  const said = Array.from(html.matchAll(/<dt>([^<]+)<\/dt><dd class="(\w+)">([^<]*)<\/dd>/g), ([, ...one]) => one.join(": "));
+  assert.equal(said, [
+    ...["before: wrong: –", "step 4: right: a ring", "at last: right: A ring."],
+    ...["before: wrong: a cross", "step 4: wrong: a cross", "at last: wrong: a star"],
+  ]);
 });
 
 test("whatever stands in the folder, a page is made, and a folder without a run is told", async () => {
