@@ -92,15 +92,18 @@ export class Mixture extends Module {
 
   /** x (…,d) and weights for each of its rows, or the same for all of a batch of one. */
   forward(x: Tensor, weights: Tensor, { down, downBias, up }: MixtureParts): Tensor {
-    const { width, hidden, dropout: p } = this.#options;
+    const { width, dropout: p } = this.#options;
     const rows = x.reshape([x.size / width, width]);
-    let z = linear(rows, down, downBias);
-    if (this.training && p > 0) {
-      // Both experts read the same z, of which the same numbers are left out.
-      const low = dropout(linear(rows, matching(this.convA.weight, x).reshape([hidden, width]), matching(this.convA.bias, x)), p);
-      z = concat([low, low, matching(Tensor.full([rows.shape[0] as number, 2], 1, { device: x.device }), x)], 1);
-    }
+    const z = this.training && p > 0 ? this.#dropped(rows) : linear(rows, down, downBias);
     return add(x, linear(mul(z, matching(weights, z)), up).reshape(x.shape));
+  }
+
+  /** Both experts read the same z, of which the same numbers are left out. */
+  #dropped(rows: Tensor): Tensor {
+    const { width, hidden, dropout: p } = this.#options;
+    const { weight, bias } = this.convA;
+    const z = dropout(linear(rows, matching(weight, rows).reshape([hidden, width]), matching(bias, rows)), p);
+    return concat([z, z, matching(Tensor.full([rows.shape[0] as number, 2], 1, { device: rows.device }), rows)], 1);
   }
 }
 
