@@ -11,13 +11,10 @@ import { Batches } from "../../lib/data/batches.js";
 import { openRows } from "../../lib/data/open-rows.js";
 import { blockOrder } from "../../lib/data/order.js";
 import { AnyMAL, align, FeatureCache } from "../../lib/index.js";
-import { saveModel } from "../../lib/io/model-folder.js";
-import { parseClipVisionConfig } from "../../lib/models/clip-config.js";
-import { ClipVisionModel } from "../../lib/models/clip-vision.js";
-import { Weights } from "../../lib/nn/weights.js";
 import { now } from "../clock.js";
 import { type Figures, figuresOf } from "../contest.js";
 import { captionFile, pictures, shard } from "../data-files.js";
+import { randomEncoder } from "../encoder-folder.js";
 import type { FirstStep } from "../first-step.js";
 import { atEachLevel, type Place } from "../levels.js";
 import { digits, mebibytes, type SuiteOptions } from "../suite.js";
@@ -99,23 +96,9 @@ async function rate({ level }: Place, options: SuiteOptions, folder: string, end
 
 /** A random ViT-S/16 that is large beside the language model, and as many steps over what it made and over what was kept. */
 async function epochs({ device, level }: Place, options: SuiteOptions, folder: string, isTiny: boolean) {
-  const config = {
-    model_type: "clip_vision_model",
-    architectures: ["CLIPVisionModelWithProjection"],
-    ...(isTiny
-      ? { hidden_size: 64, intermediate_size: 128, num_hidden_layers: 2, num_attention_heads: 4, image_size: 32 }
-      : { hidden_size: 384, intermediate_size: 1536, num_hidden_layers: 12, num_attention_heads: 6, image_size: 224 }),
-    patch_size: 16,
-    projection_dim: 64,
-  };
-  const side = config.image_size;
+  const shape = isTiny ? { width: 64, layers: 2, heads: 4, side: 32 } : { width: 384, layers: 12, heads: 6, side: 224 };
   const [encoder, count] = [join(folder, "encoder"), isTiny ? BATCH : 4 * BATCH];
-  using vision = new ClipVisionModel(Weights.fresh({ device, trainable: false, seed: 1 }), parseClipVisionConfig(config));
-  await saveModel(encoder, vision, vision.configJson());
-  await writeFile(
-    join(encoder, "preprocessor_config.json"),
-    JSON.stringify({ image_processor_type: "CLIPImageProcessor", size: side, crop_size: side }),
-  );
+  await randomEncoder(encoder, device, shape);
   await cp(join(TINY, "llama"), join(folder, "llm"), { recursive: true });
   const rows: string[] = [];
   for (let i = 0; i < count; ++i) {
@@ -157,7 +140,7 @@ async function epochs({ device, level }: Place, options: SuiteOptions, folder: s
     read.push(...(await run(count / BATCH)));
   }
   const told = (name: string) => ({
-    case: `${name} of ${count} pictures, ViT ${config.hidden_size} wide at ${side}`,
+    case: `${name} of ${count} pictures, ViT ${shape.width} wide at ${shape.side}`,
     level,
     unit: "items/s",
     of: (seconds: number) => count / seconds,

@@ -31,6 +31,7 @@ const CASES: Record<string, { options: Partial<SuiteOptions>; cases: readonly st
   },
   decode: { options: { filter: "nf4" }, cases: ["nf4, 1 row", "nf4, 8 rows"] },
   demo: { options: {}, cases: ["1 seed, effort 0.001"] },
+  efficient: { options: { filter: "packing" }, cases: ["plain", "packing", "for memory"] },
   encode: { options: { filter: "f32" }, cases: ["CLIP", "CLAP", "IMU2CLIP"] },
   linear: {
     options: { filter: "k, v 256 to 128, 64 rows" },
