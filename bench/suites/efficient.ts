@@ -7,15 +7,15 @@ import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { type Device, openDevice } from "../../lib/core/device.js";
 import { AnyMAL, FeatureCache, type InstructOptions, instruct, type Quantization } from "../../lib/index.js";
-import { type Machine, measuredCpu, memoryHere } from "../../lib/plan/machines.js";
+import { type Machine, memoryHere } from "../../lib/plan/machines.js";
 import { plan } from "../../lib/plan/plan.js";
 import { randomCheckpoint } from "../../tools/random-checkpoint/make.js";
 import { now } from "../clock.js";
 import { type Figures, figuresOf, inTurns, type Side } from "../contest.js";
 import { type EncoderShape, randomEncoder } from "../encoder-folder.js";
 import { atEachLevel, type Place } from "../levels.js";
-import { commit } from "../record.js";
-import { mebibytes, type SuiteOptions } from "../suite.js";
+import { commit, type Peaks } from "../record.js";
+import { highestPeak, mebibytes, type SuiteOptions } from "../suite.js";
 
 const TURNS = 3;
 /** Rows of an epoch, and of a step where nothing else is said. */
@@ -103,16 +103,9 @@ export default function efficient(options: SuiteOptions): Promise<Figures[]> {
 
 /** What it gives by the wall, whatever clock the samples have. */
 async function machineOf({ device, peaks }: Place): Promise<Machine> {
-  const measured = peaks.f32 ? peaks : await measuredCpu(device);
-  return {
-    name: "this machine",
-    kind: "cpu",
-    memory: memoryHere(),
-    f32: measured.f32,
-    bf16: Math.max(measured.f32, measured.bf16),
-    bandwidth: measured.bandwidth,
-    launch: 2e-6,
-  };
+  const peak = async (of: keyof Peaks) => peaks[of] || highestPeak(device, of);
+  const [f32, bf16, bandwidth] = [await peak("f32"), await peak("bf16"), await peak("bandwidth")];
+  return { name: "this machine", kind: "cpu", memory: memoryHere(), f32, bf16: Math.max(f32, bf16), bandwidth, launch: 2e-6 };
 }
 
 interface Where {
