@@ -2,14 +2,18 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { FirstStage } from "../../lib/anymal/first-stage.js";
+import type { ModalityOptions } from "../../lib/anymal/options.js";
 import type { Device } from "../../lib/core/device.js";
 import { readConversations } from "../../lib/data/conversations.js";
 import { FeatureCache } from "../../lib/data/feature-cache.js";
 import { WORLD_PROMPTS } from "../../lib/data/world/language.js";
 import { askHeldOut } from "../../lib/eval/held-out.js";
+import type { QFormerOptions } from "../../lib/models/bridges/q-former.js";
 import { systemOf } from "../../lib/systems/index.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
+import { representMedia } from "../../lib/train/represent-media.js";
 import type { TrainStep } from "../../lib/train/step-report.js";
 import type { Trial } from "./trials.js";
 
@@ -39,31 +43,34 @@ export interface TrialOptions {
   onStep: (stage: string, step: TrainStep) => void;
 }
 
-export async function runTrial(trial: Trial, { models, data, device, seed, effort, signal, onStep }: TrialOptions): Promise<Outcome> {
+export async function runTrial(trial: Trial, options: TrialOptions): Promise<Outcome> {
+  const { models, data, device, seed, effort, signal, onStep } = options;
   const start = performance.now();
   await device.synchronize();
   device.resetPeak();
   const { stages, prompt } = systemOf(trial.system);
+  const cache = new FeatureCache({ memoryBytes: 2 ** 30 });
+  const image: ModalityOptions = { encoder: join(models, "clip"), ...trial.image };
+  if (trial.represent) image.projector = await represented(trial, options, image, cache);
   await using model = await AnyMAL.assemble({
     system: trial.system,
     llm: join(models, "llama"),
-    modalities: { image: { encoder: join(models, "clip"), ...trial.image } },
+    modalities: { image },
     ...(prompt !== undefined && { prompt: { system: "" } }),
     ...(trial.adapters && { adapters: trial.adapters }),
     device,
     dtype: "bf16",
     seed,
   });
-  const cache = new FeatureCache({ memoryBytes: 2 ** 30 });
   const common = { seed, signal, cache };
-  const steps = (recipe: { steps?: number }) => ({ steps: Math.max(1, Math.round((recipe.steps ?? 1) * effort)) });
+  const steps = (recipe: { steps?: number }) => ({ steps: times(recipe.steps, effort) });
   let trainedParameters = 0;
   const told = (stage: string, step: TrainStep) => {
     trainedParameters = open(model);
     onStep(stage, step);
   };
   if (trial.align && stages.align) {
-    const file = join(data, "image", "captions.train.jsonl");
+    const file = captionsIn(data);
     const recipe = { ...trial.align, ...steps(trial.align), modality: "image", data: file, prompts: WORLD_PROMPTS.image } as const;
     for await (const step of align(model, { ...recipe, ...common })) told("align", step);
   }
@@ -76,6 +83,22 @@ export async function runTrial(trial: Trial, { models, data, device, seed, effor
   await device.synchronize();
   const minutes = (performance.now() - start) / 60_000;
   return { exact, blank, shuffled, minutes, trainedParameters, peakBytes: device.memory().bytesPeak, ...(more && { more }) };
+}
+
+const captionsIn = (data: string): string => join(data, "image", "captions.train.jsonl");
+const times = (steps = 1, effort = 1): number => Math.max(1, Math.round(steps * effort));
+
+/** The folder of a bridge that has been through BLIP-2's first stage. */
+async function represented(trial: Trial, options: TrialOptions, image: ModalityOptions, cache: FeatureCache): Promise<string> {
+  const { models, data, device, seed, effort, signal, onStep } = options;
+  const { encoder, projector, select } = image;
+  const stage = { words: join(models, "llama"), projector: projector as QFormerOptions, ...(select && { select }) };
+  using first = await FirstStage.assemble({ encoder, ...stage, device, dtype: "bf16", seed });
+  const recipe = { ...trial.represent, steps: times(trial.represent?.steps, effort) };
+  for await (const step of representMedia(first, { ...recipe, data: captionsIn(data), seed, signal, cache })) onStep("represent", step);
+  const folder = join(data, "bridge");
+  await first.saveBridge(folder);
+  return folder;
 }
 
 /** Numbers that take gradients now. */

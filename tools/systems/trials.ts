@@ -7,6 +7,7 @@ import type { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { AssembleOptions, ModalityOptions } from "../../lib/anymal/options.js";
 import type { FeatureCache } from "../../lib/data/feature-cache.js";
 import type { AlignRecipe, InstructInput } from "../../lib/train/recipe.js";
+import type { RepresentRecipe } from "../../lib/train/represent-recipe.js";
 import { places } from "./places.js";
 
 export interface Trial {
@@ -16,6 +17,7 @@ export interface Trial {
   /** Of what it has on the language model from the beginning. */
   adapters?: AssembleOptions["adapters"];
   /** Stages in order. One that the system lacks is left out. */
+  represent?: Partial<RepresentRecipe>;
   align?: Partial<AlignRecipe>;
   instruct: InstructInput;
   /** What differs from the published numbers, and why, in words. */
@@ -75,6 +77,17 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     align: { steps: 500, batch: 32, learningRate: 3e-3 },
     instruct: { steps: 400, batch: 64, learningRate: 2e-3 },
     changed: [SHORT],
+  },
+  "minigpt4-q-former": {
+    system: "minigpt4",
+    image: {
+      projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, normalize: "layernorm", frozen: true },
+      select: "all",
+    },
+    represent: { steps: 800, batch: 64, learningRate: 1e-3 },
+    align: { steps: 500, batch: 32, learningRate: 3e-3 },
+    instruct: { steps: 500, batch: 64, learningRate: 3e-3 },
+    changed: [SHORT, SMALL_QFORMER, "its first stage is on the same captions as the next one"],
   },
   "blip-2": {
     system: "blip-2",
