@@ -1,5 +1,6 @@
 // LoRA on the tables of a language model, and rows of them that train alone beside its branches: what PEFT allows there, and what this cannot be.
 import { CausalDecoder } from "../models/causal-decoder.js";
+import { DoraEmbedding } from "../nn/dora-embedding.js";
 import { Embedding } from "../nn/embedding.js";
 import { innermost, type MakeWrap, type Plain, places } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
@@ -29,8 +30,6 @@ export function checkTable(model: Module, config: LoraConfig, path: string): voi
     throw fail("targetModules without tables other than a language model's embedding and head", `"${path}"`);
   if (config.ensureWeightTying && isTied(model))
     throw fail("targetModules without a tied table under ensureWeightTying, which would share its branches", `"${path}"`);
-  if (config.dora && !isHead(model, path))
-    throw fail("targetModules without the embedding under dora, whose rows there would be columns", `"${path}"`);
 }
 
 /** A tied head has no place of its own. */
@@ -42,9 +41,15 @@ export function checkNoTiedHead(model: Module, isTarget: (path: string) => boole
     );
 }
 
-export function embeddingBranch(at: Weights, module: Module, branch: Omit<LoraEmbeddingOptions, "shape" | "padding">): LoraEmbedding {
+export function embeddingBranch(
+  at: Weights,
+  module: Module,
+  branch: Omit<LoraEmbeddingOptions, "shape" | "padding">,
+  dora: boolean,
+): LoraEmbedding {
   const { weight, padding } = innermost(module) as Embedding;
-  return new LoraEmbedding(at, module as Plain, { ...branch, shape: weight.shape as [number, number], padding });
+  const Branch = dora ? DoraEmbedding : LoraEmbedding;
+  return new Branch(at, module as Plain, { ...branch, shape: weight.shape as [number, number], padding });
 }
 
 /** Wraps for the rows of trainableTokens, with those of the file where there is one. `taken`: paths that have branches. */

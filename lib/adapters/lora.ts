@@ -109,7 +109,7 @@ function plan(model: Module, config: LoraConfig, root: Weights, owner: string): 
     if (!isTarget(config, path, isBelowHead(path, layer))) continue;
     if (layer instanceof Embedding || path.endsWith(head)) checkTable(model, config, path);
     const branch = { ...rankOf(config, path), dropout: config.dropout, adapterName, owner };
-    if (layer instanceof Embedding) layers.set(path, embeddingBranch(at.at(path), module, branch));
+    if (layer instanceof Embedding) layers.set(path, embeddingBranch(at.at(path), module, branch, config.dora));
     else if (isLinear(layer)) layers.set(path, new Branch(at.at(path), module as LinearLayer, branch));
     else throw new LoraConfigError("targetModules to name linear layers", `"${path}", a ${layer.constructor.name}`);
   }

@@ -1,7 +1,8 @@
-// The rows of a weight in f32, a few at a time, for who asks something of each and must not hold all of them: of a quantised one no dense form is made.
+// The rows of a weight, and the columns of a table, in f32, a few at a time, for who asks something of each and must not hold all of them: of a quantised one no dense form is made.
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import {
+  add,
   cast,
   concat,
   dequantize4bit,
@@ -34,6 +35,39 @@ export function rowProducts(layer: Stored, a: Tensor): Tensor {
   if (layer instanceof QuantizedLinear && layer.weight.format === "int8") return overRows(layer, (rows) => linear(rows, a));
   const y = layer instanceof QuantizedLinear ? linearQuantized(a, layer.weight) : linear(matching(a, layer.weight), layer.weight);
   return transposeCopy(y.dtype === "f32" ? y : cast(y, "f32"), 0, 1);
+}
+
+/** Of each column of a table (V,C) its square, (C) f32. Inside of noGrad(). */
+export function columnSquares(table: Tensor): Tensor {
+  return overColumns(table, (columns, _, count) => {
+    const ones = Tensor.full([1, count], 1, { device: table.device });
+    return linear(mul(columns, columns), ones);
+  }).reshape([-1]);
+}
+
+/** What the rows of a (r,V) f32 give with each column of a table (V,C): (C,r) f32. Inside of noGrad(). */
+export function columnProducts(table: Tensor, a: Tensor): Tensor {
+  const byRows = transposeCopy(a, 0, 1);
+  return overColumns(table, (columns, from, count) => linear(columns, transposeCopy(byRows.slice(from, count), 0, 1)));
+}
+
+/** The sum of what is made of stretches of all columns, (C,count) f32. */
+function overColumns(table: Tensor, what: (columns: Tensor, from: number, count: number) => Tensor): Tensor {
+  const [V, C] = table.shape as [number, number];
+  const { rows } = dense(table);
+  const each = Math.max(1, Math.floor(PART / C));
+  return scope(() => {
+    let all: Tensor | undefined;
+    for (let from = 0; from < V; from += each) {
+      const count = Math.min(each, V - from);
+      const before = all;
+      all = scope(() => {
+        const part = what(transposeCopy(rows(from, count), 0, 1), from, count);
+        return before ? add(before, part) : part;
+      });
+    }
+    return all as Tensor;
+  });
 }
 
 const deviceOf = (layer: Stored) => (layer instanceof QuantizedLinear ? layer.weight.codes : layer.weight).device;

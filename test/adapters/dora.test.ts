@@ -16,6 +16,8 @@ import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import type { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { DoraLinear } from "../../lib/nn/dora.js";
+import { DoraEmbedding } from "../../lib/nn/dora-embedding.js";
+import { Embedding } from "../../lib/nn/embedding.js";
 import { Linear } from "../../lib/nn/linear.js";
 import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
@@ -118,6 +120,47 @@ for (const [form, doubleQuant = false] of FORMS)
     for (const tensor of [layer.loraA, layer.loraB, layer.magnitude]) assert.ok(largest(await tensor.grad!.data()) > 0);
     W.dispose();
   });
+
+test("on a table: its columns have the lengths, measured in stretches, as in double precision; it trains, and what stands below is not merged away", async () => {
+  const [V, C, r, scaling] = [5000, 260, 2, 1.5]; // more than one stretch
+  const table = new Embedding(Weights.fresh({ device: here, seed: 3, trainable: false }), V, C, { padding: 4 });
+  using layer = new DoraEmbedding(Weights.fresh({ device: here, seed: 4 }), table, { r, scaling, shape: [V, C], padding: 4 });
+  const ids = Int32Array.from([0, 7, V - 1, 7, 4, 2500]);
+  using asked = Tensor.from(ids, [2, 3], { device: here });
+  using bare = noGrad(() => table.forward(asked));
+  using fresh = noGrad(() => layer.forward(asked));
+  assert.equal(await fresh.data(), await bare.data());
+
+  const w = await table.weight.data();
+  const length = (of: ArrayLike<number>) =>
+    Float64Array.from({ length: C }, (_, c) => Math.sqrt(Array.from({ length: V }, (_, v) => of[v * C + c]! ** 2).reduce((p, q) => p + q)));
+  const before = await layer.magnitude.data();
+  near(before, length(w), 1e-6 * largest(before), "begins as the lengths of the columns");
+  const [a, m] = [sines(r * V, 1.3), before.map((v, c) => v * (1 + 0.2 * Math.cos(c))) as Float32Array];
+  layer.loraEmbeddingA.write(a);
+  layer.magnitude.write(m);
+  const b = await layer.loraEmbeddingB.data();
+  const changed = Float64Array.from({ length: V * C }, (_, i) => {
+    const [v, c] = [Math.floor(i / C), i % C];
+    return w[i]! + scaling * Array.from({ length: r }, (_, k) => b[c * r + k]! * a[k * V + v]!).reduce((p, q) => p + q);
+  });
+  const now = length(changed);
+  const want = Float64Array.from({ length: ids.length * C }, (_, i) => {
+    const c = i % C;
+    return (changed[ids[Math.floor(i / C)]! * C + c]! * m[c]!) / now[c]!;
+  });
+  const y = layer.forward(asked);
+  near(await y.data(), want, 3e-6 * largest(want), "rows");
+  backward(y, Tensor.full(y.shape, 1, { device: here }));
+  for (const tensor of [layer.loraEmbeddingA, layer.loraEmbeddingB, layer.magnitude]) assert.ok(largest(await tensor.grad!.data()) > 0);
+  assert.is(largest(await layer.loraEmbeddingA.grad!.slice(0, 1).data().then((row) => row.subarray(4, 5))), 0, "the row that learns nothing"); // biome-ignore format: one line
+
+  using model = load(caseFolder("llama2"));
+  const below = LoraAdapter.apply(model, { r: 2, targetModules: ["embed_tokens"] }, { name: "below" });
+  const above = put(model, "above", { targetModules: ["embed_tokens"] });
+  assert.throws(() => below.merge(), /lengths of the weight's rows, got "above"/);
+  assert.throws(() => above.merge(), /merge or take off "below" first/);
+});
 
 test("a weight in 4 bit is never made whole: neither put on, nor run, nor trained", async () => {
   const [O, I] = [4096, 2048];

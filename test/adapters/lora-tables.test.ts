@@ -52,19 +52,24 @@ for (const c of cases) {
   });
 }
 
-for (const options of [{}, { dtype: "bf16" }, { quantization: { format: "nf4" } }])
-  test(`fresh on both tables ${JSON.stringify(options)}: no bit is another, and all of it learns; more rows than go through the head at once give the same loss`, async () => {
+for (const { dora, ...options } of [
+  { dora: false },
+  { dora: false, dtype: "bf16" },
+  { dora: true, dtype: "bf16" },
+  { dora: true, quantization: { format: "nf4" } },
+] as const)
+  test(`fresh on both tables ${JSON.stringify({ dora, ...options })}: no bit is another, and all of it learns; more rows than go through the head at once give the same loss`, async () => {
     using model = load(caseFolder("llama2"), options);
     const inputIds = Array.from({ length: 33 }, (_, b) =>
       Array.from({ length: 17 }, (_, t) => (7 * b + 11 * t * t + 1) % model.config.vocabSize),
     );
     const bare = await logitsOf(model, { inputIds });
     using loss = noGrad(() => model.forward({ inputIds }, { labels: inputIds, logits: false })).loss!;
-    const adapter = LoraAdapter.apply(model, { r: 2, alpha: 4, targetModules: ["embed_tokens", "lm_head"] });
+    const adapter = LoraAdapter.apply(model, { r: 2, alpha: 4, dora, targetModules: ["embed_tokens", "lm_head"] });
     assert.equal(await logitsOf(model, { inputIds }), bare);
     const through = scope(() => model.forward({ inputIds }, { labels: inputIds, logits: false })).loss!;
     const want = await loss.item();
-    assert.ok(Math.abs((await through.item()) - want) < (options.dtype ? 2e-3 : 1e-6) * want);
+    assert.ok(Math.abs((await through.item()) - want) < ("dtype" in options ? 2e-3 : 1e-6) * want);
     put(adapter);
     const [parts, all] = ([false, "all"] as const).map((logits) => scope(() => model.forward({ inputIds }, { labels: inputIds, logits })));
     backward(parts!.loss!);
@@ -146,7 +151,6 @@ test("what cannot be is refused by name, and leaves nothing", () => {
     assert.throws(() => LoraAdapter.apply(on, { r: 2, ...options }), (e: { code?: string; message: string }) => e.code === "E_LORA" && why.test(e.message)); // biome-ignore format: one line
   refused(tied, { targetModules: ["q_proj", "lm_head"] }, /a head that is the embedding.*modulesToSave/);
   refused(tied, { targetModules: ["embed_tokens"], ensureWeightTying: true }, /ensureWeightTying/);
-  refused(model, { targetModules: ["embed_tokens", "q_proj"], dora: true }, /dora.*modulesToSave: \["embed_tokens"\]/);
   refused(model, { targetModules: ["q_proj", "embed_tokens"], trainableTokens: [3] }, /which is to have both/);
   refused(model, { targetModules: ["q_proj"], trainableTokens: { q_proj: [3] } }, /the embedding or the head/);
   refused(model, { targetModules: ["q_proj"], trainableTokens: { tokens: [3] } }, /"tokens", which names none/);
