@@ -13,9 +13,6 @@ import { matching } from "./module.js";
 import type { Weights } from "./weights.js";
 
 export class DoraEmbedding extends LoraEmbedding {
-  override readonly commutes: boolean = false;
-  /** Its divisor is of the table itself, so nothing below may become part of that. */
-  readonly measuresBase = true;
   magnitude: Tensor; // (C)
   readonly #scale = new DoraScale({
     magnitude: () => this.magnitude,
@@ -27,6 +24,9 @@ export class DoraEmbedding extends LoraEmbedding {
       return branchSquares(a, b, columnProducts(this.#table, a), this.scaling);
     },
   });
+  override readonly commutes: boolean = false;
+  /** Its divisor is of the table itself, so nothing below may become part of that. */
+  readonly measuresBase = true;
 
   constructor(at: Weights, base: Plain, options: LoraEmbeddingOptions) {
     super(at, base, options);
@@ -53,13 +53,8 @@ export class DoraEmbedding extends LoraEmbedding {
     const { weight, bias } = super.fold(inside);
     return { weight: mul(weight, matching(this.#scale.factor(), weight)), bias };
   }
-
-  override release(): void {
-    super.release();
-    this.#scale.dispose();
-  }
-  override dispose(): void {
-    super.dispose();
+  protected override free(): void {
+    super.free();
     this.#scale.dispose();
   }
 }

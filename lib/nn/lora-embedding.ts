@@ -71,12 +71,16 @@ export class LoraEmbedding extends Wrap<Plain> {
     return { weight: scaleAdd(change, matching(weight, change), this.scaling, 1), bias };
   }
 
+  /** What it has made beside its parameters. */
+  protected free(): void {
+    this.settle();
+  }
   override release(): void {
     super.release();
-    this.settle();
+    this.free();
   }
   override dispose(): void {
     super.dispose();
-    this.settle();
+    this.free();
   }
 }
