@@ -123,7 +123,7 @@ export class AnyMAL {
     return new AnyMAL(await build(await assembly(options)));
   }
 
-  /** From a folder that save(), align() or instruct() wrote, or of a published model: a LLaVA 1 or 1.5 in any of its layouts, an IDEFICS-1, a Qwen2-Audio. */
+  /** From a folder that save(), align() or instruct() wrote, or of a published model: a LLaVA 1 or 1.5 in any of its layouts, an IDEFICS-1, an Otter, a Qwen2-Audio. */
   static async fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<AnyMAL> {
     checkOptions("AnyMAL.fromPretrained", options, FROM_PRETRAINED_KEYS, { others: OTHER_LOADING });
     checkOptions("AnyMAL.fromPretrained encoders", options.encoders, [...kindsWith(options.kinds).keys()]);

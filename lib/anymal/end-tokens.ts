@@ -13,16 +13,16 @@ export function endTokens(folder: string, own: readonly number[], tokenizer: Tok
 
 /**
  * Rows of the head that no token has: published tables are padded to a round size, and what stands there was never trained. And tokens that stand for
- * media: there would be none to see.
+ * media, for there would be none to see, or begin an answer.
  */
 export function never(
   { prompt: { written = {} }, tokenizer, llm }: Pick<AnyMALParts, "prompt" | "tokenizer" | "llm">,
   { suppressTokens = [] }: TextOptions,
 ): TextOptions {
-  const { token, id, edge } = written;
+  const { token, id, edge, answer } = written;
   const [tokens, rows] = [tokenizer.vocabSize, llm.config.vocabSize];
   const padded = token === undefined ? 0 : Math.max(0, rows - tokens);
-  const standing = [id, edge].map((one) => (one === undefined ? undefined : tokenizer.specialTokens.get(one)));
+  const standing = [id, edge, answer].map((one) => (one === undefined ? undefined : tokenizer.specialTokens.get(one)));
   const none = [...standing.filter((one) => one !== undefined), ...Array.from({ length: padded }, (_, i) => tokens + i)];
   return none.length ? { suppressTokens: [...suppressTokens, ...none] } : {};
 }

@@ -7,7 +7,7 @@ import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { SYSTEM_NAMES } from "../systems/index.js";
 import { WORDS } from "./options.js";
 import { adapterFolder, isAdapterName } from "./parts.js";
-import { WRITTEN_KEYS } from "./written.js";
+import { WRITTEN_KEYS, WRITTEN_SCHEMA } from "./written.js";
 
 const DTYPE = is.oneOf("f32", "bf16");
 const isNull: Check = { wanted: "null", fits: (v) => v === null };
@@ -55,13 +55,7 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
     section("llm.quantization", quantization, QUANTIZATION, ["block", "doubleQuant", "threshold"]);
   section("prompt", json.prompt, { template: is.oneOf("chat", "plain"), system: is.either(is.text, { wanted: "empty", fits: (v) => v === "" }), splitSpecialTokens: is.flag, written: is.object }, ["system", "splitSpecialTokens", "written"]); // biome-ignore format: one line
   const { written } = json.prompt as { written?: unknown };
-  if (written !== undefined)
-    section(
-      "prompt.written",
-      written,
-      { ...Object.fromEntries(WRITTEN_KEYS.map((key) => [key, is.text])), place: is.oneOf("first") },
-      WRITTEN_KEYS,
-    );
+  if (written !== undefined) section("prompt.written", written, WRITTEN_SCHEMA, WRITTEN_KEYS);
   const adapters: Schema =
     version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES), trained: is.flag, addedTokens: WORDS };
   section("anymal.json", json, { ...adapters, modalities: is.object }, ["system", "trained", "addedTokens"]);

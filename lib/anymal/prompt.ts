@@ -50,9 +50,9 @@ export function encodePrompt(
   turns: readonly Turn[],
   { generation = false, where = "prompt", splitSpecialTokens = false, written = {}, rows, ask }: EncodeOptions,
 ): EncodedPrompt {
-  const { token: mediaToken, end: answerEnd } = written;
-  if (answerEnd !== undefined) controlToken(tokenizer, answerEnd, where);
-  const options = { generation, where, splitSpecialTokens, mediaToken, answerEnd };
+  const { token: mediaToken, end: answerEnd, answer: answerStart } = written;
+  for (const token of [answerEnd, answerStart]) if (token !== undefined) controlToken(tokenizer, token, where);
+  const options = { generation, where, splitSpecialTokens, mediaToken, answerEnd, answerStart };
   const bare = written.place === "first" ? mediaFirst(tokenizer, turns, options) : promptParts(tokenizer, turns, options);
   const parts = withIds(bare, written, tokenizer, where);
   checkIds(parts, tokenizer, rows, where);

@@ -49,7 +49,8 @@ export async function published(folder: string, options: Loading): Promise<Plan>
     const pieces = publishedPieces(file, json, processor);
     const own = await openSource(folder);
     const llmSource = "named" in pieces.llm ? await elsewhere(folder, "llm", pieces.llm.named, options.llm, options) : own;
-    const tokenizer = await Tokenizer.load(llmSource.folder, { signal });
+    const { addedTokens = [] } = pieces;
+    const tokenizer = await Tokenizer.load(llmSource.folder, { signal, addedTokens });
     for (const medium of Object.values(pieces.media)) checkToken(medium, tokenizer);
     checkWritten(pieces, tokenizer);
     const form = quantizationOf(options.quantization);
@@ -63,7 +64,7 @@ export async function published(folder: string, options: Loading): Promise<Plan>
         system: pieces.system,
         layout: pieces.layout,
         tokenizer,
-        addedTokens: [],
+        addedTokens,
         llmSource,
         quantization: form,
         prompt: promptOf(pieces, tokenizer),
@@ -184,9 +185,9 @@ function checkToken({ token, id }: PublishedMedium, tokenizer: Tokenizer): void 
 }
 
 /** Control tokens around a medium are the tokenizer's own. */
-function checkWritten({ written = {}, llm, layout }: Published, tokenizer: Tokenizer): void {
+function checkWritten({ written = {}, addedTokens = [], llm, layout }: Published, tokenizer: Tokenizer): void {
   const rows = "config" in llm ? Number(llm.config.vocab_size) : Infinity;
-  for (const token of [written.id, written.edge]) {
+  for (const token of [written.id, written.edge, ...addedTokens]) {
     if (!token) continue;
     const id = tokenizer.specialTokens.get(token);
     if (id !== undefined && id < rows) continue;

@@ -1,4 +1,5 @@
 // What a system writes around a medium: <Img> and </Img> of MiniGPT-4, a new line of LLaVA; the token that stands for it where it stands beside the text.
+import { is, type Schema } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import type { Content, Turn } from "../data/row.js";
 import type { PromptPart } from "../text/prompt.js";
@@ -15,13 +16,23 @@ export interface Written {
   edge?: string;
   /** The control token that ends an answer: <|endofchunk|> of Flamingo. */
   end?: string;
-  /** first: media stand before the whole text, what begins it included, wherever they were put (BLIP-2). */
-  place?: "first";
+  /** The control token that begins an answer: <answer> of Otter. Turns are then written by this format alone, whatever chat template the tokenizer has. */
+  answer?: string;
+  /** Text before what the user says, and behind it: "User: " and " GPT:" of Otter. */
+  ask?: string;
+  asked?: string;
+  /** first: media stand before the whole text, what begins it included, wherever they were put (BLIP-2); turn: each turn's before its own text (Otter). */
+  place?: Place;
 }
-export const WRITTEN_KEYS = ["before", "after", "token", "id", "edge", "end", "place"] as const satisfies readonly (keyof Written)[];
-/** What is wrong with a format that comes from a file or a caller. */
+const TEXTS = ["before", "after", "token", "id", "edge", "end", "answer", "ask", "asked"] as const satisfies readonly (keyof Written)[];
+export const WRITTEN_KEYS: readonly (keyof Written)[] = [...TEXTS, "place"];
+const PLACES = ["first", "turn"] as const;
+export type Place = (typeof PLACES)[number];
+/** Of a format that comes from a file or a caller. */
+export const WRITTEN_SCHEMA: Schema = { ...Object.fromEntries(TEXTS.map((key) => [key, is.text])), place: is.oneOf(...PLACES) };
+/** What is wrong with one. */
 export const placeMisfit = ({ place }: { place?: unknown }): string | undefined =>
-  place === undefined || place === "first" ? undefined : '"first", or left out';
+  place === undefined || PLACES.some((one) => one === place) ? undefined : `${PLACES.map((one) => `"${one}"`).join(", ")}, or left out`;
 
 /** The control tokens of media put in. Each medium stands before the token that is the first to see it. */
 export function withIds(parts: readonly PromptPart[], { id, edge }: Written, tokenizer: Tokenizer, where: string): readonly PromptPart[] {
@@ -50,10 +61,22 @@ export function controlToken(tokenizer: Tokenizer, token: string, where: string)
   );
 }
 
-/** Every medium with its text around it. What stands there already, as in data that was written for the system, is not written twice. */
-export function around(turns: readonly Turn[], { before = "", after = "" }: Written): readonly Turn[] {
-  if (!before && !after) return turns;
-  return turns.map((turn) => ({ ...turn, content: writtenOut(turn.content, before, after) }));
+/** Every medium with its text around it, and every question. What stands there already, as in data that was written for the system, is not written twice. */
+export function around(turns: readonly Turn[], { before = "", after = "", ask = "", asked = "", place }: Written): readonly Turn[] {
+  const own = ask || asked || place === "turn";
+  if (!before && !after && !own) return turns;
+  return turns.map((turn) => {
+    const content = own && turn.role === "user" ? askedOut(turn.content, ask, asked, place === "turn") : turn.content;
+    return { ...turn, content: before || after ? writtenOut(content, before, after) : content };
+  });
+}
+
+function askedOut(content: Content, ask: string, asked: string, mediaFirst: boolean): Content {
+  const media = mediaFirst ? content.filter((part) => typeof part !== "string") : [];
+  const text = content.filter((part) => typeof part === "string").join("");
+  const said = mediaFirst ? [text.trim()] : content;
+  const there = text.trimStart().startsWith(ask) && text.trimEnd().endsWith(asked);
+  return there ? [...media, ...said] : [...media, ask, ...said, asked];
 }
 
 function writtenOut(content: Content, before: string, after: string): Content {

@@ -29,8 +29,18 @@ const below = (name: string, body: string): string => (name.startsWith(`${body}.
 
 const ANCHOR = ".embed_tokens.weight";
 
+/** Otter's types: each layer stands as decoder_layer beside a gated one, whatever the family is. */
+const BESIDE_GATED = ["otter", "flamingo"];
+/** Below lang_encoder, without the gated layers. */
+export const besideGated = (source: WeightSource): View =>
+  renamed(source, (name) => {
+    const own = below(name, "lang_encoder");
+    return !own || /\.\d+\.gated_cross_attn_layer\./.test(own) ? undefined : own.replace(/(\.\d+)\.decoder_layer\./, "$1.");
+  });
+
 /** The one that a larger model's checkpoint holds. Throws E_STATE where there is none, or more than one. */
 export function decoderOf(source: WeightSource, json: Json): Piece {
+  if (BESIDE_GATED.includes(json.model_type as string)) return { source: besideGated(source), config: textConfig(json) };
   const found = [...source.names()].filter((name) => name.endsWith(ANCHOR));
   if (found.length !== 1)
     throw new StateError(`one language model, with one name that ends in "${ANCHOR}", in ${source.path}`, describe([], found) || "none");

@@ -38,6 +38,8 @@ export const MODEL_TYPES: Readonly<Record<string, ModelType>> = {
   llava: whole("LLaVA"),
   llava_llama: whole("LLaVA"),
   idefics: whole("IDEFICS"),
+  otter: whole("Otter"),
+  flamingo: whole("OpenFlamingo"),
   "blip-2": whole("BLIP-2"),
   instructblip: whole("InstructBLIP"),
   qwen2_audio: whole("Qwen2-Audio"),

@@ -19,10 +19,6 @@ const REFUSED: Readonly<Record<string, string>> = {
   instructblipvideo: "InstructBLIP for clips joins the queries of all frames: take InstructBLIP, which reads a picture",
   idefics2: "IDEFICS-2 has another tower and no cross-attention: take IDEFICS-1",
   idefics3: "IDEFICS-3 has another tower and no cross-attention: take IDEFICS-1",
-  otter:
-    "Otter's folders hold OpenFlamingo's blocks under names of their own, which are not read: take OpenFlamingo's checkpoint.pt through anymal convert",
-  flamingo:
-    "this folder holds OpenFlamingo's blocks under Otter's names, which are not read: take OpenFlamingo's checkpoint.pt through anymal convert",
   mosaic_gpt: "MosaicML's GPT came before MPT, with norms on queries and keys and other names: take an MPT",
   gpt_neox: "GPT-NeoX (RedPajama, Pythia) computes attention and feed-forward side by side: take an MPT or a LLaMA",
   t5: ENCODER_DECODER,

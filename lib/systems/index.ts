@@ -11,6 +11,7 @@ import { llamaAdapterV2 } from "./llama-adapter-v2.js";
 import { llava } from "./llava.js";
 import { llava15 } from "./llava-1.5.js";
 import { minigpt4 } from "./minigpt4.js";
+import { otter } from "./otter.js";
 import { pink } from "./pink.js";
 import type { System } from "./system.js";
 import { videoChatgpt } from "./video-chatgpt.js";
@@ -27,6 +28,7 @@ export const SYSTEMS = {
   minigpt4,
   "blip-2": blip2,
   instructblip,
+  otter,
   pink,
   "video-chatgpt": videoChatgpt,
 } as const satisfies Readonly<Record<string, System>>;
@@ -38,7 +40,6 @@ export const DEFAULT_SYSTEM: SystemName = "anymal";
 /** Of the literature that this library follows, what nobody has put here yet. */
 export const NOT_YET = {
   mmicl: "arXiv 2309.07915",
-  otter: "arXiv 2305.03726",
 } as const;
 
 export const isSystem = (name: string): name is SystemName => Object.hasOwn(SYSTEMS, name);

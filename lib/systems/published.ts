@@ -3,6 +3,7 @@ import type { WeightSource } from "../io/checkpoint.js";
 import type { BridgeSetup } from "../models/bridges/index.js";
 import type { FeatureLayer, Select } from "../models/bridges/select.js";
 import type { Piece } from "../models/piece.js";
+import type { System } from "./system.js";
 
 export interface PublishedMedium {
   /** The encoder's weights, or where they are by themselves: a folder beside this one, or a model of the hub. */
@@ -40,5 +41,7 @@ export interface Published {
   media: Readonly<Record<string, PublishedMedium>>;
   adapters?: readonly PublishedAdapter[];
   /** Where the files' own code writes a medium, not a chat template: control tokens around it, or its place. */
-  written?: { readonly id?: string; readonly edge?: string; readonly place?: "first" };
+  written?: System["written"] & { readonly edge?: string };
+  /** Control tokens that the files' own code adds to the tokenizer, in this order: the folder of a language model alone has a tokenizer without them. */
+  addedTokens?: readonly string[];
 }

@@ -7,6 +7,18 @@ import { warn } from "../core/notice.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import type { Message } from "./chat-template.js";
 import { pastBlanks, strip } from "./jinja/strings.js";
+import {
+  ANSWER,
+  ANSWER_END,
+  ANY_MARK,
+  LITERAL,
+  MEDIUM,
+  MEDIUM_END,
+  type PlainTokens,
+  plain,
+  prefixesWords,
+  segmentEncoder,
+} from "./plain-prompt.js";
 import type { TextPart } from "./splice.js";
 import type { Tokenizer } from "./tokenizer.js";
 
@@ -34,6 +46,8 @@ export interface PromptOptions {
   mediaToken?: string | undefined;
   /** Without a chat template: the control token that ends an answer, in the place of eos. What follows goes on behind it, without another bos (Flamingo's chunks). */
   answerEnd?: string | undefined;
+  /** The control token that stands before an answer, and asks for one: turns then follow each other as without a chat template, for the format writes all of them itself (Otter). */
+  answerStart?: string | undefined;
   /** Told what training should know, once for a tokenizer; process.emitWarning by default. */
   onNotice?: (message: string) => void;
 }
@@ -44,24 +58,22 @@ const OPTIONS = optionNames<PromptOptions>({
   splitSpecialTokens: true,
   mediaToken: true,
   answerEnd: true,
+  answerStart: true,
   onNotice: true,
 });
 
 export const IGNORE = -100;
-const [MEDIUM, MEDIUM_END, ANSWER, ANSWER_END] = ["\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"];
-/** Stands inside of what spells a control token and is none. */
-const LITERAL = "\ufdd4";
-const ANY_MARK = /[\ufdd0-\ufdd4]/;
 
 /** Renders with the tokenizer's chat template; without one, plainly: `{bos}{instruction} {media} {response}{eos}`. */
 export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], options: PromptOptions = {}): PromptPart[] {
   checkOptions("promptParts", options, OPTIONS);
-  const { generation = false, where = "prompt", splitSpecialTokens = false, mediaToken, answerEnd } = options;
+  const { generation = false, where = "prompt", splitSpecialTokens = false, mediaToken, answerEnd, answerStart } = options;
   checkTurns(turns, generation, where);
   const all = turns.flatMap(({ content }) => content.filter((part) => typeof part !== "string"));
   const kinds = all.map((part) => String((part as { modality?: unknown }).modality ?? "image"));
-  const token: MediaToken | undefined = mediaToken && tokenizer.hasChatTemplate ? { text: mediaToken, kinds } : undefined;
-  const written: WrittenTokens = { token, answerEnd };
+  const token: MediaToken | undefined =
+    mediaToken && answerStart === undefined && tokenizer.hasChatTemplate ? { text: mediaToken, kinds } : undefined;
+  const written: WrittenTokens = { token, answerEnd, answerStart };
   let media = 0;
   const said = turns.map(({ role, content }): Said => {
     checkText(content, tokenizer, where, splitSpecialTokens, mediaToken);
@@ -147,9 +159,8 @@ function answer(text: string, content: PromptTurn["content"], where: string): Om
 }
 
 /** What the format writes beside what is said. */
-interface WrittenTokens {
+interface WrittenTokens extends PlainTokens {
   token?: MediaToken | undefined;
-  answerEnd?: string | undefined;
 }
 interface MediaToken {
   text: string;
@@ -157,8 +168,9 @@ interface MediaToken {
   kinds: readonly string[];
 }
 
-function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean, { token, answerEnd }: WrittenTokens = {}): string {
-  if (!tokenizer.hasChatTemplate) return plain(tokenizer, messages, answerEnd);
+function render(tokenizer: Tokenizer, messages: readonly Message[], generation: boolean, written: WrittenTokens = {}): string {
+  const { token, answerStart } = written;
+  if (!tokenizer.hasChatTemplate || answerStart !== undefined) return plain(tokenizer, messages, generation, written);
   if (token) return renderParts(tokenizer, messages, generation, token);
   const text = tokenizer.applyChatTemplate(messages, { addGenerationPrompt: generation });
   // A medium separates words by itself. Where words begin with their blank anyway, one beside it would be a token of its own, which no text has.
@@ -184,65 +196,27 @@ function renderParts(tokenizer: Tokenizer, messages: readonly Message[], generat
  * White space that comes before an answer, but not with the prompt that asks for one: LLaMA 2 has "[/INST] answer" and "[/INST]". There the model
  * writes it, so it is scored.
  */
-function gapOf(tokenizer: Tokenizer): string {
-  let gap = gaps.get(tokenizer);
+function gapOf(tokenizer: Tokenizer, { answerStart }: PromptOptions): string {
+  const known = gaps.get(tokenizer) ?? new Map<string | undefined, string>();
+  gaps.set(tokenizer, known);
+  let gap = known.get(answerStart);
   if (gap !== undefined) return gap;
   gap = "";
   const question = { role: "user", content: "x" };
   try {
-    const asked = render(tokenizer, [question], true);
-    const [before = ""] = render(tokenizer, [question, { role: "assistant", content: `${ANSWER}x${ANSWER_END}` }], false).split(
-      ANSWER as string,
-    );
+    const asked = render(tokenizer, [question], true, { answerStart });
+    const [before = ""] = render(tokenizer, [question, { role: "assistant", content: `${ANSWER}x${ANSWER_END}` }], false, {
+      answerStart,
+    }).split(ANSWER as string);
     const rest = before.slice(asked.length);
     if (before.startsWith(asked) && !rest.trim()) gap = rest;
   } catch {
     // A template that refuses so short a conversation; whatever it says of the real one was said before.
   }
-  gaps.set(tokenizer, gap);
+  known.set(answerStart, gap);
   return gap;
 }
-const gaps = new WeakMap<Tokenizer, string>();
-
-/**
- * Every exchange stands between bos and eos; where `end` ends an answer, they follow each other behind one bos. A medium separates words by itself: blanks
- * beside it would only be tokens of their own.
- */
-function plain(tokenizer: Tokenizer, messages: readonly Message[], end?: string): string {
-  const { bosToken: bos = "", eosToken: eos = "" } = tokenizer;
-  const next = end === undefined ? bos : "";
-  const text = messages.map(({ role, content }, i) => {
-    const before = i === 0 ? bos : messages[i - 1]?.role === "assistant" ? next : " ";
-    const said = String(content).trim();
-    const ended = end !== undefined && said.replace(ANSWER_END as string, "").endsWith(end) ? "" : (end ?? eos);
-    return `${before}${said}${role === "assistant" ? ended : ""}`;
-  });
-  const gap = prefixesWords(tokenizer) ? "" : " ";
-  return text
-    .join("")
-    .replace(/ *(\ufdd0\d+\ufdd1) */g, "$1")
-    .replace(/(\ufdd1)(\ufdd2?)(?=[^\s\ufdd0])/g, `$1${gap}$2`);
-}
-
-/** Does a text begin as a word does after a blank, as with sentencepiece? */
-function prefixesWords(tokenizer: Tokenizer): boolean {
-  return segmentEncoder(tokenizer)("a", false).at(-1) === tokenizer.encode("x a", { addSpecialTokens: false }).at(-1);
-}
-
-type Encode = (text: string, first: boolean) => number[];
-
-/** Text after a medium is encoded as text after a control token is: some tokenizers put a blank before the very first word only. */
-function segmentEncoder(tokenizer: Tokenizer): Encode {
-  const plainly = (text: string) => tokenizer.encode(text, { addSpecialTokens: false, literalMark: LITERAL });
-  const stand = tokenizer.bosToken ?? tokenizer.eosToken;
-  const id = stand === undefined ? undefined : tokenizer.specialTokens.get(stand);
-  if (id === undefined) return plainly;
-  return (text, first) => {
-    if (first) return plainly(text);
-    const ids = plainly(`${stand}${text}`);
-    return ids[0] === id ? ids.slice(1) : plainly(text);
-  };
-}
+const gaps = new WeakMap<Tokenizer, Map<string | undefined, string>>();
 
 interface Segment {
   text: string;
@@ -359,7 +333,7 @@ function textPart(
   if (!answers.length) return { ids };
   const labels = new Array<number>(ids.length).fill(IGNORE);
   const weights = counts.some((weight) => weight !== 1 && weight !== 0) ? new Array<number>(ids.length).fill(1) : undefined;
-  const gap = gapOf(tokenizer);
+  const gap = gapOf(tokenizer, options);
   const controls = new Set(tokenizer.specialTokens.values());
   const isControl = (id: number) => id === tokenizer.eosTokenId || (controls.has(id) && id !== tokenizer.unkTokenId);
   for (const [n, [from, to]] of answers.entries()) {

@@ -4,7 +4,7 @@
 import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { type AssembleOptions, type ModalityOptions, type ProjectorOptions, WORDS } from "../anymal/options.js";
-import { WRITTEN_KEYS } from "../anymal/written.js";
+import { WRITTEN_SCHEMA } from "../anymal/written.js";
 import { readPlain } from "../core/plain-file.js";
 import type { Row } from "../data/row.js";
 import { LARGEST, parseYaml } from "../io/yaml.js";
@@ -297,11 +297,7 @@ export function modelRecipe(value: unknown, at = "model", kinds: Kinds = BUILT_I
 
 function checkPrompt(at: string, prompt: unknown): void {
   checkKeys(at, prompt, { system: is.text, splitSpecialTokens: is.flag, written: is.object });
-  if (prompt.written)
-    checkKeys(`${at}.written`, prompt.written, {
-      ...Object.fromEntries(WRITTEN_KEYS.map((key) => [key, is.text])),
-      place: is.oneOf("first"),
-    });
+  if (prompt.written) checkKeys(`${at}.written`, prompt.written, WRITTEN_SCHEMA);
 }
 
 function checkSystem(at: string, name: unknown): void {

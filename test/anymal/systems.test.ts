@@ -71,7 +71,6 @@ for (const [system, image, adapters] of [
 test("a system that is unknown, not here yet, or takes no such medium is told", async () => {
   const cases: [Promise<AnyMAL>, string, RegExp][] = [
     [as("llava1.5"), "E_VALUE", /did you mean "llava-1\.5"\?/],
-    [as("otter"), "E_VALUE", /not here yet/],
     [as("anymal", { adapters: { lora: {} } }), "E_VALUE", /options that are known, got "lora"/],
     [as("constructor"), "E_VALUE", /one of anymal, flamingo/],
     [as("llava", { modalities: { imu: { encoder: world.imu } } }), "E_MODALITY", /image, which llava takes, got imu/],

@@ -59,6 +59,8 @@ const CONFIGS: Readonly<Record<string, Json>> = {
   "LanguageBind/Video-LLaVA-7B-hf": { model_type: "video_llava" },
   "HuggingFaceM4/idefics2-8b": { model_type: "idefics2" },
   "luodian/OTTER-Image-MPT7B": { model_type: "otter", text_config: { model_type: "mpt", architectures: ["MPTForCausalLM"] } },
+  "luodian/OTTER-9B-LA-InContext": { model_type: "otter", text_config: { model_type: "llama" } },
+  "luodian/openflamingo-9b-hf": { model_type: "flamingo", text_config: { model_type: "llama" } },
   "togethercomputer/RedPajama-INCITE-Base-3B-v1": { model_type: "gpt_neox" },
   "anas-awadalla/mpt-1b-redpajama-200b": { model_type: "mosaic_gpt" },
   "google/flan-t5-xl": { model_type: "t5" },

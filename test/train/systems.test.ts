@@ -20,6 +20,7 @@ test.after(() => world.remove());
 
 const ADAPTERS: Partial<Record<SystemName, Record<string, object>>> = {
   flamingo: { "gated-cross-attention": { every: 1, heads: 2, dimHead: 4 } },
+  otter: { "gated-cross-attention": { every: 1, heads: 2, dimHead: 4 } },
   "llama-adapter": { "llama-adapter-v1": { layers: 1 } },
   "llama-adapter-v2": { "llama-adapter-v2": { layers: 1, prompts: 2, early: 1 } },
 };
@@ -43,6 +44,7 @@ const MOVES: Readonly<Record<SystemName, readonly string[]>> = {
   llava: ["llm", "projectors"],
   "llava-1.5": ["llm", "projectors"],
   minigpt4: ["projectors"],
+  otter: ["adapters", "projectors"],
   pink: ["adapters", "projectors"],
   "video-chatgpt": ["projectors"],
 };

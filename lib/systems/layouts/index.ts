@@ -1,11 +1,13 @@
 // By the model_type of config.json: how a published folder is taken apart.
 import type { WeightSource } from "../../io/checkpoint.js";
 import { ConfigError, type Json } from "../../models/config.js";
+import { textConfig } from "../../models/decoder.js";
 import { familyOf } from "../../models/decoder-families.js";
 import type { Published } from "../published.js";
 import { blip2Layout, blip2Pieces, blip2Text } from "./blip2.js";
 import { ideficsLayout, ideficsPieces } from "./idefics.js";
 import { llavaLayout, llavaPieces } from "./llava.js";
+import { otterLayout, otterPieces } from "./otter.js";
 import { qwen2AudioLayout, qwen2AudioPieces } from "./qwen2-audio.js";
 
 interface Layouts {
@@ -19,12 +21,15 @@ interface Layouts {
 
 const llava: Layouts = { pieces: llavaPieces, name: llavaLayout };
 const idefics: Layouts = { pieces: ideficsPieces, name: ideficsLayout };
+const otter: Layouts = { pieces: otterPieces, name: otterLayout, text: textConfig };
 const blip2: Layouts = { pieces: blip2Pieces, name: blip2Layout, text: blip2Text };
 const qwen2Audio: Layouts = { pieces: qwen2AudioPieces, name: qwen2AudioLayout };
 const LAYOUTS: Readonly<Record<string, Layouts>> = {
   llava,
   llava_llama: llava,
   idefics,
+  otter,
+  flamingo: otter,
   "blip-2": blip2,
   instructblip: blip2,
   qwen2_audio: qwen2Audio,
