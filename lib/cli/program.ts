@@ -19,6 +19,7 @@ import { planCommand } from "./plan.js";
 import { quantizeCommand } from "./quantize.js";
 import { reportCommand } from "./report.js";
 import { representCommand } from "./represent.js";
+import { synthesizeCommand } from "./synthesize.js";
 import { systemsCommand } from "./systems.js";
 
 const EXAMPLE = `
@@ -35,6 +36,7 @@ export function program(): Command {
     .addCommand(instructCommand())
     .addCommand(dataCommand())
     .addCommand(bootstrapCommand())
+    .addCommand(synthesizeCommand())
     .addCommand(planCommand())
     .addCommand(reportCommand())
     .addCommand(generateCommand())

@@ -1,8 +1,8 @@
 // Pink's self-consistent bootstrapping (arXiv 2310.00582, section 3.4): a model says what is in boxes that people drew, is asked where that is, and what leads
 // it back to the box becomes data for its next training.
-import { type AnswerOptions, AnyMAL } from "../anymal/anymal.js";
+import { AnyMAL } from "../anymal/anymal.js";
 import type { PromptInput } from "../anymal/prompt.js";
-import { AnymalError, expected, isOfDevice } from "../core/errors.js";
+import { type AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { type Box, type BoxOptions, boxPixels, boxText, parseBox } from "../data/boxes.js";
 import { type AnnotationOptions, readAnnotations } from "../data/referential/annotations.js";
@@ -12,6 +12,7 @@ import { captionQuestion, groundingQuestion, type Referential } from "../data/re
 import { named, PicturePlaces, referentialRow, writeLines } from "../data/referential/write.js";
 import { DataError } from "../data/row.js";
 import { image } from "../media/image.js";
+import { type Answering, answersTo } from "./asked.js";
 
 export interface BootstrapOptions extends BoxOptions, AnnotationOptions {
   /** Boxes in COCO's layout (Objects365), or in one of the others that readAnnotations() knows. */
@@ -46,10 +47,6 @@ const OPTIONS = optionNames<BootstrapOptions>({
   ...{ annotations: true, images: true, output: true, threshold: true, batch: true, maxNewTokens: true, questions: true, square: true },
   ...{ beside: true, split: true, onProblem: true, onProgress: true, signal: true },
 });
-/** A model that answers. */
-export interface Answering {
-  generateAll(prompts: readonly PromptInput[], options?: AnswerOptions): Promise<string[]>;
-}
 /** Its pictures are padded, and so are the places in them. */
 const padded = (model: Answering): boolean => model instanceof AnyMAL && model.encoder("image").setup.pad === true;
 
@@ -141,32 +138,14 @@ class Round {
   }
 
   /** undefined where the picture cannot be read. */
-  async #answers(asked: readonly Asked[], question: (one: Asked) => string): Promise<(string | undefined)[]> {
-    const { batch, maxNewTokens = 64, signal } = this.options;
+  #answers(asked: readonly Asked[], question: (one: Asked) => string): Promise<(string | undefined)[]> {
+    const { batch, maxNewTokens = 64, signal, onProblem, annotations } = this.options;
     const prompts = asked.map((one): PromptInput => [image(one.path), question(one)]);
-    try {
-      return await this.model.generateAll(prompts, { batch, maxNewTokens, ...(signal && { signal }) });
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (!(error instanceof AnymalError) || isOfDevice(error)) throw error;
-      const [first] = asked;
-      if (asked.length > 1) {
-        const half = asked.length >> 1;
-        return [...(await this.#answers(asked.slice(0, half), question)), ...(await this.#answers(asked.slice(half), question))];
-      }
-      if (!first || !this.options.onProblem) throw error;
+    const unasked = (index: number, cause: AnymalError) => {
       ++this.report.unasked;
-      const problem = new DataError(
-        "E_ROW",
-        this.options.annotations,
-        undefined,
-        `a question that can be asked of ${first.path}`,
-        error.message,
-        "leave it out, or mend it",
-        { cause: error },
-      );
-      this.options.onProblem(problem);
-      return [undefined];
-    }
+      const wanted = `a question that can be asked of ${asked[index]?.path}`;
+      onProblem?.(new DataError("E_ROW", annotations, undefined, wanted, cause.message, "leave it out, or mend it", { cause }));
+    };
+    return answersTo(this.model, prompts, { batch, maxNewTokens, ...(signal && { signal }) }, onProblem && unasked);
   }
 }
