@@ -39,6 +39,7 @@ export type {
 } from "./anymal/options.js";
 export type { AdapterPlace, AnyMALParts } from "./anymal/parts.js";
 export type { PromptInput } from "./anymal/prompt.js";
+export type { AnswerScore, AnswerScoreOptions, NextTokenOptions } from "./anymal/score.js";
 export type { Written } from "./anymal/written.js";
 export { backward, backwardAsync, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
 export { Capture, type Device, type DeviceMemory, type DeviceOptions, defaultDevice, device, openDevice } from "./core/device.js";
@@ -56,6 +57,7 @@ export type { GenerationOptions } from "./generate/generate.js";
 export { GenerationError, type SamplingOptions } from "./generate/logits.js";
 export { PrefixCache } from "./generate/prefix-cache.js";
 export type { SamplerOptions } from "./generate/sampler.js";
+export { type ContinuationScore, nextLogProbs, type ScoreOptions, scoreContinuations } from "./generate/score.js";
 export type { TextOptions } from "./generate/text.js";
 export { Checkpoint, type WeightSource } from "./io/checkpoint.js";
 export { type Converted, type ConvertOptions, convertCheckpoint } from "./io/convert.js";

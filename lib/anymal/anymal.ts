@@ -3,14 +3,11 @@ import type { Adapter } from "../adapters/adapter.js";
 import { type AdapterOptions, createAdapter } from "../adapters/load-adapter.js";
 import { LoraAdapter } from "../adapters/lora.js";
 import type { LoraConfig } from "../adapters/lora-config.js";
-import { noGrad } from "../core/autograd.js";
 import { shown } from "../core/checks.js";
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
-import { scope } from "../core/scope.js";
 import { settled } from "../core/settled.js";
-import { Turns } from "../core/turns.js";
 import { checkGeneration, GENERATION_KEYS, type Prompt } from "../generate/generate.js";
 import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
 import { kindsWith, type OwnKinds } from "../media/kinds/index.js";
@@ -30,18 +27,11 @@ import { endTokens, never } from "./end-tokens.js";
 import { ENCODER_BATCH, type Features, type MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
-import {
-  batchOf,
-  checkContext,
-  conversationOf,
-  type EncodedPrompt,
-  encodePrompt,
-  type PromptInput,
-  positionsOf,
-  regrouped,
-} from "./prompt.js";
+import { encodedPrompts, prepared, release } from "./prepare.js";
+import type { PromptInput } from "./prompt.js";
 import { isPublished, published } from "./published.js";
-import { askingOf, type QuestionReader, rowsMadeOf } from "./question.js";
+import type { QuestionReader } from "./question.js";
+import { type AnswerScore, type AnswerScoreOptions, type NextTokenOptions, nextTokens, scoreAnswers } from "./score.js";
 import type { Source } from "./source.js";
 import { Trained } from "./trained.js";
 
@@ -289,7 +279,7 @@ export class AnyMAL {
         past: options.past ?? memory?.prefix,
       });
     } finally {
-      for (const tensor of [ready.inputsEmbeds, ready.beside?.rows]) tensor?.dispose();
+      release(ready);
     }
   }
 
@@ -308,7 +298,7 @@ export class AnyMAL {
           ...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), ...never(this, options) })),
         );
       } finally {
-        for (const tensor of [ready.inputsEmbeds, ready.beside?.rows]) tensor?.dispose();
+        release(ready);
       }
     }
     return answers;
@@ -320,58 +310,33 @@ export class AnyMAL {
     return { eosTokenId: endTokens(this.llmSource.folder, this.llm.config.eosTokenIds, this.tokenizer, this.prompt.written?.end) };
   }
 
-  async #prepare(prompts: readonly PromptInput[], reading: FeatureOptions, first = 0): Promise<Prompt> {
-    reading.signal?.throwIfAborted();
-    const turns = new Turns();
-    const encoded: EncodedPrompt[] = [];
-    const ask = askingOf(this);
-    for (const [i, prompt] of prompts.entries()) {
-      encoded.push(
-        encodePrompt(this.tokenizer, conversationOf(prompt, this.prompt), {
-          ...this.prompt,
-          splitSpecialTokens: reading.splitSpecialTokens ?? this.prompt.splitSpecialTokens ?? false,
-          generation: true,
-          rows: this.llm.config.vocabSize,
-          ask,
-          where: `prompt ${first + i}`,
-        }),
-      );
-      await turns.next();
-    }
-    const all = await this.features(
-      encoded.flatMap(({ media }) => media),
-      reading,
-    );
-    const features = regrouped(
-      all,
-      encoded.map(({ media }) => media.length),
-    );
-    for (const [i, one] of encoded.entries())
-      checkContext(one, features[i] as Features[], this.llm.config.maxPositions, (own) => this.#rowsOf(own));
-    return noGrad(() =>
-      scope(() => {
-        const batch = batchOf(encoded, features, this.device);
-        const { inputsEmbeds, spliced, beside } = this.network.embed(batch, { side: "left" });
-        const media = encoded.map((one) => one.media.length > 0);
-        if (encoded.length > 1) {
-          const { rows, seen } = beside ?? {};
-          return { inputsEmbeds, attentionMask: spliced.attentionMask, media, ...(rows && { beside: { rows, seen } }) };
-        }
-        const [one, own] = [encoded[0] as EncodedPrompt, features[0] as Features[]];
-        const made = own.map((known, i) => rowsMadeOf(known, one.questions?.[i]));
-        const of = beside?.of[0]?.map(({ modality, item }) => made.filter((_, i) => own[i]?.modality === modality)[item]);
-        return {
-          inputsEmbeds,
-          media,
-          positions: positionsOf(one, made, (i) => this.#rowsOf(own[i] as Features)),
-          ...(beside && { beside: { ...beside, of } }),
-        };
-      }),
-    );
+  /**
+   * How probable the model holds answers that are given: for each prompt its own list, or one list for all of them. They are written as training writes them,
+   * without the token that ends an answer unless `end` says so. A prompt is read once, whatever the number of its answers.
+   *
+   * ```ts
+   * const [[yes, no]] = await model.scoreAnswers([[image("meme.png"), "Is it hateful?"]], ["Yes", "No"]);
+   * const p = 1 / (1 + Math.exp(no.logProb - yes.logProb));
+   * ```
+   */
+  scoreAnswers(
+    prompts: readonly PromptInput[],
+    answers: readonly string[] | readonly (readonly string[])[],
+    options: AnswerScoreOptions = {},
+  ): Promise<AnswerScore[][]> {
+    return scoreAnswers(this, prompts, answers, options);
   }
 
-  #rowsOf({ modality, shape }: Features): number {
-    return this.projector(modality).rows(shape);
+  /**
+   * For each prompt the logarithms of how probable each of `tokens` is to begin the answer: ids, or texts that are one token there. Rejects with
+   * E_GENERATION on a text of several tokens, which scoreAnswers() takes.
+   */
+  nextLogProbs(prompts: readonly PromptInput[], tokens: readonly (string | number)[], options: NextTokenOptions = {}): Promise<number[][]> {
+    return nextTokens(this, prompts, tokens, options);
+  }
+
+  async #prepare(prompts: readonly PromptInput[], reading: FeatureOptions, first = 0): Promise<Prompt> {
+    return prepared(this, await encodedPrompts(this, prompts, reading, first), reading);
   }
 
   /** Resolves when all weights are on the device; rejects with what kept one of them from getting there. */

@@ -43,16 +43,19 @@ interface EncodeOptions extends PromptFormat {
   rows: number;
   /** Of bridges that read the question. */
   ask?: Asking | undefined;
+  /** As of promptParts. */
+  onNotice?: PromptOptions["onNotice"];
 }
 
 export function encodePrompt(
   tokenizer: Tokenizer,
   turns: readonly Turn[],
-  { generation = false, where = "prompt", splitSpecialTokens = false, written = {}, rows, ask }: EncodeOptions,
+  { generation = false, where = "prompt", splitSpecialTokens = false, written = {}, rows, ask, onNotice }: EncodeOptions,
 ): EncodedPrompt {
   const { token: mediaToken, end: answerEnd, answer: answerStart } = written;
   for (const token of [answerEnd, answerStart]) if (token !== undefined) controlToken(tokenizer, token, where);
-  const options = { generation, where, splitSpecialTokens, mediaToken, answerEnd, answerStart };
+  const notice = onNotice !== undefined && { onNotice };
+  const options = { generation, where, splitSpecialTokens, mediaToken, answerEnd, answerStart, ...notice };
   const bare = written.place === "first" ? mediaFirst(tokenizer, turns, options) : promptParts(tokenizer, turns, options);
   const parts = withIds(bare, written, tokenizer, where);
   checkIds(parts, tokenizer, rows, where);

@@ -23,11 +23,12 @@ export interface CausalLM {
   readonly device: Device;
   readonly config: {
     readonly maxPositions: number;
+    readonly vocabSize: number;
     readonly eosTokenIds: readonly number[];
     readonly ropeScaling?: { readonly type: string };
   };
   /** What stands before every row, and takes of the context. */
   readonly lead?: { readonly length: number; readonly steers?: boolean | undefined } | undefined;
   createCache(batch: number, length: number, type?: CacheType): KVCache;
-  forward(prompt: Prompt, options: { cache: KVCache; logits: "last" }): { logits?: Tensor };
+  forward(prompt: Prompt, options: { cache: KVCache; logits: "all" | "last" }): { logits?: Tensor };
 }

@@ -8,6 +8,7 @@ import { Tensor } from "../core/tensor.js";
 import { atOnce, type Pieces } from "../core/turns.js";
 import type { CausalLM, Prompt } from "../generate/causal-lm.js";
 import { type GenerationOptions, generate } from "../generate/generate.js";
+import { nextLogProbs, type ScoreOptions, scoreContinuations } from "../generate/score.js";
 import type { CacheType } from "../nn/key-values.js";
 import { KVCache } from "../nn/kv-cache.js";
 import { type Plain, wrapsOn } from "../nn/layer.js";
@@ -255,6 +256,15 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
       ...(beside && { beside }),
     };
     return generate(this, given, { ...others, ...options });
+  }
+
+  /** Log-probabilities of continuations, several for each row of a prompt that is read once. As scoreContinuations says. */
+  scoreContinuations(prompt: Prompt, continuations: readonly (readonly ArrayLike<number>[])[], options?: ScoreOptions) {
+    return scoreContinuations(this, prompt, continuations, options);
+  }
+  /** Log-probabilities of `tokens` as the next one, for each row of a prompt. As nextLogProbs says. */
+  nextLogProbs(prompt: Prompt, tokens: readonly number[], options?: Pick<ScoreOptions, "signal">): Promise<number[][]> {
+    return nextLogProbs(this, prompt, tokens, options);
   }
 
   /**

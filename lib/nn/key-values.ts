@@ -3,7 +3,7 @@
 import type { Device } from "../core/device.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attention, attentionDecode, cacheWrite, cast, dequantizeRowsInt8, quantizeRowsInt8, sliceCopy } from "../ops/index.js";
+import { attention, attentionDecode, cacheWrite, cast, dequantizeRowsInt8, gatherRows, quantizeRowsInt8, sliceCopy } from "../ops/index.js";
 
 /** What keys and values are kept as. */
 export type CacheType = "f32" | "bf16" | "int8";
@@ -89,10 +89,20 @@ export class KeyValues {
     });
   }
 
-  /** Puts the first `count` positions of another of the same type here, at slot (B) i32. */
-  take(other: KeyValues, count: number, slot: Tensor): void {
+  /** Puts the first `count` positions of another of the same type here, at slot (B) i32; with an index (B) i32, those of the rows that it names. */
+  take(other: KeyValues, count: number, slot: Tensor, index?: Tensor): void {
     scope(() => {
-      for (const [i, to] of this.tensors.entries()) cacheWrite(to, sliceCopy(other.tensors[i] as Tensor, 1, 0, count), slot);
+      for (const [i, to] of this.tensors.entries()) {
+        const part = sliceCopy(other.tensors[i] as Tensor, 1, 0, count);
+        cacheWrite(to, index ? rowsOf(part, index) : part, slot);
+      }
+    });
+  }
+
+  /** Puts `count` positions of row `from`, those from `since` on, at the same places of row `to`. `slot`: (1) i32 of `since`. */
+  fork(from: number, to: number, { since, count, slot }: { since: number; count: number; slot: Tensor }): void {
+    scope(() => {
+      for (const all of this.tensors) cacheWrite(all.slice(to, 1), sliceCopy(all.slice(from, 1), 1, since, count), slot);
     });
   }
 
@@ -100,3 +110,9 @@ export class KeyValues {
     for (const tensor of this.tensors) tensor.dispose();
   }
 }
+
+/** Rows of x (B,…) by index (N) i32 → (N,…). */
+export const rowsOf = (x: Tensor, index: Tensor): Tensor => {
+  const [B, ...rest] = x.shape as [number, ...number[]];
+  return gatherRows(x.reshape([B, x.size / B]), index).reshape([index.size, ...rest]);
+};

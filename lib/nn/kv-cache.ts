@@ -6,8 +6,8 @@ import { AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attention, concat, increment, sliceCopy } from "../ops/index.js";
-import { CACHE_TYPES, type CacheType, KeyValues } from "./key-values.js";
+import { attention, concat, gatherRows, increment, sliceCopy } from "../ops/index.js";
+import { CACHE_TYPES, type CacheType, KeyValues, rowsOf } from "./key-values.js";
 import type { Rope } from "./rope.js";
 import {
   type Beside,
@@ -65,6 +65,13 @@ const withoutLead = ({ from, end, position }: RowState, by: number, uncounted = 
   position: uncounted ? position - by : position,
 });
 
+/** What a layer keeps: tensors (B,…) with something for each row, and those that all rows share. */
+interface Kept {
+  perRow: readonly Tensor[];
+  shared: readonly Tensor[];
+}
+const tensorsOf = (kept: Kept | undefined): readonly Tensor[] => (kept ? [...kept.perRow, ...kept.shared] : []);
+
 /** Room for `length` positions of `batch` rows. createCache() of a model makes one that fits; the model fills it, and dispose() frees it. */
 export class KVCache implements LayerCache {
   readonly length: number;
@@ -74,7 +81,7 @@ export class KVCache implements LayerCache {
   readonly #options: CacheOptions;
   readonly #layers: readonly KeyValues[];
   /** What layers made of media: it stays what it is while tokens follow. Without tensors: it went when the cache was shortened. */
-  readonly #kept = new Map<object, readonly Tensor[] | undefined>();
+  readonly #kept = new Map<object, Kept | undefined>();
   /** (B,2) i32: which media beside the next token of a row sees. */
   #seen: Tensor | undefined;
   // (B,1) i32 each. Of a row: the first key that counts, the slot of the next token, that slot + 1, and the next token's row in the RoPE table.
@@ -127,7 +134,7 @@ export class KVCache implements LayerCache {
   }
   /** What it holds on the device, with what layers keep in it. */
   get bytes(): number {
-    const kept = [...this.#kept.values()].flatMap((tensors) => tensors ?? []);
+    const kept = [...this.#kept.values()].flatMap(tensorsOf);
     const own = this.#layers.flatMap(({ tensors }) => tensors);
     const all = [...own, ...kept, ...this.#state, this.#ropeTable, this.#seen].filter((one) => one !== undefined);
     return all.reduce((sum, { size, dtype }) => sum + size * BYTES[dtype], 0);
@@ -213,18 +220,19 @@ export class KVCache implements LayerCache {
     return attention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, bias, causal: true, ...options });
   }
 
-  /** Holds what `owner` made of media until it makes others of a later step's. What decode reads, first and extend keep. */
-  keep(owner: object, tensors: readonly Tensor[]): void {
-    const held = built(() => tensors.map((tensor) => keep(tensor.detach())));
-    for (const old of this.#kept.get(owner) ?? []) old.dispose();
-    this.#kept.set(owner, held);
+  /** Holds what `owner` made until it makes others of a later step's media: what there is of each row (B,…), and what all rows share. What decode reads, first and extend keep. */
+  keep(owner: object, perRow: readonly Tensor[], shared: readonly Tensor[] = []): void {
+    const held = (all: readonly Tensor[]) => all.map((tensor) => keep(tensor.detach()));
+    const next = built((): Kept => ({ perRow: held(perRow), shared: held(shared) }));
+    for (const old of tensorsOf(this.#kept.get(owner))) old.dispose();
+    this.#kept.set(owner, next);
   }
   /** What `owner` gave to keep; nothing where it gave nothing. Throws E_CACHE_SHORTENED when that went with truncate(). */
   kept(owner: object): readonly Tensor[] {
-    const tensors = this.#kept.get(owner);
-    if (!tensors && this.#kept.has(owner))
+    const held = this.#kept.get(owner);
+    if (!held && this.#kept.has(owner))
       throw expected("E_CACHE_SHORTENED", "KVCache", "media with the first step after truncate()", "a step without", "pass beside again");
-    return tensors ?? [];
+    return tensorsOf(held);
   }
   /** Nothing stands beside from here on, and nothing is kept. */
   forget(): void {
@@ -232,8 +240,8 @@ export class KVCache implements LayerCache {
     this.#kept.clear();
   }
   #drop(): void {
-    for (const [owner, tensors] of this.#kept) {
-      for (const tensor of tensors ?? []) tensor.dispose();
+    for (const [owner, held] of this.#kept) {
+      for (const tensor of tensorsOf(held)) tensor.dispose();
       this.#kept.set(owner, undefined);
     }
     this.#seen?.dispose();
@@ -299,23 +307,43 @@ export class KVCache implements LayerCache {
 
   /** A longer cache with the same positions in it, and with what layers kept. */
   grown(length: number): KVCache {
+    return this.#copied(length);
+  }
+  /** A cache of as many rows as `rows` names, each a copy of the one it names, with room for `length` positions, and with what layers kept. */
+  chosen(rows: readonly number[], length: number): KVCache {
+    return this.#copied(length, rows);
+  }
+  #copied(length: number, chosen?: readonly number[]): KVCache {
     const count = this.filled;
     return built(() => {
-      const next = new KVCache(this.device, { ...this.#options, length });
+      const next = new KVCache(this.device, { ...this.#options, length, batch: chosen?.length ?? this.batch });
       next.#rope = this.#rope;
       scope(() => {
-        const slot = next.#slot.reshape([this.batch]);
-        if (count) for (const [i, layer] of next.#layers.entries()) layer.take(this.#layers[i] as KeyValues, count, slot);
+        const index = chosen && Tensor.from(Int32Array.from(chosen), [chosen.length], { device: this.device });
+        const slot = next.#slot.reshape([next.batch]);
+        if (count) for (const [i, layer] of next.#layers.entries()) layer.take(this.#layers[i] as KeyValues, count, slot, index);
+        next.#place(chosen ? chosen.map((b) => this.#rows[b] as RowState) : this.#rows);
+        next.#led = this.#led;
+        next.#unheld = this.#unheld;
+        next.#seen = this.#seen && keep(index ? gatherRows(this.#seen, index) : this.#seen.detach());
+        for (const [owner, kept] of this.#kept)
+          if (!kept) next.#kept.set(owner, undefined);
+          else next.keep(owner, index ? kept.perRow.map((one) => rowsOf(one, index)) : kept.perRow, kept.shared);
       });
-      next.#place(this.#rows);
-      next.#led = this.#led;
-      next.#unheld = this.#unheld;
-      next.#seen = this.#seen && keep(this.#seen.detach());
-      for (const [owner, tensors] of this.#kept) {
-        if (tensors) next.keep(owner, tensors);
-        else next.#kept.set(owner, undefined);
-      }
       return next;
+    });
+  }
+
+  /**
+   * Row `to` goes on as row `from` does from here on. They must share what is in the first `since` slots, and what layers kept: only what lies behind those
+   * is copied.
+   */
+  fork(from: number, to: number, since: number): void {
+    const count = this.filled - since;
+    if (from === to || count < 1) return;
+    scope(() => {
+      const slot = Tensor.from(Int32Array.of(since), [1], { device: this.device });
+      for (const layer of this.#layers) layer.fork(from, to, { since, count, slot });
     });
   }
 

@@ -66,7 +66,7 @@ export class MixedAttention extends Wrap<Attention<[Sequence?]>> {
     const first = sliceCopy(x, 1, 0, 1).reshape([x.shape[0] as number, x.shape[2] as number]);
     const weights = this.adapterAttn.weights(first);
     const { down, downBias, up } = this.adapterAttn.parts(x);
-    cache?.keep(this, [matching(weights, x), down, downBias, up]);
+    cache?.keep(this, [matching(weights, x)], [down, downBias, up]);
     return { weights, down, downBias, up };
   }
 }

@@ -88,7 +88,9 @@ export class PromptedAttention extends BetweenSteps {
     const [K, C] = this.prompt.shape.slice(-2) as [number, number];
     const prompt = matching(this.prompt, like).reshape([1, K, C]);
     const made = this.inner.keysOf(rows ? pictured(prompt, matching(rows, like), like.shape[0] as number) : prompt);
-    cache?.keep(this, [made.k, made.v]);
+    const own = [made.k, made.v];
+    if (rows) cache?.keep(this, own);
+    else cache?.keep(this, [], own);
     return [made.k, made.v];
   }
 

@@ -69,7 +69,7 @@ export interface LeadSource {
 /** What layers ask of a cache: see KVCache. */
 export interface LayerCache {
   attend(layer: number, heads: Heads, sequence: Sequence, options: { scale: number; window: number }): Tensor;
-  keep(owner: object, tensors: readonly Tensor[]): void;
+  keep(owner: object, perRow: readonly Tensor[], shared?: readonly Tensor[]): void;
   kept(owner: object): readonly Tensor[];
 }
 

@@ -48,8 +48,8 @@ export interface PromptOptions {
   answerEnd?: string | undefined;
   /** The control token that stands before an answer, and asks for one: turns then follow each other as without a chat template, for the format writes all of them itself (Otter). */
   answerStart?: string | undefined;
-  /** Told what training should know, once for a tokenizer; process.emitWarning by default. */
-  onNotice?: (message: string) => void;
+  /** Told what training should know, once for a tokenizer; process.emitWarning by default. false: nobody is told, since nothing is trained. */
+  onNotice?: ((message: string) => void) | false;
 }
 
 const OPTIONS = optionNames<PromptOptions>({
@@ -314,7 +314,7 @@ function takeKeptBlanks(
 
 /** A model that is never shown where an answer ends does not learn to end one. */
 function tellOpenAnswer(tokenizer: Tokenizer, { where = "prompt", onNotice }: PromptOptions): void {
-  if (openTold.has(tokenizer)) return;
+  if (onNotice === false || openTold.has(tokenizer)) return;
   openTold.add(tokenizer);
   const message = `${where}: no end token follows the answer, so the model will not learn to stop; put {{ eos_token }} behind answers in the chat template`;
   if (onNotice) onNotice(message);

@@ -11,6 +11,7 @@ import { here } from "../case.js";
 
 const SHAPE = { layers: 2, batch: 2, length: 6, kvHeads: 1, headDim: 4 };
 const rope = () => new Rope(here, { headDim: 4, theta: 10000, scaling: { type: "default" } });
+const spansOf = (...spans: [start: number, end: number][]): Span[] => spans.map(([start, end]) => ({ start, end }));
 const whole = (...lengths: number[]): Span[] => lengths.map((end) => ({ start: 0, end }));
 const random = (shape: number[], from: number) =>
   Tensor.from(
@@ -126,6 +127,51 @@ test("a longer cache goes on as the one it came from, padded rows too", async ()
       using got = step(longer, r.rope, whole(1, 1), 1, from);
       assert.equal(await data(got), await data(want));
     }
+  }
+});
+
+test("rows that were chosen go on as those that they were copied from, and keep what is theirs and what all share", async () => {
+  using r = disposable(rope());
+  const owner = {};
+  for (const type of ["f32", "int8"] as const) {
+    using cache = new KVCache(here, { ...SHAPE, type });
+    step(cache, r.rope, spansOf([0, 3], [1, 3]), 3, 1).dispose();
+    scope(() => cache.keep(owner, [random([2, 3], 3)], [random([3], 4)]));
+    using swapped = cache.chosen([1, 0], 9);
+    const [own, shared] = await Promise.all(cache.kept(owner).map(data));
+    assert.equal(await Promise.all(swapped.kept(owner).map(data)), [[...own!.slice(3), ...own!.slice(0, 3)], shared]);
+    assert.equal(swapped.rows, [...cache.rows].reverse());
+    using pair = cache.chosen([0, 0], 9);
+    using other = cache.chosen([1, 1], 9);
+    for (const from of [20, 30]) {
+      // Each row of a step has heads of its own: a copy is compared where it stands in the place of its original.
+      using want = step(cache, r.rope, whole(1, 1), 1, from);
+      using first = step(pair, r.rope, whole(1, 1), 1, from);
+      using second = step(other, r.rope, whole(1, 1), 1, from);
+      const half = want.size / 2;
+      assert.equal((await data(first)).slice(0, half), (await data(want)).slice(0, half));
+      assert.equal((await data(second)).slice(half), (await data(want)).slice(half));
+    }
+  }
+});
+
+test("a row that forks takes over what the other has behind the place that they share, and nothing else moves", async () => {
+  using r = disposable(rope());
+  for (const type of ["f32", "bf16", "int8"] as const) {
+    using cache = new KVCache(here, { ...SHAPE, type });
+    step(cache, r.rope, whole(2, 2), 2, 1).dispose();
+    using both = cache.chosen([0, 0], 9);
+    for (const from of [20, 30]) step(both, r.rope, whole(1, 1), 1, from).dispose(); // rows differ from here on
+    using right = both.chosen([0, 0], 9);
+    using left = both.chosen([1, 1], 9);
+    both.fork(0, 1, 2);
+    const next = (one: KVCache) => step(one, r.rope, whole(1, 1), 1, 40);
+    using got = next(both);
+    using want = next(right);
+    using old = next(left);
+    const half = got.size / 2;
+    assert.equal(await data(got), await data(want));
+    assert.not.equal((await data(got)).slice(half), (await data(old)).slice(half), "the row was another before");
   }
 });
 
