@@ -248,6 +248,15 @@ export {
   type TrainingRecipe,
   writeRecipe,
 } from "./train/recipe.js";
+export {
+  type CauseKind,
+  type ReplayCause,
+  type ReplayDifference,
+  type ReplayedValue,
+  type ReplayOptions,
+  type ReplayReport,
+  replay,
+} from "./train/replay/replay.js";
 export { writeReport } from "./train/report/run-report.js";
 export { type RepresentBatch, type RepresentOptions, represent } from "./train/represent.js";
 export { type RepresentMediaOptions, representMedia } from "./train/represent-media.js";

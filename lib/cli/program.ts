@@ -17,6 +17,7 @@ import { instructCommand } from "./instruct.js";
 import { command } from "./output.js";
 import { planCommand } from "./plan.js";
 import { quantizeCommand } from "./quantize.js";
+import { replayCommand } from "./replay.js";
 import { reportCommand } from "./report.js";
 import { representCommand } from "./represent.js";
 import { synthesizeCommand } from "./synthesize.js";
@@ -39,6 +40,7 @@ export function program(): Command {
     .addCommand(synthesizeCommand())
     .addCommand(planCommand())
     .addCommand(reportCommand())
+    .addCommand(replayCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())

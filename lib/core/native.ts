@@ -21,6 +21,11 @@ function packageRoot(): string {
   }
 }
 
+/** Of the package. */
+export const packageVersion = (): string => JSON.parse(readFileSync(join(packageRoot(), "package.json"), "utf8")).version;
+/** Where the addon lies. */
+export const addonFile = (): string => nodeGypBuild.path(packageRoot());
+
 let loaded: Native | undefined;
 let between: Native | undefined;
 

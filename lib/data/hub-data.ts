@@ -37,6 +37,11 @@ export function hubDataId(from: string): string | undefined {
  */
 export async function resolveData(id: string, options: HubDataOptions = {}): Promise<string[]> {
   checkOptions("resolveData", options, OPTIONS);
+  return (await locateData(id, options)).files;
+}
+
+/** … and the commit that they are of. */
+export async function locateData(id: string, options: HubDataOptions): Promise<{ files: string[]; commit: string | undefined }> {
   const { split, config, ...more } = options;
   const names: string[] = [];
   const locate = (files: (name: string) => boolean) =>
@@ -68,6 +73,6 @@ export async function resolveData(id: string, options: HubDataOptions = {}): Pro
   const commit = hub ? `${id.replace(/@.*$/s, "")}@${hub.commit}` : id;
   const all = names.filter((name) => alone.has(name) || (media && isMediaName(name)));
   const { folder: whole } = await locateModel(commit, { ...more, files: (name) => all.includes(name), repository: "dataset" });
-  return wanted.map((name) => join(whole, name));
+  return { files: wanted.map((name) => join(whole, name)), commit: hub?.commit };
 }
 const told = new Set<string>();

@@ -6,7 +6,7 @@ import { anyReading, ROWS_OPTIONS, type RowsOptions, readRows } from "./any-layo
 import { captionReading, readCaptions } from "./captions.js";
 import type { DataKind } from "./check.js";
 import { conversationReading, readConversations } from "./conversations.js";
-import { hubDataId, resolveData } from "./hub-data.js";
+import { hubDataId, locateData } from "./hub-data.js";
 import { MediaFiles } from "./media-files.js";
 import { type DataPart, type MixturePart, type ModalityWeights, mixedRows, partsOf, type TrainingData } from "./mixture.js";
 import { namedRecords, type ReaderName } from "./readers.js";
@@ -27,10 +27,19 @@ export interface OpenRowsOptions extends RowsOptions {
   modalityWeights?: ModalityWeights | undefined;
   /** Are data sets of the hub taken from the cache alone? Default false. */
   localFilesOnly?: boolean | undefined;
+  /** Told of what the data name: the files that are opened for it. */
+  onFound?: ((found: FoundData) => void) | undefined;
+}
+export interface FoundData {
+  /** A path, or an id of the hub. */
+  named: string;
+  files: readonly string[];
+  /** Of the hub. */
+  commit?: string | undefined;
 }
 const OPTIONS = optionNames<OpenRowsOptions>({
   ...ROWS_OPTIONS,
-  ...({ kind: true, lazy: true, modalityWeights: true, localFilesOnly: true } as const),
+  ...({ kind: true, lazy: true, modalityWeights: true, localFilesOnly: true, onFound: true } as const),
 });
 
 const OF_KIND = {
@@ -64,7 +73,7 @@ export async function openRows(data: TrainingData, options: OpenRowsOptions): Pr
 
 async function openPart(
   { from, columns, as, split, config }: DataPart,
-  { localFilesOnly, ...options }: Omit<OpenRowsOptions, "modalityWeights">,
+  { localFilesOnly, onFound, ...options }: Omit<OpenRowsOptions, "modalityWeights">,
 ): Promise<RowSource> {
   const opened: RowSource[] = [];
   const reading = columns ? { ...options, columns } : options;
@@ -74,8 +83,9 @@ async function openPart(
     for (const path of files) {
       const id = hubDataId(path);
       const { signal } = options;
-      const own = id === undefined ? [path] : await resolveData(id, { split, config, signal, localFilesOnly });
-      for (const one of own) opened.push(as ? await openNamed(one, as, reading) : await openOne(one, reading));
+      const found = id === undefined ? { files: [path] } : await locateData(id, { split, config, signal, localFilesOnly });
+      onFound?.({ named: path, ...found });
+      for (const one of found.files) opened.push(as ? await openNamed(one, as, reading) : await openOne(one, reading));
     }
     return joinedRows(opened);
   } catch (error) {
@@ -95,7 +105,7 @@ async function openNamed(path: string, as: ReaderName, { kind: _kind, lazy: _laz
 
 async function openOne(
   path: string,
-  { kind, lazy, ...options }: Omit<OpenRowsOptions, "modalityWeights" | "localFilesOnly">,
+  { kind, lazy, ...options }: Omit<OpenRowsOptions, "modalityWeights" | "localFilesOnly" | "onFound">,
 ): Promise<RowSource> {
   if (isText(path) && !(lazy ?? (await bytesOf(path)) > AT_ONCE)) {
     if (!kind) return heldRows(await readRows(path, options));

@@ -22,6 +22,8 @@ export interface RowMedia {
   media: Media[];
   /** How many of them were there already. */
   kept: number;
+  /** Of each what its features depend on, as one hash; "" where its encoder trains, or is nobody's that can be told from others. */
+  keys: string[];
 }
 
 export class FeatureSource {
@@ -50,7 +52,8 @@ export class FeatureSource {
         if (isKept) ++kept;
         return features;
       };
-      return { media: await settled(parts.map(take)), kept };
+      const media = await settled(parts.map(take));
+      return { media, kept, keys: parts.map((part) => this.#keys.get(part) ?? "") };
     };
     return Promise.allSettled(rows.map(of));
   }

@@ -8,9 +8,11 @@ import { DataError, mediaOf } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import type { Modality } from "../media/part.js";
 import { alone } from "./busy-model.js";
+import { DataFound } from "./data-found.js";
 import { type InstructInput, instructRecipe, type LoraRecipe } from "./recipe.js";
-import { described, readingOptions, recipeOptions, type StageOptions, stage, stoppable, toldMedia, toldRecipe } from "./stage.js";
+import { readingOptions, recipeOptions, type StageOptions, stage, stoppable, type Watch } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
+import { described, toldMedia, toldRecipe } from "./told.js";
 
 export interface InstructOptions extends StageOptions, InstructInput {
   /** Whose projections train. Default: those of all media in the data. */
@@ -19,16 +21,22 @@ export interface InstructOptions extends StageOptions, InstructInput {
 
 /** Trains projections and, unless `lora` is false, LoRA on conversations. Yields every step, one step late. */
 export function instruct(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
-  const steps = () => instruction(model, options);
+  return instructing(model, options);
+}
+
+/** … while somebody looks on. */
+export function instructing(model: AnyMAL, options: InstructOptions, watch?: Watch): AsyncGenerator<TrainStep> {
+  const steps = () => instruction(model, options, watch);
   return stoppable(options.signal, alone("instruct", [model, model.llm], steps));
 }
 
-async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGenerator<TrainStep> {
+async function* instruction(model: AnyMAL, options: InstructOptions, watch: Watch | undefined): AsyncGenerator<TrainStep> {
   const { data, modalityWeights, signal, media, columns, adapters } = options;
   const { modalities: chosen, ...rest } = recipeOptions(options);
   const recipe = instructRecipe(rest, "instruct", model.adapter?.config, model.system);
   const reading = readingOptions(model, recipe, options);
-  const rows = await openRows(data, reading);
+  const found = new DataFound();
+  const rows = await openRows(data, { ...reading, onFound: found.note });
   try {
     const modalities = chosen ?? (await present(model, rows, signal));
     for (const modality of modalities) model.encoder(modality);
@@ -40,7 +48,7 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
     const told = {
       ...toldMedia(media),
       instruct: {
-        ...described(data, modalityWeights),
+        ...described(data, modalityWeights, found.pinned),
         ...(adapters && { adapters: [...adapters] }),
         ...(chosen && { modalities: [...chosen] }),
         ...(columns && { columns: { ...columns } }),
@@ -54,9 +62,11 @@ async function* instruction(model: AnyMAL, options: InstructOptions): AsyncGener
       at: "instruct",
       told,
       rows,
+      files: found.files,
       reading,
       modalities,
       adapter,
+      watch,
       ...(check && { check }),
     });
   } finally {

@@ -20,14 +20,16 @@ import type { MediaPart } from "../media/part.js";
 import { overwriting } from "../nn/overwriting.js";
 import { Ahead } from "./ahead.js";
 import { alone } from "./busy-model.js";
+import { DataFound } from "./data-found.js";
 import { FeatureSource } from "./feature-source.js";
 import { type PairsWindow, pairsLoss, pairsOf } from "./represent.js";
 import { type RepresentRecipe, representRecipe } from "./represent-recipe.js";
 import { type Kept, RunFolder } from "./run-folder.js";
 import { reportersOf } from "./run-log/reporters.js";
-import { described, loopOf, readingOptions, recipeOptions, reports, type StageOptions, stoppable, toldMedia } from "./stage.js";
+import { loopOf, readingOptions, recipeOptions, reports, type StageOptions, stoppable } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 import { TokenCount } from "./token-count.js";
+import { described, toldMedia } from "./told.js";
 import type { Trainee, Windows } from "./trainee.js";
 import { train } from "./trainer.js";
 import { type RowReader, TrainingRows, type Window } from "./training-rows.js";
@@ -61,11 +63,11 @@ async function* representing(first: FirstStage, options: RepresentMediaOptions):
   const { data, modalityWeights, output, resume = false, signal, cache, onProblem, media, columns } = options;
   const recipe = representRecipe(recipeOptions(options, ["adapters", "onValidation"]));
   const { modality } = first;
-  const told = {
-    ...toldMedia(media),
-    represent: { modality, ...described(data, modalityWeights), ...(columns && { columns: { ...columns } }), ...recipe },
-  };
-  const source = await openRows(data, { modality, prompts: [""], seed: recipe.seed, ...readingOptions(first, recipe, options) });
+  const found = new DataFound();
+  const reading = { modality, prompts: [""], seed: recipe.seed, ...readingOptions(first, recipe, options), onFound: found.note };
+  const source = await openRows(data, reading);
+  const named = described(data, modalityWeights, found.pinned);
+  const told = { ...toldMedia(media), represent: { modality, ...named, ...(columns && { columns: { ...columns } }), ...recipe } };
   let run: RunFolder | undefined;
   try {
     const { steps, seed, batch, onBadRow } = recipe;

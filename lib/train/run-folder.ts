@@ -18,6 +18,8 @@ import { saveSafetensors } from "../io/safetensors.js";
 import { clearRubbish, writeNew, writeWhole } from "../io/whole-file.js";
 import { LARGEST as LARGEST_RECIPE, parseYaml } from "../io/yaml.js";
 import { writeRecipe } from "./recipe.js";
+import { noteSitting, ORIGIN, type OriginParts, START } from "./replay/origin.js";
+import { WEIGHTS, weightsHash } from "./replay/weights-hash.js";
 import { JsonLines } from "./run-log/json-lines.js";
 import { LOG, TRAINER_LOG } from "./run-log/log.js";
 import type { Reporter } from "./run-log/reporter.js";
@@ -26,7 +28,7 @@ import type { TrainStep } from "./step-report.js";
 import type { Keeper, RunNumbers, Stateful } from "./trainee.js";
 import { VALIDATION } from "./validation/judge.js";
 
-const RECIPE = "recipe.yaml";
+export const RECIPE = "recipe.yaml";
 const CHECKPOINT = "checkpoint";
 const STATE = "trainer_state.json";
 /** Bytes: a state has a number for each parameter at most. */
@@ -37,7 +39,7 @@ const FREE = ["logEvery", "saveEvery", "onBadRow", "gradientCheckpointing", "rep
 const MICRO_BATCH = "microBatch";
 
 /** What a killed process may have left half written. */
-const RUBBISH = [CHECKPOINT, "best", RECIPE, LOG, TRAINER_LOG, VALIDATION];
+const RUBBISH = [CHECKPOINT, "best", START, RECIPE, LOG, TRAINER_LOG, VALIDATION, ORIGIN, WEIGHTS];
 
 interface TrainerState extends RunNumbers {
   /** Rows of the data. */
@@ -61,6 +63,8 @@ interface OpenOptions {
   mark?: string;
 }
 
+type Parameters = Iterable<readonly [string, Tensor]>;
+
 /** What a run trains, as its checkpoint holds it. */
 export interface Kept {
   /** Its files into a new folder, which will lie at `target`. */
@@ -75,6 +79,7 @@ export class RunFolder {
   /** What validation has found. */
   readonly looks: JsonLines;
   #state: TrainerState | undefined;
+  readonly #weights: JsonLines;
 
   private constructor(
     readonly folder: string,
@@ -84,6 +89,7 @@ export class RunFolder {
     private readonly mark: string | undefined,
   ) {
     this.looks = new JsonLines(folder, VALIDATION, "step");
+    this.#weights = new JsonLines(folder, WEIGHTS, "step");
   }
 
   /**
@@ -114,6 +120,7 @@ export class RunFolder {
     const { step = 0 } = this.#state ?? {};
     for (const reporter of this.reporters) await reporter.begin(step);
     await this.looks.keepTo(step);
+    await this.#weights.keepTo(step);
     await writeWhole(join(folder, RECIPE), writeRecipe(recipe));
   }
 
@@ -147,12 +154,27 @@ export class RunFolder {
     if (this.#state) await kept.restore(this.folder);
   }
 
-  /** The run as the loop keeps it: with what it trains. */
-  keeping(kept: Kept): Keeper<TrainStep> {
+  /** What a new run begins from, whole, and under which circumstances each sitting goes on: for who replays it. */
+  async keepOrigin(kept: Kept, recipe: object, origin: OriginParts): Promise<void> {
+    const target = join(this.folder, START);
+    if (!this.#state) await placeFolder(target, (fresh) => kept.write(fresh, target));
+    await noteSitting(this.folder, this.#state?.step ?? 0, recipe, origin);
+  }
+
+  /** The run as the loop keeps it: with what it trains. The weights' hashes are noted where `parameters` say which they are. */
+  keeping(kept: Kept, parameters?: Parameters): Keeper<TrainStep> {
+    const note = async (step: number) => parameters && this.#weights.append({ step, sha256: await weightsHash(parameters) });
     return {
       secondsBefore: this.secondsBefore,
-      resume: async (parts) => this.#resume(parts),
-      save: (step, parts, secondsElapsed) => this.#save(kept, step, parts, secondsElapsed),
+      resume: async (parts) => {
+        const step = this.#resume(parts);
+        if (!step) await note(0);
+        return step;
+      },
+      save: async (step, parts, secondsElapsed) => {
+        await note(step);
+        await this.#save(kept, step, parts, secondsElapsed);
+      },
       log: async (report) => {
         for (const reporter of this.reporters) await reporter.step(report);
       },

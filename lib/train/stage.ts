@@ -8,9 +8,8 @@ import { Trained } from "../anymal/trained.js";
 import type { AnymalError } from "../core/errors.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import type { LayoutName } from "../data/layouts.js";
-import type { DataPart, ModalityWeights, TrainingData } from "../data/mixture.js";
+import type { ModalityWeights, TrainingData } from "../data/mixture.js";
 import { type OpenRowsOptions, openRows } from "../data/open-rows.js";
-import type { Row } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { MediaOptions } from "../media/media-options.js";
@@ -23,7 +22,7 @@ import { outOfMemory, type Standing } from "./out-of-memory.js";
 import { PromptRows, type ReadyRow } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
-import type { RecipeData } from "./recipe-data.js";
+import { originOf } from "./replay/origin.js";
 import { writeReport } from "./report/run-report.js";
 import { type Kept, RunFolder } from "./run-folder.js";
 import type { ValidationReport } from "./run-log/reporter.js";
@@ -31,6 +30,8 @@ import { reportersOf, wants } from "./run-log/reporters.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
 import type { StepReport, TrainStep } from "./step-report.js";
 import { TokenCount } from "./token-count.js";
+import { toldMedia } from "./told.js";
+import type { Observer } from "./trainee.js";
 import { isAbort, train } from "./trainer.js";
 import { TrainingRows, type Window } from "./training-rows.js";
 import { observerOf } from "./validation/observer.js";
@@ -105,6 +106,8 @@ export interface StageJob {
   told: object;
   /** The caller's to close. */
   rows: RowSource;
+  /** The files that they are in. */
+  files: readonly string[];
   /** How files of rows are read, those that are held out too. */
   reading: OpenRowsOptions;
   /** Whose media are in the rows; their projections train where the recipe does not say what opens. */
@@ -112,7 +115,12 @@ export interface StageJob {
   check?: (media: readonly { modality: Modality }[]) => string | undefined;
   /** Branches that train too. */
   adapter?: BranchesJob | undefined;
+  /** Who looks on in validation's place. */
+  watch?: Watch | undefined;
 }
+/** Given what trains, and the files of the rows. */
+export type Watch = (parameters: ModelInTraining["parameters"], files: readonly string[]) => Observer;
+
 export interface BranchesJob {
   dropout: number;
   /** Puts fresh ones on the model; they go again when nothing is trained. Without it they are there. */
@@ -145,6 +153,7 @@ export async function* stage(
   const rows = new TrainingRows(reader, job.rows, source, { seed, batch, groupByLength, onBadRow, onProblem });
   const configs = [adapter, ...[...model.adapters.values()].map(({ config }) => config as { dropout?: number })];
   const draws = configs.some((one) => (one?.dropout ?? 0) > 0);
+  const origin = output === undefined ? undefined : await originOf(model, job.files);
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
   const reporters = output === undefined ? [] : reportersOf(output, recipe.reportTo, job.told);
   const run = output === undefined ? undefined : await RunFolder.open(output, job.told, { ...opening, reporters });
@@ -152,6 +161,7 @@ export async function* stage(
   let fresh: LoraAdapter | undefined;
   const standing: Standing = { stage: job.what, recipe, weights: model.device.memory().bytesInUse, parameters: [] };
   try {
+    if (origin) await run?.keepOrigin(kept, job.told, origin);
     fresh = adapter?.put?.();
     const names = adapter ? [...opens, `${ADAPTER}*`] : opens;
     const onEncoders = options.adapters ?? [];
@@ -169,10 +179,10 @@ export async function* stage(
       fresh = undefined; // it trains: the model keeps it
       trained.begin();
     };
-    const keeper = run?.keeping(kept);
+    const keeper = run?.keeping(kept, trained.parameters);
     const seen = new TokenCount();
     const epoch = () => (order.numbers().batches ?? 0) / rows.stepsPerEpoch;
-    await using observer = await observerOf(recipe, {
+    await using validation = await observerOf(recipe, {
       model,
       trained,
       reader,
@@ -183,6 +193,7 @@ export async function* stage(
       options,
       open: (data) => openRows(data, { ...job.reading, modalityWeights: undefined }),
     });
+    const observer = validation ?? job.watch?.(trained.parameters, job.files);
     const state = [order, seen];
     const guard = { onDiverged: recipe.onDiverged, normLimit: recipe.normLimit, onSkip: onProblem };
     yield* train(trained, order, { ...loopOf(recipe), seed, state, keeper, guard, observer, signal, onBegin, report: reports(rows, seen) });
@@ -223,32 +234,15 @@ function scheduleOf({ schedule, warmupSteps, steps: totalSteps }: Pick<TrainingR
 /** What a step tells of its rows. */
 export const reports =
   (rows: Pick<TrainingRows<never, unknown>, "stepsPerEpoch">, seen: TokenCount) =>
-  ({ ready, batches, skipped: skippedRows, media, kept: mediaKept }: Window<Pick<ReadyRow, "length" | "scored">>) => {
+  ({ ready, batches, skipped: skippedRows, media, kept: mediaKept, digest: rowsDigest }: Window<Pick<ReadyRow, "length" | "scored">>) => {
     const scoredTokens = scoredOf(ready);
     const totalTokens = seen.add(ready);
     return ({ items: tokens, itemsPerSecond: tokensPerSecond, ...report }: StepReport): TrainStep => ({
       ...report,
       epoch: batches / rows.stepsPerEpoch,
-      ...{ tokens, totalTokens, scoredTokens, tokensPerSecond, skippedRows, media, mediaKept },
+      ...{ tokens, totalTokens, scoredTokens, tokensPerSecond, skippedRows, media, mediaKept, rowsDigest },
     });
   };
-
-/** As recipe.yaml says it: rows that are there cannot be written. */
-export function toldRecipe<R extends TrainingRecipe>({ validation, ...recipe }: R): object {
-  if (!validation) return recipe;
-  const { data, ...rest } = validation;
-  return { ...recipe, validation: { ...described(data, undefined), ...rest } };
-}
-
-/** As recipe.yaml says it: functions cannot be written. */
-export function toldMedia(media: MediaOptions | undefined): { media?: object } {
-  const kinds = Object.entries(media ?? {}).map(([modality, options]) => {
-    const data = Object.entries(options ?? {}).filter(([, value]) => value !== undefined && typeof value !== "function");
-    return [modality, Object.fromEntries(data)] as const;
-  });
-  const said = kinds.filter(([, options]) => Object.keys(options).length);
-  return said.length ? { media: Object.fromEntries(said) } : {};
-}
 
 function checkedMedia(media: MediaOptions, kinds: OwnKinds): MediaOptions {
   mediaRecipe(toldMedia(media).media ?? {}, kinds);
@@ -272,18 +266,3 @@ export const readingOptions = (
   ...(signal && { signal }),
   ...(onProblem && { onProblem }),
 });
-
-/** The data as recipe.yaml names it; rows in memory have no name. */
-export function described(data: TrainingData, modalityWeights: StageOptions["modalityWeights"]): Omit<RecipeData, "columns"> {
-  const weights = modalityWeights && { modalityWeights: { ...modalityWeights } };
-  const parts = ([data].flat() as readonly (string | Row | DataPart)[]).map((one) => {
-    if (typeof one === "string" || !("from" in one)) return one;
-    const { from } = one;
-    return typeof from === "string" ? one : { ...one, from: [...from] };
-  });
-  const named = parts.every(
-    (one) => typeof one === "string" || ("from" in one && [one.from].flat().every((file) => typeof file === "string")),
-  );
-  if (!named || !parts.length) return { ...weights };
-  return { data: (Array.isArray(data) ? parts : parts[0]) as RecipeData["data"], ...weights };
-}

@@ -39,4 +39,6 @@ export interface TrainStep extends Omit<StepReport, "items" | "itemsPerSecond"> 
   media: number;
   /** Of these, the ones whose features were there already, in memory or in the cache's folder: of frozen encoders all from the second epoch on, if there is room. */
   mediaKept: number;
+  /** Equal for equal rows in the same order: of what they say, and of the content of media whose encoders do not train. */
+  rowsDigest: string;
 }

@@ -1,4 +1,5 @@
 // Rows as a training loop takes them: read once by who trains on them, with the features of their media, and each bad one named.
+import { createHash } from "node:crypto";
 import type { Features, Media } from "../anymal/media-encoder.js";
 import { AnymalError, expected, isOfDevice } from "../core/errors.js";
 import { warn } from "../core/notice.js";
@@ -26,6 +27,8 @@ export interface Made<R> {
   kept: number;
   /** What is held for it until it is used: features, pixels, and media that came with their rows. */
   bytes: number;
+  /** Equal for equal rows in the same order: of what they say, and of the content of media whose encoders do not train. */
+  digest: string;
 }
 /** The rows of one step, and how many batches were used up to it: one whose rows are all bad makes no step. */
 export interface Window<R = ReadyRow> extends Made<R> {
@@ -38,11 +41,15 @@ export interface Window<R = ReadyRow> extends Made<R> {
 export interface Draft<R> {
   readonly rows: Promise<readonly Outcome<R>[]>;
 }
-type Outcome<R> = { index: number } & ({ row: R; media: number; kept: number; bytes: number } | { problem: unknown });
+type Outcome<R> = { index: number } & ({ row: R; media: number; kept: number; bytes: number; said: string } | { problem: unknown });
 
-interface Encoded<E> {
-  index: number;
+interface Read<E> {
   read: E;
+  /** What the row says, as a hash. */
+  said: string;
+}
+interface Encoded<E> extends Read<E> {
+  index: number;
 }
 
 export interface TrainingRowsOptions {
@@ -61,7 +68,7 @@ const MOST_LOOKED = 16_384;
 
 export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
   /** Of rows that are in memory themselves. */
-  readonly #encoded: (E | undefined)[] = [];
+  readonly #encoded: (Read<E> | undefined)[] = [];
   readonly #bad = new Set<number>();
   readonly #batches: Batches;
 
@@ -106,15 +113,17 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
   }
 
   async finish({ rows }: Draft<R>): Promise<Made<R>> {
-    const made: Made<R> = { ready: [], media: 0, kept: 0, bytes: 0 };
+    const made: Made<R> = { ready: [], media: 0, kept: 0, bytes: 0, digest: "" };
+    const said: string[] = [];
     for (const one of await rows) {
       if ("problem" in one) this.#judge(one.index, one.problem);
       else {
         made.ready.push(one.row);
+        said.push(one.said);
         for (const what of ["media", "kept", "bytes"] as const) made[what] += one[what];
       }
     }
-    return made;
+    return { ...made, digest: digestOf(said) };
   }
 
   async #outcomes(indices: readonly number[], signal: AbortSignal | undefined): Promise<Outcome<R>[]> {
@@ -135,11 +144,12 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
     return encoded.map((one, k) => ("read" in one ? this.#outcome(one, media[k] as PromiseSettledResult<RowMedia>) : one));
   }
 
-  #outcome({ index, read }: Encoded<E>, made: PromiseSettledResult<RowMedia>): Outcome<R> {
+  #outcome({ index, read, said }: Encoded<E>, made: PromiseSettledResult<RowMedia>): Outcome<R> {
     if (made.status === "rejected") return { index, problem: made.reason };
-    const { media, kept } = made.value;
+    const { media, kept, keys } = made.value;
     try {
-      return { index, row: this.reader.ready(read, media), media: media.length, kept, bytes: bytesOf(read.media, media) };
+      const row = this.reader.ready(read, media);
+      return { index, row, media: media.length, kept, bytes: bytesOf(read.media, media), said: digestOf([said, ...keys]) };
     } catch (problem) {
       return { index, problem };
     }
@@ -193,10 +203,11 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
 
   async #encode(index: number, row?: Promise<Row>): Promise<Encoded<E>> {
     const known = this.#encoded[index];
-    if (known) return { index, read: known };
-    const read = this.reader.read(await (row ?? this.rows.row(index)));
-    if (this.rows.held) this.#encoded[index] = read;
-    return { index, read };
+    if (known) return { index, ...known };
+    const own = await (row ?? this.rows.row(index));
+    const made = { read: this.reader.read(own), said: saidBy(own) };
+    if (this.rows.held) this.#encoded[index] = made;
+    return { index, ...made };
   }
 
   /** The row's own fault: thrown under its name, or the row is left out from now on. What is not is thrown as it is. */
@@ -211,6 +222,16 @@ export class TrainingRows<E extends { media: readonly MediaPart[] }, R> {
     else if (this.#bad.size === 1) warn("E_ROW", `a row is left out (${named.message}); onProblem hears of each, skippedRows counts them`);
   }
 }
+
+const digestOf = (texts: readonly string[]): string => createHash("sha256").update(JSON.stringify(texts)).digest("hex").slice(0, 16);
+
+/** Of media that they are there, and of which kind: their content is read once, with their features. */
+const saidBy = ({ turns }: Row): string =>
+  digestOf(
+    turns.map(({ content, ...turn }) =>
+      JSON.stringify([turn, content.map((part) => (typeof part === "string" ? part : { modality: part.modality }))]),
+    ),
+  );
 
 function bytesOf(parts: readonly MediaPart[], media: readonly Media[]): number {
   const made = media.reduce((sum, one) => sum + ("input" in one ? one.input.data.byteLength : one.data.byteLength), 0);

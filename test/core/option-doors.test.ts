@@ -151,6 +151,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["linearQuantizedLora", "scale", "scaling", "LoraOptions", (o) => anymal.linearQuantizedLora(unread, unread, unread, unread, o)],
   ["optimize", "learning_rate", "learningRate", "OptimizeOptions", (o) => anymal.optimize([], unread, o).next()],
   ["language", "batches", "batch", "LanguageOptions", (o) => anymal.language(unread, o).next()],
+  ["replay", "untill", "until", "ReplayOptions", (o) => anymal.replay(nowhere, o)],
   ["represent", "sead", "seed", "RepresentOptions", (o) => anymal.represent(unread, o).next()],
   [
     "representMedia",

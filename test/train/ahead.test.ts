@@ -51,7 +51,7 @@ function rowsOf(bytes: number) {
     },
     async finish({ rows }: Draft<number>) {
       await rows;
-      return { ready: ++told.finished % 3 ? [0] : [], media: 0, kept: 0, bytes };
+      return { ready: ++told.finished % 3 ? [0] : [], media: 0, kept: 0, bytes, digest: "" };
     },
   };
   return { rows, told };

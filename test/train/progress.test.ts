@@ -21,6 +21,7 @@ const step = (n: number, more: Partial<TrainStep> = {}): TrainStep => ({
   media: 0,
   mediaKept: 0,
   secondsWaited: 0,
+  rowsDigest: "",
   ...more,
 });
 

@@ -17,7 +17,7 @@ import { captions, square, type Toy, toy } from "../anymal/toy.js";
 import { Case, here } from "../case.js";
 import { spread } from "../faults.js";
 import { withRefusal } from "../file-faults.js";
-import { all } from "./stages.js";
+import { all, RUN_FILES } from "./stages.js";
 
 const test = suite("run folder");
 let world: Toy;
@@ -76,7 +76,7 @@ test("a folder takes one run at a time: the other is told whose it is", async ()
   assert.is(error.code, "E_BUSY");
   assert.ok(error.message.includes(`align image of process ${process.pid} on ${hostname()}, since ${held.since}`), error.message);
   await all(first);
-  assert.equal(readdirSync(output).sort(), ["checkpoint", "log.jsonl", "recipe.yaml", "trainer_log.jsonl"]);
+  assert.equal(readdirSync(output).sort(), RUN_FILES);
   assert.is(readFileSync(join(output, "log.jsonl"), "utf8").trim().split("\n").length, 2);
 });
 
@@ -358,7 +358,7 @@ test("a damaged state or recipe is told under a code, with the file and what to 
   for (const text of states) await check("checkpoint/trainer_state.json", text, "E_CHECKPOINT");
   for (const text of recipes) await check("recipe.yaml", text, "E_RECIPE");
   assert.equal(await all(align(model, { ...options, resume: true })), []);
-  assert.equal(readdirSync(output).sort(), ["checkpoint", "log.jsonl", "recipe.yaml", "trainer_log.jsonl"]);
+  assert.equal(readdirSync(output).sort(), RUN_FILES);
 });
 
 test("weights that a run did not write are refused: numbers of another type, or of another shape", async () => {

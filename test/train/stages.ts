@@ -26,3 +26,5 @@ export const rejection = async (run: () => Promise<unknown>): Promise<Error & { 
   }
   throw new Error("expected a rejection");
 };
+/** What the folder of a run holds that was asked for nothing more. */
+export const RUN_FILES = ["checkpoint", "log.jsonl", "origin.json", "recipe.yaml", "start", "trainer_log.jsonl", "weights.jsonl"];

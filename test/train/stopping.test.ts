@@ -19,7 +19,7 @@ import { instruct } from "../../lib/train/instruct.js";
 import { readRecipe, recipe } from "../../lib/train/recipe.js";
 import { captions, colors, square, type Toy, toy } from "../anymal/toy.js";
 import { here } from "../case.js";
-import { ALIGN, all, assembledIn, rejection, weights } from "./stages.js";
+import { ALIGN, all, assembledIn, RUN_FILES, rejection, weights } from "./stages.js";
 
 const test = suite("stopping");
 let world: Toy;
@@ -103,7 +103,7 @@ test("a run's folder holds the recipe as used, the log and the checkpoint; anoth
     using model = await assembled();
     await all(align(model, options));
   }
-  assert.equal(readdirSync(output).sort(), ["checkpoint", "log.jsonl", "recipe.yaml", "trainer_log.jsonl"]);
+  assert.equal(readdirSync(output).sort(), RUN_FILES);
   const told = await readRecipe(join(output, "recipe.yaml"));
   const { modality: _, ...own } = ALIGN;
   assert.equal(told, recipe({ align: { image: { ...own, data: file, prompts: ["see "], steps: 3, logEvery: 2 } } }));

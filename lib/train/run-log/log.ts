@@ -28,6 +28,7 @@ const logLine = (s: TrainStep) => ({
   bytes_in_use: s.memory.bytesInUse,
   bytes_peak: s.memory.bytesPeak,
   data_wait: s.secondsWaited,
+  rows: s.rowsDigest,
   ...(s.media && { media: s.media, feature_hit_rate: s.mediaKept / s.media }),
 });
 

@@ -7,7 +7,7 @@ import { align } from "../../../lib/train/align.js";
 import { maskedCrc32c } from "../../../lib/train/run-log/crc32c.js";
 import type { TrainStep } from "../../../lib/train/step-report.js";
 import { captions, type Toy, toy } from "../../anymal/toy.js";
-import { ALIGN, all, assembledIn, rejection } from "../stages.js";
+import { ALIGN, all, assembledIn, RUN_FILES, rejection } from "../stages.js";
 
 const test = suite("run log");
 let world: Toy;
@@ -146,7 +146,7 @@ test("what is not asked for is not written, and what nobody knows is refused", a
   const output = world.path("none");
   using model = await assembledIn(world);
   await all(align(model, { ...OPTIONS, reportTo: "none", steps: 1, output }));
-  assert.equal(readdirSync(output).sort(), ["checkpoint", "log.jsonl", "recipe.yaml", "trainer_log.jsonl"]);
+  assert.equal(readdirSync(output).sort(), RUN_FILES);
   const error = await rejection(() => all(align(model, { ...OPTIONS, reportTo: "wandb" as "all" })));
   assert.is(error.code, "E_RECIPE");
   assert.match(error.message, /align\.reportTo to be one of tensorboard, .*got "wandb"/);
