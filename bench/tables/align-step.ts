@@ -1,11 +1,14 @@
 // The first steps of stage 1 from a language model in a folder, by the way a user goes: AnyMAL.assemble in NF4, the tiny CLIP, a fresh resampler of 64
-// tokens, align() over rows of 192 tokens. `--folder` takes a language model with a tokenizer; without it a small random one is made.
+// tokens, align() over rows of 192 tokens; beside what plan() said of them. `--folder` takes a language model with a tokenizer; without it a small random one
+// is made.
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { AnyMAL, align, device } from "../../lib/index.js";
+import { plan } from "../../lib/plan/plan.js";
+import type { PlannedStage } from "../../lib/plan/report.js";
 import { randomCheckpoint } from "../../tools/random-checkpoint/make.js";
 import { digits, mebibytes, printHeader, printRow, type Row, type TableOptions } from "../suite.js";
 
@@ -23,37 +26,33 @@ const WIDTHS = {
   "grad norm": 10,
   "model MiB": 10,
   "peak MiB": 9,
+  "planned MiB": 12,
   "RSS MiB": 8,
 };
 
-export default async function alignStep({ folder, level, threads }: TableOptions): Promise<Row[]> {
+export default async function alignStep({ folder, level, threads, fact }: TableOptions): Promise<Row[]> {
   const work = await mkdtemp(join(tmpdir(), "anymal-align-"));
   try {
     const llm = folder ?? join(work, "llm");
     if (folder === undefined) await randomCheckpoint(llm, { ...SMALL, tokenizer: tiny("llama") });
     const data = await captions(work);
-    const d = device("cpu", { ...(level && { level }), ...(threads && { threads }) });
-    const start = performance.now();
+    const on = { ...(level && { level }), ...(threads && { threads }) };
     const image = { encoder: tiny("clip"), projector: { type: "resampler", layers: 6, tokens: LATENTS } } as const;
-    await using model = await AnyMAL.assemble({
-      llm,
-      device: d,
-      quantization: { format: "nf4", doubleQuant: true },
-      modalities: { image },
-    });
+    const parts = { llm, quantization: { format: "nf4", doubleQuant: true }, modalities: { image } } as const;
+    const recipe = { data, steps: STEPS, batch: 1, maxLength: LENGTH };
+    const [planned] = (await plan({ model: parts, align: { image: recipe } }, on)).stages as [PlannedStage];
+    const d = device("cpu", on);
+    const start = performance.now();
+    await using model = await AnyMAL.assemble({ ...parts, device: d });
     await d.synchronize();
+    fact?.("loading", { "peak MiB": mebibytes(d.memory().bytesPeak), "planned MiB": mebibytes(planned.bytes.loading) });
+    d.resetPeak();
     const loaded = (performance.now() - start) / 1000;
     const weights = d.memory().bytesInUse;
     const rows: Row[] = [];
     printHeader(WIDTHS);
     let before = performance.now();
-    for await (const { step, loss, gradNorm, tokens, memory } of align(model, {
-      modality: "image",
-      data,
-      steps: STEPS,
-      batch: 1,
-      maxLength: LENGTH,
-    })) {
+    for await (const { step, loss, gradNorm, tokens, memory } of align(model, { ...recipe, modality: "image" })) {
       const seconds = (performance.now() - before) / 1000;
       before = performance.now();
       const row: Row = {
@@ -66,6 +65,7 @@ export default async function alignStep({ folder, level, threads }: TableOptions
         "grad norm": digits(gradNorm, 3),
         "model MiB": mebibytes(weights),
         "peak MiB": mebibytes(memory.bytesPeak),
+        "planned MiB": mebibytes(planned.bytes.peak),
         "RSS MiB": mebibytes(process.resourceUsage().maxRSS * 1024),
       };
       rows.push(row);
