@@ -9,7 +9,7 @@ import type { Fields } from "./messages.js";
 import type { Reading } from "./open-rows.js";
 import { BAD_ROW_OPTIONS, collect, type DataRecord, keysOf, recordsOf } from "./records.js";
 import { DataError, type Row } from "./row.js";
-import { isText, openRecords } from "./sources/open.js";
+import { isText, recordsIn } from "./sources/open.js";
 
 export interface RowsOptions extends CaptionOptions {
   /** Names of columns where the data has others: ours, then theirs, e.g. { messages: "dialog", image: "picture_path" }. */
@@ -31,18 +31,6 @@ export async function readRows(path: string, options: RowsOptions = {}): Promise
   const reading = anyReading(path, files.kinds, options);
   const records = isText(path) ? recordsOf(path, options.signal, files.kinds) : recordsIn(path, files.kinds, options.signal);
   return collect(path, firstChecked(path, records, reading), (record) => reading.row(path, record, files), options);
-}
-
-async function* recordsIn(path: string, kinds: Kinds, signal?: AbortSignal): AsyncGenerator<DataRecord | DataError> {
-  const records = await openRecords(path, kinds, signal);
-  try {
-    for (let i = 0; i < records.length; ++i) {
-      signal?.throwIfAborted();
-      yield await records.record(i);
-    }
-  } finally {
-    await records.close();
-  }
 }
 
 /** A layout that a table has not, no row of it has: said once, of the file. */

@@ -73,6 +73,13 @@ export function nearMiss(fields: Fields, kinds: Kinds, media: readonly string[] 
     if (!best || score > best.score) best = { name, score, missing: lacking.map((group) => listed(group)), renamed };
   }
   const names = [...Object.keys(LAYOUTS), "captions"].join(", ");
+  const has = (wanted: RegExp) => keys.some((key) => wanted.test(key));
+  if (has(/^(image_?)?url$/i) && has(/^(text|caption)$/i) && !media.some((name) => keys.includes(name)))
+    return {
+      expected: "a row whose media are files, not URLs",
+      remedy:
+        'fetch them first: of a table as LAION\'s with img2dataset, whose shards are rows, and with its folders beside it the reader "laion"',
+    };
   if (!best || best.score <= 0)
     return {
       expected: `a row of one of these layouts: ${names}`,

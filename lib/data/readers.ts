@@ -3,9 +3,13 @@
 import { readPlain } from "../core/plain-file.js";
 import { reasonOf } from "../media/error.js";
 import type { Kinds } from "../media/kinds/index.js";
+import { audiosetRecords } from "./audioset.js";
+import { documentRow } from "./documents.js";
 import type { Fields } from "./messages.js";
+import { obelicsRecords } from "./obelics.js";
 import { type DataRecord, isFields, recordsOf } from "./records.js";
 import { DataError } from "./row.js";
+import { laionRecords } from "./url-tables.js";
 
 /** How a data set is read; a row may come of each entry of its file, or several. */
 export interface NamedReader {
@@ -15,6 +19,8 @@ export interface NamedReader {
   readonly entry?: (fields: Fields) => Fields[];
   /** Of a file that is one JSON object. */
   readonly whole?: (content: Fields) => Iterable<Fields>;
+  /** Of a file that says nothing alone, whose neighbours belong to it. */
+  readonly records?: (path: string, signal?: AbortSignal) => AsyncGenerator<DataRecord | DataError>;
 }
 
 const listed = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
@@ -35,6 +41,11 @@ export const READERS = {
   audiocaps: {
     about: "AudioCaps' train.csv: ten seconds of a film from start_time on and a caption; whole sound tracks as YOUTUBE_ID.wav",
     entry: ({ youtube_id: id, start_time: start, caption }) => [{ audio: window(`${id}.wav`, Number(start), 10), caption }],
+  },
+  audioset: {
+    about:
+      "AudioSet's *_segments.csv beside class_labels_indices.csv or ontology.json: what is heard from start to end; whole sound tracks as YTID.wav",
+    records: audiosetRecords,
   },
   "coco-captions": {
     about: "COCO's captions_*.json: { images, annotations }, a row for each caption; pictures under their file_name",
@@ -97,24 +108,21 @@ export const READERS = {
     entry: ({ text_list: sentences, image_info: infos }) => {
       const before = new Map<unknown, string[]>();
       for (const { image_name: name, matched_text_index: at } of list(infos)) before.set(at, [...(before.get(at) ?? []), String(name)]);
-      const images: string[] = [];
-      const conversations: { from: string; value: string }[] = [];
-      let lead = "";
-      for (const [i, sentence] of listed(sentences).entries()) {
-        if (typeof sentence !== "string") continue;
-        const own = before.get(i) ?? [];
-        images.push(...own);
-        const last = conversations.at(-1);
-        if (own.length) {
-          conversations.push(
-            { from: "human", value: `${conversations.length ? "" : lead}${"<image>".repeat(own.length)}` },
-            { from: "gpt", value: sentence },
-          );
-        } else if (last) last.value += ` ${sentence}`;
-        else lead += `${sentence}\n`;
-      }
-      return conversations.length ? [{ images, conversations }] : [];
+      const pieces = listed(sentences).flatMap((sentence, i) =>
+        typeof sentence === "string" ? [...(before.get(i) ?? []).map((image) => ({ image })), sentence] : [],
+      );
+      const row = documentRow(pieces, " ");
+      return row ? [row] : [];
     },
+  },
+  obelics: {
+    about:
+      "OBELICS' Parquet documents: images and texts in turns, as exchanges of pictures and the text up to the next; pictures fetched by img2dataset, or as paths or bytes",
+    records: obelicsRecords,
+  },
+  laion: {
+    about: "LAION's tables of URL and TEXT, or img2dataset's own 00000.parquet: a row for each picture that img2dataset has fetched",
+    records: laionRecords,
   },
 } as const satisfies Readonly<Record<string, NamedReader>>;
 export type ReaderName = keyof typeof READERS;
@@ -131,7 +139,12 @@ export async function* namedRecords(
 ): AsyncGenerator<DataRecord | DataError> {
   const reader: NamedReader = READERS[name];
   let rows = 0;
-  if (reader.entry)
+  if (reader.records)
+    for await (const record of reader.records(path, signal)) {
+      rows += record instanceof DataError ? 0 : 1;
+      yield record;
+    }
+  else if (reader.entry)
     for await (const record of recordsOf(path, signal, kinds)) {
       if (record instanceof DataError) yield record;
       else

@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { parquetWriteBuffer } from "hyparquet-writer";
 import type { DataError, Row } from "../../lib/data/row.js";
 
 export class Folder {
@@ -17,6 +18,27 @@ export class Folder {
   remove(): void {
     rmSync(this.path, { recursive: true, force: true });
   }
+}
+
+type Lists = readonly (readonly (string | null)[])[];
+/** Parquet with a column for each name: texts, or lists of texts as pyarrow has them. */
+export function parquetOf(columns: Readonly<Record<string, readonly (string | null)[] | Lists>>): Uint8Array {
+  const isLists = (data: readonly unknown[]) => data.some(Array.isArray);
+  const text = { type: "BYTE_ARRAY", converted_type: "UTF8", repetition_type: "OPTIONAL" } as const;
+  const schema: NonNullable<Parameters<typeof parquetWriteBuffer>[0]["schema"]> = [
+    { name: "root", num_children: Object.keys(columns).length },
+  ];
+  for (const [name, data] of Object.entries(columns)) {
+    if (!isLists(data)) schema.push({ name, ...text });
+    else
+      schema.push(
+        { name, num_children: 1, converted_type: "LIST", repetition_type: "OPTIONAL" },
+        { name: "list", num_children: 1, repetition_type: "REPEATED" },
+        { name: "element", ...text },
+      );
+  }
+  const columnData = Object.entries(columns).map(([name, data]) => ({ name, data: [...data] }));
+  return new Uint8Array(parquetWriteBuffer({ schema, columnData }));
 }
 
 /** Content in short: strings as they are, media as [modality:path within the folder]. */

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { openRows } from "../../lib/data/open-rows.js";
 import { READERS, type ReaderName } from "../../lib/data/readers.js";
 import type { MediaPart } from "../../lib/media/part.js";
-import { Folder } from "./files.js";
+import { dataError, Folder, parquetOf, rejects } from "./files.js";
 
 let folder: Folder;
 test.before.each(() => {
@@ -15,7 +15,7 @@ test.after.each(() => folder.remove());
 /** Each row in short: [kind:name@start+seconds], what is asked, what is answered. */
 async function read(as: ReaderName, name: string, content: unknown, media: readonly string[]): Promise<string[]> {
   for (const one of media) folder.write(one, "bytes");
-  const from = folder.write(name, typeof content === "string" ? content : JSON.stringify(content));
+  const from = folder.write(name, typeof content === "string" || content instanceof Uint8Array ? content : JSON.stringify(content));
   const rows = await openRows([{ from, as }], { prompts: ["?"] });
   const brief = (part: string | MediaPart) => {
     if (typeof part === "string") return part;
@@ -41,6 +41,57 @@ const CASES: Readonly<Record<ReaderName, () => Promise<void>>> = {
     const csv = "audiocap_id,youtube_id,start_time,caption\n91139,r1nicOVtvkQ,130,A woman talks nearby\n";
     assert.equal(await read("audiocaps", "train.csv", csv, ["r1nicOVtvkQ.wav"]), [
       "?[audio:r1nicOVtvkQ.wav@130+10] -> A woman talks nearby",
+    ]);
+  },
+  async audioset() {
+    const head =
+      "# Segments csv created Sun Mar  5 10:54:25 2017\n# num_ytids=2, num_segs=2\n# YTID, start_seconds, end_seconds, positive_labels\n";
+    const csv = `${head}-0Rx, 420.000, 430.500, "/m/03v3yw,/m/0k4j"\nb1, 0.000, 8.000, "/m/0k4j"\n`;
+    const heard = ["?[audio:-0Rx.wav@420+10.5] -> Keys, jangling; Car", "?[audio:b1.wav@0+8] -> Car"];
+    const ontology = [
+      { id: "/m/03v3yw", name: "Keys, jangling", child_ids: [] },
+      { id: "/m/0k4j", name: "Car", restrictions: ["blacklist"] },
+    ];
+    folder.write("ontology.json", JSON.stringify(ontology));
+    assert.equal(await read("audioset", "eval_segments.csv", csv, ["-0Rx.wav", "b1.wav"]), heard);
+    folder.write("class_labels_indices.csv", 'index,mid,display_name\n0,/m/03v3yw,"Keys, jangling"\n1,/m/0k4j,Car\n');
+    folder.write("ontology.json", "[]");
+    assert.equal(await read("audioset", "eval_segments.csv", csv, []), heard);
+  },
+  async obelics() {
+    const images = [
+      ["https://x/1.jpg", null, null, "https://x/2.jpg", "https://x/gone.jpg", null, "https://x/1.jpg"],
+      ["https://x/gone.jpg", null],
+    ];
+    const texts = [
+      [null, "First.", "More.", null, null, "Second.", null],
+      [null, "Nothing is seen."],
+    ];
+    // What was fetched: tables beside folders, one of them without a picture.
+    const keys = { key: ["000000000", "000000001", "000000002"], status: ["success", "failed_to_download", "success"] };
+    const url = ["https://x/1.jpg", "https://x/gone.jpg", "https://x/2.jpg"];
+    folder.write("images/00000.parquet", parquetOf({ url, ...keys }));
+    const document = parquetOf({ images, metadata: ["[]", "[]"], general_metadata: ["{}", "{}"], texts });
+    assert.equal(await read("obelics", "train-00000.parquet", document, ["images/00000/000000000.jpg", "images/00000/000000002.png"]), [
+      "[image:images/00000/000000000.jpg] -> First.\n\nMore. -> [image:images/00000/000000002.png] -> Second.",
+    ]);
+    const paths = parquetOf({ images: [[null, "a.png", null]], texts: [["Before.", null, "After."]] });
+    assert.equal(await read("obelics", "own.parquet", paths, ["a.png"]), ["Before.\n[image:a.png] -> After."]);
+  },
+  async laion() {
+    const columns = {
+      url: ["https://x/1.jpg", "https://x/2.jpg", "https://x/3.jpg"],
+      caption: ["one", "two", "three"],
+      key: ["000000000", "000000001", "000000002"],
+      status: ["success", "failed_to_download", "success"],
+    };
+    const files = ["00000/000000000.jpg", "00000/000000002.webp"];
+    const rows = ["?[image:00000/000000000.jpg] -> one", "?[image:00000/000000002.webp] -> three"];
+    assert.equal(await read("laion", "00000.parquet", parquetOf(columns), files), rows);
+    const table = parquetOf({ URL: [...columns.url].reverse(), TEXT: ["c", "b", "a"], NSFW: ["UNLIKELY", null, null] });
+    assert.equal(await read("laion", "part-00000.parquet", table, []), [
+      "?[image:00000/000000002.webp] -> c",
+      "?[image:00000/000000000.jpg] -> a",
     ]);
   },
   async "coco-captions"() {
@@ -133,6 +184,53 @@ test("a file of another set, and a reader that is none", async () => {
   await told("coco", /data: as: expected one of clotho, .*got coco/);
   folder.write("captions.json", '{"images": 3}');
   await told("coco-captions", /got nothing of it/);
+});
+
+test("what belongs to a file and is not there is named, with what brings it", async () => {
+  const told = (from: string, as: ReaderName, ...words: (string | RegExp)[]) =>
+    rejects(openRows([{ from, as }], {}), dataError("E_DATA", ...words));
+  const segments = folder.write("eval_segments.csv", '# YTID\na, 0.000, 10.000, "/m/1"\n');
+  await told(segments, "audioset", "names of the labels in class_labels_indices.csv or ontology.json beside it, got none of the two");
+  const urls = folder.write("part.parquet", parquetOf({ URL: ["https://x/1.jpg", "http://x/2.jpg"], TEXT: ["a", "b"] }));
+  await told(urls, "laion", "2 URLs, of which none was fetched", /img2dataset --url_list part\.parquet .*--url_col URL --caption_col TEXT/);
+  await rejects(openRows(urls, {}), dataError("E_DATA", "media are files, not URLs", /img2dataset.*reader "laion"/));
+  const web = folder.write("web.parquet", parquetOf({ images: [["https://x/1.jpg", null]], texts: [[null, "Words."]] }));
+  await told(web, "obelics", "1 URLs, of which none was fetched");
+  await told(urls, "obelics", "OBELICS");
+});
+
+test("bad lines of AudioSet and documents of OBELICS are named, and the others are kept", async () => {
+  folder.write("class_labels_indices.csv", "index,mid,display_name\n0,/m/1,Car\n");
+  folder.write("ok.wav", "bytes");
+  const lines = [
+    'ok, 0.000, 10.000, "/m/1"',
+    'ok, 10.000, 10.000, "/m/1"',
+    "what is this",
+    'ok, 0.000, 1.000, "/m/2"',
+    'ok, 5.000, 7.500, "/m/1"',
+  ];
+  const told: string[] = [];
+  const reading = { onBadRow: "skip", onProblem: ({ message }: Error) => void told.push(message) } as const;
+  const rows = await openRows([{ from: folder.write("s.csv", `# YTID\n${lines.join("\n")}\n`), as: "audioset" }], reading);
+  assert.is(rows.length, 2);
+  assert.equal(
+    told.map((message) => /s\.csv:(\d+): expected/.exec(message)?.[1]),
+    ["3", "4", "5"],
+  );
+  assert.match(told[0] as string, /expected YTID, start_seconds/);
+  assert.match(told[2] as string, /labels of .*got "\/m\/2"/);
+  const uneven = parquetOf({
+    images: [["a.png", null], [null]],
+    texts: [
+      [null, "x"],
+      ["y", "z"],
+    ],
+  });
+  folder.write("a.png", "bytes");
+  told.length = 0;
+  const documents = await openRows([{ from: folder.write("d.parquet", uneven), as: "obelics" }], reading);
+  assert.is(documents.length, 1);
+  assert.match(told.join(), /d\.parquet:2: expected images and texts, lists of one length, got 1 and 2/);
 });
 
 test.run();

@@ -16,6 +16,19 @@ export async function openRecords(path: string, kinds: Kinds, signal?: AbortSign
   throw new DataError("E_DATA", path, undefined, "at least one row", "none", "check how it was written");
 }
 
+/** All of them, one after the other. */
+export async function* recordsIn(path: string, kinds: Kinds, signal?: AbortSignal): AsyncGenerator<DataRecord | DataError> {
+  const records = await openRecords(path, kinds, signal);
+  try {
+    for (let i = 0; i < records.length; ++i) {
+      signal?.throwIfAborted();
+      yield await records.record(i);
+    }
+  } finally {
+    await records.close();
+  }
+}
+
 function opened(path: string, kinds: Kinds, signal?: AbortSignal): Promise<RecordSource> {
   switch (extname(path).toLowerCase()) {
     case ".parquet":
