@@ -22,7 +22,7 @@ import type { Quantization } from "../nn/weights.js";
 import { DEFAULT_SYSTEM, systemOf } from "../systems/index.js";
 import type { System } from "../systems/system.js";
 import { modalityIn } from "./system-options.js";
-import { placeMisfit, WRITTEN_KEYS, type Written } from "./written.js";
+import { WRITTEN_KEYS, WRITTEN_SCHEMA, type Written } from "./written.js";
 
 export type { LinearOptions } from "../models/bridges/linear.js";
 export type { ResamplerOptions } from "../models/bridges/resampler.js";
@@ -147,8 +147,11 @@ export function checkAssembly(options: AssembleOptions): Kinds {
     throw expected("E_VALUE", `${at} addedTokens`, WORDS.wanted, shown(options.addedTokens));
   checkOptions(`${at} prompt`, options.prompt, PROMPT_KEYS);
   checkOptions(`${at} prompt.written`, options.prompt?.written, WRITTEN_KEYS);
-  const misplaced = placeMisfit(options.prompt?.written ?? {});
-  if (misplaced) throw expected("E_VALUE", `${at} prompt.written.place`, misplaced, shown(options.prompt?.written?.place));
+  for (const key of ["place", "proxy"] as const) {
+    const value = options.prompt?.written?.[key];
+    if (value !== undefined && !WRITTEN_SCHEMA[key].fits(value))
+      throw expected("E_VALUE", `${at} prompt.written.${key}`, `${WRITTEN_SCHEMA[key].wanted}, or left out`, shown(value));
+  }
   const kinds = kindsWith(options.kinds);
   checkOptions(`${at} modalities`, options.modalities, [...kinds.keys()]);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {

@@ -11,7 +11,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { type Features, formOf, type Media, runs, together, type Unencoded } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
 import { type Asking, questionsOf } from "./question.js";
-import { around, controlToken, withIds } from "./written.js";
+import { around, controlToken, spellable, withIds } from "./written.js";
 
 /** A question, a question with media in it, or a whole conversation. */
 export type PromptInput = string | Content | readonly Turn[];
@@ -54,12 +54,13 @@ export function encodePrompt(
 ): EncodedPrompt {
   const { token: mediaToken, end: answerEnd, answer: answerStart } = written;
   for (const token of [answerEnd, answerStart]) if (token !== undefined) controlToken(tokenizer, token, where);
+  const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
+  const textTokens = spellable(tokenizer, written, media.length, where);
   const notice = onNotice !== undefined && { onNotice };
-  const options = { generation, where, splitSpecialTokens, mediaToken, answerEnd, answerStart, ...notice };
+  const options = { generation, where, splitSpecialTokens, mediaToken, answerEnd, answerStart, textTokens, ...notice };
   const bare = written.place === "first" ? mediaFirst(tokenizer, turns, options) : promptParts(tokenizer, turns, options);
   const parts = withIds(bare, written, tokenizer, where);
   checkIds(parts, tokenizer, rows, where);
-  const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
   const questions = ask && media.length ? questionsOf(turns, written).map((text, i) => ask((media[i] as MediaPart).modality, text)) : [];
   return { where, parts, media, ...(questions.some((one) => one) && { questions }) };
 }

@@ -13,7 +13,7 @@ import type { Bridge } from "../models/bridges/kind.js";
 import { Tokenizer } from "../text/tokenizer.js";
 import { CheckpointError } from "./checkpoint-error.js";
 import type { Features } from "./media-encoder.js";
-import type { Written } from "./written.js";
+import { type Written, writtenAround } from "./written.js";
 
 /** Of what a tokenizer is read from; a chat template has no part in it. */
 const FILES = ["tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json"];
@@ -100,11 +100,15 @@ export const askingOf =
   };
 
 /** Of each medium in reading order: the text of the turn that it stands in, without what the prompt's format writes around it. */
-export function questionsOf(turns: readonly Turn[], { before, after }: Written): string[] {
+export function questionsOf(turns: readonly Turn[], written: Written): string[] {
+  const mediaIn = (content: Turn["content"]) => content.filter((part): part is MediaPart => typeof part !== "string");
+  const isWritten = writtenAround(
+    written,
+    turns.reduce((n, { content }) => n + mediaIn(content).length, 0),
+  );
   return turns.flatMap(({ content }) => {
-    const text = content.filter((part): part is string => typeof part === "string" && part !== before && part !== after);
-    const media = content.filter((part): part is MediaPart => typeof part !== "string");
-    return media.map(() => text.join("").trim());
+    const text = content.filter((part): part is string => typeof part === "string" && !isWritten(part));
+    return mediaIn(content).map(() => text.join("").trim());
   });
 }
 

@@ -1,6 +1,6 @@
 // `anymal systems`: which systems of the literature are here, and what each is made of.
 import type { Command } from "commander";
-import { NOT_YET, SYSTEMS } from "../systems/index.js";
+import { SYSTEMS } from "../systems/index.js";
 import type { System } from "../systems/system.js";
 import { command, print, printJson } from "./output.js";
 import { table } from "./table.js";
@@ -17,11 +17,11 @@ export function systemsCommand(): Command {
 
 function run({ json }: { json?: boolean }): void {
   if (json) {
-    printJson({ systems: SYSTEMS, notYet: NOT_YET });
+    printJson({ systems: SYSTEMS });
     return;
   }
   table([["system", "takes", "through", "adds", "stages", "paper"], ...Object.values<System>(SYSTEMS).map(row)]);
-  print(`\nKnown of and not here yet: ${Object.keys(NOT_YET).join(", ")}. --json has all numbers, with where they stand.`);
+  print("\n--json has all numbers, with where they stand.");
 }
 
 function row({ name, paper, modalities, adapters, stages }: System): string[] {

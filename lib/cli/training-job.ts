@@ -10,7 +10,7 @@ import { hubDataId } from "../data/hub-data.js";
 import { DataError } from "../data/row.js";
 import { type MediaOptions, mergedOptions } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
-import { DEFAULT_SYSTEM, isSystem, NOT_YET, SYSTEM_NAMES, systemOf } from "../systems/index.js";
+import { DEFAULT_SYSTEM, isSystem, SYSTEM_NAMES, systemOf } from "../systems/index.js";
 import { type Recipe, readYaml, recipe } from "../train/recipe.js";
 import { loadOptions } from "./flags.js";
 import { ownKinds } from "./kinds.js";
@@ -62,7 +62,7 @@ export async function trainingJob(stage: Stage, flags: TrainingFlags, change: (r
 /** The name of a system where --system is one or nearly one; else it is text, as it was before there were systems. */
 function systemNamed({ system }: TrainingFlags): string | undefined {
   if (system === undefined || /\s/.test(system)) return undefined;
-  const meant = isSystem(system) || Object.hasOwn(NOT_YET, system) || nearest(system, SYSTEM_NAMES) !== undefined;
+  const meant = isSystem(system) || nearest(system, SYSTEM_NAMES) !== undefined;
   return meant ? systemOf(system, "--system").name : undefined;
 }
 

@@ -25,6 +25,7 @@ export { LAYOUTS, type Layout, type LayoutName } from "./layouts.js";
 export type { MediaFileOptions } from "./media-files.js";
 export { type MimicItOptions, writeMimicIt } from "./mimic-it.js";
 export { type DataPart, mixedOrder, type TrainingData } from "./mixture.js";
+export { type Demonstration, type PictureForm, picturePrompt } from "./mmicl.js";
 export { type OpenRowsOptions, openRows } from "./open-rows.js";
 export { blockOrder, inOrder, type Order, shuffledOrder } from "./order.js";
 export { type NamedReader, READERS, type ReaderName } from "./readers.js";

@@ -1,4 +1,4 @@
-// All systems, one line each, and the names of those that are known of and not here yet.
+// All systems, one line each.
 import { nearest } from "../core/checks.js";
 import { expected } from "../core/errors.js";
 import { anymal } from "./anymal.js";
@@ -11,6 +11,7 @@ import { llamaAdapterV2 } from "./llama-adapter-v2.js";
 import { llava } from "./llava.js";
 import { llava15 } from "./llava-1.5.js";
 import { minigpt4 } from "./minigpt4.js";
+import { mmicl } from "./mmicl.js";
 import { otter } from "./otter.js";
 import { pink } from "./pink.js";
 import type { System } from "./system.js";
@@ -26,6 +27,7 @@ export const SYSTEMS = {
   llava,
   "llava-1.5": llava15,
   minigpt4,
+  mmicl,
   "blip-2": blip2,
   instructblip,
   otter,
@@ -37,11 +39,6 @@ export type SystemName = keyof typeof SYSTEMS;
 export const SYSTEM_NAMES = Object.keys(SYSTEMS) as readonly SystemName[];
 export const DEFAULT_SYSTEM: SystemName = "anymal";
 
-/** Of the literature that this library follows, what nobody has put here yet. */
-export const NOT_YET = {
-  mmicl: "arXiv 2309.07915",
-} as const;
-
 export const isSystem = (name: string): name is SystemName => Object.hasOwn(SYSTEMS, name);
 
 /** What is wrong with a name: for E_VALUE, E_RECIPE and flags alike. */
@@ -49,7 +46,6 @@ export function systemProblem(name: unknown): { wanted: string; next: string } |
   if (typeof name === "string" && isSystem(name)) return undefined;
   const wanted = `one of ${SYSTEM_NAMES.join(", ")}`;
   if (typeof name !== "string") return { wanted, next: "anymal systems lists them" };
-  if (Object.hasOwn(NOT_YET, name)) return { wanted, next: `${name} is known of, but not here yet` };
   const near = nearest(name, SYSTEM_NAMES);
   return { wanted, next: near ? `did you mean "${near}"?` : "anymal systems lists them" };
 }

@@ -82,10 +82,13 @@ export interface System {
   /** align and instruct are what those two do unless told otherwise; others are further forms of them. */
   stages: Readonly<Record<string, Stage>>;
   /**
-   * Text before and after each medium; id: a token that stands in the text for a medium that is not between it; answer and end: the tokens that begin and end
-   * an answer; ask and asked: text around what the user says; place: media stand before the whole text, or before that of their turn.
+   * Text before and after each medium, {n} in it for its place among the media; proxy: the token by which a text names the n-th medium, "<image{n}>"; id: a token
+   * that stands in the text for a medium that is not between it; answer and end: the tokens that begin and end an answer; ask and asked: text around what the
+   * user says; place: media stand before the whole text, or before that of their turn.
    */
-  written: Readonly<Partial<Record<"before" | "after" | "id" | "end" | "answer" | "ask" | "asked", string>>> & { place?: "first" | "turn" };
+  written: Readonly<Partial<Record<"before" | "after" | "proxy" | "id" | "end" | "answer" | "ask" | "asked", string>>> & {
+    place?: "first" | "turn";
+  };
   addedTokens: readonly string[];
   /** Before a conversation that has no system turn of its own. */
   prompt?: string;

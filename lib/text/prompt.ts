@@ -48,6 +48,8 @@ export interface PromptOptions {
   answerEnd?: string | undefined;
   /** The control token that stands before an answer, and asks for one: turns then follow each other as without a chat template, for the format writes all of them itself (Otter). */
   answerStart?: string | undefined;
+  /** Control tokens that a text may spell. Default: the tokenizer's own, those that were added to it. */
+  textTokens?: ReadonlySet<string> | undefined;
   /** Told what training should know, once for a tokenizer; process.emitWarning by default. false: nobody is told, since nothing is trained. */
   onNotice?: ((message: string) => void) | false;
 }
@@ -59,6 +61,7 @@ const OPTIONS = optionNames<PromptOptions>({
   mediaToken: true,
   answerEnd: true,
   answerStart: true,
+  textTokens: true,
   onNotice: true,
 });
 
@@ -67,7 +70,15 @@ export const IGNORE = -100;
 /** Renders with the tokenizer's chat template; without one, plainly: `{bos}{instruction} {media} {response}{eos}`. */
 export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], options: PromptOptions = {}): PromptPart[] {
   checkOptions("promptParts", options, OPTIONS);
-  const { generation = false, where = "prompt", splitSpecialTokens = false, mediaToken, answerEnd, answerStart } = options;
+  const {
+    generation = false,
+    where = "prompt",
+    splitSpecialTokens = false,
+    mediaToken,
+    answerEnd,
+    answerStart,
+    textTokens = tokenizer.textTokens,
+  } = options;
   checkTurns(turns, generation, where);
   const all = turns.flatMap(({ content }) => content.filter((part) => typeof part !== "string"));
   const kinds = all.map((part) => String((part as { modality?: unknown }).modality ?? "image"));
@@ -76,9 +87,9 @@ export function promptParts(tokenizer: Tokenizer, turns: readonly PromptTurn[], 
   const written: WrittenTokens = { token, answerEnd, answerStart };
   let media = 0;
   const said = turns.map(({ role, content }): Said => {
-    checkText(content, tokenizer, where, splitSpecialTokens, mediaToken);
+    checkText(content, tokenizer, where, { splitSpecialTokens, mediaToken, textTokens });
     const text = content.map((part) => (typeof part === "string" ? part : `${MEDIUM}${media++}${MEDIUM_END}`)).join("");
-    const letters = splitSpecialTokens ? asLetters(text, tokenizer) : text;
+    const letters = splitSpecialTokens ? asLetters(text, tokenizer, textTokens) : text;
     return role === "assistant" ? { role, ...answer(letters, content, where) } : { role, before: "", core: letters, after: "" };
   });
   const segments = cutAtMedia(render(tokenizer, said.map(generation ? plainly : marked), generation, written));
@@ -109,15 +120,18 @@ function checkTurns(turns: readonly PromptTurn[], generation: boolean, where: st
 /** Text never becomes a control token: who may write </s> may also write the assistant's next turn. */
 function checkText(
   content: PromptTurn["content"],
-  { specialTokens, textTokens }: Tokenizer,
+  tokenizer: Tokenizer,
   where: string,
-  splitSpecialTokens: boolean,
-  mediaToken: string | undefined,
+  {
+    splitSpecialTokens,
+    mediaToken,
+    textTokens,
+  }: Pick<PromptOptions, "splitSpecialTokens" | "mediaToken"> & { textTokens: ReadonlySet<string> },
 ): void {
   if (content.some((part) => typeof part === "string" && ANY_MARK.test(part)))
     throw expected("E_PROMPT", where, "text", "one of the noncharacters U+FDD0 to U+FDD4", "take it out: no text needs it");
   const text = content.map((part) => (typeof part === "string" ? part : MEDIUM)).join("");
-  for (const token of specialTokens.keys())
+  for (const token of tokenizer.specialTokens.keys())
     if (token && text.includes(token) && !(splitSpecialTokens && token.length > 1) && (!textTokens.has(token) || token === mediaToken))
       throw expected(
         "E_PROMPT",
@@ -126,12 +140,12 @@ function checkText(
         JSON.stringify(token),
         token === mediaToken
           ? "the prompt's format writes it: pass the medium itself in its place, as in [image(file), text]"
-          : "if the letters are meant, say prompt: { splitSpecialTokens: true } (--split-special-tokens); otherwise take it out",
+          : `${tokenizer.textTokens.has(token) ? "it names a medium that the prompt has not; " : ""}if the letters are meant, say prompt: { splitSpecialTokens: true } (--split-special-tokens); otherwise take it out`,
       );
 }
 
 /** A mark inside of each spelling of a control token: the tokenizer takes it for letters, and the mark out. */
-function asLetters(text: string, { specialTokens, textTokens }: Tokenizer): string {
+function asLetters(text: string, { specialTokens }: Tokenizer, textTokens: ReadonlySet<string>): string {
   let letters = text;
   for (const token of specialTokens.keys())
     if (token && !textTokens.has(token)) letters = letters.replaceAll(token, `${token[0]}${LITERAL}${token.slice(1)}`);

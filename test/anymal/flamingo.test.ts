@@ -1,6 +1,4 @@
 // Flamingo from end to end: assembled, aligned, taught, saved, loaded and asked; <image> stands behind its picture, and <|endofchunk|> ends an answer.
-import { readFileSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
@@ -11,19 +9,15 @@ import { generate } from "../../lib/generate/generate.js";
 import { noGrad } from "../../lib/index.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
-import { copyFolder, here } from "../case.js";
+import { here } from "../case.js";
 import { all } from "../train/stages.js";
-import { captions, square, type Toy, toy } from "./toy.js";
+import { captions, square, type Toy, toy, withoutTemplate } from "./toy.js";
 
 const test = suite("Flamingo");
 let world: Toy;
 test.before(async () => {
   world = await toy();
-  // Without a chat template, as the models that Flamingo was built on.
-  copyFolder(world.llm, world.path("plain"), (file) => basename(file) !== "chat_template.jinja");
-  const path = join(world.path("plain"), "tokenizer_config.json");
-  const { chat_template: _, ...config } = JSON.parse(readFileSync(path, "utf8"));
-  writeFileSync(path, JSON.stringify(config));
+  withoutTemplate(world.llm, world.path("plain")); // as the models that Flamingo was built on
 });
 test.after(() => world.remove());
 

@@ -68,7 +68,7 @@ for (const [system, image, adapters] of [
     assert.equal(await ask(again), want);
   });
 
-test("a system that is unknown, not here yet, or takes no such medium is told", async () => {
+test("a system that is unknown, or takes no such medium is told", async () => {
   const cases: [Promise<AnyMAL>, string, RegExp][] = [
     [as("llava1.5"), "E_VALUE", /did you mean "llava-1\.5"\?/],
     [as("anymal", { adapters: { lora: {} } }), "E_VALUE", /options that are known, got "lora"/],

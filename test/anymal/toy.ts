@@ -1,5 +1,5 @@
 // A small world for tests of the whole: a random LLaMA with a real tokenizer, random encoders in folders of their own, coloured squares and shakes.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { AssembleOptions } from "../../lib/anymal/options.js";
@@ -75,6 +75,15 @@ export async function toy(): Promise<Toy> {
     }),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
+}
+
+/** A copy of a folder with a tokenizer, without its chat template: a prompt is its plain text. */
+export function withoutTemplate(from: string, to: string): string {
+  copyFolder(from, to, (file) => basename(file) !== "chat_template.jinja");
+  const path = join(to, "tokenizer_config.json");
+  const { chat_template: _, ...config } = JSON.parse(readFileSync(path, "utf8"));
+  writeFileSync(path, JSON.stringify(config));
+  return to;
 }
 
 const COLORS = { red: [220, 30, 30], green: [30, 200, 40], blue: [30, 40, 220], white: [240, 240, 240] } as const;

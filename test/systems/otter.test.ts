@@ -93,7 +93,7 @@ for (const name of caseNames(/^tokenizer-/))
 test("a format that is none is refused", async () => {
   const wrong = (written: object) =>
     AnyMAL.assemble({ ...{ llm: world.llm, device: here, system: "otter" }, modalities: { image: { encoder: world.clip } }, prompt: { written } }); // biome-ignore format: one line
-  assert.match((await rejection(() => wrong({ place: "last" }))).message, /"first", "turn", or left out/);
+  assert.match((await rejection(() => wrong({ place: "last" }))).message, /one of first, turn, or left out/);
   assert.match((await rejection(() => wrong({ asks: "x" }))).message, /did you mean "ask"/);
   using model = await AnyMAL.assemble({ ...{ llm: world.llm, device: here }, modalities: { image: { encoder: world.clip } }, prompt: { written: { answer: "<a>" } } }); // biome-ignore format: one line
   assert.match((await rejection(() => model.generateAll(["x"]))).message, /a tokenizer with the control token "<a>"/);
