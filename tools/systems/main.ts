@@ -8,7 +8,8 @@ import { parseArgs } from "node:util";
 import { writeWorld } from "../../lib/data/world/write.js";
 import { openDevice } from "../../lib/index.js";
 import { type Outcome, runTrial } from "./run.js";
-import { TRIALS, type Trial } from "./trials.js";
+import { mediumOf, scaled, type Trial } from "./trial.js";
+import { TRIALS } from "./trials.js";
 
 const { values } = parseArgs({
   options: {
@@ -41,7 +42,6 @@ const place = mkdtempSync(join(tmpdir(), "anymal-systems-"));
 const interrupt = new AbortController();
 process.once("SIGINT", () => interrupt.abort());
 
-const scaled = (count: number) => Math.max(8, Math.round(count * Math.min(1, effort)));
 const share = (value: number) => value.toFixed(3);
 const mean = (list: readonly number[]) => list.reduce((sum, one) => sum + one, 0) / list.length;
 
@@ -60,8 +60,11 @@ async function tried(name: string, trial: Trial): Promise<Outcome> {
   const device = await openDevice(values.device);
   const list: Outcome[] = [];
   for (let seed = from; seed < from + seeds; ++seed) {
-    const data = join(place, `world-${seed}`);
-    await writeWorld(data, { seed, train: { image: scaled(6000) }, heldout: { image: scaled(256) }, signal: interrupt.signal });
+    const medium = mediumOf(trial);
+    const data = join(place, `${medium}-${seed}`);
+    // Clips take several times a picture's memory and time.
+    const train = { [medium]: scaled(medium === "video" ? 2000 : 6000, effort) };
+    await writeWorld(data, { seed, train, heldout: { [medium]: scaled(256, effort) }, signal: interrupt.signal });
     let said = performance.now();
     const onStep = (stage: string, { step, steps, loss }: { step: number; steps: number; loss: number }) => {
       if (step < steps && performance.now() - said < 15_000) return;

@@ -15,7 +15,7 @@ import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { representMedia } from "../../lib/train/represent-media.js";
 import type { TrainStep } from "../../lib/train/step-report.js";
-import type { Trial } from "./trials.js";
+import { mediumOf, type OwnQuestions, type Shares, type Trial } from "./trial.js";
 
 export interface Outcome {
   /** Shares of held-out questions answered exactly: with the picture, with a blank one, with another question's. */
@@ -50,13 +50,14 @@ export async function runTrial(trial: Trial, options: TrialOptions): Promise<Out
   device.resetPeak();
   const { stages, prompt } = systemOf(trial.system);
   const cache = new FeatureCache({ memoryBytes: 2 ** 30 });
-  const image: ModalityOptions = { encoder: join(models, "clip"), ...trial.image };
-  if (trial.represent) image.projector = await represented(trial, options, image, cache);
+  const medium = mediumOf(trial);
+  const seen: ModalityOptions = { encoder: join(models, "clip"), ...trial[medium] };
+  if (trial.represent) seen.projector = await represented(trial, options, seen, cache);
   await using model = await AnyMAL.assemble({
     system: trial.system,
     llm: join(models, "llama"),
-    modalities: { image },
-    ...(prompt !== undefined && { prompt: { system: "" } }),
+    modalities: { [medium]: seen },
+    prompt: { ...(prompt !== undefined && { system: "" }), ...trial.prompt },
     ...(trial.adapters && { adapters: trial.adapters }),
     device,
     dtype: "bf16",
@@ -70,22 +71,23 @@ export async function runTrial(trial: Trial, options: TrialOptions): Promise<Out
     onStep(stage, step);
   };
   if (trial.align && stages.align) {
-    const file = captionsIn(data);
-    const recipe = { ...trial.align, ...steps(trial.align), modality: "image", data: file, prompts: WORLD_PROMPTS.image } as const;
+    const file = captionsIn(data, medium);
+    const recipe = { ...trial.align, ...steps(trial.align), modality: medium, data: file, prompts: WORLD_PROMPTS[medium] } as const;
     for await (const step of align(model, { ...recipe, ...common })) told("align", step);
   }
-  const files = [join(data, "image", "instruct.train.json"), ...(trial.own?.write(data, seed) ?? [])];
+  const files = [join(data, medium, "instruct.train.json"), ...((await trial.own?.write({ data, seed, effort })) ?? [])];
   for await (const step of instruct(model, { ...trial.instruct, ...steps(trial.instruct), data: files, ...common })) told("instruct", step);
-  const heldout = join(data, "image", "instruct.heldout.json");
+  const heldout = join(data, medium, "instruct.heldout.json");
   const kinds = (JSON.parse(readFileSync(heldout, "utf8")) as { kind: string }[]).map(({ kind }) => kind);
   const { exact, blank, shuffled } = await askHeldOut(model, await readConversations(heldout), { kinds, seed, signal });
-  const more = await trial.own?.ask(model, { data, seed, effort, signal, cache });
+  const again = async (own: OwnQuestions): Promise<Shares> => (await runTrial({ ...trial, own }, options)).more ?? {};
+  const more = await trial.own?.ask(model, { data, seed, effort, signal, cache, again });
   await device.synchronize();
   const minutes = (performance.now() - start) / 60_000;
   return { exact, blank, shuffled, minutes, trainedParameters, peakBytes: device.memory().bytesPeak, ...(more && { more }) };
 }
 
-const captionsIn = (data: string): string => join(data, "image", "captions.train.jsonl");
+const captionsIn = (data: string, medium = "image"): string => join(data, medium, "captions.train.jsonl");
 const times = (steps = 1, effort = 1): number => Math.max(1, Math.round(steps * effort));
 
 /** The folder of a bridge that has been through BLIP-2's first stage. */

@@ -3,42 +3,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { AnyMAL } from "../../lib/anymal/anymal.js";
-import type { AssembleOptions, ModalityOptions } from "../../lib/anymal/options.js";
-import type { FeatureCache } from "../../lib/data/feature-cache.js";
-import type { AlignRecipe, InstructInput } from "../../lib/train/recipe.js";
-import type { RepresentRecipe } from "../../lib/train/represent-recipe.js";
-import { places } from "./places.js";
-
-export interface Trial {
-  /** Of lib/systems. */
-  system: string;
-  image: Omit<ModalityOptions, "encoder">;
-  /** Of what it has on the language model from the beginning. */
-  adapters?: AssembleOptions["adapters"];
-  /** Stages in order. One that the system lacks is left out. */
-  represent?: Partial<RepresentRecipe>;
-  align?: Partial<AlignRecipe>;
-  instruct: InstructInput;
-  /** What differs from the published numbers, and why, in words. */
-  changed: readonly string[];
-  own?: OwnQuestions;
-}
-
-/** What a system can that others cannot: further rows to train on, and what is asked in the end. */
-export interface OwnQuestions {
-  /** Into the world's folder; gives the files of rows. */
-  write(data: string, seed: number): string[];
-  ask(model: AnyMAL, asked: AskedOptions): Promise<Readonly<Record<string, number>>>;
-}
-export interface AskedOptions {
-  data: string;
-  seed: number;
-  /** Times the steps. */
-  effort: number;
-  signal: AbortSignal;
-  cache: FeatureCache;
-}
+import { otter } from "../../lib/systems/otter.js";
+import { bootstrapped, places } from "./places.js";
+import { shots } from "./shots.js";
+import type { Trial } from "./trial.js";
 
 const SHORT = "steps, batch and rates for minutes instead of days";
 const SMALL_QFORMER =
@@ -48,6 +16,40 @@ const WORDS = { folder: fileURLToPath(new URL("../../models/tiny/llama", import.
 const VOCABULARY = JSON.parse(readFileSync(join(WORDS.folder, "tokenizer.json"), "utf8")).model.vocab as Record<string, number>;
 const idsOf = (tokens: readonly string[]): number[] => tokens.map((token) => VOCABULARY[token] as number);
 const NO_PROMPT = "no system prompt: the tiny language model has never read one";
+
+/** OpenFlamingo's body. */
+const GATED = {
+  image: {
+    projector: {
+      ...{ type: "resampler", form: "openflamingo", layers: 2, tokens: 8, heads: 4, dimHead: 32 },
+      ...{ gives: "beside", normalize: false },
+    },
+  },
+  adapters: { "gated-cross-attention": { every: 1, heads: 4, dimHead: 32 } },
+  align: { steps: 500, batch: 32, learningRate: 2e-3 },
+  instruct: { steps: 500, batch: 64, learningRate: 2e-3 },
+  changed: [
+    SHORT,
+    "gated layers before each of the four layers, not before every fourth of 32; a resampler of 2 layers and 8 tokens, not 6 and 64",
+  ],
+} as const satisfies Omit<Trial, "system">;
+
+const PINK: Trial = {
+  system: "pink",
+  image: {},
+  adapters: {
+    pink: { hidden: 32, dropout: 0 },
+    "trained-tokens": { tokenIndices: idsOf([..."0123456789[]", "▁["]), targetModules: ["embed_tokens", "lm_head"] },
+  },
+  align: { steps: 300, batch: 32, learningRate: 2e-3 },
+  instruct: { steps: 1000, batch: 64, learningRate: 3e-3 },
+  changed: [
+    SHORT,
+    "bottlenecks of 32 numbers, not 8, without dropout",
+    "rows of the digits and brackets train too: the tiny language model has never read one",
+  ],
+  own: places(),
+};
 
 export const TRIALS: Readonly<Record<string, Trial>> = {
   anymal: {
@@ -115,21 +117,14 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     instruct: { steps: 500, batch: 64, learningRate: 1e-3 },
     changed: [SHORT, SMALL_QFORMER, "the question is read in the language model's own tokens"],
   },
-  flamingo: {
-    system: "flamingo",
-    image: {
-      projector: {
-        ...{ type: "resampler", form: "openflamingo", layers: 2, tokens: 8, heads: 4, dimHead: 32 },
-        ...{ gives: "beside", normalize: false },
-      },
-    },
-    adapters: { "gated-cross-attention": { every: 1, heads: 4, dimHead: 32 } },
-    align: { steps: 500, batch: 32, learningRate: 2e-3 },
-    instruct: { steps: 500, batch: 64, learningRate: 2e-3 },
-    changed: [
-      SHORT,
-      "gated layers before each of the four layers, not before every fourth of 32; a resampler of 2 layers and 8 tokens, not 6 and 64",
-    ],
+  flamingo: { system: "flamingo", ...GATED, own: shots },
+  otter: {
+    system: "otter",
+    ...GATED,
+    // "User:" and "GPT:" are letters to it.
+    prompt: { written: { ...otter.written, ask: "[INST] ", asked: " [/INST]" } },
+    changed: [...GATED.changed, "[INST] and [/INST] around questions: the tiny language model has never read a capital letter"],
+    own: shots,
   },
   "llama-adapter": {
     system: "llama-adapter",
@@ -157,20 +152,13 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
       "all parameters learn from all rows: instructions here are questions about pictures, the paper's are text",
     ],
   },
-  pink: {
-    system: "pink",
-    image: {},
-    adapters: {
-      pink: { hidden: 32, dropout: 0 },
-      "trained-tokens": { tokenIndices: idsOf([..."0123456789[]", "▁["]), targetModules: ["embed_tokens", "lm_head"] },
-    },
+  pink: PINK,
+  "pink-bootstrapped": { ...PINK, own: bootstrapped },
+  "video-chatgpt": {
+    system: "video-chatgpt",
+    video: { frames: 8, projector: { type: "clip-pool", temporal: 8, normalize: false } },
     align: { steps: 300, batch: 32, learningRate: 2e-3 },
-    instruct: { steps: 1000, batch: 64, learningRate: 3e-3 },
-    changed: [
-      SHORT,
-      "bottlenecks of 32 numbers, not 8, without dropout",
-      "rows of the digits and brackets train too: the tiny language model has never read one",
-    ],
-    own: places,
+    instruct: { steps: 500, batch: 64, learningRate: 2e-3 },
+    changed: [SHORT, NO_PROMPT, "8 frames of each clip, not 100"],
   },
 };

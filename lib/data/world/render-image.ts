@@ -167,7 +167,8 @@ function position(far: boolean, reach: number, alone: boolean, draw: Draw): numb
   return middle + (far ? -draw.between(-outward, inward) : draw.between(-outward, inward));
 }
 
-interface Standing {
+/** A thing at its place: pixels of its centre. */
+export interface Standing {
   look: Look;
   x: number;
   y: number;
@@ -188,7 +189,8 @@ export function renderPlaced(scene: ImageScene, draw: Draw): { pixels: Pixels; b
   return { pixels: paint(background, things), boxes: things.map(boxOf) };
 }
 
-function boxOf({ look, x, y }: Standing): [number, number, number, number] {
+/** Around all that it covers by half or more, in pixels. */
+export function boxOf({ look, x, y }: Standing): [number, number, number, number] {
   const box: [number, number, number, number] = [FRAME, FRAME, 0, 0];
   for (const { row, column } of covered(look, x, y, 0.5)) {
     box[0] = Math.min(box[0], column);
