@@ -1,7 +1,7 @@
 // What is in a data file of any format and layout, and what is wrong with which row, before anything is trained: one row at a time, however long it is.
 import { open, rm } from "node:fs/promises";
 import { basename, dirname, extname, join } from "node:path";
-import { AnymalError } from "../core/errors.js";
+import { AnymalError, expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { Turns } from "../core/turns.js";
@@ -11,11 +11,15 @@ import { mediaColumns } from "./captions.js";
 import { type CheckOptions, lengthOf } from "./check.js";
 import { type LayoutName, layoutOf } from "./layouts.js";
 import { MediaFiles } from "./media-files.js";
+import { READERS, type ReaderName } from "./readers.js";
+import { recordChunks } from "./record-chunks.js";
 import type { DataRecord } from "./records.js";
 import { DataError, mediaOf, type Row, whereOf } from "./row.js";
-import { openRecords } from "./sources/open.js";
+import type { RecordSource } from "./sources/source.js";
 
 export interface CheckDataOptions extends Omit<RowsOptions, "onBadRow" | "onProblem" | "onLayout">, Omit<CheckOptions, "kinds"> {
+  /** Reads the file of a published data set as rows (READERS); `fix` writes these. */
+  as?: ReaderName | undefined;
   /** Reads every picture, sound and recording too, which takes its time. Default false: they are looked for. */
   decode?: boolean;
   /** Writes the good rows beside the file, as NAME.clean.jsonl. Not of rows that hold their media themselves. */
@@ -26,7 +30,7 @@ export interface CheckDataOptions extends Omit<RowsOptions, "onBadRow" | "onProb
 const { onBadRow: _bad, onLayout: _layout, ...ROWS } = ROWS_OPTIONS;
 const OPTIONS = optionNames<CheckDataOptions>({
   ...ROWS,
-  ...({ tokenizer: true, splitSpecialTokens: true, mediaLength: true, maxLength: true, decode: true, fix: true } as const),
+  ...({ tokenizer: true, splitSpecialTokens: true, mediaLength: true, maxLength: true, decode: true, fix: true, as: true } as const),
 });
 
 export interface DataProblem {
@@ -63,12 +67,13 @@ export interface DataReport {
 }
 
 const MOST_PROBLEMS = 1000;
-const TOGETHER = 64;
 
 /** Rejects with what is no fault of the data: a wrong option, a disk that is full, the signal's reason. */
 export async function checkData(path: string, options: CheckDataOptions = {}): Promise<DataReport> {
   checkOptions("checkData", options, OPTIONS);
-  const { tokenizer, splitSpecialTokens, mediaLength, maxLength, decode = false, fix = false, onProblem, ...reading } = options;
+  const { tokenizer, splitSpecialTokens, mediaLength, maxLength, decode = false, fix = false, as, onProblem, ...reading } = options;
+  if (as !== undefined && !Object.hasOwn(READERS, as))
+    throw expected("E_VALUE", "checkData: as", `one of ${Object.keys(READERS).join(", ")}`, as);
   const files = new MediaFiles(path, reading);
   const unit = tokenizer ? ("positions" as const) : ("characters" as const);
   const none = Object.fromEntries(Array.from(files.kinds.keys(), (name) => [name, 0]));
@@ -111,29 +116,23 @@ export async function checkData(path: string, options: CheckDataOptions = {}): P
   };
   let clean: CleanRows | undefined;
   try {
-    const records = await openRecords(path, files.kinds, reading.signal);
-    try {
-      made.check(path, records);
-      if (fix) clean = await CleanRows.begin(path);
-      const turns = new Turns();
-      for (let from = 0; from < records.length; from += TOGETHER) {
-        reading.signal?.throwIfAborted();
-        const some = Array.from({ length: Math.min(TOGETHER, records.length - from) }, async (_, i) => {
-          const record = await records.record(from + i);
-          if (record instanceof DataError) return { error: record };
-          return { record, ...(await one(record).catch(ofRow)) };
-        });
-        for (const [i, settled] of (await Promise.all(some)).entries()) {
-          if (settled.error) tell(settled.error, records.numberOf(from + i));
-          else {
-            count(settled);
-            await clean?.add(path, settled.record);
-          }
-          await turns.next();
+    if (fix) clean = await CleanRows.begin(path);
+    const turns = new Turns();
+    const check = (records: Pick<RecordSource, "columns">) => made.check(path, records);
+    for await (const some of recordChunks(path, { kinds: files.kinds, as, signal: reading.signal, check })) {
+      const looked = some.map(async (given) => {
+        const { number, record } = await given;
+        if (record instanceof DataError) return { number, error: record };
+        return { number, record, ...(await one(record).catch(ofRow)) };
+      });
+      for (const settled of await Promise.all(looked)) {
+        if (settled.error) tell(settled.error, settled.number);
+        else {
+          count(settled);
+          await clean?.add(path, settled.record);
         }
+        await turns.next();
       }
-    } finally {
-      await records.close();
     }
   } catch (error) {
     await clean?.drop();

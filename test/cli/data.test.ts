@@ -1,9 +1,10 @@
 // `anymal data check`: what a user sees of data before training, and what a program does.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { COMMIT } from "../io/hub/place.js";
 import { run } from "./program.js";
 
 const test = suite("anymal data");
@@ -65,6 +66,55 @@ test("a mixture: what share each file has, and how often it is gone through", as
   const wrong = await run(["data", "check", path("good.csv"), path("talk.jsonl"), "--weight", "1"]);
   assert.is(wrong.code, 2);
   assert.match(wrong.err, /a --weight is needed for each file: there are 1 for 2/);
+});
+
+test("a data set of the hub, of which one split is looked at, and a published one through its reader", async () => {
+  const snapshot = join(folder, "hub", "datasets--org--set", "snapshots", COMMIT);
+  const put = (file: string, text: string) => {
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  };
+  put(join(folder, "hub", "datasets--org--set", "refs", "main"), COMMIT);
+  const row = '{"question": "q", "answer": "a"}\n';
+  for (const [name, rows] of [
+    ["data/train-00000-of-00002.jsonl", 1],
+    ["data/train-00001-of-00002.jsonl", 2],
+    ["data/test-00000-of-00001.jsonl", 4],
+  ] as const)
+    put(join(snapshot, name), row.repeat(rows));
+  process.env.HF_HUB_CACHE = join(folder, "hub");
+  try {
+    const [test, both] = await Promise.all([
+      run(["data", "check", "org/set", "--split", "test", "--local-files-only", "--json"]),
+      run(["data", "check", "org/set", path("talk.jsonl"), "--weight", "1", "--weight", "1", "--local-files-only", "--json"]),
+    ]);
+    assert.is(test.code, 0, test.err);
+    assert.equal(
+      test.json().map(({ rows }) => rows),
+      [4],
+    );
+    assert.is(both.code, 0, both.err);
+    assert.equal(
+      both.json().map(({ rows }) => rows),
+      [1, 2, 4, undefined],
+    );
+    const { mixture } = both.json().at(-1) as { mixture: { file: string; passes: number }[] };
+    assert.equal(
+      mixture.map(({ file, passes }) => [file, Number(passes.toFixed(3))]),
+      [
+        ["org/set", 1.167],
+        [path("talk.jsonl"), 0.875],
+      ],
+    );
+    const fix = await run(["data", "check", "org/set", "--local-files-only", "--fix"]);
+    assert.equal([fix.code, /those of org\/set lie in the hub's cache/.test(fix.err)], [2, true]);
+  } finally {
+    delete process.env.HF_HUB_CACHE;
+  }
+  const sounds = path("clotho.csv");
+  put(sounds, "file_name,caption_1,caption_2\na.png,one,two\n");
+  const read = await run(["data", "check", sounds, "--as", "clotho", "--json"]);
+  assert.equal([read.code, read.json()[0]?.rows], [0, 2], read.err);
 });
 
 test.run();

@@ -86,6 +86,30 @@ test("fix writes the good rows beside the file, which read as they did; never ov
   );
 });
 
+test("a published data set is looked at through its reader, and its good rows are written as rows", async () => {
+  for (const name of ["a.wav", "b.wav"]) folder.write(name, "bytes");
+  const head = "audiocap_id,youtube_id,start_time,caption\n";
+  const path = folder.write("train.csv", `${head}1,a,130,one\n2,gone,0,two\n3,b,7.5,three\n`);
+  const report = await checkData(path, { as: "audiocaps", fix: true });
+  assert.equal([report.rows, report.bad, report.layouts, report.media.audio], [2, 1, { captions: 2 }, 2]);
+  assert.equal(
+    report.problems.map(({ row, column }) => [row, column]),
+    [[3, "audio"]],
+  );
+  const rows = await readRows(report.clean as string, { prompts: [""] });
+  assert.equal(
+    rows.map(({ turns }) => [turns[0]?.content.map((part) => typeof part !== "string" && part.options), turns[1]?.content[0]]),
+    [
+      [[{ start: 130, seconds: 10 }], "one"],
+      [[{ start: 7.5, seconds: 10 }], "three"],
+    ],
+  );
+  const { problems } = await checkData(path, { as: "coco-captions" });
+  assert.match(problems[0]?.message as string, /expected COCO's captions_/);
+  assert.is(problems[0]?.row, undefined);
+  await rejects(checkData(path, { as: "clothes" as "clotho" }), ({ message }) => /as: expected one of clotho/.test(message));
+});
+
 test("a file of no use is one problem without a row; media that do not decode are found where they are asked for", async () => {
   for (const [name, text, message] of [
     ["a.csv", "image,words\na.png,x\n", /a row of captions, which has caption or text too/],
