@@ -39,6 +39,7 @@ export type {
 } from "./anymal/options.js";
 export type { AdapterPlace, AnyMALParts } from "./anymal/parts.js";
 export type { PromptInput } from "./anymal/prompt.js";
+export type { Judging, Refused, Safety, Verdict } from "./anymal/safety.js";
 export type { AnswerScore, AnswerScoreOptions, NextTokenOptions } from "./anymal/score.js";
 export type { Written } from "./anymal/written.js";
 export { backward, backwardAsync, checkpoint, isGradEnabled, noGrad } from "./core/autograd.js";
@@ -158,6 +159,7 @@ export { type Dinov2Config, parseDinov2Config } from "./models/dinov2-config.js"
 export type { Encoder, EncoderLoading, EncoderOptions, EncoderOutput } from "./models/encoder.js";
 export { type ImuVitConfig, ImuVitModel, type ImuVitOptions, parseImuVitConfig } from "./models/imu-vit.js";
 export { type Imu2ClipConfig, Imu2ClipModel, parseImu2ClipConfig } from "./models/imu2clip.js";
+export { type ClassifierOptions, type Labelled, LinearClassifier } from "./models/linear-classifier.js";
 export { LlamaForCausalLM, type LlamaInput, type LlamaOptions, type LlamaOutput, type PretrainedOptions } from "./models/llama.js";
 export { type LlamaConfig, parseLlamaConfig } from "./models/llama-config.js";
 export { llamaFromGguf } from "./models/llama-gguf.js";

@@ -28,9 +28,10 @@ import { ENCODER_BATCH, type Features, type MediaEncoder } from "./media-encoder
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
 import { encodedPrompts, prepared, release } from "./prepare.js";
-import type { PromptInput } from "./prompt.js";
+import { conversationOf, type PromptInput } from "./prompt.js";
 import { isPublished, published } from "./published.js";
 import type { QuestionReader } from "./question.js";
+import { checkSafety, Guard, guarded, type Safety } from "./safety.js";
 import { type AnswerScore, type AnswerScoreOptions, type NextTokenOptions, nextTokens, scoreAnswers } from "./score.js";
 import type { Source } from "./source.js";
 import { Trained } from "./trained.js";
@@ -44,9 +45,11 @@ export interface AnswerOptions extends TextOptions {
   memory?: ConversationMemory | undefined;
   /** Text that spells a control token is letters. Default: as the model's prompt says. */
   splitSpecialTokens?: boolean | undefined;
+  /** Judges of prompts and answers. */
+  safety?: Safety | undefined;
 }
 
-const ANSWER_KEYS: readonly string[] = [...GENERATION_KEYS, "stop"];
+const ANSWER_KEYS: readonly string[] = [...GENERATION_KEYS, "stop", "memory", "splitSpecialTokens"];
 
 /** Of features(). */
 export interface FeatureOptions extends Loading {
@@ -264,11 +267,17 @@ export class AnyMAL {
   }
 
   /** The answer to one prompt while it is written. Aborting throws the signal's reason. */
-  async *generate(
-    prompt: PromptInput,
-    { memory, splitSpecialTokens, ...options }: Omit<AnswerOptions, "batch"> = {},
-  ): AsyncGenerator<string> {
-    checkGeneration(options, [...ANSWER_KEYS, "memory", "splitSpecialTokens"]);
+  async *generate(prompt: PromptInput, { safety, ...options }: Omit<AnswerOptions, "batch"> = {}): AsyncGenerator<string> {
+    checkGeneration(options, ANSWER_KEYS);
+    checkSafety("generate", safety);
+    if (!safety) return yield* this.#pieces(prompt, options);
+    const guard = new Guard(safety, conversationOf(prompt, this.prompt), { model: this, signal: options.signal });
+    const refusal = await guard.prompt();
+    if (refusal === undefined) yield* guard.sentences(this.#pieces(prompt, options));
+    else yield refusal;
+  }
+
+  async *#pieces(prompt: PromptInput, { memory, splitSpecialTokens, ...options }: Omit<AnswerOptions, "batch">): AsyncGenerator<string> {
     if (memory && options.past) throw expected("E_GENERATION", "generate", "memory or past", "both", "a memory has a past of its own");
     const ready = await this.#prepare([prompt], { signal: options.signal, memory, splitSpecialTokens });
     try {
@@ -284,15 +293,26 @@ export class AnyMAL {
   }
 
   /** The answers to many prompts, `batch` of them together. */
-  async generateAll(
+  async generateAll(prompts: readonly PromptInput[], { safety, ...options }: AnswerOptions = {}): Promise<string[]> {
+    checkGeneration(options, [...ANSWER_KEYS, "batch"]);
+    checkSafety("generateAll", safety);
+    if (!safety) return this.#answers(prompts, options);
+    const judging = { model: this, signal: options.signal };
+    const guards = prompts.map((prompt, i) => new Guard(safety, conversationOf(prompt, this.prompt), judging, i));
+    return guarded(guards, (numbers) => this.#answers(numbers.map((i) => prompts[i] as PromptInput), options, numbers)); // biome-ignore format: one line
+  }
+
+  /** `numbers`: of the prompts, for messages. */
+  async #answers(
     prompts: readonly PromptInput[],
-    { batch = 32, memory, splitSpecialTokens, ...options }: AnswerOptions = {},
+    { batch = 32, memory, splitSpecialTokens, ...options }: AnswerOptions,
+    numbers?: readonly number[],
   ): Promise<string[]> {
-    checkGeneration(options, [...ANSWER_KEYS, "batch", "memory", "splitSpecialTokens"]);
     if (!(Number.isInteger(batch) && batch >= 1)) throw expected("E_VALUE", "generateAll", "a batch of at least 1", batch);
     const answers: string[] = [];
     for (let from = 0; from < prompts.length; from += batch) {
-      const ready = await this.#prepare(prompts.slice(from, from + batch), { signal: options.signal, memory, splitSpecialTokens }, from);
+      const reading = { signal: options.signal, memory, splitSpecialTokens };
+      const ready = await this.#prepare(prompts.slice(from, from + batch), reading, (i) => numbers?.[from + i] ?? from + i);
       try {
         answers.push(
           ...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), ...never(this, options) })),
@@ -335,8 +355,8 @@ export class AnyMAL {
     return nextTokens(this, prompts, tokens, options);
   }
 
-  async #prepare(prompts: readonly PromptInput[], reading: FeatureOptions, first = 0): Promise<Prompt> {
-    return prepared(this, await encodedPrompts(this, prompts, reading, first), reading);
+  async #prepare(prompts: readonly PromptInput[], reading: FeatureOptions, number?: (i: number) => number): Promise<Prompt> {
+    return prepared(this, await encodedPrompts(this, prompts, reading, number), reading);
   }
 
   /** Resolves when all weights are on the device; rejects with what kept one of them from getting there. */

@@ -20,19 +20,19 @@ import { askingOf, rowsMadeOf } from "./question.js";
 /** What it asks of a model. */
 export type Asked = Pick<AnyMAL, "tokenizer" | "prompt" | "llm" | "network" | "device" | "features" | "projector" | "questions">;
 
-/** What belongs to reading prompts alone. `first`: the number of the first prompt, for messages. */
+/** What belongs to reading prompts alone. `number`: of the i-th prompt, for messages. */
 export async function encodedPrompts(
   model: Asked,
   prompts: readonly PromptInput[],
   reading: FeatureOptions,
-  first = 0,
+  number = (i: number): number => i,
 ): Promise<EncodedPrompt[]> {
   reading.signal?.throwIfAborted();
   const turns = new Turns();
   const encoded: EncodedPrompt[] = [];
   const options = encoding(model, reading);
   for (const [i, prompt] of prompts.entries()) {
-    const where = `prompt ${first + i}`;
+    const where = `prompt ${number(i)}`;
     encoded.push(encodePrompt(model.tokenizer, conversationOf(prompt, model.prompt), { ...options, generation: true, where }));
     await turns.next();
   }

@@ -115,7 +115,7 @@ async function* inBatches(
   reading: FeatureOptions,
 ): AsyncGenerator<[encoded: EncodedPrompt[], from: number]> {
   for (let from = 0; from < prompts.length; from += batch)
-    yield [await encodedPrompts(model, prompts.slice(from, from + batch), reading, from), from];
+    yield [await encodedPrompts(model, prompts.slice(from, from + batch), reading, (i) => from + i), from];
 }
 
 /** The ids by which training would write an answer behind this prompt. Throws E_PROMPT where its first token reaches into the prompt. */

@@ -5,6 +5,7 @@ import type { MediaOptions } from "../media/media-options.js";
 import { type ModelFlags, modelFlags } from "./flags.js";
 import { mediaFlags } from "./media-flags.js";
 import { integer, list, number } from "./output.js";
+import { SAFETY_FLAG } from "./safety.js";
 
 export interface AnswerFlags extends ModelFlags {
   maxNewTokens: number;
@@ -19,6 +20,7 @@ export interface AnswerFlags extends ModelFlags {
   stop?: string[];
   activations?: "int8";
   splitSpecialTokens?: boolean;
+  safety?: string;
   mediaOption?: MediaOptions;
 }
 
@@ -40,7 +42,11 @@ export function answerFlags(command: Command): Command {
       new Option("--activations <type>", "int8: quantised layers round what they read to 8 bit: faster, not exact (CPU)").choices(["int8"]),
     )
     .option("--stop <text>", "ends the answer before this text; may come several times", list)
-    .option("--split-special-tokens", "text that spells a control token, as <s> of HTML does, is letters");
+    .option("--split-special-tokens", "text that spells a control token, as <s> of HTML does, is letters")
+    .option(
+      `${SAFETY_FLAG} <file>`,
+      "a module of yours that exports before(turns) or after(answer, turns): what they say no to is refused",
+    );
 }
 
 export function answerOptions(flags: AnswerFlags): AnswerOptions {

@@ -3,6 +3,7 @@ import { createInterface, type Interface } from "node:readline";
 import type { Command } from "commander";
 import type { AnyMAL } from "../anymal/anymal.js";
 import { ConversationMemory } from "../anymal/conversation-memory.js";
+import type { Safety } from "../anymal/safety.js";
 import { AnymalError } from "../core/errors.js";
 import type { Turn } from "../data/row.js";
 import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
@@ -11,6 +12,7 @@ import { inFlags } from "./in-flags.js";
 import { marksTold } from "./kinds.js";
 import { command, describeError, EXIT, Interrupt, Interrupted, printJson, tell, UsageError, write } from "./output.js";
 import { checkFiles, inline } from "./prompt-text.js";
+import { safetyOf } from "./safety.js";
 
 const EXAMPLE = `
 anymal chat --model runs/instruct
@@ -27,12 +29,13 @@ export function chatCommand(): Command {
 async function run(flags: AnswerFlags): Promise<void> {
   if (!flags.model) throw new UsageError("anymal chat", "--model is needed");
   const { AnyMAL } = await import("../anymal/anymal.js");
+  const safety = await safetyOf(flags.safety);
   await using model = await AnyMAL.fromPretrained(flags.model, loadOptions(flags));
   const terminal = process.stdin.isTTY === true && !flags.json;
   const lines = createInterface({ input: process.stdin, ...(terminal && { output: process.stdout, terminal, prompt: "> " }) });
   try {
     if (terminal) tell(help());
-    await new Chat(model, flags, lines, terminal).run();
+    await new Chat(model, flags, safety, lines, terminal).run();
   } finally {
     lines.close();
   }
@@ -45,6 +48,7 @@ class Chat {
   constructor(
     private readonly model: AnyMAL,
     private readonly flags: AnswerFlags,
+    private readonly safety: Safety | undefined,
     private readonly lines: Interface,
     private readonly terminal: boolean,
   ) {}
@@ -104,7 +108,13 @@ class Chat {
       const content = inline(text, this.flags.mediaOption);
       checkFiles(content);
       const turns: Turn[] = [...this.#turns, { role: "user", content }];
-      const options = { ...answerOptions(this.flags), onTokens: count.onTokens, signal: interrupt.signal, memory: this.#memory };
+      const options = {
+        ...answerOptions(this.flags),
+        onTokens: count.onTokens,
+        signal: interrupt.signal,
+        safety: this.safety,
+        memory: this.#memory,
+      };
       try {
         for await (const piece of this.model.generate(turns, options)) {
           answer += piece;

@@ -8,6 +8,7 @@ import { kinds, marksTold, ownKinds } from "./kinds.js";
 import { confineFlags } from "./media-flags.js";
 import { command, Interrupt, integer, printJson, UsageError, write } from "./output.js";
 import { checkFiles, mediaPart, placed } from "./prompt-text.js";
+import { safetyOf } from "./safety.js";
 
 /** In the order of the command line. */
 interface Given {
@@ -61,11 +62,17 @@ async function run(prompt: string | undefined, media: readonly Given[], flags: G
   using interrupt = new Interrupt();
   const { AnyMAL } = await import("../anymal/anymal.js");
   const count = new TokenCount();
+  const safety = await safetyOf(flags.safety);
   await using model = await AnyMAL.fromPretrained(flags.model, loadOptions(flags, interrupt.signal));
   const start = performance.now();
   let answer = "";
   try {
-    for await (const piece of model.generate(content, { ...answerOptions(flags), onTokens: count.onTokens, signal: interrupt.signal })) {
+    for await (const piece of model.generate(content, {
+      ...answerOptions(flags),
+      onTokens: count.onTokens,
+      safety,
+      signal: interrupt.signal,
+    })) {
       answer += piece;
       if (!flags.json) write(piece);
     }

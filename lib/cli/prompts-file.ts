@@ -11,6 +11,7 @@ import { inFlags } from "./in-flags.js";
 import { ownKinds } from "./kinds.js";
 import { describeError, EXIT, Interrupt, print, printJson, tell } from "./output.js";
 import { placed } from "./prompt-text.js";
+import { safetyOf } from "./safety.js";
 
 interface Asked {
   row: number;
@@ -41,8 +42,9 @@ export async function answerFile(path: string, folder: string, flags: AnswerFlag
   const count = new TokenCount();
   const start = performance.now();
   if (asked.length) {
+    const safety = await safetyOf(flags.safety);
     await using model = await AnyMAL.fromPretrained(folder, loadOptions(flags, signal));
-    const options = { ...answerOptions(flags), onTokens: count.onTokens, signal };
+    const options = { ...answerOptions(flags), onTokens: count.onTokens, safety, signal };
     for (let from = 0; from < asked.length; from += flags.batch) {
       const some = asked.slice(from, from + flags.batch);
       for (const answered of await together(model, some, options, fail)) {
