@@ -9,9 +9,10 @@ import { type Device, openDevice } from "../../lib/core/device.js";
 import { AnyMAL, FeatureCache, type InstructOptions, instruct, type Quantization } from "../../lib/index.js";
 import { type Machine, memoryHere } from "../../lib/plan/machines.js";
 import { plan } from "../../lib/plan/plan.js";
+import type { PlannedStage } from "../../lib/plan/report.js";
 import { randomCheckpoint } from "../../tools/random-checkpoint/make.js";
 import { now } from "../clock.js";
-import { type Figures, figuresOf, inTurns, type Side } from "../contest.js";
+import { type Figures, figuresOf } from "../contest.js";
 import { type EncoderShape, randomEncoder } from "../encoder-folder.js";
 import { atEachLevel, type Place } from "../levels.js";
 import { commit, type Peaks } from "../record.js";
@@ -32,8 +33,8 @@ interface Sizes {
   encoder: EncoderShape;
 }
 const SIZES: Sizes = {
-  llm: { hidden: 512, intermediate: 1408, layers: 8, heads: 8, kvHeads: 8, vocabulary: 8192 },
-  encoder: { width: 192, layers: 12, heads: 3, side: 224 },
+  llm: { hidden: 384, intermediate: 1024, layers: 6, heads: 6, kvHeads: 6, vocabulary: 8192 },
+  encoder: { width: 192, layers: 6, heads: 3, side: 224 },
 };
 const TINY: Sizes = {
   llm: { hidden: 64, intermediate: 128, layers: 2, heads: 4, kvHeads: 4, vocabulary: 1024 },
@@ -88,12 +89,24 @@ export default function efficient(options: SuiteOptions): Promise<Figures[]> {
       const machine = await machineOf(place);
       const chosen = Object.entries(SWITCHES).filter(([name]) => name === PLAIN || name.includes(options.filter));
       for (const [name, switches] of chosen) runs.push(await Run.open(name, switches, { folder, data, place, threads: options.threads }));
-      const sides = runs.map((run): Side => ({ name: run.name, version: commit(), sample: () => run.sample() }));
-      const seconds = await inTurns(sides, options.turns ?? TURNS);
-      for (const [i, run] of runs.entries()) {
-        const plain = { side: { ...(sides[0] as Side), name: "anymal, plain" }, seconds: seconds[0] as number[] };
-        report(figuresOf(await run.told(machine), seconds[i] as number[], i ? [[plain]] : []));
+      const told: PlannedStage[] = [];
+      for (const run of runs) told.push(await run.planned(machine));
+      const seconds = runs.map((): number[] => []);
+      const figures = () =>
+        runs.flatMap((run, i) => {
+          const side = { name: "anymal, plain", version: commit(), sample: () => run.sample() };
+          const plain = { side, seconds: seconds[0] as number[] };
+          return figuresOf(run.told(told[i] as PlannedStage), seconds[i] as number[], i ? [[plain]] : []);
+        });
+      // What is there after each turn is kept: on a busy machine the last one may not come.
+      for (let turn = -1; turn < (options.turns ?? TURNS); ++turn) {
+        for (const [i, run] of runs.entries()) {
+          const taken = await run.sample();
+          if (turn >= 0) seconds[i]?.push(taken);
+        }
+        if (turn >= 0) options.row?.(figures());
       }
+      report(figures());
     } finally {
       for (const run of runs) await run.close();
       await rm(folder, { recursive: true, force: true });
@@ -147,23 +160,25 @@ class Run {
     return now() - start;
   }
 
-  async told(machine: Machine) {
+  async planned(machine: Machine): Promise<PlannedStage> {
     const { data, place, threads } = this.where;
     const recipe = { model: modelOf(this.switches, this.where), instruct: { ...this.#recipe, data } };
     const { stages } = await plan(recipe, { machine, level: place.level, ...(threads && { threads }) });
-    const [planned] = stages;
-    if (!planned) throw new Error("efficient: the plan has no stage");
+    return stages[0] as PlannedStage;
+  }
+
+  told({ bytes, time }: PlannedStage) {
     const peak = this.device.memory().bytesPeak;
     return {
       case: this.name,
-      level: place.level,
+      level: this.where.place.level,
       unit: "tokens/s",
       of: (seconds: number) => this.#tokens / seconds,
       more: (seconds: number) => ({
         "s an epoch": seconds,
         "peak MiB": mebibytes(peak),
-        "planned MiB": mebibytes(planned.bytes.peak),
-        "planned tokens/s": planned.time.tokensPerSecond,
+        "planned MiB": mebibytes(bytes.peak),
+        "planned tokens/s": time.tokensPerSecond,
       }),
     };
   }
