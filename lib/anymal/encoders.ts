@@ -60,8 +60,8 @@ export async function storedEncoders(
   for (const [modality, kind] of kinds) {
     const entry = modalities[modality];
     if (!entry) continue;
-    const { encoder: stored, projector, layer, select, frames, pad } = entry;
-    const setup: ModalitySetup = { projector, layer, select, frames, ...(pad && { pad }) };
+    const { encoder: stored, projector, layer, select, frames, picks, pad } = entry;
+    const setup: ModalitySetup = { projector, layer, select, frames, ...(picks && { picks }), ...(pad && { pad }) };
     const moved = encoders?.[modality];
     const plan =
       "own" in stored
@@ -98,8 +98,8 @@ export function inFolder(
   };
 }
 
-function processorFor(folder: string, { frames, pad }: ModalitySetup): MediaProcessor<MediaPart> {
+function processorFor(folder: string, { frames, picks, pad }: ModalitySetup): MediaProcessor<MediaPart> {
   if (pad) return ImageProcessor.fromPretrained(folder, { pad }) as MediaProcessor<MediaPart>;
-  if (frames !== undefined) return new VideoProcessor(ImageProcessor.fromPretrained(folder), { frames });
+  if (frames !== undefined) return new VideoProcessor(ImageProcessor.fromPretrained(folder), { frames, picks });
   return processorOf(folder);
 }

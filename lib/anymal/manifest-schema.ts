@@ -1,6 +1,7 @@
 // What anymal.json may hold: it comes from whoever made the checkpoint, and a value that nobody knows would be another model without a word.
 import { adapterKindNames } from "../adapters/load-adapter.js";
 import { type Check, is, isObject, nearest, type Schema, shown } from "../core/checks.js";
+import { FRAME_PICKS } from "../media/clip.js";
 import { OWN_NAME } from "../media/kinds/own.js";
 import { type BridgeSetup, kindProblem, selects, setupMisfit, setupSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
@@ -61,7 +62,7 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   section("anymal.json", json, { ...adapters, modalities: is.object }, ["system", "trained", "addedTokens"]);
   for (const [modality, entry] of Object.entries(json.modalities as object)) {
     if (!OWN_NAME.fits(modality)) fail(`modalities with names of ${OWN_NAME.wanted}`, shown(modality));
-    const { encoder, projector, select, frames, pad } = section(modality, entry, ENTRY);
+    const { encoder, projector, select, frames, picks, pad } = section(modality, entry, ENTRY);
     place(`${modality}.encoder`, encoder, ["dtype"], [["path"], ["own"], ["id", "revision"]]);
     const unknown = kindProblem(projector);
     if (unknown) fail(`${modality}.projector.type to be ${unknown.wanted}`, unknown.got);
@@ -71,6 +72,8 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
       fail(`${modality}.select to be what its projector reads, one of ${selects(bridge).join(", ")}`, shown(select));
     const misfit = setupMisfit(bridge);
     if (misfit) fail(`${modality}.projector.${misfit[0]} ${misfit[1]}`, shown((bridge as unknown as Record<string, unknown>)[misfit[0]]));
+    if (picks !== undefined && !FRAME_PICKS.some((one) => one === picks))
+      fail(`${modality}.picks to be ${FRAME_PICKS.join(" or ")}, or absent`, shown(picks));
     if (pad !== undefined && pad !== true) fail(`${modality}.pad to be true or absent`, shown(pad));
     if (frames !== undefined && frames !== null && !is.upTo(65_536, 1).fits(frames)) fail(`${modality}.frames to be ${is.upTo(65_536, 1).wanted}`, shown(frames)); // biome-ignore format: one line
   }

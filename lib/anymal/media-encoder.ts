@@ -70,10 +70,16 @@ export class MediaEncoder {
    */
   async key(): Promise<string | undefined> {
     if (this.trains) return undefined;
-    const { layer, select, frames, pad, projector } = this.setup;
+    const { layer, select, frames, picks, pad, projector } = this.setup;
     const changed = await this.#state.fingerprint();
     const parts = [this.modality, this.source.fingerprint, this.encoder.dtype, layer, select, frames ?? ""];
-    return [...parts, readsVector(projector) ? "vector" : "", ...(pad ? ["pad"] : []), ...(changed ? [changed] : [])].join(":");
+    return [
+      ...parts,
+      readsVector(projector) ? "vector" : "",
+      ...(pad ? ["pad"] : []),
+      ...(picks ? [picks] : []),
+      ...(changed ? [changed] : []),
+    ].join(":");
   }
 
   async encode(parts: readonly MediaPart[], { signal }: Loading = {}): Promise<Features[]> {

@@ -5,6 +5,7 @@ import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import type { ResolveOptions } from "../io/hub.js";
+import { FRAME_PICKS, type FramePicks } from "../media/clip.js";
 import { BUILT_IN, type BuiltIn, type Kinds, kindsWith, MODALITIES, type OwnEncoder, type OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import {
@@ -54,6 +55,8 @@ export interface OwnModalityOptions {
   select?: Select;
   /** Video through an image encoder: how many frames are looked at. Default 4. */
   frames?: number;
+  /** Which of them: middles of equal spans of its time, or between the first and the last frame, by number. Default: the system's, middles of AnyMAL. */
+  picks?: FramePicks;
   /** A folder or an id of the hub: the tokenizer of a bridge that reads the question (InstructBLIP's: bert-base-uncased). */
   question?: string;
   /** Pictures are padded to squares with the processor's mean colour, not cropped. Default: the system's, false of AnyMAL. */
@@ -156,7 +159,7 @@ export function checkAssembly(options: AssembleOptions): Kinds {
   checkOptions(`${at} modalities`, options.modalities, [...kinds.keys()]);
   for (const [modality, one] of Object.entries(options.modalities ?? {})) {
     const where = `${at} modalities.${modality}`;
-    checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames", "pad", "question"]);
+    checkOptions(where, one, ["encoder", "projector", "layer", "select", "frames", "picks", "pad", "question"]);
     if (one?.question !== undefined && !is.text.fits(one.question))
       throw expected("E_VALUE", `${where}.question`, "a folder, or an id of the hub", shown(one.question));
     if (one?.layer !== undefined && !LAYER.fits(one.layer)) throw expected("E_VALUE", `${where}.layer`, LAYER.wanted, shown(one.layer));
@@ -189,6 +192,8 @@ export interface ModalitySetup {
   select: Select;
   /** undefined where the encoder takes the medium as it is. */
   frames: number | undefined;
+  /** Of these, where it is not the middles of equal spans. */
+  picks?: FramePicks;
   /** Pictures are padded to squares first, with the processor's mean colour. */
   pad?: true;
 }
@@ -206,10 +211,18 @@ export function completeSetup(modality: Modality, options: FreshModality, encode
     );
   if (options.frames !== undefined && !framewise)
     throw expected("E_MODALITY", `modalities.${modality}.frames`, `frames only for ${FRAMEWISE.join(", ")}`, options.frames);
+  if (options.picks !== undefined && !(framewise && FRAME_PICKS.includes(options.picks)))
+    throw expected(
+      "E_MODALITY",
+      `modalities.${modality}.picks`,
+      `${FRAME_PICKS.join(" or ")}, for ${FRAMEWISE.join(", ")}`,
+      shown(options.picks),
+    );
   if (options.pad && !BUILT_IN.get(modality)?.square)
     throw expected("E_MODALITY", `modalities.${modality}.pad`, `pad only for ${SQUARE.join(", ")}`, options.pad);
   const pad = options.pad ?? own.pad;
   const frames = framewise ? (options.frames ?? own.frames ?? 4) : undefined;
+  const picks = framewise ? (options.picks ?? own.picks) : undefined;
   const wanted = options.projector ?? own.projector;
   const readable = selects(wanted);
   // The system's was meant for its own bridge; another may read something else.
@@ -241,5 +254,5 @@ export function completeSetup(modality: Modality, options: FreshModality, encode
       'or select "patch", "all" or "class"',
     );
   const projector = completeBridge(wanted, featureWidth(select, encoder, layer), frames ?? 0);
-  return { projector, layer, select, frames, ...(pad && { pad }) };
+  return { projector, layer, select, frames, ...(picks && picks !== "middles" && { picks }), ...(pad && { pad }) };
 }

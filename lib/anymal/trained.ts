@@ -242,8 +242,8 @@ export class Trained {
       const entry = manifest.modalities[modality];
       if (!entry) continue;
       sameSource(`the encoder of ${modality}`, entry.encoder, source);
-      const { projector, layer, select, frames, pad } = entry;
-      same(`${modality}`, sorted({ projector, layer, select, frames, pad }), sorted(setup));
+      const { projector, layer, select, frames, picks, pad } = entry;
+      same(`${modality}`, sorted({ projector, layer, select, frames, picks, pad }), sorted(setup));
     }
     same("added tokens", manifest.addedTokens ?? [], model.addedTokens);
     const ours = model.adapters.map(({ name, kind, on }) => ({ name, kind, on }));

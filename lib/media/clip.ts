@@ -49,10 +49,21 @@ export function timelineOf(durations: readonly number[], ticksPerSecond: number)
 }
 
 /**
+ * Which frames stand for a clip. middles: those that are shown at the middles of equal spans of its time. between: at the middles of equal spans of numbers
+ * between the first and the last frame, ends of spans and middles as whole numbers (Video-ChatGPT's loader).
+ */
+export const FRAME_PICKS = ["middles", "between"] as const;
+export type FramePicks = (typeof FRAME_PICKS)[number];
+export interface Choice {
+  frames: number;
+  picks?: FramePicks | undefined;
+}
+
+/**
  * The window is cut into `frames` equal spans, and each gives the frame that is shown at its middle. Where all frames last equally long that
  * is frame floor((i + 0.5) · count / frames).
  */
-export function pickFrames(timeline: Timeline, frames: number, window: Window, what: string): Picks {
+export function pickFrames(timeline: Timeline, { frames, picks = "middles" }: Choice, window: Window, what: string): Picks {
   const { ticks, ticksPerSecond } = timeline;
   const count = ticks.length - 1;
   const end = ticks[count]!;
@@ -66,13 +77,32 @@ export function pickFrames(timeline: Timeline, frames: number, window: Window, w
       "give a smaller value to the option start",
     );
   const length = Math.min(end - from, window.seconds === undefined ? Infinity : inTicks(window.seconds, ticksPerSecond, "seconds", what));
-  const indices: number[] = [];
-  for (let i = 0, frame = 0; i < frames; ++i) {
-    const middle = from + ((2 * i + 1) * length) / (2 * frames);
-    while (frame + 1 < count && ticks[frame + 1]! <= middle) ++frame;
-    indices.push(frame);
-  }
+  const indices = picks === "between" ? between(ticks, from, from + length, frames) : middles(ticks, from, length, frames);
   return ticksPerSecond === undefined ? { indices } : { indices, fps: (count * ticksPerSecond) / end, seconds: length / ticksPerSecond };
+}
+
+function middles(ticks: Float64Array, from: number, length: number, frames: number): number[] {
+  const last = ticks.length - 2;
+  let frame = 0;
+  return Array.from({ length: frames }, (_, i) => {
+    const middle = from + ((2 * i + 1) * length) / (2 * frames);
+    while (frame < last && ticks[frame + 1]! <= middle) ++frame;
+    return frame;
+  });
+}
+
+/** get_seq_frames() of video_chatgpt/eval/model_utils.py, of the frames that are shown within the window. */
+function between(ticks: Float64Array, from: number, to: number, frames: number): number[] {
+  const first = Math.max(0, ticks.findIndex((tick) => tick > from) - 1);
+  const beyond = ticks.findIndex((tick) => tick >= to);
+  const span = (beyond - first - 1) / frames;
+  const end = (i: number) => roundedToEven(span * i);
+  return Array.from({ length: frames }, (_, i) => first + Math.floor((end(i) + end(i + 1)) / 2));
+}
+/** As numpy rounds. */
+function roundedToEven(value: number): number {
+  const below = Math.floor(value);
+  return value - below === 0.5 ? below + (below % 2) : Math.round(value);
 }
 
 function inTicks(seconds: number, ticksPerSecond: number | undefined, option: string, what: string): number {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { shown } from "../core/checks.js";
 import { checkOptions } from "../core/options.js";
 import { checkParts } from "./check-parts.js";
+import { FRAME_PICKS, type FramePicks } from "./clip.js";
 import { MediaError } from "./error.js";
 import type { Pixels } from "./image.js";
 import { ImageProcessor, type PixelValues } from "./image-processor.js";
@@ -16,6 +17,8 @@ import { framesMade, type VideoPart } from "./video.js";
 export interface VideoProcessorOptions {
   /** How many frames stand for a clip. */
   frames: number;
+  /** Which ones. Default middles: of equal spans of its time; between: of equal spans between the first and the last frame, by number (Video-ChatGPT). */
+  picks?: FramePicks | undefined;
 }
 
 /** A hundred times what encoders of clips take. */
@@ -24,26 +27,30 @@ const MOST_FRAMES = 4096;
 /** Videos in, `frames` pictures of each as the encoder takes them out: (N,frames,3,H,W). */
 export class VideoProcessor implements MediaProcessor<VideoPart> {
   readonly frames: number;
+  readonly picks: FramePicks;
 
   constructor(
     readonly imageProcessor: ImageProcessor,
     options: VideoProcessorOptions,
   ) {
-    checkOptions("VideoProcessor", options, ["frames"]);
-    const { frames } = options;
+    checkOptions("VideoProcessor", options, ["frames", "picks"]);
+    const { frames, picks = "middles" } = options;
     if (!(Number.isInteger(frames) && frames > 0 && frames <= MOST_FRAMES))
       fail("VideoProcessor", `frames from 1 to ${MOST_FRAMES}`, shown(frames), "8 is usual");
+    if (!FRAME_PICKS.includes(picks))
+      fail("VideoProcessor", `picks of ${FRAME_PICKS.join(" or ")}`, shown(picks), "leave it out for middles");
     this.frames = frames;
+    this.picks = picks;
   }
 
   /** Reads preprocessor_config.json of a model folder; the number of frames (num_frames) may also stand in its config.json. */
   static fromPretrained(folder: string, options: Partial<VideoProcessorOptions> = {}): VideoProcessor {
-    checkOptions("VideoProcessor.fromPretrained", options, ["frames"]);
+    checkOptions("VideoProcessor.fromPretrained", options, ["frames", "picks"]);
     const { config, where } = preprocessorConfig(folder);
     const frames = options.frames ?? framesOf(config) ?? framesOf(modelConfig(folder));
     if (frames === undefined)
       fail(folder, "num_frames in preprocessor_config.json or config.json", "none", "pass the option frames, for instance 8");
-    return new VideoProcessor(new ImageProcessor(config, where), { frames });
+    return new VideoProcessor(new ImageProcessor(config, where), { frames, picks: options.picks });
   }
 
   /** (N, frames, 3, H, W) */
@@ -54,7 +61,7 @@ export class VideoProcessor implements MediaProcessor<VideoPart> {
     let size: number[] = [];
     // One after the other: a clip's pictures take far more memory than its pixel values.
     for (const [i, part] of parts.entries()) {
-      const clip = joined(await framesMade(part, this.frames, loading, (picture) => this.imageProcessor.pixelValues([picture])));
+      const clip = joined(await framesMade(part, this, loading, (picture) => this.imageProcessor.pixelValues([picture])));
       loading.signal?.throwIfAborted();
       const [height, width] = clip.shape.slice(-2);
       if (i && (height !== size[2] || width !== size[3]))

@@ -1,6 +1,6 @@
 // Videos: a part of a prompt, and the frames picked from it.
 import { is } from "../core/checks.js";
-import { checkFrames, pickFrames } from "./clip.js";
+import { type Choice, checkFrames, pickFrames } from "./clip.js";
 import { MediaError, readingOf } from "./error.js";
 import type { Pixels } from "./image.js";
 import { isFrames, openClip, VIDEO_LIMITS } from "./open-clip.js";
@@ -83,7 +83,7 @@ export async function loadVideo(part: VideoPart, frames: number, loading: Loadin
   const most = FRAMES_HELD * (part.options.maxPixels ?? VIDEO_LIMITS.maxPixels);
   let held = 0;
   return readingOf(describe(part.source), loading.signal, () =>
-    framesOf(part, frames, loading, async (picture) => {
+    framesOf(part, { frames }, loading, async (picture) => {
       held += picture.width * picture.height;
       if (held > most)
         throw new MediaError(
@@ -101,11 +101,11 @@ export async function loadVideo(part: VideoPart, frames: number, loading: Loadin
 /** What `make` makes of the frames that loadVideo gives, a few of which are held at a time. A frame that stands there several times is made once. */
 export async function framesMade<T>(
   part: VideoPart,
-  frames: number,
+  choice: Choice,
   loading: Loading,
   make: (picture: Pixels) => Promise<T>,
 ): Promise<T[]> {
-  return (await readingOf(describe(part.source), loading.signal, () => framesOf(part, frames, loading, make))).frames;
+  return (await readingOf(describe(part.source), loading.signal, () => framesOf(part, choice, loading, make))).frames;
 }
 
 /** Frames of the largest size that are held together at most. */
@@ -113,17 +113,17 @@ const FRAMES_HELD = 8;
 
 async function framesOf<T>(
   part: VideoPart,
-  frames: number,
+  choice: Choice,
   loading: Loading,
   make: (picture: Pixels) => Promise<T>,
 ): Promise<Omit<LoadedVideo, "frames"> & { frames: T[] }> {
   const { source, options } = part;
   const what = isFrames(source) ? "frames" : describe(source);
   checkKnown(what, VIDEO_OPTIONS, options, ["onNotice"]);
-  checkValues(what, options, frames);
+  checkValues(what, options, choice.frames);
   loading.signal?.throwIfAborted();
   await using clip = await openClip(part, what, loading);
-  const { indices, fps, seconds } = pickFrames(clip.timeline, frames, options, what);
+  const { indices, fps, seconds } = pickFrames(clip.timeline, choice, options, what);
   const maxSeconds = options.maxSeconds ?? VIDEO_LIMITS.maxSeconds;
   if (seconds !== undefined && seconds > maxSeconds)
     throw new MediaError(

@@ -1,5 +1,6 @@
 // A system of the literature as a value: what its parts are, what trains in which stage and by which numbers, and how it writes a medium. Nothing here
 // runs a model: assembling reads the parts, recipes are completed with the numbers.
+import type { FramePicks } from "../media/clip.js";
 import type { BridgeOptions } from "../models/bridges/index.js";
 import type { FeatureLayer, Select } from "../models/bridges/select.js";
 
@@ -10,8 +11,9 @@ export interface SystemModality {
   layer?: FeatureLayer;
   /** Default: what the projector reads. */
   select?: Select;
-  /** Of video through an image encoder. */
+  /** Of video through an image encoder: how many, and which ones; default the middles of equal spans. */
   frames?: number;
+  picks?: FramePicks;
   /** Pictures are padded to squares, with the mean colour. */
   pad?: true;
 }

@@ -8,7 +8,7 @@ export const videoChatgpt: System = {
   title: "means of 100 frames over patches and over time through one linear layer into a frozen Vicuna",
   paper: "arXiv 2306.05424",
   modalities: {
-    video: { projector: { type: "clip-pool", temporal: 100, normalize: false }, layer: -2, select: "patch", frames: 100 },
+    video: { projector: { type: "clip-pool", temporal: 100, normalize: false }, layer: -2, select: "patch", frames: 100, picks: "between" },
   },
   adapters: [],
   stages: {

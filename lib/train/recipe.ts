@@ -8,6 +8,7 @@ import { WRITTEN_SCHEMA } from "../anymal/written.js";
 import { readPlain } from "../core/plain-file.js";
 import type { Row } from "../data/row.js";
 import { LARGEST, parseYaml } from "../io/yaml.js";
+import { FRAME_PICKS } from "../media/clip.js";
 import { BUILT_IN, type Kinds, kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import { type MediaOptions, mediaOptionsProblem } from "../media/media-options.js";
 import type { Modality } from "../media/part.js";
@@ -256,6 +257,7 @@ const MODALITY_KEYS: Schema = {
   layer: LAYER,
   select: is.oneOf(...SELECTS),
   frames: is.integer(1),
+  picks: is.oneOf(...FRAME_PICKS),
   pad: is.flag,
   question: is.text,
 };
