@@ -24,7 +24,7 @@ export const ROWS_OPTIONS = {
 } satisfies Record<keyof RowsOptions, true>;
 const OPTIONS = optionNames<RowsOptions>(ROWS_OPTIONS);
 
-/** JSONL, a JSON list, CSV or TSV, Parquet or a shard of WebDataset, in any of the layouts: captions, LLaVA, ShareGPT, OpenAI, Alpaca, LLaMA-Factory, ms-swift. Reads all rows. */
+/** JSONL, a JSON list, CSV or TSV, Parquet or a shard of WebDataset, in any of the layouts: captions, LLaVA, ShareGPT, OpenAI, Alpaca, LLaMA-Factory, ms-swift, MIC. Reads all rows. */
 export async function readRows(path: string, options: RowsOptions = {}): Promise<Row[]> {
   checkOptions("readRows", options, OPTIONS);
   const files = new MediaFiles(path, options);

@@ -7,6 +7,7 @@ import { layoutOf } from "./layouts.js";
 import { splitAtMarks } from "./marks.js";
 import { MEDIA_FILE_OPTIONS, type MediaFileOptions, MediaFiles } from "./media-files.js";
 import { messagesOf, weightOf } from "./messages.js";
+import { isMic, micFields } from "./mic.js";
 import type { Reading } from "./open-rows.js";
 import { BAD_ROW_OPTIONS, type BadRowOptions, collect, type DataRecord, isFields, keysOf, recordsOf, shown } from "./records.js";
 import { DataError, type Role, type Row, type Turn, whereOf } from "./row.js";
@@ -17,8 +18,8 @@ const OPTIONS = optionNames<ConversationOptions>({ ...MEDIA_FILE_OPTIONS, ...BAD
 /**
  * A JSON list or JSONL of {id, image (or another kind): a path or a list of them, conversations: [{from: "human" | "gpt" | "system", value}]}.
  * The n-th <image> of a row is its n-th image; media that no mark places follow the first question. OpenAI's names are read too: messages, role,
- * content, also as a list of parts; and plurals, such as images; LLaMA-Factory's and ms-swift's rows, instructions with output, and questions with
- * answers (LAYOUTS). A message's weight says how much its tokens count.
+ * content, also as a list of parts; and plurals, such as images; LLaMA-Factory's and ms-swift's rows, instructions with output, MIC's instances, and
+ * questions with answers (LAYOUTS). A message's weight says how much its tokens count.
  * As LLaVA reads its own mixture: in a row without any media the marks are plain text, answers before the first question and a last question without
  * an answer are left out, and questions in a row are one.
  */
@@ -50,7 +51,7 @@ async function* noTable(path: string, records: AsyncIterable<DataRecord | DataEr
 /** A table may hold questions and answers. */
 const ofTalk = (columns: readonly string[]): boolean => {
   const layout = layoutOf(Object.fromEntries(columns.map((name) => [name, ""])), BUILT_IN, []);
-  return layout === "alpaca" || layout === "query-response" || layout === "question-answer";
+  return layout === "alpaca" || layout === "mic" || layout === "query-response" || layout === "question-answer";
 };
 const ofTable = (path: string): DataError =>
   new DataError("E_DATA", path, undefined, "JSONL or a JSON list of conversations", "a table", "read captions from it, or convert it");
@@ -70,9 +71,10 @@ interface Said {
   weight?: number | undefined;
 }
 
-async function conversationRow(path: string, { number, fields }: DataRecord, files: MediaFiles): Promise<Row> {
-  const column = ["conversations", "messages", "conversation"].find((name) => Object.hasOwn(fields, name));
+async function conversationRow(path: string, { number, fields: given }: DataRecord, files: MediaFiles): Promise<Row> {
+  const column = ["conversations", "messages", "conversation"].find((name) => Object.hasOwn(given, name));
   const wrong: Wrong = (expected, got, remedy) => new DataError("E_ROW", path, number, expected, got, remedy, { column });
+  const fields = column === undefined && isMic(given) ? micFields(given, wrong) : given;
   const media = await mediaOf(fields, files, number);
   const listed = [...media.values()].some((parts) => parts.length);
   const said = exchangesOf(

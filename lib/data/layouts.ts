@@ -43,6 +43,7 @@ export const LAYOUTS = {
   },
   openai: { about: "OpenAI's messages", needs: [["messages"]] },
   alpaca: { about: "instructions as Alpaca writes them", needs: [["instruction"], ["output", "response"]] },
+  mic: { about: "instances of MIC, with their pictures (MMICL)", needs: [["input_text"], ["output_text"]] },
   "query-response": { about: "queries with responses (ms-swift)", needs: [["query"], ["response"]] },
   "question-answer": { about: "questions with answers", needs: [["question"], ["answer"]] },
 } as const satisfies Readonly<Record<string, Layout>>;
