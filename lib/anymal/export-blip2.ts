@@ -8,7 +8,7 @@ import { CONFIG_FILES, PROCESSOR_FILES, TOKENIZER_FILES } from "../io/model-file
 import { SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-folder.js";
 import type { Writable } from "../io/safetensors.js";
 import { writeWhole } from "../io/whole-file.js";
-import type { QFormerSetup } from "../models/bridges/q-former.js";
+import { DROPOUT, type QFormerSetup } from "../models/bridges/q-former.js";
 import { activationName, type Json, readConfig, readJson } from "../models/config.js";
 import { textConfig } from "../models/decoder.js";
 import { isWhole } from "../models/model-types.js";
@@ -76,6 +76,7 @@ function qformerJson(p: QFormerSetup): Json {
     pad_token_id: p.padding ?? null,
   };
   return {
+    hidden_dropout_prob: p.dropout ?? DROPOUT,
     ...{ hidden_size: p.width, num_hidden_layers: p.layers, num_attention_heads: p.heads, intermediate_size: p.hidden },
     ...{ hidden_act: activationName(p.activation), layer_norm_eps: p.eps, cross_attention_frequency: p.every, encoder_hidden_size: p.dim },
     ...(words || { use_qformer_text_input: p.text }),

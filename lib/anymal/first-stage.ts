@@ -13,7 +13,7 @@ import { kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import { Blip2StageOne, type Blip2StageOneConfig } from "../models/blip2-stage-one.js";
 import { makeBridge } from "../models/bridges/index.js";
-import type { QFormerOptions, QFormerProjector, QFormerSetup } from "../models/bridges/q-former.js";
+import { DROPOUT, type QFormerOptions, type QFormerProjector, type QFormerSetup } from "../models/bridges/q-former.js";
 import { LAYER } from "../models/bridges/select.js";
 import { deviceOf, OTHER_LOADING } from "../models/loading.js";
 import { Weights } from "../nn/weights.js";
@@ -169,7 +169,7 @@ export class FirstStage {
 }
 
 function configOf(setup: QFormerSetup, { vocabSize, padToken, specialTokens }: Tokenizer, embedDim?: number): Blip2StageOneConfig {
-  const { dim, queries, width, layers, heads, hidden, every, activation, eps } = setup;
+  const { dim, queries, width, layers, heads, hidden, every, activation, eps, dropout = DROPOUT } = setup;
   const normalize = setup.normalize && "layernorm";
   const { vocabulary = vocabSize, positions = POSITIONS, padding = specialTokens.get(padToken ?? "") } = setup;
   if (vocabulary !== vocabSize)
@@ -181,7 +181,7 @@ function configOf(setup: QFormerSetup, { vocabSize, padToken, specialTokens }: T
       "say that, or leave it out where the bridge is not to read the question",
     );
   return {
-    ...{ dim, queries, width, layers, heads, hidden, every, activation, eps, normalize },
+    ...{ dim, queries, width, layers, heads, hidden, every, activation, eps, dropout, normalize },
     words: { vocabulary, positions, padding },
     ...(embedDim !== undefined && { embedDim }),
   };

@@ -3,6 +3,7 @@
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
 import { type ActivationKind, activation, add, attention, concat, sliceCopy } from "../ops/index.js";
+import { dropped } from "./dropped.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
 import { LayerNorm } from "./norm.js";
@@ -19,6 +20,8 @@ export interface BertLayerConfig {
   cross?: number | undefined;
   /** Is there a feed-forward for rows of text? */
   text: boolean;
+  /** What of the outputs of attention and feed-forward is dropped in training. Default 0. */
+  dropout?: number | undefined;
 }
 
 /** Which keys a row sees; all of them without either. */
@@ -57,13 +60,15 @@ class Projections extends Module {
   }
 }
 
-/** norm(dense(y) + x) */
+/** norm(dropout(dense(y)) + x) */
 class Output extends Module {
   dense: LinearLayer;
   norm: LayerNorm;
+  readonly dropout: number;
 
-  constructor(at: Weights, from: number, width: number, eps: number) {
+  constructor(at: Weights, from: number, { width, eps, dropout = 0 }: Pick<BertLayerConfig, "width" | "eps" | "dropout">) {
     super();
+    this.dropout = dropout;
     this.dense = dense(at.at("dense"), from, width);
     this.norm = new LayerNorm(at.at("LayerNorm"), width, eps);
   }
@@ -71,7 +76,7 @@ class Output extends Module {
     return field === "norm" ? "LayerNorm" : super.stateName(field);
   }
   forward(y: Tensor, x: Tensor): Tensor {
-    return this.norm.forward(add(this.dense.forward(y), x));
+    return this.norm.forward(add(dropped(this, this.dense.forward(y), this.dropout), x));
   }
 }
 
@@ -100,12 +105,12 @@ export class BertAttention extends Module {
   constructor(
     at: Weights,
     readonly heads: number,
-    { width, eps }: Pick<BertLayerConfig, "width" | "eps">,
-    from = width,
+    config: Pick<BertLayerConfig, "width" | "eps" | "dropout">,
+    from = config.width,
   ) {
     super();
-    this.attention = new Projections(at.at("attention"), width, from);
-    this.output = new Output(at.at("output"), width, width, eps);
+    this.attention = new Projections(at.at("attention"), config.width, from);
+    this.output = new Output(at.at("output"), config.width, config);
   }
 
   /** x (B,T,C), from (B,S,d) → (B,T,C). */
@@ -128,9 +133,9 @@ export class BertLayer extends Module {
 
   constructor(at: Weights, config: BertLayerConfig) {
     super();
-    const { width, heads, hidden, activation: kind, eps, cross, text } = config;
+    const { width, heads, hidden, activation: kind, cross, text } = config;
     const intermediate = (name: string) => new Intermediate(at.at(name), width, hidden, kind);
-    const output = (name: string) => new Output(at.at(name), hidden, width, eps);
+    const output = (name: string) => new Output(at.at(name), hidden, config);
     this.attention = new BertAttention(at.at("attention"), heads, config);
     this.crossattention = cross === undefined ? undefined : new BertAttention(at.at("crossattention"), heads, config, cross);
     this.intermediate = text ? intermediate("intermediate") : undefined;

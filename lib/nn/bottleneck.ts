@@ -1,7 +1,8 @@
 // A bottleneck behind a linear layer (arXiv 1902.00751): y + up(f(down(y))) of what the layer gives. It begins as nothing, for `up` is zero.
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { type ActivationKind, activation, add, dropout } from "../ops/index.js";
+import { type ActivationKind, activation, add } from "../ops/index.js";
+import { dropped } from "./dropped.js";
 import { Wrap } from "./layer.js";
 import { Linear, type LinearLayer } from "./linear.js";
 import { type Weights, zeros } from "./weights.js";
@@ -46,7 +47,7 @@ export class BottleneckLinear extends Wrap<LinearLayer> implements LinearLayer {
     if (!this.enabled) return y;
     return scope(() => {
       const h = activation(this.down.forward(y), this.activation);
-      return add(y, this.up.forward(this.training && this.dropout > 0 ? dropout(h, this.dropout) : h));
+      return add(y, this.up.forward(dropped(this, h, this.dropout)));
     });
   }
 }

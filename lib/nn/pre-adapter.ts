@@ -2,7 +2,8 @@
 // as nothing, for `up` is zero.
 import { scope } from "../core/scope.js";
 import type { Tensor } from "../core/tensor.js";
-import { activation, add, dropout } from "../ops/index.js";
+import { activation, add } from "../ops/index.js";
+import { dropped } from "./dropped.js";
 import { Wrap } from "./layer.js";
 import { Linear } from "./linear.js";
 import type { Module } from "./module.js";
@@ -53,7 +54,7 @@ export class PreAdapter<Told extends unknown[] = unknown[]> extends Wrap<Attenti
     return scope(() => {
       const low = this.down.forward(x);
       const h = this.nonLinear ? activation(low, "silu") : low;
-      return add(x, this.up.forward(this.training && this.dropout > 0 ? dropout(h, this.dropout) : h));
+      return add(x, this.up.forward(dropped(this, h, this.dropout)));
     });
   }
 }

@@ -3,7 +3,8 @@
 import type { Device } from "../core/device.js";
 import { keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { type ActivationKind, activation, add, attention, cast, dropout, gatherRows, transposeCopy } from "../ops/index.js";
+import { type ActivationKind, activation, add, attention, cast, gatherRows, transposeCopy } from "../ops/index.js";
+import { dropped } from "./dropped.js";
 import { Linear } from "./linear.js";
 import { Module } from "./module.js";
 import { LayerNorm } from "./norm.js";
@@ -151,7 +152,7 @@ class SwinBlock extends Module {
       const { activation: kind, dropout: p } = this.#options;
       const h = add(x, this.attention.forward(this.layernormBefore.forward(x), windows));
       const y = this.output.forward(activation(this.intermediate.forward(this.layernormAfter.forward(h)), kind));
-      return add(h, this.training && p > 0 ? dropout(y, p) : y);
+      return add(h, dropped(this, y, p));
     });
   }
 }

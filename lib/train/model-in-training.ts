@@ -54,7 +54,8 @@ export class ModelInTraining implements Trainee<Window>, Disposable {
       const onEncoders = openOnEncoders(model, [...new Set([...opening.onEncoders, ...chosen])], opening.recompute, this.#undo);
       for (const { name, adapter } of onLlm) if (about(prefixOf(name))) this.#openAdapter(name, adapter, opened);
       if (about(LLM)) this.#open(model.llm, LLM, opened);
-      this.#layers = [...onLlm.flatMap(({ adapter }) => layersOf(adapter)), ...onEncoders.modules];
+      const bridges = [...this.modalities].flatMap((modality) => model.projector(modality).modules());
+      this.#layers = [...bridges, ...onLlm.flatMap(({ adapter }) => layersOf(adapter)), ...onEncoders.modules];
       this.training(false);
       const inEncoders = new Set(onEncoders.parameters.map(([, tensor]) => tensor));
       const own = [...openables(model, opening.opens)].filter(

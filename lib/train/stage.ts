@@ -152,7 +152,7 @@ export async function* stage(
   const reader = new PromptRows(model, { maxLength, ...(check && { check }) });
   const rows = new TrainingRows(reader, job.rows, source, { seed, batch, groupByLength, onBadRow, onProblem });
   const configs = [adapter, ...[...model.adapters.values()].map(({ config }) => config as { dropout?: number })];
-  const draws = configs.some((one) => (one?.dropout ?? 0) > 0);
+  const draws = configs.some((one) => (one?.dropout ?? 0) > 0) || model.modalities.some((modality) => model.projector(modality).draws);
   const origin = output === undefined ? undefined : await originOf(model, job.files);
   const opening = { rows: job.rows.length, steps, what: job.what, resume, draws };
   const reporters = output === undefined ? [] : reportersOf(output, recipe.reportTo, job.told);

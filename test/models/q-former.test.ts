@@ -3,10 +3,12 @@
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { backward, noGrad } from "../../lib/core/autograd.js";
+import { backward, checkpoint, noGrad } from "../../lib/core/autograd.js";
+import { randomState, seed } from "../../lib/core/random.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { completeBridge, makeBridge } from "../../lib/models/bridges/index.js";
+import type { QFormerSetup } from "../../lib/models/bridges/q-former.js";
 import { QFormer, type QFormerConfig } from "../../lib/models/bridges/querying.js";
 import { activationKind, type Json } from "../../lib/models/config.js";
 import type { Seen } from "../../lib/nn/bert-layer.js";
@@ -108,12 +110,64 @@ test("of a clip each frame is asked the same, and their rows follow each other",
   assert.equal(await all.data(), await second.data());
 });
 
+test("in training it drops where the papers do: behind the embeddings, each attention and each feed-forward; a frozen one drops nothing, and backward sees what forward saw", async () => {
+  const asked = { type: "q-former", width: 12, layers: 3, queries: 3 } as const;
+  const made = (more: object) => makeBridge(Weights.fresh({ device: here, seed: 4 }), completeBridge({ ...asked, ...more }, 8, 0), 10);
+  using x = features([2, 5, 8]);
+  const draw = async (bridge: ReturnType<typeof made>, on: boolean, told?: { question: number[][] }) => {
+    bridge.train(on);
+    seed(9);
+    using y = noGrad(() => bridge.forward(x, told));
+    return { y: await y.data(), draws: randomState().offset };
+  };
+  using plain = made({});
+  using none = made({ dropout: 0 });
+  using frozen = made({ frozen: true });
+  using told = made({ vocabulary: 20 });
+  assert.equal(Array.from([plain, none, frozen, told], ({ draws }) => draws), [true, false, false, true]); // biome-ignore format: one line
+  const { y: still, draws } = await draw(plain, false);
+  assert.is(draws, 0);
+  const dropping = await draw(plain, true);
+  assert.is(dropping.draws, 1 + 3 * 2 + 2, "three layers, of which two look at the medium");
+  assert.not.equal(dropping.y, still);
+  assert.equal((await draw(plain, true)).y, dropping.y, "the same seed, the same draws");
+  assert.is((await draw(told, true, { question: [[5, 6], [7]] })).draws, 1 + 3 * 3 + 2, "words have a feed-forward of their own");
+  for (const one of [none, frozen]) assert.equal(await draw(one, true), { y: still, draws: 0 });
+
+  // Over many draws what is dropped comes out even: their mean is nearer to what is not dropped than any of them, as 1/√n.
+  using slight = made({ dropout: 0.01, layers: 1 });
+  const want = (await draw(slight, false)).y as Float32Array;
+  slight.train();
+  const sum = new Float64Array(want.length);
+  const off = (of: ArrayLike<number>) => Math.sqrt(want.reduce((all, v, i) => all + (of[i]! - v) ** 2, 0));
+  let one = 0;
+  for (let n = 0; n < 200; ++n) {
+    using y = noGrad(() => slight.forward(x));
+    const got = (await y.data()) as Float32Array;
+    one += off(got) / 200;
+    for (const [i, v] of got.entries()) sum[i]! += v / 200;
+  }
+  assert.ok(off(sum) < 0.25 * one, `${off(sum)} beside ${one}`);
+
+  plain.train();
+  const gradients = async (again: boolean) => {
+    seed(9);
+    const y = again ? checkpoint((rows) => plain.forward(rows), x) : plain.forward(x);
+    backward(y, Tensor.full(y.shape, 1, { device: here }));
+    const all = await Promise.all(plain.trainable().map(async ({ grad }) => [...(await grad!.data())]));
+    for (const tensor of plain.trainable()) tensor.grad = undefined;
+    return all;
+  };
+  assert.equal(await gradients(true), await gradients(false));
+});
+
 test("what makes no Q-Former is told", () => {
   const complete = (more: object) => () => completeBridge({ type: "q-former", ...more }, 8, 0);
   assert.throws(complete({ width: 10, heads: 4 }), /projector.heads.*divide its width 10/);
   assert.throws(complete({ positions: 5 }), /positions.*no vocabulary/);
   assert.throws(complete({ vocabulary: 5, text: false }), /projector.text.*true where it reads the question/);
   assert.throws(complete({ vocabulary: 5, padding: 5 }), /padding.*below its vocabulary 5/);
+  assert.is((completeBridge({ type: "q-former", dropout: 0 }, 8, 0) as QFormerSetup).dropout, 0);
 });
 
 test.run();

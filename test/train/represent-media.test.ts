@@ -30,7 +30,7 @@ const bytes = async ({ model }: FirstStage) =>
 test("pairs are learned, a run that was stopped goes on to the bit, and another one is not taken for it", async () => {
   using whole = await first();
   const steps = await all(representMedia(whole, { ...RECIPE, data: captions(3), steps: 12 }));
-  assert.ok(steps.at(-1)!.loss < 0.9 * steps[0]!.loss, `${steps[0]!.loss} … ${steps.at(-1)!.loss}`);
+  assert.ok(steps.at(-1)!.loss < 0.96 * steps[0]!.loss, `${steps[0]!.loss} … ${steps.at(-1)!.loss}`);
   assert.ok(steps.every(({ tokens, scoredTokens, skippedRows }) => tokens === scoredTokens + 3 && !skippedRows));
   assert.is(steps.at(-1)!.epoch, 3);
   const output = world.path("represent");

@@ -10,7 +10,7 @@ import type { Trial } from "./trial.js";
 
 const SHORT = "steps, batch and rates for minutes instead of days";
 const SMALL_QFORMER =
-  "a Q-Former of 2 layers, 8 queries and 128 numbers a row, not 12, 32 and 768, that looks at the picture from each layer, and begins from nothing";
+  "a Q-Former of 2 layers, 8 queries and 128 numbers a row, not 12, 32 and 768, that looks at the picture from each layer, drops nothing and begins from nothing";
 /** It reads the question in the tiny language model's own tokens. */
 const WORDS = { folder: fileURLToPath(new URL("../../models/tiny/llama", import.meta.url)), count: 704 };
 const VOCABULARY = JSON.parse(readFileSync(join(WORDS.folder, "tokenizer.json"), "utf8")).model.vocab as Record<string, number>;
@@ -93,7 +93,7 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
   },
   "blip-2": {
     system: "blip-2",
-    image: { projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, normalize: "layernorm" } },
+    image: { projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, dropout: 0, normalize: "layernorm" } },
     align: { steps: 500, batch: 32, learningRate: 1e-3 },
     instruct: { steps: 500, batch: 64, learningRate: 1e-3 },
     changed: [SHORT, SMALL_QFORMER, "no first stage"],
@@ -107,6 +107,7 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
         layers: 2,
         width: 128,
         every: 1,
+        dropout: 0,
         vocabulary: WORDS.count,
         positions: 64,
         normalize: "layernorm",

@@ -25,6 +25,8 @@ export interface Bridge extends Module {
   readonly gives: Gives;
   /** What never trains beside what is measured. */
   readonly fixed?: readonly Tensor[] | undefined;
+  /** Does it draw numbers in training, as dropout does? Default: no. */
+  readonly draws?: boolean | undefined;
   /** Where it reads the question: how many ids there are, and how many of them it reads at most. */
   readonly question?: { readonly vocabulary: number; readonly positions: number } | undefined;
   /** Rows between the text's for one medium with features of this shape: (d), (S,d) or (frames,S,d); 0 beside. Nobody else counts them. */

@@ -35,7 +35,7 @@ export interface QFormerProjectorConfig extends QFormerConfig {
 }
 const CONFIG = optionNames<QFormerProjectorConfig>({
   ...({ dim: true, width: true, layers: true, heads: true, hidden: true, every: true, activation: true, eps: true, text: true } as const),
-  ...({ words: true, dimLlm: true, queries: true, frozen: true, normalize: true, gives: true } as const),
+  ...({ words: true, dimLlm: true, queries: true, frozen: true, dropout: true, normalize: true, gives: true } as const),
 });
 
 /** Its parameters have the names of transformers' BLIP-2: query_tokens, qformer and language_projection. */
@@ -49,7 +49,8 @@ export class QFormerProjector extends Module implements Bridge {
   constructor(at: Weights, config: QFormerProjectorConfig) {
     super();
     checkOptions("QFormerProjector", config, CONFIG);
-    const { dimLlm, queries, normalize, gives: _, frozen: __, ...body } = config;
+    const { dimLlm, queries, normalize, gives: _, frozen, dropout, ...rest } = config;
+    const body = { ...rest, dropout: frozen ? 0 : dropout };
     this.config = config;
     [this.input, this.queryTokens, this.qformer, this.languageProjection] = built(() => [
       featureNorm(at.at("input"), body.dim, normalize),
@@ -67,6 +68,9 @@ export class QFormerProjector extends Module implements Bridge {
   }
   get fixed(): readonly Tensor[] {
     return this.config.frozen ? [...(this.input?.parameters() ?? []), this.queryTokens, ...this.qformer.parameters()] : [];
+  }
+  get draws(): boolean {
+    return (this.qformer.config.dropout ?? 0) > 0;
   }
   get question(): WordsConfig | undefined {
     return this.config.words;
@@ -134,6 +138,11 @@ export interface QFormerOptions extends BridgeAsked {
   eps?: number;
   /** Queries and Q-Former stay as they are, and the linear layer alone trains (MiniGPT-4). */
   frozen?: true;
+  /**
+   * What is dropped while it trains, behind the embeddings, attention and feed-forwards. Default 0.1, as in BERT and the papers; nothing where it is frozen. Of
+   * the probabilities of attention nothing is dropped.
+   */
+  dropout?: number;
   /** A feed-forward for rows of text too. Default: where it reads the question. */
   text?: boolean;
   /** It reads the question (InstructBLIP), in ids of a tokenizer of its own: rows of the table of its words. */
@@ -161,11 +170,15 @@ const OPTIONS: Schema = {
   frozen: is.orAbsent({ wanted: "true, or left out", fits: (value) => value === true }),
   ...{
     vocabulary: is.orAbsent(size(AT_MOST.width)),
+    dropout: is.orAbsent(is.number(0, 1)),
     positions: is.orAbsent(size(AT_MOST.width)),
     padding: is.orAbsent(is.upTo(AT_MOST.width)),
   },
   ...COMMON,
 };
+
+/** BERT's; of a setup that does not say it, too. */
+export const DROPOUT = 0.1;
 
 /** What fits key by key and makes no Q-Former. */
 function misfit({ width, heads, text, vocabulary, positions, padding }: QFormerSetup): readonly [keyof QFormerSetup, string] | undefined {
@@ -184,7 +197,8 @@ export const qFormer: BridgeKind<QFormerOptions, QFormerSetup> = {
   select: () => ["all", "patch", "class", "pooled", "embeds"],
   reads: ({ vocabulary }) => vocabulary !== undefined,
   complete({ queries = 32, layers = 12, width = 768, every = 2, activation = "gelu", eps = 1e-12, ...rest }, dim) {
-    const { heads = headsFor(width), hidden = 4 * width, vocabulary, positions, padding, frozen, text = vocabulary !== undefined } = rest;
+    const { heads = headsFor(width), hidden = 4 * width, vocabulary, positions, padding, text = vocabulary !== undefined } = rest;
+    const { frozen, dropout } = rest;
     const words = vocabulary === undefined ? { positions, padding } : { vocabulary, positions: positions ?? 512, padding };
     const said = Object.fromEntries(Object.entries(words).filter(([, value]) => value !== undefined));
     const setup: QFormerSetup = {
@@ -200,6 +214,7 @@ export const qFormer: BridgeKind<QFormerOptions, QFormerSetup> = {
       text,
       ...said,
       ...(frozen && ({ frozen } as const)),
+      ...(dropout !== undefined && { dropout }),
       ...common(rest, dim),
     };
     const wrong = misfit(setup);
@@ -210,8 +225,9 @@ export const qFormer: BridgeKind<QFormerOptions, QFormerSetup> = {
     return setup;
   },
   misfit,
-  build(at, { type: _, vocabulary, positions = 512, padding, ...setup }, dimLlm) {
-    return new QFormerProjector(at, { ...setup, ...(vocabulary !== undefined && { words: { vocabulary, positions, padding } }), dimLlm });
+  build(at, { type: _, vocabulary, positions = 512, padding, dropout = DROPOUT, ...setup }, dimLlm) {
+    const words = vocabulary !== undefined && { words: { vocabulary, positions, padding } };
+    return new QFormerProjector(at, { ...setup, ...words, dropout, dimLlm });
   },
   describe: ({ layers, queries, vocabulary }) =>
     `Q-Former of ${layers} layers with ${queries} queries${vocabulary === undefined ? "" : ", which reads the question"}`,

@@ -4,6 +4,7 @@ import { expected } from "../../core/errors.js";
 import { built, scope } from "../../core/scope.js";
 import { Tensor } from "../../core/tensor.js";
 import { BertLayer, type BertTold } from "../../nn/bert-layer.js";
+import { dropped } from "../../nn/dropped.js";
 import { Embedding } from "../../nn/embedding.js";
 import { Module } from "../../nn/module.js";
 import { LayerNorm } from "../../nn/norm.js";
@@ -33,6 +34,8 @@ export interface QFormerConfig {
   eps: number;
   /** Is there a feed-forward for rows of text? */
   text: boolean;
+  /** What is dropped in training behind the embeddings, attention and feed-forwards; of the probabilities of attention nothing is. Default 0. */
+  dropout?: number | undefined;
   /** Tables of words, inside. */
   words?: WordsConfig | undefined;
 }
@@ -125,7 +128,7 @@ export class QFormer extends Module {
   /** Rows (B,T,C) as they are embedded, the queries first → (B,T,C) of each layer, what the first one reads before them. */
   states(rows: Tensor, told: BertTold): Tensor[] {
     const norm = (this.embeddings ?? this).layernorm as LayerNorm;
-    const states = [norm.forward(rows)];
+    const states = [dropped(this, norm.forward(rows), this.config.dropout ?? 0)];
     for (const layer of this.layers) states.push(layer.forward(states.at(-1) as Tensor, told));
     return states;
   }

@@ -4,8 +4,8 @@
 import type { WeightSource } from "../../io/checkpoint.js";
 import { left, renamed, type View, within } from "../../io/views.js";
 import { completeBridge } from "../../models/bridges/index.js";
-import type { QFormerOptions } from "../../models/bridges/q-former.js";
-import { activationKind, ConfigError, flag, headsOf, id, type Json, section, size, storedDType } from "../../models/config.js";
+import { DROPOUT, type QFormerOptions } from "../../models/bridges/q-former.js";
+import { activationKind, ConfigError, flag, headsOf, id, type Json, number, section, size, storedDType } from "../../models/config.js";
 import { checkKeys } from "../../models/config-keys.js";
 import { textConfig } from "../../models/decoder.js";
 import { epsOf, layersOf, widthOf } from "../../models/encoder-config.js";
@@ -113,7 +113,14 @@ export function blip2Text(json: Json): Json {
 const KEYS = [
   ...["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"],
   ...["max_position_embeddings", "layer_norm_eps", "cross_attention_frequency", "use_qformer_text_input", "pad_token_id"],
+  "hidden_dropout_prob",
 ];
+
+function dropoutOf(json: Json): number {
+  const p = number(json, "hidden_dropout_prob", DROPOUT);
+  if (!(p >= 0 && p < 1)) throw new ConfigError("hidden_dropout_prob", "from 0 to below 1", p);
+  return p;
+}
 
 function bridgeOf(json: Json, queries: number, told: boolean): QFormerOptions {
   const own = section(json, "qformer_config");
@@ -135,6 +142,7 @@ function bridgeOf(json: Json, queries: number, told: boolean): QFormerOptions {
     every: size(own, "cross_attention_frequency", 2),
     activation: activationKind(own, "hidden_act", "gelu") as NonNullable<QFormerOptions["activation"]>,
     eps: epsOf(own, "layer_norm_eps", 1e-12),
+    dropout: dropoutOf(own),
     text: told || flag(own, "use_qformer_text_input", false),
     ...(told && words),
   };
