@@ -11,7 +11,7 @@ import type { Tokenizer } from "../text/tokenizer.js";
 import { type Features, formOf, type Media, runs, together, type Unencoded } from "./media-encoder.js";
 import type { PromptFormat } from "./options.js";
 import { type Asking, questionsOf } from "./question.js";
-import { around, controlToken, spellable, withIds } from "./written.js";
+import { around, checkMarks, controlToken, spellable, withIds } from "./written.js";
 
 /** A question, a question with media in it, or a whole conversation. */
 export type PromptInput = string | Content | readonly Turn[];
@@ -53,6 +53,7 @@ export function encodePrompt(
   { generation = false, where = "prompt", splitSpecialTokens = false, written = {}, rows, ask, onNotice }: EncodeOptions,
 ): EncodedPrompt {
   const { token: mediaToken, end: answerEnd, answer: answerStart } = written;
+  if (!splitSpecialTokens) checkMarks(turns, written, where);
   for (const token of [answerEnd, answerStart]) if (token !== undefined) controlToken(tokenizer, token, where);
   const media = turns.flatMap(({ content }) => content.filter((part): part is MediaPart => typeof part !== "string"));
   const textTokens = spellable(tokenizer, written, media.length, where);

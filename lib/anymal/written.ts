@@ -28,6 +28,8 @@ export interface Written {
   /** Text before what the user says, and behind it: "User: " and " GPT:" of Otter. */
   ask?: string;
   asked?: string;
+  /** What stands for a medium in the prompts that were published, and in no text here, where a medium is put in itself: <ImageHere> of MiniGPT-4, <image> of BLIP-2. */
+  mark?: string;
   /** first: media stand before the whole text, what begins it included, wherever they were put (BLIP-2); turn: each turn's before its own text (Otter). */
   place?: Place;
 }
@@ -36,7 +38,18 @@ const PROXY: Check = {
   wanted: `a control token with ${NUMBER} for the place of its medium, as <image${NUMBER}>`,
   fits: (v) => typeof v === "string" && v.split(NUMBER).length === 2 && v.length <= 256 && v !== NUMBER,
 };
-const TEXTS = ["before", "after", "token", "id", "edge", "end", "answer", "ask", "asked"] as const satisfies readonly (keyof Written)[];
+const TEXTS = [
+  "before",
+  "after",
+  "token",
+  "id",
+  "edge",
+  "end",
+  "answer",
+  "ask",
+  "asked",
+  "mark",
+] as const satisfies readonly (keyof Written)[];
 export const WRITTEN_KEYS: readonly (keyof Written)[] = [...TEXTS, "proxy", "place"];
 const PLACES = ["first", "turn"] as const;
 export type Place = (typeof PLACES)[number];
@@ -72,6 +85,15 @@ export function controlToken(tokenizer: Tokenizer, token: string, where: string)
     "one without",
     "assemble the model with it among addedTokens, or leave it out of prompt.written",
   );
+}
+
+/** Throws E_PROMPT where a text spells what stands for a medium: it would be read as letters, or as rows that nothing fills. */
+export function checkMarks(turns: readonly Turn[], { mark }: Written, where: string): void {
+  const text = mark && turns.flatMap(({ content }) => content).find((part) => typeof part === "string" && part.includes(mark));
+  if (!text) return;
+  const next =
+    "pass the medium itself in its place, as in [image(file), text]; if the letters are meant, say prompt: { splitSpecialTokens: true }";
+  throw expected("E_PROMPT", where, `text without ${mark}, which stands for a medium in this system's prompts`, JSON.stringify(text), next);
 }
 
 /** Of the n-th medium. */

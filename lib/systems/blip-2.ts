@@ -31,7 +31,7 @@ export const blip2: System = {
       section: "section 4.3 and appendix, Table 7: the tower trains there too; here it stays",
     },
   },
-  written: { place: "first" },
+  written: { mark: "<image>", place: "first" },
   addedTokens: [],
   captionPrompts: [""],
   layouts: ["blip2-hf"],

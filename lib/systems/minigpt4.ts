@@ -24,7 +24,7 @@ export const minigpt4: System = {
       section: "section 3.3; train_configs/minigpt4_llama2_stage2_finetune.yaml",
     },
   },
-  written: { before: "<Img>", after: "</Img>" },
+  written: { before: "<Img>", after: "</Img>", mark: "<ImageHere>" },
   addedTokens: [],
   captionPrompts: [""],
   layouts: [],

@@ -86,9 +86,9 @@ export interface System {
   /**
    * Text before and after each medium, {n} in it for its place among the media; proxy: the token by which a text names the n-th medium, "<image{n}>"; id: a token
    * that stands in the text for a medium that is not between it; answer and end: the tokens that begin and end an answer; ask and asked: text around what the
-   * user says; place: media stand before the whole text, or before that of their turn.
+   * user says; mark: what stands for a medium in published prompts, and in no text here; place: media stand before the whole text, or before that of their turn.
    */
-  written: Readonly<Partial<Record<"before" | "after" | "proxy" | "id" | "end" | "answer" | "ask" | "asked", string>>> & {
+  written: Readonly<Partial<Record<"before" | "after" | "proxy" | "id" | "end" | "answer" | "ask" | "asked" | "mark", string>>> & {
     place?: "first" | "turn";
   };
   addedTokens: readonly string[];

@@ -83,7 +83,7 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
   "minigpt4-q-former": {
     system: "minigpt4",
     image: {
-      projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, normalize: "layernorm", frozen: true },
+      projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, dropout: 0, normalize: "layernorm", frozen: true },
       select: "all",
     },
     represent: { steps: 800, batch: 64, learningRate: 1e-3 },

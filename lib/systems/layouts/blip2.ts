@@ -56,7 +56,7 @@ export function blip2Pieces(source: WeightSource, json: Json, processor: Json = 
         ...(told && { question: QUESTION }),
       },
     },
-    written: { place: "first" },
+    written: { mark: TOKEN, place: "first" },
   };
 }
 
