@@ -251,7 +251,8 @@ for (const c of [words, asking])
       if (["architectures", "model_type", "num_query_tokens", "image_token_index"].includes(key)) assert.equal(json[key], value, key);
     for (const part of ["qformer_config", "vision_config", "text_config"])
       for (const [key, value] of Object.entries(c.json()[part] as object))
-        if (!/initializer|attention_probs|use_qformer_text/.test(key) && key in json[part]) assert.equal(json[part][key], value, `${part}.${key}`);
+        if (!/initializer|attention_probs|use_qformer_text/.test(key) && key in json[part])
+          assert.equal(json[part][key], value, `${part}.${key}`);
     using again = await load(to);
     const ask = (one: AnyMAL) => one.generateAll([[pictureOf(c, 1), "how many squares"]], { maxNewTokens: 8, eosTokenId: [] });
     assert.equal([await ask(again), again.layout], [await ask(model), model.layout]);
@@ -301,7 +302,12 @@ test("what is not BLIP-2, or contradicts itself, is refused by name with the rem
   await refused("config.json", { use_decoder_only_language_model: false }, "E_CONFIG", /FlanT5/);
   await refused("config.json", { num_query_tokens: 4 }, "E_CONFIG", /"num_query_tokens" to be 3, as in processor_config.json, got 4/);
   await refused("config.json", { image_token_index: 3 }, "E_CONFIG", /"image_token_index" to be 34/);
-  await refused("config.json", { qformer_config: { ...q, hidden_dropout_prob: 1 } }, "E_CONFIG", /"hidden_dropout_prob" to be from 0 to below 1/);
+  await refused(
+    "config.json",
+    { qformer_config: { ...q, hidden_dropout_prob: 1 } },
+    "E_CONFIG",
+    /"hidden_dropout_prob" to be from 0 to below 1/,
+  );
   await refused("config.json", { qformer_config: { ...q, num_attention_heads: 3 } }, "E_CONFIG", /divisor of the width 16/);
   await refused("config.json", { qformer_config: { ...q, hidden_act: "tanhexp" } }, "E_CONFIG", /"hidden_act" to be one of/);
   await refused(
