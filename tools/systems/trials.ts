@@ -86,9 +86,9 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
       projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, dropout: 0, normalize: "layernorm", frozen: true },
       select: "all",
     },
-    represent: { steps: 800, batch: 64, learningRate: 1e-3 },
-    align: { steps: 500, batch: 32, learningRate: 3e-3 },
-    instruct: { steps: 500, batch: 64, learningRate: 3e-3 },
+    represent: { steps: 400, batch: 32, learningRate: 1.5e-3 },
+    align: { steps: 300, batch: 32, learningRate: 3e-3 },
+    instruct: { steps: 400, batch: 64, learningRate: 3e-3 },
     changed: [SHORT, SMALL_QFORMER, "its first stage is on the same captions as the next one"],
   },
   "blip-2": {
