@@ -92,7 +92,8 @@ export function checkColumns(path: string, fields: DataRecord["fields"], media: 
 async function captionRow(path: string, { number, fields }: DataRecord, files: MediaFiles, options: CaptionOptions): Promise<Row> {
   const wrong = (expected: string, got: string, remedy: string, column?: string) =>
     new DataError("E_ROW", path, number, expected, got, remedy, { column });
-  const caption = CAPTION_COLUMNS.map((name) => fields[name]).find((value) => value !== undefined);
+  const said = CAPTION_COLUMNS.map((name) => fields[name]).find((value) => value !== undefined);
+  const caption = Number.isFinite(said) ? String(said) : said; // a label, where columns call it the caption
   if (typeof caption !== "string" || !caption.trim())
     throw wrong("a caption", caption === undefined ? keysOf(fields) : shown(caption), "add a caption or text with words", "caption");
   const { kinds } = files;

@@ -1,5 +1,6 @@
-// Random choices that are the same on every machine: mulberry32 from a seed and a label, so that one scene's draws do not depend on another's.
+// Random choices that are the same on every machine: mulberry32, its state FNV-1a of seed and label, so that one scene's draws do not depend on another's.
 
+/** Random choices from a seed and a label, the same on every machine: for batches, and for what is done to media, in a training that is to be repeated. */
 export class Draw {
   #state: number;
 
@@ -18,6 +19,7 @@ export class Draw {
     z ^= z + Math.imul(z ^ (z >>> 7), z | 61);
     return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
   }
+  /** Uniform in [low, high). */
   between(low: number, high: number): number {
     return low + (high - low) * this.uniform();
   }
@@ -29,12 +31,15 @@ export class Draw {
   normal(): number {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
   }
+  /** One of them, each as likely; undefined of none. */
   pick<T>(values: readonly T[]): T {
     return values[this.below(values.length)] as T;
   }
+  /** True with probability p. */
   chance(p: number): boolean {
     return this.uniform() < p;
   }
+  /** A copy in random order (Fisher–Yates). */
   shuffled<T>(values: readonly T[]): T[] {
     const list = [...values];
     for (let i = list.length - 1; i > 0; --i) {

@@ -18,6 +18,7 @@ export { CAPTION_PROMPTS, type CaptionOptions, readCaptions } from "./captions.j
 export { type CheckFileOptions, type CheckOptions, type CheckSummary, checkFile, checkRows, type DataKind, type Problem } from "./check.js";
 export { type CheckDataOptions, checkData, type DataProblem, type DataReport } from "./check-data.js";
 export { type ConversationOptions, readConversations } from "./conversations.js";
+export { Draw } from "./draw.js";
 export { FeatureCache, type FeatureCacheCounts, type FeatureCacheOptions, type Features } from "./feature-cache.js";
 export { featureKey, folderFingerprint } from "./feature-key.js";
 export { type HubDataOptions, resolveData } from "./hub-data.js";

@@ -1,36 +1,38 @@
 // Encoders from nothing: a medium's embedding and its caption's are drawn together, all other pairs of the batch apart (CLIP, arXiv 2103.00020).
-// A batch asks only for what tells its captions apart, so what should be learned must be what differs: see the tiny world's grouped batches.
+// A batch asks only for what tells its captions apart, so what should be learned must be what differs: see the tiny world's grouped batches. Of labelled
+// data a caption stands in it many times; its pairs are positives of each other then (UniCL, arXiv 2204.03610, section 3.2).
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
-import { Tensor } from "../core/tensor.js";
+import type { Tensor } from "../core/tensor.js";
 import type { EncoderInput } from "../media/part.js";
-import type { Encoder } from "../models/encoder.js";
 import type { Module } from "../nn/module.js";
-import { contrastiveLoss, l2Normalize } from "../ops/index.js";
+import { contrastiveLoss } from "../ops/index.js";
 import { alone } from "./busy-model.js";
 import { fromNothing, OPTIMIZE_KEYS, type OptimizeOptions } from "./optimize.js";
 import type { StepReport } from "./step-report.js";
+import { mediaRows, type Towers, textRows } from "./towers.js";
 
-/** What embeds captions: rows of ids → (N,e). */
-export interface TextEncoder extends Module {
-  forward(ids: readonly ArrayLike<number>[]): { embeds: Tensor };
-}
-
-/** Pair i is medium i and caption i; no caption twice in a batch. */
+/** Pair i is medium i and caption i. Pairs with one caption, the same ids, are positives of each other. */
 export interface ContrastiveBatch {
+  /** N media, as the encoder's processor makes them, or changed at random: cropped, mirrored, louder. */
   media: EncoderInput;
+  /** N rows of ids, as the text tower takes them. */
   captions: readonly ArrayLike<number>[];
 }
 
-export interface ContrastiveOptions extends OptimizeOptions {
-  encoder: Encoder;
-  text: TextEncoder;
-  /** One f32 number, the logarithm of the factor on cosines; CLIP starts at ln(1/0.07). */
+export interface ContrastiveOptions extends OptimizeOptions, Towers {
+  /** (1) f32, the logarithm of the factor on cosines; CLIP starts at ln(1/0.07). Where it requires no gradient it stays. */
   logitScale: Tensor;
+  /** The pairs of step k, counted from 0. */
   batch: (step: number) => ContrastiveBatch | Promise<ContrastiveBatch>;
 }
 
-/** Trains what requires gradients in both towers, and the scale. */
+/**
+ * Trains what requires gradients in both towers, and the scale; yields a report a step, whose items are pairs. Loss, in nats: symmetric InfoNCE over the
+ * cosines of all N × N pairs times exp(logitScale) (CLIP, figure 3). Where captions come twice it is UniCL's, and its least value the mean logarithm of
+ * how often a pair's caption stands in the batch. Rejects with E_SHAPE where captions or chunks are not one per medium, and as train() does; throws
+ * E_VALUE of options that nobody knows.
+ */
 export function contrastive(options: ContrastiveOptions): AsyncGenerator<StepReport> {
   checkOptions("contrastive", options, [...OPTIMIZE_KEYS, "encoder", "text", "logitScale", "batch"]);
   return alone("contrastive", [options.encoder, options.text], () => steps(options));
@@ -42,20 +44,18 @@ function steps({ encoder, text, logitScale, batch, ...options }: ContrastiveOpti
     ...prefixed("text", text),
     ...(logitScale.requiresGrad ? [["logit_scale", logitScale] as const] : []),
   ]);
-  const lossOf = ({ media, captions }: ContrastiveBatch) => {
-    const x = Tensor.from(media.data, media.shape, { device: encoder.device, dtype: encoder.dtype });
-    const a = encoder.forward(x, media.isLonger ? { isLonger: media.isLonger } : {});
-    const b = text.forward(captions);
-    return contrastiveLoss(l2Normalize(a.embeds), l2Normalize(b.embeds), logitScale.reshape([1]));
-  };
+  const lossOf = ({ media, captions }: ContrastiveBatch) =>
+    contrastiveLoss(mediaRows(encoder, media), textRows(text, captions), logitScale.reshape([1]));
   return fromNothing(parameters, { next: async (step) => checked(await batch(step)) }, { lossOf, itemsOf: pairsOf }, options);
 }
 
 const pairsOf = ({ media }: ContrastiveBatch): number => media.shape[0] as number;
 
 function checked(batch: ContrastiveBatch): ContrastiveBatch {
-  const { captions } = batch;
+  const { captions, media } = batch;
   const pairs = pairsOf(batch);
+  const chunks = media.chunks?.find((count) => count !== 1);
+  if (chunks !== undefined) throw expected("E_SHAPE", "contrastive", "one chunk per medium", chunks, "cut sounds to the processor's chunk");
   if (captions.length !== pairs) throw expected("E_SHAPE", "contrastive", `one caption per medium, ${pairs}`, captions.length);
   return batch;
 }

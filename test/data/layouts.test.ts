@@ -194,6 +194,11 @@ test("a row of no layout names the nearest one, and the column that is nearly it
     "user: Describe.[image:a.png]",
     "assistant: x",
   ]);
+  // A label that is a number is a caption once it is called one.
+  for (const digit of [7, 0]) {
+    const labelled = await told({ image: "a.png", digit }, { columns: { caption: "digit" } });
+    assert.equal(labelled, { layout: "captions", row: ["user: Describe.[image:a.png]", `assistant: ${digit}`] });
+  }
   // A column that goes by our name is gone under its own: here it would make talk of a caption.
   assert.equal((await told({ messages: "a ring", image: "a.png" }, { columns: { caption: "messages" } })).layout, "captions");
   await rejects(

@@ -10,7 +10,8 @@ import { image } from "../../lib/media/image.js";
 import { imu } from "../../lib/media/imu.js";
 import type { EncoderInput, MediaPart, MediaProcessor } from "../../lib/media/part.js";
 import type { Encoder } from "../../lib/models/encoder.js";
-import type { ContrastiveBatch, TextEncoder } from "../../lib/train/contrastive.js";
+import type { ContrastiveBatch } from "../../lib/train/contrastive.js";
+import type { TextEncoder } from "../../lib/train/towers.js";
 import { attributesOf, choices, type Encodable, pairedScenes } from "./groups.js";
 import type { WordEncoder } from "./language.js";
 
