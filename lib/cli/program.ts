@@ -10,6 +10,7 @@ import { convertCommand } from "./convert.js";
 import { dataCommand } from "./data.js";
 import { demoCommand } from "./demo.js";
 import { doctorCommand } from "./doctor.js";
+import { evalCommand } from "./eval.js";
 import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
 import { inspectCommand } from "./inspect.js";
@@ -41,6 +42,7 @@ export function program(): Command {
     .addCommand(planCommand())
     .addCommand(reportCommand())
     .addCommand(replayCommand())
+    .addCommand(evalCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())

@@ -143,7 +143,7 @@ function onlyData(cause: unknown): DataError {
   throw cause;
 }
 
-class Problems {
+export class Problems {
   #count = 0;
   #first: DataError | undefined;
 
@@ -161,6 +161,11 @@ class Problems {
     this.#first ??= problem;
     this.#count++;
     this.options.onProblem?.(problem);
+  }
+
+  /** Rows that were left out. */
+  get count(): number {
+    return this.#count;
   }
 
   finish(rows: number): void {

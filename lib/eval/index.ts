@@ -8,6 +8,20 @@ export { MME_COGNITION, MME_PERCEPTION, type MmeScore, type MmeTaskScore, parseM
 export { type PopeAnswer, type PopeScore, parsePope, scorePope } from "./pope.js";
 export { captionTokens, ptbTokens } from "./ptb-tokenizer.js";
 export { averagePrecision, rocAuc } from "./roc-auc.js";
+export * from "./run/index.js";
 export { type ChoiceAnswer, type ChoiceScore, choiceIndex, parseChoice, scoreChoices } from "./science-qa.js";
+export { EVAL_TASKS, evalTask } from "./tasks/index.js";
+export {
+  type Asked,
+  type AskedPart,
+  type Convention,
+  type EvalTask,
+  type Item,
+  type ItemMedium,
+  MEDIA,
+  type PromptsName,
+  type TaskAnswer,
+  type TaskScores,
+} from "./tasks/task.js";
 export { normalizeTextVqa, normalizeVqa, scoreVqa, textVqaAccuracy, type VqaQuestion, type VqaScores, vqaAccuracy } from "./vqa.js";
 export type { YesNo, YesNoScore } from "./yes-no.js";

@@ -33,11 +33,12 @@ for (const word of CONTRACTIONS.split(/\s+/))
   for (const [i, char] of [...word].entries()) if (char === "'") MENDED.set(word.slice(0, i) + word.slice(i + 1), word);
 /** The original passes a flag where the number of replacements goes. */
 const MOST_PERIODS = 32;
+const PERIOD = /\.(?!\p{Nd})/gu;
 
 const oneLine = (text: string) => text.replace(/[\n\t]/g, " ").trim();
 
 /** A mark goes where a blank stands beside it anywhere in the text, and where the text has a comma between digits; else it becomes a blank. */
-function withoutPunctuation(text: string): string {
+function withoutPunctuation(text: string, period = PERIOD): string {
   let out = text;
   const commaInNumber = /\p{Nd},\p{Nd}/u.test(text);
   for (const mark of MARKS) {
@@ -45,7 +46,7 @@ function withoutPunctuation(text: string): string {
     out = out.replaceAll(mark, dropped ? "" : " ");
   }
   let periods = 0;
-  return out.replace(/\.(?!\p{Nd})/gu, (period) => (++periods <= MOST_PERIODS ? "" : period));
+  return out.replace(period, (mark) => (++periods <= MOST_PERIODS ? "" : mark));
 }
 
 function withoutArticles(text: string): string {
@@ -63,14 +64,19 @@ export function normalizeVqa(text: string): string {
   return withoutArticles(withoutPunctuation(oneLine(text)));
 }
 
+/** As VLMEvalKit compares answers, always: a period behind a digit stays too. */
+export function normalizeVlmEvalKit(text: string): string {
+  return withoutArticles(withoutPunctuation(oneLine(text), /(?<!\p{Nd})\.(?!\p{Nd})/gu));
+}
+
 /** As TextVQA compares answers, always. */
 export function normalizeTextVqa(text: string): string {
   const words = text.toLowerCase().replace(/[,?]/g, "").replaceAll("'s", " 's").trim();
   return withoutArticles(withoutPunctuation(oneLine(words)));
 }
 
-/** The mean, over the people left out in turn, of min(1, how many of the others agree / 3). */
-function agreement(given: string, answers: readonly string[]): number {
+/** The mean, over the people left out in turn, of min(1, how many of the others agree / 3): of texts that were normalised. */
+export function agreement(given: string, answers: readonly string[]): number {
   const matches = answers.filter((answer) => answer === given).length;
   const sum = answers.reduce((total, answer) => total + Math.min(1, (matches - Number(answer === given)) / 3), 0);
   return sum / answers.length;
