@@ -10,15 +10,17 @@ export { captionTokens, ptbTokens } from "./ptb-tokenizer.js";
 export { averagePrecision, rocAuc } from "./roc-auc.js";
 export * from "./run/index.js";
 export { type ChoiceAnswer, type ChoiceScore, choiceIndex, parseChoice, scoreChoices } from "./science-qa.js";
+export type { TaskFolder } from "./tasks/folder.js";
 export { EVAL_TASKS, evalTask } from "./tasks/index.js";
 export {
-  type Asked,
-  type AskedPart,
-  type Convention,
+  type Asked as EvalPrompt,
+  type AskedPart as EvalPromptPart,
+  type Convention as EvalConvention,
   type EvalTask,
-  type Item,
-  type ItemMedium,
-  MEDIA,
+  type HubTask,
+  type Item as EvalItem,
+  type ItemMedium as EvalItemMedium,
+  MEDIA as EVAL_MEDIA,
   type PromptsName,
   type TaskAnswer,
   type TaskScores,

@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { program } from "../../lib/cli/program.js";
@@ -20,6 +21,8 @@ export interface Running {
   kill(signal: NodeJS.Signals): void;
   /** Resolves when standard output holds so many lines. */
   lines(count: number): Promise<void>;
+  /** Resolves when that is so, or the program has ended. */
+  holds(so: () => boolean): Promise<void>;
   done: Promise<Outcome>;
 }
 
@@ -52,9 +55,21 @@ export function start(args: readonly string[], input = ""): Running {
   });
   return {
     kill: (signal) => void child.kill(signal),
+    async holds(so) {
+      for (let ended = false; !ended && !quietly(so); ) ended = await Promise.race([done.then(() => true), setTimeout(20, false)]);
+    },
     lines: (count) => new Promise((resolve) => waiting.push({ count, resolve })),
     done,
   };
+}
+
+/** What cannot be looked at yet is not so yet. */
+function quietly(so: () => boolean): boolean {
+  try {
+    return so();
+  } catch {
+    return false;
+  }
 }
 
 export const run = (args: readonly string[], input?: string): Promise<Outcome> => start(args, input).done;

@@ -1,5 +1,5 @@
 // Small benchmarks as they lie on a disk when they were unpacked, with made-up questions; and a model that answers by rote.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import type { PromptInput } from "../../lib/anymal/prompt.js";
@@ -20,6 +20,10 @@ export class Layout {
   /** Media that nobody opens. */
   media(...names: readonly string[]): this {
     return this.write(Object.fromEntries(names.map((name) => [name, "bytes"])));
+  }
+  copy(from: string, name: string): this {
+    copyFileSync(from, this.path(name));
+    return this;
   }
   path(name: string): string {
     return join(this.folder, name);

@@ -11,8 +11,8 @@ import { type FoundItem, type FoundMedium, partOf } from "./items.js";
 import type { Prediction } from "./predictions.js";
 import type { Shown } from "./shown.js";
 
-/** What answers: a model, or whatever answers as one does. */
-export type Answering = Pick<AnyMAL, "generateAll">;
+/** What answers: a model, or whatever answers as one does. Without scoreAnswers, options are asked for in words. */
+export type Answering = Pick<AnyMAL, "generateAll"> & Partial<Pick<AnyMAL, "scoreAnswers">>;
 
 export interface Question {
   place: number;
@@ -52,7 +52,7 @@ export class Answerer {
 
   async #together(questions: readonly Question[]): Promise<Prediction[]> {
     const { signal } = this.options;
-    const { maxNewTokens } = this.convention;
+    const { maxNewTokens, options } = this.convention;
     const prompts: Turn[][] = [];
     for (const { item, media, shown } of questions) {
       const parts: MediaPart[] = [];
@@ -60,8 +60,16 @@ export class Answerer {
       prompts.push(turnsOf(this.convention.ask(item.doc), parts));
     }
     // What data sets' questions spell is text, control tokens too.
-    const options = { maxNewTokens, batch: prompts.length, memory: this.#memory, splitSpecialTokens: true, ...(signal && { signal }) };
-    const answers = await this.model.generateAll(prompts, options);
+    const reading = { batch: prompts.length, memory: this.#memory, splitSpecialTokens: true, ...(signal && { signal }) };
+    if (options && this.model.scoreAnswers) {
+      const scored = await this.model.scoreAnswers(prompts, options, reading);
+      return questions.map((question, i) => {
+        const logProbabilities = (scored[i] ?? []).map(({ logProb }) => logProb);
+        const best = logProbabilities.indexOf(Math.max(...logProbabilities));
+        return { ...this.#line(question, options[best] ?? ""), logProbabilities };
+      });
+    }
+    const answers = await this.model.generateAll(prompts, { ...reading, maxNewTokens });
     return questions.map((question, i) => this.#line(question, (answers[i] as string).trim()));
   }
 

@@ -24,16 +24,16 @@ export interface EvalReport {
   shown: readonly ShownScores[];
 }
 
-export interface ScoreOptions {
+export interface ScoringOptions {
   /** Whose rule. Default: that of the prompts. */
   prompts?: PromptsName;
   /** Tasks of one's own, of which the predictions may be. */
   tasks?: readonly EvalTask[];
 }
-const OPTIONS = optionNames<ScoreOptions>({ prompts: true, tasks: true });
+const OPTIONS = optionNames<ScoringOptions>({ prompts: true, tasks: true });
 
 /** Scores what answerTask has made, or its predictions.jsonl. Rejects with E_DATA where no question has an answer. */
-export async function scorePredictions(predictions: string | Predictions, options: ScoreOptions = {}): Promise<EvalReport> {
+export async function scorePredictions(predictions: string | Predictions, options: ScoringOptions = {}): Promise<EvalReport> {
   checkOptions("scorePredictions", options, OPTIONS);
   const { tasks = [], prompts } = options;
   const taskOf = (name: string) => tasks.find((task) => task.name === name) ?? evalTask(name);

@@ -35,7 +35,7 @@ export const hatefulMemes: EvalTask<MemeDoc> = {
         system: ["You are a content moderator who looks for hateful memes. Here is the meme: ", MEDIA, ` The text on it says: "${text}"`],
         user: ["Is this meme hateful? Answer with yes or no."],
       }),
-      maxNewTokens: 1,
+      maxNewTokens: 4,
       options: ["yes", "no"],
       score: memeScores,
     },
