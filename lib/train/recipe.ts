@@ -20,7 +20,7 @@ import type { RateGroup } from "./rates.js";
 import { checkParts, DATA_KEYS, type RecipeData } from "./recipe-data.js";
 import { REPORTS, type ReportName } from "./run-log/reporters.js";
 import { checkKeys, is, isObject, RecipeError, type Schema } from "./schema.js";
-import { type MetricName, type ValidationInput, validationRecipe } from "./validation/options.js";
+import { type ValidationInput, validationRecipe } from "./validation/options.js";
 
 export interface TrainingRecipe {
   /** Optimiser steps. */
@@ -169,11 +169,7 @@ export function alignRecipe(
   checkKeys(at, options, TRAINING);
   const stage = stageOf(system, "align", at);
   const { numbers, of = {} } = stage;
-  return completed(
-    { ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...trains(stage, false), ...defined(options) },
-    at,
-    "ciderD",
-  );
+  return completed({ ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...trains(stage, false), ...defined(options) }, at);
 }
 
 /**
@@ -192,7 +188,7 @@ export function instructRecipe(
   const stage = stageOf(system, "instruct", at, lora === undefined ? there && {} : lora);
   const { numbers, lora: own } = stage;
   const branches = lora !== false && (lora || there || own) !== undefined;
-  const complete = completed({ ...numbers, ...trains(stage, branches), ...defined(training) }, at, "exact");
+  const complete = completed({ ...numbers, ...trains(stage, branches), ...defined(training) }, at);
   if (!branches) return { ...complete, lora: false };
   const { r, alpha, dropout, targetModules, rsLora, dora }: LoraRecipe = there ?? own ?? LORA;
   const forms = { ...(rsLora && { rsLora }), ...(dora && { dora }) };
@@ -222,12 +218,11 @@ export type InstructInput = Partial<Omit<InstructRecipe, "lora">> & { lora?: Par
 export function completed(
   options: Partial<TrainingRecipe> & Pick<TrainingRecipe, "steps" | "batch" | "learningRate">,
   at: string,
-  metric: MetricName,
 ): TrainingRecipe {
   const { steps, batch, validation } = options;
   const warmupSteps = Math.min(2000, Math.round(0.03 * steps));
   const recipe: TrainingRecipe = { ...COMMON, microBatch: Math.min(batch, 32), warmupSteps, ...options };
-  if (validation) recipe.validation = validationRecipe(validation, { at: `${at}.validation`, steps, metric });
+  if (validation) recipe.validation = validationRecipe(validation, { at: `${at}.validation`, steps });
   checkRates(recipe, at);
   if (recipe.microBatch > batch) throw new RecipeError(`${at}.microBatch`, `at most the batch of ${batch}`, recipe.microBatch);
   return recipe;

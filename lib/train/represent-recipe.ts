@@ -35,7 +35,7 @@ export function representRecipe(options: Partial<RepresentRecipe> = {}, at = "re
   checkKeys(at, options, KEYS);
   const { numbers } = systemOf("blip-2").stages.represent as { numbers: Pick<TrainingRecipe, "steps" | "batch" | "learningRate"> };
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const whole = completed({ ...numbers, betas: [0.9, 0.98], ...given }, at, "ciderD");
+  const whole = completed({ ...numbers, betas: [0.9, 0.98], ...given }, at);
   if (whole.batch < 2)
     throw new RecipeError(`${at}.batch`, "at least two pairs, of which each is the other's wrong one", whole.batch, "raise it");
   const { microBatch: _, gradientCheckpointing: _g, packing: _p, groupByLength: _l, opens: _o, disjoint: _d, ...rest } = whole;

@@ -189,6 +189,7 @@ export async function* stage(
       source,
       run,
       kept,
+      captions: at === "align",
       epoch,
       options,
       open: (data) => openRows(data, { ...job.reading, modalityWeights: undefined }),

@@ -62,7 +62,7 @@ test("a run makes its page, and the command makes it again from the folder alone
   assert.not.match(html, /url\(|@import|<script|onload='/);
   assert.match(html, /default-src 'none'/);
   assert.is(names.filter((name) => name === "img").length, 3, "a picture, and the clip's two frames");
-  assert.is(names.filter((name) => name === "svg").length, 5 + 4 + 2, "curves, scores, and a recording's two");
+  assert.is(names.filter((name) => name === "svg").length, 5 + 3 + 2, "curves, scores, and a recording's two");
   for (const word of ["before", "2 of 2", "acceleration", "held out", "recipe", "red"].slice(0, 5))
     assert.ok(html.toLowerCase().includes(word), word);
   assert.match(html, /&#60;script&#62;/);

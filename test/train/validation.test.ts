@@ -16,6 +16,8 @@ import { recipe } from "../../lib/train/recipe.js";
 import type { ValidationReport } from "../../lib/train/run-log/reporter.js";
 import { someRows } from "../../lib/train/validation/held-rows.js";
 import { Judge, type Look } from "../../lib/train/validation/judge.js";
+import { metricOf, scoresOf } from "../../lib/train/validation/metric.js";
+import type { MetricName } from "../../lib/train/validation/options.js";
 import { Validation } from "../../lib/train/validation/validation.js";
 import { captions, type Toy, toy } from "../anymal/toy.js";
 import { here } from "../case.js";
@@ -54,6 +56,28 @@ test("what is better is told by the metric; what no training has made, and no nu
   assert.is(takes("exact", [0, 0, 0, 0]).judge.enough, false);
   // What became better begins the count anew.
   assert.is(takes("exact", [0, 0.1, 0, 0, 0.2, 0, 0], 3).judge.enough, false);
+});
+
+test("answers of one word are told apart by exact alone: what counts runs of words says nothing of them", () => {
+  const names = (correct: string[], metric: MetricName) =>
+    Object.keys(
+      scoresOf(
+        correct.map(() => "red"),
+        correct,
+        metric,
+      ),
+    );
+  assert.equal(names(["red", " blue "], "exact"), ["exact"]);
+  assert.equal(names(["red", "blue"], "bleu4"), ["exact", "bleu4"], "what was asked for is told");
+  assert.equal(names(["red", "a blue one"], "exact"), ["exact", "ciderD", "rougeL"]);
+  assert.equal(names(["a red one here", "blue"], "exact"), ["exact", "ciderD", "bleu4", "rougeL"]);
+  const correct = ["a red square in a corner", "a blue one"];
+  const all = scoresOf(correct, correct, "exact");
+  assert.ok(all.exact === 1 && Math.abs(all.bleu4! - 1) < 1e-6 && all.rougeL === 1 && all.ciderD! > 1, JSON.stringify(all));
+  assert.equal(
+    [metricOf(["red", "blue"], true), metricOf(["a red one"], true), metricOf(["a red one"], false), metricOf([], true)],
+    ["exact", "ciderD", "exact", "exact"],
+  );
 });
 
 test("a look is due every so often and at the end, and not where the run's folder has one", () => {
@@ -182,9 +206,8 @@ test("rows that cannot be asked are named, or left out; the same rows are asked 
 test("a recipe says it, and is checked; another's folder is not taken", async () => {
   const own = { steps: 30, batch: 2, learningRate: 1e-3, validation: { data: "held.jsonl" } };
   assert.equal(recipe({ align: { image: own } }).align.image!.validation, {
-    ...{ every: 3, rows: 64, metric: "ciderD", maxNewTokens: 32, data: "held.jsonl" },
+    ...{ every: 3, rows: 64, maxNewTokens: 32, data: "held.jsonl" },
   });
-  assert.is(recipe({ instruct: own }).instruct!.validation!.metric, "exact");
   for (const [validation, message] of [
     [{ data: "a", metric: "bleu" }, /instruct\.validation\.metric to be one of exact/],
     [{ data: "a", patiance: 2 }, /instruct\.validation\.patiance.*did you mean "patience"/],

@@ -3,6 +3,7 @@ import type { AnyMAL } from "../../anymal/anymal.js";
 import { type AnymalError, expected } from "../../core/errors.js";
 import type { Row } from "../../data/row.js";
 import { heldRows, type RowSource } from "../../data/sources/source.js";
+import { askedIn } from "../../eval/held-out.js";
 import type { FeatureSource } from "../feature-source.js";
 import type { ModelInTraining } from "../model-in-training.js";
 import type { PromptRows } from "../prompt-rows.js";
@@ -13,6 +14,7 @@ import { lossOf } from "../trainer.js";
 import { TrainingRows } from "../training-rows.js";
 import { someRows } from "./held-rows.js";
 import { looksOf } from "./kept-looks.js";
+import { metricOf } from "./metric.js";
 import { validationRecipe } from "./options.js";
 import { Validation } from "./validation.js";
 
@@ -23,6 +25,8 @@ export interface Observed {
   source: FeatureSource;
   run: RunFolder | undefined;
   kept: Kept;
+  /** Do the rows say what media show? */
+  captions: boolean;
   /** Passes over the training's rows so far. */
   epoch: () => number;
   open: (data: string | readonly string[] | readonly Row[]) => Promise<RowSource>;
@@ -37,9 +41,9 @@ export interface Observed {
 export async function observerOf(training: TrainingRecipe, observed: Observed): Promise<Validation | undefined> {
   const { seed, steps, onBadRow, validation } = training;
   if (!validation) return undefined;
-  const { model, trained, reader, source, run, kept, epoch, open, options } = observed;
+  const { model, trained, reader, source, run, kept, captions, epoch, open, options } = observed;
   const { signal, onProblem, onValidation } = options;
-  const recipe = validationRecipe(validation, { at: "validation", steps, metric: "exact" });
+  const recipe = validationRecipe(validation, { at: "validation", steps });
   const files = await open(recipe.data);
   try {
     const some = await someRows(files, { rows: recipe.rows, onBadRow, onProblem, signal });
@@ -54,7 +58,13 @@ export async function observerOf(training: TrainingRecipe, observed: Observed): 
       return { rows: some.filter(({ where }) => usable.has(where)), loss: await lossOf(trained, window, model.device, signal) };
     };
     const looks = await looksOf(run, kept, async (report) => onValidation?.(report), signal);
-    return new Validation({ model, recipe, held, epoch, looks, signal, close: () => files.close() });
+    const metric =
+      recipe.metric ??
+      metricOf(
+        some.map((row) => askedIn(row).answer),
+        captions,
+      );
+    return new Validation({ model, recipe: { ...recipe, metric }, held, epoch, looks, signal, close: () => files.close() });
   } catch (error) {
     await files.close();
     throw error;

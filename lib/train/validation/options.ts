@@ -10,8 +10,8 @@ export interface ValidationRecipe {
   every: number;
   /** Rows that are asked at most, from all over the data. Default 64. */
   rows: number;
-  /** What tells better from worse. Default: ciderD in stage 1, exact in stage 2. */
-  metric: MetricName;
+  /** What tells better from worse. Default: exact in stage 2, and where all right answers are of one word; else ciderD. */
+  metric?: MetricName;
   /** Looks on end without a better score after which training ends. Default: it never does. */
   patience?: number;
   /** Of an answer. Default 32. */
@@ -31,13 +31,13 @@ export const VALIDATION_KEYS: Schema = {
   maxNewTokens: is.integer(1),
 };
 
-/** Complete; `steps` of the training, `metric` of its stage. Throws E_RECIPE. */
+/** Complete but for the metric, which follows from the rows; `steps` of the training. Throws E_RECIPE. */
 export function validationRecipe<Data>(
   { data, ...given }: ValidationInput<Data>,
-  { at, steps, metric }: { at: string; steps: number; metric: MetricName },
+  { at, steps }: { at: string; steps: number },
 ): ValidationRecipe & { data: Data } {
   checkKeys(at, { data, ...given }, VALIDATION_KEYS);
   if (data === undefined) throw new RecipeError(`${at}.data`, "files of rows that are held out", data);
   const asked = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
-  return { every: Math.max(1, Math.round(steps / 10)), rows: 64, metric, maxNewTokens: 32, ...asked, data };
+  return { every: Math.max(1, Math.round(steps / 10)), rows: 64, maxNewTokens: 32, ...asked, data };
 }

@@ -3,13 +3,12 @@
 import type { AnyMAL } from "../../anymal/anymal.js";
 import { ConversationMemory } from "../../anymal/conversation-memory.js";
 import type { Row } from "../../data/row.js";
-import { scoreCaptions } from "../../eval/captions.js";
-import { scoreExact } from "../../eval/exact.js";
 import { askedIn } from "../../eval/held-out.js";
 import type { ValidationReport } from "../run-log/reporter.js";
 import type { Observer, Standing } from "../trainee.js";
 import { Judge, type Look } from "./judge.js";
-import type { ValidationRecipe } from "./options.js";
+import { scoresOf } from "./metric.js";
+import type { MetricName, ValidationRecipe } from "./options.js";
 
 /** What a look's end is given to. */
 export interface Looks {
@@ -25,7 +24,7 @@ export interface Looks {
 
 export interface ValidationParts {
   model: AnyMAL;
-  recipe: ValidationRecipe;
+  recipe: ValidationRecipe & { metric: MetricName };
   /** The rows that can be used, and the loss of their answers, token by token. */
   held: () => Promise<{ rows: readonly Row[]; loss: number }>;
   /** Lets go of the files of the held rows. */
@@ -81,7 +80,8 @@ export class Validation implements Observer {
       asked.map(({ turns }) => turns),
       { maxNewTokens: recipe.maxNewTokens, memory: this.#memory, ...(signal && { signal }) },
     );
-    return { answers, scores: { loss, ...scoresOf(answers, asked) } };
+    const correct = asked.map(({ answer }) => answer);
+    return { answers, scores: { loss, ...scoresOf(answers, correct, recipe.metric) } };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -94,10 +94,4 @@ export class Validation implements Observer {
 function shownOf<T>(all: readonly T[]): T[] {
   const count = Math.min(SHOWN, all.length);
   return Array.from({ length: count }, (_, k) => all[Math.floor(((k + 0.5) * all.length) / count)] as T);
-}
-
-function scoresOf(answers: readonly string[], asked: readonly { answer: string }[]): Record<string, number> {
-  const { bleu, rougeL, ciderD } = scoreCaptions(answers.map((hypothesis, i) => ({ hypothesis, references: [asked[i]!.answer] })));
-  const { exact } = scoreExact(answers.map((answer, i) => ({ answer, correct: asked[i]!.answer })));
-  return { exact, ciderD, bleu4: bleu[3] ?? 0, rougeL };
 }
