@@ -88,6 +88,9 @@ function typescriptSuites(): Suite[] {
 const BRIEFLY = ["--minutes", "12", "--again", "all"];
 const atLevel = (suite: Suite, level: string): Suite => ({ ...suite, name: `${suite.name} at ${level}`, level });
 
+/** All endings, and of the trainings that are killed the one with packing, dropout and sets of two kinds of media. */
+const ENDED = "worker,exit,throw,abort,instruct";
+
 const wholeSuites: Suite[] = [
   { name: "npm run check", ...tsx(join(root, "tools/check.ts")), whole: true },
   { name: "npm run test:emulated -- --brief", ...tsx(join(root, "tools/test-emulated.ts"), "--brief") },
@@ -100,7 +103,10 @@ const wholeSuites: Suite[] = [
   { name: "npm run fuzz -- all --seconds 10", ...tsx(join(root, "tools/fuzz/main.ts"), "all", "--seconds", "10") },
   { name: "npm run check:cuda", ...tsx(join(root, "tools/cuda-budgets.ts")), whole: true },
   { name: "npm run test:package", ...tsx(join(root, "tools/test-package.ts")), whole: true },
-  { name: "npm run endurance -- endings", ...tsx(join(root, "tools/endurance/main.ts"), "endings", "--count", "20") },
+  {
+    name: "npm run endurance -- endings kills",
+    ...tsx(join(root, "tools/endurance/main.ts"), "endings", "kills", "--count", "20", "--kills", "1", "--only", ENDED),
+  },
   {
     name: "npm run endurance -- long",
     ...tsx(join(root, "tools/endurance/main.ts"), "long", "--answers", "240", "--steps", "80", "--loads", "16"),

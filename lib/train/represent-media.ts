@@ -81,7 +81,7 @@ async function* representing(first: FirstStage, options: RepresentMediaOptions):
     const kept = keptOf(first);
     await run?.restore(kept);
     const [order, seen] = [new Ahead(rows, steps), new TokenCount()];
-    const loop = { ...loopOf(recipe), seed, state: [order, seen], keeper: run?.keeping(kept), signal };
+    const loop = { ...loopOf(recipe), seed, state: [order, seen], keeper: run?.keeping(kept, traineeOf(first).parameters), signal };
     const report = reports(rows, seen);
     yield* train(traineeOf(first), comparing(first, order, seed), { ...loop, report: ({ window }) => report(window) });
   } finally {
