@@ -312,7 +312,6 @@ Napi::Value tensor_heal(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Arguments a(info, "tensor_heal");
     const Tensor& t = a.tensor();
-    no_capture(t.storage->device, a.op());
     t.storage->device.heal(t.storage);
     return info.Env().Undefined();
   });

@@ -57,6 +57,23 @@ test("an optimiser's step that was not made can be taken back", async () => {
   optimizer.recover(); // what is gone needs none
 });
 
+test("what went wrong inside a capture is told, not that what it has failed was healed there", async () => {
+  const weight = Tensor.from([1, 2, 3, 4, 5, 6], [6], { requiresGrad: true });
+  using optimizer = new AdamW([{ parameters: [["weight", weight]] }]);
+  native().accumulate(weight.handle, badRows().reshape([6]).handle, 1);
+  assert.is(await codeOf(weight.data()), "E_INDEX");
+  const recorded = () => {
+    try {
+      throw new Error("the real one");
+    } finally {
+      optimizer.recover();
+    }
+  };
+  assert.throws(() => weight.device.capture(recorded), /the real one/);
+  assert.equal([...(await weight.data())], [1, 2, 3, 4, 5, 6]);
+  weight.dispose();
+});
+
 test("synchronize() is told what nobody else was told, once", async () => {
   const d = device("cpu", { threads: 1 });
   const ids = Tensor.from(Int32Array.of(9), [1], { device: d, dtype: "i32" });
