@@ -40,11 +40,11 @@ export async function writeScattered(data: string, { name, held, count, seed }: 
 }
 
 function resized(look: Look, draw: Draw): Look {
-  const times = draw.between(0.8, 1.25);
+  const times = draw.between(0.85, 1);
   return { ...look, size: look.size * times, reach: look.reach * times };
 }
 
-/** All places at which nothing touches anything are as likely. */
+/** All places at which nothing touches anything are as likely; the largest two of all leave some. */
 function scattered(looks: readonly Look[], draw: Draw): Standing[] {
   for (;;) {
     const standing = looks.map((look): Standing => {
