@@ -58,4 +58,9 @@ export function weightBytes(llm: LlamaForCausalLM): number {
   const quantized = llm.modules().flatMap((module) => (module instanceof QuantizedLinear ? module.weight.tensors() : []));
   return [...dense.map(([, tensor]) => tensor), ...quantized].reduce((sum, { size, dtype }) => sum + size * BYTES[dtype], 0);
 }
+/** With the head read from a copy in 8 bit, a scale for each of its rows. */
+export function roundedWeightBytes(llm: LlamaForCausalLM): number {
+  const { headWeight } = llm;
+  return weightBytes(llm) - headWeight.size * (BYTES[headWeight.dtype] - 1) + 4 * llm.config.vocabSize;
+}
 const BYTES = { f32: 4, i32: 4, bf16: 2, u8: 1 };

@@ -10,7 +10,7 @@ import { roundingInputs } from "../../lib/ops/eight-bit.js";
 import { now } from "../clock.js";
 import { contest, type Figures, rounded, type Side } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
-import { promptOf, randomConfig, randomLlama, type Storage, weightBytes } from "../random-llama.js";
+import { promptOf, randomConfig, randomLlama, roundedWeightBytes, type Storage, weightBytes } from "../random-llama.js";
 import { mebibytes, median, type SuiteOptions } from "../suite.js";
 
 const STORAGES: readonly [Storage, "f32" | "bf16"][] = [
@@ -78,7 +78,8 @@ async function measure(
   const { config, dtype } = llm;
   const cached = PROMPT + STEPS / 2; // positions, on the average
   const keysAndValues = 2 * config.layers * rows * cached * config.kvHeads * config.headDim * (dtype === "f32" ? 4 : 2);
-  const bytes = weightBytes(llm) + keysAndValues;
+  const weights = activations ? roundedWeightBytes(llm) : weightBytes(llm);
+  const bytes = weights + keysAndValues;
   await device.synchronize();
   device.resetPeak();
   const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -98,7 +99,7 @@ async function measure(
     more: (seconds: number) => ({
       "step ms": 1000 * seconds,
       "GB/s": bytes / seconds / 1e9,
-      "weights MiB": mebibytes(weightBytes(llm)),
+      "weights MiB": mebibytes(weights),
       "peak MiB": mebibytes(device.memory().bytesPeak),
       "99 % of the event loop's delays, ms": delay.percentile(99) / 1e6,
       ...far,
@@ -112,10 +113,11 @@ async function drift(llm: LlamaForCausalLM): Promise<Record<string, number>> {
   const prompt = promptOf(DRIFT, llm.config.vocabSize);
   const logitsOf = async (rounded: boolean) => {
     using cache = llm.createCache(1, 2 * DRIFT);
+    using head = rounded ? llm.headInEightBit() : undefined;
     const logits: Float32Array[] = [];
     for (const ids of [prompt, ...prompt.map((id) => [id])]) {
       const step = () => noGrad(() => llm.forward({ inputIds: [ids] }, { cache, logits: "last" }).logits as Tensor);
-      using row = rounded && ids.length === 1 ? roundingInputs(step).result : step();
+      using row = rounded && ids.length === 1 ? roundingInputs(step, head).result : step();
       if (ids.length === 1) logits.push((await row.data()) as Float32Array);
     }
     return logits.flatMap((row) => Array.from(row));

@@ -4,6 +4,7 @@ import type { Tensor } from "../core/tensor.js";
 import type { CacheType } from "../nn/key-values.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import type { Ids, MediaBeside } from "../nn/sequence.js";
+import type { QuantizedOperand } from "../ops/linear-quantized.js";
 
 /** What the model has before it writes: rows of equal length, padded where attentionMask is 0. */
 export interface Prompt {
@@ -29,6 +30,8 @@ export interface CausalLM {
   };
   /** What stands before every row, and takes of the context. */
   readonly lead?: { readonly length: number; readonly steers?: boolean | undefined } | undefined;
+  /** The head in 8 bit, the caller's to dispose; undefined where its rows are not a frozen table. */
+  headInEightBit?(): (QuantizedOperand & { dispose(): void }) | undefined;
   createCache(batch: number, length: number, type?: CacheType): KVCache;
   forward(prompt: Prompt, options: { cache: KVCache; logits: "all" | "last" }): { logits?: Tensor };
 }

@@ -8,7 +8,7 @@ import { Tensor, type TensorData } from "../core/tensor.js";
 import { inTurns, type Pieces } from "../core/turns.js";
 import type { KVCache } from "../nn/kv-cache.js";
 import { roundingInputs } from "../ops/eight-bit.js";
-import { argmax, sliceCopy } from "../ops/index.js";
+import { argmax, type QuantizedOperand, sliceCopy } from "../ops/index.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
 import { type PrefixCache, Seeing } from "./prefix-cache.js";
@@ -31,8 +31,8 @@ export interface GenerationOptions extends SamplerOptions {
   kvCache?: "bf16" | "int8" | undefined;
   /**
    * "int8": layers with quantised weights round what they read to 8 bit, 64 numbers to one scale, and multiply integers, as llama.cpp does, for every
-   * token that is written; the prompt is read exactly. Faster for a few rows, for logits that drift by some hundredths of what they vary by. The CPU's alone.
-   * Default: exact.
+   * token that is written; the head is read in 8 bit then, from a copy that lasts as long as the answer takes (a byte for each of its weights). The prompt is
+   * read exactly. Faster for a few rows, for logits that drift by some hundredths of what they vary by. The CPU's alone. Default: exact.
    */
   activations?: "int8" | undefined;
 }
@@ -121,6 +121,7 @@ export async function* generateTokens(
   const fed: (number | undefined)[] = [];
   let output: Tensor | undefined;
   let step: Capture<Tensor> | undefined;
+  let head: ReturnType<NonNullable<CausalLM["headInEightBit"]>>;
   let known = true; // what the cache holds
   try {
     using current = Tensor.from(new Int32Array(batch), [batch, 1], { device: llm.device, dtype: "i32" });
@@ -137,7 +138,8 @@ export async function* generateTokens(
         fed.push(tokens[0]);
         if (made === 0) {
           output.dispose();
-          step = record(llm, state, sampler.plain, activations);
+          head = activations && llm.headInEightBit?.();
+          step = record(llm, state, sampler.plain, activations, head);
           output = step.result;
         } else cache.replayed(1);
         (step as Capture<Tensor>).replay();
@@ -152,6 +154,7 @@ export async function* generateTokens(
   } finally {
     if (output && !output.disposed) output.dispose();
     step?.dispose();
+    head?.dispose();
     if (past) past.keep(cache, known ? [...positions, ...seeing(prompt, fed)] : undefined);
     else cache.dispose();
   }
@@ -206,12 +209,18 @@ const seeing = (prompt: Prompt, tokens: readonly unknown[]): unknown[] =>
   tokens.map((token) => seen(prompt, token, sizeOf(prompt).length - 1));
 
 /** Records the step once: it is not run until replayed. Recording advances the cache's host side like a run. */
-function record(llm: CausalLM, { cache, current }: State, plain: boolean, activations: "int8" | undefined): Capture<Tensor> {
+function record(
+  llm: CausalLM,
+  { cache, current }: State,
+  plain: boolean,
+  activations: "int8" | undefined,
+  head: QuantizedOperand | undefined,
+): Capture<Tensor> {
   const inputIds = current;
   const run = () => noGrad(() => scope(() => picked(llm.forward({ inputIds }, { cache, logits: "last" }).logits as Tensor, plain)));
   if (!activations) return llm.device.capture(run);
-  const { result, products } = roundingInputs(() => llm.device.capture(run));
-  if (products) return result;
+  const { result, products } = roundingInputs(() => llm.device.capture(run), head);
+  if (products > Number(head !== undefined)) return result;
   result.result.dispose();
   result.dispose();
   throw new GenerationError(

@@ -1,6 +1,5 @@
 // What all families of language models do alike: the forward with cache, padding, leads and media beside, the head and the loss, generation. A family adds
 // its body and how its files are read.
-import { isGradEnabled } from "../core/autograd.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
 import { built, keep, scope, scopeInPieces } from "../core/scope.js";
@@ -15,6 +14,7 @@ import { type Plain, wrapsOn } from "../nn/layer.js";
 import { Linear } from "../nn/linear.js";
 import { Module, matching } from "../nn/module.js";
 import { checkPacked, labelsApart, packedLayout, type SampleLengths } from "../nn/packed.js";
+import type { QuantizedWeight } from "../nn/quantized-weight.js";
 import { recomputed } from "../nn/recomputed.js";
 import {
   begun,
@@ -30,9 +30,9 @@ import {
 } from "../nn/sequence.js";
 import { branchedHead, checkNoRows, grownTable, tableOf, trainedRows } from "../nn/token-rows.js";
 import type { Weights } from "../nn/weights.js";
-import { linear } from "../ops/index.js";
 import type { DecoderBody } from "./decoder-body.js";
 import type { DecoderConfig } from "./decoder-config.js";
+import { logitsOf, roundedHead } from "./head.js";
 import { LOSS_KEYS, type LossOptions, languageLoss } from "./language-loss.js";
 import {
   checkBeside,
@@ -174,6 +174,11 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
     const [embedding, layers] = [this.model.nameOf("embedTokens"), this.model.nameOf("layers")];
     return { embedding: `${body}.${embedding}.weight`, head: HEAD, layers: `${body}.${layers}` };
   }
+  /** The head in 8 bit, the caller's to dispose, for a generation that rounds its inputs: a copy of now. undefined where an adapter stands on it. */
+  headInEightBit(): QuantizedWeight | undefined {
+    return roundedHead(this.headWeight, { layer: this.lmHead, embedding: this.model.embedTokens });
+  }
+
   /** (V,C): the output head, which is the embedding when tied. */
   get headWeight(): Tensor {
     return tableOf(this.lmHead ?? this.model.embedTokens).weight;
@@ -371,14 +376,13 @@ export abstract class CausalDecoder<C extends DecoderConfig = DecoderConfig> ext
 
   #output(hidden: Tensor, spans: Span[], { labels, logits = "all", ...loss }: LlamaOptions, restored = (y: Tensor) => y): LlamaOutput {
     const head = matching(this.headWeight, hidden);
-    const rows = trainedRows(this.lmHead ?? this.model.embedTokens);
     const output: LlamaOutput = {};
-    const branched = branchedHead(this.lmHead);
     if (logits) {
       const x = logits === "last" ? lastRows(hidden, spans) : restored(hidden);
-      output.logits = branched?.forward(x) ?? (rows && isGradEnabled() ? rows.logits(x) : linear(x, head));
+      output.logits = logitsOf(x, head, { layer: this.lmHead, embedding: this.model.embedTokens });
     }
-    if (labels) output.loss = languageLoss(hidden, branched ?? head, labels, loss, rows?.trained());
+    const rows = trainedRows(this.lmHead ?? this.model.embedTokens);
+    if (labels) output.loss = languageLoss(hidden, branchedHead(this.lmHead) ?? head, labels, loss, rows?.trained());
     return output;
   }
 

@@ -140,6 +140,9 @@ export class QuantizedWeight implements QuantizedOperand {
   dispose(): void {
     for (const tensor of this.tensors()) if (!tensor.disposed) tensor.dispose();
   }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
 }
 
 function stored4bit(

@@ -6,23 +6,28 @@ import type { QuantizedOperand } from "./linear-quantized.js";
 import { formatCode } from "./quantize.js";
 import { made } from "./result.js";
 
-/** Products made since roundingInputs() began; undefined outside of it. */
-let products: number | undefined;
+/** Since roundingInputs() began: products made, and what stands for the head; undefined outside of it. */
+let step: { products: number; head: QuantizedOperand | undefined } | undefined;
 
-/** Runs `body`, in which layers with quantised weights round what they read; tells how many products did. They have no gradients. */
-export function roundingInputs<T>(body: () => T): { result: T; products: number } {
-  const before = products;
-  products = 0;
+/**
+ * Runs `body`, in which layers with quantised weights round what they read; tells how many products did. They have no gradients. `head`: the head of the
+ * model whose step it is, in 8 bit, to be read in the place of the dense one.
+ */
+export function roundingInputs<T>(body: () => T, head?: QuantizedOperand): { result: T; products: number } {
+  const before = step;
+  const own = { products: 0, head };
+  step = own;
   try {
-    const result = body();
-    return { result, products };
+    return { result: body(), products: own.products };
   } finally {
-    products = before;
+    step = before;
   }
 }
 
 /** Should a layer round what it reads? Where gradients are recorded it never does. */
-export const roundsInputs = (): boolean => products !== undefined && !isGradEnabled();
+export const roundsInputs = (): boolean => step !== undefined && !isGradEnabled();
+/** What roundingInputs() was given as the head. */
+export const headInEightBit = (): QuantizedOperand | undefined => (roundsInputs() ? step?.head : undefined);
 
 /** Can these be multiplied at once? */
 export function alike(weights: readonly QuantizedOperand[]): boolean {
@@ -55,6 +60,6 @@ export function linearEightBit(x: Tensor, weights: readonly QuantizedOperand[], 
     second?.outFeatures ?? 0,
     third?.outFeatures ?? 0,
   );
-  products = (products ?? 0) + weights.length;
+  if (step) step.products += weights.length;
   return results.slice(0, weights.length).map((handle) => made(handle as Handle, x));
 }

@@ -1,6 +1,7 @@
 // Inputs of quantised layers in 8 bit: how far logits drift, what is computed at once, and that nothing else changes.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { createAdapter } from "../../lib/adapters/load-adapter.js";
 import { generate, generateTokens } from "../../lib/generate/generate.js";
 import { PrefixCache } from "../../lib/generate/prefix-cache.js";
 import { noGrad, scope, Tensor } from "../../lib/index.js";
@@ -25,10 +26,11 @@ const elsewhere = here.name !== "cpu";
 /** Logits of each step of the same tokens: the prompt read exactly, the others one by one. */
 async function steps(llm: LlamaForCausalLM, rounded: boolean): Promise<number[]> {
   using cache = llm.createCache(1, prompt.length + answer.length);
+  using head = llm.headInEightBit();
   const logits: number[] = [];
   for (const ids of [prompt, ...answer.map((id) => [id])]) {
     const step = () => noGrad(() => llm.forward({ inputIds: [ids] }, { cache, logits: "last" }));
-    const { logits: row } = rounded && ids.length === 1 ? roundingInputs(step).result : step();
+    const { logits: row } = rounded && ids.length === 1 ? roundingInputs(step, head).result : step();
     logits.push(...(await row!.data()));
     row!.dispose();
   }
@@ -74,10 +76,11 @@ if (!elsewhere)
       const together = await generate(llm, { inputIds: rows }, options);
       for (const [b, row] of rows.entries()) assert.equal(await generate(llm, { inputIds: [row] }, options), [together[b]]);
       using cache = llm.createCache(1, prompt.length + 8);
+      using head = llm.headInEightBit();
       const ids: number[] = [];
       for (let read = prompt; ids.length < 8; read = ids.slice(-1)) {
         const step = () => noGrad(() => llm.forward({ inputIds: [read] }, { cache, logits: "last" }));
-        const { logits } = ids.length ? roundingInputs(step).result : step();
+        const { logits } = ids.length ? roundingInputs(step, head).result : step();
         const values = await logits!.data();
         logits!.dispose();
         ids.push(values.indexOf(Math.max(...(values as Float32Array))));
@@ -134,6 +137,32 @@ if (!elsewhere)
       for (const w of weights) w.dispose();
     }
     for (const t of [...dense, x]) t.dispose();
+  });
+
+if (!elsewhere)
+  test("the head is read from a copy in 8 bit that goes with the answer; under an adapter it is exact", async () => {
+    using llm = load("int8");
+    const answered = () => generate(llm, { inputIds: [prompt] }, { maxNewTokens: 3, eosTokenId: [], activations: "int8" });
+    await answered();
+    await here.synchronize();
+    const before = here.memory();
+    await answered();
+    await here.synchronize();
+    assert.equal([here.memory().tensors, here.memory().bytesInUse], [before.tensors, before.bytesInUse]);
+    const step = async (head?: QuantizedWeight) => {
+      using cache = llm.createCache(1, 1);
+      const forward = () => noGrad(() => llm.forward({ inputIds: [[prompt[0]!]] }, { cache, logits: "last" }).logits!);
+      const { result, products } = roundingInputs(forward, head);
+      using logits = result;
+      return { values: [...(await logits.data())], products };
+    };
+    using head = llm.headInEightBit();
+    const [dense, rounded] = [await step(), await step(head)];
+    assert.is(rounded.products, dense.products + 1);
+    const far = drift(rounded.values, dense.values).mean;
+    assert.ok(far > 0 && far < 0.02, `${far}`);
+    createAdapter(llm, "lora", { r: 2, alpha: 4, targetModules: ["lm_head"] });
+    assert.is(llm.headInEightBit(), undefined);
   });
 
 if (!elsewhere)
