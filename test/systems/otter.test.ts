@@ -9,6 +9,8 @@ import { weightsOf } from "../../lib/anymal/parts.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../../lib/anymal/prompt.js";
 import { noGrad } from "../../lib/core/autograd.js";
 import type { Tensor } from "../../lib/core/tensor.js";
+import { readConversations } from "../../lib/data/conversations.js";
+import { writeMimicIt } from "../../lib/data/mimic-it.js";
 import type { Turn } from "../../lib/data/row.js";
 import { convertCheckpoint } from "../../lib/io/convert.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
@@ -89,6 +91,25 @@ for (const name of caseNames(/^tokenizer-/))
     // Written by hand, as data of the system's own may be, it is not written twice.
     assert.equal(flat(read([user(square("red"), "User: so? GPT:"), gpt("yes")], false)), published(tokenizer, chunk("so?", "yes")));
   });
+
+test("MIMIC-IT's related instructions stand before their own as examples, each as its string", async () => {
+  const [instructions, images] = [join(root, "LA_instructions.json"), join(root, "LA.json")];
+  const one = (instruction: string, answer: string, image_ids: string[], rel_ins_ids: string[] = []) => ({ instruction, answer, image_ids, rel_ins_ids }); // biome-ignore format: one line
+  const data = {
+    a: one("what is it?", "a cat", ["1"]),
+    b: one(" and here? ", "two dogs", ["2", "1"]),
+    c: one("so?", "yes", ["2"], ["b", "a"]),
+  };
+  writeFileSync(instructions, JSON.stringify({ meta: {}, data }));
+  writeFileSync(images, JSON.stringify({ 1: Buffer.from("one").toString("base64"), 2: Buffer.from("two").toString("base64") }));
+  await writeMimicIt(instructions, images, join(root, "mimic"));
+  const row = (await readConversations(join(root, "mimic", "rows.jsonl"))).find(({ turns }) => turns.length > 2)!;
+  const tokenizer = await Tokenizer.load(world.llm, { addedTokens: ADDED });
+  const read = encodePrompt(tokenizer, conversationOf(row.turns, FORMAT), { ...FORMAT, rows: tokenizer.vocabSize });
+  const chunk = (pictures: number, { instruction, answer }: typeof data.a) =>
+    `${"<image>".repeat(pictures)}User: ${instruction.trim()} GPT:<answer>${answer}<|endofchunk|>`;
+  assert.equal(flat(read), published(tokenizer, chunk(2, data.b) + chunk(1, data.a) + chunk(1, data.c)));
+});
 
 test("a format that is none is refused", async () => {
   const wrong = (written: object) =>
