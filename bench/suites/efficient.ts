@@ -20,7 +20,7 @@ import { highestPeak, mebibytes, type SuiteOptions } from "../suite.js";
 
 const TURNS = 3;
 /** Rows of an epoch, and of a step where nothing else is said. */
-const [ROWS, BATCH] = [32, 8];
+const [ROWS, BATCH] = [16, 8];
 /** Words of the answers, in turns: each batch has a long one, and is padded to it. */
 const WORDS = [12, 20, 28, 36, 44, 60, 76, 92];
 const LATENTS = 16;
