@@ -7,6 +7,7 @@ import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { weightsOf } from "../../lib/anymal/parts.js";
 import { conversationOf, type EncodedPrompt, encodePrompt } from "../../lib/anymal/prompt.js";
+import { inspectFolder } from "../../lib/cli/inspect-folder.js";
 import { noGrad } from "../../lib/core/autograd.js";
 import type { Tensor } from "../../lib/core/tensor.js";
 import { readConversations } from "../../lib/data/conversations.js";
@@ -188,6 +189,7 @@ test("its folder: from the pickle under its own names to the same answers, and s
   using read = await AnyMAL.fromPretrained(await otterFolder(model), { device: here, quantization: "none" });
   assert.equal([read.system, read.layout, read.addedTokens, read.prompt], ["otter", "otter", ADDED, FORMAT]);
   assert.equal(await ask(read), want);
+  assert.match((await inspectFolder(read.llmSource.folder)).about, /^otter of .* in the layout otter$/);
   const saved = world.path("saved-published");
   await read.save(saved);
   using ours = await AnyMAL.fromPretrained(saved, { device: here });
