@@ -91,7 +91,7 @@ function adaptersIn({ name: system, adapters }: System, { adapters: asked = {}, 
     if (!adapterKindNames.includes(kind))
       throw expected("E_VALUE", at, `a system whose parts are all here`, `${system}, which needs ${kind}`, "take another system");
     const options = (encoders: ReadonlyMap<Modality, MediaEncoder>) => {
-      const wide = Object.entries(widths).map(([key, modality]) => [key, encoders.get(modality as Modality)?.width]);
+      const wide = Object.entries(widths).map(([key, modality]) => [key, widthOf(encoders, modality as Modality)]);
       const layers = read === undefined ? undefined : blocksRead(encoders.get(on as Modality));
       const blocks = layers && { [read as string]: layers };
       return { ...config, ...blocks, ...Object.fromEntries(wide.filter(([, width]) => width !== undefined)), ...asked[kind] };
@@ -100,6 +100,12 @@ function adaptersIn({ name: system, adapters }: System, { adapters: asked = {}, 
     const name = on === "llm" ? kind : `${kind}-${on}`;
     return { name, kind, on: on as AdapterPlan["on"], from: { config: options, seed } };
   });
+}
+
+/** Of a kind of media, or of the one that the model takes where that is another: clips alone. */
+function widthOf(encoders: ReadonlyMap<Modality, MediaEncoder>, modality: Modality): number | undefined {
+  const [only, ...more] = encoders.values();
+  return (encoders.get(modality) ?? (more.length ? undefined : only))?.width;
 }
 
 /** The prompt's format, and how the language model is held. */

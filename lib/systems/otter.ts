@@ -1,13 +1,15 @@
 // Otter (arXiv 2305.03726; github.com/Luodian/Otter): OpenFlamingo taught with instructions that have others before them as examples (MIMIC-IT, arXiv
 // 2306.05425). What is new is how turns are written: a picture, what the user says, and <answer>, from which on tokens count.
 import { flamingo } from "./flamingo.js";
-import type { System } from "./system.js";
+import type { System, SystemModality } from "./system.js";
 
 export const otter: System = {
   ...flamingo,
   name: "otter",
   title: "OpenFlamingo with instructions in context: each answer stands between <answer> and <|endofchunk|>",
   paper: "arXiv 2305.03726",
+  // Of clips 32 frames in training (train_args.py: resample_frames), each with a row of its own in the resampler's table; its released form has 128 of them.
+  modalities: { ...flamingo.modalities, video: { ...(flamingo.modalities.image as SystemModality), frames: 32 } },
   stages: {
     // It begins from OpenFlamingo's weights, which captions stand in for.
     align: flamingo.stages.align as NonNullable<System["stages"][string]>,

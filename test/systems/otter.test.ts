@@ -12,12 +12,12 @@ import { noGrad } from "../../lib/core/autograd.js";
 import type { Tensor } from "../../lib/core/tensor.js";
 import { readConversations } from "../../lib/data/conversations.js";
 import { writeMimicIt } from "../../lib/data/mimic-it.js";
-import type { Turn } from "../../lib/data/row.js";
+import type { Row, Turn } from "../../lib/data/row.js";
 import { convertCheckpoint } from "../../lib/io/convert.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
 import { Tokenizer } from "../../lib/text/tokenizer.js";
 import { instruct } from "../../lib/train/instruct.js";
-import { captions, square, type Toy, toy } from "../anymal/toy.js";
+import { blink, captions, square, type Toy, toy } from "../anymal/toy.js";
 import { Case, caseNames, here } from "../case.js";
 import { fresh, remove, root, type Tensors, tensorsOf, torchFile } from "../io/torch-case.js";
 import { all, rejection } from "../train/stages.js";
@@ -150,6 +150,27 @@ test("taught, stopped, resumed and loaded, it answers as one that went through",
   assert.equal([loaded.system, loaded.addedTokens, loaded.prompt], ["otter", ADDED, FORMAT]);
   assert.equal(await ask(loaded), want);
 });
+
+test("clips have a row of the resampler's table for each frame, and stand as pictures do", async () => {
+  const made = (video: object) =>
+    AnyMAL.assemble({
+      ...{ llm: world.llm, device: here, system: "otter", quantization: "none", modalities: { video: { encoder: world.clip, ...video } } },
+      adapters: { "gated-cross-attention": { every: 1, ...HEADS } },
+    });
+  using model = await made({});
+  const { projector, frames } = model.encoder("video").setup;
+  assert.equal([frames, projector.type === "resampler" && projector.frames], [32, 32]);
+  const [answer] = await model.generateAll([[blink("red", "blue"), "see"]], { maxNewTokens: 3 });
+  using few = await made({ frames: 2 });
+  await all(instruct(few, { ...taught, data: clips, steps: 2 }));
+  assert.type(answer, "string");
+  const said = (from: "red" | "blue", to: "red" | "blue") => few.features([blink(from, to)]).then(([one]) => one!.shape);
+  assert.equal(await said("red", "blue"), [2, 4, 16]);
+});
+const clips: Row[] = [["red", "blue"] as const, ["blue", "red"] as const].map(([from, to], i) => ({
+  where: `clips:${i}`,
+  turns: [user(blink(from, to), "what changes?"), gpt(`${from} to ${to}`)],
+}));
 
 /** Each tensor under the name that Otter's modeling code has for it. */
 async function otterNames(model: AnyMAL): Promise<Tensors> {
