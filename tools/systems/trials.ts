@@ -118,6 +118,14 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     instruct: { steps: 500, batch: 64, learningRate: 1e-3 },
     changed: [SHORT, SMALL_QFORMER, "the question is read in the language model's own tokens"],
   },
+  mmicl: {
+    system: "mmicl",
+    image: { projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, normalize: "layernorm" } },
+    align: { steps: 500, batch: 32, learningRate: 2e-3, warmupSteps: 20 },
+    instruct: { steps: 600, batch: 64, learningRate: 2e-3, warmupSteps: 60 },
+    changed: [SHORT, SMALL_QFORMER, "no first stage"],
+    own: shots,
+  },
   flamingo: { system: "flamingo", ...GATED, own: shots },
   otter: {
     system: "otter",
