@@ -46,11 +46,15 @@ export async function published(folder: string, options: Loading): Promise<Plan>
   const processor = existsSync(join(folder, PROCESSOR)) ? readJson(join(folder, PROCESSOR)) : {};
   const file = weightFile(folder) ? Checkpoint.open(folder) : bridgeAlone(folder);
   try {
-    const pieces = publishedPieces(file, json, processor);
+    const found = publishedPieces(file, json, processor);
     const own = await openSource(folder);
-    const llmSource = "named" in pieces.llm ? await elsewhere(folder, "llm", pieces.llm.named, options.llm, options) : own;
+    const llmSource = "named" in found.llm ? await elsewhere(folder, "llm", found.llm.named, options.llm, options) : own;
+    const read = (addedTokens: readonly string[] = []) => Tokenizer.load(llmSource.folder, { signal, addedTokens });
+    const known = await read(found.addedTokens);
+    const other = found.as?.(known);
+    const pieces = other ?? found;
+    const tokenizer = other ? await read(other.addedTokens) : known;
     const { addedTokens = [] } = pieces;
-    const tokenizer = await Tokenizer.load(llmSource.folder, { signal, addedTokens });
     for (const medium of Object.values(pieces.media)) checkToken(medium, tokenizer);
     checkWritten(pieces, tokenizer);
     const form = quantizationOf(options.quantization);

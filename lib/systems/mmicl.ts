@@ -46,5 +46,5 @@ export const mmicl: System = {
   },
   written: { before: "image {n} is ", proxy: "<image{n}>", after: ".\n" },
   addedTokens: PROXIES,
-  layouts: [],
+  layouts: ["instructblip-hf"],
 };

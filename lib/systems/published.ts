@@ -44,4 +44,11 @@ export interface Published {
   written?: System["written"] & { readonly edge?: string };
   /** Control tokens that the files' own code adds to the tokenizer, in this order: the folder of a language model alone has a tokenizer without them. */
   addedTokens?: readonly string[];
+  /** As another system that has the same names, where the tokenizer, read as the folder has it, shows it to be of that one. */
+  as?(tokenizer: TokenizerFacts): Published | undefined;
+}
+
+export interface TokenizerFacts {
+  readonly specialTokens: ReadonlyMap<string, number>;
+  readonly vocabSize: number;
 }

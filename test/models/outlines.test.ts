@@ -17,7 +17,8 @@ import type { Module } from "../../lib/nn/module.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { add } from "../../lib/ops/index.js";
 import { SYSTEMS } from "../../lib/systems/index.js";
-import type { SystemModality } from "../../lib/systems/system.js";
+import type { Stage, System, SystemModality } from "../../lib/systems/system.js";
+import { speaksOf } from "../../lib/train/opens.js";
 import { here } from "../case.js";
 
 const count = (module: Module) => module.trainable().reduce((sum, { size }) => sum + size, 0);
@@ -103,6 +104,23 @@ test("LLaMA-Adapter's prompts in the upper 30 layers of 7 B are 1.2288 M numbers
   // With the published picture's path: 1.8 M.
   const { projector } = SYSTEMS["llama-adapter"].modalities.image as SystemModality;
   assert.is(((1_228_800 + trained(projector, 512, 4096)) / 1e6).toFixed(1), "1.8");
+  assert.ok(here.memory().bytesInUse - before < 2 ** 24);
+});
+
+test("MMICL on 7 B trains queries and values, 1.07 B weights and the last layer of its bridge; through LoRA that layer alone beside the branches", () => {
+  const before = here.memory().bytesInUse;
+  const { modalities, stages }: System = SYSTEMS.mmicl;
+  const llm = new LlamaForCausalLM(Weights.outline({ device: here, trainable: false }), LLAMA_7B);
+  const { projector } = modalities.image as SystemModality;
+  const bridge = makeBridge(Weights.outline({ device: here, trainable: true }), completeBridge(projector, 1408, 0), 4096);
+  const named = [...llm.namedParameters("llm"), ...bridge.namedParameters("projectors.image")];
+  const sized = (stage: string) => {
+    const opens = speaksOf((stages[stage] as Stage).opens);
+    return named.reduce((sum, [name, { size }]) => sum + (opens(name) ? size : 0), 0);
+  };
+  const last = 768 * 4096 + 4096;
+  assert.is(sized("instruct"), 32 * 2 * 4096 * 4096 + last);
+  assert.is(sized("instruct-lora"), last);
   assert.ok(here.memory().bytesInUse - before < 2 ** 24);
 });
 

@@ -50,6 +50,11 @@ const CONFIGS: Readonly<Record<string, Json>> = {
     text_config: { model_type: "t5" },
     use_decoder_only_language_model: false,
   },
+  "BleachNick/MMICL-Instructblip-T5-xxl": {
+    model_type: "instructblip",
+    text_config: { model_type: "t5" },
+    use_decoder_only_language_model: false,
+  },
   "Salesforce/blip2-itm-vit-g": { model_type: "blip-2", architectures: ["Blip2ForImageTextRetrieval"] },
   "llava-hf/llava-v1.6-mistral-7b-hf": { model_type: "llava_next", text_config: { model_type: "mistral" } },
   "liuhaotian/llava-v1.6-mistral-7b": { model_type: "llava_mistral" },

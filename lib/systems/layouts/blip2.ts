@@ -11,6 +11,7 @@ import { textConfig } from "../../models/decoder.js";
 import { epsOf, layersOf, widthOf } from "../../models/encoder-config.js";
 import { describe, StateError } from "../../nn/module.js";
 import type { Published } from "../published.js";
+import { mmiclOf } from "./mmicl.js";
 
 const TOWER = "vision_model";
 const LLM = "language_model";
@@ -37,10 +38,11 @@ export function blip2Pieces(source: WeightSource, json: Json, processor: Json = 
     throw new ConfigError("num_query_tokens", `${String(counted)}, as in processor_config.json`, queries, DIFFER);
   const token = id(json.image_token_index ?? json.image_token_id);
   const dtype = storedDType(json) === "f32" ? "float32" : "bfloat16";
-  return {
+  const text = blip2Text(json);
+  const found: Published = {
     system: told ? "instructblip" : "blip-2",
     layout: namesOf(told).name,
-    llm: { source: llm, config: blip2Text(json) },
+    llm: { source: llm, config: text },
     media: {
       image: {
         encoder: { source: tower, config: { dtype, ...vision, model_type: vision.model_type ?? towerType(told) } },
@@ -58,6 +60,7 @@ export function blip2Pieces(source: WeightSource, json: Json, processor: Json = 
     },
     written: { mark: TOKEN, place: "first" },
   };
+  return told ? { ...found, as: (tokenizer) => mmiclOf(found, size(text, "vocab_size", 0), tokenizer) } : found;
 }
 
 /** Of a folder, from its names alone. */
