@@ -203,7 +203,7 @@ export * as ops from "./ops/index.js";
 export type { GeneratingOptions } from "./plan/generating.js";
 export { CARDS, type Machine } from "./plan/machines.js";
 export { type PlanOptions, plan } from "./plan/plan.js";
-export type { PlannedBytes, PlannedStage, PlannedTime, PlanReport } from "./plan/report.js";
+export type { PlannedBytes, PlannedStage, PlannedTime, PlannedValidation, PlanReport } from "./plan/report.js";
 export { SYSTEM_NAMES, SYSTEMS, type SystemName } from "./systems/index.js";
 export type { LoraNumbers, Numbers, Stage, System, SystemAdapter, SystemModality } from "./systems/system.js";
 export { AutoTokenizer, type AutoTokenizerOptions } from "./text/auto-tokenizer.js";

@@ -88,7 +88,7 @@ const PARTS: readonly (readonly [keyof PlannedStage["bytes"], string])[] = [
 
 function show({ machine, stages }: PlanReport): void {
   print(`${machine.name}, ${bytes(machine.memory)} of memory`);
-  for (const { stage, settings, length, textTokens, parameters, bytes: held, time, fits, featureBytes } of stages) {
+  for (const { stage, settings, length, textTokens, parameters, bytes: held, time, fits, validation, featureBytes } of stages) {
     const switches = Object.entries(settings).map(([key, value]) => `${key} ${value}`);
     print(`\n${stage}: ${switches.join(", ")}`);
     print(
@@ -100,6 +100,10 @@ function show({ machine, stages }: PlanReport): void {
       ["while it loads", bytes(held.loading), ""],
       ...(featureBytes ? [["features of a row, on the host", bytes(featureBytes), ""]] : []),
     ]);
+    if (validation)
+      print(
+        `  rows that are held out: ${validation.looks} looks of ${duration(validation.secondsPerLook)}, at most ${bytes(validation.peak)} in one`,
+      );
     const each = stage === "generate" ? "token" : "step";
     const epoch = time.secondsPerEpoch === undefined ? "" : `, ${duration(time.secondsPerEpoch)} an epoch of ${time.stepsPerEpoch} steps`;
     print(

@@ -66,7 +66,7 @@ export async function generating(
 }
 
 /** Of keys and values: two numbers for each channel, or codes with a scale for each position and head. */
-function cacheBytes({ llm }: AnyMAL, rows: number, positions: number, type: "bf16" | "int8" | undefined): number {
+export function cacheBytes({ llm }: AnyMAL, rows: number, positions: number, type?: "bf16" | "int8"): number {
   const { layers, kvHeads, headDim, maxPositions } = llm.config;
   const width = type === "int8" ? 1 : (type ?? llm.dtype) === "bf16" ? 2 : 4;
   const places = 2 * layers * rows * Math.min(positions, maxPositions) * kvHeads;

@@ -18,6 +18,7 @@ import { type Recipe, recipe as recipeOf, type TrainingRecipe } from "../train/r
 import { filesOf, type RecipeData } from "../train/recipe-data.js";
 import type { TrainStep } from "../train/step-report.js";
 import { type GeneratingOptions, generating } from "./generating.js";
+import { heldFiles, plannedLooks } from "./looks.js";
 import { cardOf, levelOf, type Machine, measuredCpu } from "./machines.js";
 import { bytesOfParts, countOf } from "./parts.js";
 import type { PlannedStage, PlanReport } from "./report.js";
@@ -97,7 +98,7 @@ interface Job {
   run: (model: AnyMAL, rows: readonly Row[], more: object) => AsyncGenerator<TrainStep>;
 }
 
-/** What a stage is given beside rows that are there; nothing is scored on the way. */
+/** What a stage is given beside rows that are there; what it is scored on is asked apart from its steps. */
 function withoutData<R extends Own>({ data: _, modalityWeights: __, columns: ___, validation: ____, ...recipe }: R) {
   return recipe;
 }
@@ -144,25 +145,29 @@ async function stageOf(job: Job, traced: Traced, model: AnyMAL, { machine, share
   const times = Math.ceil(batch / microBatch) / Math.ceil(together / more.microBatch);
   const one = { flops: second.flops - first.flops, seconds: second.seconds - first.seconds };
   const inRow = await mediaIn(model, longest);
-  const most = recipe.maxLength ?? Infinity;
-  const mean = Math.min(most, planned.mean + inRow.positions);
+  const longestKept = recipe.maxLength ?? Infinity;
+  const mean = Math.min(longestKept, planned.mean + inRow.positions);
   const secondsPerStep = (one.seconds * times * (mean / (tokens / together))) / share;
   const encoded = Math.max(1, cache.counts.made);
   const secondsPerMedium = cache.counts.made ? Math.max(0, first.seconds - one.seconds) / encoded / share : 0;
   const stepsPerEpoch = planned.count === undefined ? undefined : Math.max(1, Math.floor(planned.count / batch));
   const encoding = (planned.count ?? 0) * mediaOf(longest).length * secondsPerMedium;
-  const peak = bytesPeak + traced.scratch;
+  const asked = await looksOf(job, traced, model, { share, options, media, more, planned: planned.rows });
+  const isLook = asked !== undefined && asked.bytesPeak > bytesPeak;
+  const [most, cacheBytes] = isLook ? [asked.bytesPeak, asked.cache] : [bytesPeak, 0];
+  const held = isLook ? 0 : gradients;
+  const peak = most + traced.scratch;
   return {
     stage: job.stage,
     settings: settingsOf(model, recipe),
-    length: Math.min(most, planned.longest + inRow.positions),
+    length: Math.min(longestKept, planned.longest + inRow.positions),
     textTokens: planned.longest,
     parameters: { all: countOf(model), trained: Math.round(gradients / 4) },
     bytes: {
       ...parts,
       added: standing - moments - loaded.bytesInUse,
-      ...{ gradients, moments, cache: 0 },
-      activations: bytesPeak - standing - gradients,
+      ...{ gradients: held, moments, cache: cacheBytes },
+      activations: most - standing - held - cacheBytes,
       ...{ scratch: traced.scratch, peak, loading: loaded.bytesPeak + loadingScratch },
     },
     time: {
@@ -171,11 +176,34 @@ async function stageOf(job: Job, traced: Traced, model: AnyMAL, { machine, share
       tokensPerSecond: (mean * batch) / secondsPerStep,
       stepsPerEpoch,
       secondsPerEpoch: stepsPerEpoch === undefined ? undefined : stepsPerEpoch * secondsPerStep + encoding,
-      secondsInAll: steps * secondsPerStep + encoding,
+      secondsInAll: steps * secondsPerStep + encoding + (asked?.secondsInAll ?? 0),
     },
+    ...(asked && { validation: { looks: asked.count, secondsPerLook: asked.seconds, peak: asked.bytesPeak + traced.scratch } }),
     fits: Math.max(peak, loaded.bytesPeak + loadingScratch) <= machine.memory,
     featureBytes: inRow.bytes,
   };
+}
+
+interface Asking extends Omit<Setting, "machine"> {
+  /** Of the stage's steps. */
+  more: object;
+  planned: readonly Row[];
+}
+
+/** Rows that are held out and not here yet are taken to be as those that are trained on. */
+async function looksOf(job: Job, traced: Traced, model: AnyMAL, { share, options, media, more, planned }: Asking) {
+  const { validation, steps } = job.recipe;
+  if (!validation) return undefined;
+  const { rows = 64, every = Math.max(1, Math.round(steps / 10)), maxNewTokens = 32 } = validation;
+  const files = heldFiles(validation as RecipeData);
+  const found = files.length
+    ? (await rowsFor({ ...job, recipe: { ...job.recipe, data: files } }, model, rows, options, media)).rows
+    : planned;
+  const held = filled(found, rows);
+  const looking = { every: 2, rows, maxNewTokens, data: held };
+  return plannedLooks(traced, model, held, { every, maxNewTokens, steps, share }, (onValidation) =>
+    job.run(model, planned, { ...more, validation: looking, onValidation }),
+  );
 }
 
 async function rowsFor(job: Job, model: AnyMAL, together: number, options: PlanOptions, media: Recipe["media"]): Promise<PlannedRows> {

@@ -34,8 +34,17 @@ export interface PlannedTime {
   stepsPerEpoch: number | undefined;
   /** Encoding included, as in a first epoch. */
   secondsPerEpoch: number | undefined;
-  /** Of all the steps of the recipe. */
+  /** Of all the steps of the recipe, and of the looks between them. */
   secondsInAll: number;
+}
+
+/** Of rows that are held out. */
+export interface PlannedValidation {
+  /** How often they are asked: before the first step, now and then, and at the end. */
+  looks: number;
+  secondsPerLook: number;
+  /** Of the device's memory while they are asked: where it is more than a step takes, `bytes` of the stage is of a look. */
+  peak: number;
 }
 
 export interface PlannedStage {
@@ -51,6 +60,8 @@ export interface PlannedStage {
   time: PlannedTime;
   /** In the machine's memory. */
   fits: boolean;
+  /** Where the recipe holds rows out. */
+  validation?: PlannedValidation;
   /** Of the features of a medium, which are kept on the host. */
   featureBytes: number;
 }

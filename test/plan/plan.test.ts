@@ -6,6 +6,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { openDevice } from "../../lib/core/device.js";
+import type { Row } from "../../lib/data/row.js";
 import { CARDS } from "../../lib/plan/machines.js";
 import { plan } from "../../lib/plan/plan.js";
 import type { PlannedBytes } from "../../lib/plan/report.js";
@@ -44,7 +45,9 @@ async function measured(raw: Raw): Promise<{ peak: number; loading: number }> {
     const [modality, own] = Object.entries(recipe.align)[0] ?? [];
     const stage = own ?? recipe.instruct;
     const rows = madeUpRows(opened, stage?.batch ?? 1, { ...ROW, modalities: modality ? [modality] : opened.modalities });
-    const steps = modality ? align(opened, { ...own, modality, data: rows }) : instruct(opened, { ...recipe.instruct, data: rows });
+    const held = stage?.validation && Array.from({ length: stage.validation.rows ?? 0 }, (_, i) => rows[i % rows.length] as Row);
+    const more = { data: rows, ...(held && { validation: { ...stage?.validation, data: held } }) };
+    const steps = modality ? align(opened, { ...own, ...more, modality }) : instruct(opened, { ...recipe.instruct, ...more });
     for await (const _ of steps);
     return { peak: device.memory().bytesPeak, loading };
   } finally {
@@ -80,6 +83,14 @@ const WORLDS: Readonly<Record<string, () => Raw>> = {
     align: { image: ALIGN },
   }),
   "MiniGPT-4": () => ({ system: "minigpt4", ...model({ modalities: { image: { encoder: world.clip } } }), align: { image: ALIGN } }),
+  "rows that are held out, whose keys and values are more than a step": () => ({
+    ...model({ quantization: "none" }, "image"),
+    align: { image: { steps: 2, batch: 1, validation: { data: "not-here-yet.jsonl", rows: 24, maxNewTokens: 60 } } },
+  }),
+  "rows that are held out, fewer than a step takes": () => ({
+    ...model({ dtype: "bf16" }, "image"),
+    instruct: { ...ALIGN, lora: { r: 8 }, validation: { data: "not-here-yet.jsonl", rows: 2, maxNewTokens: 2 } },
+  }),
   "an adapter on the encoder": () => ({
     ...model({ adapters: { "prefix-tuning": { tokens: 3 } } }, "image"),
     instruct: { ...ALIGN, lora: false, opens: ["projectors.*", "adapters.prefix-tuning.*"] },
@@ -144,6 +155,12 @@ test("switches do what they promise, and time follows work", async () => {
   assert.is(kept.time.stepsPerEpoch, 10);
   const long = await of({}, { tokens: 120 });
   assert.ok(long.length > kept.length && long.time.secondsPerStep > kept.time.secondsPerStep);
+  assert.is(kept.validation, undefined);
+  const [few, many] = [await of({ validation: { data: "none.jsonl", every: 4 } }), await of({ validation: { data: "none.jsonl", every: 4, maxNewTokens: 64 } })]; // biome-ignore format: one line
+  assert.equal([few.validation?.looks, few.time.secondsPerStep], [4, kept.time.secondsPerStep], "before the first, after 4, 8 and 10");
+  const rest = few.time.secondsInAll - kept.time.secondsInAll - 4 * few.validation!.secondsPerLook;
+  assert.ok(rest >= 0 && rest < 4 * few.validation!.secondsPerLook, "media that are held out are encoded once");
+  assert.ok(many.validation!.secondsPerLook > 1.5 * few.validation!.secondsPerLook && many.validation!.peak > few.validation!.peak);
 });
 
 test("answers: the cache grows with the prompts", async () => {
