@@ -12,6 +12,8 @@ export interface MptConfig extends DecoderConfig {
   clip: number | undefined;
   /** Of scores. Default 1/√headDim. */
   scale: number | undefined;
+  /** Are queries and keys normed, each over all heads? MosaicML's code does so; transformers' does not, whatever the file says. */
+  qkNorm: boolean;
   /** The steepest head's slope falls with 2^-most/H. */
   alibiMost: number;
 }
@@ -27,7 +29,6 @@ const ORIGINAL: Readonly<Record<string, Neutral>> = {
 const ORIGINAL_ATTENTION: Readonly<Record<string, Neutral>> = {
   attn_type: only("multihead_attention"),
   prefix_lm: only(false),
-  qk_ln: only(false),
   alibi: only(true),
 };
 const IGNORED = Object.keys({ ...ORIGINAL, ...ORIGINAL_ATTENTION });
@@ -81,6 +82,7 @@ export function parseMptConfig(given: Json): MptConfig {
     normEps: positive(json, "layer_norm_epsilon") ?? 1e-5,
     clip: attention.clip_qkv === 0 ? undefined : positive(attention, "clip_qkv"),
     scale: attention.softmax_scale == null ? undefined : number(attention, "softmax_scale"),
+    qkNorm: original && flag(attention, "qk_ln", false),
     alibiMost: most,
   };
 }
@@ -111,6 +113,7 @@ function tellIgnored(json: Json, attention: Json): void {
     ...Object.entries(ORIGINAL).filter(([key, { fits }]) => json[key] != null && !fits(json[key], json)),
     ...Object.entries(ORIGINAL_ATTENTION).filter(([key, { fits }]) => attention[key] != null && !fits(attention[key], json)),
   ].map(([key]) => key);
+  if (attention.qk_ln != null && attention.qk_ln !== false) ignored.push("qk_ln");
   if (attention.alibi_bias_max != null && attention.alibi_bias_max !== MOST) ignored.push("alibi_bias_max");
   if (!ignored.length) return;
   notice(

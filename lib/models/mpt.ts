@@ -46,9 +46,9 @@ class MptBlock extends Module {
 
   constructor(at: Weights, index: number, c: MptConfig) {
     super();
-    const { hiddenSize: width, heads, headDim, scale, clip, normEps } = c;
+    const { hiddenSize: width, heads, headDim, scale, clip, normEps, qkNorm } = c;
     this.norm1 = new BareLayerNorm(at.at("norm_1"), width, normEps);
-    this.attn = new FusedSelfAttention(at.at("attn"), index, { width, heads, headDim, scale, clip });
+    this.attn = new FusedSelfAttention(at.at("attn"), index, { width, heads, headDim, scale, clip, ...(qkNorm && { normEps }) });
     this.norm2 = new BareLayerNorm(at.at("norm_2"), width, normEps);
     this.ffn = new MptMlp(at.at("ffn"), width, c.intermediateSize);
   }
@@ -94,7 +94,7 @@ class MptBody extends DecoderBody {
     if (cache && range && step === "decode") return { x, sequence: { ...sequence, bias: this.#alibi.latest(range, cache.length) } };
     const T = packed?.longest ?? (x.shape[1] as number);
     const before = step === "extend" && cache ? cache.filled : lead?.keys ? lead.length : 0;
-    return { x, sequence: { ...sequence, bias: this.#alibi.between(T, before + T) } };
+    return { x, sequence: { ...sequence, ...this.#alibi.between(T, before + T) } };
   }
   ended(h: Tensor): Tensor {
     return this.normF.forward(h);
@@ -166,7 +166,15 @@ function* names(c: MptConfig): Generator<string> {
   yield `${BODY}.norm_f.weight`;
   if (!c.tieWordEmbeddings) yield "lm_head.weight";
   for (let i = 0; i < c.layers; ++i)
-    for (const name of ["norm_1", "attn.Wqkv", "attn.out_proj", "norm_2", "ffn.up_proj", "ffn.down_proj"])
+    for (const name of [
+      ...(c.qkNorm ? ["attn.q_ln", "attn.k_ln"] : []),
+      "norm_1",
+      "attn.Wqkv",
+      "attn.out_proj",
+      "norm_2",
+      "ffn.up_proj",
+      "ffn.down_proj",
+    ])
       yield `${BODY}.blocks.${i}.${name}.weight`;
 }
 

@@ -1,5 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
-import { attention, concat, rope, sliceCopy } from "../ops/index.js";
+import { concat, rope, sliceCopy } from "../ops/index.js";
+import { causalAttention } from "./alibi.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
 import { RMSNorm } from "./norm.js";
@@ -110,18 +111,23 @@ export class CausalSelfAttention extends Module {
 
 /** What the queries of layer number `layer` find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */
 export function attended(layer: number, heads: Heads, sequence: Sequence, options: Attended): Tensor {
-  const { cache, range, lead, bias, packed } = sequence;
-  if (packed) return attendedApart(heads, packed, { bias, ...options });
+  const { cache, range, lead, bias, slopes, packed } = sequence;
+  if (packed) return attendedApart(heads, packed, { bias, slopes, ...options });
   const y = cache
     ? cache.attend(layer, heads, sequence, options)
-    : attention(heads.q, heads.k, heads.v, { range, bias, causal: true, ...options });
-  return lead?.hidden && lead.rows ? withOwn(y, heads, lead.length, { bias, ...options }) : y;
+    : causalAttention(heads.q, heads.k, heads.v, { range, bias, slopes, ...options });
+  return lead?.hidden && lead.rows ? withOwn(y, heads, lead.length, { bias, slopes, ...options }) : y;
 }
 
 /** Rows of a lead that the tokens do not see: `range` hides them from each other too, who see each other as tokens do. */
-function withOwn(y: Tensor, { q, k, v }: Heads, length: number, { bias, ...options }: Attended & Pick<Sequence, "bias">): Tensor {
+function withOwn(
+  y: Tensor,
+  { q, k, v }: Heads,
+  length: number,
+  { bias, ...options }: Attended & Pick<Sequence, "bias" | "slopes">,
+): Tensor {
   const [ownQ, ownK, ownV] = [q, k, v].map((x) => sliceCopy(x, 1, 0, length)) as [Tensor, Tensor, Tensor];
   const ownBias = bias && sliceCopy(sliceCopy(bias, 2, 0, length), 3, 0, length);
-  const own = attention(ownQ, ownK, ownV, { causal: true, bias: ownBias, ...options });
+  const own = causalAttention(ownQ, ownK, ownV, { bias: ownBias, ...options });
   return concat([own, sliceCopy(y, 1, length, (y.shape[1] as number) - length)], 1);
 }

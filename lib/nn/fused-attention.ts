@@ -6,6 +6,7 @@ import { activation, add, cast, scale, scaleAdd, sliceCopy } from "../ops/index.
 import { attended } from "./attention.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
+import { BareLayerNorm } from "./norm.js";
 import type { Heads, Sequence } from "./sequence.js";
 import type { Weights } from "./weights.js";
 
@@ -17,11 +18,15 @@ export interface FusedAttentionOptions {
   scale?: number | undefined;
   /** No query, key or value is further from zero. */
   clip?: number | undefined;
+  /** Norms over all heads of the queries and over all of the keys, without biases: MosaicML's qk_ln. */
+  normEps?: number | undefined;
 }
 
 export class FusedSelfAttention extends Module {
   wqkv: LinearLayer;
   oProj: LinearLayer;
+  qLn: BareLayerNorm | undefined;
+  kLn: BareLayerNorm | undefined;
   readonly #options: FusedAttentionOptions;
   readonly #layer: number;
   /** (3C) f32 of -clip. */
@@ -29,11 +34,13 @@ export class FusedSelfAttention extends Module {
 
   constructor(at: Weights, layer: number, options: FusedAttentionOptions) {
     super();
-    const { width, heads, headDim } = options;
+    const { width, heads, headDim, normEps } = options;
     this.#options = options;
     this.#layer = layer;
     this.wqkv = storedLinear(at.at("Wqkv"), width, 3 * heads * headDim, { bias: false });
     this.oProj = storedLinear(at.at("out_proj"), heads * headDim, width, { bias: false });
+    this.qLn = normEps === undefined ? undefined : new BareLayerNorm(at.at("q_ln"), heads * headDim, normEps);
+    this.kLn = normEps === undefined ? undefined : new BareLayerNorm(at.at("k_ln"), heads * headDim, normEps);
   }
 
   protected override stateName(field: string): string {
@@ -54,13 +61,13 @@ export class FusedSelfAttention extends Module {
   /** Of x (B,T,C): queries, keys and values (B,T,H,D). */
   heads(x: Tensor, _sequence: Sequence): Heads {
     const all = this.#projected(x);
-    return { q: this.#part(all, 0), k: this.#part(all, 1), v: this.#part(all, 2) };
+    return { q: this.#part(all, 0, this.qLn), k: this.#part(all, 1, this.kLn), v: this.#part(all, 2) };
   }
 
   /** Keys and values (…,H,D) of rows (…,C). */
   keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
     const all = this.#projected(rows);
-    return { k: this.#part(all, 1), v: this.#part(all, 2) };
+    return { k: this.#part(all, 1, this.kLn), v: this.#part(all, 2) };
   }
 
   /** What the queries find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */
@@ -81,9 +88,10 @@ export class FusedSelfAttention extends Module {
     this.#limit ??= keep(Tensor.full([all.shape.at(-1) as number], -this.#options.clip, { device: all.device }));
     return clipped(all, this.#limit);
   }
-  #part(all: Tensor, i: number): Tensor {
+  #part(all: Tensor, i: number, norm?: BareLayerNorm): Tensor {
     const { heads, headDim } = this.#options;
-    return sliceCopy(all, -1, i * heads * headDim, heads * headDim).reshape([...all.shape.slice(0, -1), heads, headDim]);
+    const part = sliceCopy(all, -1, i * heads * headDim, heads * headDim);
+    return (norm ? norm.forward(part) : part).reshape([...all.shape.slice(0, -1), heads, headDim]);
   }
 
   override dispose(): void {

@@ -6,7 +6,8 @@ import { AnymalError, expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attention, concat, gatherRows, increment, sliceCopy } from "../ops/index.js";
+import { concat, gatherRows, increment, sliceCopy } from "../ops/index.js";
+import { causalAttention } from "./alibi.js";
 import { CACHE_TYPES, type CacheType, KeyValues, rowsOf } from "./key-values.js";
 import type { Rope } from "./rope.js";
 import {
@@ -210,14 +211,19 @@ export class KVCache implements LayerCache {
   }
 
   /** Writes the keys and values of one layer behind what is there, and answers its queries from all that they may see. */
-  attend(layer: number, { q, k, v }: Heads, { range, step, bias, lead }: Sequence, options: { scale: number; window: number }): Tensor {
+  attend(
+    layer: number,
+    { q, k, v }: Heads,
+    { range, step, bias, slopes, lead }: Sequence,
+    options: { scale: number; window: number },
+  ): Tensor {
     const kept = this.#layers[layer] as KeyValues;
     const unheld = step === "first" ? unheldRows(lead) : 0;
     const held = (x: Tensor) => (unheld ? sliceCopy(x, 1, unheld, (x.shape[1] as number) - unheld) : x);
     scope(() => kept.write(held(k), held(v), this.#slot.reshape([this.batch])));
     if (range && step === "decode") return kept.decode(q, range, { ...options, bias });
-    if (step !== "extend") return attention(q, k, v, { range, bias, causal: true, ...options });
-    return attention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, bias, causal: true, ...options });
+    if (step !== "extend") return causalAttention(q, k, v, { range, bias, slopes, ...options });
+    return causalAttention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, bias, slopes, ...options });
   }
 
   /** Holds what `owner` made until it makes others of a later step's media: what there is of each row (B,…), and what all rows share. What decode reads, first and extend keep. */

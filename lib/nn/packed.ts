@@ -3,8 +3,9 @@
 import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { Tensor } from "../core/tensor.js";
-import { type AttentionOptions, attention, gatherRows } from "../ops/index.js";
-import type { Heads, Layout } from "./sequence.js";
+import { type AttentionOptions, gatherRows } from "../ops/index.js";
+import { causalAttention } from "./alibi.js";
+import type { Heads, Layout, Sequence } from "./sequence.js";
 
 /** Lengths of the samples of each row, one behind the other; what is left of a row is padding. */
 export type SampleLengths = readonly (readonly number[])[];
@@ -70,13 +71,17 @@ export function packedLayout(samples: SampleLengths, T: number, device: Device):
 }
 
 /** What queries (B,T,H,D) find in the keys of their own samples. A bias is (1,H,L,L). */
-export function attendedApart({ q, k, v }: Heads, { places, tokens, range, longest }: Packed, options: AttentionOptions): Tensor {
+export function attendedApart(
+  { q, k, v }: Heads,
+  { places, tokens, range, longest }: Packed,
+  options: Omit<AttentionOptions, "causal"> & Pick<Sequence, "slopes">,
+): Tensor {
   const shape = q.shape as [number, number, number, number];
   const apart = (x: Tensor) => {
     const [B, T, heads, D] = x.shape as [number, number, number, number];
     return gatherRows(x.reshape([B * T, heads * D]), places).reshape([-1, longest, heads, D]);
   };
-  const y = attention(apart(q), apart(k), apart(v), { ...options, range, causal: true });
+  const y = causalAttention(apart(q), apart(k), apart(v), { ...options, range });
   return gatherRows(y.reshape([-1, shape[2] * shape[3]]), tokens).reshape(shape);
 }
 

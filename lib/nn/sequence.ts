@@ -14,6 +14,8 @@ export interface Sequence {
   range?: Tensor | undefined; // (B,2)
   /** (1|B,H,T,S) f32: added to the scaled scores of all keys, those of the cache too; of a family that says so how far apart tokens are. */
   bias?: Tensor | undefined;
+  /** (H,1) f32: in the place of a bias that would be too large, what keys fall by for each place between them and the query, in each head. */
+  slopes?: Tensor | undefined;
   cache?: LayerCache | undefined;
   /** first: nothing is cached yet; extend: several tokens follow, or media with them; decode: one token follows. */
   step: "first" | "extend" | "decode";

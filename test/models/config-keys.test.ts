@@ -144,7 +144,7 @@ test("OPT and MPT: keys that would make another model, in the reading of the cod
   parseOptConfig({ ...opt, is_causal: true, position_embedding_type: "absolute", prefix: "</s>" });
   const attention = mpt.attn_config as Json;
   const original = { ...mpt, architectures: ["MPTForCausalLM"] };
-  const others: Json[] = [{ qk_ln: true }, { prefix_lm: true }, { attn_type: "multiquery_attention" }, { alibi: false }];
+  const others: Json[] = [{ prefix_lm: true }, { attn_type: "multiquery_attention" }, { alibi: false }];
   for (const other of others) {
     refuses(parseMptConfig, { ...original, attn_config: { ...attention, ...other } }, Object.keys(other)[0]!);
     parseMptConfig({ ...mpt, attn_config: { ...attention, ...other } }); // does nothing in transformers' class
@@ -153,6 +153,9 @@ test("OPT and MPT: keys that would make another model, in the reading of the cod
   refuses(parseMptConfig, { ...original, logit_scale: "inv_sqrt_d_model" }, "logit_scale");
   refuses(parseMptConfig, { ...original, norm_type: "rmsnorm" }, "norm_type");
   refuses(parseMptConfig, { ...mpt, attn_config: { ...attention, clip_qkv: -1 } }, "clip_qkv");
+  const normed = { ...attention, qk_ln: true };
+  assert.equal([parseMptConfig({ ...original, attn_config: normed }).qkNorm, parseMptConfig({ ...mpt, attn_config: normed }).qkNorm], [true, false]); // biome-ignore format: one line
+  refuses(parseMptConfig, { ...original, attn_config: { ...attention, qk_ln: 1 } }, "qk_ln");
   const steep = { ...attention, alibi_bias_max: 16 };
   assert.is(parseMptConfig({ ...original, attn_config: steep }).alibiMost, 16);
   assert.is(parseMptConfig({ ...mpt, attn_config: steep }).alibiMost, 8);
