@@ -18,7 +18,7 @@ export const otter: System = {
       opens: ["projectors.*", "adapters.*"],
       // Three epochs of LA's 345 K instructions, 8 at a time.
       numbers: { batch: 8, learningRate: 2e-5, steps: 129_375, schedule: "cosine", warmupSteps: 1294, weightDecay: 0.1, maxLength: 2048 },
-      section: "section 4.3; README's LA run: warm-up 0.01, train_args.py: weight decay and length",
+      section: "its repository's docs: rate, cosine, warm-up 0.01, epochs and batch; train_args.py: weight decay and length",
     },
   },
   written: { id: "<image>", ask: "User: ", asked: " GPT:", answer: "<answer>", end: "<|endofchunk|>", place: "turn" },
