@@ -24,6 +24,7 @@ import { readOpenClipConfig } from "../models/open-clip-config.js";
 import type { OptConfig } from "../models/opt-config.js";
 import { refused } from "../models/refused-types.js";
 import { publishedPieces } from "../systems/layouts/index.js";
+import { Tokenizer } from "../text/tokenizer.js";
 import { factsOf, type StorageName, sizes, type WeightFacts, weightFacts } from "./inspect-weights.js";
 
 /** Label and value, in the order in which they are shown. */
@@ -131,7 +132,9 @@ function whole(path: string, json: Json): Inspected {
   const weights = weightFacts(path);
   const processor = existsSync(join(path, "processor_config.json")) ? readJson(join(path, "processor_config.json")) : {};
   using file = Checkpoint.open(path);
-  const { system, layout, llm, media, adapters = [] } = publishedPieces(file, json, processor);
+  const pieces = publishedPieces(file, json, processor);
+  const tokenizer = pieces.as && tokenizerOf(path) !== NO_TOKENIZER ? Tokenizer.fromPretrained(path) : undefined;
+  const { system, layout, llm, media, adapters = [] } = (tokenizer && pieces.as?.(tokenizer)) ?? pieces;
   const facts: Facts = [
     ["system", system],
     ["layout", layout],

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
+import { inspectFolder } from "../../lib/cli/inspect-folder.js";
 import { noGrad } from "../../lib/core/autograd.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { convertCheckpoint } from "../../lib/io/convert.js";
@@ -48,7 +49,9 @@ async function converted(more: number): Promise<string> {
 }
 
 test("a table with 21 rows more than the tokenizer has tokens is MMICL's; any other is InstructBLIP's", async () => {
-  using model = await load(await converted(ALL));
+  const its = await converted(ALL);
+  using model = await load(its);
+  assert.equal((await inspectFolder(its)).facts[0], ["system", "mmicl"]);
   assert.equal([model.system, model.layout, model.prompt.written], ["mmicl", "instructblip-hf", mmicl.written]);
   assert.equal(
     PROXIES.map((proxy) => model.tokenizer.tokenToId(proxy)),
