@@ -9,7 +9,7 @@ import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { settled } from "../core/settled.js";
 import { checkGeneration, GENERATION_KEYS, type Prompt } from "../generate/generate.js";
-import { generateTexts, streamText, type TextOptions } from "../generate/text.js";
+import { type Answer, generateTexts, severalTexts, streamText, type TextOptions } from "../generate/text.js";
 import { kindsWith, type OwnKinds } from "../media/kinds/index.js";
 import type { MediaPart, Modality } from "../media/part.js";
 import type { Loading } from "../media/source.js";
@@ -50,6 +50,11 @@ export interface AnswerOptions extends TextOptions {
 }
 
 const ANSWER_KEYS: readonly string[] = [...GENERATION_KEYS, "stop", "memory", "splitSpecialTokens"];
+
+function checkOneAnswer(name: string, { numReturnSequences = 1 }: TextOptions): void {
+  const got = `numReturnSequences: ${numReturnSequences}`;
+  if (numReturnSequences !== 1) throw expected("E_GENERATION", name, "one answer to each prompt", got, "ask answers() for several");
+}
 
 /** Of features(). */
 export interface FeatureOptions extends Loading {
@@ -278,6 +283,7 @@ export class AnyMAL {
   }
 
   async *#pieces(prompt: PromptInput, { memory, splitSpecialTokens, ...options }: Omit<AnswerOptions, "batch">): AsyncGenerator<string> {
+    checkOneAnswer("generate", options);
     if (memory && options.past) throw expected("E_GENERATION", "generate", "memory or past", "both", "a memory has a past of its own");
     const ready = await this.#prepare([prompt], { signal: options.signal, memory, splitSpecialTokens });
     try {
@@ -302,21 +308,34 @@ export class AnyMAL {
     return guarded(guards, (numbers) => this.#answers(numbers.map((i) => prompts[i] as PromptInput), options, numbers)); // biome-ignore format: one line
   }
 
-  /** `numbers`: of the prompts, for messages. */
-  async #answers(
+  async #answers(prompts: readonly PromptInput[], options: AnswerOptions, numbers?: readonly number[]): Promise<string[]> {
+    checkOneAnswer("generateAll", options);
+    return this.#together(prompts, options, (ready, asked) => generateTexts(this.llm, this.tokenizer, ready, asked), numbers);
+  }
+
+  /** Several answers to each prompt, numReturnSequences of them: the best of numBeams, best first and with their scores, or so many draws. */
+  async answers(prompts: readonly PromptInput[], { safety, ...options }: AnswerOptions = {}): Promise<Answer[][]> {
+    checkGeneration(options, [...ANSWER_KEYS, "batch"]);
+    if (safety)
+      throw expected("E_GENERATION", "answers", "no safety, which judges one answer to each prompt", "some", "take generateAll()");
+    return this.#together(prompts, options, (ready, asked) => severalTexts(this.llm, this.tokenizer, ready, asked));
+  }
+
+  /** What `answer` makes of each prompt, `batch` of them at a time. `numbers`: of the prompts, for messages. */
+  async #together<T>(
     prompts: readonly PromptInput[],
     { batch = 32, memory, splitSpecialTokens, ...options }: AnswerOptions,
+    answer: (ready: Prompt, options: TextOptions) => Promise<T[]>,
     numbers?: readonly number[],
-  ): Promise<string[]> {
+  ): Promise<T[]> {
     if (!(Number.isInteger(batch) && batch >= 1)) throw expected("E_VALUE", "generateAll", "a batch of at least 1", batch);
-    const answers: string[] = [];
+    const reading = { signal: options.signal, memory, splitSpecialTokens };
+    const asked = { ...options, ...this.#ends(options), ...never(this, options) };
+    const answers: T[] = [];
     for (let from = 0; from < prompts.length; from += batch) {
-      const reading = { signal: options.signal, memory, splitSpecialTokens };
       const ready = await this.#prepare(prompts.slice(from, from + batch), reading, (i) => numbers?.[from + i] ?? from + i);
       try {
-        answers.push(
-          ...(await generateTexts(this.llm, this.tokenizer, ready, { ...options, ...this.#ends(options), ...never(this, options) })),
-        );
+        answers.push(...(await answer(ready, asked)));
       } finally {
         release(ready);
       }

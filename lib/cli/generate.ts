@@ -2,12 +2,13 @@
 import type { Command } from "commander";
 import type { Kind } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
-import { type AnswerFlags, answerFlags, answerOptions, TokenCount } from "./answer-flags.js";
+import { answerFlags, TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
 import { kinds, marksTold, ownKinds } from "./kinds.js";
 import { confineFlags } from "./media-flags.js";
-import { command, Interrupt, integer, printJson, UsageError, write } from "./output.js";
+import { command, Interrupt, integer, print, printJson, UsageError, write } from "./output.js";
 import { checkFiles, mediaPart, placed } from "./prompt-text.js";
+import { isOneAnswer, type Reply, type ReplyFlags, replies, replyFlags, replyOptions, replyText } from "./replies.js";
 import { safetyOf } from "./safety.js";
 
 /** In the order of the command line. */
@@ -15,7 +16,7 @@ interface Given {
   modality: Modality;
   file: string;
 }
-interface GenerateFlags extends AnswerFlags {
+interface GenerateFlags extends ReplyFlags {
   prompts?: string;
   batch: number;
   confine?: boolean;
@@ -23,7 +24,8 @@ interface GenerateFlags extends AnswerFlags {
 
 const EXAMPLE = `
 anymal generate --model runs/instruct "what color is <image>?" --image cat.jpg
-anymal generate --model runs/instruct --prompts questions.jsonl --json`;
+anymal generate --model runs/instruct "is it red? <image>" --image cat.jpg --score yes --score no
+anymal generate --model runs/instruct --prompts questions.jsonl --num-beams 4 --json`;
 
 export function generateCommand(): Command {
   const media: Given[] = [];
@@ -36,7 +38,7 @@ export function generateCommand(): Command {
   generate
     .option("--prompts <file>", `many prompts: JSONL, JSON or CSV with prompt, and ${[...kinds().keys()].join(", ")}`)
     .option("--batch <n>", "of --prompts: how many run together", integer(1), 8);
-  confineFlags(answerFlags(generate));
+  confineFlags(replyFlags(answerFlags(generate)));
   for (const kind of own) {
     if (generate.options.some(({ long }) => long === `--${kind.name}`))
       throw new UsageError("anymal generate", `the kind of media ${kind.name} is called as another flag is: give it another name`);
@@ -65,19 +67,24 @@ async function run(prompt: string | undefined, media: readonly Given[], flags: G
   const safety = await safetyOf(flags.safety);
   await using model = await AnyMAL.fromPretrained(flags.model, loadOptions(flags, interrupt.signal));
   const start = performance.now();
+  const options = { ...replyOptions(flags), onTokens: count.onTokens, safety, signal: interrupt.signal };
+  const reply = isOneAnswer(flags)
+    ? { answer: await written(model.generate(content, options), flags.json) }
+    : ((await replies(model, [content], flags, options))[0] as Reply);
+  if (flags.json) printJson({ ...reply, tokens: count.tokens, seconds: (performance.now() - start) / 1000 });
+  else if (!("answer" in reply)) print(replyText(reply));
+}
+
+/** The answer, shown while it is written. */
+async function written(pieces: AsyncIterable<string>, quiet = false): Promise<string> {
   let answer = "";
   try {
-    for await (const piece of model.generate(content, {
-      ...answerOptions(flags),
-      onTokens: count.onTokens,
-      safety,
-      signal: interrupt.signal,
-    })) {
+    for await (const piece of pieces) {
       answer += piece;
-      if (!flags.json) write(piece);
+      if (!quiet) write(piece);
     }
   } finally {
-    if (!flags.json && answer) write("\n");
+    if (!quiet && answer) write("\n");
   }
-  if (flags.json) printJson({ answer, tokens: count.tokens, seconds: (performance.now() - start) / 1000 });
+  return answer;
 }

@@ -5,29 +5,27 @@ import { type MediaFileOptions, MediaFiles } from "../data/media-files.js";
 import { type DataRecord, keysOf, recordsOf } from "../data/records.js";
 import { type Content, DataError, whereOf } from "../data/row.js";
 import type { Modality } from "../media/part.js";
-import { type AnswerFlags, answerOptions, TokenCount } from "./answer-flags.js";
+import { TokenCount } from "./answer-flags.js";
 import { loadOptions } from "./flags.js";
 import { inFlags } from "./in-flags.js";
 import { ownKinds } from "./kinds.js";
 import { describeError, EXIT, Interrupt, print, printJson, tell } from "./output.js";
 import { placed } from "./prompt-text.js";
+import { type Reply, type ReplyFlags, replies, replyOptions, replyText } from "./replies.js";
 import { safetyOf } from "./safety.js";
 
 interface Asked {
   row: number;
   content: Content;
 }
-interface Answered {
-  row: number;
-  answer: string;
-}
+type Answered = { row: number } & Reply;
 interface Problem {
   row: number;
   code: string;
   message: string;
 }
 
-export async function answerFile(path: string, folder: string, flags: AnswerFlags & { batch: number; confine?: boolean }): Promise<void> {
+export async function answerFile(path: string, folder: string, flags: ReplyFlags & { batch: number; confine?: boolean }): Promise<void> {
   using interrupt = new Interrupt();
   const { signal } = interrupt;
   const problems: Problem[] = [];
@@ -44,12 +42,12 @@ export async function answerFile(path: string, folder: string, flags: AnswerFlag
   if (asked.length) {
     const safety = await safetyOf(flags.safety);
     await using model = await AnyMAL.fromPretrained(folder, loadOptions(flags, signal));
-    const options = { ...answerOptions(flags), onTokens: count.onTokens, safety, signal };
+    const options = { ...replyOptions(flags), onTokens: count.onTokens, safety, signal };
     for (let from = 0; from < asked.length; from += flags.batch) {
       const some = asked.slice(from, from + flags.batch);
-      for (const answered of await together(model, some, options, fail)) {
+      for (const answered of await together((prompts) => replies(model, prompts, flags, options), some, fail)) {
         answers.push(answered);
-        if (!flags.json) print(`${whereOf(path, answered.row)}: ${answered.answer}`);
+        if (!flags.json) print(`${whereOf(path, answered.row)}: ${replyText(answered)}`);
       }
     }
   }
@@ -103,22 +101,18 @@ async function contentOf(path: string, { number, fields }: DataRecord, files: Me
 
 /** All at once; where one of them cannot be used, one by one shows which. */
 async function together(
-  model: AnyMAL,
+  ask: (prompts: readonly Content[]) => Promise<Reply[]>,
   some: readonly Asked[],
-  options: Parameters<AnyMAL["generateAll"]>[1],
   fail: (row: number, error: unknown) => void,
 ): Promise<Answered[]> {
   try {
-    const texts = await model.generateAll(
-      some.map(({ content }) => content),
-      { ...options, batch: some.length },
-    );
-    return some.map(({ row }, i) => ({ row, answer: texts[i] as string }));
+    const made = await ask(some.map(({ content }) => content));
+    return some.map(({ row }, i) => ({ row, ...(made[i] as Reply) }));
   } catch (error) {
     if (!(error instanceof AnymalError)) throw error;
     if (some.length === 1) fail((some[0] as Asked).row, error);
   }
   const answers: Answered[] = [];
-  for (const one of some.length > 1 ? some : []) answers.push(...(await together(model, [one], options, fail)));
+  for (const one of some.length > 1 ? some : []) answers.push(...(await together(ask, [one], fail)));
   return answers;
 }

@@ -1,87 +1,23 @@
 // Prefill once, then one recorded decode step per token. The host sees token ids (and logits, when something samples from them); positions,
 // cache and the token fed back live on the device.
-import { noGrad } from "../core/autograd.js";
-import type { Capture } from "../core/device.js";
-import { checkOptions } from "../core/options.js";
 import { scope } from "../core/scope.js";
 import { Tensor, type TensorData } from "../core/tensor.js";
 import { inTurns, type Pieces } from "../core/turns.js";
 import type { KVCache } from "../nn/kv-cache.js";
-import { roundingInputs } from "../ops/eight-bit.js";
-import { argmax, type QuantizedOperand, sliceCopy } from "../ops/index.js";
+import { argmax, gatherRows } from "../ops/index.js";
+import { beamSearch, beamsOf, stepsOf } from "./beams.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { GenerationError } from "./logits.js";
+import { checkGeneration, type GenerationOptions } from "./options.js";
 import { type PrefixCache, Seeing } from "./prefix-cache.js";
-import { SAMPLER_KEYS, Sampler, type SamplerOptions } from "./sampler.js";
-
-export interface GenerationOptions extends SamplerOptions {
-  /** Default 256. */
-  maxNewTokens?: number | undefined;
-  /** A row ends after one of these. Default: the model's own. */
-  eosTokenId?: number | readonly number[] | undefined;
-  /** Told of every step's tokens as generateTokens yields them, the ending ones too. */
-  onTokens?: ((tokens: readonly (number | undefined)[]) => void) | undefined;
-  signal?: AbortSignal | undefined;
-  /** Of a conversation, one row: what of the prompt was read before with the same cache is not read again. */
-  past?: PrefixCache | undefined;
-  /**
-   * What keys and values are kept as. Default: the model's dtype. "int8": codes with one scale for each position and head, half of bf16's memory and
-   * traffic, for logits that drift by a hundredth of what they vary by (llama.cpp's --cache-type-k q8_0).
-   */
-  kvCache?: "bf16" | "int8" | undefined;
-  /**
-   * "int8": layers with quantised weights round what they read to 8 bit, 64 numbers to one scale, and multiply integers, as llama.cpp does, for every
-   * token that is written; the head is read in 8 bit then, from a copy that lasts as long as the answer takes (a byte for each of its weights). The prompt is
-   * read exactly. Faster for a few rows, for logits that drift by some hundredths of what they vary by. The CPU's alone. Default: exact.
-   */
-  activations?: "int8" | undefined;
-}
-
-/** Every key of GenerationOptions. */
-export const GENERATION_KEYS: readonly string[] = [
-  ...SAMPLER_KEYS,
-  "maxNewTokens",
-  "eosTokenId",
-  "onTokens",
-  "signal",
-  "past",
-  "kvCache",
-  "activations",
-];
-
-/** What other libraries call an option, or have and this one does not. */
-const OTHERS: Readonly<Record<string, string>> = {
-  maxLength: "maxNewTokens counts what is written, without the prompt",
-  maxTokens: 'did you mean "maxNewTokens"?',
-  minLength: "minNewTokens counts what is written, without the prompt",
-  doSample: "an answer is drawn where temperature, topK, topP or minP is given, and greedy otherwise",
-  numBeams: "beam search is not supported: answers are greedy or drawn",
-  numReturnSequences: "pass the prompt several times",
-  typicalP: "take topP or minP",
-  badWordsIds: "suppressTokens takes single tokens",
-  frequencyPenalty: "take repetitionPenalty",
-  presencePenalty: "take repetitionPenalty",
-  stop: "here are ids and no text: eosTokenId ends a row",
-  stopStrings: 'did you mean "stop"?',
-  padTokenId: "rows are padded by attentionMask",
-  abortSignal: 'did you mean "signal"?',
-  cacheImplementation: 'did you mean kvCache: "int8"?',
-  cacheTypeK: 'did you mean kvCache: "int8"?',
-  activationType: 'did you mean activations: "int8"?',
-};
-
-/** Throws E_GENERATION on an option that is not known, with the one that was probably meant. */
-export function checkGeneration(options: object | undefined, known: readonly string[] = GENERATION_KEYS): void {
-  const fail = (key: string, next: string) => new GenerationError("options", "known ones", `"${key}"`, next);
-  checkOptions("generate", options, known, { others: OTHERS, fail });
-}
+import { Sampler } from "./sampler.js";
+import { type Going, idsOf, limitsOf, prefill, record, type Step, sizeOf } from "./steps.js";
 
 export type { CausalLM, Prompt } from "./causal-lm.js";
+export { checkGeneration, GENERATION_KEYS, type GenerationOptions } from "./options.js";
+export { sizeOf } from "./steps.js";
 
-interface State {
-  cache: KVCache;
-  /** (B,1) i32: the tokens that the next step reads. */
-  current: Tensor;
+interface State extends Going {
   ids: number[][];
   running: boolean[];
 }
@@ -96,53 +32,48 @@ export async function* generateTokens(
   options: GenerationOptions = {},
 ): AsyncGenerator<(number | undefined)[]> {
   checkGeneration(options);
-  const { maxNewTokens = 256, eosTokenId = llm.config.eosTokenIds, onTokens, signal, past, kvCache, activations, ...sampling } = options;
-  if (kvCache !== undefined && kvCache !== "bf16" && kvCache !== "int8") throw new GenerationError("kvCache", '"bf16" or "int8"', kvCache);
-  checkActivations(llm, activations);
-  if (!(Number.isInteger(maxNewTokens) && maxNewTokens >= 1))
-    throw new GenerationError("maxNewTokens", "an integer of at least 1", maxNewTokens);
-  const ends = new Set(typeof eosTokenId === "number" ? [eosTokenId] : eosTokenId);
+  const { numBeams, lengthPenalty, earlyStopping, ...plain } = options;
+  if (beamsOf(options) > 1) {
+    yield* stepsOf(await beamSearch(llm, prompt, options), options.onTokens);
+    return;
+  }
+  const { maxNewTokens, eosTokenId, onTokens, signal, past, kvCache, activations, numReturnSequences: each = 1, ...sampling } = plain;
+  const limits = limitsOf(llm, prompt, options);
+  const { ends, size, steps } = limits;
   const sampler = new Sampler(sampling, ends);
-  if ((sampling.minNewTokens ?? 0) > maxNewTokens)
-    throw new GenerationError("minNewTokens", `at most maxNewTokens, ${maxNewTokens}`, sampling.minNewTokens);
-  const { batch, length: tokens } = sizeOf(prompt);
-  const length = tokens + (llm.lead?.length ?? 0);
-  const total = length + maxNewTokens;
-  const room = llm.config.maxPositions - length;
-  if (room < 1)
-    throw new GenerationError("the prompt", `shorter than the model's context of ${llm.config.maxPositions} tokens`, `${length} tokens`);
+  if (each > 1) checkSeveral(sampler, past);
   signal?.throwIfAborted();
-  const ids = (await promptIds(prompt)).map((row, b) => unpadded(row, prompt.attentionMask?.[b]));
+  const ids = (await idsOf(prompt)).flatMap((row) => Array.from({ length: each }, () => [...row]));
   const positions = past ? positionsOf(prompt, ids) : [];
-  const size = Math.min(total, llm.config.maxPositions);
-  const cache = past
+  const batch = limits.batch * each;
+  let cache = past
     ? past.take(llm, positions, size, { beside: prompt.beside !== undefined, type: kvCache, activations })
-    : llm.createCache(batch, size, kvCache);
+    : llm.createCache(limits.batch, size, kvCache);
   const fed: (number | undefined)[] = [];
   let output: Tensor | undefined;
-  let step: Capture<Tensor> | undefined;
-  let head: ReturnType<NonNullable<CausalLM["headInEightBit"]>>;
+  let step: Step | undefined;
   let known = true; // what the cache holds
   try {
     using current = Tensor.from(new Int32Array(batch), [batch, 1], { device: llm.device, dtype: "i32" });
+    const head = (logits: Tensor) => (sampler.plain ? argmax(logits) : logits);
+    output = prefill(llm, prompt, cache, head);
+    if (each > 1) [cache, output] = spread({ cache, output }, each);
     const state: State = { cache, current, ids, running: new Array<boolean>(batch).fill(true) };
-    output = prefill(llm, prompt, cache, sampler.plain);
-    for (let made = 0; made < Math.min(maxNewTokens, room); ++made) {
+    for (let made = 0; made < steps; ++made) {
       const tokens = await choose(output, sampler, state, made);
       signal?.throwIfAborted();
       for (const [b, token] of tokens.entries()) if (token !== undefined && ends.has(token)) state.running[b] = false;
-      const last = !state.running.some(Boolean) || made + 1 === Math.min(maxNewTokens, room);
+      const last = !state.running.some(Boolean) || made + 1 === steps;
       if (!last) {
         // The device is at the next step while the caller looks at this one's tokens. Who leaves the loop has had it begun in vain.
         current.write(tokens.map((token) => token ?? 0));
         fed.push(tokens[0]);
         if (made === 0) {
           output.dispose();
-          head = activations && llm.headInEightBit?.();
-          step = record(llm, state, sampler.plain, activations, head);
+          step = record(llm, state, head, activations);
           output = step.result;
         } else cache.replayed(1);
-        (step as Capture<Tensor>).replay();
+        (step as Step).replay();
       }
       onTokens?.(tokens);
       yield tokens;
@@ -154,34 +85,37 @@ export async function* generateTokens(
   } finally {
     if (output && !output.disposed) output.dispose();
     step?.dispose();
-    head?.dispose();
     if (past) past.keep(cache, known ? [...positions, ...seeing(prompt, fed)] : undefined);
     else cache.dispose();
   }
 }
 
-/** All new tokens of each row, the ending token left out. */
+function checkSeveral(sampler: Sampler, past: PrefixCache | undefined): void {
+  const several = "numReturnSequences above 1";
+  if (sampler.greedy)
+    throw new GenerationError(several, "left out of greedy answers, which are all alike", "it", "draw (temperature), or take numBeams");
+  if (past) throw new GenerationError(several, "left out with a past, which is of one answer", "it", "ask without");
+}
+
+/** Each row of a prompt that was read as often as it is answered. What was is disposed. */
+function spread({ cache, output }: { cache: KVCache; output: Tensor }, each: number): [KVCache, Tensor] {
+  const rows = Array.from({ length: cache.batch * each }, (_, i) => Math.floor(i / each));
+  const next = cache.chosen(rows, cache.length);
+  cache.dispose();
+  const logits = scope(() => gatherRows(output, Tensor.from(Int32Array.from(rows), [rows.length], { device: output.device })));
+  output.dispose();
+  return [next, logits];
+}
+
+/** All new tokens of each answer, the ending token left out: numReturnSequences for each row of the prompt. */
 export async function generate(llm: CausalLM, prompt: Prompt, options: GenerationOptions = {}): Promise<number[][]> {
   const ends = options.eosTokenId ?? llm.config.eosTokenIds;
   const isEnd = (token: number) => (typeof ends === "number" ? token === ends : ends.includes(token));
-  const rows: number[][] = Array.from({ length: sizeOf(prompt).batch }, () => []);
+  const rows: number[][] = Array.from({ length: sizeOf(prompt).batch * (options.numReturnSequences ?? 1) }, () => []);
   for await (const tokens of generateTokens(llm, prompt, options)) {
     for (const [b, token] of tokens.entries()) if (token !== undefined && !isEnd(token)) rows[b]?.push(token);
   }
   return rows;
-}
-
-/** Reads the prompt, or what the cache does not hold of it. */
-function prefill(llm: CausalLM, prompt: Prompt, cache: KVCache, plain: boolean): Tensor {
-  return noGrad(() => scope(() => picked(llm.forward(behind(prompt, cache.held), { cache, logits: "last" }).logits as Tensor, plain)));
-}
-function behind({ inputIds, inputsEmbeds, beside, ...rest }: Prompt, held: number): Prompt {
-  const media = beside && { beside: { ...beside, ...(beside.seen && { seen: beside.seen.map((row) => row.slice(held)) }) } };
-  if (!held) return { ...rest, ...media, ...(inputIds && { inputIds }), ...(inputsEmbeds && { inputsEmbeds }) };
-  const left = (all: Tensor) => sliceCopy(all, 1, held, (all.shape[1] as number) - held);
-  if (inputsEmbeds) return { inputsEmbeds: left(inputsEmbeds), ...media };
-  if (inputIds instanceof Tensor) return { inputIds: left(inputIds), ...media };
-  return { inputIds: (inputIds ?? []).map((row) => Array.from(row).slice(held)), ...media };
 }
 
 /** What stands at each position of a prompt of one row. */
@@ -208,39 +142,6 @@ function seen({ beside }: Prompt, what: unknown, at: number): unknown {
 const seeing = (prompt: Prompt, tokens: readonly unknown[]): unknown[] =>
   tokens.map((token) => seen(prompt, token, sizeOf(prompt).length - 1));
 
-/** Records the step once: it is not run until replayed. Recording advances the cache's host side like a run. */
-function record(
-  llm: CausalLM,
-  { cache, current }: State,
-  plain: boolean,
-  activations: "int8" | undefined,
-  head: QuantizedOperand | undefined,
-): Capture<Tensor> {
-  const inputIds = current;
-  const run = () => noGrad(() => scope(() => picked(llm.forward({ inputIds }, { cache, logits: "last" }).logits as Tensor, plain)));
-  if (!activations) return llm.device.capture(run);
-  const { result, products } = roundingInputs(() => llm.device.capture(run), head);
-  if (products > Number(head !== undefined)) return result;
-  result.result.dispose();
-  result.dispose();
-  throw new GenerationError(
-    "activations",
-    "left out for a model without quantised weights",
-    activations,
-    'load it with quantization: { format: "nf4" }',
-  );
-}
-
-function checkActivations(llm: CausalLM, activations: string | undefined): void {
-  if (activations === undefined) return;
-  if (activations !== "int8") throw new GenerationError("activations", '"int8", or nothing', activations);
-  if (llm.device.name !== "cpu")
-    throw new GenerationError("activations", `left out on "${llm.device.name}"`, activations, 'device "cpu" alone has such products');
-}
-
-/** (B) i32 of the most probable tokens where nothing else is asked of the logits, else the logits (B,V). */
-const picked = (logits: Tensor, plain: boolean): Tensor => (plain ? argmax(logits) : logits);
-
 async function choose(output: Tensor, sampler: Sampler, state: State, made: number): Promise<(number | undefined)[]> {
   return inTurns(chosen(await output.data(), sampler, state, made));
 }
@@ -263,25 +164,3 @@ function* chosen(values: TensorData, sampler: Sampler, { ids, running }: State, 
   }
   return tokens;
 }
-
-/** Rows and positions of a prompt. Throws E_GENERATION where there are none. */
-export function sizeOf({ inputIds, inputsEmbeds }: Prompt): { batch: number; length: number } {
-  const given = inputsEmbeds ?? inputIds;
-  const [batch, length] = given instanceof Tensor ? (given.shape as [number, number]) : [given?.length ?? 0, given?.[0]?.length ?? 0];
-  if (!batch || !length)
-    throw new GenerationError("inputIds or inputsEmbeds", "given, with at least one token", `${batch} rows of ${length}`);
-  return { batch, length };
-}
-
-/** The rows of a prompt, which penalties look at; empty ones where it is embedded already. */
-async function promptIds(prompt: Prompt): Promise<ArrayLike<number>[]> {
-  const { batch, length } = sizeOf(prompt);
-  const { inputIds } = prompt;
-  if (!inputIds || prompt.inputsEmbeds) return Array.from({ length: batch }, () => []);
-  if (!(inputIds instanceof Tensor)) return [...inputIds];
-  const flat = await inputIds.data();
-  return Array.from({ length: batch }, (_, b) => flat.subarray(b * length, (b + 1) * length));
-}
-
-const unpadded = (row: ArrayLike<number>, mask: ArrayLike<number> | undefined): number[] =>
-  Array.from(row).filter((_, t) => !mask || mask[t]);

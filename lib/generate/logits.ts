@@ -114,6 +114,14 @@ export function softmax(logits: Float32Array): Float64Array {
   return probabilities;
 }
 
+/** The logarithm of the sum of what the logits are logarithms of. */
+export function logSumExp(logits: Float32Array): number {
+  const most = largest(logits);
+  let total = 0;
+  for (let i = 0; i < logits.length; ++i) total += Math.exp((logits[i] as number) - most);
+  return most + Math.log(total);
+}
+
 /** Does this draw at all, or take the most probable token? */
 export function isGreedy({ temperature: t, topK: k, topP: p, minP: m }: SamplingOptions): boolean {
   return t === 0 || (t === undefined && k === undefined && p === undefined && m === undefined);

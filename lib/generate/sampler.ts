@@ -39,11 +39,7 @@ export class Sampler {
 
   /** next() in pieces: over a vocabulary of 128 000 each look at all of it takes milliseconds. */
   *pieces(logits: Float32Array, ids: readonly number[], row: number, step: number): Pieces<number> {
-    if (step < this.#least) for (const end of this.ends) if (end < logits.length) logits[end] = -Infinity;
-    for (const process of this.#processors) {
-      process(logits, ids);
-      yield;
-    }
+    yield* this.adjusted(logits, ids, step);
     if (this.greedy) return argmax(logits);
     const probabilities = softmax(logits);
     yield;
@@ -57,6 +53,15 @@ export class Sampler {
       if (left < 0) return token;
     }
     return last;
+  }
+
+  /** What penalties, temperature and cuts make of a row, in place. */
+  *adjusted(logits: Float32Array, ids: readonly number[], step: number): Pieces<void> {
+    if (step < this.#least) for (const end of this.ends) if (end < logits.length) logits[end] = -Infinity;
+    for (const process of this.#processors) {
+      process(logits, ids);
+      yield;
+    }
   }
 }
 

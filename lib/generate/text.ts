@@ -2,6 +2,7 @@
 import { Turns } from "../core/turns.js";
 import { DecodeStream } from "../text/decode-stream.js";
 import type { Tokenizer } from "../text/tokenizer.js";
+import { beamSearch, beamsOf, stepsOf } from "./beams.js";
 import type { CausalLM, Prompt } from "./causal-lm.js";
 import { type GenerationOptions, generateTokens, sizeOf } from "./generate.js";
 import { GenerationError } from "./logits.js";
@@ -80,8 +81,10 @@ export async function* streamText(
   { stop, ...options }: TextOptions = {},
 ): AsyncGenerator<string> {
   const stream = new TextStream(tokenizer, stop);
-  const { batch } = sizeOf(prompt);
-  if (batch !== 1) throw new GenerationError("the prompt of a stream", "one row (use generateTexts for several)", `${batch} rows`);
+  checkStops(stop, options);
+  const batch = answersTo(prompt, options);
+  if (batch !== 1)
+    throw new GenerationError("the prompt of a stream", "one row with one answer", `${batch} answers`, "ask for all of them at once");
   const ends = options.eosTokenId ?? llm.config.eosTokenIds;
   for await (const [token] of generateTokens(llm, prompt, options)) {
     if (token === undefined || (typeof ends === "number" ? token === ends : ends.includes(token))) break;
@@ -93,14 +96,23 @@ export async function* streamText(
   if (rest) yield rest;
 }
 
-/** The answers to all rows of a prompt. */
+const answersTo = (prompt: Prompt, { numReturnSequences = 1 }: GenerationOptions): number => sizeOf(prompt).batch * numReturnSequences;
+
+/** A stop string ends a beam where it is written, which is known of words and not of tokens. */
+function checkStops(stop: TextOptions["stop"], { numBeams = 1 }: GenerationOptions): void {
+  if (numBeams > 1 && stop?.length)
+    throw new GenerationError("stop", "left out with numBeams", JSON.stringify(stop), "eosTokenId ends an answer after a token");
+}
+
+/** The answers to all rows of a prompt, numReturnSequences to each. */
 export async function generateTexts(
   llm: CausalLM,
   tokenizer: Tokenizer,
   prompt: Prompt,
   { stop, ...options }: TextOptions = {},
 ): Promise<string[]> {
-  const streams = Array.from({ length: sizeOf(prompt).batch }, () => new TextStream(tokenizer, stop));
+  checkStops(stop, options);
+  const streams = Array.from({ length: answersTo(prompt, options) }, () => new TextStream(tokenizer, stop));
   const texts = streams.map(() => "");
   const ends = options.eosTokenId ?? llm.config.eosTokenIds;
   const isEnd = (token: number) => (typeof ends === "number" ? token === ends : ends.includes(token));
@@ -116,4 +128,38 @@ export async function generateTexts(
     if (streams.every((stream, b) => stream.stopped || tokens[b] === undefined || isEnd(tokens[b] as number))) break;
   }
   return texts.map((text, b) => text + (streams[b] as TextStream).end());
+}
+
+/** One of several answers. */
+export interface Answer {
+  text: string;
+  /** Of beams: log-probability divided by length to the power of lengthPenalty. */
+  score?: number;
+}
+
+/** Of each row of a prompt its answers, best first where they are beams. */
+export async function severalTexts(llm: CausalLM, tokenizer: Tokenizer, prompt: Prompt, options: TextOptions): Promise<Answer[][]> {
+  const { stop, ...generation } = options;
+  const { numReturnSequences: each = 1 } = generation;
+  if (beamsOf(generation) === 1) {
+    const texts = await generateTexts(llm, tokenizer, prompt, options);
+    return Array.from({ length: texts.length / each }, (_, b) => texts.slice(b * each, (b + 1) * each).map((text) => ({ text })));
+  }
+  checkStops(stop, generation);
+  const found = await beamSearch(llm, prompt, generation);
+  for (const _ of stepsOf(found, generation.onTokens)); // who counts tokens counts these
+  const ends = generation.eosTokenId ?? llm.config.eosTokenIds;
+  const turns = new Turns();
+  const answers: Answer[][] = [];
+  for (const own of found) {
+    answers.push(own.map(({ tokens, score }) => ({ text: textOf(tokenizer, tokens, typeof ends === "number" ? [ends] : ends), score })));
+    await turns.next();
+  }
+  return answers;
+}
+
+function textOf(tokenizer: Tokenizer, tokens: readonly number[], ends: readonly number[]): string {
+  const stream = new TextStream(tokenizer);
+  const written = tokens.filter((token) => !ends.includes(token)).map((token) => stream.push(token));
+  return written.join("") + stream.end();
 }

@@ -120,6 +120,34 @@ test("generate answers as the library does: media at their marks, and many promp
   assert.match(many.err, /4 of 7 rows without an answer/);
 });
 
+test("generate searches beams, draws several answers and scores those that are given, as the library does", async () => {
+  const model = ["--model", world.path("run"), "--device", "cpu", "--max-new-tokens", "5", "see ", "--image", picture("blue")];
+  using llm = await AnyMAL.fromPretrained(world.path("run"), { device: here });
+  const prompt: PromptInput = ["see ", image(picture("blue"))];
+  const beams = { numBeams: 3, lengthPenalty: -0.5, earlyStopping: true, numReturnSequences: 2, maxNewTokens: 5 };
+  const flags = ["--num-beams", "3", "--length-penalty", "-0.5", "--early-stopping", "true", "--num-return-sequences", "2"];
+  const found = await llm.answers([prompt], beams);
+  assert.equal((await inProcess(["generate", ...model, ...flags, "--json"])).value[0]!.answers, found[0]);
+  const { numReturnSequences, ...best } = beams;
+  const [text] = await llm.generateAll([prompt], best);
+  assert.is(text, found[0]![0]!.text);
+  const draws = { temperature: 1.2, seed: 3, numReturnSequences: 3, maxNewTokens: 5 };
+  const drawn = await inProcess(["generate", ...model, "--temperature", "1.2", "--seed", "3", "--num-return-sequences", "3", "--json"]);
+  assert.equal(drawn.value[0]!.answers, (await llm.answers([prompt], draws))[0]);
+  const scored = await inProcess(["generate", ...model, "--score", "yes", "--score", "no", "--json"]);
+  const [scores] = await llm.scoreAnswers([prompt], ["yes", "no"]);
+  assert.equal(scored.value[0]!.scores, JSON.parse(JSON.stringify(scores)));
+  const shown = await run(["generate", ...model, "--score", "yes", "--score", "no"]);
+  const lines = shown.out.trim().split("\n");
+  assert.match(lines[0]!, new RegExp(`^${scores![0]!.logProb.toFixed(4)}  [\\d.]+ %  yes$`));
+  const shares = lines.map((line) => Number(/([\d.]+) %/.exec(line)![1]));
+  assert.ok(Math.abs(shares[0]! + shares[1]! - 100) < 0.02, shown.out);
+  const refused = await llm.generateAll([prompt], draws).catch((error) => error);
+  assert.match(refused.message, /ask answers\(\)/);
+  const stopped = await llm.answers([prompt], { ...beams, stop: "." }).catch((error) => error);
+  assert.match(stopped.message, /stop to be left out with numBeams/);
+});
+
 test("chat remembers turns until it is told not to, and lives on after a bad one", async () => {
   const output = world.path("run");
   const red = image(picture("red"));

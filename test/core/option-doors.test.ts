@@ -41,6 +41,8 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["AnyMAL.features", "sginal", "signal", "FeatureOptions", (o) => anymal.AnyMAL.prototype.features([], o)],
   ["AnyMAL.generate", "max_new_tokens", "maxNewTokens", "AnswerOptions", (o) => anymal.AnyMAL.prototype.generate("x", o).next()],
   ["AnyMAL.generateAll", "batches", "batch", "AnswerOptions", (o) => anymal.AnyMAL.prototype.generateAll(["x"], o)],
+  ["AnyMAL.answers", "num_beams", "numBeams", "AnswerOptions", (o) => anymal.AnyMAL.prototype.answers(["x"], o)],
+  ["beamSearch", "num_beams", "numBeams", "GenerationOptions", (o) => anymal.beamSearch(unread, unread, o)],
   ["AnyMAL.scoreAnswers", "ends", "end", "AnswerScoreOptions", (o) => anymal.AnyMAL.prototype.scoreAnswers(["x"], ["y"], o)],
   ["AnyMAL.nextLogProbs", "batches", "batch", "NextTokenOptions", (o) => anymal.AnyMAL.prototype.nextLogProbs(["x"], ["y"], o)],
   ["scoreContinuations", "batches", "batch", "ScoreOptions", (o) => anymal.scoreContinuations(unread, unread, [], o)],
