@@ -17,7 +17,7 @@ import { captionFile, pictures, shard } from "../data-files.js";
 import { randomEncoder } from "../encoder-folder.js";
 import type { FirstStep } from "../first-step.js";
 import { atEachLevel, type Place } from "../levels.js";
-import { digits, mebibytes, type SuiteOptions } from "../suite.js";
+import { digits, mebibytes, median, type SuiteOptions } from "../suite.js";
 
 const TURNS = 3;
 /** Rows of a step, as LLaVA's second stage has them. */
@@ -94,6 +94,13 @@ async function rate({ level }: Place, options: SuiteOptions, folder: string, end
   return figuresOf(told, samples, []);
 }
 
+interface Epoch {
+  seconds: number;
+  /** By the wall, and in how much of it the device had nothing to do because rows were not read yet. */
+  wall: number;
+  waited: number;
+}
+
 /** A random ViT-S/16 that is large beside the language model, and as many steps over what it made and over what was kept. */
 async function epochs({ device, level }: Place, options: SuiteOptions, folder: string, isTiny: boolean) {
   const shape = isTiny ? { width: 64, layers: 2, heads: 4, side: 32 } : { width: 384, layers: 12, heads: 6, side: 224 };
@@ -110,7 +117,7 @@ async function epochs({ device, level }: Place, options: SuiteOptions, folder: s
   }
   const path = join(folder, "epochs.jsonl");
   await writeFile(path, rows.join("\n"));
-  const [made, kept, read]: [number[], number[], number[]] = [[], [], []];
+  const [made, kept, read]: [Epoch[], Epoch[], Epoch[]] = [[], [], []];
   for (let turn = 0; turn < (options.turns ?? TURNS); ++turn) {
     const cache = join(folder, `cache-${turn}`);
     const projector = { type: "resampler", layers: 1, tokens: 8 } as const;
@@ -122,30 +129,41 @@ async function epochs({ device, level }: Place, options: SuiteOptions, folder: s
         modalities: { image: { encoder, projector } },
       });
       const perEpoch = count / BATCH;
-      const times = [now()];
-      for await (const { step } of align(model, {
+      const epochs: Epoch[] = [];
+      let [start, began, waited] = [now(), performance.now(), 0];
+      for await (const { step, secondsWaited } of align(model, {
         modality: "image",
         data: path,
         batch: BATCH,
         microBatch: BATCH,
         steps,
         cache: new FeatureCache({ folder: cache }),
-      }))
-        if (step % perEpoch === 0) times.push(now());
-      return times.slice(1).map((time, i) => time - (times[i] as number));
+      })) {
+        if (step > 1) waited += secondsWaited; // the first one has nothing to be read beside
+        if (step % perEpoch) continue;
+        epochs.push({ seconds: now() - start, wall: (performance.now() - began) / 1000, waited });
+        [start, began, waited] = [now(), performance.now(), 0];
+      }
+      return epochs;
     };
-    const [first, second] = (await run((2 * count) / BATCH)) as [number, number];
+    const [first, second] = (await run((2 * count) / BATCH)) as [Epoch, Epoch];
     made.push(first);
     kept.push(second);
     read.push(...(await run(count / BATCH)));
   }
-  const told = (name: string) => ({
+  const secondsOf = (epochs: readonly Epoch[]) => epochs.map(({ seconds }) => seconds);
+  const share = (epochs: readonly Epoch[]) => median(epochs.map(({ wall, waited }) => (100 * waited) / wall));
+  const told = (name: string, epochs: readonly Epoch[]) => ({
     case: `${name} of ${count} pictures, ViT ${shape.width} wide at ${shape.side}`,
     level,
     unit: "items/s",
     of: (seconds: number) => count / seconds,
-    more: (seconds: number) => ({ "s an epoch": digits(seconds, 3) }),
+    more: (seconds: number) => ({ "s an epoch": digits(seconds, 3), "% the device waits for rows": digits(share(epochs), 2) }),
   });
-  const rival = [[{ side: { name: "anymal, first epoch", version: "", sample: async () => 0 }, seconds: made }]];
-  return [...figuresOf(told("second epoch"), kept, rival), ...figuresOf(told("an epoch from the cache's folder"), read, rival)];
+  const rival = [[{ side: { name: "anymal, first epoch", version: "", sample: async () => 0 }, seconds: secondsOf(made) }]];
+  return [
+    ...figuresOf(told("first epoch", made), secondsOf(made), []),
+    ...figuresOf(told("second epoch", kept), secondsOf(kept), rival),
+    ...figuresOf(told("an epoch from the cache's folder", read), secondsOf(read), rival),
+  ];
 }

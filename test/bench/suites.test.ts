@@ -27,7 +27,7 @@ const CASES: Record<string, { options: Partial<SuiteOptions>; cases: readonly st
   busy: { options: { filter: "product" }, cases: ["product, nf4, 256 to 704, 192 rows"] },
   data: {
     options: {},
-    cases: ["first step, jsonl", "first step, csv", "shard, tar", "shard, parquet", "second epoch", "the cache's folder"],
+    cases: ["first step, jsonl", "first step, csv", "shard, tar", "shard, parquet", "first epoch", "second epoch", "the cache's folder"],
   },
   decode: { options: { filter: "nf4" }, cases: ["nf4, 1 row", "nf4, 8 rows"] },
   demo: { options: {}, cases: ["1 seed, effort 0.001"] },
