@@ -21,6 +21,7 @@ import { quantizeCommand } from "./quantize.js";
 import { replayCommand } from "./replay.js";
 import { reportCommand } from "./report.js";
 import { representCommand } from "./represent.js";
+import { sweepCommand } from "./sweep.js";
 import { synthesizeCommand } from "./synthesize.js";
 import { systemsCommand } from "./systems.js";
 
@@ -40,6 +41,7 @@ export function program(): Command {
     .addCommand(bootstrapCommand())
     .addCommand(synthesizeCommand())
     .addCommand(planCommand())
+    .addCommand(sweepCommand())
     .addCommand(reportCommand())
     .addCommand(replayCommand())
     .addCommand(evalCommand())

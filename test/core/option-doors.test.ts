@@ -182,6 +182,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["synthesize", "kind", "kinds", "SynthesizeOptions", (o) => anymal.synthesize(unread, o)],
   ["synthesize: sampling", "top_p", "topP", "", (o) => anymal.synthesize(unread, { output: nowhere, sampling: o })],
   ["LinearClassifier.fit", "epoch", "epochs", "ClassifierOptions", (o) => anymal.LinearClassifier.fit([], o)],
+  ["sweep", "outputs", "output", "SweepOptions", (o) => anymal.sweep(unread, o)],
   ["writeMimicIt", "shot", "shots", "MimicItOptions", (o) => anymal.writeMimicIt(nowhere, nowhere, nowhere, o)],
   ["ClipPoolProjector", "dim_llm", "dimLlm", "ClipPoolConfig", (o) => new anymal.ClipPoolProjector(fresh(), { ...unread, dim: 2, ...o })],
   ["Linear", "Bias", "bias", "LinearLayerOptions", (o) => new anymal.Linear(fresh(), 2, 2, o)],
