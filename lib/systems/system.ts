@@ -31,6 +31,13 @@ export interface Numbers {
   maxLength?: number;
 }
 
+/** A system's, where a recipe does not say otherwise. Of fewer steps its warm-up is the same share: a run that ends within it would never reach its rate. */
+export function numbersFor(numbers: Numbers, { steps = numbers.steps }: { steps?: number | undefined }): Numbers {
+  const { warmupSteps } = numbers;
+  if (warmupSteps === undefined || !(steps < numbers.steps)) return numbers;
+  return { ...numbers, warmupSteps: Math.round((warmupSteps * steps) / numbers.steps) };
+}
+
 export interface LoraNumbers {
   r: number;
   alpha: number;

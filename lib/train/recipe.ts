@@ -15,7 +15,7 @@ import type { Modality } from "../media/part.js";
 import { kindProblem, optionsSchema } from "../models/bridges/index.js";
 import { LAYER, SELECTS } from "../models/bridges/select.js";
 import { DEFAULT_SYSTEM, SYSTEMS, systemOf, systemProblem } from "../systems/index.js";
-import type { Stage } from "../systems/system.js";
+import { numbersFor, type Stage } from "../systems/system.js";
 import type { RateGroup } from "./rates.js";
 import { checkParts, DATA_KEYS, type RecipeData } from "./recipe-data.js";
 import { REPORTS, type ReportName } from "./run-log/reporters.js";
@@ -169,7 +169,8 @@ export function alignRecipe(
   checkKeys(at, options, TRAINING);
   const stage = stageOf(system, "align", at);
   const { numbers, of = {} } = stage;
-  return completed({ ...numbers, ...(Object.hasOwn(of, modality) && of[modality]), ...trains(stage, false), ...defined(options) }, at);
+  const own = numbersFor({ ...numbers, ...(Object.hasOwn(of, modality) && of[modality]) }, options);
+  return completed({ ...own, ...trains(stage, false), ...defined(options) }, at);
 }
 
 /**
@@ -188,7 +189,7 @@ export function instructRecipe(
   const stage = stageOf(system, "instruct", at, lora === undefined ? there && {} : lora);
   const { numbers, lora: own } = stage;
   const branches = lora !== false && (lora || there || own) !== undefined;
-  const complete = completed({ ...numbers, ...trains(stage, branches), ...defined(training) }, at);
+  const complete = completed({ ...numbersFor(numbers, training), ...trains(stage, branches), ...defined(training) }, at);
   if (!branches) return { ...complete, lora: false };
   const { r, alpha, dropout, targetModules, rsLora, dora }: LoraRecipe = there ?? own ?? LORA;
   const forms = { ...(rsLora && { rsLora }), ...(dora && { dora }) };

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { mmicl } from "../../lib/systems/mmicl.js";
 import { alignRecipe, instructRecipe, readRecipe, recipe, writeRecipe } from "../../lib/train/recipe.js";
 import { nearest, RecipeError } from "../../lib/train/schema.js";
 
@@ -36,6 +37,12 @@ test("what follows from other options does", () => {
   assert.is(alignRecipe("imu").warmupSteps, 60);
   assert.is(alignRecipe("image").warmupSteps, 2000);
   assert.is(alignRecipe("imu", { steps: 100 }).warmupSteps, 3);
+  // Of a system that says its warm-up: the same share of fewer steps, unless it is said.
+  const { steps, warmupSteps = 0 } = mmicl.stages.instruct!.numbers;
+  const of = (more: object) => instructRecipe(more, undefined, undefined, "mmicl").warmupSteps;
+  assert.equal([of({}), of({ steps: 500 })], [warmupSteps, Math.round((500 * warmupSteps) / steps)]);
+  assert.equal([of({ steps: 2 * steps }), of({ steps: 500, warmupSteps: 7 })], [warmupSteps, 7]);
+  assert.ok(of({ steps: 500 }) > 90 && of({ steps: 500 }) < 110);
   assert.is(alignRecipe("imu").microBatch, 32);
   assert.is(alignRecipe("imu", { batch: 8 }).microBatch, 8);
   assert.is(alignRecipe("imu", { steps: undefined }).steps, 2000);
