@@ -2,6 +2,7 @@
 import type { Device } from "../core/device.js";
 import { checkOptions } from "../core/options.js";
 import { resolveModel } from "../io/hub.js";
+import type { Quantization } from "../nn/weights.js";
 import { Blip2VisionModel } from "./blip2-vision.js";
 import { BLIP2_TOWERS } from "./blip2-vision-config.js";
 import { ClapAudioModel } from "./clap-audio.js";
@@ -11,7 +12,7 @@ import { Dinov2Model } from "./dinov2.js";
 import type { Encoder, EncoderLoading } from "./encoder.js";
 import { ImuVitModel } from "./imu-vit.js";
 import { Imu2ClipModel } from "./imu2clip.js";
-import { deviceOf, dtypeOf, OTHER_LOADING } from "./loading.js";
+import { deviceOf, dtypeOf, OTHER_LOADING, type QuantizationName, quantizationOf } from "./loading.js";
 import { readOpenClipConfig } from "./open-clip-config.js";
 import { OpenClipVisionModel } from "./open-clip-vision.js";
 import type { Piece } from "./piece.js";
@@ -31,6 +32,8 @@ export interface AutoEncoderOptions {
   revision?: string;
   /** f32 masters that take gradients. Default false: frozen. */
   trainable?: boolean;
+  /** Quantises the linear layers of the blocks while they are loaded; layers outside of them, and convolutions, stay as they are. Default: as stored. */
+  quantization?: QuantizationName | Quantization;
   signal?: AbortSignal;
   /** No request to the hub: what a name or a checkpoint asks for is on this machine, or E_HUB_OFFLINE. Default false. */
   localFilesOnly?: boolean;
@@ -71,7 +74,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
 
 export const ENCODER_TYPES: readonly string[] = Object.keys(KINDS);
 
-const KEYS = ["device", "dtype", "revision", "trainable", "signal", "localFilesOnly"];
+const KEYS = ["device", "dtype", "revision", "trainable", "quantization", "signal", "localFilesOnly"];
 
 /** Opens the encoder of a folder or of the hub, whichever it is. */
 export const AutoEncoder = {
@@ -82,11 +85,11 @@ export const AutoEncoder = {
    */
   async fromPretrained(folderOrId: string, options: AutoEncoderOptions = {}): Promise<Encoder> {
     checkOptions("AutoEncoder.fromPretrained", options, KEYS, { others: OTHER_LOADING });
-    const { device, dtype, trainable = false, ...where } = options;
+    const { device, dtype, trainable = false, quantization, ...where } = options;
     const { signal } = where;
     signal?.throwIfAborted();
-    const computed = dtypeOf(dtype);
-    const loading: EncoderLoading = { device: await deviceOf(device), trainable, ...(computed && { dtype: computed }) };
+    const [computed, held] = [dtypeOf(dtype), quantizationOf(quantization)];
+    const loading: EncoderLoading = { device: await deviceOf(device), trainable, quantization: held, ...(computed && { dtype: computed }) };
     const folder = await resolveModel(folderOrId, where);
     const encoder = kindOf(folder).fromPretrained(folder, loading);
     try {

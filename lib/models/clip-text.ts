@@ -81,10 +81,10 @@ export class ClipTextModel extends Module {
   /** From a folder in Hugging Face layout, of this tower or of both. Frozen, in the dtype of the checkpoint, unless told otherwise. */
   static fromPretrained(folder: string, loading: EncoderLoading): ClipTextModel {
     checkLoading(loading);
-    const { device, dtype, trainable = false } = loading;
+    const { device, dtype, trainable = false, quantization } = loading;
     const json = readConfig(folder);
     using checkpoint = Checkpoint.open(folder);
-    const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });
+    const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable, quantization });
     return built(() => new ClipTextModel(at, parseClipTextConfig(json)));
   }
 

@@ -28,10 +28,10 @@ export class ClipModel extends Module {
 
   static fromPretrained(folder: string, loading: EncoderLoading): ClipModel {
     checkLoading(loading);
-    const { device, dtype, trainable = false } = loading;
+    const { device, dtype, trainable = false, quantization } = loading;
     const json = readConfig(folder);
     using checkpoint = Checkpoint.open(folder);
-    const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable });
+    const at = Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable, quantization });
     return built(() => new ClipModel(at, parseClipConfig(json)));
   }
 

@@ -6,8 +6,9 @@ import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import type { Modality } from "../media/part.js";
 import type { Module } from "../nn/module.js";
+import type { Quantization } from "../nn/weights.js";
 import type { FeatureLayer } from "./bridges/select.js";
-import { OTHER_LOADING } from "./loading.js";
+import { OTHER_LOADING, quantizationOf } from "./loading.js";
 
 export interface EncoderOutput {
   /**
@@ -50,10 +51,12 @@ export interface EncoderLoading {
   /** Of the activations; default: what the checkpoint suggests. */
   dtype?: "f32" | "bf16";
   trainable?: boolean;
+  /** Quantises dense linear layers of the blocks while they are loaded. */
+  quantization?: Quantization | undefined;
 }
 
 const OPTIONS = optionNames<EncoderOptions>({ layer: true, classRows: true, through: true, projected: true, isLonger: true, heard: true });
-const LOADING = optionNames<EncoderLoading>({ device: true, dtype: true, trainable: true });
+const LOADING = optionNames<EncoderLoading>({ device: true, dtype: true, trainable: true, quantization: true });
 
 /** Throws E_VALUE on an option of forward() that no encoder has, nor this one (`more`). */
 export const checkForward = (encoder: string, options: EncoderOptions, more: readonly string[] = []): void =>
@@ -69,8 +72,10 @@ export function onlyLayer(encoder: string, { layer = -1, classRows }: EncoderOpt
 }
 export const noClassToken = (encoder: string, asked: readonly number[]): AnymalError =>
   expected("E_VALUE", `${encoder}: classRows`, "none, for it has no class token", `[${asked}]`, "take hidden, or an encoder such as CLIP");
-export const checkLoading = (loading: EncoderLoading): void =>
+export function checkLoading(loading: EncoderLoading): void {
   checkOptions("fromPretrained of an encoder", loading, LOADING, { others: OTHER_LOADING });
+  quantizationOf(loading.quantization);
+}
 
 /** `make` gives this output, on the tape where a gradient may come through it. */
 export function onTape<T>({ through }: EncoderOptions, output: NonNullable<EncoderOptions["through"]>, make: () => T): T {

@@ -81,8 +81,8 @@ export function fromFolder<T>(
   }
   const json = readConfig(place);
   if (isUnwritten(place, loading.device)) {
-    const { device, dtype = storedDType(json), trainable = false } = loading;
-    return built(() => build(Weights.fresh({ device, dtype, trainable }), json, unwritten(place)));
+    const { device, dtype = storedDType(json), trainable = false, quantization } = loading;
+    return built(() => build(Weights.fresh({ device, dtype, trainable, quantization }), json, unwritten(place)));
   }
   using checkpoint = Checkpoint.open(place);
   return fromCheckpoint(checkpoint, loading, json, (weights) => build(weights, json, checkpoint));
@@ -90,8 +90,8 @@ export function fromFolder<T>(
 
 export function fromCheckpoint<T>(checkpoint: WeightSource, loading: EncoderLoading, json: Json, build: (weights: Weights) => T): T {
   checkLoading(loading);
-  const { device, dtype, trainable = false } = loading;
-  return built(() => build(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable })));
+  const { device, dtype, trainable = false, quantization } = loading;
+  return built(() => build(Weights.from(checkpoint, { device, dtype: dtype ?? storedDType(json), trainable, quantization })));
 }
 
 /** "a.b" of "a.b.vision_model" with `last` "vision_model"; undefined where the prefix does not end so. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { backward, freeTape } from "../../lib/core/autograd.js";
+import { backward, freeTape, noGrad } from "../../lib/core/autograd.js";
 import { scope } from "../../lib/core/scope.js";
 import { Tensor } from "../../lib/core/tensor.js";
 import { audio, type Sound } from "../../lib/media/audio.js";
@@ -16,9 +16,11 @@ import { recomputeIn } from "../../lib/models/encoder.js";
 import { Qwen2AudioEncoder } from "../../lib/models/qwen2-audio.js";
 import { parseQwen2AudioConfig, parseWhisperConfig, type SpeechConfig } from "../../lib/models/speech-config.js";
 import { WhisperEncoder } from "../../lib/models/whisper.js";
+import { Linear } from "../../lib/nn/linear.js";
+import { QuantizedLinear } from "../../lib/nn/quantized-linear.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { concat, mul, sum } from "../../lib/ops/index.js";
-import { Case, caseNames, copyFolder, here, near } from "../case.js";
+import { Case, caseNames, copyFolder, here, largest, near } from "../case.js";
 import { code, disposeAll, noise, parameterGradients, reloaded, sameOneByOne } from "./encoders.js";
 
 const tiny: SpeechConfig = { melBins: 3, positions: 6, hiddenSize: 8, intermediateSize: 12, layers: 2, heads: 2, activation: "gelu" };
@@ -54,6 +56,36 @@ for (const name of caseNames(/^(whisper|qwen2-audio)-encoder/)) {
     await c.close("out.last_hidden_state", out.hidden);
     disposeAll(out);
   });
+
+  for (const format of ["nf4", "int8"] as const)
+    test(`${name}: in ${format} the blocks' weights are those that were rounded; a recorded forward is the plain one, again and for another sound`, async () => {
+      using encoder = await AutoEncoder.fromPretrained(c.folder, { device: here, quantization: format });
+      using dense = await AutoEncoder.fromPretrained(c.folder, { device: here });
+      const packed = encoder.modules().filter((module): module is QuantizedLinear => module instanceof QuantizedLinear);
+      const plain = dense.modules().filter((module): module is Linear => module instanceof Linear);
+      assert.is(packed.length, plain.length);
+      assert.is(packed.length, 6 * (encoder as WhisperEncoder).config.layers);
+      for (const [i, layer] of plain.entries()) {
+        const rounded = noGrad(() => packed[i]!.weight.dequantize("f32"));
+        layer.weight.dispose();
+        layer.weight = rounded;
+      }
+      using x = scope(() => concat(clips.map((clip) => c.tensor(`out.${clip}.input_features`)), 0)); // biome-ignore format: one line
+      const rowsOf = async (of: typeof encoder) => {
+        using y = noGrad(() => scope(() => of.forward(x, { through: "hidden" }).hidden));
+        return (await y.data()) as Float32Array;
+      };
+      const [got, want] = [await rowsOf(encoder), await rowsOf(dense)];
+      // LLM.int8 rounds what is multiplied as well.
+      near(got, want, (format === "nf4" ? 1e-5 : 0.05) * largest(want), format);
+      const recorded = here.capture(() => noGrad(() => scope(() => encoder.forward(x, { through: "hidden" }).hidden)));
+      recorded.replay();
+      assert.equal(await recorded.result.data(), got);
+      x.write((await x.data()).map((v, i) => v * Math.cos(i)) as Float32Array);
+      recorded.replay();
+      assert.equal(await recorded.result.data(), await rowsOf(encoder));
+      recorded.dispose();
+    });
 
   test(`${name}: every hidden state`, async () => {
     using encoder = await AutoEncoder.fromPretrained(c.folder, { device: here });
