@@ -154,6 +154,7 @@ for (const name of caseNames(/^(blip2|instructblip)-words/)) {
 
 const words = new Case("blip2-words");
 const asking = new Case("instructblip-words");
+const onOpt = new Case("blip2-words-opt");
 
 test("every key of the files is read, none is left over; the layout is told, by openers and inspect alike", async () => {
   for (const c of [words, asking]) {
@@ -236,7 +237,7 @@ for (const c of [words, asking])
     }
   });
 
-for (const c of [words, asking])
+for (const c of [words, asking, onOpt])
   test(`${c.name}: exported, it is the file and the configuration that it came from, and opens as such`, async () => {
     const folder = folderOf(c);
     using model = await load(folder);
