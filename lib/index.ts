@@ -84,6 +84,7 @@ export { type HostTensor, SafetensorsFile, saveSafetensors, type Writable } from
 export { SafetensorsError } from "./io/safetensors-header.js";
 export { PickleError } from "./io/torch/error.js";
 export { TorchFile, type TorchFileOptions, type TorchForm } from "./io/torch-file.js";
+export * from "./judges/index.js";
 export { type AudioOptions, type AudioPart, audio, loadAudio, resampled, type Sound } from "./media/audio.js";
 export { type AudioFeatures, AudioProcessor, type AudioProcessorOptions, type Crop } from "./media/audio-processor.js";
 export { AutoProcessor, type AutoProcessorOptions, type Processor } from "./media/auto-processor.js";

@@ -18,8 +18,26 @@ const LAYERS: Record<string, readonly string[]> = {
   anymal: ["systems", "generate", "adapters", "data", "models", "nn", "ops", "core", "io", "text", "media"],
   eval: ["anymal", "systems", "adapters", "generate", "models", "data", "nn", "ops", "core", "io", "text", "media"],
   train: ["eval", "anymal", "systems", "models", "adapters", "generate", "data", "nn", "ops", "core", "io", "text", "media"],
+  judges: ["train", "eval", "data", "media", "io", "core"],
   plan: ["anymal", "systems", "train", "adapters", "models", "data", "nn", "io", "text", "media", "core"],
-  cli: ["anymal", "plan", "systems", "generate", "train", "eval", "models", "adapters", "data", "nn", "ops", "core", "io", "text", "media"],
+  cli: [
+    "anymal",
+    "plan",
+    "judges",
+    "systems",
+    "generate",
+    "train",
+    "eval",
+    "models",
+    "adapters",
+    "data",
+    "nn",
+    "ops",
+    "core",
+    "io",
+    "text",
+    "media",
+  ],
 };
 const NATIVE_READERS = new Set(["core", "ops", "media"]);
 

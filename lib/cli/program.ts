@@ -15,6 +15,7 @@ import { exportCommand } from "./export.js";
 import { generateCommand } from "./generate.js";
 import { inspectCommand } from "./inspect.js";
 import { instructCommand } from "./instruct.js";
+import { judgeCommand } from "./judge.js";
 import { command } from "./output.js";
 import { planCommand } from "./plan.js";
 import { quantizeCommand } from "./quantize.js";
@@ -45,6 +46,7 @@ export function program(): Command {
     .addCommand(reportCommand())
     .addCommand(replayCommand())
     .addCommand(evalCommand())
+    .addCommand(judgeCommand())
     .addCommand(generateCommand())
     .addCommand(chatCommand())
     .addCommand(inspectCommand())

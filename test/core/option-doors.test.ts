@@ -169,6 +169,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ["askHeldOut", "kind", "kinds", "HeldOutOptions", (o) => anymal.askHeldOut(unread, [], o)],
   ["answerTask", "control", "controls", "AnswerTaskOptions", (o) => anymal.answerTask(unread, "mme", { data: nowhere, ...o })],
   ["scorePredictions", "prompt", "prompts", "ScoringOptions", (o) => anymal.scorePredictions(nowhere, o)],
+  ["writeJudgeSheet", "counts", "count", "JudgeSheetOptions", (o) => anymal.writeJudgeSheet(nowhere, nowhere, nowhere, o)],
   ["writeResults", "sources", "source", "WriteResultsOptions", (o) => anymal.writeResults(unread, nowhere, o)],
   ["plan", "row", "rows", "PlanOptions", (o) => anymal.plan({}, o)],
   ["resolveData", "splits", "split", "HubDataOptions", (o) => anymal.resolveData("nobody/nothing", o)],

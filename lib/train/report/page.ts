@@ -130,7 +130,8 @@ function examples(samples: readonly Sample[], looks: readonly Look[]): string {
 /** A page is handed on: where the reader's own files lie is nobody else's business. */
 const placeOf = (where: string): string => where.replace(/^.*[\\/]/, "");
 
-function medium({ modality, name, pictures, curves, seconds }: SampleMedium): string {
+/** A medium as a figure. */
+export function medium({ modality, name, pictures, curves, seconds }: SampleMedium): string {
   const about = `${modality} ${name}`;
   const usable = pictures.filter((url) => /^data:image\/webp;base64,[\w+/=]+$/.test(url));
   const waves = curves.map(

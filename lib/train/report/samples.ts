@@ -50,14 +50,21 @@ export async function readSamples(folder: string): Promise<Sample[]> {
 
 const isSample = (value: unknown): value is Sample => isObject(value) && Array.isArray(value.question) && typeof value.answer === "string";
 
-/** What cannot be shown is named: a report is no reason for a training to end. */
-async function mediumOf(part: MediaPart, signal: AbortSignal | undefined): Promise<SampleMedium> {
+/** Pixels at most, of a picture that stands alone and of each of several. */
+export interface ShownSize {
+  alone: readonly [width: number, height: number];
+  several: readonly [width: number, height: number];
+}
+const SMALL: ShownSize = { alone: [320, 200], several: [112, 84] };
+
+/** What cannot be shown is named: a page is no reason for a run to end. */
+export async function mediumOf(part: MediaPart, signal: AbortSignal | undefined, size = SMALL): Promise<SampleMedium> {
   const { modality } = part;
   const name = typeof part.source === "string" ? basename(part.source) : describe(part.source);
   const plain = { modality, name: name.slice(0, 80), pictures: [], curves: [] };
   try {
     const { pictures = [], curves = [], seconds } = (await kindOf(part)?.preview?.(part, { ...(signal && { signal }) })) ?? {};
-    const small = await Promise.all(pictures.map((picture) => thumbnail(picture, pictures.length)));
+    const small = await Promise.all(pictures.map((picture) => thumbnail(picture, pictures.length > 1 ? size.several : size.alone)));
     return { ...plain, pictures: small, curves: curves.map(rounded), ...(seconds !== undefined && { seconds }) };
   } catch {
     signal?.throwIfAborted();
@@ -65,10 +72,8 @@ async function mediumOf(part: MediaPart, signal: AbortSignal | undefined): Promi
   }
 }
 
-/** Of a strip each frame is smaller. */
-async function thumbnail({ data, width, height }: Pixels, of: number): Promise<string> {
-  const [most, tall] = of > 1 ? [112, 84] : [320, 200];
-  const webp = await sharpFor("a picture of the report")(data, { raw: { width, height, channels: 3 } })
+async function thumbnail({ data, width, height }: Pixels, [most, tall]: ShownSize["alone"]): Promise<string> {
+  const webp = await sharpFor("a picture of the page")(data, { raw: { width, height, channels: 3 } })
     .resize({ width: most, height: tall, fit: "inside", withoutEnlargement: true })
     .webp({ quality: 80 })
     .toBuffer();
