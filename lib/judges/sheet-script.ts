@@ -1,6 +1,6 @@
 // What runs in a sheet: marks are gathered, kept where the browser lets pages of files keep something, and saved as a file.
 export const SHEET_STYLE = `
-section.card { margin: 1.2rem 0; } .asked { font-size: 1.1rem; font-weight: 600; white-space: pre-wrap; } .two { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
+section.card { margin: 1.2rem 0; } section.card h2 { margin: 0 0 .4rem; } .asked { font-size: 1.1rem; font-weight: 600; white-space: pre-wrap; } .two { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
 .said { white-space: pre-wrap; overflow-wrap: anywhere; min-height: 3rem; padding: .6rem .8rem; border-left: 3px solid var(--c0); background: var(--paper); }
 fieldset { border: 0; padding: .25rem 0; margin: 0; } legend { color: var(--soft); font-size: .85rem; padding: 0; } label { margin-right: 1rem; cursor: pointer; } .better { border-top: 1px solid var(--rule); margin-top: .6rem; padding-top: .6rem; }
 .bar { position: sticky; top: 0; background: var(--paper); padding: .6rem 0; border-bottom: 1px solid var(--rule); z-index: 1; } section.done { border-color: var(--good); } audio { width: 100%; }

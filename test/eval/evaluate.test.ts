@@ -8,9 +8,11 @@ import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { answerTask } from "../../lib/eval/run/evaluate.js";
 import { writeResults } from "../../lib/eval/run/results.js";
 import { scorePredictions } from "../../lib/eval/run/scoring.js";
+import { mediaShown } from "../../lib/eval/run/shown.js";
 import { evalTask } from "../../lib/eval/tasks/index.js";
 import { type Asked, type EvalTask, MEDIA } from "../../lib/eval/tasks/task.js";
 import { parseYaml } from "../../lib/io/yaml.js";
+import { image } from "../../lib/media/image.js";
 import { type Toy, toy } from "../anymal/toy.js";
 import { near } from "../case.js";
 import { writeData } from "../cli/program.js";
@@ -99,6 +101,36 @@ test("controls: blank media, another picture of the same kind of question, a pic
     );
   });
 });
+
+test("media are exchanged and not questions: none keeps its own, a wrong one has other answers", () => {
+  const items = Array.from({ length: 60 }, (_, n) => ({
+    ...{ id: String(n), doc: {}, target: ["yes", "no", "maybe"][(n >> 1) % 3] as string, kind: n < 30 ? "first" : "second" },
+    media: [{ modality: "image", path: `${n >> 1}.png` }],
+  }));
+  const number = (media: readonly { path: string }[]) => Number.parseInt(media[0]!.path, 10);
+  for (const seed of [0, 1, 2]) {
+    const [shuffled, wrong] = [mediaShown(items, "shuffled", seed).map(number), mediaShown(items, "wrong", seed).map(number)];
+    for (const [n, { target }] of items.entries()) {
+      assert.is.not(shuffled[n], n >> 1);
+      assert.is(shuffled[n]! < 15, n < 30, "of the same kind");
+      assert.is.not(["yes", "no", "maybe"][wrong[n]! % 3], target);
+      for (const all of [shuffled, wrong]) assert.is(all[n], all[n ^ 1], "questions about one picture stay together");
+    }
+    assert.is(new Set(shuffled).size, 30);
+  }
+});
+
+test("mme: a picture that lacks its other question does not count, and the report says so", () =>
+  within(async (layout) => {
+    for (const name of ["a", "b"])
+      layout
+        .media(`count/${name}.jpg`)
+        .write({ [`count/${name}.txt`]: "Is it? Please answer yes or no.\tYes\nIs it not? Please answer yes or no.\tNo\n" });
+    const { shown } = await scorePredictions(await answerTask(saying(["yes", "yes", "no"]), "mme", { data: layout.folder, limit: 3 }));
+    const { metrics, notes = [] } = shown[0]!;
+    assert.equal([metrics.count, metrics["count accuracy"], metrics["count accuracy+"]], [50, 0.5, 0]);
+    assert.match(notes.join(), /1 answers do not count/);
+  }));
 
 test("a run that was cut goes on to the same bytes, another run's answers are not touched", () =>
   within(async (layout) => {
@@ -270,6 +302,12 @@ test("a real model: the probability of yes, and media that turn out not to be re
       const [first] = predictions.lines;
       const { shown } = await scorePredictions(predictions, { tasks: [task] });
       const share = shown[0]!.items["P(yes)"]!;
+      const turns = ask(meme(0)).user.map((part) => (part === MEDIA ? image(layout.path("img/0.png")) : (part as string)));
+      const [direct] = await model.scoreAnswers([turns], ["yes", "no"]);
+      assert.equal(
+        first!.logProbabilities,
+        direct!.map(({ logProb }) => logProb),
+      );
       const [yes, no] = first!.logProbabilities as [number, number];
       near([share[0]!], [Math.exp(yes) / (Math.exp(yes) + Math.exp(no))], 1e-9, "P(yes)");
       assert.is(new Set(share).size > 1, true);
