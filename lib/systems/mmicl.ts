@@ -6,6 +6,9 @@ import type { Stage, System } from "./system.js";
 /** Names of pictures: 20, as in run.py's vocabulary; a prompt has no more pictures. */
 export const PROXIES = Array.from({ length: 20 }, (_, n) => `<image${n}>`);
 
+/** What its code for Vicuna writes for a picture's rows. */
+export const ROWS = "<visual_embedding>";
+
 const instruct: Stage = {
   how: "instruct",
   opens: ["projectors.*.language_projection.*", "llm.*.q_proj.weight", "llm.*.v_proj.weight", "tokens.*"],
@@ -44,7 +47,7 @@ export const mmicl: System = {
       section: "not of the paper: the same two linear layers through LoRA, with the rank that LoRA's own paper has for them",
     },
   },
-  written: { before: "image {n} is ", proxy: "<image{n}>", after: ".\n" },
+  written: { before: "image {n} is ", proxy: "<image{n}>", after: ".\n", mark: ROWS },
   addedTokens: PROXIES,
   layouts: ["instructblip-hf"],
 };

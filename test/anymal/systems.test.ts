@@ -6,6 +6,7 @@ import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
 import type { AssembleOptions } from "../../lib/anymal/options.js";
 import { conversationOf } from "../../lib/anymal/prompt.js";
+import { SYSTEMS } from "../../lib/systems/index.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { alignRecipe, instructRecipe, recipe } from "../../lib/train/recipe.js";
@@ -164,7 +165,7 @@ test("its folder says what it is, and training goes on by the system's numbers",
     rates.push(learningRate);
   assert.is(rates[0], 1e-4);
   const manifest = JSON.parse(readFileSync(join(output, "checkpoint", "anymal.json"), "utf8"));
-  assert.equal([manifest.system, manifest.prompt.written], ["minigpt4", { before: "<Img>", after: "</Img>" }]);
+  assert.equal([manifest.system, manifest.prompt.written], ["minigpt4", SYSTEMS.minigpt4.written]);
   using again = await AnyMAL.fromPretrained(output, { device: here });
   assert.is(again.system, "minigpt4");
   const [first] = await all(instruct(again, { data: captions(), steps: 1, warmupSteps: 0, batch: 2 }));

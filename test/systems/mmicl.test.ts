@@ -105,6 +105,7 @@ test("a text names pictures that are there; other names and other control tokens
       (error: Error & { code?: string }) => error.code === "E_PROMPT" && pattern.test(error.message),
     );
   refused([a!, b!, "is <image2> there?"], /got "<image2>"; it names a medium that the prompt has not; if the letters are meant/);
+  refused([a!, "see <visual_embedding>"], /text without <visual_embedding>/);
   refused("is <image0> there?", /got "<image0>"; it names a medium/);
   const { bosToken, eosToken } = tokenizer;
   for (const token of [bosToken, eosToken])

@@ -3,15 +3,13 @@
 import { renamed, type View } from "../../io/views.js";
 import { completeBridge } from "../../models/bridges/index.js";
 import type { QFormerSetup } from "../../models/bridges/q-former.js";
-import { mmicl } from "../mmicl.js";
+import { mmicl, ROWS } from "../mmicl.js";
 import type { Published, PublishedMedium, TokenizerFacts } from "../published.js";
-
-/** Before the names, as its code adds them to Vicuna's tokenizer. */
-const PLACE = "<visual_embedding>";
 
 /** What is InstructBLIP's by its names, where the tokenizer has the names of pictures, or the language model's table just the rows for them. */
 export function mmiclOf(published: Published, rows: number, { specialTokens, vocabSize }: TokenizerFacts): Published | undefined {
-  const grown = [PLACE, ...mmicl.addedTokens];
+  // In the order in which its code adds them to Vicuna's tokenizer.
+  const grown = [ROWS, ...mmicl.addedTokens];
   const named = mmicl.addedTokens.every((token) => specialTokens.has(token));
   if (!named && rows !== vocabSize + grown.length) return undefined;
   const idOf = (token: string) => (named ? (specialTokens.get(token) as number) : vocabSize + grown.indexOf(token));
