@@ -50,7 +50,7 @@ export class Recorded {
 
   /** The last step of which something is known. */
   get last(): number {
-    return Math.max(...this.lines.keys(), ...this.hashes.keys());
+    return [...this.lines.keys(), ...this.hashes.keys()].reduce((a, b) => Math.max(a, b), 0);
   }
 
   /** How a step differs from its line; undefined where it does not, or has none. */
