@@ -7,6 +7,7 @@ import { alignCommand } from "./align.js";
 import { bootstrapCommand } from "./bootstrap.js";
 import { chatCommand } from "./chat.js";
 import { convertCommand } from "./convert.js";
+import { curateCommand } from "./curate.js";
 import { dataCommand } from "./data.js";
 import { demoCommand } from "./demo.js";
 import { doctorCommand } from "./doctor.js";
@@ -41,6 +42,7 @@ export function program(): Command {
     .addCommand(dataCommand())
     .addCommand(bootstrapCommand())
     .addCommand(synthesizeCommand())
+    .addCommand(curateCommand())
     .addCommand(planCommand())
     .addCommand(sweepCommand())
     .addCommand(reportCommand())

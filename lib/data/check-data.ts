@@ -1,8 +1,6 @@
 // What is in a data file of any format and layout, and what is wrong with which row, before anything is trained: one row at a time, however long it is.
-import { open, rm } from "node:fs/promises";
-import { basename, dirname, extname, join } from "node:path";
+import { dirname } from "node:path";
 import { AnymalError, expected } from "../core/errors.js";
-import { onFile } from "../core/file-error.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import { Turns } from "../core/turns.js";
 import type { MediaPart, Modality } from "../media/part.js";
@@ -15,6 +13,7 @@ import { READERS, type ReaderName } from "./readers.js";
 import { recordChunks } from "./record-chunks.js";
 import type { DataRecord } from "./records.js";
 import { DataError, mediaOf, type Row, whereOf } from "./row.js";
+import { RowsBeside } from "./rows-beside.js";
 import type { RecordSource } from "./sources/source.js";
 
 export interface CheckDataOptions extends Omit<RowsOptions, "onBadRow" | "onProblem" | "onLayout">, Omit<CheckOptions, "kinds"> {
@@ -114,9 +113,9 @@ export async function checkData(path: string, options: CheckDataOptions = {}): P
     if (length > report.longest.length) report.longest = { where: row.where, length, unit };
     sum += length;
   };
-  let clean: CleanRows | undefined;
+  let clean: RowsBeside | undefined;
   try {
-    if (fix) clean = await CleanRows.begin(path);
+    if (fix) clean = await RowsBeside.begin(path, "clean");
     const turns = new Turns();
     const check = (records: Pick<RecordSource, "columns">) => made.check(path, records);
     for await (const some of recordChunks(path, { kinds: files.kinds, as, signal: reading.signal, check })) {
@@ -170,42 +169,4 @@ function causeOf(error: AnymalError, file: string): string {
     .replace(/"[^"]*"/g, '"…"')
     .replace(/\d+(\.\d+)?/g, "N")
     .replace(/^(.{200}).*$/s, "$1…");
-}
-
-/** Good rows, beside the file that they came from, since paths begin there. */
-class CleanRows {
-  private constructor(
-    readonly path: string,
-    private readonly file: Awaited<ReturnType<typeof open>>,
-  ) {}
-
-  /** Rejects with E_FILE where there is such a file already. */
-  static async begin(path: string): Promise<CleanRows> {
-    const clean = join(dirname(path), `${basename(path, extname(path))}.clean.jsonl`);
-    return new CleanRows(clean, await onFile("to be written", clean, () => open(clean, "wx")));
-  }
-
-  async add(path: string, { number, fields }: DataRecord): Promise<void> {
-    const line = JSON.stringify(fields, function (this: Record<string, unknown>, key, value) {
-      if (!(this[key] instanceof Uint8Array)) return value; // a Buffer makes an object of itself first
-      const remedy = "leave bad rows out with onBadRow: 'skip'";
-      throw new DataError(
-        "E_DATA",
-        path,
-        undefined,
-        "rows that name their media, to write them anew",
-        `row ${number} with the bytes themselves`,
-        remedy,
-      );
-    });
-    await onFile("to be written", this.path, () => this.file.writeFile(`${line}\n`));
-  }
-  close(): Promise<void> {
-    return this.file.close();
-  }
-  /** Half of it would be taken for all. */
-  async drop(): Promise<void> {
-    await this.close();
-    await rm(this.path, { force: true });
-  }
 }

@@ -121,11 +121,14 @@ function examples(samples: readonly Sample[], looks: readonly Look[]): string {
       const right = isExact({ answer: own, correct: answer });
       return `<dt>${nameOf(look)}</dt><dd class="${right ? "right" : "wrong"}">${escaped(own) || "–"}</dd>`;
     });
-    const asked = question.map((part) => (typeof part === "string" ? (part.trim() ? `<p>${escaped(part.trim())}</p>` : "") : medium(part)));
-    return `<div class="card">${asked.join("")}<dl><dt>right</dt><dd>${escaped(answer)}</dd>${said.join("")}</dl><p class="soft"><small>${escaped(placeOf(where))}</small></p></div>`;
+    return `<div class="card">${asked(question)}<dl><dt>right</dt><dd>${escaped(answer)}</dd>${said.join("")}</dl><p class="soft"><small>${escaped(placeOf(where))}</small></p></div>`;
   });
   return `<div class="grid-of">${cards.join("")}</div>`;
 }
+
+/** What comes before an answer, texts and media as they look. */
+export const asked = (question: Sample["question"]): string =>
+  question.map((part) => (typeof part === "string" ? (part.trim() ? `<p>${escaped(part.trim())}</p>` : "") : medium(part))).join("");
 
 /** A page is handed on: where the reader's own files lie is nobody else's business. */
 const placeOf = (where: string): string => where.replace(/^.*[\\/]/, "");

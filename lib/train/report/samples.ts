@@ -32,13 +32,16 @@ export interface Sample {
 
 export async function writeSamples(folder: string, rows: readonly Row[], signal?: AbortSignal): Promise<void> {
   const samples: Sample[] = [];
-  for (const { where, turns } of rows) {
-    const question: Sample["question"] = [];
-    for (const { content } of turns.slice(0, -1))
-      for (const part of content) question.push(typeof part === "string" ? part : await mediumOf(part, signal));
-    samples.push({ where, question, answer: (turns.at(-1)?.content ?? []).filter((part) => typeof part === "string").join(" ") });
-  }
+  for (const row of rows) samples.push(await sampleOf(row, signal));
   await writeWhole(join(folder, SAMPLES), `${JSON.stringify(samples)}\n`);
+}
+
+/** A row as a page shows it: what comes before its last answer, and that. */
+export async function sampleOf({ where, turns }: Row, signal?: AbortSignal): Promise<Sample> {
+  const question: Sample["question"] = [];
+  for (const { content } of turns.slice(0, -1))
+    for (const part of content) question.push(typeof part === "string" ? part : await mediumOf(part, signal));
+  return { where, question, answer: (turns.at(-1)?.content ?? []).filter((part) => typeof part === "string").join(" ") };
 }
 
 export async function readSamples(folder: string): Promise<Sample[]> {
