@@ -4,16 +4,21 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Figures } from "./contest.js";
+import { efficientBlock } from "./efficient-page.js";
 import { type BenchRecord, RESULTS, SCHEMA } from "./record.js";
 
 const README = fileURLToPath(new URL("../README.md", import.meta.url));
+const EFFICIENT = fileURLToPath(new URL("../docs/efficient-training.md", import.meta.url));
 const [BEGIN, END] = ["<!-- made by npm run bench -- readme -->", "<!-- made until here -->"];
+/** Its page is docs/efficient-training.md. */
+const OWN_PAGE = "efficient";
 /** A group of more is told by two of them. */
 const MOST_ROWS = 4;
 const ORDER = ["decode", "prefill", "train-step", "demo", "encode", "linear", "attention", "memory", "busy"];
 
 export function writeReadme(folder = RESULTS): void {
   writeFileSync(README, withBlock(readFileSync(README, "utf8"), blockOf(recordsIn(folder))));
+  writeFileSync(EFFICIENT, withBlock(readFileSync(EFFICIENT, "utf8"), efficientBlock(folder)));
 }
 
 /** Records of the present form, by the wall's clock; a folder's other files are left alone. */
@@ -22,14 +27,14 @@ export function recordsIn(folder: string): BenchRecord[] {
   const files = readdirSync(folder).filter((file) => file.endsWith(".json"));
   const all = files.sort().map((file) => JSON.parse(readFileSync(join(folder, file), "utf8")) as BenchRecord);
   return all
-    .filter(({ schema, clock }) => schema === SCHEMA && clock === "wall")
+    .filter(({ schema, clock, suite }) => schema === SCHEMA && clock === "wall" && suite !== OWN_PAGE)
     .sort((a, b) => ORDER.indexOf(a.suite) - ORDER.indexOf(b.suite));
 }
 
 /** The README with `block` between its marks. */
 export function withBlock(readme: string, block: string): string {
   const [from, to] = [readme.indexOf(BEGIN), readme.indexOf(END)];
-  if (from < 0 || to < from) throw new Error(`README.md: expected the marks ${BEGIN} and ${END}, in this order`);
+  if (from < 0 || to < from) throw new Error(`expected the marks ${BEGIN} and ${END}, in this order`);
   return `${readme.slice(0, from + BEGIN.length)}\n${block}\n${readme.slice(to)}`;
 }
 export function blockIn(readme: string): string {

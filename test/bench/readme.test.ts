@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { Figures } from "../../bench/contest.js";
+import { efficientBlock } from "../../bench/efficient-page.js";
 import { blockIn, blockOf, recordsIn, withBlock } from "../../bench/readme.js";
 import type { BenchRecord } from "../../bench/record.js";
 import { misfits } from "./schema.js";
@@ -16,6 +17,14 @@ test("README.md has what the command gives", () => {
   const block = blockOf(recordsIn(there("bench/results")));
   assert.is(blockIn(readme), block.trim(), "run `npm run bench -- readme`");
   assert.is(withBlock(readme, block), readme);
+});
+
+test("docs/efficient-training.md has what the command gives", () => {
+  const page = readFileSync(there("docs/efficient-training.md"), "utf8");
+  const block = efficientBlock(there("bench/results"));
+  assert.is(blockIn(page), block.trim(), "run `npm run bench -- readme`");
+  // Each configuration beside the first: how many times as fast, which share of its peak, how far the plan was off.
+  assert.match(block, /\| plain \| [\d.]+ \| {2}\| (\d+) \| 100 % \| \d+ \([+−]\d+\.\d %\) \| \d+ \|/);
 });
 
 test("results that are kept are of the schema", () => {
