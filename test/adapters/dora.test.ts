@@ -155,6 +155,19 @@ test("on a table: its columns have the lengths, measured in stretches, as in dou
   for (const tensor of [layer.loraEmbeddingA, layer.loraEmbeddingB, layer.magnitude]) assert.ok(largest(await tensor.grad!.data()) > 0);
   assert.is(largest(await layer.loraEmbeddingA.grad!.slice(0, 1).data().then((row) => row.subarray(4, 5))), 0, "the row that learns nothing"); // biome-ignore format: one line
 
+  // A table that trains has other lengths after each step, though it is the same tensor.
+  table.weight.requiresGrad = true;
+  layer.loraEmbeddingA.write(new Float32Array(r * V));
+  layer.magnitude.write(before);
+  const twice = async () => {
+    using again = layer.forward(asked);
+    return again.data();
+  };
+  const once = await twice();
+  table.weight.write(w.map((value) => 2 * value) as Float32Array);
+  near(await twice(), once, 1e-5 * largest(once), "twice as long, divided by twice as much");
+  table.weight.requiresGrad = false;
+
   using model = load(caseFolder("llama2"));
   const below = LoraAdapter.apply(model, { r: 2, targetModules: ["embed_tokens"] }, { name: "below" });
   const above = put(model, "above", { targetModules: ["embed_tokens"] });
