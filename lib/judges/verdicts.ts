@@ -107,6 +107,7 @@ const VERDICTS: Schema = { sheet: is.text, judge: { wanted: "a text", fits: (v) 
 const KEY: Schema = { sheet: is.text, task: is.text, a: is.text, b: is.text, sides: is.object };
 const LARGEST = 64 << 20;
 
+/** A file that a sheet has saved. Rejects with E_DATA where it is another. */
 export const readVerdicts = async (path: string): Promise<JudgeVerdicts> => {
   const value = await read(path, VERDICTS, "verdicts as the sheet saves them");
   for (const [id, verdict] of Object.entries(value.verdicts as object))
@@ -114,6 +115,7 @@ export const readVerdicts = async (path: string): Promise<JudgeVerdicts> => {
       throw expected("E_DATA", path, "verdicts of a sheet", `${id}: ${shown(verdict, 80)}`, "save it again from the sheet");
   return value as unknown as JudgeVerdicts;
 };
+/** key.json, which lies beside a sheet. Rejects with E_DATA where it is another file. */
 export const readKey = async (path: string): Promise<JudgeKey> =>
   (await read(path, KEY, "the key that was written beside the sheet")) as unknown as JudgeKey;
 

@@ -6,7 +6,7 @@ import { parseShallow } from "../../core/json.js";
 import { readPlain } from "../../core/plain-file.js";
 import { CsvCutter } from "../../data/csv.js";
 import { linesOf } from "../../data/lines.js";
-import { type DataRecord, keysOf, recordsOf } from "../../data/records.js";
+import { type DataRecord, recordsOf } from "../../data/records.js";
 import { DataError } from "../../data/row.js";
 import { reasonOf } from "../../media/error.js";
 import { BUILT_IN } from "../../media/kinds/index.js";
@@ -16,6 +16,7 @@ export type Fields = Readonly<Record<string, unknown>>;
 /** Bytes of one JSON file: VQA v2's annotations of a split have a third. */
 const MOST = 448 << 20;
 
+/** What a task reads its questions from. Its files are found by name, and parsed; what is wrong with them is E_DATA, with one row E_ROW. */
 export class TaskFolder {
   constructor(
     /** Or a file in it, where that one is to be taken. */
@@ -86,9 +87,8 @@ export class TaskFolder {
   }
 
   /** What is wrong with one row. */
-  bad(path: string, row: number | undefined, wanted: string, got: Fields | string): DataError {
-    const said = typeof got === "string" ? got : keysOf(got);
-    return new DataError("E_ROW", path, row, wanted, said, "mend it, or leave it out with onBadRow: 'skip'");
+  bad(path: string, row: number, wanted: string, got: string): DataError {
+    return new DataError("E_ROW", path, row, wanted, got, "mend it, or leave it out with onBadRow: 'skip'");
   }
   #wrong(got: string, cause?: unknown): DataError {
     const { name, layout } = this.task;
