@@ -153,6 +153,7 @@ test("OPT and MPT: keys that would make another model, in the reading of the cod
   refuses(parseMptConfig, { ...original, logit_scale: "inv_sqrt_d_model" }, "logit_scale");
   refuses(parseMptConfig, { ...original, norm_type: "rmsnorm" }, "norm_type");
   refuses(parseMptConfig, { ...mpt, attn_config: { ...attention, clip_qkv: -1 } }, "clip_qkv");
+  assert.is(parseMptConfig({ ...mpt, attn_config: { ...attention, clip_qkv: 0 } }).clip, undefined); // as both codes read it: off
   const normed = { ...attention, qk_ln: true };
   assert.equal([parseMptConfig({ ...original, attn_config: normed }).qkNorm, parseMptConfig({ ...mpt, attn_config: normed }).qkNorm], [true, false]); // biome-ignore format: one line
   refuses(parseMptConfig, { ...original, attn_config: { ...attention, qk_ln: 1 } }, "qk_ln");
