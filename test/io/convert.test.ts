@@ -187,6 +187,8 @@ test("MiniGPT-4's layer as it is published becomes the bridge of its system, to 
 
   torchFile(from, layer(768), (dict) => new Map([["model", dict]]));
   assert.match((await refusal(from, {}, fresh())).message, /form with Llama-2.*older form.*Q-Former/);
+  torchFile(from, layer(4 * dim + 1), (dict) => new Map([["model", dict]]));
+  assert.match((await refusal(from, {}, fresh())).message, /reads 4 patches at a time/);
 });
 
 test.run();
