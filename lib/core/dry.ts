@@ -12,9 +12,13 @@ export interface DrySpec {
 /** Told of each op: its name, what it was called with, and what it gave. `spec` says of a handle what it is. */
 export type DryObserver = (op: string, args: readonly unknown[], result: unknown, spec: (handle: Handle) => DrySpec) => void;
 
+/** Told of captures, which do not nest here: what is replayed is what was recorded last. */
+export type DryCaptures = (event: "begin" | "end" | "replay") => void;
+
 interface Dry {
   capture: number;
   observe: DryObserver | undefined;
+  captures: DryCaptures | undefined;
 }
 const dry = new Map<number, Dry>();
 
@@ -23,14 +27,15 @@ export interface DryOptions {
   threads?: number;
   level?: string;
   onOp?: DryObserver;
+  onCapture?: DryCaptures;
 }
 
 /** Its memory() is that of the device that it stands for, but for what ops compute in (bytesScratch is 0). close() ends it. */
-export function openDry({ threads = 1, level, onOp }: DryOptions = {}): Device {
+export function openDry({ threads = 1, level, onOp, onCapture }: DryOptions = {}): Device {
   const options = [`threads=${threads}`, ...(level === undefined ? [] : [`level=${level}`]), `memoryLimit=${Number.MAX_SAFE_INTEGER}`];
   const n = native();
   const id = n.device_open("cpu", options.join(";"));
-  dry.set(id, { capture: n.capture_begin(id), observe: onOp });
+  dry.set(id, { capture: n.capture_begin(id), observe: onOp, captures: onCapture });
   if (dry.size === 1) intercept(dryNative);
   return new Device("cpu", id, () => undefined);
 }
@@ -78,10 +83,19 @@ function dryNative(real: Native): Native {
       if (!tensors.some(of)) return real.tensors_computed(tensors);
     },
     // One is recorded already, and they do not nest: what is to be replayed runs dry where it is recorded.
-    capture_begin: (device) => (dry.has(device) ? -device : real.capture_begin(device)),
-    capture_end: (capture) => (capture < 0 ? 0 : real.capture_end(capture)),
+    capture_begin: (device) => {
+      const own = dry.get(device);
+      own?.captures?.("begin");
+      return own ? -device : real.capture_begin(device);
+    },
+    capture_end: (capture) => {
+      if (capture >= 0) return real.capture_end(capture);
+      dry.get(-capture)?.captures?.("end");
+      return 0;
+    },
     capture_replay: (capture) => {
       if (capture >= 0) real.capture_replay(capture);
+      else dry.get(-capture)?.captures?.("replay");
     },
     capture_dispose: (capture) => {
       if (capture >= 0) real.capture_dispose(capture);

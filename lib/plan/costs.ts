@@ -86,6 +86,12 @@ function other(op: string, { made, at }: OpCall): Work {
   return moved(all, 3 * sum(all));
 }
 
+/** Of a moment. */
+export interface Sums {
+  flops: number;
+  seconds: number;
+}
+
 export class Costs {
   flops = 0;
   seconds = 0;
@@ -100,5 +106,11 @@ export class Costs {
     const { flops, of, bytes } = (Object.hasOwn(WORK, op) ? WORK[op] : undefined)?.(call) ?? other(op, call);
     this.flops += flops;
     this.seconds += Math.max(flops / (isNarrow(of) ? bf16 : f32), bytes / bandwidth);
+  }
+
+  /** What was counted between two marks, once more. */
+  repeat(from: Sums, to: Sums): void {
+    this.flops += to.flops - from.flops;
+    this.seconds += to.seconds - from.seconds;
   }
 }

@@ -34,14 +34,15 @@ export async function generating(
   };
   const read = await answers(1);
   traced.device.resetPeak();
-  const all = newTokens > 1 ? await answers(newTokens) : read; // one step is recorded, and stands for every token but the first
+  const all = newTokens > 1 ? await answers(newTokens) : read;
   const { bytesPeak } = await traced.memory();
   const [row] = rows as [Row];
   const textLength = textTokens(model, { ...row, turns: row.turns.slice(0, 1) });
   const inRow = await mediaIn(model, row);
   const length = textLength + inRow.positions;
   const cache = cacheBytes(model, prompts, length + newTokens, kvCache);
-  const perToken = (all.seconds - read.seconds) / share;
+  const written = Math.max(1, newTokens - 1); // the prompt gives the first
+  const perToken = (all.seconds - read.seconds) / written / share;
   const peak = bytesPeak + traced.scratch;
   const inAll = read.seconds / share + perToken * (newTokens - 1);
   return {
@@ -57,7 +58,13 @@ export async function generating(
       ...{ activations: bytesPeak - loaded.bytesInUse - cache, scratch: traced.scratch, peak, loading },
     },
     time: {
-      ...{ flopsPerStep: all.flops - read.flops, floorPerStep: perToken * share, secondsPerStep: perToken, secondsPerMedium: 0, share },
+      ...{
+        flopsPerStep: (all.flops - read.flops) / written,
+        floorPerStep: perToken * share,
+        secondsPerStep: perToken,
+        secondsPerMedium: 0,
+        share,
+      },
       ...{ tokensPerSecond: perToken ? prompts / perToken : 0, stepsPerEpoch: undefined, secondsPerEpoch: undefined, secondsInAll: inAll },
     },
     fits: Math.max(peak, loading) <= memory,

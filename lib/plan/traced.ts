@@ -3,16 +3,13 @@
 import type { Device, DeviceMemory } from "../core/device.js";
 import { type DryOptions, openDry } from "../core/dry.js";
 import { CardScratch } from "./card-scratch.js";
-import { Costs } from "./costs.js";
+import { Costs, type Sums } from "./costs.js";
 import { CpuScratch } from "./cpu-scratch.js";
 import { levelOf, type Machine } from "./machines.js";
 import { bytesOf, counting, type OpCall } from "./op-call.js";
 
 /** Sums as they stood when an update of the parameters began. */
-export interface Mark {
-  flops: number;
-  seconds: number;
-}
+export type Mark = Sums;
 interface Update {
   gradients: number;
   moments: number;
@@ -26,10 +23,13 @@ export class Traced implements AsyncDisposable {
   readonly #scratch: CpuScratch | CardScratch;
   readonly #costs: Costs;
   #updating = false;
+  /** Of what was recorded last: the sums before and behind it, and how often it was replayed. */
+  #recorded = { from: { flops: 0, seconds: 0 }, to: { flops: 0, seconds: 0 }, replays: 0 };
 
   constructor(machine: Machine, layout: DryOptions) {
     this.#costs = new Costs(machine);
-    this.device = openDry({ ...layout, onOp: counting((op, call) => this.#count(op, call)) });
+    const onOp = counting((op, call) => this.#count(op, call));
+    this.device = openDry({ ...layout, onOp, onCapture: (event) => this.#captured(event) });
     const { level, threads } = levelOf(this.device.describe());
     this.#scratch = machine.kind === "cpu" ? new CpuScratch(level, threads) : new CardScratch();
   }
@@ -62,6 +62,13 @@ export class Traced implements AsyncDisposable {
     this.#updating = updates;
     this.#scratch.take(op, call);
     this.#costs.add(op, call);
+  }
+
+  /** What is recorded runs when it is replayed: its first run was counted with the recording. */
+  #captured(event: "begin" | "end" | "replay"): void {
+    if (event === "begin") this.#recorded = { from: this.costs, to: this.costs, replays: 0 };
+    else if (event === "end") this.#recorded.to = this.costs;
+    else if (this.#recorded.replays++) this.#costs.repeat(this.#recorded.from, this.#recorded.to);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -167,6 +167,9 @@ test("answers: the cache grows with the prompts", async () => {
   const of = async (prompts: number) =>
     (await plan(model({}, "image"), { machine: "l4", stages: ["generate"], prompts, newTokens: 8 })).stages[0];
   const [one, four] = [await of(1), await of(4)];
+  const long = (await plan(model({}, "image"), { machine: "l4", stages: ["generate"], prompts: 1, newTokens: 64 })).stages[0];
+  const perToken = (long?.time.secondsPerStep as number) / (one?.time.secondsPerStep as number);
+  assert.ok(perToken >= 1 && perToken < 1.1, `a token of a longer answer takes hardly longer: ${perToken}`);
   assert.is(four?.bytes.cache, 4 * (one?.bytes.cache ?? 0));
   assert.ok((one?.time.flopsPerStep ?? 0) > 0);
 });
