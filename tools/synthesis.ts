@@ -10,7 +10,17 @@ import { Draw } from "../lib/data/draw.js";
 import { description, dialogue, questions, type Utterance } from "../lib/data/world/language.js";
 import { drawScene, type Scene } from "../lib/data/world/scenes.js";
 import { worldScene, writeWorld } from "../lib/data/world/write.js";
-import { AnyMAL, exchangesIn, LlamaForCausalLM, language, openDevice, type SynthesisKind, saveModel, synthesize, Tokenizer } from "../lib/index.js"; // biome-ignore format: one line
+import {
+  AnyMAL,
+  exchangesIn,
+  LlamaForCausalLM,
+  language,
+  openDevice,
+  type SynthesisKind,
+  saveModel,
+  synthesize,
+  Tokenizer,
+} from "../lib/index.js";
 import { MODALITIES, rowOf, WordEncoder } from "./pretrain/language.js";
 
 const { values } = parseArgs({

@@ -28,7 +28,7 @@ import { ENCODER_BATCH, type Features, type MediaEncoder } from "./media-encoder
 import { type AssembleOptions, FROM_PRETRAINED_KEYS, type FromPretrainedOptions, type PromptFormat } from "./options.js";
 import { type AdapterPlace, type AnyMALParts, type Attached, DEFAULT_ADAPTER, isAdapterName } from "./parts.js";
 import { encodedPrompts, prepared, release } from "./prepare.js";
-import { conversationOf, type PromptInput } from "./prompt.js";
+import type { PromptInput } from "./prompt.js";
 import { isPublished, published } from "./published.js";
 import type { QuestionReader } from "./question.js";
 import { checkSafety, Guard, guarded, type Safety } from "./safety.js";
@@ -276,7 +276,7 @@ export class AnyMAL {
     checkGeneration(options, ANSWER_KEYS);
     checkSafety("generate", safety);
     if (!safety) return yield* this.#pieces(prompt, options);
-    const guard = new Guard(safety, conversationOf(prompt, this.prompt), { model: this, signal: options.signal });
+    const guard = new Guard(prompt, safety, { model: this, signal: options.signal });
     const refusal = await guard.prompt();
     if (refusal === undefined) yield* guard.sentences(this.#pieces(prompt, options));
     else yield refusal;
@@ -303,9 +303,7 @@ export class AnyMAL {
     checkGeneration(options, [...ANSWER_KEYS, "batch"]);
     checkSafety("generateAll", safety);
     if (!safety) return this.#answers(prompts, options);
-    const judging = { model: this, signal: options.signal };
-    const guards = prompts.map((prompt, i) => new Guard(safety, conversationOf(prompt, this.prompt), judging, i));
-    return guarded(guards, (numbers) => this.#answers(numbers.map((i) => prompts[i] as PromptInput), options, numbers)); // biome-ignore format: one line
+    return guarded(prompts, safety, { model: this, signal: options.signal }, (some, numbers) => this.#answers(some, options, numbers));
   }
 
   async #answers(prompts: readonly PromptInput[], options: AnswerOptions, numbers?: readonly number[]): Promise<string[]> {

@@ -4,6 +4,7 @@ import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
 import type { Turn } from "../data/row.js";
 import type { AnyMAL } from "./anymal.js";
+import { conversationOf, type PromptInput } from "./prompt.js";
 
 /** false, or why in words: refused. Anything else lets pass. */
 export type Verdict = boolean | string | undefined;
@@ -49,21 +50,25 @@ export function checkSafety(where: string, safety: Safety | undefined): void {
 
 /** One prompt before its judges. */
 export class Guard {
+  readonly #turns: readonly Turn[];
+
   constructor(
+    prompt: PromptInput,
     private readonly safety: Safety,
-    private readonly turns: readonly Turn[],
     private readonly judging: Judging,
     private readonly index = 0,
-  ) {}
+  ) {
+    this.#turns = conversationOf(prompt, judging.model.prompt);
+  }
 
   /** The refusal, or undefined where the prompt may be asked. */
   async prompt(): Promise<string | undefined> {
-    return this.#refusal("prompt", await this.safety.before?.(this.turns, this.judging));
+    return this.#refusal("prompt", await this.safety.before?.(this.#turns, this.judging));
   }
 
   /** The answer, or the refusal in its place. */
   async whole(answer: string): Promise<string> {
-    return this.#refusal("answer", await this.safety.after?.(answer, this.turns, this.judging)) ?? answer;
+    return this.#refusal("answer", await this.safety.after?.(answer, this.#turns, this.judging)) ?? answer;
   }
 
   /** Sentence by sentence, each after it was judged; what is refused ends the stream, and its writing. */
@@ -71,7 +76,7 @@ export class Guard {
     if (!this.safety.after) return yield* pieces;
     let [said, held] = ["", ""];
     const refused = async (sentence: string) =>
-      this.#refusal("answer", await this.safety.after?.(said + sentence, this.turns, this.judging));
+      this.#refusal("answer", await this.safety.after?.(said + sentence, this.#turns, this.judging));
     for await (const piece of pieces) {
       held += piece;
       const end = sentenceEnd(held);
@@ -95,17 +100,26 @@ export class Guard {
   }
 }
 
-/** Answers and refusals in the order of the guards; `answer` is asked for the answers of those that let their prompts pass, by their places. */
-export async function guarded(guards: readonly Guard[], answer: (places: readonly number[]) => Promise<string[]>): Promise<string[]> {
+/** Answers and refusals in the order of the prompts; `answer` is asked for those that may be asked, with their numbers. */
+export async function guarded(
+  prompts: readonly PromptInput[],
+  safety: Safety,
+  judging: Judging,
+  answer: (prompts: readonly PromptInput[], numbers: readonly number[]) => Promise<string[]>,
+): Promise<string[]> {
   const texts: string[] = [];
-  const places: number[] = [];
-  for (const [i, guard] of guards.entries()) {
+  const asked: { prompt: PromptInput; guard: Guard; number: number }[] = [];
+  for (const [number, prompt] of prompts.entries()) {
+    const guard = new Guard(prompt, safety, judging, number);
     const refusal = await guard.prompt();
-    if (refusal === undefined) places.push(i);
-    else texts[i] = refusal;
+    if (refusal === undefined) asked.push({ prompt, guard, number });
+    else texts[number] = refusal;
   }
-  const answers = await answer(places);
-  for (const [k, i] of places.entries()) texts[i] = await (guards[i] as Guard).whole(answers[k] as string);
+  const answers = await answer(
+    asked.map(({ prompt }) => prompt),
+    asked.map(({ number }) => number),
+  );
+  for (const [k, { guard, number }] of asked.entries()) texts[number] = await guard.whole(answers[k] as string);
   return texts;
 }
 

@@ -116,8 +116,14 @@ export const readVerdicts = async (path: string): Promise<JudgeVerdicts> => {
   return value as unknown as JudgeVerdicts;
 };
 /** key.json, which lies beside a sheet. Rejects with E_DATA where it is another file. */
-export const readKey = async (path: string): Promise<JudgeKey> =>
-  (await read(path, KEY, "the key that was written beside the sheet")) as unknown as JudgeKey;
+export const readKey = async (path: string): Promise<JudgeKey> => {
+  const what = "the key that was written beside the sheet";
+  const value = await read(path, KEY, what);
+  for (const [id, side] of Object.entries(value.sides as object))
+    if (side !== "left" && side !== "right")
+      throw expected("E_DATA", path, what, `${id}: ${shown(side, 80)}`, "take the file as it was written");
+  return value as unknown as JudgeKey;
+};
 
 async function read(path: string, schema: Schema, what: string): Promise<Record<string, unknown>> {
   let value: unknown;

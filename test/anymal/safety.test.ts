@@ -37,7 +37,7 @@ const QUICK = { maxNewTokens: 6 };
 
 test("sentences are judged as they end, with all that was said before them, and given out only then", async () => {
   const seen: string[] = [];
-  const guard = (safety: Safety) => new Guard(safety, [], { model });
+  const guard = (safety: Safety) => new Guard("?", safety, { model });
   const after = (answer: string) => void seen.push(answer);
   assert.equal(await joined(guard({ after }).sentences(stream("A do", 'g "runs." It is 3', ".5 m. And?\n", "So"))), ['A dog "runs." ', "It is 3.5 m. And?\n", "So"]); // biome-ignore format: one line
   assert.equal(seen, ['A dog "runs." ', 'A dog "runs." It is 3.5 m. And?\n', 'A dog "runs." It is 3.5 m. And?\nSo']);

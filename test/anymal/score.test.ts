@@ -122,6 +122,8 @@ test("a text that is one token may stand for its id; one of several is refused w
   await refused(() => model.scoreAnswers(prompts, [["a"]]), "E_GENERATION", /one for each of the 2 prompts/);
   await refused(() => model.scoreAnswers(prompts, ["a", 3] as never), "E_GENERATION", /a list of texts/);
   await refused(() => model.scoreAnswers(prompts, [""]), "E_PROMPT", /text in the assistant's turn/);
+  const long = ["hello", "hello", "hello ".repeat(200)];
+  await refused(() => model.scoreAnswers(long, ["a"], { batch: 2 }), "E_PROMPT", /^prompt 2:/);
   await refused(() => model.scoreAnswers(prompts, ["a"], { batch: 0 }), "E_GENERATION", /batch/);
   await refused(() => model.scoreAnswers(prompts, ["a"], { ends: true } as object), "E_GENERATION", /did you mean "end"/);
   const reason = new Error("enough");

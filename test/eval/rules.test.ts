@@ -82,4 +82,30 @@ test("a metric of which less is better is told so", () =>
     assert.equal(written.configs.own.metric_list.map((one: { higher_is_better: boolean }) => one.higher_is_better), [false, true]); // biome-ignore format: one line
   }));
 
+test("predictions that lack what their score needs are no predictions", () =>
+  within(async (layout) => {
+    const head = { anymalEval: 1, task: "pope", prompts: "anymal", split: "", model: "m", shown: ["own"], seed: 0, maxNewTokens: 1, questions: 1, leftOut: 0, data: "", date: "x" }; // biome-ignore format: one line
+    const doc = { question: "q", label: "yes", group: "random", picture: "p" };
+    const line = { doc_id: 0, id: "0", shown: "own", doc, target: "yes", input: "", input_media: [], answer: "yes" };
+    const path = layout.path("predictions.jsonl");
+    const scored = (first: object, second: object) => {
+      layout.write({ "predictions.jsonl": [first, second].map((one) => JSON.stringify(one)).join("\n") });
+      return scorePredictions(path);
+    };
+    assert.is((await scored(head, line)).shown[0]!.metrics.accuracy, 1);
+    for (const [first, second, word] of [
+      [{ ...head, seed: "0" }, line, "seed"],
+      [{ ...head, data: undefined }, line, "data"],
+      [{ ...head, shown: ["mine"] }, line, "shown"],
+      [head, { ...line, target: undefined }, "target"],
+      [head, { ...line, input_media: ["x"] }, "input_media"],
+      [head, { ...line, problem: 3 }, "problem"],
+      [head, { ...line, doc: { ...doc, label: "maybe" } }, "label"],
+    ] as const)
+      await scored(first, second).then(
+        () => assert.unreachable(word),
+        (error: Error) => assert.match(error.message, word),
+      );
+  }));
+
 test.run();

@@ -133,7 +133,12 @@ test("files: the command counts them, and says what is wrong with others", () =>
       "a.json": verdicts("ann", { p: { better: "left", left: { recognition: 2 } } }),
       "b.json": verdicts("bo", { p: { better: "best" as "left" } }),
       "c.json": "{",
+      "middle.json": { ...key, sides: { p: "middle" } },
     });
+    await readKey(layout.path("middle.json")).then(
+      () => assert.unreachable("a key of other sides"),
+      (error: Error) => assert.match(error.message, /p: "middle"/),
+    );
     const { value } = await inProcess(["judge", "--verdicts", layout.path("a.json"), "--key", layout.path("key.json"), "--json"]);
     assert.is((value[0] as { win: { share: number } }).win.share, 1);
     for (const [name, message] of [

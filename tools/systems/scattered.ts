@@ -31,10 +31,16 @@ export async function writeScattered(data: string, { name, held, count, seed }: 
   for (let index = 0; index < count; ++index) {
     const draw = new Draw(seed, `scattered/${name}/${index}`);
     const { things } = drawScene("image", draw, { held: held ? "only" : "never" }) as ImageScene;
-    const standing = scattered(things.map((thing) => resized(drawLook(thing, draw), draw)), draw); // biome-ignore format: one line
+    const standing = scattered(
+      things.map((thing) => resized(drawLook(thing, draw), draw)),
+      draw,
+    );
     const image = `${name}/${String(index).padStart(5, "0")}.png`;
     await writeFile(join(data, "image", image), await encodePicture(paint(drawBackground(draw), standing), "png"));
-    pictures.push({ image, things: things.map(({ color, shape }, i) => ({ text: `${color} ${shape}`, box: boxOf(standing[i] as Standing) })) }); // biome-ignore format: one line
+    pictures.push({
+      image,
+      things: things.map(({ color, shape }, i) => ({ text: `${color} ${shape}`, box: boxOf(standing[i] as Standing) })),
+    });
   }
   return pictures;
 }

@@ -38,7 +38,10 @@ function drawn(pictures: ReadonlyMap<string, readonly string[]>, shots: number, 
   if (pictures.size < 2) throw new Error("examples of two colours need pictures of both: take more effort");
   const colours = draw.shuffled([...pictures.keys()]).slice(0, 2);
   const names = draw.shuffled(INSTRUMENTS);
-  const named = (which: number): Named => ({ image: draw.pick(pictures.get(colours[which] as string) as string[]), name: names[which] as string }); // biome-ignore format: one line
+  const named = (which: number): Named => ({
+    image: draw.pick(pictures.get(colours[which] as string) as string[]),
+    name: names[which] as string,
+  });
   const examples = Array.from({ length: shots / 2 }, () => draw.shuffled([0, 1]).map(named)).flat();
   return [...examples, named(draw.below(2))];
 }

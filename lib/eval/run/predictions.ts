@@ -2,7 +2,7 @@
 // questions, so that a run that was cut goes on behind its last whole line.
 import { existsSync } from "node:fs";
 import { appendFile, readFile, truncate } from "node:fs/promises";
-import { is, isObject, type Schema, shown } from "../../core/checks.js";
+import { type Check, is, isObject, type Schema, shown } from "../../core/checks.js";
 import { expected } from "../../core/errors.js";
 import { onFile } from "../../core/file-error.js";
 import { parseShallow } from "../../core/json.js";
@@ -59,21 +59,33 @@ export interface Predictions {
   lines: readonly Prediction[];
 }
 
+/** That may be empty. */
+const TEXT: Check = { wanted: "a text", fits: (value) => typeof value === "string" };
 const HEAD: Schema = {
   task: is.text,
   prompts: is.text,
+  split: TEXT,
   model: is.text,
+  fingerprint: is.orAbsent(TEXT),
   shown: is.listOf(is.oneOf(...SHOWN)),
+  seed: is.integer(),
+  maxNewTokens: is.integer(1),
   questions: is.integer(1),
   leftOut: is.integer(),
+  data: TEXT,
   date: is.text,
 };
 const LINE: Schema = {
   doc_id: is.integer(),
+  id: TEXT,
   shown: is.oneOf(...SHOWN),
   doc: is.object,
-  answer: { wanted: "a text", fits: (value) => typeof value === "string" },
+  target: TEXT,
+  input: TEXT,
+  input_media: is.listOf(is.object),
+  answer: TEXT,
   logProbabilities: is.orAbsent(is.listOf({ wanted: "a number", fits: (value) => typeof value === "number" })),
+  problem: is.orAbsent(TEXT),
 };
 
 /** Reads them. Rejects with E_DATA where the file holds something else, a line that is cut off included. */

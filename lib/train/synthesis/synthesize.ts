@@ -99,7 +99,18 @@ interface Asked {
 export async function synthesize(model: Answering, options: SynthesizeOptions): Promise<SynthesisReport> {
   const { kinds, each, batch, limit } = checked(options);
   const media = (await described(options)).slice(0, limit);
-  const report: SynthesisReport = { media: media.length, texts: 0, malformed: 0, pairs: 0, unsure: 0, guessed: 0, refused: 0, kept: 0, rows: 0, unasked: 0 }; // biome-ignore format: one line
+  const report: SynthesisReport = {
+    media: media.length,
+    texts: 0,
+    malformed: 0,
+    pairs: 0,
+    unsure: 0,
+    guessed: 0,
+    refused: 0,
+    kept: 0,
+    rows: 0,
+    unasked: 0,
+  };
   await writeLines(options.output, async (add) => {
     let waiting: Asked[] = [];
     const work = async () => {
