@@ -105,6 +105,7 @@ test("what only the description tells becomes rows; what is answered otherwise w
   // Both captions of the red picture stand in one description; the checks are greedy, the texts drawn.
   const [turns] = seen.prompts as [Turn[]];
   assert.equal(turns.map(({ role }) => role), ["system", "user"]); // biome-ignore format: one line
+  assert.match(String(turns[0]!.content[0]), /takes in a picture\./);
   assert.match(String(turns[1]!.content[0]), /^a red square\na square on a wall\n/);
   assert.equal(seen.options.map(({ temperature, seed }) => [temperature, seed]), [[0.7, 5], [undefined, undefined], [undefined, undefined]]); // biome-ignore format: one line
 });

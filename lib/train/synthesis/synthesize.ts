@@ -8,6 +8,7 @@ import { checkOptions, optionNames } from "../../core/options.js";
 import { Draw } from "../../data/draw.js";
 import { writeLines } from "../../data/referential/write.js";
 import { DataError } from "../../data/row.js";
+import { BUILT_IN } from "../../media/kinds/index.js";
 import { type Answering, answersTo } from "../asked.js";
 import { agreement } from "./agreement.js";
 import { type DescribedMedium, type DescribedOptions, described, descriptionOf } from "./described.js";
@@ -72,7 +73,8 @@ const OPTIONS = optionNames<SynthesizeOptions>({
 });
 const SAMPLING = ["temperature", "topK", "topP", "minP", "maxNewTokens", "repetitionPenalty"];
 
-const NOUNS: Readonly<Record<string, string>> = { image: "picture", video: "video", audio: "sound", imu: "motion" };
+/** "picture", "clip", "sound", "recording of motion sensors". */
+const nounOf = (modality: string): string => BUILT_IN.get(modality)?.about.replace(/^an? /, "").split(/[,:]/)[0] ?? modality;
 const PROMPTS: SynthesisPrompts = {
   told: (question, description) => `${description}\n\n${question}\nAnswer in as few words as it takes.`,
   blind: (question) => `${question}\nAnswer in as few words as it takes. If you cannot know, say what is most likely.`,
@@ -119,7 +121,7 @@ export async function synthesize(model: Answering, options: SynthesizeOptions): 
       options.onProgress?.({ ...report });
     };
     for (const medium of media) {
-      const noun = NOUNS[medium.modality] ?? medium.modality;
+      const noun = nounOf(medium.modality);
       const description = descriptionOf(medium);
       for (const kind of kinds)
         for (let i = 0; i < each; ++i) {
