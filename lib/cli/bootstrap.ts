@@ -1,16 +1,13 @@
 // `anymal bootstrap`: boxes that people drew, in a model's words, as far as the words lead the model back to the boxes.
 import type { Command } from "commander";
 import type { BootstrapReport } from "../train/bootstrap.js";
+import { type AnnotationFlags, annotationFlags } from "./annotation-flags.js";
 import { loadOptions, type ModelFlags, modelFlags } from "./flags.js";
 import { command, EXIT, Interrupt, integer, number, print, printJson, tell, UsageError } from "./output.js";
 import { table } from "./table.js";
 
-interface BootstrapFlags extends ModelFlags {
-  annotations?: string;
+interface BootstrapFlags extends ModelFlags, AnnotationFlags {
   output?: string;
-  images?: string;
-  beside?: string;
-  split?: string;
   threshold: number;
   batch: number;
   square?: boolean;
@@ -23,12 +20,8 @@ anymal instruct --model runs/pink --data bootstrapped.jsonl --output runs/pink-2
 export function bootstrapCommand(): Command {
   const about =
     "Pink's self-consistent bootstrapping: the model describes each box, is asked where that is, and pairs whose boxes agree become rows to train on.";
-  return modelFlags(command("bootstrap", about, EXAMPLE), "a model that was trained on places")
-    .option("--annotations <file>", "boxes: COCO's or Objects365's JSON, Visual Genome's objects.json")
+  return annotationFlags(modelFlags(command("bootstrap", about, EXAMPLE), "a model that was trained on places"))
     .option("--output <file>", "the rows to write, JSONL")
-    .option("--images <folder>", "where the pictures lie (default: beside the annotations)")
-    .option("--beside <file>", "Visual Genome: image_data.json; RefCOCO: instances.json")
-    .option("--split <name>", "RefCOCO: only this split")
     .option("--threshold <iou>", "IoU from which on a pair is kept", number(0, 1), 0.5)
     .option("--batch <n>", "questions together", integer(1), 32)
     .option("--square", "places are those of pictures padded to squares (default: as the model pads them)")

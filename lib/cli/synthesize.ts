@@ -2,16 +2,13 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { SYNTHESIS_KINDS, type SynthesisName } from "../train/synthesis/kinds.js";
 import type { SynthesisReport } from "../train/synthesis/synthesize.js";
+import { type AnnotationFlags, annotationFlags } from "./annotation-flags.js";
 import { loadOptions, type ModelFlags, modelFlags } from "./flags.js";
 import { command, EXIT, Interrupt, integer, number, print, printJson, tell, UsageError } from "./output.js";
 import { table } from "./table.js";
 
-interface SynthesizeFlags extends ModelFlags {
+interface SynthesizeFlags extends ModelFlags, AnnotationFlags {
   captions?: string;
-  annotations?: string;
-  images?: string;
-  beside?: string;
-  split?: string;
   output?: string;
   kind?: SynthesisName[];
   each: number;
@@ -33,12 +30,8 @@ anymal instruct --model runs/align --data synthetic.jsonl --output runs/instruct
 export function synthesizeCommand(): Command {
   const about =
     "A language model writes questions and answers about media that it knows from captions, things and places alone; pairs that it answers the same without them, or otherwise with them, are left out.";
-  return modelFlags(command("synthesize", about, EXAMPLE), "whose language model writes (or --llm alone)")
+  return annotationFlags(modelFlags(command("synthesize", about, EXAMPLE), "whose language model writes (or --llm alone)"))
     .option("--captions <file>", "captions of pictures, videos, sounds or motion; several rows may speak of one")
-    .option("--annotations <file>", "things and places: COCO's or Objects365's JSON, Visual Genome's objects, relationships or regions")
-    .option("--images <folder>", "where the annotations' pictures lie (default: beside them)")
-    .option("--beside <file>", "Visual Genome: image_data.json; RefCOCO: instances.json")
-    .option("--split <name>", "RefCOCO: only this split")
     .option("--output <file>", "the rows to write, JSONL")
     .option("--kind <name>", `one of ${Object.keys(SYNTHESIS_KINDS).join(", ")}; may come several times (default: all)`, kind)
     .option("--each <n>", "texts of a kind about one medium", integer(1), 1)
