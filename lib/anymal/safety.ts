@@ -1,4 +1,4 @@
-// What goes into a model and what comes out of it, before a judge of the user's: AnyMAL's pipeline at inference (arXiv 2309.16058, section 6: pictures, the
+// What goes into a model and what comes out of it, before a judge of the user's: AnyMAL's pipeline at inference (arXiv 2309.16058, on safety: pictures, the
 // prompt, the answer sentence by sentence, and both together).
 import { expected } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";

@@ -1,4 +1,4 @@
-// Verdicts of people on pairs of answers: win rates, and AnyMAL's rubric (arXiv 2309.16058, section 4.2): objects recognised 0 to 2, response accurate 0 or 2,
+// Verdicts of people on pairs of answers: win rates, and AnyMAL's rubric (arXiv 2309.16058, Table 3): objects recognised 0 to 2, response accurate 0 or 2,
 // integrity 0 or 2.
 import { is, isObject, type Schema, shown } from "../core/checks.js";
 import { expected } from "../core/errors.js";

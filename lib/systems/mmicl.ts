@@ -22,7 +22,7 @@ const instruct: Stage = {
     weightDecay: 5e-4,
     maxLength: 1152,
   },
-  section: "section 2.4, stage II; model/utils.py for what trains, run_script/flickr/deep_speed_instructblip_t5xxl.sh for the numbers",
+  section: "stage II; model/utils.py for what trains, run_script/flickr/deep_speed_instructblip_t5xxl.sh for the numbers",
 };
 
 export const mmicl: System = {
@@ -37,7 +37,7 @@ export const mmicl: System = {
   stages: {
     align: {
       ...(blip2.stages.align as Stage),
-      section: "section 2.4, stage I: as BLIP-2's, whose weights its Q-Former begins with; these are BLIP-2's numbers",
+      section: "stage I: as BLIP-2's, whose weights its Q-Former begins with; these are BLIP-2's numbers",
     },
     instruct,
     "instruct-lora": {

@@ -122,7 +122,7 @@ interface InstructionDoc extends CaptionDoc {
 export const mmIt: EvalTask<InstructionDoc> = {
   name: "mm-it",
   about: "instructions about pictures with responses that people wrote: CIDEr-D, BLEU, ROUGE-L, and a sheet for judges",
-  source: "AnyMAL, arXiv 2309.16058, section 3.3: the set itself is not published",
+  source: "AnyMAL, arXiv 2309.16058, on MM-IT: the set itself is not published",
   layout:
     "test.jsonl or test.json: rows of image, instruction (or question) and response (or answer, or responses); pictures where image says",
   modality: "image",

@@ -1,5 +1,5 @@
 // What a language model that sees nothing is asked to write of media it is told of: LLaVA's three kinds (arXiv 2304.08485, section 3), as AnyMAL has them
-// written by the language model itself (arXiv 2309.16058, section 4.2).
+// written by the language model itself (arXiv 2309.16058, on MM-IT).
 import type { Draw } from "../../data/draw.js";
 import { hasMark } from "../../data/marks.js";
 

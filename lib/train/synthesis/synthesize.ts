@@ -1,5 +1,5 @@
 // Instructions that a language model writes itself: it reads what people said of media, writes questions and answers, answers them again with the description
-// and without it, and what only the description tells becomes a row (arXiv 2309.16058, section 4.2; LLaVA's kinds, arXiv 2304.08485, section 3).
+// and without it, and what only the description tells becomes a row (arXiv 2309.16058, on MM-IT; LLaVA's kinds, arXiv 2304.08485, section 3).
 import { dirname, relative, resolve, sep } from "node:path";
 import type { AnswerOptions } from "../../anymal/anymal.js";
 import type { PromptInput } from "../../anymal/prompt.js";
