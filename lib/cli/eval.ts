@@ -4,8 +4,8 @@ import { type Command, Option } from "commander";
 import type { DataError } from "../data/row.js";
 import type { EvalReport } from "../eval/run/scoring.js";
 import { CONTROLS, type Control } from "../eval/run/shown.js";
-import { EVAL_TASKS } from "../eval/tasks/index.js";
-import { PROMPTS, type PromptsName } from "../eval/tasks/task.js";
+import { EVAL_TASKS, evalTask } from "../eval/tasks/index.js";
+import { type EvalTask, PROMPTS, type PromptsName } from "../eval/tasks/task.js";
 import { loadOptions, type ModelFlags, modelFlags } from "./flags.js";
 import { command, describeError, Interrupt, integer, list, print, printJson, tell, UsageError } from "./output.js";
 import { table } from "./table.js";
@@ -26,11 +26,15 @@ interface EvalFlags extends ModelFlags {
 const EXAMPLE = `
 anymal eval
 anymal eval coco-captions --model runs/instruct --data coco --output runs/coco --control blank --control shuffled
+anymal eval birds.yaml --model runs/instruct --data birds --output runs/birds
 anymal eval --score runs/coco/predictions.jsonl`;
 
 export function evalCommand(): Command {
   const about = "Asks a model a benchmark's questions and scores the answers. Without a task: lists them.";
-  const evaluate = command("eval", about, EXAMPLE).argument("[task]", "such as coco-captions, vqav2 or mme");
+  const evaluate = command("eval", about, EXAMPLE).argument(
+    "[task]",
+    "such as coco-captions, vqav2 or mme, or a file of one's own: birds.yaml",
+  );
   return modelFlags(evaluate, "a folder that align, instruct or demo wrote")
     .option("--data <folder>", "where the benchmark was unpacked")
     .option(
@@ -58,10 +62,9 @@ async function run(name: string | undefined, flags: EvalFlags): Promise<void> {
     return scoreAgain(flags.score, flags);
   }
   if (name === undefined) return tasks(flags.json);
-  const { evalTask } = await import("../eval/tasks/index.js");
-  const task = evalTask(name);
+  const task = await named(name);
   const { model: folder, data, output } = flags;
-  if (!folder && !data) return about(name, flags.json);
+  if (!folder && !data) return about(task, flags.json);
   if (!folder || !data || !output) throw wrong("--model, --data and --output are needed");
   const unknown = (flags.control ?? []).find((control) => !CONTROLS.includes(control));
   if (unknown !== undefined) throw wrong(`--control ${unknown}: expected one of ${CONTROLS.join(", ")}`);
@@ -84,6 +87,13 @@ async function run(name: string | undefined, flags: EvalFlags): Promise<void> {
     onProgress: progress(),
   });
   await show(await scorePredictions(predictions), output, flags);
+}
+
+/** One that is here from the start, or a file's. */
+async function named(name: string): Promise<EvalTask> {
+  if (!/\.ya?ml$/i.test(name)) return evalTask(name);
+  const { readTaskFile } = await import("../eval/tasks/task-file.js");
+  return readTaskFile(name);
 }
 
 /** Flags that change bits. */
@@ -146,14 +156,12 @@ async function show(report: EvalReport, output: string, { json }: Pick<EvalFlags
 }
 
 function tasks(json = false): void {
-  if (json) for (const name of EVAL_TASKS.keys()) about(name, true);
+  if (json) for (const task of EVAL_TASKS.values()) about(task, true);
   else table([...EVAL_TASKS.values()].map(({ name, about: line }) => [name, line]));
 }
 
-function about(name: string, json = false): void {
-  const task = EVAL_TASKS.get(name);
-  if (!task) return;
-  const { about: line, source, layout, modality, splits, conventions } = task;
+function about(task: EvalTask, json = false): void {
+  const { name, about: line, source, layout, modality, splits, conventions } = task;
   const prompts = Object.fromEntries(Object.entries(conventions).map(([key, { source: from }]) => [key, from]));
   if (json) {
     printJson({ name, about: line, source, layout, modality, splits: splits ?? [], prompts });

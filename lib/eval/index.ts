@@ -25,5 +25,6 @@ export {
   type TaskAnswer,
   type TaskScores,
 } from "./tasks/task.js";
+export { readTaskFile, type TaskSpec, taskOfSpec } from "./tasks/task-file.js";
 export { normalizeTextVqa, normalizeVqa, scoreVqa, textVqaAccuracy, type VqaQuestion, type VqaScores, vqaAccuracy } from "./vqa.js";
 export type { YesNo, YesNoScore } from "./yes-no.js";

@@ -8,8 +8,8 @@ import { checkOptions, optionNames } from "../core/options.js";
 import { encodeWav } from "../data/world/encode.js";
 import { type FoundMedium, partOf } from "../eval/run/items.js";
 import { type Predictions, readPredictions } from "../eval/run/predictions.js";
-import { evalTask } from "../eval/tasks/index.js";
 import type { EvalTask } from "../eval/tasks/task.js";
+import { taskOfAnswers } from "../eval/tasks/task-file.js";
 import { writeWhole } from "../io/whole-file.js";
 import { loadAudio } from "../media/audio.js";
 import { medium as figure } from "../train/report/page.js";
@@ -49,8 +49,8 @@ export async function writeJudgeSheet(
 ): Promise<JudgeSheet> {
   checkOptions("writeJudgeSheet", options, OPTIONS);
   const { data, tasks = [], signal, ...drawing } = options;
-  const taskOf = (name: string) => tasks.find((task) => task.name === name) ?? evalTask(name);
-  const opened = async (one: string | Predictions) => (typeof one === "string" ? readPredictions(one, taskOf) : one);
+  const opened = async (one: string | Predictions) =>
+    typeof one === "string" ? readPredictions(one, (head) => taskOfAnswers(head, one, tasks)) : one;
   const made = pairsOf(await opened(a), b === undefined ? undefined : await opened(b), drawing);
   await onFile("to be written", output, () => mkdir(output, { recursive: true }));
   const [sheet, key] = [join(output, "sheet.html"), join(output, "key.json")];

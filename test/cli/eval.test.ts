@@ -1,5 +1,5 @@
 // `anymal eval`: benchmarks listed, asked until somebody stops it and from there on, scored again.
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -37,6 +37,34 @@ test("tasks are listed, each with its layout and conventions; a wrong command li
   assert.match((await inProcess(["eval", "mme", "--data", "x"])).error!.message, /--model, --data and --output are needed/);
   assert.match((await inProcess(["eval", "mnme"])).error!.message, /did you mean "mme"/);
   assert.match((await inProcess(["eval", "mme", "--score", "x"])).error!.message, /--score takes answers that are there/);
+});
+
+test("a file of one's own is told, asked of a model and scored again without the file", async () => {
+  const file = layout.path("mine.yaml");
+  const words = "fields: { label: label, question: text }";
+  layout.write({
+    "mine.yaml": `name: mine\nabout: a\nsource: b\nmodality: image\ndata: { files: coco_pope_popular.json, media: image, ${words} }\nprompt: { user: "<image>{{ question }}" }\nmetric: yes-no`,
+  });
+  assert.equal((await inProcess(["eval", file, "--json"])).value[0]!.layout, "coco_pope_popular.json, and media by the paths in it");
+  for (const color of ["red", "green", "blue"]) layout.copy(world.path(`${color}.png`), `${color}.png`);
+  const args = [
+    "--model",
+    world.path("model"),
+    "--data",
+    layout.folder,
+    "--output",
+    layout.path("mine"),
+    "--device",
+    "cpu",
+    "--limit",
+    "4",
+  ];
+  const asked = await inProcess(["eval", file, ...args, "--json"]);
+  assert.is(asked.error, undefined);
+  rmSync(file);
+  const again = await inProcess(["eval", "--score", join(layout.path("mine"), "predictions.jsonl"), "--json"]);
+  const scores = (one: typeof asked) => (one.value.at(-1) as { scores: object }).scores;
+  assert.equal(scores(again), scores(asked));
 });
 
 test("stopped in the middle, gone on with to the same answers as at one go, scored again to the same bits", async () => {

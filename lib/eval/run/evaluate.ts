@@ -72,7 +72,14 @@ export async function answerTask(model: Answering, task: string | EvalTask, opti
   const shown: Shown[] = ["own", ...CONTROLS.filter((control) => controls.includes(control))];
   const head: PredictionHead = {
     anymalEval: 1,
-    ...{ task: asked.name, prompts, split: found.split, model: name, ...(fingerprint !== undefined && { fingerprint }) },
+    ...{
+      task: asked.name,
+      ...(asked.spec && { spec: asked.spec }),
+      prompts,
+      split: found.split,
+      model: name,
+      ...(fingerprint !== undefined && { fingerprint }),
+    },
     ...{ shown, seed, maxNewTokens: convention.maxNewTokens, questions: found.items.length, leftOut: found.leftOut },
     ...{ data: digestOf(found.items), date: new Date().toISOString() },
   };

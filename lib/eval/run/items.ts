@@ -1,6 +1,6 @@
 // A task's questions, checked: each has what its prompt and score need, and its media are there.
 import { existsSync } from "node:fs";
-import { join, normalize } from "node:path";
+import { join, normalize, sep } from "node:path";
 import { shown } from "../../core/checks.js";
 import { AnymalError, expected } from "../../core/errors.js";
 import { type BadRowOptions, Problems } from "../../data/records.js";
@@ -66,6 +66,8 @@ function foundItem(task: EvalTask, folder: TaskFolder, item: Item, ids: Set<stri
   if (ids.has(item.id)) return bad("each question once", `a second ${item.id}`, remedy);
   const media: FoundMedium[] = [];
   for (const { modality, places, options } of item.media) {
+    const out = places.find((one) => normalize(one).split(sep)[0] === "..");
+    if (out !== undefined) return bad(`its ${modality} in the data's folder`, out, remedy);
     const place = places.find((one) => existsSync(join(folder.root, one)));
     if (place === undefined)
       return bad(`its ${modality} as ${places[0]}`, "no such file", `put it there, or leave it out with onBadRow: 'skip'`);

@@ -21,6 +21,8 @@ export interface PredictionHead {
   /** Of the file's form. */
   anymalEval: 1;
   task: string;
+  /** Of a task that is a file: what it says. */
+  spec?: object | undefined;
   prompts: string;
   split: string;
   model: string;
@@ -63,6 +65,7 @@ export interface Predictions {
 const TEXT: Check = { wanted: "a text", fits: (value) => typeof value === "string" };
 const HEAD: Schema = {
   task: is.text,
+  spec: is.orAbsent(is.object),
   prompts: is.text,
   split: TEXT,
   model: is.text,
@@ -89,11 +92,11 @@ const LINE: Schema = {
 };
 
 /** Reads them. Rejects with E_DATA where the file holds something else, a line that is cut off included. */
-export async function readPredictions(path: string, taskOf: (name: string) => EvalTask): Promise<Predictions> {
+export async function readPredictions(path: string, taskOf: (head: PredictionHead) => EvalTask): Promise<Predictions> {
   const text = (await readPlain(path, { most: MOST })).toString("utf8");
   const [head, ...lines] = text.split("\n").filter((line) => line.trim());
   const read = headOf(path, head);
-  const task = taskOf(read.task);
+  const task = taskOf(read);
   return { head: read, lines: lines.map((line, i) => lineOf(`${path}:${i + 2}`, line, task)) };
 }
 
@@ -132,6 +135,7 @@ function parsed(line: string): unknown {
 /** What two runs must have in common. */
 const SAME: readonly (keyof PredictionHead)[] = [
   "task",
+  "spec",
   "prompts",
   "split",
   "model",

@@ -1,8 +1,8 @@
 // Answers to numbers, without a model: the same answers give the same bits.
 import { expected } from "../../core/errors.js";
 import { checkOptions, optionNames } from "../../core/options.js";
-import { evalTask } from "../tasks/index.js";
 import { conventionOf, type EvalTask, meanOf, type PromptsName, type TaskScores } from "../tasks/task.js";
+import { taskOfAnswers } from "../tasks/task-file.js";
 import { type Prediction, type PredictionHead, type Predictions, readPredictions } from "./predictions.js";
 import type { Shown } from "./shown.js";
 
@@ -36,9 +36,9 @@ const OPTIONS = optionNames<ScoringOptions>({ prompts: true, tasks: true });
 export async function scorePredictions(predictions: string | Predictions, options: ScoringOptions = {}): Promise<EvalReport> {
   checkOptions("scorePredictions", options, OPTIONS);
   const { tasks = [], prompts } = options;
-  const taskOf = (name: string) => tasks.find((task) => task.name === name) ?? evalTask(name);
+  const taskOf = (read: PredictionHead) => taskOfAnswers(read, typeof predictions === "string" ? predictions : "predictions", tasks);
   const { head, lines } = typeof predictions === "string" ? await readPredictions(predictions, taskOf) : predictions;
-  const task = taskOf(head.task);
+  const task = taskOf(head);
   const rule = prompts ?? (head.prompts as PromptsName);
   const convention = conventionOf(task, rule);
   const shown = head.shown.map((one): ShownScores => {

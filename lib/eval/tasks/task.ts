@@ -103,6 +103,8 @@ export interface EvalTask<D extends object = object> {
   /** Is more better? All but these. */
   lowerIsBetter?: readonly string[];
   hub?: HubTask;
+  /** Of a benchmark that is a file, what that file says: predictions keep it, so that they are scored again without it. */
+  spec?: object;
 }
 
 /** The convention of that name. Throws E_VALUE where the task has none. */
