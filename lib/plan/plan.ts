@@ -22,7 +22,7 @@ import { heldFiles, plannedLooks } from "./looks.js";
 import { cardOf, levelOf, type Machine, measuredCpu } from "./machines.js";
 import { bytesOfParts, countOf } from "./parts.js";
 import type { PlannedStage, PlanReport } from "./report.js";
-import { longestRows, madeUpRows, mediaIn, type PlannedRows, textTokens } from "./rows.js";
+import { heaviestRows, madeUpRows, mediaIn, type PlannedRows, textTokens } from "./rows.js";
 import { Traced } from "./traced.js";
 
 export interface PlanOptions extends GeneratingOptions {
@@ -208,7 +208,7 @@ async function looksOf(job: Job, traced: Traced, model: AnyMAL, { share, options
 
 async function rowsFor(job: Job, model: AnyMAL, together: number, options: PlanOptions, media: Recipe["media"]): Promise<PlannedRows> {
   const { tokens = 64, media: each = 1, seconds = 10, rows: count } = options;
-  const { data, columns } = job.recipe;
+  const { data, columns, packing, groupByLength } = job.recipe;
   const files = filesOf(data);
   if (files.length) {
     const source = await openRows(files, {
@@ -219,7 +219,8 @@ async function rowsFor(job: Job, model: AnyMAL, together: number, options: PlanO
       ...(options.signal && { signal: options.signal }),
     });
     try {
-      const found = await longestRows(model, source, together);
+      // Rows of like length that are packed may all be of the longest.
+      const found = await heaviestRows(model, source, together, packing && !groupByLength ? job.recipe : undefined);
       return { ...found, count: count ?? found.count, rows: filled(found.rows, together) };
     } finally {
       await source.close();

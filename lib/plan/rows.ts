@@ -2,6 +2,7 @@
 import type { AnyMAL } from "../anymal/anymal.js";
 import { conversationOf, encodePrompt } from "../anymal/prompt.js";
 import { expected } from "../core/errors.js";
+import { Draw } from "../data/draw.js";
 import { mediaOf, type Row } from "../data/row.js";
 import type { RowSource } from "../data/sources/source.js";
 import { audio } from "../media/audio.js";
@@ -43,22 +44,57 @@ export async function mediaIn(model: AnyMAL, row: Row): Promise<{ positions: num
   };
 }
 
-/** The longest of rows from all over the data. */
-export async function longestRows(model: AnyMAL, source: RowSource, most: number): Promise<PlannedRows> {
+/** A run whose rows stand behind each other, without padding: how its steps are drawn. */
+export interface Packed {
+  steps: number;
+  batch: number;
+  microBatch: number;
+  seed: number;
+}
+
+/**
+ * Of rows from all over the data those that a run must be ready for: the longest, since a row among shorter ones is padded to them; of a packed run the
+ * heaviest of as many micro-batches as it has, drawn as it draws.
+ */
+export async function heaviestRows(model: AnyMAL, source: RowSource, most: number, packed?: Packed): Promise<PlannedRows> {
   const step = Math.max(1, Math.floor(source.length / LOOKED_AT));
-  const looked: { row: Row; tokens: number }[] = [];
+  const looked: Looked[] = [];
   for (let i = 0; i < source.length; i += step) {
     const row = await source.row(i);
     looked.push({ row, tokens: textTokens(model, row) });
   }
   if (!looked.length) throw expected("E_DATA", "plan", "at least one row", "none", "check the data");
   looked.sort((a, b) => b.tokens - a.tokens);
+  const taken = packed ? heaviestTogether(looked, packed) : looked.slice(0, most);
   return {
-    rows: looked.slice(0, most).map(({ row }) => row),
+    rows: taken.map(({ row }) => row),
     count: source.length,
     longest: looked[0]?.tokens ?? 0,
     mean: looked.reduce((n, { tokens }) => n + tokens, 0) / looked.length,
   };
+}
+
+interface Looked {
+  row: Row;
+  tokens: number;
+}
+/** Micro-batches that are drawn at most: with more the heaviest hardly grows. */
+const DRAWN = 4096;
+
+/** Epoch by epoch, in a new order each time, as rows are read: the longest first. */
+function heaviestTogether(looked: readonly Looked[], { steps, batch, microBatch, seed }: Packed): Looked[] {
+  const draw = new Draw(seed, "plan/packed");
+  const size = Math.min(batch, microBatch);
+  const wanted = Math.min(DRAWN, steps * Math.ceil(batch / size));
+  let [heaviest, weight]: [readonly Looked[], number] = [[], -1];
+  let waiting: Looked[] = [];
+  for (let drawn = 0; drawn < wanted; ++drawn) {
+    while (waiting.length < size) waiting = [...waiting, ...draw.shuffled(looked)];
+    const together = waiting.splice(0, size);
+    const own = together.reduce((sum, { tokens }) => sum + tokens, 0);
+    if (own > weight) [heaviest, weight] = [together, own];
+  }
+  return [...heaviest].sort((a, b) => b.tokens - a.tokens);
 }
 
 export interface MadeUp {

@@ -1,7 +1,8 @@
 // What is planned is what a device counts when the same stage runs on it: systems, stages and switches of the toy world.
-import { mkdirSync, readdirSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
+import sharp from "sharp";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AnyMAL } from "../../lib/anymal/anymal.js";
@@ -174,13 +175,16 @@ test("answers: the cache grows with the prompts", async () => {
   assert.ok((one?.time.flopsPerStep ?? 0) > 0);
 });
 
-test("the longest rows of the data are taken", async () => {
-  const data = world.path("captions.jsonl");
-  const { writeFileSync } = await import("node:fs");
-  const sharp = (await import("sharp")).default;
-  await sharp(Buffer.alloc(16 * 16 * 3), { raw: { width: 16, height: 16, channels: 3 } })
+async function picture(): Promise<void> {
+  const raw = { width: 16, height: 16, channels: 3 as const };
+  await sharp(Buffer.alloc(16 * 16 * 3), { raw })
     .png()
     .toFile(world.path("a.png"));
+}
+
+test("the longest rows of the data are taken", async () => {
+  const data = world.path("captions.jsonl");
+  await picture();
   const lines = [3, 30, 5].map((words) => JSON.stringify({ image: "a.png", caption: new Array(words).fill("red").join(" ") }));
   writeFileSync(data, `${lines.join("\n")}\n`);
   const { stages } = await plan({ ...model({}, "image"), align: { image: { steps: 3, batch: 2, data } } }, { machine: "a10" });
@@ -190,6 +194,28 @@ test("the longest rows of the data are taken", async () => {
   );
   assert.is(stages[0]?.length, made.stages[0]?.length);
   assert.is(stages[0]?.time.stepsPerEpoch, 1);
+});
+
+test("rows behind each other: the heaviest of a run's steps, not the longest row in every place of one", async () => {
+  const data = world.path("packed.jsonl");
+  await picture();
+  const lines = Array.from({ length: 36 }, (_, i) =>
+    JSON.stringify({ image: "a.png", caption: new Array(i % 6 ? 4 : 200).fill("red").join(" ") }),
+  );
+  writeFileSync(data, `${lines.join("\n")}\n`);
+  const own = { steps: 12, batch: 6, packing: true, data };
+  const raw = { ...model({ quantization: "none" }, "image"), align: { image: own } };
+  const { stages } = await plan(raw, { machine: MACHINE, threads: 1 });
+  const device = await openDevice("cpu", { threads: 1 });
+  const opened = await AnyMAL.assemble({ ...(recipeOf(raw).model as object), device } as Parameters<typeof AnyMAL.assemble>[0]);
+  await device.synchronize();
+  device.resetPeak();
+  for await (const _ of align(opened, { ...own, modality: "image" }));
+  const { bytesPeak } = device.memory();
+  opened.dispose();
+  await device.close();
+  const planned = stages[0]?.bytes.peak ?? 0;
+  assert.ok(Math.abs(planned / bytesPeak - 1) < 0.1, `${planned} planned, ${bytesPeak} counted`);
 });
 
 test("other devices go on meanwhile, and afterwards all is as before", async () => {
