@@ -1,7 +1,8 @@
 // attention, attention_two_source: a block per tile of queries of one head walks the tiles of keys that any of them sees.
 //
 // FlashAttention-2 (arXiv 2307.08691): the softmax is kept up to date as keys come in, so of the (T,S) scores only a tile exists, in registers.
-#include "job.cuh"
+// Where such blocks are too few for the card, each query's keys are split over several (splits.cuh): a resampler's 64 latents at 577 keys.
+#include "splits.cuh"
 
 namespace anymal::cuda {
 namespace {
@@ -17,14 +18,25 @@ struct Forward {
   static constexpr int kBlocks = D <= 64 ? (kPlanes == 1 ? 3 : 2) : kPlanes == 1 && D <= 128 ? 2 : 1;  // of one multiprocessor
   using Queries = Tile<kQueries, D, kPlanes>;
   using Keys = Tile<kKeys, D, kPlanes>;
-  static constexpr int kShared = Queries::kBytes + 2 * Keys::kBytes;
+  // Keys and values of the next tile come while this one is used. Planes are written when they are split, so that nothing is to be waited for.
+  static constexpr int kStages = kPlanes == 1 ? 2 : 1;
+  static constexpr bool kSplits = kPlanes == 1 || D <= 128;  // else registers are full of sums
+  static constexpr int kShared = Queries::kBytes + 2 * kStages * Keys::kBytes;
   static_assert(kShared <= kSharedLimit);
 };
 
-// Scores of two rows as the softmax wants them: scaled, biased, -inf where hidden. `first` is the key of column 0, `bias` that of row g.
+// Scores of two rows as the softmax wants them: scaled, biased, -inf where hidden. `first` is the key of column 0, `bias` that of row g. `whole`: no
+// key of the tile is hidden from anybody, which is so of all tiles but those at an edge; these have no branch per score.
 template <class X, int N>
-__device__ __forceinline__ void finish_scores(const Job<X>& j, float (&s)[N][4], int first, const Span (&seen)[2], const float* bias) {
+__device__ __forceinline__ void finish_scores(const Job<X>& j, float (&s)[N][4], int first, bool whole, const Span (&seen)[2], const float* bias) {
   const int lane = threadIdx.x % 32;
+  if (whole && !j.bias) {
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) s[n][e] *= j.scale;
+    return;
+  }
 #pragma unroll
   for (int n = 0; n < N; ++n)
 #pragma unroll
@@ -38,26 +50,33 @@ __device__ __forceinline__ void finish_scores(const Job<X>& j, float (&s)[N][4],
 
 // budget: 255 registers, 99 KiB shared, 0 spills
 template <class X, int D>
-__global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlocks) attention_kernel(Job<X> j) {
+__global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlocks) attention_kernel(Job<X> j, Partial partial) {
   using F = Forward<X, D>;
   using Queries = typename F::Queries;
   using Keys = typename F::Keys;
   bf16* q_tile = dynamic_shared<bf16>();
   bf16* k_tile = q_tile + Queries::kSize;
-  bf16* v_tile = k_tile + Keys::kSize;
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const int t_tiles = (j.T + F::kQueries - 1) / F::kQueries;
+  const int splits = F::kSplits ? partial.splits : 1;
+  const unsigned block = blockIdx.x / splits, split = blockIdx.x % splits;
   // Under a causal mask the last queries see the most keys: they go first, so that no block of them ends alone.
-  const int t0 = (t_tiles - 1 - static_cast<int>(blockIdx.x % t_tiles)) * F::kQueries;
-  const int h = static_cast<int>(blockIdx.x / t_tiles % j.H), b = static_cast<int>(blockIdx.x / t_tiles / j.H), kv = h / (j.H / j.K);
+  const int t0 = (t_tiles - 1 - static_cast<int>(block % t_tiles)) * F::kQueries;
+  const int h = static_cast<int>(block / t_tiles % j.H), b = static_cast<int>(block / t_tiles / j.H), kv = h / (j.H / j.K);
   const int t_count = j.T - t0 < F::kQueries ? j.T - t0 : F::kQueries;
   const int64_t row_q = static_cast<int64_t>(j.H) * j.D, row_k = static_cast<int64_t>(j.K) * j.D;
 
   const Span range = range_of(j, b);
-  const KeyTiles<F::kKeys> tiles(j, {keys_seen(j, range, t0).begin, keys_seen(j, range, t0 + t_count - 1).end});
-  const auto load_keys = [&](bf16* to, const X* Source<X>::*from, int i) {
-    const int source = tiles.source(i), start = tiles.start(i);
-    load_tile<Keys, F::kThreads>(to, j.source[source].*from + key_offset(j, b, source, start, kv), row_k, tiles.count(j, i), j.D, j.aligned, thread);
+  const Span early = keys_seen(j, range, t0), late = keys_seen(j, range, t0 + t_count - 1), by_all{late.begin, early.end};
+  const KeyTiles<F::kKeys> tiles(j, {early.begin, late.end});
+  const int begin = static_cast<int>(static_cast<int64_t>(tiles.total) * split / splits);
+  const int end = static_cast<int>(static_cast<int64_t>(tiles.total) * (split + 1) / splits);
+  const auto load_keys = [&](int i, int stage) {
+    bf16* to = k_tile + stage * 2 * Keys::kSize;
+    const int source = tiles.source(i);
+    const int64_t at = key_offset(j, b, source, tiles.start(i), kv);
+    load_tile<Keys, F::kThreads>(to, j.source[source].k + at, row_k, tiles.count(j, i), j.D, j.aligned, thread);
+    load_tile<Keys, F::kThreads>(to + Keys::kSize, j.source[source].v + at, row_k, tiles.count(j, i), j.D, j.aligned, thread);
     ptx::cp_async_commit();
   };
 
@@ -70,35 +89,50 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
   constexpr int kColumns = kColumnsOf<X, D>;
   const int column = static_cast<int>(blockIdx.y) * kColumns;
   float o[kColumns / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
-  if (tiles.total > 0) {
+  if (begin < end) {
     load_tile<Queries, F::kThreads>(q_tile, j.q + query_offset(j, b, t0, h), row_q, t_count, j.D, j.aligned, thread);
-    load_keys(k_tile, &Source<X>::k, 0);
+    load_keys(begin, 0);
   }
-  for (int i = 0; i < tiles.total; ++i) {
+  for (int i = begin, stage = 0; i < end; ++i, stage = F::kStages - 1 - stage) {
     ptx::cp_async_wait<0>();
-    __syncthreads();  // these keys have come, the last values have been read
-    load_keys(v_tile, &Source<X>::v, i);
+    __syncthreads();  // this tile has come, and with two stages the last one has been read
+    if constexpr (F::kStages == 2)
+      if (i + 1 < end) load_keys(i + 1, 1 - stage);
+    const bf16* keys = k_tile + stage * 2 * Keys::kSize;
     float s[F::kKeys / 8][4];
-    multiply_rows<Queries, Keys>(s, q_tile + 16 * warp * Queries::kStride, k_tile);
+    multiply_rows<Queries, Keys>(s, q_tile + 16 * warp * Queries::kStride, keys);
     const bool second = tiles.source(i) == 1;
-    const Span everything{0, j.source[1].S};
+    const Span everything{0, j.source[1].S}, all = second ? everything : by_all;
     const Span now[2] = {second ? everything : seen[0], second ? everything : seen[1]};
-    finish_scores(j, s, tiles.start(i), now, bias);
+    const int start = tiles.start(i);
+    const bool whole = F::kPlanes == 1 && start >= all.begin && start + F::kKeys <= all.end;  // three planes leave it no registers
+    finish_scores(j, s, start, whole, now, bias);
     softmax_step<X>(s, o, most, total);
-    ptx::cp_async_wait<0>();
-    __syncthreads();  // these values have come, the keys have been read
-    if (i + 1 < tiles.total) load_keys(k_tile, &Source<X>::k, i + 1);
-    multiply_columns<Keys>(o, s, v_tile + column);
+    multiply_columns<Keys>(o, s, keys + Keys::kSize + column);
+    if constexpr (F::kStages == 1) {
+      __syncthreads();  // the tile has been read
+      if (i + 1 < end) load_keys(i + 1, 0);
+    }
   }
 
+  const int first = t0 + 16 * warp;
   float inverse[2];
   for (int half = 0; half < 2; ++half) {
     total[half] = row_sum(total[half]);
     inverse[half] = total[half] > 0 ? 1.0f / total[half] : 0.0f;
-    const int t = t0 + 16 * warp + lane / 4 + 8 * half;
-    if (blockIdx.y == 0 && lane % 4 == 0 && t < j.T) j.lse[row_offset(j, b, h, t)] = total[half] > 0 ? most[half] + logf(total[half]) : -INFINITY;
+    const int t = first + lane / 4 + 8 * half;
+    if (blockIdx.y > 0 || lane % 4 > 0 || t >= j.T) continue;
+    const int64_t row = row_offset(j, b, h, t);
+    if (splits > 1) partial.state[row * splits + split] = make_float2(most[half], total[half]);
+    else j.lse[row] = total[half] > 0 ? most[half] + logf(total[half]) : -INFINITY;
   }
-  store_rows(j.y + query_offset(j, b, t0 + 16 * warp, h) + column, row_q, t_count - 16 * warp, j.D - column, j.aligned, o, inverse[0], inverse[1]);
+  const int count = t_count - 16 * warp;
+  if (splits > 1) {
+    float* to = partial.sums + (row_offset(j, b, h, first) * splits + split) * j.D + column;
+    store_rows(to, static_cast<int64_t>(splits) * j.D, count, j.D - column, j.aligned, o, 1.0f, 1.0f);
+  } else {
+    store_rows(j.y + query_offset(j, b, first, h) + column, row_q, count, j.D - column, j.aligned, o, inverse[0], inverse[1]);
+  }
 }
 
 void forward(Stream& s, const View& y, const View& lse, const View& q, const View& k, const View& v, const View& k2, const View& v2,
@@ -111,8 +145,15 @@ void forward(Stream& s, const View& y, const View& lse, const View& q, const Vie
       j.y = y.as<X>();
       j.lse = lse.as<float>();
       j.aligned = j.aligned && aligned16({y.data});
-      const int64_t blocks = q.dim(0) * q.dim(2) * tiles_of(q.dim(1), F::kQueries);
-      launch<attention_kernel<X, d()>>(s, grid_of(blocks, d() / kColumnsOf<X, d()>), F::kThreads, F::kShared, j);
+      const int64_t blocks = q.dim(0) * q.dim(2) * tiles_of(q.dim(1), F::kQueries), columns = d() / kColumnsOf<X, d()>;
+      const int64_t walked = j.window > 0 && j.window < j.source[0].S - F::kQueries ? j.window + F::kQueries : j.source[0].S;
+      // Two tiles at least: the second comes while the first is used.
+      const int64_t most = (tiles_of(walked, F::kKeys) + tiles_of(j.source[1].S, F::kKeys)) / 2;
+      const int splits = F::kSplits ? splits_for(s, blocks * columns, most) : 1;
+      Scratch scratch(s);
+      const Partial partial = partial_of(scratch, splits, static_cast<int64_t>(j.B) * j.H * j.T, j.D);
+      launch<attention_kernel<X, d()>>(s, grid_of(blocks * splits, columns), F::kThreads, F::kShared, j, partial);
+      merge(s, j, partial);
     });
   });
 }

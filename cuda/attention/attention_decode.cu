@@ -3,7 +3,7 @@
 // The heads that share a key/value head are the rows of one tile, so the cache is read once for up to sixteen of them. The keys are split over
 // blocks, within a block over warps that never wait for each other; what each has summed is merged in a fixed order. The number of splits follows
 // from the cache's size alone: a captured graph serves every length.
-#include "job.cuh"
+#include "splits.cuh"
 
 namespace anymal::cuda {
 namespace {
@@ -26,12 +26,6 @@ struct Decode {
   static constexpr int kSumStride = kColumns + 8;                    // floats; the eight rows of a store lie in different banks
   static constexpr int kShared = Queries::kBytes + kWarps * 2 * kWarpSize;
   static_assert(kHeads * kSumStride * 4 <= 2 * kWarpSize && kShared + kWarps * kHeads * 8 <= kSharedLimit);
-};
-
-struct Partial {
-  int splits;
-  float2* state;  // (B,H,splits): largest score, sum of e^(score - largest)
-  float* sums;    // (B,H,splits,D)
 };
 
 // budget: 255 registers, 99 KiB shared, 0 spills
@@ -121,12 +115,12 @@ __global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X
     for (int w = 0; w < C::kWarps; ++w) high = fmaxf(high, state[w * kHeads + row].x);
     for (int w = 0; w < C::kWarps; ++w) {
       const float2 of = state[w * kHeads + row];
-      const float factor = of.y > 0 ? exponential<X>(of.x - high) : 0.0f;
+      const float factor = of.y == 0.0f ? 0.0f : exponential<X>(of.x - high);
       all += of.y * factor;
       sum += reinterpret_cast<const float*>(q_tile + Queries::kSize + w * C::kWarpSize)[row * C::kSumStride + column] * factor;
     }
     if (partial.splits == 1) {
-      j.y[(head0 + row) * j.D + out + column] = from_float<X>(all > 0 ? sum / all : 0.0f);
+      j.y[(head0 + row) * j.D + out + column] = from_float<X>(mean_of(sum, all));
     } else {
       const int64_t at = (head0 + row) * partial.splits + split;
       partial.sums[at * j.D + out + column] = sum;
@@ -134,35 +128,6 @@ __global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X
     }
   }
 }
-
-// y (B,1,H,D) from the sums of all splits: a block per row.
-// budget: 40 registers, 0 KiB shared, 0 spills
-template <class X>
-__global__ void __launch_bounds__(128) merge_kernel(X* y, Partial partial, int D) {
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * partial.splits;
-  float high = -INFINITY;
-  for (int i = 0; i < partial.splits; ++i) high = fmaxf(high, partial.state[first + i].x);
-  for (int column = threadIdx.x; column < D; column += blockDim.x) {
-    float sum = 0, all = 0;
-    for (int i = 0; i < partial.splits; ++i) {
-      const float2 of = partial.state[first + i];
-      const float factor = of.y > 0 ? exponential<X>(of.x - high) : 0.0f;
-      all += of.y * factor;
-      sum += partial.sums[(first + i) * D + column] * factor;
-    }
-    y[static_cast<int64_t>(blockIdx.x) * D + column] = from_float<X>(all > 0 ? sum / all : 0.0f);
-  }
-}
-
-// Enough blocks to fill the card twice, none for fewer than 64 keys of a full cache.
-int splits_for(const Stream& s, int64_t blocks, int64_t size) {
-  const int64_t wanted = (2 * static_cast<int64_t>(s.multiprocessors) + blocks - 1) / blocks, most = (size + 63) / 64 < 128 ? (size + 63) / 64 : 128;
-  return static_cast<int>(wanted < most ? wanted : most > 0 ? most : 1);
-}
-
-}  // namespace
-
-namespace {
 
 void decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, double scale, int64_t window) {
   by_dtype(q.dtype, [&](auto x) {
@@ -173,13 +138,10 @@ void decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, double sca
       j.y = y.as<X>();
       const int64_t blocks = static_cast<int64_t>(j.B) * j.K * tiles_of(j.H / j.K, kHeads), rows = static_cast<int64_t>(j.B) * j.H;
       Scratch scratch(s);
-      Partial partial{splits_for(s, blocks, j.source[0].S), nullptr, nullptr};
-      if (partial.splits > 1) {
-        partial.state = scratch.take<float2>(rows * partial.splits);
-        partial.sums = scratch.take<float>(rows * partial.splits * j.D);
-      }
+      // None for fewer than 64 keys of a full cache.
+      const Partial partial = partial_of(scratch, splits_for(s, blocks, tiles_of(j.source[0].S, 64)), rows, j.D);
       launch<decode_kernel<X, d()>>(s, grid_of(blocks * partial.splits, d() / C::kColumns), C::kThreads, C::kShared, j, partial, s.fault);
-      if (partial.splits > 1) launch<merge_kernel<X>>(s, grid_of(rows), 128, 0, j.y, partial, j.D);
+      merge(s, j, partial);
     });
   });
 }

@@ -174,6 +174,14 @@ void attentions() {
   two_source({1, 9, 20, 1, 1, 200}, 9);
   two_source({1, 280, 140, 2, 2, 16}, 280, {.range = {7, 139}});
   two_source({1, 5, 0, 2, 2, 8}, 5);
+  // Few queries and many keys, which are split over blocks: of both sources, of one that a range nearly empties, in heads that are no whole vectors,
+  // with a bias that hides all keys of a query, and where a mask leaves some splits nothing.
+  two_source({1, 20, 300, 2, 1, 64}, 20, {.range = {5, 290}});
+  two_source({2, 6, 330, 1, 1, 128}, 150, {.range = {0, 330, 200, 203}});
+  two_source({1, 9, 0, 1, 1, 96}, 260);
+  forward({1, 9, 300, 2, 2, 9}, {.range = {30, 299}});
+  forward({1, 17, 300, 1, 1, 32}, {.Bb = 1, .Hb = 1, .hides = true});
+  forward({1, 70, 400, 1, 1, 200}, {.causal = true, .window = 190, .range = {320, 380}});
   two_source({1, 5, 6, 2, 2, 8}, 0, {.range = {2, 2}});
 
   decode({2, 1, 33, 4, 2, 9}, {.window = 20, .range = {3, 31, 0, 33}});
