@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { mergedWeights } from "../adapters/export.js";
 import { expected } from "../core/errors.js";
 import { checkOptions } from "../core/options.js";
-import { CONFIG_FILES, PROCESSOR_FILES, TOKENIZER_FILES } from "../io/model-files.js";
+import { CONFIG_FILES, PROCESSOR_FILES, QUESTION_FOLDER, TOKENIZER_FILES } from "../io/model-files.js";
 import { SAVE_OPTIONS, type SaveOptions, saveModel } from "../io/model-folder.js";
 import type { Writable } from "../io/safetensors.js";
 import { writeWhole } from "../io/whole-file.js";
@@ -62,7 +62,7 @@ export async function exportBlip2(model: AnyMAL, folder: string, options: SaveOp
   await saveModel(folder, { namedParameters: () => [], namedModules: () => [], hostState: stored }, config, options);
   copyFiles(llmSource.folder, folder, [...TOKENIZER_FILES, ...CONFIG_FILES.filter((file) => file !== "config.json")]);
   copyFiles(source.folder, folder, PROCESSOR_FILES);
-  await reader?.save(join(folder, "qformer_tokenizer"));
+  await reader?.save(join(folder, QUESTION_FOLDER));
   const path = join(folder, "processor_config.json");
   const processor = existsSync(path) ? readJson(path) : {};
   const own = { ...processor, processor_class: `${name}Processor`, num_query_tokens: projector.queries };

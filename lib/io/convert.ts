@@ -161,7 +161,7 @@ async function write(
   await clearRubbish(dirname(folder), (name) => name === basename(folder));
   try {
     await onFile("to be written", folder, () => mkdir(temporary));
-    const within = new Set([...files, ...made].map((name) => dirname(join(temporary, name))));
+    const within = new Set([...files, ...made, ...copied].map((name) => dirname(join(temporary, name))));
     for (const place of within) await onFile("to be written", folder, () => mkdir(place, { recursive: true }));
     for (const [i, shard] of shards.entries()) await saveSafetensors(join(temporary, files[i] as string), shard, { format: "pt" });
     if (shards.length > 1 && !parts)

@@ -12,4 +12,6 @@ export const TOKENIZER_FILES = [
   "vocab.json",
   "merges.txt",
 ];
+/** Beside an InstructBLIP's own tokenizer, as its processor saves it: that of the question, by which the Q-Former is told of it. */
+export const QUESTION_FOLDER = "qformer_tokenizer";
 export const PROCESSOR_FILES = ["preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"];

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, 
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { AnyMAL } from "../../lib/anymal/anymal.js";
 import { Checkpoint } from "../../lib/io/checkpoint.js";
 import { convertCheckpoint } from "../../lib/io/convert.js";
 import { AutoModelForCausalLM } from "../../lib/models/auto-causal-lm.js";
@@ -12,8 +13,9 @@ import { LlamaForCausalLM } from "../../lib/models/llama.js";
 import { Weights } from "../../lib/nn/weights.js";
 import { minigpt4 } from "../../lib/systems/minigpt4.js";
 import { Global, Reduce, Tup, zipForm } from "../../tools/fuzz/torch-files.js";
-import { caseFolder, here } from "../case.js";
+import { Case, caseFolder, caseNames, here } from "../case.js";
 import { run } from "../cli/program.js";
+import { blip2Folder } from "../systems/blip2-cases.js";
 import {
   floats,
   folderOf,
@@ -148,6 +150,35 @@ test("what is refused leaves nothing behind, and runs nothing", async () => {
     symlinkSync(join(llama, "config.json"), join(folder, name));
     assert.match((await refusal(path)).message, /a link that leads out of it/);
     rmSync(join(folder, name));
+  }
+});
+
+test("an InstructBLIP's tokenizer of questions goes along in its folder, so that the result loads as it would before; a link out of it does not", async () => {
+  for (const name of caseNames(/^instructblip-words/)) {
+    const from = blip2Folder(new Case(name));
+    try {
+      const wanted = tensorsOf(from);
+      torchFile(join(from, "pytorch_model.bin"), wanted);
+      for (const file of readdirSync(from)) if (/safetensors/.test(file)) rmSync(join(from, file));
+      writeFileSync(join(from, "qformer_tokenizer/vocab.txt"), "a"); // a slow tokenizer's
+      writeFileSync(join(from, "qformer_tokenizer/notes.txt"), "b");
+      const to = fresh();
+      const { copied } = await convertCheckpoint(from, to);
+      const asking = readdirSync(join(from, "qformer_tokenizer")).filter((file) => file !== "notes.txt");
+      assert.equal(readdirSync(join(to, "qformer_tokenizer")).sort(), asking.sort());
+      for (const file of asking) {
+        assert.ok(copied.includes(`qformer_tokenizer/${file}`), file);
+        assert.equal(readFileSync(join(to, "qformer_tokenizer", file)), readFileSync(join(from, "qformer_tokenizer", file)), file);
+      }
+      sameTensors(to, wanted);
+      using model = await AnyMAL.fromPretrained(to, { device: here });
+      assert.is(model.system, "instructblip");
+      rmSync(join(from, "qformer_tokenizer/vocab.txt"));
+      symlinkSync(join(llama, "config.json"), join(from, "qformer_tokenizer/vocab.txt"));
+      assert.match((await refusal(from)).message, /a link that leads out of it/);
+    } finally {
+      rmSync(from, { recursive: true });
+    }
   }
 });
 

@@ -76,6 +76,8 @@ test("a whole model.safetensors counts before an index, whether the index's shar
   const shards = ["model.safetensors.index.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
   assert.equal(wantedFiles("a/b", [...shards, "model.safetensors"], "model"), ["model.safetensors"], "as much from the hub");
   assert.equal(wantedFiles("a/b", shards, "model"), shards);
+  const asking = "qformer_tokenizer/tokenizer.json";
+  assert.equal(wantedFiles("a/b", ["model.safetensors", asking, "other/tokenizer.json"], "model"), [asking, "model.safetensors"]);
 });
 
 test("Python's Infinity and NaN in the files of a model", async () => {

@@ -5,7 +5,7 @@ import { FileError, onFileSync } from "../../core/file-error.js";
 import { parseJson } from "../../core/json.js";
 import { checkLinks, readPlainSync } from "../../core/plain-file.js";
 import { INDEX, readIndex, SINGLE } from "../checkpoint.js";
-import { CONFIG_FILES, PROCESSOR_FILES, TOKENIZER_FILES } from "../model-files.js";
+import { CONFIG_FILES, PROCESSOR_FILES, QUESTION_FOLDER, TOKENIZER_FILES } from "../model-files.js";
 import { PickleError, quoted } from "../torch/error.js";
 
 export interface Source {
@@ -98,6 +98,9 @@ export function besideOf(folder: string | undefined, name: string): Record<strin
   throw new PickleError(path, "an object in JSON", typeof json, "correct it, or fetch the file again");
 }
 
+/** Those of slow tokenizers, which transformers also writes beside tokenizer.json. */
+const TOKENIZERS = [...TOKENIZER_FILES, "vocab.txt", "normalizer.json"];
+
 /** What belongs to a model beside its weights. */
 const BESIDE = [
   ...CONFIG_FILES,
@@ -105,7 +108,8 @@ const BESIDE = [
   "adapter_model.safetensors",
   "open_clip_config.json",
   ...PROCESSOR_FILES,
-  ...TOKENIZER_FILES,
+  ...TOKENIZERS,
+  ...TOKENIZERS.map((name) => `${QUESTION_FOLDER}/${name}`),
 ];
 
 /** Those of them that are regular files of the folder's own, or of the hub's cache. */

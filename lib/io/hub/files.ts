@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseShallow } from "../../core/json.js";
 import { readPlainSync } from "../../core/plain-file.js";
 import { LONGEST_INDEX } from "../checkpoint.js";
-import { CONFIG_FILES, PROCESSOR_FILES, TOKENIZER_FILES } from "../model-files.js";
+import { CONFIG_FILES, PROCESSOR_FILES, QUESTION_FOLDER, TOKENIZER_FILES } from "../model-files.js";
 import { HubError } from "./error.js";
 
 /** model: all that a model needs, tokenizer and processor included. The others leave the weights where they are. Or a test of names of one's own. */
@@ -25,6 +25,8 @@ const SHARD = /^model-\d+-of-\d+\.safetensors$/;
 const OTHERS = ["open_clip_model.safetensors", "adapter_model.safetensors"];
 /** Of a trained model: its projections, and the adapters beside the default one. */
 const OF_ANYMAL = /^(projectors\/[\w-]+\.safetensors|adapters\/[\w-]+\/adapter_(config\.json|model\.safetensors))$/;
+/** The tokenizer of an InstructBLIP's questions. */
+const OF_QUESTIONS: readonly string[] = TOKENIZER_FILES.map((name) => `${QUESTION_FOLDER}/${name}`);
 const ELSEWHERE = /\.(bin|pt|pth|ckpt|h5|msgpack|onnx|gguf)$/;
 
 /** Names that are asked for whether or not a repository has them: what `.no_exist` records. */
@@ -49,7 +51,8 @@ export function wantedFiles(id: string, names: readonly string[], set: FileSet):
       elsewhere.slice(0, 3).join(", "),
       "take a revision that has them (the hub's converter offers one as a pull request: revision refs/pr/N under the model's Community tab), or fetch its files and write them as safetensors: anymal convert IN OUT",
     );
-  return [...small, ...projections, ...weights];
+  const questions = names.filter((name) => OF_QUESTIONS.includes(name));
+  return [...small, ...questions, ...projections, ...weights];
 }
 
 function weightFiles(names: readonly string[]): string[] {

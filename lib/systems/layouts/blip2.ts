@@ -2,6 +2,7 @@
 // linear layer, and below language_model. a causal language model of whatever family under the names of a folder of its own. Each of a file's tensors belongs to
 // exactly one of them.
 import type { WeightSource } from "../../io/checkpoint.js";
+import { QUESTION_FOLDER } from "../../io/model-files.js";
 import { left, renamed, type View, within } from "../../io/views.js";
 import { completeBridge } from "../../models/bridges/index.js";
 import { DROPOUT, type QFormerOptions } from "../../models/bridges/q-former.js";
@@ -19,9 +20,6 @@ const BRIDGE = /^(query_tokens$|qformer\.|language_projection\.)/;
 
 /** They follow from the configuration. */
 const BUFFERS = /(^|\.)(position_ids|rotary_emb\.inv_freq)$/;
-
-/** In the folder of an InstructBLIP: what its Q-Former reads the question by. */
-const QUESTION = "qformer_tokenizer";
 
 const TOKEN = "<image>";
 
@@ -55,7 +53,7 @@ export function blip2Pieces(source: WeightSource, json: Json, processor: Json = 
         rows: queries,
         token: TOKEN,
         ...(token !== undefined && { id: token }),
-        ...(told && { question: QUESTION }),
+        ...(told && { question: QUESTION_FOLDER }),
       },
     },
     written: { mark: TOKEN, place: "first" },
