@@ -112,7 +112,7 @@ export { differenceHash, hashDistance } from "./media/perceptual-hash.js";
 export type { PreprocessorConfig } from "./media/preprocessor-config.js";
 export type { Loading, MediaSource } from "./media/source.js";
 export { type SpeechFeatures, SpeechProcessor } from "./media/speech-processor.js";
-export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type VideoPart, video } from "./media/video.js";
+export { type Frames, type LoadedVideo, loadVideo, type VideoOptions, type VideoPart, type VideoSource, video } from "./media/video.js";
 export { VideoProcessor, type VideoProcessorOptions } from "./media/video-processor.js";
 export { soundOf } from "./media/video-sound.js";
 export type { Embedded, MediaReference } from "./models/anymal.js";

@@ -80,10 +80,11 @@ export class MediaFiles {
       return this.part(modality, rest, row);
     }
     const { path, options } = isFields(source) ? this.#described(modality, source, wrong) : { path: source, options: {} };
-    // A recording may be a file for each sensor; a row that names a list without options has several media.
-    const several = this.#kind(modality).list && isFields(source) && Array.isArray(path) && path.length > 0;
+    // A recording may be a file for each sensor, a clip a picture for each frame. A list of a conversation's row without options has several media, each of
+    // which may be a list.
+    const several = this.#kind(modality).list && Array.isArray(path) && path.length > 0;
     const places: string[] = [];
-    for (const one of several ? path : [path]) places.push(await this.#checked(modality, one, wrong));
+    for (const one of several ? path : [path]) places.push(await this.#checked(modality, one, wrong, several));
     const all = mergedOptions(this.options.media, { [modality]: options })[modality];
     return this.#kind(modality).part(several ? places : places[0], all ?? {}) as MediaPart;
   }
@@ -115,11 +116,11 @@ export class MediaFiles {
   }
 
   /** What a part is given for what a row names. */
-  async #checked(modality: Modality, source: unknown, wrong: Wrong): Promise<string> {
+  async #checked(modality: Modality, source: unknown, wrong: Wrong, listed = false): Promise<string> {
     if (typeof source !== "string" || !source.trim()) throw wrong(`the path of the ${modality}`, shown(source), "name its file");
     const place = this.#place(source, wrong);
     if (place === undefined) return source;
-    const problem = await this.#problem(place, modality);
+    const problem = await this.#problem(place, modality, listed);
     if (problem)
       throw wrong(
         `the ${modality} file ${source}`,
@@ -141,16 +142,16 @@ export class MediaFiles {
     }
   }
 
-  #problem(place: string, modality: Modality): Promise<string | undefined> {
+  #problem(place: string, modality: Modality, listed: boolean): Promise<string | undefined> {
     const { checkFiles = true } = this.options;
     if (this.#within === undefined && !checkFiles) return Promise.resolve(undefined);
-    const key = `${modality}:${place}`;
-    const seen = this.#seen.get(key) ?? this.#look(place, modality, checkFiles);
+    const key = `${listed ? "listed " : ""}${modality}:${place}`;
+    const seen = this.#seen.get(key) ?? this.#look(place, modality, checkFiles, listed);
     this.#seen.set(key, seen);
     return seen;
   }
 
-  async #look(place: string, modality: Modality, checkFiles: boolean): Promise<string | undefined> {
+  async #look(place: string, modality: Modality, checkFiles: boolean, listed: boolean): Promise<string | undefined> {
     if (this.#within !== undefined && !isInside(this.#within, place)) return "a path outside of the root";
     const { folder, files } = this.#kind(modality);
     try {
@@ -163,7 +164,7 @@ export class MediaFiles {
         }
       }
       const status = await stat(place);
-      if (status.isDirectory() && folder) return undefined; // of frames, of sensors
+      if (status.isDirectory() && folder && !listed) return undefined; // of frames, of sensors
       if (!status.isFile()) return status.isDirectory() ? "a folder" : "a device or pipe";
       return status.size ? undefined : "an empty file";
     } catch (cause) {

@@ -4,11 +4,11 @@ import { isPicture, openAnimation } from "./animation.js";
 import { type Clip, checkFrames, evenTimeline } from "./clip.js";
 import { MediaError } from "./error.js";
 import { type FfmpegLimits, openWithFfmpeg } from "./ffmpeg-clip.js";
-import { openFolder } from "./frame-folder.js";
+import { openFolder, openPictures } from "./frame-folder.js";
 import { checkArea, image, loadImage } from "./image.js";
 import { webcodecsPath } from "./libraries.js";
-import { bytesOf, checkBytes, type Loading, type MediaSource, openSource, pathOf } from "./source.js";
-import type { Frames, VideoOptions, VideoPart } from "./video.js";
+import { bytesOf, checkBytes, describe, type Loading, type MediaSource, openSource, pathOf } from "./source.js";
+import type { Frames, VideoOptions, VideoPart, VideoSource } from "./video.js";
 import { openWithWebcodecs } from "./webcodecs-clip.js";
 import { openY4m, Y4M_MAGIC } from "./y4m.js";
 
@@ -19,6 +19,15 @@ const MAX_BYTES = 16 * 2 ** 30;
 const HEAD = 64 << 10;
 
 export const isFrames = (source: unknown): source is Frames => typeof source === "object" && source !== null && "frames" in source;
+
+export const isPictures = (source: unknown): source is readonly MediaSource[] => Array.isArray(source);
+
+/** How messages call a clip. */
+export function clipName(source: VideoSource): string {
+  if (isFrames(source)) return "frames";
+  if (!isPictures(source)) return describe(source);
+  return source.length ? `${describe(source[0])} and the ${source.length - 1} pictures after it` : "a list of pictures";
+}
 
 /** What a source turns out to be; "other" is ffmpeg's, and so is "mp4" (MP4, MOV, WebM or MKV, whose sound and pictures can be read without it) where it is. */
 export type Kind = "folder" | "y4m" | "picture" | "mp4" | "other";
@@ -48,6 +57,7 @@ export async function openClip({ source, options }: VideoPart, what: string, loa
   const { fps } = options;
   const limits = { ...VIDEO_LIMITS, ...options };
   if (isFrames(source)) return openFrames(source, limits, fps);
+  if (isPictures(source)) return openPictures(source, limits, fps);
   const path = pathOf(source);
   const maxBytes = byteLimit(options, path);
   switch (await kindOf(source, options)) {

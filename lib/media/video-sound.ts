@@ -4,7 +4,7 @@ import { AUDIO_LIMITS, type AudioPart, audio, type Sound } from "./audio.js";
 import { MediaError } from "./error.js";
 import { findTools, inputArguments, onDisk, run, type Tools } from "./ffmpeg.js";
 import { probe, type SoundTrack } from "./ffmpeg-clip.js";
-import { byteLimit, isFrames, kindOf } from "./open-clip.js";
+import { byteLimit, isFrames, isPictures, kindOf } from "./open-clip.js";
 import { checkLoading, describe, type Loading, pathOf } from "./source.js";
 import type { VideoOptions, VideoPart } from "./video.js";
 
@@ -30,7 +30,7 @@ export function noticeSound(part: VideoPart, what: string): void {
 export async function soundOf(part: VideoPart, loading: Loading = {}): Promise<AudioPart | undefined> {
   checkLoading("soundOf", loading);
   const { source, options } = part;
-  if (isFrames(source)) return undefined;
+  if (isFrames(source) || isPictures(source)) return undefined;
   const kind = await kindOf(source, options);
   if (kind !== "mp4" && kind !== "other") return undefined;
   const { start, seconds, maxSeconds = AUDIO_LIMITS.maxSeconds } = options;

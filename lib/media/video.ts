@@ -3,9 +3,9 @@ import { is } from "../core/checks.js";
 import { type Choice, checkFrames, pickFrames } from "./clip.js";
 import { MediaError, readingOf } from "./error.js";
 import type { Pixels } from "./image.js";
-import { isFrames, openClip, VIDEO_LIMITS } from "./open-clip.js";
+import { clipName, openClip, VIDEO_LIMITS } from "./open-clip.js";
 import { type AsData, above, checkKnown, LIMITS, WINDOW } from "./option-checks.js";
-import { checkLoading, describe, type Loading, type MediaSource } from "./source.js";
+import { checkLoading, type Loading, type MediaSource } from "./source.js";
 import { noticeSound } from "./video-sound.js";
 
 /** A decoded clip. */
@@ -20,7 +20,7 @@ export interface VideoOptions {
   start?: number;
   /** How much of it is looked at. Default up to the end. */
   seconds?: number;
-  /** The rate of a clip that does not tell its own: a folder of frames, decoded frames. */
+  /** The rate of a clip that does not tell its own: a folder of frames, a list of pictures, decoded frames. */
   fps?: number;
   /** "ignore" (default) says once that a sound track is not used; "part" is silent, since soundOf() makes an audio part of it. */
   audioTrack?: "ignore" | "part";
@@ -50,14 +50,17 @@ export const VIDEO_OPTIONS = {
   ...{ maxPixels, maxFrames, maxSeconds, maxBytes },
 } satisfies AsData<VideoOptions>;
 
+/** A file, a folder of pictures in natural order, bytes, decoded frames, or a list of pictures: a frame each, in the list's order. */
+export type VideoSource = MediaSource | Frames | readonly MediaSource[];
+
 export interface VideoPart {
   readonly modality: "video";
-  readonly source: MediaSource | Frames;
+  readonly source: VideoSource;
   readonly options: VideoOptions;
 }
 
-/** A video for a prompt: a file, a folder of pictures in natural order, bytes, or decoded frames. Nothing is read yet. */
-export function video(source: MediaSource | Frames, options: VideoOptions = {}): VideoPart {
+/** A video for a prompt: a file, a folder of pictures in natural order, bytes, decoded frames, or a list of pictures in their order. Nothing is read yet. */
+export function video(source: VideoSource, options: VideoOptions = {}): VideoPart {
   checkKnown("video", VIDEO_OPTIONS, options, ["onNotice"]);
   return { modality: "video", source, options };
 }
@@ -82,13 +85,13 @@ export async function loadVideo(part: VideoPart, frames: number, loading: Loadin
   checkLoading("loadVideo", loading);
   const most = FRAMES_HELD * (part.options.maxPixels ?? VIDEO_LIMITS.maxPixels);
   let held = 0;
-  return readingOf(describe(part.source), loading.signal, () =>
+  return readingOf(clipName(part.source), loading.signal, () =>
     framesOf(part, { frames }, loading, async (picture) => {
       held += picture.width * picture.height;
       if (held > most)
         throw new MediaError(
           "E_MEDIA_LIMIT",
-          describe(part.source),
+          clipName(part.source),
           `frames of at most ${most} pixels together`,
           "more",
           "ask for fewer frames, or raise the option maxPixels if you trust it",
@@ -105,7 +108,7 @@ export async function framesMade<T>(
   loading: Loading,
   make: (picture: Pixels) => Promise<T>,
 ): Promise<T[]> {
-  return (await readingOf(describe(part.source), loading.signal, () => framesOf(part, choice, loading, make))).frames;
+  return (await readingOf(clipName(part.source), loading.signal, () => framesOf(part, choice, loading, make))).frames;
 }
 
 /** Frames of the largest size that are held together at most. */
@@ -118,7 +121,7 @@ async function framesOf<T>(
   make: (picture: Pixels) => Promise<T>,
 ): Promise<Omit<LoadedVideo, "frames"> & { frames: T[] }> {
   const { source, options } = part;
-  const what = isFrames(source) ? "frames" : describe(source);
+  const what = clipName(source);
   checkKnown(what, VIDEO_OPTIONS, options, ["onNotice"]);
   checkValues(what, options, choice.frames);
   loading.signal?.throwIfAborted();

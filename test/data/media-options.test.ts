@@ -80,6 +80,29 @@ test("a list of files in a row is one recording; a list without options is sever
   assert.is((await loadImuAt(both, 100)).samples.length, 6 * 301);
 });
 
+test("a list within a conversation's list is one clip, whose frames are looked at each by itself", async () => {
+  for (const name of ["2.png", "1.png", "c.mp4"]) folder.write(`clips/${name}`, name);
+  symlinkSync(folder.write("outside.png", "secret"), join(folder.path, "clips/link.png"));
+  const rows = (videos: unknown[]) => {
+    const content = `${"<video>".repeat(videos.length)}What?`;
+    const messages = [{ role: "user", content }, { role: "assistant", content: "A ring." }]; // biome-ignore format: short
+    return readConversations(folder.write("clips/rows.jsonl", JSON.stringify({ messages, videos })), { confine: true });
+  };
+  const path = (name: string) => join(folder.path, "clips", name);
+  const [row] = await rows([["2.png", "1.png"], "c.mp4"]);
+  const media = mediaOf(row!);
+  assert.equal(media.map(({ source }) => source), [[path("2.png"), path("1.png")], path("c.mp4")]); // biome-ignore format: short
+  const key = await featureKey(media[0]!, "clip");
+  const turned = mediaOf((await rows([["1.png", "2.png"]]))[0]!);
+  assert.is.not(await featureKey(turned[0]!, "clip"), key);
+  const wrong = (frames: unknown, ...words: RegExp[]) => rejects(rows([frames]), dataError("E_ROW", ...words));
+  await wrong(["1.png", "link.png"], /a link to outside of the root/);
+  await wrong(["1.png", "../outside.png"], /outside of the root/);
+  await wrong(["1.png", "none.png"], /none\.png, got no such file/);
+  await wrong(["1.png", "."], /a folder/);
+  await wrong(["1.png", 5], /the path of the video/);
+});
+
 test("what a row may not say", async () => {
   const wrong = (value: unknown, ...words: RegExp[]) => rejects(readCaptions(caption(value)), dataError("E_ROW", ...words));
   await wrong({ path: "odd.csv", sampelRate: 5 }, /imu\.sampelRate to be a known option/, /did you mean "sampleRate"/);

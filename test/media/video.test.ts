@@ -103,6 +103,18 @@ test("a folder: natural order, other files are let be, only the picked frames ar
   await rejects(loadVideo(video(clip), 11), "E_MEDIA_FORMAT", /frame-2\.png/);
 });
 
+test("a list of pictures: its own order, and each is a picture like any other", async () => {
+  using folder = temporaryFolder();
+  const clip = await frameFolder(folder.file("clip"), 4);
+  const listed = [3, 0, 2].map((k) => `${clip}/frame-${k + 1}.png`);
+  const got = await loadVideo(video(listed, { fps: 10 }), 3);
+  assert.equal([which(got.frames), got.fps, got.seconds], [[3, 0, 2], 10, 0.3]);
+  assert.is(await soundOf(video(listed)), undefined);
+  await rejects(loadVideo(video([]), 1), "E_MEDIA_SOURCE", /at least one picture/);
+  await rejects(loadVideo(video(listed, { maxFrames: 2 }), 1), "E_MEDIA_LIMIT", /at most 2 frames/);
+  await rejects(loadVideo(video([`${clip}/none.png`]), 1), "E_MEDIA_SOURCE", /none\.png/);
+});
+
 test("bad clips say what is wrong", async () => {
   using folder = temporaryFolder();
   const load = (source: Parameters<typeof video>[0], options: VideoOptions = {}, frames = 4) => loadVideo(video(source, options), frames);

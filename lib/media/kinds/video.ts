@@ -9,10 +9,11 @@ const STRIP = 6;
 
 export const videoKind: Kind<VideoPart> = {
   name: "video",
-  about: "a clip, or a folder of frames",
+  about: "a clip, a folder of frames, or a list of pictures in their order",
   options: VIDEO_OPTIONS,
   functions: ["onNotice"],
   folder: true,
+  list: true,
   framesOf: imageKind.name,
   captionPrompts: ["Describe the video.", "What happens in the video?", "Give a caption of the video."],
   part: (source, options) => video(source as VideoPart["source"], options),
