@@ -86,9 +86,9 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
       projector: { type: "q-former", queries: 8, layers: 2, width: 128, every: 1, dropout: 0, normalize: "layernorm", frozen: true },
       select: "all",
     },
-    represent: { steps: 400, batch: 32, learningRate: 1.5e-3 },
-    align: { steps: 300, batch: 32, learningRate: 3e-3 },
-    instruct: { steps: 400, batch: 64, learningRate: 3e-3 },
+    represent: { steps: 2000, batch: 32, learningRate: 2e-3 },
+    align: { steps: 500, batch: 32, learningRate: 3e-3 },
+    instruct: { steps: 4000, batch: 16, learningRate: 3e-3 },
     changed: [SHORT, SMALL_QFORMER, "its first stage is on the same captions as the next one"],
   },
   "blip-2": {
@@ -166,8 +166,8 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
   "video-chatgpt": {
     system: "video-chatgpt",
     video: { frames: 8, projector: { type: "clip-pool", temporal: 8, normalize: false } },
-    align: { steps: 300, batch: 32, learningRate: 2e-3 },
-    instruct: { steps: 500, batch: 64, learningRate: 2e-3 },
+    align: { steps: 600, batch: 32, learningRate: 2e-3 },
+    instruct: { steps: 5000, batch: 16, learningRate: 3e-3 },
     changed: [SHORT, NO_PROMPT, "8 frames of each clip, not 100"],
   },
 };
