@@ -49,7 +49,7 @@ export function piecesOf(parts: readonly unknown[], turn: string, wrong: Wrong, 
 function sourceOf(
   part: Readonly<Record<string, unknown>>,
   type: string,
-  { name: modality, options: schema }: Kind,
+  { name: modality, options: schema, list }: Kind,
   at: string,
   wrong: Wrong,
 ) {
@@ -58,7 +58,9 @@ function sourceOf(
     .find((value) => value !== undefined && value !== null);
   // Options of the medium, beside its path as in a row.
   const options = Object.entries(part).filter(([name]) => Object.hasOwn(schema, name));
-  if (typeof given === "string" && options.length) return { path: given, ...Object.fromEntries(options) };
+  const files = list && Array.isArray(given) && given.length > 0 && given.every((one) => typeof one === "string");
+  if ((files || typeof given === "string") && options.length) return { path: given, ...Object.fromEntries(options) };
+  if (files) return given; // one medium, such as a clip of pictures
   if (typeof given === "string" || given === undefined) {
     const bytes = given === undefined ? (part.base64 ?? part.data) : undefined;
     return typeof bytes === "string" ? dataUrl(modality, part.format ?? part.mime_type, bytes) : given;

@@ -103,6 +103,20 @@ test("a list within a conversation's list is one clip, whose frames are looked a
   await wrong(["1.png", 5], /the path of the video/);
 });
 
+test("a part of a message may name a clip's pictures, with options or without", async () => {
+  for (const name of ["2.png", "1.png"]) folder.write(`parts/${name}`, name);
+  const part = { type: "video", video: ["2.png", "1.png"] };
+  const rowOf = (one: object) => ({ messages: [{ role: "user", content: [one, "What?"] }, { role: "assistant", content: "A ring." }] }); // biome-ignore format: short
+  const rows = [part, { ...part, fps: 2 }].map((one) => JSON.stringify(rowOf(one))).join("\n");
+  const read = await readConversations(folder.write("parts/rows.jsonl", rows));
+  const [plain, rated] = read.map((row) => mediaOf(row)[0]!);
+  const paths = ["2.png", "1.png"].map((name) => join(folder.path, "parts", name));
+  assert.equal([plain!.source, rated!.source], [paths, paths]);
+  assert.is((rated as { options: { fps?: number } }).options.fps, 2);
+  const wrong = folder.write("parts/wrong.jsonl", JSON.stringify(rowOf({ type: "image", image: ["1.png", "2.png"] })));
+  await rejects(readConversations(wrong), dataError("E_ROW", /the path of the image/));
+});
+
 test("what a row may not say", async () => {
   const wrong = (value: unknown, ...words: RegExp[]) => rejects(readCaptions(caption(value)), dataError("E_ROW", ...words));
   await wrong({ path: "odd.csv", sampelRate: 5 }, /imu\.sampelRate to be a known option/, /did you mean "sampleRate"/);
