@@ -139,6 +139,92 @@ test("yes or no, by words and by probabilities", () =>
     assert.equal(report.shown[0]!.metrics, { "ROC-AUC": 1, accuracy: 1 });
   }));
 
+/** BIRDS with other lines in the place of its own. */
+const birdsWith = (...changes: readonly (readonly [from: string, to: string])[]) =>
+  changes.reduce((text, [from, to]) => changed(from, to)(text), BIRDS);
+const QUESTION = `"{{ question | trim }}{% if question[-1] != '?' %}?{% endif %} Answer in a word."`;
+const ONE_FILE = ["files: { val: val.csv, test: test.csv }", "files: rows.jsonl"] as const;
+
+test("several media, in columns or as a list, with a window; sixteen tokens where nothing is said", () =>
+  within(async (layout) => {
+    const yaml = birdsWith(
+      ONE_FILE,
+      ["modality: image", "modality: video"],
+      ["<image>", "<video>"],
+      ["media: file", "media: [a, b]\n  start: from\n  seconds: length"],
+      ['folders: ["", pictures]', ""],
+      ["decoding: { maxNewTokens: 5 }", ""],
+    );
+    const own = { number: 1, genus: "g", asked: "q", bird: "tit", a: "1.mp4", b: ["2.mp4", "3.mp4"], from: "1.5", length: 2 };
+    layout.media("1.mp4", "2.mp4", "3.mp4").write({ "t.yaml": yaml, "rows.jsonl": lines([own]) });
+    const model = saying(["tit"]);
+    const { lines: made } = await answerTask(model, await readTaskFile(layout.path("t.yaml")), { data: layout.folder });
+    const options = { start: 1.5, seconds: 2 };
+    assert.equal(
+      made[0]!.input_media,
+      [1, 2, 3].map((n) => ({ modality: "video", path: `${n}.mp4`, options })),
+    );
+    assert.is((model.options[0] as { maxNewTokens: number }).maxNewTokens, 16);
+  }));
+
+const scored = async (layout: Layout, yaml: string, rows: readonly object[], answers: readonly string[]) => {
+  layout.media("a.png").write({ "t.yaml": yaml, "rows.jsonl": lines(rows) });
+  const made = await answerTask(saying(answers), await readTaskFile(layout.path("t.yaml")), { data: layout.folder });
+  return (await scorePredictions(made)).shown[0]!;
+};
+
+test("parsers read what they are there for", () =>
+  within(async (layout) => {
+    const bird = { number: 1, file: "a.png", genus: "g", asked: "q", bird: "tit" };
+    const exact = async (parser: string, answer: string) =>
+      (await scored(layout, birdsWith(ONE_FILE, ["metric: exact", `metric: exact\nparser: ${parser}`]), [bird], [answer])).metrics.exact;
+    assert.equal(
+      [await exact("line", "tit\nor an owl"), await exact("whole", "tit\nor an owl"), await exact("json", '{"bird": "Tit"}')],
+      [1, 0, 1],
+    );
+    const chosen = async (parser: string, answer: string) =>
+      (await scored(layout, CHOICES.replace("parser: letter", `parser: ${parser}`), [row(1, 1)], [answer])).parsed[0];
+    assert.equal(
+      [
+        await chosen("llava", "The answer is B."),
+        await chosen("named", "it is an owl"),
+        await chosen("mmmu", "I say (B)"),
+        await chosen("vlmevalkit", "answer is B"),
+      ],
+      ["B", "B", "B", "B"],
+    );
+    // VQA v2's tool normalises where people disagree, TextVQA's always.
+    const people = async (metric: string) =>
+      (
+        await scored(
+          layout,
+          birdsWith(ONE_FILE, ["metric: exact", `metric: ${metric}`]),
+          [{ ...bird, bird: new Array(10).fill("a tit") }],
+          ["the tit"],
+        )
+      ).metrics.accuracy;
+    assert.equal([await people("vqa"), await people("textvqa")], [0, 1]);
+  }));
+
+test("fields stand in any order: choices are read before the answer among them", () =>
+  within(async (layout) => {
+    const turned = CHOICES.replace("{ choices: [a, b, c], answer: right }", "{ answer: right, choices: [a, b, c] }");
+    assert.is((await scored(layout, turned, [row(1, "owl")], ["B"])).metrics.accuracy, 1);
+  }));
+
+test("a run does not go on with another prompt", () =>
+  within(async (layout) => {
+    birds(layout);
+    const asked = async () =>
+      answerTask(saying(["x", "x", "x"]), await readTaskFile(layout.path("birds.yaml")), {
+        data: layout.folder,
+        output: layout.path("out"),
+      });
+    await asked();
+    layout.write({ "birds.yaml": birdsWith([QUESTION, '"{{ question }}"']) });
+    await rejects(asked, /answers of this run, spec/);
+  }));
+
 test("the guide's own file is one", () =>
   within(async (layout) => {
     const [, yaml] = /```yaml\n(name: birds[\s\S]*?)```/.exec(

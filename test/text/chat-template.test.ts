@@ -57,6 +57,11 @@ const KNOWN: readonly (readonly [template: string, text: string])[] = [
     "None|None||2 1|None|None|None 1|1||2 ",
   ],
   ["{% for i in [1] %}{% endfor %}{% set loop = 3 %}{{ loop }}", "3"],
+  [
+    "{{ 'abc'.replace('', '-') }} {{ 'abc'.replace('', '-', 2) }} {{ 'abc'.replace('', '-', 3) }} {{ 'abc'|replace('', '-', 4) }} {{ 'abc'.replace('', '-', 0) }}",
+    "-a-b-c- -a-bc -a-b-c -a-b-c- abc",
+  ],
+  ["{{ ('ab' * 3000).replace('', '-') == '-a-b' * 3000 ~ '-' }} {{ ''.replace('', 'x') }}", "True x"],
   ["{% macro m() %}[{{ caller }}]{% endmacro %}{{ m(caller=none) }}", "[]"],
   [
     "{{ 25|round(-1) }} {{ 35|round(-1) }} {{ 26|round(-1) }} {{ (-25)|round(-1) }} {{ (-35)|round(-1) }} {{ 7|round }}",
