@@ -252,6 +252,16 @@ metric: exact`,
     const report = await scorePredictions(await answerTask(model, await readTaskFile(layout.path("t.yaml")), { data: layout.folder }));
     assert.is(report.shown[0]!.metrics.exact, 1);
     assert.match(model.asked[0]!, /^user: <.*>What is it\? Be brief\.$/);
+    const short = (modality: string, name: string, prompt: string, metric: string) =>
+      `name: x\nabout: a\nsource: b\nmodality: ${modality}\ndata: { layout: ${name} }\nprompt: { user: "${prompt}" }\nmetric: ${metric}`;
+    layout.write({ "t.yaml": short("audio", "okvqa", "<audio>", "vqa") });
+    await rejects(() => readTaskFile(layout.path("t.yaml")), /modality: expected image, as okvqa has it, got audio/);
+    layout.media("img/1.png").write({
+      "dev_seen.jsonl": lines([{ id: 1, img: "img/1.png", label: 1, text: "t" }]),
+      "t.yaml": short("image", "hateful-memes", "<image>{{ text }}", "yes-no"),
+    });
+    const memes = await answerTask(saying(["Yes"]), await readTaskFile(layout.path("t.yaml")), { data: layout.folder });
+    assert.is((await scorePredictions(memes)).shown[0]!.metrics.recall, 1);
     layout.write({
       "t.yaml": "name: x\nabout: a\nsource: b\nmodality: image\ndata: { layout: okvqa }\nprompt: { user: <image> }\nmetric: captions",
     });
