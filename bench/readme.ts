@@ -6,9 +6,11 @@ import { fileURLToPath } from "node:url";
 import type { Figures } from "./contest.js";
 import { efficientBlock } from "./efficient-page.js";
 import { type BenchRecord, RESULTS, SCHEMA } from "./record.js";
+import { systemsBlock } from "./systems-page.js";
 
 const README = fileURLToPath(new URL("../README.md", import.meta.url));
 const EFFICIENT = fileURLToPath(new URL("../docs/efficient-training.md", import.meta.url));
+const SYSTEMS = fileURLToPath(new URL("../docs/systems.md", import.meta.url));
 const [BEGIN, END] = ["<!-- made by npm run bench -- readme -->", "<!-- made until here -->"];
 /** Its page is docs/efficient-training.md. */
 const OWN_PAGE = "efficient";
@@ -19,6 +21,7 @@ const ORDER = ["decode", "prefill", "train-step", "demo", "encode", "linear", "a
 export function writeReadme(folder = RESULTS): void {
   writeFileSync(README, withBlock(readFileSync(README, "utf8"), blockOf(recordsIn(folder))));
   writeFileSync(EFFICIENT, withBlock(readFileSync(EFFICIENT, "utf8"), efficientBlock(folder)));
+  writeFileSync(SYSTEMS, withBlock(readFileSync(SYSTEMS, "utf8"), systemsBlock(folder)));
 }
 
 /** Records of the present form, by the wall's clock; a folder's other files are left alone. */

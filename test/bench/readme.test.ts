@@ -1,5 +1,7 @@
 // The README's tables are what `npm run bench -- readme` makes of bench/results.
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -7,6 +9,7 @@ import type { Figures } from "../../bench/contest.js";
 import { efficientBlock } from "../../bench/efficient-page.js";
 import { blockIn, blockOf, recordsIn, withBlock } from "../../bench/readme.js";
 import type { BenchRecord } from "../../bench/record.js";
+import { systemsBlock } from "../../bench/systems-page.js";
 import { misfits } from "./schema.js";
 
 const test = suite("bench readme");
@@ -25,6 +28,30 @@ test("docs/efficient-training.md has what the command gives", () => {
   assert.is(blockIn(page), block.trim(), "run `npm run bench -- readme`");
   // Each configuration beside the first: how many times as fast, which share of its peak, how far the plan was off.
   assert.match(block, /\| plain \| [\d.]+ \| {2}\| (\d+) \| 100 % \| \d+ \([+−]\d+\.\d %\) \| \d+ \|/);
+});
+
+test("docs/systems.md has what the command gives", () => {
+  const page = readFileSync(there("docs/systems.md"), "utf8");
+  const block = systemsBlock(there("bench/results"));
+  assert.is(blockIn(page), block, "run `npm run bench -- readme`");
+  assert.match(block, /\| `otter` \| \d \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \| shots0 [\d.]+, shots2 [\d.]+, /);
+});
+
+test("a system's newest record counts, and its margin is over the better control", () => {
+  const folder = mkdtempSync(join(tmpdir(), "anymal-page-"));
+  try {
+    const one = (exact: number) => ({ exact, blank: 0.25, shuffled: 0.125, trainedParameters: 7, seeds: 2 });
+    const write = (name: string, date: string, systems: object) =>
+      writeFileSync(join(folder, name), JSON.stringify({ date, machine: "m", systems }));
+    write("systems-a.json", "2026-11-30", { llava: one(0.75) });
+    write("systems-b.json", "2026-11-29", { llava: one(0.5), pink: { ...one(1), more: { boxes: 0.5 } } });
+    assert.equal(systemsBlock(folder).split("\n").slice(2), [
+      "| `llava` | 2 | 75.0 | 25.0 | 12.5 | 50.0 | 7 |  |",
+      "| `pink` | 2 | 100.0 | 25.0 | 12.5 | 75.0 | 7 | boxes 50.0 |",
+    ]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("results that are kept are of the schema", () => {

@@ -82,10 +82,10 @@ async function tried(name: string, trial: Trial): Promise<Outcome> {
 }
 
 try {
-  const systems: Record<string, Outcome> = {};
+  const systems: Record<string, Outcome & { seeds: number }> = {};
   for (const [name, trial] of Object.entries(TRIALS)) {
     if (values.only.length && !values.only.includes(name)) continue;
-    systems[name] = await tried(name, trial);
+    systems[name] = { ...(await tried(name, trial)), seeds };
     if (values.json) writeFileSync(values.json, `${JSON.stringify({ systems }, null, 2)}\n`);
   }
   console.log(`\n${"system".padEnd(16)}exact  blank  shuffled  minutes  trained     peak MiB   (${seeds} seed${seeds > 1 ? "s" : ""})`);

@@ -38,14 +38,14 @@ const PINK: Trial = {
   system: "pink",
   image: {},
   adapters: {
-    pink: { hidden: 32, dropout: 0 },
+    pink: { hidden: 64, dropout: 0 },
     "trained-tokens": { tokenIndices: idsOf([..."0123456789[]", "▁["]), targetModules: ["embed_tokens", "lm_head"] },
   },
   align: { steps: 300, batch: 32, learningRate: 2e-3 },
-  instruct: { steps: 1000, batch: 64, learningRate: 3e-3 },
+  instruct: { steps: 4000, batch: 16, learningRate: 2e-3 },
   changed: [
     SHORT,
-    "bottlenecks of 32 numbers, not 8, without dropout",
+    "bottlenecks of 64 numbers, not 8, without dropout",
     "rows of the digits and brackets train too: the tiny language model has never read one",
   ],
   own: places(),
