@@ -196,9 +196,9 @@ async function looksOf(job: Job, traced: Traced, model: AnyMAL, { share, options
   if (!validation) return undefined;
   const { rows = 64, every = Math.max(1, Math.round(steps / 10)), maxNewTokens = 32 } = validation;
   const files = heldFiles(validation as RecipeData);
-  const found = files.length
-    ? (await rowsFor({ ...job, recipe: { ...job.recipe, data: files } }, model, rows, options, media)).rows
-    : planned;
+  // Answers are written side by side, never packed: the longest rows count.
+  const apart = { ...job, recipe: { ...job.recipe, packing: false, ...(files.length && { data: files }) } };
+  const found = files.length || job.recipe.packing ? (await rowsFor(apart, model, rows, options, media)).rows : planned;
   const held = filled(found, rows);
   const looking = { every: 2, rows, maxNewTokens, data: held };
   return plannedLooks(traced, model, held, { every, maxNewTokens, steps, share }, (onValidation) =>

@@ -37,7 +37,7 @@ export const hatefulMemes: EvalTask<MemeDoc> = {
       }),
       maxNewTokens: 4,
       options: ["yes", "no"],
-      score: memeScores,
+      score: (answers) => probabilityScores(answers, ({ label }) => label === 1),
     },
   },
 };
@@ -49,9 +49,10 @@ export function shareOfYes({ answer, logProbabilities }: Pick<TaskAnswer, "answe
   return 1 / (1 + Math.exp(no - yes));
 }
 
-function memeScores(answers: readonly TaskAnswer<MemeDoc>[]): TaskScores {
+/** Area under the ROC curve of shareOfYes, and how often it is on the right side of a half. */
+export function probabilityScores<D extends object>(answers: readonly TaskAnswer<D>[], isYes: (doc: D) => boolean): TaskScores {
   const shares = answers.map(shareOfYes);
-  const labels = answers.map(({ doc }) => doc.label);
+  const labels = answers.map(({ doc }) => Number(isYes(doc)));
   const right = shares.map((share, i) => Number(share > 0.5 === (labels[i] === 1)));
   const metrics = { "ROC-AUC": rocAuc(labels, shares), accuracy: meanOf(right) };
   const asWords = answers.filter(({ logProbabilities }) => !logProbabilities).length;

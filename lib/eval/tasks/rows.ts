@@ -53,8 +53,6 @@ export const ROWS_SCHEMA: Schema = {
 /** Names of splits, where there are some. */
 export const splitsOf = ({ files }: RowsSpec): string[] | undefined => (typeof files === "string" ? undefined : Object.keys(files));
 
-const ID = /\p{Cc}/gu;
-
 /** The rows as questions. A row that lacks a column is wrong; an empty cell is a text of no letters. */
 export async function* readRows(
   spec: RowsSpec,
@@ -81,7 +79,7 @@ export async function* readRows(
       doc[name] = rule.made(name, cellsOf(row, spec.fields[name] as Columns), doc);
     const fits = Object.entries(rule.needs).every(([name, check]) => check.fits(doc[name])) && !rule.problem?.(doc);
     yield {
-      id: spec.id === undefined ? String(number) : String(row[spec.id]).replace(ID, ""),
+      id: spec.id === undefined ? String(number) : String(row[spec.id]),
       media: mediaOf(spec, row, modality),
       doc,
       target: fits ? rule.target(doc) : "",

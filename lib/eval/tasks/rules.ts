@@ -1,14 +1,13 @@
 // Rules by their names, for benchmarks that are files: what a question must hold, how an answer may be read, and how answers become numbers.
 import { type Check, is, type Schema } from "../../core/checks.js";
-import { isExact, scoreExact } from "../exact.js";
+import { isExact } from "../exact.js";
 import { parseMme } from "../mme.js";
 import { parsePope } from "../pope.js";
-import { rocAuc } from "../roc-auc.js";
 import { choiceIndex } from "../science-qa.js";
 import { normalizeTextVqa, textVqaAccuracy, vqaAccuracy } from "../vqa.js";
-import { countYesNo, ratio, type YesNo } from "../yes-no.js";
+import type { YesNo } from "../yes-no.js";
 import { captionIn } from "./coco-captions.js";
-import { shareOfYes } from "./hateful-memes.js";
+import { probabilityScores } from "./hateful-memes.js";
 import { mostGiven } from "./people.js";
 import { inferred, letterFirst } from "./science-qa.js";
 import {
@@ -20,6 +19,8 @@ import {
   namedChoice,
   type PeopleDoc,
   peopleScores,
+  type Said,
+  yesNoScores,
 } from "./scorers.js";
 import { meanOf, meansBy, type TaskAnswer, type TaskScores, TEXT, TEXTS } from "./task.js";
 import { mmmuChoice } from "./video-qa.js";
@@ -28,8 +29,6 @@ type Fields = Readonly<Record<string, unknown>>;
 
 /** A rule over docs that have what it needs. */
 export interface Rule {
-  /** In a line. */
-  about: string;
   /** What each doc must have. */
   needs: Schema;
   /** Ways to read an answer; the first is the default. */
@@ -65,37 +64,39 @@ const READ: Readonly<Record<string, (answer: string) => string>> = {
 const read = (answers: readonly TaskAnswer[], parser: string): TaskAnswer[] =>
   answers.map((one) => ({ ...one, answer: (READ[parser] as (answer: string) => string)(one.answer) }));
 
-const exact: Rule = {
-  about: "share of answers that are one of the right ones but for case, blanks and marks at the end",
-  needs: { answers: TEXTS },
+/** Answers in words, held against the texts in one field. */
+const written = (field: string, more: Pick<Rule, "score"> & Partial<Rule>): Rule => ({
+  needs: { [field]: TEXTS },
   parsers: Object.keys(READ),
-  made: listIn("answers"),
-  target: ({ answers }) => (answers as string[])[0] as string,
-  score: (answers, parser) => {
-    const given = read(answers, parser).map((one) => ({ answer: one.answer, correct: (one.doc as { answers: string[] }).answers }));
-    const right = given.map((one) => Number(isExact(one)));
-    const metrics = { exact: scoreExact(given).exact, ...meansBy(answers, right, groupOf) };
-    return { metrics, items: { exact: right }, parsed: given.map(({ answer }) => answer) };
-  },
-};
-
-const captions: Rule = {
-  about: "CIDEr-D, BLEU 1 to 4 and ROUGE-L",
-  needs: { references: TEXTS },
-  parsers: Object.keys(READ),
-  made: listIn("references"),
-  target: ({ references }) => (references as string[])[0] as string,
-  score: (answers, parser) => captionScores(answers as TaskAnswer<{ references: string[] }>[], READ[parser]),
-};
-
-const people = (accuracy: typeof vqaAccuracy, about: string): Rule => ({
-  about,
-  needs: { question: TEXT, answers: TEXTS },
-  parsers: Object.keys(READ),
-  made: listIn("answers"),
-  target: ({ answers }) => mostGiven(answers as string[]),
-  score: (answers, parser) => peopleScores(read(answers, parser) as unknown as TaskAnswer<PeopleDoc>[], accuracy),
+  made: listIn(field),
+  target: (doc) => (doc[field] as string[])[0] as string,
+  ...more,
 });
+
+/** The share of answers that are one of the right ones but for case, blanks and marks at the end. */
+const exact = written("answers", {
+  score: (answers, parser) => {
+    const given = read(answers, parser).map(({ answer, doc }) => ({ answer, correct: (doc as { answers: string[] }).answers }));
+    const right = given.map((one) => Number(isExact(one)));
+    return {
+      metrics: { exact: meanOf(right), ...meansBy(answers, right, groupOf) },
+      items: { exact: right },
+      parsed: given.map(({ answer }) => answer),
+    };
+  },
+});
+
+const captions = written("references", {
+  score: (answers, parser) => captionScores(answers as TaskAnswer<{ references: string[] }>[], READ[parser]),
+});
+
+/** How far people agree with an answer. */
+const people = (accuracy: typeof vqaAccuracy): Rule =>
+  written("answers", {
+    needs: { question: TEXT, answers: TEXTS },
+    target: ({ answers }) => mostGiven(answers as string[]),
+    score: (answers, parser) => peopleScores(read(answers, parser) as unknown as TaskAnswer<PeopleDoc>[], accuracy),
+  });
 
 const CHOOSE: Readonly<Record<string, (answer: string, doc: ChoiceDoc) => number>> = {
   named: namedChoice,
@@ -114,7 +115,6 @@ function placeOf(value: unknown, choices: readonly unknown[]): unknown {
   return /^\d+$/.test(said) ? Number(said) : value;
 }
 const choice: Rule = {
-  about: "share of right choices",
   needs: { choices: TEXTS, answer: { ...is.integer(), wanted: "a choice's place from 0, its letter or its text" } },
   parsers: Object.keys(CHOOSE),
   made: (field, value, { choices }) => {
@@ -140,7 +140,7 @@ const yesOrNo = (field: string, value: unknown): unknown => {
   if (["yes", "true", "1"].includes(said)) return "yes";
   return ["no", "false", "0"].includes(said) ? "no" : value;
 };
-const SAID: Readonly<Record<string, (answer: string) => YesNo | "other">> = {
+const SAID: Readonly<Record<string, (answer: string) => Said>> = {
   word: (answer) => {
     const first = normalizeTextVqa(answer).split(/\s+/)[0];
     return first === "yes" || first === "no" ? first : "other";
@@ -149,7 +149,6 @@ const SAID: Readonly<Record<string, (answer: string) => YesNo | "other">> = {
   mme: parseMme,
 };
 const yesNo: Rule = {
-  about: "accuracy, precision, recall, F1, and how often yes is said; an answer that is neither is wrong",
   needs: { label: LABEL },
   parsers: Object.keys(SAID),
   made: yesOrNo,
@@ -157,43 +156,24 @@ const yesNo: Rule = {
   score: (answers, parser) => {
     const said = answers.map(({ answer }) => (SAID[parser] as (typeof SAID)[string])(answer));
     const right = answers.map(({ doc }): YesNo => (isYes((doc as Fields).label) ? "yes" : "no"));
-    const own = right.map((label, i) => Number(said[i] === label));
-    const pairs = said.flatMap((given, i) => (given === "other" ? [] : [{ given, right: right[i] as YesNo }]));
-    const { truePositives, falsePositives, precision } = countYesNo(pairs);
-    const recall = ratio(truePositives, right.filter((label) => label === "yes").length);
-    const metrics = {
-      ...{ accuracy: meanOf(own), precision, recall, f1: ratio(2 * precision * recall, precision + recall) },
-      "yes ratio": ratio(truePositives + falsePositives, said.length),
-      ...meansBy(answers, own, groupOf),
-    };
-    return { metrics, items: { accuracy: own }, parsed: said };
+    return yesNoScores({ said, right, groups: answers.map(groupOf) });
   },
 };
 
 const auc: Rule = {
-  about: "area under the ROC curve of the probability of the first option",
   needs: { label: LABEL },
   parsers: ["probability"],
   made: yesOrNo,
   target: yesNo.target,
   options: true,
-  score: (answers) => {
-    const shares = answers.map(shareOfYes);
-    const labels = answers.map(({ doc }) => Number(isYes((doc as Fields).label)));
-    const right = shares.map((share, i) => Number(share > 0.5 === (labels[i] === 1)));
-    return {
-      metrics: { "ROC-AUC": rocAuc(labels, shares), accuracy: meanOf(right) },
-      items: { accuracy: right, probability: shares },
-      parsed: shares.map((share) => (share > 0.5 ? "yes" : "no")),
-    };
-  },
+  score: (answers) => probabilityScores(answers, (doc) => isYes((doc as Fields).label)),
 };
 
 export const RULES: Readonly<Record<string, Rule>> = {
   exact,
   captions,
-  vqa: people(vqaAccuracy, "how far people agree with an answer, as VQA v2's tool counts"),
-  textvqa: people(textVqaAccuracy, "how far people agree with an answer, as TextVQA's tool normalises"),
+  vqa: people(vqaAccuracy),
+  textvqa: people(textVqaAccuracy),
   choice,
   "yes-no": yesNo,
   "roc-auc": auc,

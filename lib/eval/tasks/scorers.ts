@@ -1,6 +1,7 @@
 // Rules that several tasks share: captions, people's answers, choices.
 import { type CaptionScoring, scoreCaptions } from "../captions.js";
 import { scoreVqa, type VqaQuestion } from "../vqa.js";
+import { countYesNo, ratio, type YesNo } from "../yes-no.js";
 import { meansBy, type TaskAnswer, type TaskScores } from "./task.js";
 
 export interface CaptionDoc {
@@ -100,4 +101,42 @@ export function namedChoice(answer: string, { choices }: Pick<ChoiceDoc, "choice
   // "a red ball" names no "red", where both are choices.
   const longest = inside.filter((i) => !inside.some((j) => j !== i && ` ${texts[j]} `.includes(` ${texts[i]} `)));
   return longest.length === 1 ? (longest[0] as number) : -1;
+}
+
+/** What an answer to a question of yes or no was read as. */
+export type Said = YesNo | "other";
+
+/**
+ * Accuracy, precision, recall, F1 and share of yes, in all and by group. What is neither is wrong, and says no more "yes" than a "no" does. `labelsRatio`: as
+ * lmms-eval counts, whose share is of the labels and whose recall leaves such answers out.
+ */
+export function yesNoScores(
+  { said, right, groups }: { said: readonly Said[]; right: readonly YesNo[]; groups: readonly (string | undefined)[] },
+  { labelsRatio = false } = {},
+): TaskScores {
+  const of = (places: readonly number[], prefix: string): Record<string, number> => {
+    const pairs = places.map((i) => ({ given: said[i] as Said, right: right[i] as YesNo }));
+    const { truePositives, falsePositives, precision } = countYesNo(
+      pairs.filter((pair): pair is { given: YesNo; right: YesNo } => pair.given !== "other"),
+    );
+    const positives = pairs.filter((pair) => pair.right === "yes").length;
+    const missed = labelsRatio ? pairs.filter((pair) => pair.right === "yes" && pair.given === "no").length : positives - truePositives;
+    const recall = ratio(truePositives, truePositives + missed);
+    const yes = labelsRatio ? positives : truePositives + falsePositives;
+    return {
+      [`${prefix}accuracy`]: ratio(pairs.filter((pair) => pair.given === pair.right).length, pairs.length),
+      [`${prefix}precision`]: precision,
+      [`${prefix}recall`]: recall,
+      [`${prefix}f1`]: ratio(2 * precision * recall, precision + recall),
+      [`${prefix}yes ratio`]: ratio(yes, pairs.length),
+    };
+  };
+  const all = said.map((_, i) => i);
+  const named = [...new Set(groups)].filter((group) => group !== undefined);
+  const byGroup = named.map((group) => of(all.filter((i) => groups[i] === group), `${group} `)); // biome-ignore format: one line
+  return {
+    metrics: Object.assign(of(all, ""), ...byGroup),
+    items: { accuracy: said.map((one, i) => Number(one === right[i])) },
+    parsed: [...said],
+  };
 }

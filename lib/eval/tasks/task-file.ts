@@ -10,7 +10,7 @@ import { fromJs, TemplateFault } from "../../text/jinja/values.js";
 import { EVAL_TASKS, evalTask } from "./index.js";
 import { ROWS_SCHEMA, type RowsSpec, readRows, splitsOf } from "./rows.js";
 import { RULES, type Rule } from "./rules.js";
-import { type Asked, type AskedPart, type EvalTask, type Item, MEDIA } from "./task.js";
+import { type Asked, type AskedPart, type EvalTask, MEDIA } from "./task.js";
 
 /** What such a file says. */
 export interface TaskSpec {
@@ -144,13 +144,7 @@ function layoutOf(name: string, { modality, metric }: TaskSpec, rule: Rule, fail
       `${metric}, which reads ${missing.join(", ")}`,
     );
   const { layout, splits, doc, problem, read } = other;
-  return {
-    layout,
-    ...(splits && { splits }),
-    doc,
-    ...(problem && { problem }),
-    read: (folder, split): AsyncIterable<Item> => read(folder, split) as AsyncIterable<Item>,
-  };
+  return { layout, doc, read, ...(splits && { splits }), ...(problem && { problem }) };
 }
 
 /** Media stand where `<modality>` is written in the template itself; what a question spells is text. */

@@ -7,7 +7,8 @@ import { DataError } from "../../data/row.js";
 import { MME_COGNITION, MME_PERCEPTION, parseMme, scoreMme } from "../mme.js";
 import { parsePope } from "../pope.js";
 import { normalizeVlmEvalKit } from "../vqa.js";
-import { countYesNo, ratio, type YesNo } from "../yes-no.js";
+import type { YesNo } from "../yes-no.js";
+import { type Said, yesNoScores } from "./scorers.js";
 import { type Convention, type EvalTask, type Item, MEDIA, type TaskAnswer, type TaskScores, TEXT } from "./task.js";
 
 interface YesNoDoc {
@@ -23,7 +24,6 @@ const SYSTEM = "You are a multimodal assistant. Answer with yes or no. Here is t
 const SHORTLY = "\nAnswer the question using a single word or phrase.";
 const MME_ENDING = " Please answer yes or no.";
 
-type Said = YesNo | "other";
 type Score = (answers: readonly TaskAnswer<YesNoDoc>[]) => TaskScores;
 const MME_TASKS: readonly string[] = [...MME_PERCEPTION, ...MME_COGNITION];
 
@@ -183,35 +183,7 @@ function wholly(answer: string): Said {
 }
 
 function popeScores(answers: readonly TaskAnswer<YesNoDoc>[], parse: (one: TaskAnswer<YesNoDoc>) => Said, labelsRatio = false): TaskScores {
-  const said = answers.map(parse);
-  const of = (places: readonly number[], prefix: string): Record<string, number> => {
-    const pairs = places.map((i) => ({ given: said[i] as Said, right: answers[i]?.doc.label as YesNo }));
-    // What is neither is wrong, and says no more "yes" than a "no" does.
-    const { truePositives, falsePositives, precision } = countYesNo(
-      pairs.filter((pair): pair is { given: YesNo; right: YesNo } => pair.given !== "other"),
-    );
-    const positives = pairs.filter(({ right }) => right === "yes").length;
-    const missed = labelsRatio ? pairs.filter(({ given, right }) => right === "yes" && given === "no").length : positives - truePositives;
-    const recall = ratio(truePositives, truePositives + missed);
-    const yes = labelsRatio ? positives : truePositives + falsePositives;
-    return {
-      [`${prefix}accuracy`]: ratio(pairs.filter(({ given, right }) => given === right).length, pairs.length),
-      [`${prefix}precision`]: precision,
-      [`${prefix}recall`]: recall,
-      [`${prefix}f1`]: ratio(2 * precision * recall, precision + recall),
-      [`${prefix}yes ratio`]: ratio(yes, pairs.length),
-    };
-  };
-  const all = answers.map((_, i) => i);
-  const metrics = of(all, "");
-  const groups = [...new Set(answers.map(({ doc }) => doc.group))];
-  for (const group of groups)
-    Object.assign(
-      metrics,
-      of(
-        all.filter((i) => answers[i]?.doc.group === group),
-        `${group} `,
-      ),
-    );
-  return { metrics, items: { accuracy: answers.map(({ doc }, i) => Number(said[i] === doc.label)) }, parsed: said };
+  const right = answers.map(({ doc }) => doc.label as YesNo);
+  const groups = answers.map(({ doc }) => doc.group);
+  return yesNoScores({ said: answers.map(parse), right, groups }, { labelsRatio });
 }
