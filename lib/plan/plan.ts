@@ -220,7 +220,8 @@ async function rowsFor(job: Job, model: AnyMAL, together: number, options: PlanO
     });
     try {
       // Rows of like length that are packed may all be of the longest.
-      const found = await heaviestRows(model, source, together, packing && !groupByLength ? job.recipe : undefined);
+      const cut = Math.min(job.recipe.maxLength ?? Infinity, model.llm.config.maxPositions);
+      const found = await heaviestRows(model, source, together, packing && !groupByLength ? { ...job.recipe, maxLength: cut } : undefined);
       return { ...found, count: count ?? found.count, rows: filled(found.rows, together) };
     } finally {
       await source.close();

@@ -50,6 +50,8 @@ export interface Packed {
   batch: number;
   microBatch: number;
   seed: number;
+  /** Tokens that a longer row is cut to. */
+  maxLength: number;
 }
 
 /**
@@ -78,20 +80,21 @@ interface Looked {
   row: Row;
   tokens: number;
 }
+type Sized = Pick<Looked, "tokens">;
 /** Micro-batches that are drawn at most: with more the heaviest hardly grows. */
 const DRAWN = 4096;
 
 /** Epoch by epoch, in a new order each time, as rows are read: the longest first. */
-function heaviestTogether(looked: readonly Looked[], { steps, batch, microBatch, seed }: Packed): Looked[] {
+export function heaviestTogether<T extends Sized>(looked: readonly T[], { steps, batch, microBatch, seed, maxLength }: Packed): T[] {
   const draw = new Draw(seed, "plan/packed");
   const size = Math.min(batch, microBatch);
   const wanted = Math.min(DRAWN, steps * Math.ceil(batch / size));
-  let [heaviest, weight]: [readonly Looked[], number] = [[], -1];
-  let waiting: Looked[] = [];
+  let [heaviest, weight]: [readonly T[], number] = [[], -1];
+  let waiting: T[] = [];
   for (let drawn = 0; drawn < wanted; ++drawn) {
     while (waiting.length < size) waiting = [...waiting, ...draw.shuffled(looked)];
     const together = waiting.splice(0, size);
-    const own = together.reduce((sum, { tokens }) => sum + tokens, 0);
+    const own = together.reduce((sum, { tokens }) => sum + Math.min(tokens, maxLength), 0);
     if (own > weight) [heaviest, weight] = [together, own];
   }
   return [...heaviest].sort((a, b) => b.tokens - a.tokens);

@@ -11,7 +11,7 @@ import type { Row } from "../../lib/data/row.js";
 import { CARDS } from "../../lib/plan/machines.js";
 import { plan } from "../../lib/plan/plan.js";
 import type { PlannedBytes } from "../../lib/plan/report.js";
-import { madeUpRows } from "../../lib/plan/rows.js";
+import { heaviestTogether, madeUpRows } from "../../lib/plan/rows.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { recipe as recipeOf } from "../../lib/train/recipe.js";
@@ -204,6 +204,37 @@ test("rows behind each other: the heaviest of a run's steps, not the longest row
   );
   writeFileSync(data, `${lines.join("\n")}\n`);
   for (const seed of [0, 1, 2]) await packedRun({ steps: 12, batch: 6, packing: true, data, seed });
+});
+
+test("the heavier of two micro-batches is so by what rows are cut to", () => {
+  const rows = [600, 10, 110, 110].map((tokens) => ({ tokens }));
+  for (let seed = 0; seed < 20; ++seed) {
+    const heaviest = heaviestTogether(rows, { steps: 1, batch: 4, microBatch: 2, seed, maxLength: 128 });
+    const weight = heaviest.reduce((sum, { tokens }) => sum + Math.min(128, tokens), 0);
+    assert.ok(weight === 220 || weight === 238, `${weight} of 358`);
+  }
+});
+
+test("a packed run's looks are not packed: their longest prompts count", async () => {
+  const [data, held] = ["trained", "looked"].map((name) => world.path(`${name}.json`)) as [string, string];
+  await picture();
+  const rows = (long: number) =>
+    Array.from({ length: 36 }, (_, i) => ({
+      image: "a.png",
+      conversations: [
+        { from: "human", value: `<image>${new Array(i % 9 ? 4 : long).fill("red").join(" ")}` },
+        { from: "gpt", value: "red" },
+      ],
+    }));
+  writeFileSync(data, JSON.stringify(rows(4)));
+  writeFileSync(held, JSON.stringify(rows(28)));
+  const looks = async (packing: boolean) => {
+    const instruct = { steps: 4, batch: 2, lora: false, packing, data, validation: { data: held, rows: 4, maxNewTokens: 8 } };
+    const { stages } = await plan({ ...model({ quantization: "none" }, "image"), instruct }, { machine: MACHINE, threads: 1 });
+    return stages[0]?.validation?.peak ?? 0;
+  };
+  const [packed, apart] = [await looks(true), await looks(false)];
+  assert.ok(Math.abs(packed / apart - 1) < 0.02, `${packed} packed, ${apart} not`);
 });
 
 async function packedRun(own: { steps: number; batch: number; packing: true; data: string; seed: number }): Promise<void> {
