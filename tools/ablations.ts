@@ -1,7 +1,7 @@
 // `npm run ablations`: what AnyMAL's choices do in the tiny world, pictures alone: one recipe, each choice exchanged by itself, as `anymal sweep` does it.
 //   npm run ablations -- --output FOLDER --seeds 3 --page docs/ablations.md
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { WORLD_PROMPTS } from "../lib/data/world/language.js";
@@ -71,5 +71,15 @@ console.log(table);
 if (values.page) {
   const page = readFileSync(values.page, "utf8");
   const [begin, end] = ["<!-- table -->", "<!-- end of the table -->"];
-  writeFileSync(values.page, `${page.slice(0, page.indexOf(begin) + begin.length)}\n\n${table}\n${page.slice(page.indexOf(end))}`);
+  const charts = [...new Set(rows.map(({ group }) => group))].map((group) => chartOf(group, values.page as string));
+  const block = `${table.trimEnd()}\n\n${charts.join("\n")}\n`;
+  writeFileSync(values.page, `${page.slice(0, page.indexOf(begin) + begin.length)}\n\n${block}\n${page.slice(page.indexOf(end))}`);
+}
+
+/** The sweep's chart of a group, in a folder of the page's name; gives what shows it. */
+function chartOf(group: string, page: string): string {
+  const folder = basename(page, ".md");
+  mkdirSync(join(dirname(page), folder), { recursive: true });
+  copyFileSync(join(values.output, `${group}.svg`), join(dirname(page), folder, `${group}.svg`));
+  return `![${group}](${folder}/${group}.svg)`;
 }

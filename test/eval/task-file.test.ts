@@ -140,6 +140,10 @@ test("yes or no, by words and by probabilities", () =>
       await answerTask(model as never, await readTaskFile(layout.path("t.yaml")), { data: layout.folder }),
     );
     assert.equal(report.shown[0]!.metrics, { "ROC-AUC": 1, accuracy: 1 });
+    assert.equal(report.shown[0]!.notes, []);
+    const inWords = await answerTask(saying(["yes", "no", "no", "no"]), await readTaskFile(layout.path("t.yaml")), { data: layout.folder });
+    const { metrics: certain, notes } = (await scorePredictions(inWords)).shown[0]!;
+    assert.equal([certain.accuracy, notes], [0.75, ["4 answers are words: they count as certain"]]);
   }));
 
 /** BIRDS with other lines in the place of its own. */

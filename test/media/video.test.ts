@@ -113,6 +113,7 @@ test("a list of pictures: its own order, and each is a picture like any other", 
   await rejects(loadVideo(video([]), 1), "E_MEDIA_SOURCE", /at least one picture/);
   await rejects(loadVideo(video(listed, { maxFrames: 2 }), 1), "E_MEDIA_LIMIT", /at most 2 frames/);
   await rejects(loadVideo(video([`${clip}/none.png`]), 1), "E_MEDIA_SOURCE", /none\.png/);
+  await rejects(loadVideo(video(listed, { maxBytes: 20 }), 1), "E_MEDIA_LIMIT", /at most 20 bytes/);
 });
 
 test("bad clips say what is wrong", async () => {
