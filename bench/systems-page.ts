@@ -29,7 +29,7 @@ export function systemsBlock(folder = RESULTS): string {
     .map(([name, { exact, blank, shuffled, trainedParameters, seeds = 3, more = {} }]) => {
       const beside = Object.entries(more).map(([key, value]) => `${key} ${percent(value)}`);
       const cells = [
-        `\`${name}\``,
+        name,
         seeds,
         percent(exact),
         percent(blank),

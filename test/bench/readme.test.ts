@@ -34,7 +34,7 @@ test("docs/systems.md has what the command gives", () => {
   const page = readFileSync(there("docs/systems.md"), "utf8");
   const block = systemsBlock(there("bench/results"));
   assert.is(blockIn(page), block, "run `npm run bench -- readme`");
-  assert.match(block, /\| `otter` \| \d \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \| shots0 [\d.]+, shots2 [\d.]+, /);
+  assert.match(block, /\| otter \| \d \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| \d+ \| shots0 [\d.]+, shots2 [\d.]+, /);
 });
 
 test("a system's newest record counts, and its margin is over the better control", () => {
@@ -46,8 +46,8 @@ test("a system's newest record counts, and its margin is over the better control
     write("systems-a.json", "2026-11-30", { llava: one(0.75) });
     write("systems-b.json", "2026-11-29", { llava: one(0.5), pink: { ...one(1), more: { boxes: 0.5 } } });
     assert.equal(systemsBlock(folder).split("\n").slice(2), [
-      "| `llava` | 2 | 75.0 | 25.0 | 12.5 | 50.0 | 7 |  |",
-      "| `pink` | 2 | 100.0 | 25.0 | 12.5 | 75.0 | 7 | boxes 50.0 |",
+      "| llava | 2 | 75.0 | 25.0 | 12.5 | 50.0 | 7 |  |",
+      "| pink | 2 | 100.0 | 25.0 | 12.5 | 75.0 | 7 | boxes 50.0 |",
     ]);
   } finally {
     rmSync(folder, { recursive: true });
