@@ -62,7 +62,7 @@ function deletions(file: string): Deletion[] {
     if (head && /__device__|__global__/.test(`${lines[i - 1] ?? ""}${line}`))
       enclosing = line.includes("__launch_bounds__") ? enclosing : (head[1] as string);
     const code = line.replace(/\/\/.*/, "");
-    if (file === "ptx.cuh") return; // the wrappers themselves
+    if (file === "ptx.cuh" || file === "hopper.cuh") return; // the wrappers themselves
     for (const match of code.matchAll(CALL)) {
       const without = `${line.slice(0, match.index)};${line.slice((match.index as number) + match[0].length)}`;
       const users = files.filter((cu) => cu.endsWith(".cu") && included(cu).has(file) && opsOf(cu).length);

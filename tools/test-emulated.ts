@@ -19,7 +19,7 @@ const AT_ONCE = 2;
 const LARGE_CARD = 132;
 const brief = process.argv.includes("--brief");
 /** The emulator's own tests. */
-const OWN = ["host", "ptx", "faults"];
+const OWN = ["host", "ptx", "faults", "hopper", "hopper_faults"];
 
 function must(command: string, args: string[]): void {
   const r = spawnSync(command, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28 });

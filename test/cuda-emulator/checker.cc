@@ -4,7 +4,8 @@
 // It keeps happens-before clocks, so a race is reported whatever order this run happened to take. Each warp has a clock; every access is kept with
 // the clock of its warp; a thread knows up to which clock it sees every other warp and lane.
 //
-// There are no rules here for Hopper's asynchronous proxy (mbarriers, TMA, wgmma): they come with the first kernel that uses them.
+// Hopper: an mbarrier's arrivals order what came before them for those who have waited; TMA and wgmma see ordinary stores only behind a
+// fence.proxy.async of the thread that stored.
 #include "checker.h"
 
 #include <sys/mman.h>
@@ -36,7 +37,7 @@ struct Access {
   uint32_t block = 0, clock = 0;
   uint32_t pc = 0;  // from the image's base
   uint16_t thread = 0;
-  uint8_t atomic = 0, unused = 0;
+  uint8_t atomic = 0, async = 0;  // async: by TMA
 };
 // What is kept of a byte. Two reads, of different warps or lanes, are enough to find a write that races with either.
 struct Cell {
@@ -50,6 +51,8 @@ struct BlockState {
   std::array<Seen, 32> seen;
   std::array<Known, 32> acquired;        // of other blocks, by warp
   std::map<int, Known> fenced, pending;  // by thread: what its next atomic hands on; what its next fence makes visible
+  std::map<uint32_t, Seen> objects;      // by mbarrier: what arrivals handed over
+  std::map<int, uint32_t> proxied;       // by thread: its stores up to this clock are there for TMA and wgmma
 };
 
 void join(Seen& a, const Seen& b) {
@@ -181,6 +184,27 @@ class Rules final : public Checker {
       if (!acquired.empty()) s.acquired[w] = acquired;
     }
   }
+  void sync_release(uint32_t object) override {
+    BlockState& s = mine();
+    join(s.objects[object], own(s));
+  }
+  void sync_acquire(uint32_t object) override {
+    BlockState& s = mine();
+    join(s.seen[static_cast<size_t>(self->warp->index)], s.objects[object]);
+  }
+  void proxy_fence() override {
+    BlockState& s = mine();
+    s.proxied[self->linear] = s.clock[static_cast<size_t>(self->warp->index)]++;
+  }
+  void async_read(const void* p, size_t n, const void* pc) override {
+    access(p, n, false, pc);
+    need_proxy_fence(p, n, "asynchronous read", pc);
+  }
+  void async_write(const void* p, size_t n, const void* pc) override {
+    need_proxy_fence(p, n, "asynchronous write", pc);
+    access(p, n, true, pc);
+    for (size_t i = offset(p); i < offset(p) + n; ++i) cells_[i].write.async = 1;
+  }
 
  private:
   static size_t offset(const void* p) { return static_cast<size_t>(static_cast<const char*>(p) - arena); }
@@ -205,7 +229,7 @@ class Rules final : public Checker {
   bool ordered(const Access& r, const BlockState& s, bool shared) const {
     if (r.block < first_block_) return true;  // an earlier launch, or nobody
     const auto w = static_cast<size_t>(self->warp->index);
-    if (r.block == self->block->serial) return r.thread == self->linear || (r.thread / 32u == w ? r.clock < s.warp_sync[w] : visible(r, s.seen[w]));
+    if (r.block == self->block->serial) return r.thread == self->linear || (r.thread / 32u == w && r.clock < s.warp_sync[w]) || visible(r, s.seen[w]);
     if (shared) return true;  // the slot's former block
     const auto it = s.acquired[w].find(r.block);
     return it != s.acquired[w].end() && visible(r, it->second);
@@ -251,6 +275,16 @@ class Rules final : public Checker {
         c.read = me;
       }
       after = c;
+    }
+  }
+
+  void need_proxy_fence(const void* p, size_t n, const char* how, const void* pc) {
+    const BlockState& s = mine();
+    for (size_t i = offset(p); i < offset(p) + n; ++i) {
+      const Access& w = cells_[i].write;
+      if (w.block != self->block->serial || w.async) continue;
+      const auto it = s.proxied.find(w.thread);
+      if (it == s.proxied.end() || it->second < w.clock) report("no fence.proxy.async behind a store", arena + i, how, pc, &w, "previous write");
     }
   }
 

@@ -21,6 +21,13 @@ struct Checker {
   virtual void fence() = 0;
   virtual void warp_sync(Warp& w, unsigned mask) = 0;
   virtual void barrier(Block& b, unsigned arrived_warps, unsigned waiting_warps) = 0;
+  // An mbarrier, by its place: what a thread did before its arrival is seen by who has waited.
+  virtual void sync_release(uint32_t object) = 0;
+  virtual void sync_acquire(uint32_t object) = 0;
+  // TMA and wgmma, in the name of the thread that asked: they see ordinary stores only behind fence.proxy.async.
+  virtual void async_read(const void* p, size_t n, const void* pc) = 0;
+  virtual void async_write(const void* p, size_t n, const void* pc) = 0;
+  virtual void proxy_fence() = 0;
 };
 extern Checker* checker;
 

@@ -1,5 +1,7 @@
 // The part of CUDA's host API that cuda/ calls. Work runs on the host thread that issues it or, with a seed, at times only when someone waits: the
 // latest moment that a stream allows, so that a host that reads too early reads too little. One lock for all: devices take turns.
+#include <cuda.h>
+
 #include <chrono>
 #include <cstdio>
 #include <deque>
@@ -146,7 +148,7 @@ cudaError_t cudaSetDevice(int index) {
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int value) {
   std::lock_guard lock(mutex);
   if (broken != cudaSuccess) return told(broken);
-  if (!kernel || value < 0 || static_cast<size_t>(value) > emu::kSharedLimit) return told(cudaErrorInvalidValue);
+  if (!kernel || value < 0 || static_cast<size_t>(value) > emu::shared_limit()) return told(cudaErrorInvalidValue);
   shared_allowed[{current_device, kernel}] = static_cast<size_t>(value);
   return cudaSuccess;
 }
@@ -158,15 +160,23 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = 13000;
   return cudaSuccess;
 }
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* found) {
+  const bool known = std::string(symbol) == "cuTensorMapEncodeTiled";
+  *function = known ? reinterpret_cast<void*>(cuTensorMapEncodeTiled) : nullptr;
+  *found = known ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int index) {
   if (index < 0 || index >= kDevices) return told(cudaErrorInvalidDevice);
   *p = {};
   snprintf(p->name, sizeof p->name, "emulated GPU %d", index);
-  p->major = 8;
+  p->major = emu::settings.capability / 10;
+  p->minor = emu::settings.capability % 10;
   p->multiProcessorCount = emu::settings.processors;
   p->l2CacheSize = 1 << 20;
   p->totalGlobalMem = emu::heap_bytes();
-  p->sharedMemPerBlockOptin = emu::kSharedLimit;
+  p->sharedMemPerBlockOptin = emu::shared_limit();
   return cudaSuccess;
 }
 

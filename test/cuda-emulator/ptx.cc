@@ -1,6 +1,5 @@
 // PTX instructions of a whole warp. Which lane and register holds which element follows the figures of the PTX ISA.
-//
-// Hopper's (mbarrier, TMA, wgmma) are not here: they come with the first kernel that uses them.
+// Hopper's are in mbarrier.cc and wgmma.cc.
 #include "ptx_emu.h"
 #include "reports.h"
 #include "running.h"

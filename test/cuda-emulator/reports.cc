@@ -32,8 +32,11 @@ void fail(const char* format, ...) {
 }
 
 std::string where(const Loc& at) {
+  const bool before = std::exchange(in_runtime, true);  // the linker may have taken the kernels' copy of what strings call
   const char* slash = strrchr(at.file_name(), '/');
-  return std::string(slash ? slash + 1 : at.file_name()) + ":" + std::to_string(at.line());
+  std::string text = std::string(slash ? slash + 1 : at.file_name()) + ":" + std::to_string(at.line());
+  in_runtime = before;
+  return text;
 }
 
 const Image& image() {

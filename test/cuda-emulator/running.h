@@ -2,6 +2,7 @@
 #pragma once
 #include <array>
 #include <map>
+#include <memory>
 #include <vector>
 
 #include "cuda_runtime.h"
@@ -10,6 +11,7 @@ namespace emu {
 
 struct Block;
 struct Warp;
+struct Hopper;
 
 struct CpAsync {
   uint32_t dst;
@@ -17,7 +19,7 @@ struct CpAsync {
   int bytes, src_bytes;
 };
 
-enum class State : uint8_t { ready, warp_wait, bar_wait, done };
+enum class State : uint8_t { ready, warp_wait, bar_wait, mbarrier_wait, done };
 
 struct Thread {
   void* sp = nullptr;  // where its fiber was left
@@ -67,6 +69,7 @@ struct Block {
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   std::array<Barrier, 16> bars;
+  std::shared_ptr<Hopper> hopper;  // what is under way there; null: nothing was
 };
 
 // One fiber runs at a time, on whichever host thread launched; other host threads are none of the kernel's. A library opened at run time still gets
@@ -80,6 +83,7 @@ struct Settings {
   int resident;       // EMU_RESIDENT: blocks that run side by side
   const char* stats;  // EMU_STATS: a file that gets a line per kernel of the library, with its launches
   int processors;     // EMU_PROCESSORS: multiprocessors of the card, by which the backend chooses kernels
+  int capability;     // EMU_CAPABILITY: 80, an Ampere card, or 90, a Hopper one
 };
 extern const Settings settings;
 

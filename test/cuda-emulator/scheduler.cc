@@ -11,6 +11,7 @@
 #include "checker.h"
 #include "device_memory.h"
 #include "fibers.h"
+#include "hopper.h"
 #include "reports.h"
 #include "shared_memory.h"
 
@@ -25,7 +26,8 @@ uint64_t number_from(const char* variable, uint64_t otherwise) {
 }  // namespace
 
 const Settings settings = {number_from("EMU_SEED", 0), std::clamp<int>(static_cast<int>(number_from("EMU_RESIDENT", 4)), 1, kMaxResident),
-                           getenv("EMU_STATS"), std::clamp<int>(static_cast<int>(number_from("EMU_PROCESSORS", 4)), 1, 4096)};
+                           getenv("EMU_STATS"), std::clamp<int>(static_cast<int>(number_from("EMU_PROCESSORS", 4)), 1, 4096),
+                           static_cast<int>(number_from("EMU_CAPABILITY", 80))};
 
 Checker* checker = nullptr;
 
@@ -129,6 +131,7 @@ void end_block(Block* b) {
     t.open.clear();
     t.groups.clear();
   }
+  hopper_ends(*b);
   free_slots.push_back(shared_slot_index(b->shared));
   if (checker) checker->block_end(*b);
   shared_end(*b);
@@ -140,7 +143,7 @@ void end_block(Block* b) {
   for (Block* b : resident) {
     std::map<std::string, std::vector<int>> groups;
     for (Thread& t : b->threads) {
-      const bool waits = t.state == State::warp_wait || t.state == State::bar_wait;
+      const bool waits = t.state == State::warp_wait || t.state == State::bar_wait || t.state == State::mbarrier_wait;
       groups[waits ? std::string(t.op) + " at " + where(t.loc) : t.state == State::done ? "exited" : "runnable"].push_back(t.linear);
     }
     fprintf(stderr, "  block (%u,%u,%u):\n", b->idx.x, b->idx.y, b->idx.z);

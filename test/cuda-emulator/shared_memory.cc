@@ -14,7 +14,7 @@ int shared_slot_index(const char* slot) { return static_cast<int>(static_cast<si
 namespace {
 void hand_out(Block& b, size_t at, size_t bytes) {
   b.used = at + bytes;
-  if (b.used > kSharedBase + kSharedLimit) fail("a block has more than %zu KiB of shared memory", kSharedLimit / 1024);
+  if (b.used > kSharedBase + shared_limit()) fail("a block has more than %zu KiB of shared memory", shared_limit() / 1024);
   arena_open(b.shared + at, bytes);
   std::memset(b.shared + at, 0xFF, bytes);  // what a former block left reads as NaN
   if (checker) checker->allocate(b.shared + at, bytes, false);

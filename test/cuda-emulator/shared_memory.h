@@ -5,9 +5,10 @@
 
 namespace emu {
 
-constexpr size_t kSharedBase = 1024;        // where offsets start on a card
-constexpr size_t kSharedLimit = 99 * 1024;  // of one block on the smallest cards that cuda/ is built for (8.6, 8.9, 12.0)
-constexpr size_t kSharedSlot = 128 * 1024;
+constexpr size_t kSharedBase = 1024;  // where offsets start on a card
+constexpr size_t kSharedSlot = 256 * 1024;
+// Of one block: on the smallest cards that cuda/ is built for (8.6, 8.9, 12.0), and on Hopper.
+inline size_t shared_limit() { return size_t{settings.capability == 90 ? 227u : 99u} * 1024; }
 
 char* shared_slot(int index);
 int shared_slot_index(const char* slot);

@@ -17,6 +17,7 @@
 #define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(n) alignas(n)
 // No __shared__ on purpose: a static cannot belong to several resident blocks. Use SHARED_ARRAY(). No __noinline__: libstdc++ has an attribute of
 // that name.
