@@ -64,14 +64,15 @@ export async function killOften(stage: KilledStage, { root, world, count, seed, 
   const outcome: KillOutcome = { ended: 0, wrong: [], moments: [] };
   const beside = Array.from({ length: Math.min(load, 2 * availableParallelism()) }, () => spawn(process.execPath, ["-e", BUSY]));
   try {
-    const train = (output: string, kill?: number) => live([root, data, stage, output], kill);
+    const train = (output: string, kill?: Moment) => live([root, data, stage, output], kill);
     const whole = join(data, "whole");
     const unbroken = await train(whole);
     if (unbroken.code !== 0) return { ...outcome, wrong: [`unbroken: ${unbroken.text.slice(-600)}`] };
     const wanted = contentOf(whole);
     for (let i = 0; i < count; ++i) {
       const output = join(data, `run-${i}`);
-      const first = await train(output, draw.uniform() * unbroken.ms);
+      const moment = { step: draw.below(unbroken.steps), ms: (draw.uniform() * unbroken.ms) / unbroken.steps };
+      const first = await train(output, moment);
       const from = existsSync(join(output, "checkpoint")) ? savedStep(output) : 0;
       const again = await train(output);
       const differing = again.code === 0 ? different(wanted, contentOf(output)) : [again.text.slice(-600)];
@@ -89,20 +90,26 @@ export async function killOften(stage: KilledStage, { root, world, count, seed, 
 
 const savedStep = (output: string): number => JSON.parse(readFileSync(join(output, "checkpoint/trainer_state.json"), "utf8")).step;
 
-/** Milliseconds and steps are counted from where its training begins; `kill`: after so many of the former. */
-function live(args: string[], kill?: number): Promise<{ code: number | null; text: string; ms: number; steps: number }> {
+/** Milliseconds behind a step that was told, 0: behind the beginning. Of shares of a whole run, which saves and looks make uneven, most fell into its ends. */
+interface Moment {
+  step: number;
+  ms: number;
+}
+
+/** Milliseconds and steps are counted from where its training begins. */
+function live(args: string[], kill?: Moment): Promise<{ code: number | null; text: string; ms: number; steps: number }> {
   const child: ChildProcess = spawn(process.execPath, [fileURLToPath(new URL("./killed.mjs", import.meta.url)), ...args], {
     stdio: ["ignore", "pipe", "pipe"],
     timeout: LIMIT_MS,
     killSignal: "SIGKILL",
   });
-  let [text, begun] = ["", performance.now()];
+  let [text, begun, due] = ["", 0, false];
   const hear = (chunk: Buffer) => {
-    const before = text.includes("begun\n");
     text += chunk;
-    if (before || !text.includes("begun\n")) return;
-    begun = performance.now();
-    if (kill !== undefined) setTimeout(() => child.kill("SIGKILL"), kill).unref();
+    if (!begun && text.includes("begun\n")) begun = performance.now();
+    if (!kill || due || !text.includes(kill.step ? `step ${kill.step}\n` : "begun\n")) return;
+    due = true;
+    setTimeout(() => child.kill("SIGKILL"), kill.ms).unref();
   };
   child.stdout?.on("data", hear);
   child.stderr?.on("data", hear);
