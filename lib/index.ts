@@ -24,7 +24,7 @@ export { CheckpointError } from "./anymal/checkpoint-error.js";
 export { ConversationMemory } from "./anymal/conversation-memory.js";
 export { exportBlip2 } from "./anymal/export-blip2.js";
 export { exportLlava } from "./anymal/export-llava.js";
-export { FirstStage, type FirstStageOptions } from "./anymal/first-stage.js";
+export { FirstStage, type FirstStageOptions, type StoredFirstStageOptions } from "./anymal/first-stage.js";
 export type { Features as MediaFeatures, MediaEncoder } from "./anymal/media-encoder.js";
 export type {
   AssembleOptions,

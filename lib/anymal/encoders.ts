@@ -10,7 +10,7 @@ import { AutoEncoder } from "../models/auto-encoder.js";
 import type { System } from "../systems/system.js";
 import type { MediaPlan } from "./build.js";
 import { CheckpointError } from "./checkpoint-error.js";
-import type { Manifest } from "./manifest.js";
+import type { ModalityEntry } from "./manifest.js";
 import { completeSetup, type FreshModality, type FromPretrainedOptions, type ModalitySetup } from "./options.js";
 import { isOwn, ownPlan, storedOwn } from "./own-encoder.js";
 import { type Fetching, locate, openSource, type Source } from "./source.js";
@@ -52,7 +52,7 @@ export async function freshEncoders(
 /** Those of a checkpoint, which must be the ones it was trained on, in the dtype that they had then. */
 export async function storedEncoders(
   folder: string,
-  { modalities }: Manifest,
+  modalities: Readonly<Record<string, Omit<ModalityEntry, "calibrated"> | undefined>>,
   kinds: Kinds,
   { device, dtype, encoders, ...fetching }: Pick<FromPretrainedOptions, "dtype" | "encoders"> & Fetching & { device: Device },
 ): Promise<EncoderPlan[]> {

@@ -3,7 +3,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import { checkLinks, openPlain } from "../core/plain-file.js";
@@ -14,11 +14,12 @@ const RELEVANT =
 const WHOLE = 4 << 20;
 const [BLOCKS, BLOCK] = [64, 16 << 10];
 
-export async function fingerprint(path: string): Promise<string> {
+/** `name`: under which a single file counts; one that was renamed is told as the same by the name that it had. */
+export async function fingerprint(path: string, name = basename(path)): Promise<string> {
   const hash = createHash("sha256");
   const text = () => `sha256:${hash.digest("hex").slice(0, 32)}`;
   if (statSync(path, { throwIfNoEntry: false })?.isFile()) {
-    await addFile(hash, dirname(path), basename(path));
+    await addFile(hash, path, name);
     return text();
   }
   const names = await readdir(path).catch((cause: NodeJS.ErrnoException) => {
@@ -26,16 +27,15 @@ export async function fingerprint(path: string): Promise<string> {
   });
   for (const name of names.filter((name) => RELEVANT.test(name) && !name.startsWith(".")).sort()) {
     checkLinks(path, join(path, name));
-    await addFile(hash, path, name);
+    await addFile(hash, join(path, name), name);
   }
   return text();
 }
 
-const addFile = (hash: Hash, folder: string, name: string): Promise<void> =>
-  onFile("to be read", join(folder, name), () => readParts(hash, folder, name));
+const addFile = (hash: Hash, path: string, name: string): Promise<void> => onFile("to be read", path, () => readParts(hash, path, name));
 
-async function readParts(hash: Hash, folder: string, name: string): Promise<void> {
-  const file = await openPlain(join(folder, name));
+async function readParts(hash: Hash, path: string, name: string): Promise<void> {
+  const file = await openPlain(path);
   try {
     const { size } = await file.stat();
     hash.update(`${name}\0${size}\0`);

@@ -3,6 +3,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { is, shown } from "../core/checks.js";
+import type { Device } from "../core/device.js";
 import { expected } from "../core/errors.js";
 import { onFile } from "../core/file-error.js";
 import { checkOptions, optionNames } from "../core/options.js";
@@ -19,9 +20,10 @@ import { deviceOf, OTHER_LOADING } from "../models/loading.js";
 import { Weights } from "../nn/weights.js";
 import { systemOf } from "../systems/index.js";
 import { Tokenizer } from "../text/tokenizer.js";
-import { freshEncoders } from "./encoders.js";
+import { type EncoderPlan, freshEncoders, storedEncoders } from "./encoders.js";
+import { openFirstStage, takeStored, WIDTH } from "./first-stage-files.js";
 import { type Features, MediaEncoder } from "./media-encoder.js";
-import { checkProjector, LOAD_KEYS, type LoadOptions, type ModalityOptions } from "./options.js";
+import { checkProjector, type FromPretrainedOptions, LOAD_KEYS, type LoadOptions, type ModalityOptions } from "./options.js";
 import { cutIds, QuestionReader } from "./question.js";
 import { openSource } from "./source.js";
 import { OUTPUT_FRESH, SETUP, WEIGHTS } from "./stored-bridge.js";
@@ -44,6 +46,9 @@ export interface FirstStageOptions extends LoadOptions, Pick<ModalityOptions, "e
   seed?: number;
 }
 
+/** `encoders`: where its encoder is now, if it moved, by its kind of media. */
+export interface StoredFirstStageOptions extends LoadOptions, Pick<FromPretrainedOptions, "encoders" | "kinds"> {}
+
 const KEYS = [
   ...LOAD_KEYS,
   ...optionNames<Omit<FirstStageOptions, keyof LoadOptions>>({
@@ -52,9 +57,19 @@ const KEYS = [
   }),
 ];
 const AT = "FirstStage.assemble";
+const STORED = "FirstStage.fromPretrained";
+const STORED_KEYS = [...LOAD_KEYS, ...optionNames<Pick<StoredFirstStageOptions, "encoders" | "kinds">>({ encoders: true, kinds: true })];
 const BEGIN = "[DEC]";
 /** The most that a first stage reads of a text, where its projector does not say it: BERT's. */
 const POSITIONS = 512;
+
+interface Building extends Required<Pick<FirstStageOptions, "seed" | "kinds">> {
+  device: Device;
+  /** The tokenizer's folder. */
+  words: string;
+  embedDim: number | undefined;
+  signal: AbortSignal | undefined;
+}
 
 /** BLIP-2's first stage (arXiv 2301.12597, section 3.2): a frozen encoder, a Q-Former and the tokenizer of captions. representMedia() trains it. */
 export class FirstStage {
@@ -80,8 +95,7 @@ export class FirstStage {
     if (!known.has(modality)) throw expected("E_VALUE", `${AT} modality`, `one of ${[...known.keys()].join(", ")}`, shown(modality));
     if (!is.text.fits(words)) throw expected("E_VALUE", `${AT} words`, "a tokenizer's folder, or an id of the hub", shown(words));
     if (layer !== undefined && !LAYER.fits(layer)) throw expected("E_VALUE", `${AT} layer`, LAYER.wanted, shown(layer));
-    if (embedDim !== undefined && !is.upTo(65_536, 1).fits(embedDim))
-      throw expected("E_VALUE", `${AT} embedDim`, "an integer from 1 to 65536", shown(embedDim));
+    if (embedDim !== undefined && !WIDTH.fits(embedDim)) throw expected("E_VALUE", `${AT} embedDim`, WIDTH.wanted, shown(embedDim));
     if (projector && projector.type !== "q-former")
       throw expected("E_VALUE", `${AT} projector.type`, "q-former, which has a first stage", shown(projector.type), "leave the stage out");
     if (projector) checkProjector(`${AT} projector`, projector);
@@ -99,8 +113,33 @@ export class FirstStage {
     const [plan] = await freshEncoders({ [modality]: asked }, known, device, dtype, systemOf("blip-2"), options);
     if (!plan) throw expected("E_MODALITY", `${AT} encoder`, "an encoder", "none", "name a folder, or an id of the hub");
     const { folder } = await openSource(words, options);
-    const reader = await QuestionReader.open(folder, signal);
-    const tokenizer = await Tokenizer.load(folder, { signal, addedTokens: [BEGIN] });
+    return FirstStage.#build(plan, { device, words: folder, embedDim, seed, kinds, signal });
+  }
+
+  /**
+   * What representMedia() has saved, or begun from: the folder of a run, its checkpoint/ or its start/. The encoder must be the one that it was trained with.
+   * Rejects with E_CHECKPOINT where the folder holds no first stage, or the encoder is not there any more.
+   */
+  static async fromPretrained(given: string, options: StoredFirstStageOptions = {}): Promise<FirstStage> {
+    checkOptions(STORED, options, STORED_KEYS, { others: OTHER_LOADING });
+    const { kinds = [], signal } = options;
+    checkOptions(`${STORED} encoders`, options.encoders, [...kindsWith(kinds).keys()]);
+    const { folder, said, words } = await openFirstStage(given);
+    const { modality, embedDim, ...entry } = said;
+    const device = await deviceOf(options.device);
+    const [plan] = await storedEncoders(folder, { [modality]: entry }, kindsWith(kinds), { ...options, device });
+    if (!plan) throw expected("E_MODALITY", STORED, `a kind of media that is known, with ${modality}`, "none", "pass yours again in kinds");
+    const first = await FirstStage.#build(plan, { device, words, embedDim, seed: 0, kinds, signal });
+    return owning(async (own) => {
+      takeStored(own(first).model, folder);
+      return first;
+    });
+  }
+
+  static async #build(plan: EncoderPlan, { device, words, embedDim, seed, kinds, signal }: Building): Promise<FirstStage> {
+    const { modality } = plan;
+    const reader = await QuestionReader.open(words, signal);
+    const tokenizer = await Tokenizer.load(words, { signal, addedTokens: [BEGIN] });
     return owning(async (own) => {
       const tower = own(await plan.open());
       const setup = plan.setup(tower);
@@ -123,6 +162,13 @@ export class FirstStage {
 
   get modality(): Modality {
     return this.media.modality;
+  }
+  get device(): Device {
+    return this.model.device;
+  }
+  /** The one, by its kind of media. */
+  get encoders(): ReadonlyMap<Modality, MediaEncoder> {
+    return new Map([[this.modality, this.media]]);
   }
   get setup(): QFormerSetup {
     return this.media.setup.projector as QFormerSetup;

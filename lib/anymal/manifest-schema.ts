@@ -34,8 +34,8 @@ const ADAPTERS: Check = { wanted: "a list of 1024 at most", fits: (v) => Array.i
 
 type Fail = (expected: string, got: string) => never;
 
-/** `fail` throws on what does not fit. Keys that are not here are a later version's. */
-export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fail: Fail): void {
+/** `fail` throws on what does not fit; so do both of these. */
+function checksOf(fail: Fail) {
   const section = (at: string, value: unknown, schema: Schema, optional: readonly string[] = []): Record<string, unknown> => {
     if (!isObject(value)) return fail(`${at} to be a mapping`, shown(value));
     for (const [key, check] of Object.entries(schema)) {
@@ -51,6 +51,32 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
     const by = ways.find(([first]) => isObject(value) && value[first as string] !== undefined) ?? ways.at(-1);
     return section(at, value, PLACE, [...["path", "own", "id", "revision"].filter((key) => !by?.includes(key)), ...optional]);
   };
+  return { section, place };
+}
+
+/** What is said of one kind of media. */
+export function checkModality(modality: string, entry: unknown, fail: Fail): void {
+  const { section, place } = checksOf(fail);
+  if (!OWN_NAME.fits(modality)) fail(`modalities with names of ${OWN_NAME.wanted}`, shown(modality));
+  const { encoder, projector, select, frames, picks, pad } = section(modality, entry, ENTRY);
+  place(`${modality}.encoder`, encoder, ["dtype"], [["path"], ["own"], ["id", "revision"]]);
+  const unknown = kindProblem(projector);
+  if (unknown) fail(`${modality}.projector.type to be ${unknown.wanted}`, unknown.got);
+  const bridge = projector as unknown as BridgeSetup;
+  section(`${modality}.projector`, bridge, setupSchema(bridge));
+  if (!(selects(bridge) as readonly unknown[]).includes(select))
+    fail(`${modality}.select to be what its projector reads, one of ${selects(bridge).join(", ")}`, shown(select));
+  const misfit = setupMisfit(bridge);
+  if (misfit) fail(`${modality}.projector.${misfit[0]} ${misfit[1]}`, shown((bridge as unknown as Record<string, unknown>)[misfit[0]]));
+  if (picks !== undefined && !FRAME_PICKS.some((one) => one === picks))
+    fail(`${modality}.picks to be ${FRAME_PICKS.join(" or ")}, or absent`, shown(picks));
+  if (pad !== undefined && pad !== true) fail(`${modality}.pad to be true or absent`, shown(pad));
+  if (frames !== undefined && frames !== null && !is.upTo(65_536, 1).fits(frames)) fail(`${modality}.frames to be ${is.upTo(65_536, 1).wanted}`, shown(frames)); // biome-ignore format: one line
+}
+
+/** `fail` throws on what does not fit. Keys that are not here are a later version's. */
+export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fail: Fail): void {
+  const { section, place } = checksOf(fail);
   const { quantization } = place("llm", json.llm, []);
   if (!isNull.fits(quantization) && quantization !== undefined)
     section("llm.quantization", quantization, QUANTIZATION, ["block", "doubleQuant", "threshold"]);
@@ -60,23 +86,7 @@ export function checkManifest(json: Record<string, unknown>, version: 1 | 2, fai
   const adapters: Schema =
     version === 1 ? { adapter: is.flag } : { adapters: ADAPTERS, system: is.oneOf(...SYSTEM_NAMES), trained: is.flag, addedTokens: WORDS };
   section("anymal.json", json, { ...adapters, modalities: is.object }, ["system", "trained", "addedTokens"]);
-  for (const [modality, entry] of Object.entries(json.modalities as object)) {
-    if (!OWN_NAME.fits(modality)) fail(`modalities with names of ${OWN_NAME.wanted}`, shown(modality));
-    const { encoder, projector, select, frames, picks, pad } = section(modality, entry, ENTRY);
-    place(`${modality}.encoder`, encoder, ["dtype"], [["path"], ["own"], ["id", "revision"]]);
-    const unknown = kindProblem(projector);
-    if (unknown) fail(`${modality}.projector.type to be ${unknown.wanted}`, unknown.got);
-    const bridge = projector as unknown as BridgeSetup;
-    section(`${modality}.projector`, bridge, setupSchema(bridge));
-    if (!(selects(bridge) as readonly unknown[]).includes(select))
-      fail(`${modality}.select to be what its projector reads, one of ${selects(bridge).join(", ")}`, shown(select));
-    const misfit = setupMisfit(bridge);
-    if (misfit) fail(`${modality}.projector.${misfit[0]} ${misfit[1]}`, shown((bridge as unknown as Record<string, unknown>)[misfit[0]]));
-    if (picks !== undefined && !FRAME_PICKS.some((one) => one === picks))
-      fail(`${modality}.picks to be ${FRAME_PICKS.join(" or ")}, or absent`, shown(picks));
-    if (pad !== undefined && pad !== true) fail(`${modality}.pad to be true or absent`, shown(pad));
-    if (frames !== undefined && frames !== null && !is.upTo(65_536, 1).fits(frames)) fail(`${modality}.frames to be ${is.upTo(65_536, 1).wanted}`, shown(frames)); // biome-ignore format: one line
-  }
+  for (const [modality, entry] of Object.entries(json.modalities as object)) checkModality(modality, entry, fail);
   if (version === 1) return;
   const names = new Set<unknown>();
   for (const [i, one] of (json.adapters as unknown[]).entries()) {

@@ -56,14 +56,14 @@ export const checkpointWith = (folder: string, mark: string): string | undefined
   [folder, join(folder, "checkpoint"), join(folder, "checkpoint.old")].find((place) => existsSync(join(place, mark)));
 
 /** The checkpoint within: the folder itself, or `checkpoint` of a training run's folder, by the file that it must have. */
-export function checkpointFolder(folder: string, mark = MANIFEST): string {
+export function checkpointFolder(folder: string, mark = MANIFEST, writers = "save(), align() or instruct()"): string {
   const place = checkpointWith(folder, mark);
   if (place !== undefined) return place;
   throw new CheckpointError(
     folder,
     `${mark}, or a run's folder with checkpoint/${mark}`,
     existsSync(folder) ? "neither" : "no such folder",
-    "pass a folder that save(), align() or instruct() wrote",
+    `pass a folder that ${writers} wrote`,
   );
 }
 

@@ -108,7 +108,7 @@ export class Trained {
     const quantization =
       options.quantization === undefined ? (manifest.llm.quantization ?? undefined) : quantizationOf(options.quantization);
     const held = { device, dtype: options.dtype ?? manifest.llm.dtype, ...(quantization && { quantization }) };
-    const encoders = await storedEncoders(folder, manifest, known, options);
+    const encoders = await storedEncoders(folder, manifest.modalities, known, options);
     const readers = await this.#readers(signal);
     const { template: _, ...prompt } = manifest.prompt;
     return {

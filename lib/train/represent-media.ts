@@ -1,32 +1,24 @@
 // BLIP-2's first stage from files: captions with their media, a run's folder, a run that goes on. The pairs of a step are compared under the weights of that
 // step, so that which wrong ones are drawn follows from the seed and the step.
-import { join } from "node:path";
-import { CheckpointError } from "../anymal/checkpoint-error.js";
 import type { FirstStage } from "../anymal/first-stage.js";
-import { checkpointFolder } from "../anymal/manifest.js";
+import { restoreFirstStage, STAGE, writeFirstStage } from "../anymal/first-stage-files.js";
 import type { Features, Media } from "../anymal/media-encoder.js";
-import { QuestionReader } from "../anymal/question.js";
-import { reference } from "../anymal/source.js";
 import { expected } from "../core/errors.js";
-import { parseShallow } from "../core/json.js";
-import { readPlain } from "../core/plain-file.js";
 import { FeatureCache } from "../data/feature-cache.js";
 import { openRows } from "../data/open-rows.js";
 import { mediaOf, type Row } from "../data/row.js";
-import { Checkpoint } from "../io/checkpoint.js";
-import { saveSafetensors } from "../io/safetensors.js";
-import { syncFolder, writeNew } from "../io/whole-file.js";
 import type { MediaPart } from "../media/part.js";
-import { overwriting } from "../nn/overwriting.js";
 import { Ahead } from "./ahead.js";
 import { alone } from "./busy-model.js";
 import { DataFound } from "./data-found.js";
 import { FeatureSource } from "./feature-source.js";
+import type { ModelInTraining } from "./model-in-training.js";
+import { originOf } from "./replay/origin.js";
 import { type PairsWindow, pairsLoss, pairsOf } from "./represent.js";
 import { type RepresentRecipe, representRecipe } from "./represent-recipe.js";
 import { type Kept, RunFolder } from "./run-folder.js";
 import { reportersOf } from "./run-log/reporters.js";
-import { loopOf, readingOptions, recipeOptions, reports, type StageOptions, stoppable } from "./stage.js";
+import { loopOf, readingOptions, recipeOptions, reports, type StageOptions, stoppable, type Watch } from "./stage.js";
 import type { TrainStep } from "./step-report.js";
 import { TokenCount } from "./token-count.js";
 import { described, toldMedia } from "./told.js";
@@ -53,13 +45,16 @@ interface ReadCaption {
  * `checkpoint/` holds a bridge on which a model is assembled with `projector: output`. Rejects as align() does.
  */
 export function representMedia(first: FirstStage, options: RepresentMediaOptions): AsyncGenerator<TrainStep> {
-  return stoppable(
-    options.signal,
-    alone("represent", [first.model], () => representing(first, options)),
-  );
+  return representing(first, options);
 }
 
-async function* representing(first: FirstStage, options: RepresentMediaOptions): AsyncGenerator<TrainStep> {
+/** … while somebody looks on. */
+export function representing(first: FirstStage, options: RepresentMediaOptions, watch?: Watch): AsyncGenerator<TrainStep> {
+  const steps = () => representation(first, options, watch);
+  return stoppable(options.signal, alone("represent", [first.model], steps));
+}
+
+async function* representation(first: FirstStage, options: RepresentMediaOptions, watch: Watch | undefined): AsyncGenerator<TrainStep> {
   const { data, modalityWeights, output, resume = false, signal, cache, onProblem, media, columns } = options;
   const recipe = representRecipe(recipeOptions(options, ["adapters", "onValidation"]));
   const { modality } = first;
@@ -79,11 +74,14 @@ async function* representing(first: FirstStage, options: RepresentMediaOptions):
       run = await RunFolder.open(output, told, { ...opening, reporters });
     }
     const kept = keptOf(first);
+    if (run) await run.keepOrigin(kept, told, await originOf(first, found.files));
     await run?.restore(kept);
-    const [order, seen] = [new Ahead(rows, steps), new TokenCount()];
-    const loop = { ...loopOf(recipe), seed, state: [order, seen], keeper: run?.keeping(kept, traineeOf(first).parameters), signal };
+    const [order, seen, trainee] = [new Ahead(rows, steps), new TokenCount(), traineeOf(first)];
+    const { parameters } = trainee;
+    const [keeper, observer] = [run?.keeping(kept, parameters), watch?.(parameters, found.files)];
+    const loop = { ...loopOf(recipe), seed, state: [order, seen], keeper, observer, signal };
     const report = reports(rows, seen);
-    yield* train(traineeOf(first), comparing(first, order, seed), { ...loop, report: ({ window }) => report(window) });
+    yield* train(trainee, comparing(first, order, seed), { ...loop, report: ({ window }) => report(window) });
   } finally {
     await run?.close();
     await source.close();
@@ -120,6 +118,8 @@ class Captions implements RowReader<ReadCaption, Pair> {
     return { features, caption, length: caption.length, scored: caption.length - 1 };
   }
 }
+
+type Parameters = Pick<ModelInTraining, "parameters">;
 
 interface Step {
   window: Window<Pair>;
@@ -167,7 +167,7 @@ function stackedRows(ready: readonly Pair[]): { data: Float32Array; shape: [numb
   return { data, shape: [ready.length, S, d] };
 }
 
-function traineeOf({ model }: FirstStage): Trainee<Step> {
+function traineeOf({ model }: FirstStage): Trainee<Step> & Parameters {
   return {
     parameters: [...model.namedParameters()].filter(([, tensor]) => tensor.requiresGrad),
     losses: ({ pairs }) => [() => pairsLoss(model, pairs)],
@@ -176,44 +176,8 @@ function traineeOf({ model }: FirstStage): Trainee<Step> {
   };
 }
 
-const STAGE = "first-stage.json";
-const ALL = "stage-one.safetensors";
-const WORDS = "words";
-const LARGEST = 2 ** 20;
-
 /** first-stage.json, all weights, the tokenizer's files, and the bridge. */
-function keptOf(first: FirstStage): Kept {
-  const said = (folder: string) => {
-    const { setup, source, encoder, modality } = first.media;
-    const { embedDim = 256 } = first.model.config;
-    return { modality, encoder: { ...reference(source, folder), dtype: encoder.dtype }, ...setup, embedDim };
-  };
-  return {
-    async write(folder, target) {
-      await first.saveBridge(folder);
-      await first.words.save(join(folder, WORDS));
-      await saveSafetensors(join(folder, ALL), first.model.namedParameters(), { format: "pt" });
-      await writeNew(join(folder, STAGE), (file) => file.writeFile(`${JSON.stringify(said(target), null, 2)}\n`));
-      await syncFolder(folder);
-    },
-    async restore(run) {
-      const folder = checkpointFolder(run, STAGE);
-      const path = join(folder, STAGE);
-      const before = parseShallow((await readPlain(path, { most: LARGEST, linksInside: true })).toString());
-      const [was, now] = [withoutPlace(before), withoutPlace(JSON.parse(JSON.stringify(said(folder))))];
-      if (was !== now) throw new CheckpointError(path, now, was, "go on with the encoder and the Q-Former that the run began with");
-      if (!first.words.same(await QuestionReader.open(join(folder, WORDS))))
-        throw new CheckpointError(folder, `the tokenizer in ${WORDS}/`, "another", "go on with the one that the run began with");
-      using file = Checkpoint.openIn(folder, ALL);
-      const all = [...first.model.namedParameters()].map(([name, tensor]) => ({ keys: [name], tensor }));
-      for (const write of overwriting(file, all)) write();
-    },
-  };
-}
-
-/** What must be the same; where the encoder lies may change. */
-function withoutPlace(said: unknown): string {
-  const { encoder, ...rest } = said as { encoder?: { fingerprint?: unknown; dtype?: unknown } };
-  const { fingerprint, dtype } = encoder ?? {};
-  return JSON.stringify({ ...rest, fingerprint, dtype });
-}
+const keptOf = (first: FirstStage): Kept => ({
+  write: (folder, target) => writeFirstStage(first, folder, target),
+  restore: (run) => restoreFirstStage(first, run),
+});

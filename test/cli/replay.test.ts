@@ -41,4 +41,23 @@ test("a run of flags is replayed; a change is named with its likely cause, and e
   assert.match(changed.out, /likely because recipe\.yaml was changed: align\.image\.learningRate was 0\.01, is 0\.5\n/);
 });
 
+test("so is a run of the first stage, named by its folder alone", async () => {
+  const output = world.path("represented");
+  const model = [
+    "--encoder",
+    `image=${world.clip}`,
+    "--words",
+    world.llm,
+    "--projector",
+    "image=q-former,queries=2,layers=1,width=16,heads=2,hidden=16",
+  ];
+  const data = ["--data", world.path("captions.jsonl"), "--steps", "2", "--batch", "2", "--warmup-steps", "0", "--output", output];
+  const { error } = await inProcess(["represent", ...model, ...data, "--json"]);
+  assert.is(error, undefined, String(error));
+  const { value } = await inProcess(["replay", output, "--json"]);
+  assert.equal(value, [{ type: "result", steps: 2, weights: [0, 2], causes: [] }]);
+  const refused = await inProcess(["replay", output, "--llm", world.llm]);
+  assert.match(refused.error!.message, /a first stage has no language model/);
+});
+
 test.run();

@@ -169,6 +169,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
     "RepresentMediaOptions",
     (o) => anymal.representMedia(firstStage, { data: [], ...o }).next(),
   ],
+  ["FirstStage.fromPretrained", "encoder", "encoders", "StoredFirstStageOptions", (o) => anymal.FirstStage.fromPretrained(nowhere, o)],
   ["FirstStage.assemble", "tokenizer", "words", "FirstStageOptions", (o) => anymal.FirstStage.assemble({ encoder: "x", words: "x", ...o })],
   ["ImuVitModel.forward", "rate", "rates", "ImuVitOptions", (o) => anymal.ImuVitModel.prototype.forward(ones(1, 6, 8), o)],
   ["contrastive", "logit_scale", "logitScale", "ContrastiveOptions", (o) => anymal.contrastive(o).next()],

@@ -3,8 +3,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { readdir } from "node:fs/promises";
-import { join, relative, resolve, sep } from "node:path";
-import type { AnyMAL } from "../../anymal/anymal.js";
+import { basename, join, relative, resolve, sep } from "node:path";
 import { fingerprint } from "../../anymal/fingerprint.js";
 import { buildId } from "../../core/build-id.js";
 import { isObject } from "../../core/checks.js";
@@ -27,8 +26,8 @@ export interface DataFile {
 
 /** What a run is told when it is opened. */
 export interface OriginParts {
-  /** Fingerprints. */
-  llm: string;
+  /** Fingerprints; none where a stage has no language model. */
+  llm?: string;
   encoders: Readonly<Record<string, string>>;
   data: readonly DataFile[];
   /** As it describes itself, its threads aside: they change no bit. */
@@ -52,12 +51,25 @@ export interface RunOrigin {
   sittings: readonly [Sitting, ...Sitting[]];
 }
 
-export async function originOf(model: AnyMAL, files: readonly string[]): Promise<OriginParts> {
+interface Named {
+  source: { fingerprint: string };
+}
+/** What a stage trains on: a model, or one that is yet without a language model. */
+interface Ground {
+  llmSource?: Named["source"];
+  encoders: ReadonlyMap<string, Named>;
+  device: Device;
+}
+
+/** `then`: what the files were called when a run was made, if it is one that is replayed. */
+export async function originOf(ground: Ground, files: readonly string[], then: readonly DataFile[] = []): Promise<OriginParts> {
   const data: DataFile[] = [];
   for (const path of files.map((file) => resolve(file)))
-    if (statSync(path, { throwIfNoEntry: false })?.isFile()) data.push({ path, fingerprint: await fingerprint(path) });
-  const encoders = Object.fromEntries(Array.from(model.encoders, ([modality, { source }]) => [modality, source.fingerprint]));
-  return { llm: model.llmSource.fingerprint, encoders, data, device: deviceName(model.device) };
+    if (statSync(path, { throwIfNoEntry: false })?.isFile())
+      data.push({ path, fingerprint: await fingerprint(path, basename(then[data.length]?.path ?? path)) });
+  const encoders = Object.fromEntries(Array.from(ground.encoders, ([modality, { source }]) => [modality, source.fingerprint]));
+  const llm = ground.llmSource && { llm: ground.llmSource.fingerprint };
+  return { ...llm, encoders, data, device: deviceName(ground.device) };
 }
 
 const deviceName = (device: Device): string => device.describe().replace(/, \d+ threads?$/, "");
@@ -75,7 +87,7 @@ export async function noteSitting(folder: string, step: number, recipe: object, 
 /** Rejects with E_FILE where the run has none, or one that is damaged. */
 export async function readOrigin(folder: string): Promise<RunOrigin> {
   const path = join(folder, ORIGIN);
-  const remedy = "pass the folder of a run that align() or instruct() wrote; those of older versions have none";
+  const remedy = "pass the folder of a run that representMedia(), align() or instruct() wrote; those of older versions have none";
   if (!existsSync(path)) throw expected("E_FILE", folder, `the folder of a run, with ${ORIGIN} and ${START}/`, "none", remedy);
   const text = (await readPlain(path, { most: LARGEST, linksInside: true })).toString();
   let value: unknown;
@@ -96,7 +108,7 @@ function isSitting(value: unknown): value is Sitting {
   const isFile = (one: unknown) => isObject(one) && typeof one.path === "string" && typeof one.fingerprint === "string";
   return (
     Number.isSafeInteger(step) &&
-    [version, addon, cwd, llm, device, start ?? ""].every((text) => typeof text === "string") &&
+    [version, addon, cwd, llm ?? "", device, start ?? ""].every((text) => typeof text === "string") &&
     isObject(encoders) &&
     Array.isArray(data) &&
     data.every(isFile) &&

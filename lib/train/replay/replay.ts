@@ -1,7 +1,8 @@
 // A run once more: from the weights in its start/, with its recipe and its data, step by step beside what it has logged.
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { AnyMAL, type FromPretrainedOptions } from "../../anymal/anymal.js";
+import type { AnyMAL, FromPretrainedOptions } from "../../anymal/anymal.js";
+import type { FirstStage } from "../../anymal/first-stage.js";
 import { isObject } from "../../core/checks.js";
 import { expected } from "../../core/errors.js";
 import { checkOptions, optionNames } from "../../core/options.js";
@@ -9,17 +10,13 @@ import { readPlain } from "../../core/plain-file.js";
 import type { FeatureCache } from "../../data/feature-cache.js";
 import type { TrainingData } from "../../data/mixture.js";
 import { LARGEST, parseYaml } from "../../io/yaml.js";
-import type { Modality } from "../../media/part.js";
-import { aligning } from "../align.js";
-import { instructing } from "../instruct.js";
-import { recipe as recipeOf } from "../recipe.js";
 import { RecipeError } from "../schema.js";
-import type { StageOptions, Watch } from "../stage.js";
+import type { Watch } from "../stage.js";
 import type { TrainStep } from "../step-report.js";
-import { described } from "../told.js";
 import { causesOf, likeliest, type ReplayCause } from "./causes.js";
 import { folderHash, originOf, readOrigin, START } from "./origin.js";
 import { Recorded, type ReplayDifference, WeightsWatch } from "./recorded.js";
+import { stageOf } from "./stages.js";
 
 export type { CauseKind, ReplayCause, ReplayedValue } from "./causes.js";
 export type { ReplayDifference } from "./recorded.js";
@@ -29,7 +26,7 @@ export interface ReplayOptions
   /** The last step to make. Default: the last one that the run has logged. */
   until?: number;
   /** A model to begin from in place of the one in start/; it is trained. */
-  model?: AnyMAL;
+  model?: AnyMAL | FirstStage;
   /** The rows of a run whose rows were in memory; of others, where the data are now, if they moved. */
   data?: TrainingData;
   /** Reads media in the folder of their data file alone (StageOptions). */
@@ -57,7 +54,7 @@ export interface ReplayReport {
 }
 
 /**
- * Runs the steps of a run of align() or instruct() again, from the weights it began from, and compares each with what the run's folder says of it: which rows
+ * Runs the steps of a run of representMedia(), align() or instruct() again, from the weights it began from, and compares each with what the run's folder says of it: which rows
  * it read, its learning rate, loss and gradient norm, and the weights wherever they were saved. Ends at the first difference; nothing is written. On a CPU
  * of the same dispatch level, whatever its threads, there is none. Rejects with E_FILE where the folder holds no run that can be replayed, E_RECIPE where
  * recipe.yaml is damaged or names no data, E_CHECKPOINT where the language model or an encoder is not there any more.
@@ -65,19 +62,20 @@ export interface ReplayReport {
 export async function replay(run: string, options: ReplayOptions = {}): Promise<ReplayReport> {
   checkOptions("replay", options, OPTIONS);
   const folder = resolve(run);
-  const { until, signal, cache, confine, localFilesOnly, onStep, model: given, data: _, ...loading } = options;
+  const { until, signal, cache, confine, localFilesOnly, onStep, model: given, data, ...loading } = options;
   if (until !== undefined && !(Number.isSafeInteger(until) && until >= 1))
     throw expected("E_VALUE", "replay: until", "a step, counted from 1", until);
   const origin = await readOrigin(folder);
   const recorded = await Recorded.read(folder);
   const start = join(folder, START);
-  if (!given && !existsSync(join(start, "anymal.json")))
-    throw expected("E_FILE", folder, `${START}/, the weights that the run began from`, "none", "pass the model that it began from");
   const told = await toldIn(folder);
+  const stage = stageOf(told);
+  if (!given && !existsSync(join(start, stage.mark)))
+    throw expected("E_FILE", folder, `${START}/, the weights that the run began from`, "none", "pass the model that it began from");
   const fetching = { ...(signal && { signal }), ...(localFilesOnly !== undefined && { localFilesOnly }) };
-  const model = given ?? (await AnyMAL.fromPretrained(start, { ...loading, ...fetching }));
+  const model = await stage.ground(start, given, { ...loading, ...fetching });
   try {
-    const training = stageIn(told, model, options, origin.sittings[0].cwd);
+    const training = stage.training(model, { told, data, cwd: origin.sittings[0].cwd, kinds: options.kinds ?? [] });
     const begun = { recipe: told, ...(given ? {} : { start: await folderHash(start) }) };
     const watching: { weights?: WeightsWatch; files: readonly string[] } = { files: [] };
     const last = Math.min(until ?? Infinity, recorded.last);
@@ -96,7 +94,7 @@ export async function replay(run: string, options: ReplayOptions = {}): Promise<
     }
     difference ??= watching.weights?.difference;
     signal?.throwIfAborted();
-    const causes = causesOf(origin, { ...(await originOf(model, watching.files)), ...begun });
+    const causes = causesOf(origin, { ...(await originOf(model, watching.files, origin.sittings[0].data)), ...begun });
     return {
       ...{ steps: same, weights: watching.weights?.same ?? [] },
       ...(difference ? { difference, causes: likeliest(causes, difference.what) } : { causes }),
@@ -118,24 +116,4 @@ async function toldIn(folder: string): Promise<Record<string, unknown>> {
   }
   if (isObject(value)) return value;
   throw new RecipeError(path, "a mapping", value, "put it back as the run wrote it");
-}
-
-/** The one stage that a run is of, with its data, as a training that somebody looks on. */
-function stageIn(told: Record<string, unknown>, model: AnyMAL, { data: given, kinds = [] }: ReplayOptions, cwd: string) {
-  if (!told.align && !told.instruct)
-    throw new RecipeError("the run's recipe", "one of align or instruct", Object.keys(told).join(", "), "replay knows these stages");
-  const { align, instruct, media } = recipeOf({ ...told, system: model.system }, kinds);
-  const [aligned] = Object.entries(align);
-  const [modality, own] = aligned ?? [undefined, instruct];
-  const place = (from: string) => (existsSync(resolve(cwd, from)) ? resolve(cwd, from) : from);
-  const data = given ?? (own?.data && (described(own.data, undefined, place).data as TrainingData));
-  if (data === undefined)
-    throw new RecipeError("the run's recipe", "data to be named", "rows that were in memory", "pass them to replay() as data");
-  return (more: Pick<StageOptions, "signal" | "cache" | "confine" | "localFilesOnly">, watch: Watch): AsyncGenerator<TrainStep> => {
-    // Nothing of the training moves by a look at rows that are held out, and nobody reads a replay's reports.
-    const beside = { ...more, ...(media && { media }), data, validation: undefined, reportTo: undefined };
-    return modality === undefined
-      ? instructing(model, { ...instruct, ...beside }, watch)
-      : aligning(model, { ...own, ...beside, modality: modality as Modality }, watch);
-  };
 }
