@@ -100,13 +100,6 @@ export function trainingFlags(command: Command): Command {
     .option("--gradient-checkpointing", "less memory, a third more time")
     .option("--packing", "rows lie behind each other, each to itself, in place of padding")
     .option("--group-by-length", "steps of rows of like length, for less padding")
-    .addOption(
-      new Option("--on-diverged <what>", "a step whose loss or gradient is no number ends the run, or is left out").choices([
-        "throw",
-        "skip",
-      ]),
-    )
-    .option("--norm-limit <x>", "above this norm a gradient counts as such, too", number())
     .option("--validation <file>", "rows that are held out, and asked now and then; may come several times", list)
     .option("--validate-every <n>", "steps between two looks at them; default: a tenth of the steps", integer(1))
     .option("--validation-rows <n>", "so many of them at most", integer(2))
@@ -134,7 +127,14 @@ export function stepFlags(command: Command): Command {
     .option("--report-to <name>", `beside the logs: ${REPORTS.join(", ")}; may come several times`, list)
     .addOption(
       new Option("--on-bad-row <what>", "a row that cannot be used ends the run, or is left out and told").choices(["throw", "skip"]),
-    );
+    )
+    .addOption(
+      new Option("--on-diverged <what>", "a step whose loss or gradient is no number ends the run, or is left out").choices([
+        "throw",
+        "skip",
+      ]),
+    )
+    .option("--norm-limit <x>", "above this norm a gradient counts as such, too", number());
 }
 
 const RECIPE_KEYS = [

@@ -29,6 +29,7 @@ import { type RowReader, TrainingRows, type Window } from "./training-rows.js";
 export interface RepresentMediaOptions extends Omit<StageOptions, "adapters" | "onValidation">, Partial<RepresentRecipe> {}
 
 interface Pair {
+  where: string;
   features: Features;
   caption: readonly number[];
   /** Of the caption. */
@@ -36,6 +37,7 @@ interface Pair {
   scored: number;
 }
 interface ReadCaption {
+  where: string;
   media: readonly MediaPart[];
   caption: readonly number[];
 }
@@ -65,7 +67,7 @@ async function* representation(first: FirstStage, options: RepresentMediaOptions
   const told = { ...toldMedia(media), represent: { modality, ...named, ...(columns && { columns: { ...columns } }), ...recipe } };
   let run: RunFolder | undefined;
   try {
-    const { steps, seed, batch, onBadRow } = recipe;
+    const { steps, seed, batch, onBadRow, onDiverged, normLimit } = recipe;
     const features = new FeatureSource(first, cache ?? new FeatureCache({ memoryBytes: 2 ** 30 }));
     const rows = new TrainingRows(new Captions(first, recipe.maxLength), source, features, { seed, batch, onBadRow, onProblem });
     if (output !== undefined) {
@@ -79,7 +81,8 @@ async function* representation(first: FirstStage, options: RepresentMediaOptions
     const [order, seen, trainee] = [new Ahead(rows, steps), new TokenCount(), traineeOf(first)];
     const { parameters } = trainee;
     const [keeper, observer] = [run?.keeping(kept, parameters), watch?.(parameters, found.files)];
-    const loop = { ...loopOf(recipe), seed, state: [order, seen], keeper, observer, signal };
+    const guard = { onDiverged, normLimit, onSkip: onProblem };
+    const loop = { ...loopOf(recipe), seed, state: [order, seen], keeper, observer, guard, signal };
     const report = reports(rows, seen);
     yield* train(trainee, comparing(first, order, seed), { ...loop, report: ({ window }) => report(window) });
   } finally {
@@ -109,13 +112,13 @@ class Captions implements RowReader<ReadCaption, Pair> {
     const text = (answers[0]?.content ?? []).filter((part): part is string => typeof part === "string").join("");
     const caption = first.ids(text.trim(), this.#most);
     if (caption.length < 2) throw expected("E_ROW", row.where, "a caption of two tokens or more", caption.length, "write a longer one");
-    return { media, caption };
+    return { where: row.where, media, caption };
   }
 
-  ready({ caption }: ReadCaption, [features]: readonly Media[]): Pair {
+  ready({ where, caption }: ReadCaption, [features]: readonly Media[]): Pair {
     if (!features || !("data" in features) || features.shape.length !== 2)
       throw expected("E_SHAPE", "the first stage", "features that are rows, (S,d)", `[${features?.shape}]`, 'take select "all" or "patch"');
-    return { features, caption, length: caption.length, scored: caption.length - 1 };
+    return { where, features, caption, length: caption.length, scored: caption.length - 1 };
   }
 }
 
@@ -172,6 +175,7 @@ function traineeOf({ model }: FirstStage): Trainee<Step> & Parameters {
     parameters: [...model.namedParameters()].filter(([, tensor]) => tensor.requiresGrad),
     losses: ({ pairs }) => [() => pairsLoss(model, pairs)],
     items: ({ window }) => window.ready.reduce((n, { length }) => n + length, 0),
+    names: ({ window }) => window.ready.map(({ where }) => where),
     training: (on) => void model.train(on),
   };
 }

@@ -1,6 +1,7 @@
 // How BLIP-2's first stage is trained: the numbers of any stage, but for those that a loss over a whole batch has no use for.
 import type { Modality } from "../media/part.js";
 import { systemOf } from "../systems/index.js";
+import { numbersFor, type Stage } from "../systems/system.js";
 import { completed, TRAINING, type TrainingRecipe } from "./recipe.js";
 import { checkParts, DATA_KEYS, type RecipeData } from "./recipe-data.js";
 import { checkKeys, is, RecipeError, type Schema } from "./schema.js";
@@ -33,9 +34,9 @@ export function representSection(value: Record<string, unknown>): RepresentSecti
 /** Complete. Throws E_RECIPE. */
 export function representRecipe(options: Partial<RepresentRecipe> = {}, at = "represent"): RepresentRecipe {
   checkKeys(at, options, KEYS);
-  const { numbers } = systemOf("blip-2").stages.represent as { numbers: Pick<TrainingRecipe, "steps" | "batch" | "learningRate"> };
+  const { numbers } = systemOf("blip-2").stages.represent as Stage;
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-  const whole = completed({ ...numbers, betas: [0.9, 0.98], ...given }, at);
+  const whole = completed({ ...numbersFor(numbers, options), betas: [0.9, 0.98], ...given }, at);
   if (whole.batch < 2)
     throw new RecipeError(`${at}.batch`, "at least two pairs, of which each is the other's wrong one", whole.batch, "raise it");
   const { microBatch: _, gradientCheckpointing: _g, packing: _p, groupByLength: _l, opens: _o, disjoint: _d, ...rest } = whole;

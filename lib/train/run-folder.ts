@@ -79,6 +79,7 @@ export class RunFolder {
   /** What validation has found. */
   readonly looks: JsonLines;
   #state: TrainerState | undefined;
+  #begun = false;
   readonly #weights: JsonLines;
 
   private constructor(
@@ -122,6 +123,7 @@ export class RunFolder {
     await this.looks.keepTo(step);
     await this.#weights.keepTo(step);
     await writeWhole(join(folder, RECIPE), writeRecipe(recipe));
+    this.#begun = true;
   }
 
   /** Rejects with E_BUSY where another has taken the folder meanwhile. */
@@ -129,9 +131,10 @@ export class RunFolder {
     return this.lock.check();
   }
 
-  /** Gives the folder back. */
-  close(): Promise<void> {
-    return this.lock.release();
+  /** Ends what is told, and gives the folder back. */
+  async close(): Promise<void> {
+    for (const reporter of this.#begun ? this.reporters : []) await reporter.end?.();
+    await this.lock.release();
   }
 
   async #takeUp(recipe: object, steps: number, free: readonly string[]): Promise<void> {

@@ -23,10 +23,9 @@ import { PromptRows, type ReadyRow } from "./prompt-rows.js";
 import { checkGroups, groupsOf, listed } from "./rates.js";
 import { mediaRecipe, type TrainingRecipe } from "./recipe.js";
 import { originOf } from "./replay/origin.js";
-import { writeReport } from "./report/run-report.js";
 import { type Kept, RunFolder } from "./run-folder.js";
 import type { ValidationReport } from "./run-log/reporter.js";
-import { reportersOf, wants } from "./run-log/reporters.js";
+import { reportersOf } from "./run-log/reporters.js";
 import { constant, cosine, linear, type Schedule } from "./schedule.js";
 import type { StepReport, TrainStep } from "./step-report.js";
 import { TokenCount } from "./token-count.js";
@@ -202,7 +201,6 @@ export async function* stage(
     throw outOfMemory(error, model, standing);
   } finally {
     fresh?.unload();
-    if (run && wants(recipe.reportTo, "html")) await writeReport(run.folder).catch(() => undefined); // it says nothing that is not in the logs
     await run?.close();
   }
 }

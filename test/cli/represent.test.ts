@@ -1,5 +1,5 @@
 // `anymal represent`, and `anymal align` on the folder that it wrote; the same from a recipe.
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -20,10 +20,27 @@ const steps = ["--steps", "2", "--batch", "2", "--learning-rate", "0.001", "--js
 test("a Q-Former is trained from flags, and the second stage begins on its folder", async () => {
   const [data, output, after] = [world.path("captions.jsonl"), world.path("represent"), world.path("align")];
   const parts = ["--encoder", `image=${world.clip}`, "--data", data];
-  const first = await inProcess(["represent", ...parts, "--words", world.llm, "--projector", Q_FORMER, ...steps, "--output", output]);
+  const first = await inProcess([
+    "represent",
+    ...parts,
+    "--words",
+    world.llm,
+    "--projector",
+    Q_FORMER,
+    ...steps,
+    "--norm-limit",
+    "9e9",
+    "--on-diverged",
+    "skip",
+    "--report-to",
+    "html",
+    "--output",
+    output,
+  ]);
   assert.is(first.error, undefined, String(first.error));
   assert.equal(first.value.map(({ type, step }) => [type, step]), [["step", 1], ["step", 2], ["result", 2]]); // biome-ignore format: one line
-  assert.ok(existsSync(join(output, "checkpoint", "projector.safetensors")));
+  for (const file of ["checkpoint/projector.safetensors", "report.html"]) assert.ok(existsSync(join(output, file)), file);
+  assert.match(readFileSync(join(output, "recipe.yaml"), "utf8"), /onDiverged: skip\n {2}normLimit: 9/);
   const model = ["--system", "blip-2", "--llm", world.llm, "--projector", `image=${output}`, "--modality", "image"];
   const second = await inProcess(["align", ...parts, ...model, "--quantization", "none", ...steps, "--output", after]);
   assert.is(second.error, undefined, String(second.error));

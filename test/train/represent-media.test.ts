@@ -1,5 +1,5 @@
 // BLIP-2's first stage from captions: it learns, its run goes on to the bit, and what it has learned is what the second stage begins from.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -9,6 +9,7 @@ import { Checkpoint } from "../../lib/io/checkpoint.js";
 import type { QFormerProjector } from "../../lib/models/bridges/q-former.js";
 import { align } from "../../lib/train/align.js";
 import { representMedia } from "../../lib/train/represent-media.js";
+import { representRecipe } from "../../lib/train/represent-recipe.js";
 import { captions, shake, square, type Toy, toy } from "../anymal/toy.js";
 import { copyFolder, here } from "../case.js";
 import { all, rejection } from "./stages.js";
@@ -136,6 +137,38 @@ test("captions are cut and spell no control tokens; rows that are no pair are le
   assert.equal([step!.skippedRows, problems.length], [4, 4]);
   const lonely = await rejection(() => all(representMedia(one, { ...skipping, data: [...bad, captions()[0]!] })));
   assert.match(lonely.message, /at least two usable rows/);
+});
+
+test("steps beyond a norm end it or are left out, named by their rows; a page is made at the end; warm-up is a share of the steps", async () => {
+  using one = await first();
+  const output = world.path("guarded");
+  const run = { ...RECIPE, data: captions(), steps: 2, batch: 2 };
+  const error = await rejection(() => all(representMedia(one, { ...run, normLimit: 1e-6, output })));
+  assert.match(error.message, /a gradient whose norm is at most 0\.000001, got .* at step 1, whose rows are captions:\d+, captions:\d+;/);
+  const before = await bytes(one);
+  const problems: string[] = [];
+  const skipping = { normLimit: 1e-6, onDiverged: "skip", onProblem: ({ code }: { code: string }) => problems.push(code) } as const;
+  const steps = await all(representMedia(one, { ...run, ...skipping, output, reportTo: "html" }));
+  assert.equal(
+    [steps.map(({ skipped }) => skipped), problems],
+    [
+      [true, true],
+      ["E_DIVERGED", "E_DIVERGED"],
+    ],
+  );
+  assert.equal(await bytes(one), before);
+  const page = join(output, "report.html");
+  assert.match(readFileSync(page, "utf8"), /<svg/);
+  rmSync(page);
+  assert.is((await rejection(() => all(representMedia(one, { ...run, output, reportTo: "html" })))).code, "E_RECIPE");
+  assert.not.ok(existsSync(page), "a folder that is refused stays as it is");
+  const { warmupSteps, steps: published } = representRecipe();
+  const share = warmupSteps / published;
+  assert.equal(
+    [1000, published, 2 * published].map((n) => representRecipe({ steps: n }).warmupSteps),
+    [1000 * share, warmupSteps, warmupSteps],
+  );
+  assert.is(representRecipe({ steps: 1000, warmupSteps: 5 }).warmupSteps, 5);
 });
 
 test("options that make no first stage are told before anything is loaded", async () => {

@@ -15,7 +15,7 @@ import { readSamples } from "./samples.js";
 export const REPORT = "report.html";
 
 /**
- * Writes report.html into the folder of a run of align() or instruct(), from its logs: curves, validation, samples; one file that needs no network.
+ * Writes report.html into the folder of a run of representMedia(), align() or instruct(), from its logs: curves, validation, samples; one file that needs no network.
  * Returns its path. Rejects with E_FILE where the folder holds no run, or cannot be written.
  */
 export async function writeReport(run: string): Promise<string> {

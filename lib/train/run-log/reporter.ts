@@ -20,4 +20,6 @@ export interface Reporter {
   begin(step: number): Promise<void>;
   step(report: TrainStep): Promise<void>;
   evaluated?(report: ValidationReport): Promise<void>;
+  /** A sitting that was begun is over, however it ended. */
+  end?(): Promise<void>;
 }

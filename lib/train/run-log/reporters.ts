@@ -17,12 +17,13 @@ export function reportersOf(folder: string, to: ReportName | readonly ReportName
   ];
 }
 
-export const wants = (to: ReportName | readonly ReportName[] = [], name: ReportName): boolean =>
+const wants = (to: ReportName | readonly ReportName[] = [], name: ReportName): boolean =>
   [to].flat().some((one) => one === name || one === "all");
 
-/** report.html, made anew after each look at rows that are held out; the stage makes it once more at its end. */
+/** report.html, made anew after each look at rows that are held out, and at the end. */
 const html = (folder: string): Reporter => ({
   begin: async () => {},
   step: async () => {},
   evaluated: async () => void (await writeReport(folder)),
+  end: async () => void (await writeReport(folder).catch(() => undefined)), // it says nothing that is not in the logs
 });
