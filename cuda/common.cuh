@@ -41,9 +41,10 @@ template <class T>
 __device__ __forceinline__ void store_pack(T* p, const Pack<T>& x) {
   *reinterpret_cast<uint4*>(p) = *reinterpret_cast<const uint4*>(&x);
 }
+inline bool address_divides(const void* p, uintptr_t by) { return reinterpret_cast<uintptr_t>(p) % by == 0; }
 inline bool aligned16(std::initializer_list<const void*> pointers) {
   for (const void* p : pointers)
-    if (reinterpret_cast<uintptr_t>(p) % 16) return false;
+    if (!address_divides(p, 16)) return false;
   return true;
 }
 

@@ -54,6 +54,9 @@ void Stream::open(int processors) {
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "opening a stream");
   check(cudaHostAlloc(&fault.to, sizeof(cuda::Faults), cudaHostAllocMapped), "allocating pinned memory");
   std::memset(static_cast<void*>(fault.to), 0, sizeof(cuda::Faults));
+  const size_t bytes = static_cast<size_t>(counters_in_all()) * sizeof(unsigned);
+  check(cudaMalloc(&counters, bytes), "allocating counters");
+  check(cudaMemsetAsync(counters, 0, bytes, stream), "clearing counters");
   for (Staging& s : staging) {
     check(cudaHostAlloc(&s.data, kStagingBytes, cudaHostAllocDefault), "allocating pinned memory");
     check(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming), "making an event");
@@ -70,6 +73,7 @@ void Stream::close() noexcept {
     if (s.data) warn(cudaFreeHost(s.data), "freeing pinned memory");
   }
   free_scratch();
+  if (counters) warn(cudaFree(counters), "freeing counters");
   if (fault.to) warn(cudaFreeHost(fault.to), "freeing pinned memory");
   if (stream) warn(cudaStreamDestroy(stream), "closing a stream");
 }

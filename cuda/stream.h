@@ -2,6 +2,7 @@
 #pragma once
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -50,6 +51,11 @@ struct Stream {
   int multiprocessors = 0;  // that kernels are chosen for
   cuda::FaultSink fault{};
   std::string description;
+
+  // Counters that are 0 between kernels: those who share one find out who comes last, and the last sets it to 0 again. So a sum over blocks needs no
+  // second launch, nothing to clear, and a captured graph finds its counters as the first run did. One kernel of the stream runs at a time.
+  unsigned* counters = nullptr;
+  int64_t counters_in_all() const { return std::max<int64_t>(1 << 14, int64_t{32} * multiprocessors); }
 
   bool capturing = false;  // waiting for the stream would break the capture
   int graphs = 0;          // captures that may run again: they hold addresses of scratch

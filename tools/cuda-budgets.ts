@@ -1,14 +1,17 @@
 // `npm run check:cuda`: compiles the kernels of matrix products and attention for sm_80 and holds what ptxas reports against the budget written
 // above each kernel, `// budget: R registers, S KiB shared, 0 spills`: no instance may use more registers or static shared memory, spill, or have
 // local memory. A file whose kernels have no budget is not looked at; a kernel of linear/ or attention/ without one fails.
+// A kernel with a line `// loop: ...` above its budget has its main loop read as well (cuda-code.ts): sixteen-byte loads of global memory and no others,
+// tensor instructions of the kind that is named, no shuffles, so many instructions for each weight.
 //   npm run check:cuda -- --arch 90a    another card's: ptxas gives registers out anew for each
 //   npm run check:cuda -- attention     only files whose path contains the word
 import { execFile, spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
+import { checkLoops, findDisassembler, type LoopRule, loopRule } from "./cuda-code.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const nvcc = process.env.CUDACXX ?? "nvcc";
@@ -17,6 +20,7 @@ const { values, positionals: words } = parseArgs({ options: { arch: { type: "str
 interface Budget {
   registers: number;
   sharedBytes: number;
+  loop: LoopRule | undefined;
 }
 interface Usage {
   kernel: string;
@@ -30,23 +34,28 @@ interface Usage {
 function budgets(text: string): Map<string, Budget | undefined> {
   const found = new Map<string, Budget | undefined>();
   let budget: Budget | undefined;
+  let loop: LoopRule | undefined;
   let kernel = false;
   for (const line of text.split("\n")) {
+    loop = loopRule(line) ?? loop;
     const written = /budget: (\d+) registers, (\d+) KiB shared, 0 spills/.exec(line);
-    if (written) budget = { registers: Number(written[1]), sharedBytes: Number(written[2]) * 1024 };
+    if (written) budget = { registers: Number(written[1]), sharedBytes: Number(written[2]) * 1024, loop };
     if (line.includes("__global__")) kernel = true;
     const name = kernel && /\bvoid\b.*?\b(\w+)\(\s*(?!\w+\)\s*\w+\()/.exec(line.replace(/__launch_bounds__\([^)]*\)/, ""));
     if (!name) continue;
     found.set(name[1] as string, budget);
-    [budget, kernel] = [undefined, false];
+    [budget, loop, kernel] = [undefined, undefined, false];
   }
   return found;
 }
 
+const run = (command: string, args: string[]) => promisify(execFile)(command, args, { cwd: root, maxBuffer: 1 << 28 });
+const compile = (file: string, ...args: string[]) =>
+  run(nvcc, ["-std=c++20", `-arch=sm_${values.arch}`, "-Inative", "-Icuda", ...args, file]);
+
 /** What ptxas says of every kernel in a file; instances of a template each have a line. */
 async function usages(file: string): Promise<Usage[]> {
-  const args = ["-std=c++20", `-arch=sm_${values.arch}`, "-Inative", "-Icuda", "-Xptxas", "-v", "-c", file, "-o", "/dev/null"];
-  const { stderr } = await promisify(execFile)(nvcc, args, { cwd: root, maxBuffer: 1 << 28 });
+  const { stderr } = await compile(file, "-Xptxas", "-v", "-c", "-o", "/dev/null");
   const demangled = spawnSync("c++filt", [], { input: stderr, encoding: "utf8", maxBuffer: 1 << 28 }).stdout ?? stderr;
   const list: Usage[] = [];
   for (const [, kernel, text] of demangled.matchAll(
@@ -77,6 +86,21 @@ function knownBudgets(file: string): Map<string, Budget | undefined> {
   return known;
 }
 
+/** The main loops that have a rule, in what was compiled. */
+async function loopProblems(file: string, rules: [string, LoopRule][]): Promise<string[]> {
+  const folder = mkdtempSync(join(tmpdir(), "anymal-cubin-"));
+  try {
+    const compiled = join(folder, "compiled");
+    await compile(file, disassembler ? "-cubin" : "-ptx", "-o", compiled);
+    const text = disassembler ? (await run(disassembler, ["-c", compiled])).stdout : readFileSync(compiled, "utf8");
+    const found = rules.map(([name, rule]) => checkLoops(text, disassembler !== undefined, name, rule));
+    for (const line of found.flatMap(({ said }) => said)) console.log(`     ${file}: ${line}`);
+    return found.flatMap(({ problems }) => problems.map((problem) => `${file}: ${problem}`));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
 async function check(file: string): Promise<string[]> {
   const known = knownBudgets(file);
   const problems: string[] = [];
@@ -94,14 +118,19 @@ async function check(file: string): Promise<string[]> {
     if (sharedBytes > budget.sharedBytes) problems.push(`${file}: ${kernel} uses ${sharedBytes} bytes of shared memory`);
     if (spills || stack) problems.push(`${file}: ${kernel} spills ${spills} bytes and has ${stack} bytes of local memory`);
   }
+  const own = budgets(readFileSync(join(root, file), "utf8"));
+  const rules = [...own].flatMap(([name, budget]): [string, LoopRule][] => (budget?.loop ? [[name, budget.loop]] : []));
+  if (rules.length) problems.push(...(await loopProblems(file, rules)));
   console.log(`${problems.length ? "FAIL" : "ok  "} ${file}: ${list.length} kernels, at most ${most} registers`);
   return problems;
 }
 
+const disassembler = findDisassembler(nvcc);
 const release = Number(/release (\d+)\./.exec(spawnSync(nvcc, ["--version"], { encoding: "utf8" }).stdout ?? "")?.[1] ?? 0);
 if (release < 13) {
   console.log(`skipped: ${nvcc} of CUDA 13 was not found; the kernels' budgets were not looked at`);
 } else {
+  if (!disassembler) console.log("nvdisasm was not found (NVDISASM=FILE): loops are read in PTX");
   const queue = readdirSync(join(root, "cuda"), { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".cu"))
     .map((file) => `cuda/${file}`)

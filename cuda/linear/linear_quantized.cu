@@ -3,7 +3,7 @@
 //   int8 (LLM.int8, arXiv 2208.07339): rows of x in 8 bit; codes are exact in bf16, so their product runs on the bf16 instruction. Then the outlier
 //   columns of x, a list that the device makes, in full precision, on the same sums: y = c_o (r_n codes.codes + outliers.codes) + b with
 //   r_n = row maximum / 127, c_o = SCB / 127.
-#include "linear/quantized.cuh"
+#include "linear/path.cuh"
 
 namespace anymal::cuda {
 namespace gemm {
@@ -106,12 +106,6 @@ QuantizedRows<T> quantize_rows(Stream& s, Scratch& scratch, const View& x, doubl
 
 // ---- products -------------------------------------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ void bring(Tables* to, const Tables& from) {
-  for (int i = threadIdx.x; i < 16; i += blockDim.x) to->book[i] = from.book[i];
-  for (int i = threadIdx.x; i < 256; i += blockDim.x) to->map[i] = from.map[i];
-  __syncthreads();  // the tables are there
-}
-
 // A low-rank product on the same sums.
 template <class T, class A>
 struct Branch {
@@ -209,32 +203,13 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) quantized_dx_ke
   store(sums, w, c);
 }
 
-bool aligned(const void* p, uintptr_t to) { return reinterpret_cast<uintptr_t>(p) % to == 0; }
-
-FourBitWeight four_bit(const Quantized& w) {
-  const int64_t n = w.out_features * w.in_features;
-  FourBitWeight f{w.codes.as<uint8_t>(), static_cast<int>(w.out_features), static_cast<int>(w.in_features), row_bytes(w.format, w.in_features)};
-  if (w.absmax.dtype == DType::u8) {
-    f.absmax_codes = w.absmax.as<uint8_t>();
-    f.nested = w.nested_absmax.as<float>();
-    f.offset = w.nested_offset.as<float>();
-  } else {
-    f.absmax = w.absmax.as<float>();
-  }
-  while (int64_t{1} << f.shift < w.block) ++f.shift;
-  const int64_t blocks = (n + w.block - 1) / w.block;
-  if (blocks > INT32_MAX) throw std::runtime_error("a quantised weight of more than 2^31 blocks");
-  f.blocks = static_cast<int>(blocks);
-  f.aligned = aligned(f.codes, 4);
-  return f;
-}
 EightBitWeight eight_bit(const Quantized& w, bool scaled) {
   return {w.codes.as<uint8_t>(),
           static_cast<int>(w.out_features),
           static_cast<int>(w.in_features),
           row_bytes(w.format, w.in_features),
           scaled ? w.absmax.as<float>() : nullptr,
-          aligned(w.codes.data, 8)};
+          address_divides(w.codes.data, 8)};
 }
 
 }  // namespace
@@ -243,6 +218,7 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
                const LoraForward& lora) {
   const int64_t N = x.rows(), O = w.out_features, I = w.in_features;
   if (N == 0 || O == 0) return;
+  if (path_of(s, w, N, lora.rank) == Path::skinny) return skinny(s, scratch, y, x, w, bias);
   const Matrix to = matrix_of(y, O, bias);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);

@@ -160,9 +160,18 @@ struct DroppedRows : Rows<T> {
 };
 
 // ---- quantised weights W (O,I) -------------------------------------------------------------------------------------------------------------
-// The layout of the CUDA backend: rows of codes, each padded to a multiple of 64 inputs; 4-bit codes two per byte, the first in the low nibble.
-constexpr int64_t padded(int64_t in_features) { return (in_features + 63) / 64 * 64; }
-constexpr int64_t row_bytes(QuantFormat f, int64_t in_features) { return f == QuantFormat::int8 ? padded(in_features) : padded(in_features) / 2; }
+// The layout of the CUDA backend: rows of codes. int8: padded to a multiple of 64 inputs. 4 bit: padded to a multiple of 128, two codes per byte, the
+// first in the low nibble, and of each 128 inputs the groups of sixteen lie in the order 0 4 1 5 2 6 3 7: the sixteen bytes that one lane of a tensor
+// instruction takes hold its inputs of one block of 64 in their first half and its inputs of the next in their second (skinny.cu).
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+constexpr int64_t row_bytes(QuantFormat f, int64_t in_features) {
+  return f == QuantFormat::int8 ? round_up(in_features, 64) : round_up(in_features, 128) / 2;
+}
+// The byte of a 4-bit row that holds inputs k and k + 1, k even.
+template <class Int>
+__host__ __device__ __forceinline__ constexpr Int four_bit_place(Int k) {
+  return k / 128 * 64 + (k / 16 % 4 * 2 + k / 64 % 2) * 8 + k % 16 / 2;
+}
 
 // The tables that 4-bit weights are decoded with; a kernel takes them by value and copies them to shared memory.
 struct Tables {
@@ -197,7 +206,7 @@ struct FourBitWeight {
   }
   __device__ __forceinline__ Raw fetch(int r, int c) const {
     if (r >= rows || c >= cols) return {0, {0, 0}, 8};
-    const uint8_t* p = codes + r * stride + c / 2;
+    const uint8_t* p = codes + r * stride + four_bit_place(static_cast<unsigned>(c));
     uint32_t v;
     if (aligned) v = *reinterpret_cast<const uint32_t*>(p);
     else v = p[0] | p[1] << 8 | p[2] << 16 | static_cast<uint32_t>(p[3]) << 24;

@@ -1,4 +1,4 @@
-// Row-major codes, as on disk, to and from the layout of operands.cuh: each row padded to a multiple of 64 inputs, first code in the low nibble.
+// Row-major codes, as on disk, to and from the layout of operands.cuh.
 #include "linear/operands.cuh"
 
 namespace anymal::cuda {
@@ -16,15 +16,16 @@ __global__ void pack_rows_kernel(uint8_t* packed, const uint8_t* codes, int64_t 
       to[j] = j < in_features ? codes[first + j] : 0;
       continue;
     }
-    const uint32_t low = 2 * j < in_features ? code_on_disk(codes, first + 2 * j) : zero;
-    const uint32_t high = 2 * j + 1 < in_features ? code_on_disk(codes, first + 2 * j + 1) : zero;
-    to[j] = static_cast<uint8_t>(low | high << 4);
+    const int64_t k = 2 * j;
+    const uint32_t low = k < in_features ? code_on_disk(codes, first + k) : zero;
+    const uint32_t high = k + 1 < in_features ? code_on_disk(codes, first + k + 1) : zero;
+    to[gemm::four_bit_place(k)] = static_cast<uint8_t>(low | high << 4);
   }
 }
 
 __device__ __forceinline__ uint32_t packed_code(const uint8_t* packed, int64_t i, int64_t in_features, int64_t bytes) {
   const int64_t k = i % in_features;
-  return packed[i / in_features * bytes + k / 2] >> (k % 2 * 4) & 15;
+  return packed[i / in_features * bytes + gemm::four_bit_place(k)] >> (k % 2 * 4) & 15;
 }
 
 // One byte on disk per item; n codes.

@@ -25,6 +25,35 @@ struct LoraBackward {
   Dropout dropout{};
 };
 
+// The weight as a loader of operands.cuh sees it.
+inline FourBitWeight four_bit(const Quantized& w) {
+  const int64_t n = w.out_features * w.in_features;
+  FourBitWeight f{w.codes.as<uint8_t>(), static_cast<int>(w.out_features), static_cast<int>(w.in_features), row_bytes(w.format, w.in_features)};
+  if (w.absmax.dtype == DType::u8) {
+    f.absmax_codes = w.absmax.as<uint8_t>();
+    f.nested = w.nested_absmax.as<float>();
+    f.offset = w.nested_offset.as<float>();
+  } else {
+    f.absmax = w.absmax.as<float>();
+  }
+  while (int64_t{1} << f.shift < w.block) ++f.shift;
+  const int64_t blocks = (n + w.block - 1) / w.block;
+  if (blocks > INT32_MAX) throw std::runtime_error("a quantised weight of more than 2^31 blocks");
+  f.blocks = static_cast<int>(blocks);
+  f.aligned = address_divides(f.codes, 4);
+  return f;
+}
+
+// The tables of a launch, to shared memory.
+__device__ __forceinline__ void bring(Tables* to, const Tables& from) {
+  for (int i = threadIdx.x; i < 16; i += blockDim.x) to->book[i] = from.book[i];
+  for (int i = threadIdx.x; i < 256; i += blockDim.x) to->map[i] = from.map[i];
+  __syncthreads();  // the tables are there
+}
+
+// y = x.W^T + b for few rows and 4-bit codes (skinny.cu); which products it takes: path.cuh.
+void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias);
+
 void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
                const LoraForward& lora = {});
 void quantized_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora = {});

@@ -84,11 +84,36 @@ void quantised() {
            true, 4);
 }
 
+// Codes in 4 bit before a few rows, and before one more than these: every count, a tile of 128 inputs and a half, depths that are cut into parts,
+// outputs that a block makes one after the other, maxima of longer blocks, and nested.
+void few_rows() {
+  struct Few {
+    int64_t n, in, out, block;
+    bool nested;
+  };
+  std::vector<Few> list = {{5, 2112, 600, 64, true}, {13, 1088, 300, 128, false}, {2, 2112, 40, 4096, true}, {16, 640, 24, 64, false}};
+  for (int64_t n = 1; n <= 17; ++n) list.push_back({n, 192, 37, 64, n % 3 == 0});
+  for (const auto [n, I, O, block, nested] : list) {
+    const auto format = n % 2 ? QuantFormat::nf4 : QuantFormat::fp4;
+    add_case(
+        "linear_quantized",
+        [=](const Backend& b, Stream& s, Bench& t) {
+          const int64_t blocks = (O * I + block - 1) / block;
+          const View absmax = nested ? t.bytes(blocks) : t.floats({blocks}, 0.1, 0.3);
+          const View second = nested ? t.floats({(blocks + 255) / 256}, 0.01, 0.1) : View{}, offset = nested ? t.floats({1}, 0.01, 0.2) : View{};
+          b.linear_quantized(s, _(t.out({n, O})), _(t.in({n, I}, 2)), _(t.packed(format, O, I)), _(absmax), _(second), _(offset),
+                             _(n % 4 ? t.in({O}) : View{}), format, block, O, 0);
+        },
+        true, 4);
+  }
+}
+
 }  // namespace
 
 void matmuls() {
   dense();
   quantised();
+  few_rows();
   for (int64_t n : {int64_t{3}, int64_t{65}}) {
     add_case("linear", CASE(b.linear(s, _(t.out({n, 33})), _(t.in({n, 63})), _(t.in({33, 63})), _(t.in({33})))));
     add_case("linear_dx", CASE(b.linear_dx(s, _(t.out({n, 63})), _(t.in({n, 33})), _(t.in({33, 63})))));
