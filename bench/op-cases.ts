@@ -356,6 +356,16 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
       moved: optimized * 16,
       only: "f32",
     },
+    {
+      op: "adamw_clipped",
+      shape: `${optimized} parameters, 8-bit states`,
+      args: [
+        ...[[f(optimized)], [f(optimized)], [u8(optimized)], [u8(optimized)], [f(optimized / 256)], [f(optimized / 256)]],
+        ...[{ numbers: [1e-4] }, { numbers: [0.01] }, { numbers: [3] }, 0.9, 0.95, 1e-8, 1],
+      ],
+      moved: optimized * 20,
+      only: "f32",
+    },
     { op: "grad_norm", shape: `${optimized} parameters`, args: [[f(optimized)]], only: "f32" },
     { op: "clip_scale", shape: "1", args: [f(1), 1], only: "f32" },
   ];

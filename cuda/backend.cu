@@ -101,18 +101,9 @@ void release(Stream& s, void* data) {
   s.warn(cudaFree(data), "freeing memory");
 }
 
-// Through pinned memory in pieces: the card reads one while the host fills the other. The source may go when this returns.
 void copy_from_host(Stream& s, void* dst, const void* src, size_t bytes) {
   s.enter();
-  for (size_t at = 0, piece = 0; at < bytes; ++piece) {
-    const size_t n = std::min(Stream::kStagingBytes, bytes - at);
-    Stream::Staging& stage = s.staging[piece % 2];
-    check(cudaEventSynchronize(stage.done), "copying to the card");
-    std::memcpy(stage.data, static_cast<const char*>(src) + at, n);
-    check(cudaMemcpyAsync(static_cast<char*>(dst) + at, stage.data, n, cudaMemcpyHostToDevice, s.stream), "copying to the card");
-    check(cudaEventRecord(stage.done, s.stream), "copying to the card");
-    at += n;
-  }
+  s.upload(dst, src, bytes);
 }
 
 void copy_to_host(Stream& s, void* dst, const void* src, size_t bytes) {

@@ -21,6 +21,11 @@ __device__ __forceinline__ uint32_t cvt_bf16x2(float low, float high) {
   PTX(return emu::cvt_bf16x2(low, high), uint32_t r; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r);
 }
 
+// Within two units in the last place of the root; of denormal numbers too.
+__device__ __forceinline__ float sqrt_approx(float x) {
+  PTX(return emu::sqrt_approx(x), float r; asm("sqrt.approx.f32 %0, %1;" : "=f"(r) : "f"(x)); return r);
+}
+
 // 16 bytes global -> shared, asynchronously; in_bounds == false writes zeros and reads nothing.
 __device__ __forceinline__ void cp_async16(uint32_t dst, const void* src, bool in_bounds = true) {
   PTX(emu::cp_async(dst, src, 16, in_bounds ? 16 : 0, emu::Loc::current()),

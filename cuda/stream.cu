@@ -74,6 +74,8 @@ void Stream::close() noexcept {
   }
   free_scratch();
   if (counters) warn(cudaFree(counters), "freeing counters");
+  free_tables();
+  if (beside_) warn(cudaStreamDestroy(beside_), "closing a stream");
   if (fault.to) warn(cudaFreeHost(fault.to), "freeing pinned memory");
   if (stream) warn(cudaStreamDestroy(stream), "closing a stream");
 }
@@ -95,6 +97,19 @@ void Stream::warn(cudaError_t error, const char* doing) noexcept {
 }
 
 void Stream::settle() noexcept { warn(cudaStreamSynchronize(stream), "waiting for the card"); }
+
+// In pieces: the card reads one while the host fills the other.
+void Stream::upload(void* dst, const void* src, size_t bytes) {
+  for (size_t at = 0, piece = 0; at < bytes; ++piece) {
+    const size_t n = std::min(kStagingBytes, bytes - at);
+    Staging& stage = staging[piece % 2];
+    check(cudaEventSynchronize(stage.done), "copying to the card");
+    std::memcpy(stage.data, static_cast<const char*>(src) + at, n);
+    check(cudaMemcpyAsync(static_cast<char*>(dst) + at, stage.data, n, cudaMemcpyHostToDevice, stream), "copying to the card");
+    check(cudaEventRecord(stage.done, stream), "copying to the card");
+    at += n;
+  }
+}
 
 void Stream::allow_shared(const void* kernel, size_t bytes) {
   size_t& allowed = shared_allowed_[kernel];
@@ -166,11 +181,13 @@ void Stream::free_scratch() noexcept {
 
 // Called before the first op and after the last: a new account begins with nothing held.
 void Stream::account_scratch(ScratchAccount* account) {
-  if (scratch_bytes_ && !graphs) {
-    settle();
+  if (!graphs) {
+    if (scratch_bytes_ || !tables_.empty()) settle();
     free_scratch();
+    free_tables();
   } else if (account_) {
     account_->give_back(scratch_bytes_);
+    for (const Table& t : tables_) account_->give_back(t.bytes);
   }
   account_ = account;
 }

@@ -83,7 +83,12 @@ struct Stream {
     end_rehearsal();
   }
   bool rehearsing() const { return rehearsing_; }
-  void account_scratch(ScratchAccount* account);  // of the blocks below; null: nobody counts
+  // Device memory, at a multiple of 256, that holds `content`: what an earlier call left there or a copy made now, in the order of the stream. For what
+  // is longer than a launch's arguments may be: lists of tensors, code books. A kernel that changes it changes it back. Asked for before an op's first
+  // launch, since it may throw std::bad_alloc.
+  char* table(const std::vector<char>& content);
+  void upload(void* dst, const void* src, size_t bytes);  // through pinned memory; the source may go when this returns
+  void account_scratch(ScratchAccount* account);          // of the blocks and tables below; null: nobody counts
 
   static constexpr size_t kStagingBytes = size_t{8} << 20;
   struct Staging {
@@ -104,6 +109,23 @@ struct Stream {
   bool add_block(size_t bytes);
   void free_scratch() noexcept;
 
+  struct Table {
+    char* data;
+    size_t bytes;
+    std::vector<char> content;
+    uint64_t used;  // when, counted in uses
+    bool in_graph;  // of a graph that may run again
+  };
+  static constexpr size_t kTables = 8;
+  Table& fill_table(const std::vector<char>& content);
+  Table& room_for(size_t bytes);
+  Table& new_table(size_t bytes);
+  void free_table(Table& t) noexcept;
+  void free_tables() noexcept;
+
+  std::vector<Table> tables_;
+  uint64_t table_uses_ = 0;
+  cudaStream_t beside_ = nullptr;  // for copies while a graph is being captured
   std::vector<Block> scratch_;
   int scratch_users_ = 0;
   size_t scratch_bytes_ = 0;

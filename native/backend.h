@@ -27,7 +27,7 @@
 
 namespace anymal {
 
-inline constexpr uint32_t kBackendVersion = 4;
+inline constexpr uint32_t kBackendVersion = 5;
 inline constexpr int kMaxRank = 6;
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, i32 = 2, u8 = 3 };
@@ -73,6 +73,11 @@ struct InList {
 };
 struct InOutList {
   const View* items;
+  int64_t count;
+};
+// Several numbers, one for each tensor of a list.
+struct Numbers {
+  const double* items;
   int64_t count;
 };
 
@@ -298,6 +303,11 @@ struct Backend {
   // bitsandbytes' blockwise 8-bit AdamW, block 256: m, v u8 codes of the signed and unsigned dynamic map with absmax f32; decay after the step.
   void (*adamw_8bit)(Stream&, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
                      double beta1, double beta2, double eps, double weight_decay, int64_t step);
+  // A whole step of an optimiser: norm (1) = grad_norm of g, each g times clip_scale of it (times 1 where max_norm is infinite), and the update of each
+  // tensor with a rate, a decay and a count of its own. m[i] and v[i] are f32 as adamw has them or u8 as adamw_8bit has them; m_absmax and v_absmax
+  // are those of the u8 ones, in their order.
+  void (*adamw_clipped)(Stream&, Out norm, InOutList p, InList g, InOutList m, InOutList v, InOutList m_absmax, InOutList v_absmax, Numbers lr,
+                        Numbers weight_decay, Numbers step, double beta1, double beta2, double eps, double max_norm);
   void (*grad_norm)(Stream&, Out norm, InList g);  // norm (1) = global L2, f64 sums
   void (*clip_scale)(Stream&, Out scale, In norm,
                      double max_norm);  // scale (1) = min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_

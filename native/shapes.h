@@ -4,6 +4,7 @@
 // native/node/bind.h derives a rule's parameters from the Backend entry, in the entry's order (Stream left out):
 //   In, InOut -> const Spec&      InOpt, Acc -> const Spec* (null when absent)      InList, InOutList -> const SpecList&
 //   Out -> nothing                OutOpt -> bool (is it wanted?)                    double, int64_t, bool, enums -> themselves
+//   Numbers -> const NumberList&
 // Where the inputs do not fix an output's shape or dtype (cast, dequantize_*), the rule takes trailing parameters of its own (DType, Shape).
 // JavaScript passes the same arguments in the same order. A rule without outputs returns {}.
 #pragma once
@@ -38,6 +39,7 @@ struct Spec {
 };
 using SpecList = std::vector<Spec>;
 using Shape = std::vector<int64_t>;
+using NumberList = std::vector<double>;
 
 // A caller's mistake, thrown on the caller's thread. `code` is stable and documented in docs/errors.md.
 struct Error : std::runtime_error {

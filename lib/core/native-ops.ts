@@ -318,6 +318,21 @@ export interface NativeOps {
     weightDecay: number,
     step: number,
   ): void;
+  adamw_clipped(
+    p: readonly Handle[],
+    g: readonly Handle[],
+    m: readonly Handle[],
+    v: readonly Handle[],
+    mAbsmax: readonly Handle[],
+    vAbsmax: readonly Handle[],
+    lr: readonly number[],
+    weightDecay: readonly number[],
+    step: readonly number[],
+    beta1: number,
+    beta2: number,
+    eps: number,
+    maxNorm: number,
+  ): Handle;
   grad_norm(g: readonly Handle[]): Handle;
   clip_scale(norm: Handle, maxNorm: number): Handle;
 }

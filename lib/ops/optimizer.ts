@@ -51,13 +51,51 @@ export function adamw8bit(
   );
 }
 
+/** One tensor of a step: its gradient, its moments and the numbers that are its own. */
+export interface AdamWItem {
+  p: Tensor;
+  grad: Tensor;
+  /** f32, or u8 with block maxima. */
+  m: Tensor;
+  v: Tensor;
+  mAbsmax?: Tensor | undefined;
+  vAbsmax?: Tensor | undefined;
+  lr: number;
+  weightDecay: number;
+  /** From 1. */
+  step: number;
+}
+
+/** What all tensors of a step share. */
+export interface AdamWClippedOptions extends Pick<AdamWStep, "beta1" | "beta2" | "eps"> {
+  /** Of all gradients together; none: they are not clipped. */
+  maxNorm?: number | undefined;
+}
+
+/**
+ * A whole step in one call: the global L2 norm of all gradients, their clipping to `maxNorm` as torch.nn.utils.clip_grad_norm_ does it (none: not
+ * clipped), and adamw() or adamw8bit() of each tensor by the form of its moments. Returns the norm before clipping, (1) f32. Two launches on a card.
+ */
+export function adamwClipped(items: readonly AdamWItem[], { beta1, beta2, eps, maxNorm = Infinity }: AdamWClippedOptions): Tensor {
+  const column = (key: "p" | "grad" | "m" | "v") => items.map((item) => item[key].handle);
+  const maxima = (key: "mAbsmax" | "vAbsmax") => items.flatMap((item) => item[key]?.handle ?? []);
+  const numbers = (key: "lr" | "weightDecay" | "step") => items.map((item) => item[key]);
+  const first = firstOf(items).p;
+  const lists = [column("p"), column("grad"), column("m"), column("v"), maxima("mAbsmax"), maxima("vAbsmax")] as const;
+  return made(native().adamw_clipped(...lists, numbers("lr"), numbers("weightDecay"), numbers("step"), beta1, beta2, eps, maxNorm), first);
+}
+
 /** Global L2 norm (1) f32 of gradients. */
 export function gradNorm(grads: readonly Tensor[]): Tensor {
-  const first = grads[0];
-  if (!first)
-    throw expected("E_ARGUMENT", "gradNorm", "at least one gradient", "none", "did backward() reach a parameter with requiresGrad?");
-  return made(native().grad_norm(handles(grads)), first);
+  return made(native().grad_norm(handles(grads)), firstOf(grads));
 }
+
+function firstOf<T>([first]: readonly T[]): T {
+  if (first === undefined)
+    throw expected("E_ARGUMENT", "gradNorm", "at least one gradient", "none", "did backward() reach a parameter with requiresGrad?");
+  return first;
+}
+
 /** min(1, maxNorm / (norm + 1e-6)), (1) f32, as torch.nn.utils.clip_grad_norm_. */
 export function clipScale(norm: Tensor, maxNorm: number): Tensor {
   return made(native().clip_scale(norm.handle, maxNorm), norm);

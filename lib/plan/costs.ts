@@ -73,6 +73,7 @@ const WORK: Readonly<Record<string, WorkOf>> = {
   gru: ({ at, made }) => product(at(0), rowsOf(at(0)), sizeOf(at(1)) + sizeOf(at(2)), sum([at(1), at(2)]), sum(made())),
   adamw: ({ all }) => moved(all(0), 7 * sum(all(0))),
   adamw_8bit: ({ all }) => moved(all(0), 3 * sum(all(0)) + 2 * sum(all(2)) + 2 * sum(all(4))),
+  adamw_clipped: ({ all }) => moved(all(0), 4 * sum(all(0)) + 2 * sum(all(2)) + 2 * sum(all(3))),
   grad_norm: ({ all }) => moved(all(0), sum(all(0))),
 };
 

@@ -49,7 +49,7 @@ export class Traced implements AsyncDisposable {
   }
 
   #count(op: string, call: OpCall): void {
-    const updates = op === "adamw" || op === "adamw_8bit";
+    const updates = op === "adamw_clipped";
     if (updates) {
       if (!this.#updating) {
         this.marks.push(this.costs);
@@ -57,7 +57,7 @@ export class Traced implements AsyncDisposable {
       }
       const sum = (...lists: number[]) => lists.flatMap((i) => call.all(i)).reduce((n, x) => n + bytesOf(x), 0);
       this.update.gradients += sum(1);
-      this.update.moments += op === "adamw" ? sum(2, 3) : sum(2, 3, 4, 5);
+      this.update.moments += sum(2, 3, 4, 5);
     }
     this.#updating = updates;
     this.#scratch.take(op, call);

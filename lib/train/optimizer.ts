@@ -1,9 +1,9 @@
-// AdamW over f32 masters, all parameters of a group in one call, clipping by the global norm without a word to the host.
+// AdamW over f32 masters, all parameters in one call with their norm and its clipping, without a word to the host.
 import { AnymalError } from "../core/errors.js";
 import { checkOptions, optionNames } from "../core/options.js";
-import { built, keep, scope } from "../core/scope.js";
+import { built, keep } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { type AdamWStep, adamw, adamw8bit, clipScale, gradNorm } from "../ops/index.js";
+import { type AdamWItem, adamwClipped, gradNorm } from "../ops/index.js";
 
 export interface ParameterGroup {
   parameters: Iterable<readonly [string, Tensor]>;
@@ -34,11 +34,6 @@ interface Moments {
   /** Block maxima of 8-bit moments. */
   mAbsmax: Tensor | undefined;
   vAbsmax: Tensor | undefined;
-}
-interface Present extends Moments {
-  name: string;
-  p: Tensor;
-  grad: Tensor;
 }
 interface Group {
   parameters: ReadonlyMap<string, Tensor>;
@@ -110,30 +105,21 @@ export class AdamW {
    * (1) f32 on the device. Throws E_ARGUMENT where there are no gradients at all: no step was made then.
    */
   step(lr: number): Tensor {
-    const norm = scope(() => {
-      const norm = this.gradNorm();
-      const scale = this.#options.maxGradNorm === undefined ? undefined : clipScale(norm, this.#options.maxGradNorm);
-      for (const group of this.#groups) this.#update(group, lr * group.lrScale, scale);
-      return norm;
-    });
+    const { betas, eps, maxGradNorm } = this.#options;
+    const present: AdamWItem[] = [];
+    const updates = new Map<string, number>();
+    for (const { parameters, weightDecay, lrScale } of this.#groups) {
+      for (const [name, p] of parameters) {
+        if (!p.grad) continue;
+        const step = this.#updatesOf(name) + 1;
+        present.push({ p, grad: p.grad, ...(this.#moments.get(name) as Moments), lr: lr * lrScale, weightDecay, step });
+        updates.set(name, step);
+      }
+    }
+    const norm = adamwClipped(present, { beta1: betas[0], beta2: betas[1], eps, maxNorm: maxGradNorm });
+    for (const [name, step] of updates) this.#updates.set(name, step);
     ++this.#steps;
     return norm;
-  }
-
-  #update({ parameters, weightDecay }: Group, lr: number, scale: Tensor | undefined): void {
-    const { betas, eps } = this.#options;
-    const bySteps = new Map<number, Present[]>();
-    for (const [name, p] of parameters) {
-      if (!p.grad) continue;
-      const step = this.#updatesOf(name) + 1;
-      const present = bySteps.get(step) ?? [];
-      present.push({ name, p, grad: p.grad, ...(this.#moments.get(name) as Moments) });
-      bySteps.set(step, present);
-    }
-    for (const [step, present] of bySteps) {
-      updateAll(present, { scale, lr, beta1: betas[0], beta2: betas[1], eps, weightDecay, step });
-      for (const { name } of present) this.#updates.set(name, step);
-    }
   }
 
   /**
@@ -207,25 +193,6 @@ export class AdamW {
   }
   [Symbol.dispose](): void {
     this.dispose();
-  }
-}
-
-/** Parameters of one rate, decay and count of updates, in one call for each form of moments. */
-function updateAll(present: readonly Present[], options: AdamWStep): void {
-  const column = (of: readonly Present[], key: "p" | "grad" | keyof Moments) => of.map((entry) => entry[key] as Tensor);
-  const whole = present.filter(({ mAbsmax }) => !mAbsmax);
-  const coded = present.filter(({ mAbsmax }) => mAbsmax);
-  if (whole.length) adamw(column(whole, "p"), column(whole, "grad"), column(whole, "m"), column(whole, "v"), options);
-  if (coded.length) {
-    adamw8bit(
-      column(coded, "p"),
-      column(coded, "grad"),
-      column(coded, "m"),
-      column(coded, "mAbsmax"),
-      column(coded, "v"),
-      column(coded, "vAbsmax"),
-      options,
-    );
   }
 }
 

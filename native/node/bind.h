@@ -54,6 +54,18 @@ class Arguments {
     if (!v.IsNumber()) bad("a number", v);
     return v.As<Napi::Number>().DoubleValue();
   }
+  NumberList numbers() {
+    const Napi::Value v = next();
+    if (!v.IsArray()) bad("an array of numbers", v);
+    const auto array = v.As<Napi::Array>();
+    NumberList all(array.Length());
+    for (uint32_t i = 0; i < all.size(); ++i) {
+      const Napi::Value n = array.Get(i);
+      if (!n.IsNumber()) bad("an array of numbers", n);
+      all[i] = n.As<Napi::Number>().DoubleValue();
+    }
+    return all;
+  }
   int64_t integer() {
     const Napi::Value v = next();
     const double d = v.IsNumber() ? v.As<Napi::Number>().DoubleValue() : NAN;
@@ -256,6 +268,16 @@ struct Slot<OutOpt> : OutputSlot<OutOpt> {
   static bool read(Call& c) { return c.arguments.boolean(); }
   static std::tuple<bool> to_rule(bool& f) { return {f}; }
   static BoundView hold(Call& c, bool&) { return c.output(); }
+};
+template <>
+struct Slot<Numbers> {
+  using From = NumberList;
+  using Held = NumberList;
+  static From read(Call& c) { return c.arguments.numbers(); }
+  static std::tuple<const NumberList&> to_rule(From& f) { return {f}; }
+  static Held hold(Call&, From& f) { return std::move(f); }
+  static void resolve(Held&) {}
+  static Numbers pass(Held& h) { return {h.data(), static_cast<int64_t>(h.size())}; }
 };
 template <>
 struct Slot<InList> : ListSlot<InList> {};

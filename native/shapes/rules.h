@@ -135,6 +135,9 @@ SpecList adamw(const SpecList& p, const SpecList& g, const SpecList& m, const Sp
                double eps, double weight_decay, int64_t step);
 SpecList adamw_8bit(const SpecList& p, const SpecList& g, const SpecList& m, const SpecList& m_absmax, const SpecList& v, const SpecList& v_absmax,
                     const Spec* scale, double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step);
+SpecList adamw_clipped(const SpecList& p, const SpecList& g, const SpecList& m, const SpecList& v, const SpecList& m_absmax, const SpecList& v_absmax,
+                       const NumberList& lr, const NumberList& weight_decay, const NumberList& step, double beta1, double beta2, double eps,
+                       double max_norm);
 SpecList grad_norm(const SpecList& g);
 SpecList clip_scale(const Spec& norm, double max_norm);
 

@@ -1,45 +1,15 @@
 // A resampler on a card. What a layer launches, forward and in both directions, kernel by kernel: each is some microseconds of a card whatever it
 // computes. Counted by the emulator in a process of its own, as what a second layer adds to one. And the whole of it in one graph.
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { device, noGrad, scope } from "../../lib/index.js";
+import { beyond, type Launches, launches, said, total } from "./launches.js";
 import { type Asked, resampler } from "./resampler-run.js";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const script = fileURLToPath(new URL("resampler-run.ts", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "anymal-launches-"));
-
-type Launches = ReadonlyMap<string, number>;
-/** What makes the parameters, no pass. */
-const MAKING = ["random_kernel", "fill_kernel"];
-
-/** Of all kernels, by the name of the function: instances of a template together. */
-function launches(asked: Asked): Launches {
-  const stats = join(folder, JSON.stringify(asked).replace(/\W+/g, "-"));
-  const env = { ...process.env, EMU_STATS: stats };
-  const r = spawnSync(process.execPath, ["--import", "tsx", script, JSON.stringify(asked)], { cwd: root, env, encoding: "utf8" });
-  assert.is(r.status, 0, r.stderr);
-  const counts = new Map<string, number>();
-  for (const line of readFileSync(stats, "utf8").trim().split("\n")) {
-    const [kernel, count] = line.split("\t") as [string, string];
-    const name = kernel.replace(/<.*/, "").replace(/^.*::/, "");
-    if (Number(count) && !MAKING.includes(name)) counts.set(name, (counts.get(name) ?? 0) + Number(count));
-  }
-  return counts;
-}
-
 function ofLayer(asked: Omit<Asked, "depth">): Launches {
-  const [one, two] = [1, 2].map((depth) => launches({ ...asked, depth })) as [Launches, Launches];
-  return new Map([...two].map(([name, n]): [string, number] => [name, n - (one.get(name) ?? 0)]).filter(([, n]) => n > 0));
+  const [one, two] = [1, 2].map((depth) => launches("resampler-run.ts", { ...asked, depth })) as [Launches, Launches];
+  return beyond(one, two);
 }
-
-const total = (counts: Launches) => [...counts.values()].reduce((a, b) => a + b, 0);
-const said = (counts: Launches) => [...counts].map(([name, n]) => `${n} ${name}`).join(", ");
 
 // Five of bf16 forward are casts of the weights, which are f32.
 for (const [dtype, forward, both] of [
@@ -69,5 +39,4 @@ test("all layers in one graph, on what the features are then, with the bits that
   step.result.dispose();
 });
 
-test.after(() => rmSync(folder, { recursive: true }));
 test.run();

@@ -334,6 +334,19 @@ void optimisers() {
   BAD(adamw_8bit, "E_SHAPE", "v_absmax[0] of shape (ceil(n/256)) with 3 elements, got f32 (2)", p, p, codes, absmax, codes, short_absmax, nullptr,
       1e-3, 0.9, 0.999, 1e-8, 0.01, 1);
   BAD(adamw_8bit, "E_DTYPE", "m[0] of dtype u8, got f32 (300,2)", p, p, p, absmax, codes, absmax, nullptr, 1e-3, 0.9, 0.999, 1e-8, 0.01, 1);
+  const SpecList mixed = {u(300, 2), f(7)}, first = {f(3)}, none;
+  const NumberList rates = {1e-3, 1e-4}, decays = {0.01, 0}, steps = {1, 7}, half_steps = {1, 1.5};
+  const double unclipped = std::numeric_limits<double>::infinity();
+  GOOD(adamw_clipped, "f32 (1)", p, p, p, p, none, none, rates, decays, steps, 0.9, 0.999, 1e-8, 1);
+  GOOD(adamw_clipped, "f32 (1)", p, p, mixed, mixed, first, first, rates, decays, steps, 0.9, 0.999, 1e-8, unclipped);
+  BAD(adamw_clipped, "E_DTYPE", "v[0] of dtype u8, got f32 (300,2)", p, p, mixed, p, first, first, rates, decays, steps, 0.9, 0.999, 1e-8, 1);
+  BAD(adamw_clipped, "E_DTYPE", "m[0] of dtype f32 or u8, got bf16 (300,2)", p, p, half, half, none, none, rates, decays, steps, 0.9, 0.999, 1e-8, 1);
+  BAD(adamw_clipped, "E_VALUE", "m of as many tensors as p, 2, got 1", p, p, one, p, none, none, rates, decays, steps, 0.9, 0.999, 1e-8, 1);
+  BAD(adamw_clipped, "E_VALUE", "m_absmax of as many tensors as p, 1, got 2", p, p, mixed, mixed, absmax, first, rates, decays, steps, 0.9, 0.999,
+      1e-8, 1);
+  BAD(adamw_clipped, "E_VALUE", "lr of as many numbers as p, 2, got 0", p, p, p, p, none, none, NumberList(), decays, steps, 0.9, 0.999, 1e-8, 1);
+  BAD(adamw_clipped, "E_VALUE", "step[1] as an integer >= 1, got 1.500000", p, p, p, p, none, none, rates, decays, half_steps, 0.9, 0.999, 1e-8, 1);
+  BAD(adamw_clipped, "E_VALUE", "max_norm > 0, got 0", p, p, p, p, none, none, rates, decays, steps, 0.9, 0.999, 1e-8, 0);
   GOOD(grad_norm, "f32 (1)", p);
   BAD(grad_norm, "E_DTYPE", "g[0] of dtype f32, got bf16 (300,2)", half);
   GOOD(clip_scale, "f32 (1)", f(1), 1.0);

@@ -77,6 +77,7 @@ export const ELSEWHERE: Record<string, string> = {
   linearQuantizedLora: "test/nn/quantized-linear.test.ts",
   adamw: "test/train/optimizer.test.ts",
   adamw8bit: "test/train/optimizer.test.ts",
+  adamwClipped: "test/train/optimizer.test.ts",
   gradNorm: "test/train/optimizer.test.ts",
   clipScale: "test/train/optimizer.test.ts",
   quantize4bit: "test/nn/quantization.test.ts",

@@ -8,26 +8,23 @@
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
-void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt scale, double lr, double beta1, double beta2, double eps,
-           double weight_decay, int64_t step) {
+namespace {
+
+void step_whole(Stream& s, const View& p, const View& g, const View& m, const View& v, float clip, double lr, double beta1, double beta2, double eps,
+                double weight_decay, int64_t step) {
   const float b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2), keep1 = static_cast<float>(1 - beta1),
               keep2 = static_cast<float>(1 - beta2);
   const float decay = static_cast<float>(1 - lr * weight_decay), least = static_cast<float>(eps);
   const float rate = static_cast<float>(lr / (1 - std::pow(beta1, static_cast<double>(step))));
   const float correction = static_cast<float>(1.0 / std::sqrt(1 - std::pow(beta2, static_cast<double>(step))));
-  const float clip = scale ? *scale.as<float>() : 1.0f;
-  for (int64_t i = 0; i < p.count; ++i) {
-    float *pi = p.items[i].as<float>(), *mi = m.items[i].as<float>(), *vi = v.items[i].as<float>();
-    each<float, 3, 4>(s, {pi, mi, vi}, {pi, mi, vi, g.items[i].as<float>()}, p.items[i].size(), 8, [=](const Floats(&in)[4], Floats(&out)[3]) {
-      const Floats d = in[3] * clip, m1 = b1 * in[1] + keep1 * d, m2 = b2 * in[2] + keep2 * d * d;
-      out[0] = in[0] * decay - rate * m1 / (root(m2) * correction + least);
-      out[1] = m1;
-      out[2] = m2;
-    });
-  }
+  float *pi = p.as<float>(), *mi = m.as<float>(), *vi = v.as<float>();
+  each<float, 3, 4>(s, {pi, mi, vi}, {pi, mi, vi, g.as<float>()}, p.size(), 8, [=](const Floats(&in)[4], Floats(&out)[3]) {
+    const Floats d = in[3] * clip, m1 = b1 * in[1] + keep1 * d, m2 = b2 * in[2] + keep2 * d * d;
+    out[0] = in[0] * decay - rate * m1 / (root(m2) * correction + least);
+    out[1] = m1;
+    out[2] = m2;
+  });
 }
-
-namespace {
 
 constexpr int64_t kBlock = quant::kNestedBlock;
 
@@ -92,39 +89,64 @@ void step_rest(const Step& t, int64_t count, float* p, const float* g, uint8_t* 
   std::memcpy(v, vs, static_cast<size_t>(count));
 }
 
-}  // namespace
-
-void adamw_8bit(Stream& s, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
-                double beta1, double beta2, double eps, double weight_decay, int64_t step) {
+void step_coded(Stream& s, const View& p, const View& g, const View& m, const View& m_absmax, const View& v, const View& v_absmax, float clip,
+                double lr, double beta1, double beta2, double eps, double weight_decay, int64_t step) {
   const float b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2), least = static_cast<float>(eps), rate = static_cast<float>(lr);
   const float correction1 = 1.0f - std::pow(b1, static_cast<float>(step)), correction2 = std::sqrt(1.0f - std::pow(b2, static_cast<float>(step)));
   const float step_size = -rate * correction2 / correction1, decay = weight_decay > 0 ? 1.0f - rate * static_cast<float>(weight_decay) : 1.0f;
   const float* map1 = quant::dynamic_map(true);
   int32_t not_negative = 0;
   while (std::signbit(map1[not_negative])) ++not_negative;
-  const Step t{map1,
-               quant::dynamic_map(false),
-               quant::dynamic_codes(true),
-               quant::dynamic_codes(false),
-               not_negative,
-               scale ? *scale.as<float>() : 1.0f,
-               b1,
-               b2,
-               step_size,
-               correction2 * least,
-               decay};
-  for (int64_t i = 0; i < p.count; ++i) {
-    const int64_t n = p.items[i].size();
-    float *pi = p.items[i].as<float>(), *am = m_absmax.items[i].as<float>(), *av = v_absmax.items[i].as<float>();
-    uint8_t *cm = m.items[i].as<uint8_t>(), *cv = v.items[i].as<uint8_t>();
-    const float* gi = g.items[i].as<float>();
-    parallel_range(s, (n + kBlock - 1) / kBlock, 20 * kBlock, [&](int64_t begin, int64_t end, int) {
-      for (int64_t b = begin; b < end; ++b) {
-        const int64_t at = b * kBlock, count = n - at;
-        if (count >= kBlock) step_block(t, pi + at, gi + at, cm + at, am + b, cv + at, av + b);
-        else step_rest(t, count, pi + at, gi + at, cm + at, am + b, cv + at, av + b);
-      }
-    });
+  const Step t{map1, quant::dynamic_map(false), quant::dynamic_codes(true), quant::dynamic_codes(false), not_negative, clip, b1, b2, step_size,
+               correction2 * least, decay};
+  const int64_t n = p.size();
+  float *pi = p.as<float>(), *am = m_absmax.as<float>(), *av = v_absmax.as<float>();
+  uint8_t *cm = m.as<uint8_t>(), *cv = v.as<uint8_t>();
+  const float* gi = g.as<float>();
+  parallel_range(s, (n + kBlock - 1) / kBlock, 20 * kBlock, [&](int64_t begin, int64_t end, int) {
+    for (int64_t b = begin; b < end; ++b) {
+      const int64_t at = b * kBlock, count = n - at;
+      if (count >= kBlock) step_block(t, pi + at, gi + at, cm + at, am + b, cv + at, av + b);
+      else step_rest(t, count, pi + at, gi + at, cm + at, am + b, cv + at, av + b);
+    }
+  });
+}
+
+}  // namespace
+
+void adamw(Stream& s, InOutList p, InList g, InOutList m, InOutList v, InOpt scale, double lr, double beta1, double beta2, double eps,
+           double weight_decay, int64_t step) {
+  const float clip = scale ? *scale.as<float>() : 1.0f;
+  for (int64_t i = 0; i < p.count; ++i)
+    step_whole(s, p.items[i], g.items[i], m.items[i], v.items[i], clip, lr, beta1, beta2, eps, weight_decay, step);
+}
+
+void adamw_8bit(Stream& s, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
+                double beta1, double beta2, double eps, double weight_decay, int64_t step) {
+  const float clip = scale ? *scale.as<float>() : 1.0f;
+  for (int64_t i = 0; i < p.count; ++i)
+    step_coded(s, p.items[i], g.items[i], m.items[i], m_absmax.items[i], v.items[i], v_absmax.items[i], clip, lr, beta1, beta2, eps, weight_decay,
+               step);
+}
+
+void adamw_clipped(Stream& s, Out norm, InOutList p, InList g, InOutList m, InOutList v, InOutList m_absmax, InOutList v_absmax, Numbers lr,
+                   Numbers weight_decay, Numbers step, double beta1, double beta2, double eps, double max_norm) {
+  grad_norm(s, norm, g);
+  float clip = 1.0f;
+  if (std::isfinite(max_norm)) {
+    Out scale;
+    scale.data = &clip;
+    clip_scale(s, scale, In{norm}, max_norm);
+  }
+  for (int64_t i = 0, coded = 0; i < p.count; ++i) {
+    const int64_t count = static_cast<int64_t>(step.items[i]);
+    if (m.items[i].dtype == DType::u8) {
+      step_coded(s, p.items[i], g.items[i], m.items[i], m_absmax.items[coded], v.items[i], v_absmax.items[coded], clip, lr.items[i], beta1, beta2, eps,
+                 weight_decay.items[i], count);
+      ++coded;
+    } else {
+      step_whole(s, p.items[i], g.items[i], m.items[i], v.items[i], clip, lr.items[i], beta1, beta2, eps, weight_decay.items[i], count);
+    }
   }
 }
 

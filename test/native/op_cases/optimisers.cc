@@ -2,8 +2,44 @@
 #include "op_cases/cases.h"
 
 namespace anymal::op_cases {
+namespace {
+
+// A step of tensors of these sizes, every third with 8-bit states where it has any elements, in so many rates; all that it leaves is compared,
+// the codes to the bit.
+void whole_step(const Backend& b, Stream& s, Bench& t, const Sizes& sizes, int64_t rates, double max_norm) {
+  std::vector<View> p, g, m, v, am, av;
+  std::vector<double> lr, decay, step;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const int64_t n = sizes[i], own = static_cast<int64_t>(i) % rates;
+    p.push_back(t.acc({n}));
+    g.push_back(t.floats({n}));
+    if (i % 3 == 2) {
+      m.push_back(t.compared(t.bytes(n)));
+      v.push_back(t.compared(t.bytes(n)));
+      am.push_back(t.compared(t.floats({(n + 255) / 256}, 0.1, 0.5)));
+      av.push_back(t.compared(t.floats({(n + 255) / 256}, 0.1, 0.5)));
+    } else {
+      m.push_back(t.acc({n}));
+      v.push_back(t.compared(t.floats({n}, 0.2, 0.5)));
+    }
+    lr.push_back(1e-2 / static_cast<double>(1 + own));
+    decay.push_back(own % 2 ? 0.1 : 0);
+    step.push_back(static_cast<double>(1 + own / 2));
+  }
+  const int64_t count = static_cast<int64_t>(sizes.size()), coded = static_cast<int64_t>(am.size());
+  b.adamw_clipped(s, _(t.out({1}, DType::f32)), InOutList{p.data(), count}, InList{g.data(), count}, InOutList{m.data(), count},
+                  InOutList{v.data(), count}, InOutList{am.data(), coded}, InOutList{av.data(), coded}, Numbers{lr.data(), count},
+                  Numbers{decay.data(), count}, Numbers{step.data(), count}, 0.9, 0.99, 1e-8, max_norm);
+}
+
+}  // namespace
 
 void optimisers() {
+  add_case("adamw_clipped", CASE(whole_step(b, s, t, {65, 20000, 5001}, 2, 0.5)), false);
+  add_case("adamw_clipped", CASE(whole_step(b, s, t, {300, 0, 17000}, 1, INFINITY)), false);
+  // More rates than a launch has, among them tensors without elements.
+  add_case("adamw_clipped",
+           CASE(Sizes sizes; for (int64_t i = 0; i < 60; ++i) sizes.push_back(i % 7 * 90); whole_step(b, s, t, sizes, 35, 1.0)), false);
   add_case("adamw",
            CASE(View p[] = {t.acc({65}), t.acc({30001})}; View g[] = {t.floats({65}), t.floats({30001})}; View m[] = {t.acc({65}), t.acc({30001})};
                 View v[] = {t.compared(t.floats({65}, 0.2, 0.5)), t.compared(t.floats({30001}, 0.2, 0.5))};
