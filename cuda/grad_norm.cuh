@@ -1,5 +1,6 @@
 // The L2 norm of many tensors together, and the factor that clips them, in one launch: a block adds up a tile, and the last one to come adds what
-// they all found, always in the order of the tiles. In f64 but for the elements of a pack: the same bits on every run, and an error that hardly grows.
+// they all found, always in the order of the tiles. In f64 but for the elements of a pack: the same bits on every run, and an error that hardly
+// grows.
 #pragma once
 #include "elementwise.cuh"
 #include "tensor_list.cuh"

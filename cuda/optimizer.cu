@@ -50,8 +50,8 @@ class Step {
     const bool coded = m_absmax.data != nullptr;
     const auto [at, fresh] = known_.try_emplace({coded, lr, decay, step}, static_cast<int32_t>(rates_.size()));
     if (fresh) rates_.push_back(coded ? rates_coded(lr, decay, step) : rates_whole(lr, decay, step));
-    const bool packs = aligned16({p.data, g.data}) && (coded ? (reinterpret_cast<uintptr_t>(m.data) | reinterpret_cast<uintptr_t>(v.data)) % 4 == 0
-                                                             : aligned16({m.data, v.data}));
+    const bool packs = aligned16({p.data, g.data}) &&
+                       (coded ? (reinterpret_cast<uintptr_t>(m.data) | reinterpret_cast<uintptr_t>(v.data)) % 4 == 0 : aligned16({m.data, v.data}));
     items_.push_back({p.as<float>(), g.as<float>(), m.data, v.data, m_absmax.as<float>(), v_absmax.as<float>(), p.size(), at->second, packs});
   }
 
@@ -61,7 +61,8 @@ class Step {
   void run(Stream& s, const float* scale, const StepList* list, const uint4* books) const {
     for (size_t first = 0; first < rates_.size(); first += kRates) {
       AllRates rates{};
-      std::copy(rates_.begin() + static_cast<int64_t>(first), rates_.begin() + static_cast<int64_t>(std::min(first + kRates, rates_.size())), rates.of);
+      std::copy(rates_.begin() + static_cast<int64_t>(first), rates_.begin() + static_cast<int64_t>(std::min(first + kRates, rates_.size())),
+                rates.of);
       run(s, scale, list && rates_.size() <= kRates ? *list : part(s, first), rates, books);
     }
   }
@@ -73,7 +74,8 @@ class Step {
 
  private:
   static StepList to_device(Stream& s, const std::vector<StepItem>& items, int64_t norm_tile) {
-    return cuda::to_device(s, items, [=](const StepItem&) { return norm_tile; }, [](const StepItem& t) { return t.m_absmax ? kTileCoded : kTile; });
+    return cuda::to_device(
+        s, items, [=](const StepItem&) { return norm_tile; }, [](const StepItem& t) { return t.m_absmax ? kTileCoded : kTile; });
   }
   StepList part(Stream& s, size_t first) const {
     std::vector<StepItem> items;

@@ -1,4 +1,5 @@
-// sum, grad_norm, clip_scale, argmax. A sum is one of tiles of fixed size, a block each, and then of their sums by one block, as grad_norm.cuh has it.
+// sum, grad_norm, clip_scale, argmax. A sum is one of tiles of fixed size, a block each, and then of their sums by one block, as grad_norm.cuh has
+// it.
 #include "grad_norm.cuh"
 
 namespace anymal::cuda {

@@ -83,9 +83,9 @@ struct Stream {
     end_rehearsal();
   }
   bool rehearsing() const { return rehearsing_; }
-  // Device memory, at a multiple of 256, that holds `content`: what an earlier call left there or a copy made now, in the order of the stream. For what
-  // is longer than a launch's arguments may be: lists of tensors, code books. A kernel that changes it changes it back. Asked for before an op's first
-  // launch, since it may throw std::bad_alloc.
+  // Device memory, at a multiple of 256, that holds `content`: what an earlier call left there or a copy made now, in the order of the stream. For
+  // what is longer than a launch's arguments may be: lists of tensors, code books. A kernel that changes it changes it back. Asked for before an op's
+  // first launch, since it may throw std::bad_alloc.
   char* table(const std::vector<char>& content);
   void upload(void* dst, const void* src, size_t bytes);  // through pinned memory; the source may go when this returns
   void account_scratch(ScratchAccount* account);          // of the blocks and tables below; null: nobody counts

@@ -38,9 +38,8 @@ Stream::Table& Stream::fill_table(const std::vector<char>& content) {
 // The one that was not used for longest makes room; those of graphs stay.
 Stream::Table& Stream::room_for(size_t bytes) {
   if (tables_.size() < kTables) return new_table(bytes);
-  const auto oldest = std::min_element(tables_.begin(), tables_.end(), [](const Table& a, const Table& b) {
-    return std::pair(a.in_graph, a.used) < std::pair(b.in_graph, b.used);
-  });
+  const auto oldest = std::min_element(tables_.begin(), tables_.end(),
+                                       [](const Table& a, const Table& b) { return std::pair(a.in_graph, a.used) < std::pair(b.in_graph, b.used); });
   if (oldest->in_graph) return new_table(bytes);
   if (oldest->bytes >= bytes) return *oldest;
   settle();

@@ -303,9 +303,9 @@ struct Backend {
   // bitsandbytes' blockwise 8-bit AdamW, block 256: m, v u8 codes of the signed and unsigned dynamic map with absmax f32; decay after the step.
   void (*adamw_8bit)(Stream&, InOutList p, InList g, InOutList m, InOutList m_absmax, InOutList v, InOutList v_absmax, InOpt scale, double lr,
                      double beta1, double beta2, double eps, double weight_decay, int64_t step);
-  // A whole step of an optimiser: norm (1) = grad_norm of g, each g times clip_scale of it (times 1 where max_norm is infinite), and the update of each
-  // tensor with a rate, a decay and a count of its own. m[i] and v[i] are f32 as adamw has them or u8 as adamw_8bit has them; m_absmax and v_absmax
-  // are those of the u8 ones, in their order.
+  // A whole step of an optimiser: norm (1) = grad_norm of g, each g times clip_scale of it (times 1 where max_norm is infinite), and the update of
+  // each tensor with a rate, a decay and a count of its own. m[i] and v[i] are f32 as adamw has them or u8 as adamw_8bit has them; m_absmax and
+  // v_absmax are those of the u8 ones, in their order.
   void (*adamw_clipped)(Stream&, Out norm, InOutList p, InList g, InOutList m, InOutList v, InOutList m_absmax, InOutList v_absmax, Numbers lr,
                         Numbers weight_decay, Numbers step, double beta1, double beta2, double eps, double max_norm);
   void (*grad_norm)(Stream&, Out norm, InList g);  // norm (1) = global L2, f64 sums

@@ -19,7 +19,7 @@ const CHOOSERS =
   "linear,linear_dx,linear_dw,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,attention_decode,conv1d,conv1d_backward,conv2d,conv2d_backward,gru,gru_backward,head_cross_entropy,contrastive_loss";
 /** One of each kind of access to memory. */
 const MEMCHECK =
-  "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,attention,attention_backward,attention_decode,cache_write,gather_rows_backward,embedding_backward,rms_norm_backward,conv1d_backward,adamw_8bit,head_cross_entropy,quantize_absmax,sample_categorical";
+  "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,attention,attention_backward,attention_decode,cache_write,gather_rows_backward,embedding_backward,rms_norm_backward,conv1d_backward,adamw_8bit,adamw_clipped,head_cross_entropy,quantize_absmax,sample_categorical";
 /** Processors for which kernels are chosen besides the card's own: one, the emulated card's, an H200's. */
 const PROCESSORS = [1, 4, 132];
 
@@ -52,7 +52,7 @@ export function stagesFor({ root, device, folder, python, sanitizer }: Surroundi
   const demo = ["--output", join(folder, "demo"), "--json", join(folder, "demo.json")];
   return [
     { name: "build", weight: 3, needed: true, commands: [tsx("tools/on-a-card/build.ts", "--device", device)] },
-    { name: "ops", weight: 2, commands: [brief ? ops("--ops", "linear,rms_norm,adamw_8bit") : ops()] },
+    { name: "ops", weight: 2, commands: [brief ? ops("--ops", "linear,rms_norm,adamw_8bit,adamw_clipped") : ops()] },
     {
       name: "tiles",
       weight: 2,

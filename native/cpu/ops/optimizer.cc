@@ -97,8 +97,17 @@ void step_coded(Stream& s, const View& p, const View& g, const View& m, const Vi
   const float* map1 = quant::dynamic_map(true);
   int32_t not_negative = 0;
   while (std::signbit(map1[not_negative])) ++not_negative;
-  const Step t{map1, quant::dynamic_map(false), quant::dynamic_codes(true), quant::dynamic_codes(false), not_negative, clip, b1, b2, step_size,
-               correction2 * least, decay};
+  const Step t{map1,
+               quant::dynamic_map(false),
+               quant::dynamic_codes(true),
+               quant::dynamic_codes(false),
+               not_negative,
+               clip,
+               b1,
+               b2,
+               step_size,
+               correction2 * least,
+               decay};
   const int64_t n = p.size();
   float *pi = p.as<float>(), *am = m_absmax.as<float>(), *av = v_absmax.as<float>();
   uint8_t *cm = m.as<uint8_t>(), *cv = v.as<uint8_t>();
@@ -141,8 +150,8 @@ void adamw_clipped(Stream& s, Out norm, InOutList p, InList g, InOutList m, InOu
   for (int64_t i = 0, coded = 0; i < p.count; ++i) {
     const int64_t count = static_cast<int64_t>(step.items[i]);
     if (m.items[i].dtype == DType::u8) {
-      step_coded(s, p.items[i], g.items[i], m.items[i], m_absmax.items[coded], v.items[i], v_absmax.items[coded], clip, lr.items[i], beta1, beta2, eps,
-                 weight_decay.items[i], count);
+      step_coded(s, p.items[i], g.items[i], m.items[i], m_absmax.items[coded], v.items[i], v_absmax.items[coded], clip, lr.items[i], beta1, beta2,
+                 eps, weight_decay.items[i], count);
       ++coded;
     } else {
       step_whole(s, p.items[i], g.items[i], m.items[i], v.items[i], clip, lr.items[i], beta1, beta2, eps, weight_decay.items[i], count);
