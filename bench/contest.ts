@@ -1,7 +1,7 @@
 // Two or more sides that do the same thing, in turns, so that whatever else the machine does meets all of them; and the figures that come of it.
 
 import type { Device } from "../lib/index.js";
-import { clockInUse, now } from "./clock.js";
+import { now } from "./clock.js";
 import { median } from "./suite.js";
 
 /** One that is timed. */
@@ -81,7 +81,7 @@ export interface Told {
  */
 export function figuresOf(told: Told, ours: readonly number[], groups: readonly (readonly { side: Side; seconds: readonly number[] }[])[]) {
   const typical = median(ours);
-  const limit = clockInUse() === "wall" ? told.limit : undefined; // what was measured by the wall
+  const limit = Number.isFinite(told.limit?.seconds) ? told.limit : undefined; // where no peak was measured, nothing limits
   const own = {
     case: told.case,
     level: told.level,

@@ -36,7 +36,7 @@ export interface OpCase {
 const BLOCK = 64;
 const NF4 = 0;
 const INT8 = 2;
-const SILU = 5;
+const [GELU, GELU_TANH, SILU] = [2, 3, 5];
 
 export function opCases(dtype: "f32" | "bf16"): OpCase[] {
   const x = (...shape: number[]): TensorOperand => ({ dtype, shape });
@@ -93,8 +93,12 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
     { op: "scale_add", shape: `${R}x${C}`, args: [big, big, 0.5, 2] },
     { op: "scale_by", shape: `${R}x${C}`, args: [big, f(1)] },
     { op: "accumulate", shape: `${R}x${C}`, args: [f(R, C), big, 0.5] },
-    { op: "activation", shape: `gelu ${R}x${C}`, args: [big, 2] },
-    { op: "activation_backward", shape: `gelu ${R}x${C}`, args: [big, big, 2] },
+    { op: "activation", shape: `gelu ${R}x${C}`, args: [big, GELU] },
+    { op: "activation_backward", shape: `gelu ${R}x${C}`, args: [big, big, GELU] },
+    { op: "activation", shape: `silu ${R}x${C}`, args: [big, SILU] },
+    { op: "activation_backward", shape: `silu ${R}x${C}`, args: [big, big, SILU] },
+    { op: "gated_activation", shape: `geglu ${R}x${C}`, args: [big, big, GELU_TANH] },
+    { op: "gated_activation_backward", shape: `geglu ${R}x${C}`, args: [big, big, big, GELU_TANH] },
     { op: "gated_activation", shape: `swiglu ${R}x${C}`, args: [big, big, SILU] },
     { op: "gated_activation_backward", shape: `swiglu ${R}x${C}`, args: [big, big, big, SILU] },
     { op: "tanh_gate", shape: `${R}x${C}`, args: [big, big, f(1)] },

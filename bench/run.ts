@@ -39,7 +39,7 @@ const { values, positionals } = parseArgs({
 const USAGE = `npm run bench -- SUITE [--levels all|LEVEL,… | --level LEVEL] [--threads N] [--filter WORD] [--json FILE]
   ${suites.join(", ")}
     --rivals: other libraries in turns with ours; node-llama-cpp is installed into build/rivals, PyTorch is that of --python (default: python3)
-    --clock cpu: seconds of all threads in place of the wall's, which on a busy machine say more, with --threads 1; shares are left out
+    --clock cpu: seconds of all threads in place of the wall's, which on a busy machine say more; shares need --threads 1 then
     --turns N: of each contest   --size ${SIZE_NAMES.join("|")}: of the language model (default: 1b, TinyLlama's shape)   --device cpu|cuda
     demo: --seeds 0,1,2 --effort 1
   ${tables.join(", ")}
