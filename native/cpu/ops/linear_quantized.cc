@@ -6,7 +6,10 @@
 //   LoRA (QLoRA, arXiv 2305.14314): x' = dropout(x), u = x'.A^T, y += s u.B^T: B is [W | lora_B] and A is [x | s u], r more steps of one sum.
 //   Backward with t = s dy.B:  dx = dy.W + dropout'(t.A), dA += t^T.x', dB += s dy^T.u.
 // A level may bring kernels of its own for 4-bit codes and bf16 (Kernels::coded).
+#include <type_traits>
+
 #include "cpu/linear/gemm.h"
+#include "cpu/linear/int8_rows.h"
 #include "cpu/linear/kernels.h"
 #include "cpu/linear/transpose.h"
 #include "cpu/ops.h"
@@ -157,27 +160,7 @@ void product(Stream& s, Weight w, int64_t N, const void* x, DType dtype, const v
   gemm_panels(s, N, forward ? packed.O : packed.I, K + w.steps, {x, dtype, K, 1}, source, y, e, {more, w.steps, w.steps});
 }
 
-// ---- LLM.int8 (arXiv 2208.07339): rows of x in 8 bit, outlier columns in full precision ------------------------------------------------
-
-// found[k] = does column k of x (N,I) hold a value of `limit` or more: strips of columns, each read row by row.
-template <class T>
-void outlier_columns(Stream& s, const T* x, int64_t N, int64_t I, float limit, int32_t* found) {
-  constexpr int64_t strip = 64;
-  parallel_range(s, (I + strip - 1) / strip, N * strip, [&](int64_t begin, int64_t end, int) {
-    for (int64_t k0 = begin * strip; k0 < I && k0 < end * strip; k0 += strip) {
-      const int64_t n = k0 + strip < I ? strip : I - k0;
-      float most[strip] = {};
-      for (int64_t r = 0; r < N; ++r)
-        for (int64_t j = 0; j < n; ++j) {
-          const float a = std::fabs(to_float(x[r * I + k0 + j]));
-          most[j] = a > most[j] ? a : most[j];
-        }
-      for (int64_t j = 0; j < n; ++j) found[k0 + j] = most[j] >= limit;
-    }
-  });
-}
-
-// Codes are exact in bf16 (8 bits), so the integer product runs on the bf16 path with f32 sums.
+// LLM.int8: codes are exact in bf16 (8 bits), so the integer product runs on the bf16 path with f32 sums.
 template <class T>
 void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, double threshold, T* y) {
   const int64_t N = x.rows(), I = w.I, O = w.O;
@@ -193,49 +176,32 @@ void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, do
   int64_t outliers = 0;
   for (int64_t k = 0; k < I && threshold > 0; ++k)
     if (columns[k]) columns[outliers++] = static_cast<int32_t>(k);
-  parallel_range(s, N, 6 * I, [&](int64_t begin, int64_t end, int) {
+  parallel_range(s, N, 2 * I, [&](int64_t begin, int64_t end, int) {
     for (int64_t n = begin; n < end; ++n) {
-      const T* row = from + n * I;
-      float most = 0;
-      for (int64_t k = 0; k < I; ++k) {
-        const float a = std::fabs(to_float(row[k]));
-        most = a < limit && a > most ? a : most;
-      }
-      const float factor = most > 0 ? 127.0f / most : 0.0f;
-      for (int64_t k = 0; k < I; ++k) {
-        const float v = to_float(row[k]);
-        codes[n * I + k] = to_bf16(std::fabs(v) < limit ? std::nearbyintf(v * factor) : 0.0f);
-      }
+      scale[n] = round_row(codes + n * I, from + n * I, I, limit);
       for (int64_t c = 0; c < outliers; ++c) {
         codes[n * I + columns[c]] = to_bf16(0.0f);
-        outlier_x[n * outliers + c] = to_float(row[columns[c]]);
+        outlier_x[n * outliers + c] = to_float(from[n * I + columns[c]]);
       }
-      scale[n] = most;
     }
   });
   const float* row_scale = w.absmax;
   w.raw = true;
   const Weight weight{&w, {}};
-  const PanelSource source{fill<true>, &weight, &w};
-  gemm_panels(s, N, O, I, {codes, DType::bf16, I, 1}, source, {sums, DType::f32, O});
-  parallel_range(s, N, 3 * O, [&](int64_t begin, int64_t end, int) {
-    for (int64_t n = begin; n < end; ++n)
-      for (int64_t o = 0; o < O; ++o)
-        sums[n * O + o] = sums[n * O + o] * (scale[n] * row_scale[o] / 16129.0f) + (bias ? to_float(bias.as<T>()[o]) : 0.0f);
-  });
-  if (outliers > 0) {
-    // Few columns: their dequantised weights are gathered per output.
-    parallel_range(s, O, 4 * N * outliers, [&](int64_t begin, int64_t end, int) {
-      for (int64_t o = begin; o < end; ++o) {
-        const int8_t* panel = reinterpret_cast<const int8_t*>(w.codes) + o / kRows * PackedWeight::panel_bytes(w.format, I) + o % kRows * 4;
-        for (int64_t c = 0; c < outliers; ++c) {
-          const int64_t k = columns[c];
-          const float weight = static_cast<float>(panel[k / 4 * 4 * kRows + k % 4]) * row_scale[o] / 127.0f;
-          for (int64_t n = 0; n < N; ++n) sums[n * O + o] += outlier_x[n * outliers + c] * weight;
+  gemm_panels(s, N, O, I, {codes, DType::bf16, I, 1}, {fill<true>, &weight, &w}, {sums, DType::f32, O});
+  const auto scaled = [&](auto* to) {
+    parallel_range(s, N, 3 * O, [&](int64_t begin, int64_t end, int) {
+      for (int64_t n = begin; n < end; ++n)
+        for (int64_t o = 0; o < O; ++o) {
+          const float v = sums[n * O + o] * (scale[n] * row_scale[o] / 16129.0f) + (bias ? to_float(bias.as<T>()[o]) : 0.0f);
+          to[n * O + o] = from_float<std::remove_reference_t<decltype(*to)>>(v);
         }
-      }
     });
-  }
+  };
+  if (outliers == 0) return scaled(y);
+  scaled(sums);
+  const ColumnsOfInt8 some{&w, columns, outliers};
+  gemm_panels(s, N, O, outliers, {outlier_x, DType::f32, outliers, 1}, {ColumnsOfInt8::fill, &some}, {sums, DType::f32, O}, {.accumulate = true});
   parallel_range(s, N * O, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) y[i] = from_float<T>(sums[i]);
   });
