@@ -55,10 +55,25 @@ inline Floats root(Floats x) {
 }
 
 // The bits of the nearest bf16 (ties to even; NaN stays NaN) in the upper halves, with other bits below them.
-inline Units nearest(Floats x) {
+inline Units nearest_number(Floats x) {  // of what is no NaN
   const Units u = reinterpret_cast<Units>(x);
-  const Units rounded = u + 0x7fffu + ((u >> 16) & 1u);
-  return x == x ? rounded : u | 0x400000u;
+  return u + 0x7fffu + ((u >> 16) & 1u);
+}
+inline Units nearest(Floats x) { return x == x ? nearest_number(x) : reinterpret_cast<Units>(x) | 0x400000u; }
+// Whether a lane of one of them is a NaN.
+inline bool any_nan(Floats x, Floats y) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(x), reinterpret_cast<__m512>(y), _CMP_UNORD_Q) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(x), reinterpret_cast<__m256>(y), _CMP_UNORD_Q)) != 0;
+#elif defined(__x86_64__)
+  return _mm_movemask_ps(_mm_cmpunord_ps(reinterpret_cast<__m128>(x), reinterpret_cast<__m128>(y))) != 0;
+#else
+  Ints found = (x != x) | (y != y);
+  int32_t any = 0;
+  for (int i = 0; i < kLanes; ++i) any |= found[i];
+  return any != 0;
+#endif
 }
 inline Floats rounded_to(Floats x, bf16) { return reinterpret_cast<Floats>(nearest(x) & 0xffff0000u); }
 inline Floats rounded_to(Floats x, float) { return x; }
@@ -87,7 +102,24 @@ inline void store_two(float* to, Two v) {
   store(to, v.a);
   store(to + kLanes, v.b);
 }
-inline void store_two(bf16* to, Two v) { store(to, reinterpret_cast<Floats>(nearest(v.a) >> 16 | (nearest(v.b) & 0xffff0000u))); }
+inline void store_two(bf16* to, Two v) {
+  const auto put = [to](Units a, Units b) { store(to, reinterpret_cast<Floats>(a >> 16 | (b & 0xffff0000u))); };
+  if (__builtin_expect(any_nan(v.a, v.b), 0)) put(nearest(v.a), nearest(v.b));
+  else put(nearest_number(v.a), nearest_number(v.b));
+}
+
+// kLanes neighbours in the order of lanes.
+inline Floats load_lanes(const float* from) { return load(from); }
+inline Floats load_lanes(const bf16* from) {
+  Halves h;
+  std::memcpy(&h, from, sizeof h);
+  return reinterpret_cast<Floats>(__builtin_convertvector(h, Units) << 16);
+}
+inline void store_lanes(float* to, Floats v) { store(to, v); }
+inline void store_lanes(bf16* to, Floats v) {
+  const Halves h = __builtin_convertvector(nearest(v) >> 16, Halves);
+  std::memcpy(to, &h, sizeof h);
+}
 
 // Neighbours in a row of f32 as those of a row of bf16 stand, and back.
 inline Two apart(Two v) {

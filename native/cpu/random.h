@@ -44,12 +44,14 @@ struct RandomLanes {
   static constexpr int64_t kDraws = 4 * kBlocks * kGroup;
   typedef uint64_t Vector __attribute__((vector_size(8 * kBlocks)));
 
-  // to[i] <- the bits of position 4 block + i, for i < kDraws.
+  // to[i] <- the bits of position 4 block + i, for i < kDraws; Apart: as neighbours in a row of bf16 stand in a Two, those of even positions before
+  // those of odd ones, a register of each in turns.
+  template <bool Apart>
   static void draw(uint64_t seed, uint64_t offset, uint64_t block, uint32_t* to) {
     Vector c0[kGroup], c1[kGroup], c2[kGroup], c3[kGroup];
 #pragma GCC unroll 4
     for (int g = 0; g < kGroup; ++g) {
-      c0[g] = place() + (block + static_cast<uint64_t>(g * kBlocks));
+      c0[g] = place<Apart>() + (block + static_cast<uint64_t>(g * kBlocks));
       c1[g] = c0[g] >> 32;
       c2[g] = Vector{} + offset;
       c3[g] = Vector{} + (offset >> 32);
@@ -71,18 +73,26 @@ struct RandomLanes {
     constexpr uint64_t low = 0xffffffffu;
 #pragma GCC unroll 4
     for (int g = 0; g < kGroup; ++g, to += 4 * kBlocks) {
-      const Vector first = (c0[g] & low) | (c1[g] << 32), second = (c2[g] & low) | (c3[g] << 32);
-      const Vector even = pairs<0>(first, second), odd = pairs<1>(first, second);
-      std::memcpy(to, &even, sizeof even);
-      std::memcpy(to + 2 * kBlocks, &odd, sizeof odd);
+      Vector x, y;
+      if constexpr (Apart) {
+        x = (c0[g] & low) | (c2[g] << 32);
+        y = (c1[g] & low) | (c3[g] << 32);
+      } else {
+        const Vector first = (c0[g] & low) | (c1[g] << 32), second = (c2[g] & low) | (c3[g] << 32);
+        x = pairs<0>(first, second);
+        y = pairs<1>(first, second);
+      }
+      std::memcpy(to, &x, sizeof x);
+      std::memcpy(to + 2 * kBlocks, &y, sizeof y);
     }
   }
 
  private:
-  // Which block a lane holds: the even lanes the first half, the odd ones the second, so that pairing lanes leaves the blocks in order.
+  // Which block a lane holds: where lanes are paired, the even ones the first half and the odd ones the second, so that the blocks come out in order.
+  template <bool Apart>
   static Vector place() {
     Vector v;
-    for (int i = 0; i < kBlocks; ++i) v[i] = static_cast<uint64_t>(i / 2 + i % 2 * (kBlocks / 2));
+    for (int i = 0; i < kBlocks; ++i) v[i] = static_cast<uint64_t>(Apart ? i : i / 2 + i % 2 * (kBlocks / 2));
     return v;
   }
   // The lower half of each lane times m.
@@ -119,7 +129,7 @@ template <class F>
 inline void each_random(uint64_t seed, uint64_t offset, int64_t begin, int64_t end, const F& f) {
   alignas(64) uint32_t bits[RandomLanes::kDraws];
   for (int64_t i = begin; i < end; i += RandomLanes::kDraws) {
-    RandomLanes::draw(seed, offset, static_cast<uint64_t>(i) / 4, bits);
+    RandomLanes::draw<false>(seed, offset, static_cast<uint64_t>(i) / 4, bits);
     if (end - i >= RandomLanes::kDraws) {
 #pragma omp simd
       for (int64_t j = 0; j < RandomLanes::kDraws; ++j) f(i + j, bits[j]);
@@ -158,9 +168,15 @@ inline void along_draws(Stream& s, int64_t n, int64_t seed, int64_t offset, cons
   parallel_range(s, (n + count - 1) / count, 3 * count, [&](int64_t begin, int64_t end, int) {
     alignas(64) uint32_t bits[count];
     for (int64_t i = begin * count; i < end * count; i += count) {
-      RandomLanes::draw(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), static_cast<uint64_t>(i) / 4, bits);
-      along(n - i < count ? n - i : count,
-            [&](auto as, int64_t j) { f(as, i + j, as.template read_beside<T>(reinterpret_cast<const float*>(bits + j))); });
+      const auto* draws = reinterpret_cast<const float*>(bits);
+      const uint64_t block = static_cast<uint64_t>(i) / 4;
+      if (sizeof(T) == 2 && n - i >= count) {
+        RandomLanes::draw<true>(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), block, bits);
+        along(count, [&](auto as, int64_t j) { f(as, i + j, as.read(draws + j)); });
+      } else {
+        RandomLanes::draw<false>(static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), block, bits);
+        along(n - i < count ? n - i : count, [&](auto as, int64_t j) { f(as, i + j, as.template read_beside<T>(draws + j)); });
+      }
     }
   });
 }

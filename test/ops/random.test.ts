@@ -1,6 +1,7 @@
 // Draws: their distribution, that they are functions of seed, offset and position alone, and choices among logits.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { nextRandom } from "../../lib/core/random.js";
 import { device, seed, Tensor } from "../../lib/index.js";
 import { argmax, dropout, increment, randomNormal, randomUniform, sampleCategorical } from "../../lib/ops/index.js";
 import { here } from "../case.js";
@@ -90,6 +91,26 @@ test("dropout keeps its share, scales what it keeps, and follows seed()", async 
   assert.ok(kept.every((v) => v === Math.fround(1 / 0.7)));
   assert.ok(Math.abs(kept.length / N - 0.7) < 5 * Math.sqrt(0.21 / N), `${kept.length} kept`);
   assert.equal(await run(), values);
+});
+
+test("dropout keeps the positions whose draw is p or more, in either dtype at every level", async () => {
+  const p = 0.3;
+  const least = Math.ceil(Math.fround(p) * 2 ** 24);
+  seed(5);
+  const { seed: own, offset } = nextRandom();
+  const words = (value: number) => [value % 2 ** 32, Math.floor(value / 2 ** 32)];
+  for (const [level, on] of levels())
+    for (const dtype of ["f32", "bf16"] as const)
+      for (const n of [1, 30, 67, 1003]) {
+        const draws = Array.from({ length: Math.ceil(n / 4) }, (_, block) => philox([block, 0, ...words(offset)], words(own))).flat();
+        seed(5);
+        const kept = await floats(dropout(Tensor.full([n], 1, { device: on, dtype }), p));
+        assert.equal(
+          Array.from(kept, (value) => value !== 0),
+          draws.slice(0, n).map((bits) => bits >>> 8 >= least),
+          `${level}, ${dtype}, ${n}`,
+        );
+      }
 });
 
 test("argmax takes the first of equals, at every level", async () => {

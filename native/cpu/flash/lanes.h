@@ -7,16 +7,6 @@ namespace anymal::cpu::ANYMAL_LEVEL::flash {
 
 static_assert(kLanes == Transpose::kLanes);
 
-// e^x for x <= 0, 0 below -87 (softmax's largest term is 1); NaN stays NaN. Error 2 ulp where e^x > 0.01, 4 ulp below: ln 2 is one constant.
-inline Floats exp_below(Floats x) {
-  constexpr float magic = 12582912.0f + 127.0f;  // adding it rounds to an integer, and leaves that and an exponent's bias in the low bits
-  const Floats t = x * 1.44269504089f + magic;
-  const Floats n = t - magic;
-  const Floats r = x - n * 0.693147180560f;
-  const Floats power = reinterpret_cast<Floats>(reinterpret_cast<Units>(t) << 23);
-  return x < -87.0f ? Floats{} : exp_near_zero(r) * power;
-}
-
 // Rows r and r + 1 as pairs, and each by itself.
 #if defined(__AVX512BF16__)
 inline void store_pairs(bf16* to, Floats first, Floats second) {
@@ -34,10 +24,7 @@ inline void store_pairs(bf16* to, Floats first, Floats second) {
   const Units pairs = nearest(first) >> 16 | (nearest(second) & 0xffff0000u);
   std::memcpy(to, &pairs, sizeof pairs);
 }
-inline void store_halves(bf16* to, Floats x) {
-  const Halves h = __builtin_convertvector(nearest(x) >> 16, Halves);
-  std::memcpy(to, &h, sizeof h);
-}
+inline void store_halves(bf16* to, Floats x) { store_lanes(to, x); }
 #endif
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL::flash

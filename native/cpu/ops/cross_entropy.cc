@@ -22,7 +22,7 @@ void check_targets(const int32_t* target, int64_t n, int64_t vocabulary, int64_t
 }
 
 float exp_of(float x) { return exp_fast(x); }
-Two exp_of(Two x) { return {exp_fast(x.a), exp_fast(x.b)}; }
+Two exp_of(Two x) { return {exp_below(x.a), exp_below(x.b)}; }
 
 // sum exp(row - reference)
 template <class T>

@@ -1,5 +1,7 @@
 // RMSNorm and LayerNorm over the last size, L2 normalisation of rows, and their gradients. Rows go in parallel; weight gradients are summed in the
 // same pass over the rows (cpu/row_parts.h).
+#include <type_traits>
+
 #include "cpu/ops.h"
 #include "cpu/row_parts.h"
 
@@ -61,13 +63,18 @@ Sums gradient_sums(const T* dy, const T* x, const float* w, int64_t n, float mea
   return {plain.total(), centred.total()};
 }
 
-// dx = k (dy w - a - (x - mean) c)
+// dx = k (dy w - a - (x - mean) c), and dw += dy (x - mean) k where dw is: what is read is read once for both.
 template <class T>
-void gradient_row(T* dx, const T* dy, const T* x, const float* w, int64_t n, float mean, float k, float a, float c) {
-  along(n, [&](auto as, int64_t j) {
-    const auto v = fused(as.read(dy + j), as.template read_beside<T>(w + j), -a);
-    as.write(dx + j, fused(as.read(x + j) - mean, -c, v) * k);
-  });
+void gradient_row(T* dx, float* dw, const T* dy, const T* x, const float* w, int64_t n, float mean, float k, float a, float c) {
+  const auto row = [&](auto with_weight) {
+    along(n, [&](auto as, int64_t j) {
+      const auto g = as.read(dy + j), centred = as.read(x + j) - mean;
+      as.write(dx + j, fused(centred, -c, fused(g, as.template read_beside<T>(w + j), -a)) * k);
+      if constexpr (with_weight) as.template write_beside<T>(dw + j, fused(g * centred, k, as.template read_beside<T>(dw + j)));
+    });
+  };
+  if (dw) row(std::true_type{});
+  else row(std::false_type{});
 }
 // dw += dy (x - mean) k, db += dy
 template <class T>
@@ -101,10 +108,10 @@ void norm_backward(Stream& s, T* dx, float* dw, float* db, const T* dy, const T*
       if (dx) {
         const Sums sums = gradient_sums(g, from, weight, cols, m);
         const double n = static_cast<double>(cols), k2 = static_cast<double>(k) * static_cast<double>(k);
-        gradient_row(dx + r * cols, g, from, weight, cols, m, k, mean ? static_cast<float>(sums.plain / n) : 0.0f,
+        gradient_row(dx + r * cols, dw ? part_w : nullptr, g, from, weight, cols, m, k, mean ? static_cast<float>(sums.plain / n) : 0.0f,
                      static_cast<float>(sums.centred * k2 / n));
       }
-      if (dw) add_weight_row(part_w, g, from, cols, m, k);
+      if (dw && !dx) add_weight_row(part_w, g, from, cols, m, k);
       if (db) add_bias_row(part_b, g, cols);
     }
   });

@@ -31,7 +31,7 @@ constexpr int64_t kBlock = quant::kNestedBlock;
 // What one step of the 8-bit form is made of, for all tensors.
 struct Step {
   const float *map1, *map2;
-  const quant::DynamicCodes &codes1, &codes2;
+  const NearbyCodes codes1, codes2;
   int32_t not_negative;  // the lowest code of map1 whose value has no sign
   float clip, b1, b2, step_size, floor, decay;
 };
@@ -99,8 +99,8 @@ void step_coded(Stream& s, const View& p, const View& g, const View& m, const Vi
   while (std::signbit(map1[not_negative])) ++not_negative;
   const Step t{map1,
                quant::dynamic_map(false),
-               quant::dynamic_codes(true),
-               quant::dynamic_codes(false),
+               NearbyCodes(quant::dynamic_codes(true)),
+               NearbyCodes(quant::dynamic_codes(false)),
                not_negative,
                clip,
                b1,

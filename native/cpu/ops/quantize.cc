@@ -31,7 +31,7 @@ void in_pieces(int64_t n, const F& f) {
 
 // to <- the codes of (x - mean) * inverse
 template <class T>
-void code_all(uint8_t* to, const T* x, int64_t n, float mean, float inverse, const quant::DynamicCodes& codes) {
+void code_all(uint8_t* to, const T* x, int64_t n, float mean, float inverse, const NearbyCodes& codes) {
   in_pieces(n, [=, &codes](int64_t i, int64_t count) {
     float scaled[256] = {};
     int32_t found[256];
@@ -150,7 +150,7 @@ void dequantize_rows_int8(Stream& s, Out w, In codes, In scale) {
 
 void quantize_dynamic(Stream& s, Out codes, Out absmax, In x, int64_t block, bool is_signed) {
   const int64_t n = x.size();
-  const quant::DynamicCodes& nearest = quant::dynamic_codes(is_signed);
+  const NearbyCodes nearest(quant::dynamic_codes(is_signed));
   by_dtype(x.dtype, [&](auto t) {
     const auto* from = x.as<decltype(t)>();
     parallel_range(s, block_count(n, block), 40 * block, [&](int64_t begin, int64_t end, int) {
@@ -182,7 +182,7 @@ void quantize_absmax(Stream&, Out codes, Out nested_absmax, Out offset, In absma
   for (int64_t i = 0; i < n; ++i) sum += from[i];
   const float mean = n > 0 ? static_cast<float>(sum / static_cast<double>(n)) : 0.0f;
   *offset.as<float>() = mean;
-  const quant::DynamicCodes& nearest = quant::dynamic_codes(true);
+  const NearbyCodes nearest(quant::dynamic_codes(true));
   for (int64_t b = 0; b < block_count(n, quant::kNestedBlock); ++b) {
     const int64_t first = b * quant::kNestedBlock, last = first + quant::kNestedBlock < n ? first + quant::kNestedBlock : n;
     float most = 0;
