@@ -89,6 +89,22 @@ __device__ __forceinline__ float block_max(float v) {
   return most;
 }
 
+// Of the `blocks` that share a counter (Stream::counters), true in the one that comes last: it sees what all of them have written before. Every thread
+// takes part; `room` is four bytes of shared memory, whatever lies there. So a sum over blocks needs no second launch, and its order hangs on no
+// schedule.
+__device__ __forceinline__ bool last_block(unsigned* counter, unsigned blocks, void* room) {
+  unsigned* before = static_cast<unsigned*>(room);
+  __syncthreads();  // the whole block has written, and reads the room no longer
+  if (threadIdx.x == 0) {
+    __threadfence();
+    *before = atomicAdd(counter, 1u);
+    __threadfence();
+    if (*before + 1 == blocks) atomicExch(counter, 0u);  // for the next kernel
+  }
+  __syncthreads();
+  return *before + 1 == blocks;
+}
+
 // Is `got` in [low, high)? If not, the first such index of the command is kept for the host.
 __device__ __forceinline__ bool index_holds(FaultSink fault, Fault::Kind kind, int64_t at, int64_t got, int64_t low, int64_t high) {
   if (got >= low && got < high) return true;

@@ -58,43 +58,44 @@ __global__ void layer_norm_kernel(T* y, float* mean, float* rstd, const T* x, We
 }
 
 // With xhat = (x - mean) rstd: dx = rstd (dy w - mean(dy w) - xhat mean(dy w xhat)). RMSNorm (mean null) has neither mean.
-template <class T, int W, int Group>
-__global__ void norm_backward_kernel(T* dx, const T* dy, const T* x, Weights weight, const float* mean, const float* rstd, int64_t rows,
-                                     int64_t cols) {
-  const int64_t row = group_row<Group>(), start = row * cols;
-  if (row >= rows) return;
-  const float m = mean ? mean[row] : 0.0f, r = rstd[row];
-  float sum = 0, dot = 0;
-  for (int64_t j = threadIdx.x % Group * W; j < cols; j += Group * W) {
-    float g[W], v[W], w[W];
-    load<W>(g, dy + start + j);
-    load<W>(v, x + start + j);
-    weight.load<W>(w, j, 1.0f);
-    for (int k = 0; k < W; ++k) {
-      sum += g[k] * w[k];
-      dot += g[k] * w[k] * (v[k] - m);
-    }
-  }
-  dot = group_sum<Group>(dot) * r * r / static_cast<float>(cols);
-  sum = mean ? group_sum<Group>(sum) / static_cast<float>(cols) : 0.0f;
-  for (int64_t j = threadIdx.x % Group * W; j < cols; j += Group * W) {
-    float g[W], v[W], w[W];
-    load<W>(g, dy + start + j);
-    load<W>(v, x + start + j);
-    weight.load<W>(w, j, 1.0f);
-    for (int k = 0; k < W; ++k) g[k] = r * (g[k] * w[k] - sum - (v[k] - m) * dot);
-    store<W>(dx + start + j, g);
-  }
-}
-
-// Terms of dw = sum dy xhat and db = sum dy.
 template <class T>
-struct WeightTerms {
+struct NormBackward {
+  T* dx;
   const T *dy, *x;
   const float *mean, *rstd;
-  int64_t cols;
+  int64_t rows, cols;
+
+  template <int W, int Group>
+  __device__ __forceinline__ void of_row(int64_t row, const Weights& weight) const {
+    const int64_t start = row * cols;
+    if (row >= rows) return;
+    const float m = mean ? mean[row] : 0.0f, r = rstd[row];
+    float sum = 0, dot = 0;
+    for (int64_t j = threadIdx.x % Group * W; j < cols; j += Group * W) {
+      float g[W], v[W], w[W];
+      load<W>(g, dy + start + j);
+      load<W>(v, x + start + j);
+      weight.load<W>(w, j, 1.0f);
+      for (int k = 0; k < W; ++k) {
+        sum += g[k] * w[k];
+        dot += g[k] * w[k] * (v[k] - m);
+      }
+    }
+    dot = group_sum<Group>(dot) * r * r / static_cast<float>(cols);
+    sum = mean ? group_sum<Group>(sum) / static_cast<float>(cols) : 0.0f;
+    for (int64_t j = threadIdx.x % Group * W; j < cols; j += Group * W) {
+      float g[W], v[W], w[W];
+      load<W>(g, dy + start + j);
+      load<W>(v, x + start + j);
+      weight.load<W>(w, j, 1.0f);
+      for (int k = 0; k < W; ++k) g[k] = r * (g[k] * w[k] - sum - (v[k] - m) * dot);
+      store<W>(dx + start + j, g);
+    }
+  }
+
+  // Terms of dw = sum dy xhat and db = sum dy.
   template <int W>
-  __device__ void add(float (&sum)[2][W], int64_t r, int64_t c) const {
+  __device__ __forceinline__ void add(float (&sum)[2][W], int64_t r, int64_t c) const {
     float g[W], v[W];
     load<W>(g, dy + r * cols + c);
     load<W>(v, x + r * cols + c);
@@ -105,6 +106,14 @@ struct WeightTerms {
     }
   }
 };
+
+// The column sums of dw and db first, which take longer than a row of dx.
+template <class T, int W, int Group>
+__global__ void norm_backward_kernel(NormBackward<T> n, Weights weight, ColumnSums<2> sums) {
+  const unsigned of_sums = sums.strips * sums.runs;
+  if (blockIdx.x < of_sums) sum_columns<2, W>(sums, blockIdx.x, n);
+  else n.template of_row<W, Group>(static_cast<int64_t>(blockIdx.x - of_sums) * (kThreads / Group) + threadIdx.x / Group, weight);
+}
 
 template <class T, int W, int Group>
 __global__ void l2_normalize_kernel(T* y, float* norm, const T* x, int64_t rows, int64_t cols, float eps) {
@@ -157,15 +166,14 @@ bool row_packs(int64_t cols, std::initializer_list<const void*> pointers) {
 template <class T>
 void norm_backward(Stream& s, const View& dx, const View& dw, const View& db, const View& dy, const View& x, const View& w, const float* mean,
                    const float* rstd) {
-  const int64_t rows = x.rows(), cols = x.cols();
-  if (dx)
-    by_row_shape<T>(row_packs<T>(cols, {dx.data, dy.data, x.data, w.data}), cols, [&](auto width, auto group) {
-      launch<norm_backward_kernel<T, width(), group()>>(s, blocks_of_rows<group()>(rows), kThreads, 0, dx.as<T>(), dy.as<T>(), x.as<T>(), Weights(w),
-                                                        mean, rstd, rows, cols);
-    });
-  if (dw || db)
-    add_column_sums<kWidth<T>, 2>(s, rows, cols, row_packs<T>(cols, {dy.data, x.data}), WeightTerms<T>{dy.as<T>(), x.as<T>(), mean, rstd, cols},
-                                  {{dw.as<float>(), db.as<float>()}});
+  const NormBackward<T> n{dx.as<T>(), dy.as<T>(), x.as<T>(), mean, rstd, x.rows(), x.cols()};
+  Scratch scratch(s);
+  by_row_shape<T>(row_packs<T>(n.cols, {dx.data, dy.data, x.data, w.data}), n.cols, [&](auto width, auto group) {
+    ColumnSums<2> sums{};
+    if (dw || db) sums = plan_column_sums<2, width()>(s, scratch, n.rows, n.cols, {{dw.as<float>(), db.as<float>()}});
+    const int64_t of_rows = dx ? (n.rows + kThreads / group() - 1) / (kThreads / group()) : 0;
+    launch<norm_backward_kernel<T, width(), group()>>(s, grid_of(sums.blocks() + of_rows), kThreads, 0, n, Weights(w), sums);
+  });
 }
 
 }  // namespace

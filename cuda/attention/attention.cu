@@ -130,6 +130,7 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
   if (splits > 1) {
     float* to = partial.sums + (row_offset(j, b, h, first) * splits + split) * j.D + column;
     store_rows(to, static_cast<int64_t>(splits) * j.D, count, j.D - column, j.aligned, o, 1.0f, 1.0f);
+    merge(j, partial, block, row_offset(j, b, h, t0), t_count, q_tile);
   } else {
     store_rows(j.y + query_offset(j, b, first, h) + column, row_q, count, j.D - column, j.aligned, o, inverse[0], inverse[1]);
   }
@@ -151,9 +152,8 @@ void forward(Stream& s, const View& y, const View& lse, const View& q, const Vie
       const int64_t most = (tiles_of(walked, F::kKeys) + tiles_of(j.source[1].S, F::kKeys)) / 2;
       const int splits = F::kSplits ? splits_for(s, blocks * columns, most) : 1;
       Scratch scratch(s);
-      const Partial partial = partial_of(scratch, splits, static_cast<int64_t>(j.B) * j.H * j.T, j.D);
+      const Partial partial = partial_of(s, scratch, splits, static_cast<int64_t>(j.B) * j.H * j.T, j.D);
       launch<attention_kernel<X, d()>>(s, grid_of(blocks * splits, columns), F::kThreads, F::kShared, j, partial);
-      merge(s, j, partial);
     });
   });
 }

@@ -127,6 +127,7 @@ __global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X
       if (out + column == 0) partial.state[at] = make_float2(high, all);
     }
   }
+  if (partial.splits > 1) merge(j, partial, blockIdx.x / partial.splits, head0, heads, q_tile);
 }
 
 void decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, double scale, int64_t window) {
@@ -139,9 +140,8 @@ void decode(Stream& s, Out y, In q, In k_cache, In v_cache, In range, double sca
       const int64_t blocks = static_cast<int64_t>(j.B) * j.K * tiles_of(j.H / j.K, kHeads), rows = static_cast<int64_t>(j.B) * j.H;
       Scratch scratch(s);
       // None for fewer than 64 keys of a full cache.
-      const Partial partial = partial_of(scratch, splits_for(s, blocks, tiles_of(j.source[0].S, 64)), rows, j.D);
+      const Partial partial = partial_of(s, scratch, splits_for(s, blocks, tiles_of(j.source[0].S, 64)), rows, j.D);
       launch<decode_kernel<X, d()>>(s, grid_of(blocks * partial.splits, d() / C::kColumns), C::kThreads, C::kShared, j, partial, s.fault);
-      merge(s, j, partial);
     });
   });
 }
