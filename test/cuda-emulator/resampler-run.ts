@@ -11,9 +11,9 @@ export interface Asked {
   backward: boolean;
 }
 
-/** Its few latents see many features, whose keys are split over blocks. */
+/** Its few latents, more than the rows of the thinnest tile as real ones are, see many features, whose keys are split over blocks. */
 export function resampler(d: Device, { depth, dtype }: Pick<Asked, "depth" | "dtype">): { model: Resampler; x: Tensor; grad: Tensor } {
-  const [S, dim, latents] = [300, 32, 8];
+  const [S, dim, latents] = [300, 32, 20];
   const weights = Weights.fresh({ seed: 1, device: d, trainable: true });
   const model = new Resampler(weights, { form: "openflamingo", dim, depth, heads: 2, dimHead: 16, latents });
   const draw = random(3);

@@ -7,7 +7,16 @@ import { Linear } from "../../nn/linear.js";
 import { Module, matching } from "../../nn/module.js";
 import { LayerNorm } from "../../nn/norm.js";
 import type { Weights } from "../../nn/weights.js";
-import { type ActivationKind, activation, add, attentionTwoSource, gatherRows, linear, transposeCopy } from "../../ops/index.js";
+import {
+  type ActivationKind,
+  activation,
+  add,
+  attentionTwoSource,
+  gatherRows,
+  linear,
+  linearRows,
+  transposeCopy,
+} from "../../ops/index.js";
 
 export type ResamplerForm = "flamingo" | "openflamingo" | "idefics";
 
@@ -139,20 +148,23 @@ class ResamplerLayer extends Module {
   #attend(media: Tensor, latents: Tensor): Tensor {
     const { heads, dimHead } = this.#config;
     const split = (x: Tensor) => x.reshape([x.shape[0] as number, x.shape[1] as number, heads, dimHead]);
-    const [wk, wv] = this.#keyValueWeights(latents);
+    const [ofKey, ofValue] = this.#keyValueLayers(latents);
     const q = normed(this.qNorm, split(this.q.forward(latents)));
-    const key = (x: Tensor) => normed(this.kNorm, split(linear(x, wk)));
-    const value = (x: Tensor) => split(linear(x, wv));
+    const key = (x: Tensor) => normed(this.kNorm, split(ofKey(x)));
+    const value = (x: Tensor) => split(ofValue(x));
     const y = attentionTwoSource(q, key(media), value(media), key(latents), value(latents), { scale: 1 / Math.sqrt(dimHead) });
     const [B, R] = y.shape as [number, number];
     return this.out.forward(y.reshape([B, R, heads * dimHead]));
   }
 
-  #keyValueWeights(x: Tensor): [Tensor, Tensor] {
-    if (this.k && this.v) return [matching(this.k.weight, x), matching(this.v.weight, x)];
-    const { heads, dimHead } = this.#config;
-    const both = matching((this.kv as Linear).weight, x);
-    return [both.slice(0, heads * dimHead), both.slice(heads * dimHead, heads * dimHead)];
+  #keyValueLayers(like: Tensor): [(x: Tensor) => Tensor, (x: Tensor) => Tensor] {
+    if (this.k && this.v) {
+      const [wk, wv] = [matching(this.k.weight, like), matching(this.v.weight, like)];
+      return [(x) => linear(x, wk), (x) => linear(x, wv)];
+    }
+    const inner = this.#config.heads * this.#config.dimHead;
+    const both = matching((this.kv as Linear).weight, like);
+    return [(x) => linearRows(x, both, 0, inner), (x) => linearRows(x, both, inner, inner)];
   }
 }
 
