@@ -10,7 +10,7 @@ import { scopeInPieces } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import { type Pieces, within } from "../core/turns.js";
 import { gradNorm } from "../ops/index.js";
-import { Clock, Idle } from "./clock.js";
+import { Clock, Idle, timeOf } from "./clock.js";
 import { diverged, type Guard, guards, problemOf } from "./diverged.js";
 import { AdamW, type AdamWOptions, decayMatricesOnly, type ParameterGroup } from "./optimizer.js";
 import { constant, type Schedule } from "./schedule.js";
@@ -77,6 +77,8 @@ interface Pending<R> {
   learningRate: number;
   items: number;
   values: Promise<number[]>;
+  /** When they were there. */
+  made: Promise<number>;
   /** Those of the step, as messages call them. */
   rows: readonly string[];
   /** Was it left out? */
@@ -114,7 +116,7 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
     await observer.look({ step, steps, secondsElapsed: clock.elapsed, secondsLeft: clock.left });
     clock.skip();
   };
-  const settle = async ({ values, report, rows, skipped, ...rest }: Pending<R>): Promise<R> => {
+  const settle = async ({ values, made, report, rows, skipped, ...rest }: Pending<R>): Promise<R> => {
     const [gradNorm = 0, ...losses] = await values;
     const loss = losses.reduce((a, b) => a + b, 0);
     if (!skipped) diverged("loss", loss, rest.step, rows);
@@ -126,7 +128,7 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
       steps,
       loss,
       gradNorm,
-      ...clock.tick(rest.step, rest.items),
+      ...clock.tick(rest.step, rest.items, await made),
       memory: { bytesInUse, bytesPeak },
     });
     if (rest.step % logEvery === 0 || rest.step === steps) await keeper?.log(told);
@@ -146,7 +148,7 @@ export async function* train<W, R = StepReport>(trainee: Trainee<W>, windows: Wi
       const rows = trainee.names?.(window) ?? [];
       const { values, skipped } = await update(trainee, window, { step, rate, rows, device, optimizer, options });
       const before = pending;
-      pending = { step: ++step, learningRate: rate, items, values, rows, skipped, report, secondsWaited };
+      pending = { step: ++step, learningRate: rate, items, values, made: timeOf(values), rows, skipped, report, secondsWaited };
       idle.until(values);
       if (before) yield await settle(before);
       if (step % saveEvery === 0 || step === steps || observer?.due({ step, steps })) {
