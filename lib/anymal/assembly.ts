@@ -18,7 +18,7 @@ import { freshEncoders } from "./encoders.js";
 import type { MediaEncoder } from "./media-encoder.js";
 import { type AssembleOptions, checkAssembly, type PromptFormat } from "./options.js";
 import { QuestionReader } from "./question.js";
-import { type Fetching, openSource } from "./source.js";
+import { type Fetching, openSource, tokenizerFolder } from "./source.js";
 import { openStored, withStored } from "./stored-bridge.js";
 
 /** Between the seeds of one model's projections. */
@@ -75,7 +75,7 @@ function asked(
   const { question } = modalities[modality] ?? {};
   return question === undefined
     ? {}
-    : { question: async () => QuestionReader.open((await openSource(question, fetching)).folder, fetching.signal) };
+    : { question: async () => QuestionReader.open(await tokenizerFolder(question, fetching), fetching.signal) };
 }
 
 /** Those that a system has from its beginning, as the options change them. */

@@ -25,7 +25,7 @@ import { openFirstStage, takeStored, WIDTH } from "./first-stage-files.js";
 import { type Features, MediaEncoder } from "./media-encoder.js";
 import { checkProjector, type FromPretrainedOptions, LOAD_KEYS, type LoadOptions, type ModalityOptions } from "./options.js";
 import { cutIds, QuestionReader } from "./question.js";
-import { openSource } from "./source.js";
+import { tokenizerFolder } from "./source.js";
 import { OUTPUT_FRESH, SETUP, WEIGHTS } from "./stored-bridge.js";
 
 export interface FirstStageOptions extends LoadOptions, Pick<ModalityOptions, "encoder" | "layer" | "select" | "pad"> {
@@ -112,7 +112,7 @@ export class FirstStage {
     const device = await deviceOf(options.device);
     const [plan] = await freshEncoders({ [modality]: asked }, known, device, dtype, systemOf("blip-2"), options);
     if (!plan) throw expected("E_MODALITY", `${AT} encoder`, "an encoder", "none", "name a folder, or an id of the hub");
-    const { folder } = await openSource(words, options);
+    const folder = await tokenizerFolder(words, options);
     return FirstStage.#build(plan, { device, words: folder, embedDim, seed, kinds, signal });
   }
 

@@ -47,6 +47,11 @@ export async function openSource(
   return hub ? { ...source, hub: { id: hub.id, revision: hub.commit } } : source;
 }
 
+/** Where a tokenizer lies: a folder, or what a model of the hub has of one. Its weights are not fetched. */
+export async function tokenizerFolder(folderOrId: string, { signal, onProgress, localFilesOnly }: Fetching = {}): Promise<string> {
+  return (await locateModel(folderOrId, { files: "tokenizer", signal, onProgress, localFilesOnly })).folder;
+}
+
 /** By id and commit where the model is the hub's. A path is relative where the model lies near the checkpoint, so that both can be moved together: few steps up, and not by way of the root. */
 export function reference({ folder, fingerprint, hub, own }: Source, checkpoint: string): Reference {
   if (own !== undefined) return { own, fingerprint };

@@ -9,7 +9,7 @@ import { FeatureCache } from "../data/feature-cache.js";
 import { openRows } from "../data/open-rows.js";
 import { mediaOf, type Row } from "../data/row.js";
 import { type FileSet, resolveModel } from "../io/hub.js";
-import { CONFIG_FILES, PROCESSOR_FILES, QUESTION_FOLDER, TOKENIZER_FILES } from "../io/model-files.js";
+import { CONFIG_FILES, PROCESSOR_FILES, TOKENIZER_FILES } from "../io/model-files.js";
 import type { OwnKinds } from "../media/kinds/index.js";
 import type { Modality } from "../media/part.js";
 import { align } from "../train/align.js";
@@ -50,7 +50,7 @@ const OPTIONS = optionNames<PlanOptions>({
 const SHARE = { cpu: 0.5, cuda: 0.4 } as const;
 const NAMES: ReadonlySet<string> = new Set([...CONFIG_FILES, ...TOKENIZER_FILES, ...PROCESSOR_FILES, "open_clip_config.json"]);
 /** Of a model on the hub: all but its weights. */
-const WITHOUT_WEIGHTS: FileSet = (name) => NAMES.has(name.replace(`${QUESTION_FOLDER}/`, ""));
+const WITHOUT_WEIGHTS: FileSet = (name) => NAMES.has(name);
 
 /**
  * What each stage of a recipe will hold on a machine, in bytes by what they are for, and how long it will take at the share of the machine's peak that

@@ -1,5 +1,5 @@
 // What is planned is what a device counts when the same stage runs on it: systems, stages and switches of the toy world.
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { copyFile } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -10,12 +10,13 @@ import { openDevice } from "../../lib/core/device.js";
 import type { Row } from "../../lib/data/row.js";
 import { CARDS } from "../../lib/plan/machines.js";
 import { plan } from "../../lib/plan/plan.js";
-import type { PlannedBytes } from "../../lib/plan/report.js";
+import type { PlannedBytes, PlanReport } from "../../lib/plan/report.js";
 import { heaviestTogether, madeUpRows } from "../../lib/plan/rows.js";
 import { align } from "../../lib/train/align.js";
 import { instruct } from "../../lib/train/instruct.js";
 import { recipe as recipeOf } from "../../lib/train/recipe.js";
 import { captions, type Toy, toy } from "../anymal/toy.js";
+import { COMMIT, Place } from "../io/hub/place.js";
 import { rejection } from "../train/stages.js";
 
 const test = suite("plan");
@@ -112,6 +113,9 @@ for (const [name, raw] of Object.entries(WORLDS)) {
   });
 }
 
+/** What does not depend on how it is read. */
+const about = ({ stages }: PlanReport) => stages.map(({ bytes: { loading: _, ...bytes }, parameters }) => ({ bytes, parameters }));
+
 test("a model of which nothing but its configuration is there is planned as if it were whole", async () => {
   const raw = {
     model: { llm: world.llm, dtype: "bf16", modalities: { image: { encoder: world.clip }, imu: { encoder: world.imu } } },
@@ -132,8 +136,31 @@ test("a model of which nothing but its configuration is there is planned as if i
     await plan(raw, { machine: MACHINE, threads: 1, ...ROW }),
     await plan(without, { machine: MACHINE, threads: 1, ...ROW }),
   ];
-  const about = ({ stages }: typeof whole) => stages.map(({ bytes: { loading: _, ...bytes }, parameters }) => ({ bytes, parameters }));
   assert.equal(about(config), about(whole));
+});
+
+test("of models that are named by their ids no weight is fetched, nor of that which lends its tokenizer to the question", async () => {
+  const files = (folder: string) => ({
+    commit: COMMIT,
+    files: Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))])),
+  });
+  const { vocab_size: vocabulary } = JSON.parse(readFileSync(join(world.llm, "config.json"), "utf8"));
+  const own = { type: "q-former", queries: 2, layers: 1, width: 16, heads: 2, hidden: 16, vocabulary };
+  const of = (llm: string, encoder: string, question: string) => ({
+    model: { system: "instructblip", llm, modalities: { image: { encoder, projector: own, question } } },
+    instruct: ALIGN,
+  });
+  const given = { machine: MACHINE, threads: 1, ...ROW };
+  const folders = await plan(of(world.llm, world.clip, world.llm), given);
+  await using place = await Place.make({ "org/llm": files(world.llm), "org/clip": files(world.clip), "org/words": files(world.llm) });
+  assert.equal(about(await plan(of("org/llm", "org/clip", "org/words"), given)), about(folders));
+  const asked = place.hub.log.filter((line) => line.includes("/resolve/"));
+  for (const id of ["llm", "clip", "words"])
+    assert.ok(
+      asked.some((line) => line.includes(`/org/${id}/`)),
+      id,
+    );
+  assert.not.ok(asked.some((line) => /safetensors/.test(line)));
 });
 
 test("switches do what they promise, and time follows work", async () => {
