@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
   if (splits > 1) {
     float* to = partial.sums + (row_offset(j, b, h, first) * splits + split) * j.D + column;
     store_rows(to, static_cast<int64_t>(splits) * j.D, count, j.D - column, j.aligned, o, 1.0f, 1.0f);
-    merge(j, partial, block, row_offset(j, b, h, t0), t_count, q_tile);
+    merge(j, partial, blockIdx.x / splits, row_offset(j, b, h, t0), t_count, q_tile);
   } else {
     store_rows(j.y + query_offset(j, b, first, h) + column, row_q, count, j.D - column, j.aligned, o, inverse[0], inverse[1]);
   }

@@ -34,11 +34,14 @@ __device__ __forceinline__ float mean_of(float sum, float total) { return total 
 template <class X>
 __device__ __forceinline__ void merge(const Job<X>& j, const Partial& partial, unsigned group, int64_t first_row, int count, void* room) {
   if (!last_block(partial.arrived + group, static_cast<unsigned>(partial.splits) * gridDim.y, room)) return;
+#pragma unroll 1
   for (int at = threadIdx.x; at < count * j.D; at += blockDim.x) {
     const int column = at % j.D;
     const int64_t row = first_row + at / j.D, first = row * partial.splits;
     float high = -INFINITY, sum = 0, all = 0;
+#pragma unroll 1
     for (int i = 0; i < partial.splits; ++i) high = fmaxf(high, partial.state[first + i].x);
+#pragma unroll 1
     for (int i = 0; i < partial.splits; ++i) {
       const float2 of = partial.state[first + i];
       const float factor = of.y == 0.0f ? 0.0f : exponential<X>(of.x - high);
