@@ -4,19 +4,23 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 
-/** Of a line `// loop of TYPE: mma.sync, at most N instructions a weight, P in PTX` above a kernel; `of TYPE`: of its instances that name the type. */
+/**
+ * Of a line `// loop of TYPE: mma.sync, at most N instructions a weight, P in PTX` above a kernel; `of TYPE`: of its instances that name the type.
+ * Without a number: no more than the kind of tensor instruction, no shuffles, no local memory, and sixteen bytes at once among what it loads.
+ */
 export interface LoopRule {
   type: string | undefined;
   tensor: "mma.sync" | "wgmma";
-  perWeight: number;
-  perWeightPtx: number;
+  perWeight: number | undefined;
+  perWeightPtx: number | undefined;
 }
 
 export function loopRule(line: string): LoopRule | undefined {
-  const found = /loop(?: of (\w+))?: (mma\.sync|wgmma), at most ([\d.]+) instructions a weight, ([\d.]+) in PTX/.exec(line);
+  const found = /loop(?: of (\w+))?: (mma\.sync|wgmma)(?:, at most ([\d.]+) instructions a weight, ([\d.]+) in PTX)?/.exec(line);
   if (!found) return undefined;
   const [, type, tensor, perWeight, perWeightPtx] = found;
-  return { type, tensor: tensor as LoopRule["tensor"], perWeight: Number(perWeight), perWeightPtx: Number(perWeightPtx) };
+  const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
+  return { type, tensor: tensor as LoopRule["tensor"], perWeight: number(perWeight), perWeightPtx: number(perWeightPtx) };
 }
 
 /** nvdisasm: $NVDISASM, beside nvcc, or on the path. CUDA's compiler comes without it; the toolkit and the wheel of triton have it. */
@@ -46,7 +50,7 @@ const SASS: Language = {
   instruction: /^\s+\/\*[0-9a-f]{4,}\*\/\s+(.*?);/,
   target: /\bBRA\b.*?`\((\.L_x_\d+)\)/,
   tensor: { "mma.sync": /\bHMMA\b/, wgmma: /\bHGMMA\b/ },
-  wide: /\bLDG\.E(\.\w+)*\.128\b/,
+  wide: /\bLDG(STS)?\.E(\.\w+)*\.128\b/,
   narrow: /\bLDG\.E(?!(\.\w+)*\.128\b)/,
   shuffle: /\bSHFL\b/,
   local: /\b(LDL|STL)\b/,
@@ -57,7 +61,7 @@ const PTX: Language = {
   instruction: /^\s+((?:@!?%p\d+ )?[a-z][\w.:]* .*|.*\bmma\..*);/,
   target: /\bbra(?:\.uni)?\s+(\$L__BB\w+)/,
   tensor: { "mma.sync": /\bmma\.sync\b/, wgmma: /\bwgmma\.mma_async\b/ },
-  wide: /\bld\.global(\.\w+)*\.v4\.[ubfs]32\b/,
+  wide: /\bld\.global(\.\w+)*\.v4\.[ubfs]32\b|\bcp\.async\.cg\b/,
   narrow: /\bld\.global(?!(\.\w+)*\.v4\.[ubfs]32\b)/,
   shuffle: /\bshfl\b/,
   local: /\b(ld|st)\.local\b/,
@@ -81,16 +85,16 @@ function kernels(text: string, language: Language): Map<string, { code: string[]
   return found;
 }
 
-/** The shortest loop with a tensor instruction of any kind. */
+/** The shortest loop with a tensor instruction of any kind that loads global memory too; where none does, the shortest with a tensor instruction. */
 function mainLoop({ code, labels }: { code: string[]; labels: Map<string, number> }, language: Language): string[] | undefined {
-  let best: string[] | undefined;
+  const loops: string[][] = [];
   code.forEach((line, at) => {
     const begin = labels.get(language.target.exec(line)?.[1] ?? "");
-    if (begin === undefined || begin > at || (best && at + 1 - begin >= best.length)) return;
-    const body = code.slice(begin, at + 1);
-    if (body.some((x) => Object.values(language.tensor).some((kind) => kind.test(x)))) best = body;
+    if (begin !== undefined && begin <= at) loops.push(code.slice(begin, at + 1));
   });
-  return best;
+  const kinds = Object.values(language.tensor);
+  const computing = loops.filter((body) => body.some((line) => kinds.some((kind) => kind.test(line)))).sort((a, b) => a.length - b.length);
+  return computing.find((body) => body.some((line) => language.wide.test(line) || language.narrow.test(line))) ?? computing[0];
 }
 
 const WEIGHTS_A_LOAD = 32; // codes of 4 bit in sixteen bytes
@@ -114,13 +118,15 @@ export function checkLoops(text: string, isSass: boolean, name: string, rule: Lo
     const weights = WEIGHTS_A_LOAD * count(language.wide);
     if (!count(language.tensor[rule.tensor])) problems.push(`${title}: its loop has no ${rule.tensor}`);
     if (!weights) problems.push(`${title}: its loop loads no sixteen bytes of global memory at once`);
-    if (count(language.narrow))
+    if (limit !== undefined && count(language.narrow))
       problems.push(`${title}: its loop has ${count(language.narrow)} loads of global memory of less than sixteen bytes`);
     if (count(language.shuffle)) problems.push(`${title}: its loop has ${count(language.shuffle)} shuffles`);
     if (count(language.local)) problems.push(`${title}: its loop touches local memory`);
     const each = body.length / weights;
-    if (weights && each > limit) problems.push(`${title}: ${each.toFixed(2)} instructions a weight, more than ${limit}`);
-    if (weights) said.push(`${title} ${each.toFixed(2)} instructions a weight${isSass ? "" : " in PTX"}`);
+    if (weights && limit !== undefined && each > limit)
+      problems.push(`${title}: ${each.toFixed(2)} instructions a weight, more than ${limit}`);
+    const cost = limit === undefined ? `${body.length} instructions` : `${each.toFixed(2)} instructions a weight`;
+    if (weights) said.push(`${title} ${cost}${isSass ? "" : " in PTX"}, ${count(language.tensor[rule.tensor])} of them ${rule.tensor}`);
   }
   if (!problems.length && !said.length) problems.push(`${name}: no instance of it was compiled`);
   return { problems, said };

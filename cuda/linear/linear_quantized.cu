@@ -218,7 +218,14 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
                const LoraForward& lora) {
   const int64_t N = x.rows(), O = w.out_features, I = w.in_features;
   if (N == 0 || O == 0) return;
-  if (path_of(s, w, N, lora.rank) == Path::skinny) return skinny(s, scratch, y, x, w, bias);
+  switch (path_of(s, x, w, lora.rank)) {
+    case Path::skinny:
+      return skinny(s, scratch, y, x, w, bias);
+    case Path::panels:
+      return panels(s, scratch, y, x, w, bias);
+    case Path::tiles:
+      break;
+  }
   const Matrix to = matrix_of(y, O, bias);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);

@@ -6,20 +6,27 @@ namespace anymal::cuda::gemm {
 
 enum class Path {
   skinny,  // skinny.cu: a few rows, W's codes as they stream by
+  panels,  // panels.cu: some hundreds of rows, W decoded once for 64 of them
   tiles,   // gemm.cuh: any shape
 };
 
-constexpr int64_t kSkinnyRows = 16;
+// In rows of x. Computed, not measured: up to sixteen rows a product waits for W alone; beyond 256 W is decoded five times and more, and a tile of
+// 128 rows does no worse.
+constexpr int64_t kSkinnyRows = 16, kPanelRows = 256;
 
-inline Path path_of(const Stream& s, const Quantized& w, int64_t M, int64_t rank) {
+inline Path path_of(const Stream& s, const View& x, const Quantized& w, int64_t rank) {
+  const int64_t M = x.rows();
   if (w.format == QuantFormat::int8) return Path::tiles;  // its rows are quantised, its outlier columns listed: other sums
   if (rank > 0) return Path::tiles;                       // the low-rank branch rides on the sums of tiles
-  if (M > kSkinnyRows) return Path::tiles;                // each eight rows decode the weight's instructions again
   // A block's maximum multiplies a sum over 64 inputs of one row.
   if (w.in_features % 64 || w.block < 64) return Path::tiles;
-  if (!address_divides(w.codes.data, 16)) return Path::tiles;         // sixteen bytes at once
-  if (w.out_features > 16 * s.counters_in_all()) return Path::tiles;  // one for each sixteen outputs
-  return Path::skinny;
+  if (!address_divides(w.codes.data, 16)) return Path::tiles;  // sixteen bytes at once
+  // A counter for each sixteen outputs of a block.
+  const int64_t strips = (w.out_features + 15) / 16;
+  if (M <= kSkinnyRows) return strips <= s.counters_in_all() ? Path::skinny : Path::tiles;
+  if (M > kPanelRows || x.dtype != DType::bf16) return Path::tiles;  // f32 takes six products for one: tiles reuse what they have split
+  if (!address_divides(x.data, 16)) return Path::tiles;              // cp.async
+  return strips * ((M + 31) / 32) <= s.counters_in_all() ? Path::panels : Path::tiles;
 }
 
 }  // namespace anymal::cuda::gemm

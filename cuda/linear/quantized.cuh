@@ -51,8 +51,9 @@ __device__ __forceinline__ void bring(Tables* to, const Tables& from) {
   __syncthreads();  // the tables are there
 }
 
-// y = x.W^T + b for few rows and 4-bit codes (skinny.cu); which products it takes: path.cuh.
+// y = x.W^T + b for few rows and 4-bit codes (skinny.cu), and for some hundreds (panels.cu); which products they take: path.cuh.
 void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias);
+void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias);
 
 void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
                const LoraForward& lora = {});

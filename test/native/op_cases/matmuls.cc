@@ -84,14 +84,16 @@ void quantised() {
            true, 4);
 }
 
-// Codes in 4 bit before a few rows, and before one more than these: every count, a tile of 128 inputs and a half, depths that are cut into parts,
+// Codes in 4 bit before a few rows, and before some more: every count of few, a tile of 128 inputs and a half, depths that are cut into parts,
 // outputs that a block makes one after the other, maxima of longer blocks, and nested.
 void few_rows() {
   struct Few {
     int64_t n, in, out, block;
     bool nested;
   };
-  std::vector<Few> list = {{5, 2112, 600, 64, true}, {13, 1088, 300, 128, false}, {2, 2112, 40, 4096, true}, {16, 640, 24, 64, false}};
+  std::vector<Few> list = {{5, 2112, 600, 64, true},   {13, 1088, 300, 128, false}, {2, 2112, 40, 4096, true},
+                           {16, 640, 24, 64, false},   {31, 1088, 150, 64, true},   {32, 128, 16, 64, false},
+                           {70, 1216, 137, 128, true}, {256, 320, 40, 64, false},   {257, 64, 40, 64, true}};
   for (int64_t n = 1; n <= 17; ++n) list.push_back({n, 192, 37, 64, n % 3 == 0});
   for (const auto [n, I, O, block, nested] : list) {
     const auto format = n % 2 ? QuantFormat::nf4 : QuantFormat::fp4;
