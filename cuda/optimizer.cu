@@ -8,7 +8,7 @@
 namespace anymal::cuda {
 namespace {
 
-constexpr int kRates = 16;  // of one launch
+constexpr int kRates = 256;  // of one launch: 3 of the 4 KB that its arguments may have
 struct AllRates {
   Rates of[kRates];
 };
@@ -57,13 +57,16 @@ class Step {
 
   const std::vector<StepItem>& items() const { return items_; }
 
-  // One launch where tensors have sixteen rates or fewer. `list`: all of them, where it is there already.
+  // One launch where tensors have so many rates or fewer. `list`: all of them, where it is there already. All lists are there before the first
+  // launch: what finds no memory has changed no tensor.
   void run(Stream& s, const float* scale, const StepList* list, const uint4* books) const {
-    for (size_t first = 0; first < rates_.size(); first += kRates) {
+    std::vector<StepList> lists;
+    for (size_t first = 0; first < rates_.size(); first += kRates) lists.push_back(list && rates_.size() <= kRates ? *list : part(s, first));
+    for (size_t k = 0; k < lists.size(); ++k) {
+      const auto from = rates_.begin() + static_cast<int64_t>(k) * kRates;
       AllRates rates{};
-      std::copy(rates_.begin() + static_cast<int64_t>(first), rates_.begin() + static_cast<int64_t>(std::min(first + kRates, rates_.size())),
-                rates.of);
-      run(s, scale, list && rates_.size() <= kRates ? *list : part(s, first), rates, books);
+      std::copy_n(from, std::min<int64_t>(kRates, rates_.end() - from), rates.of);
+      run(s, scale, lists[k], rates, books);
     }
   }
   StepList to_device(Stream& s, int64_t norm_tile) const { return to_device(s, items_, norm_tile); }
