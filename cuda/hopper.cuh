@@ -7,39 +7,45 @@
 #include "hopper_emu.h"
 #endif
 
-// Only cards of compute capability 9.0 have them: elsewhere a kernel that uses them is compiled empty, and nobody launches it.
-#if defined(GPU_EMU) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+// Only cards of compute capability 9.0 have them. What is compiled for others, host code too, gets nothing here: kernels leave out their bodies, and
+// nobody launches them.
+#if defined(GPU_EMU)
 #define ANYMAL_HOPPER 1
+#define HOPPER(host, ...) host
+#elif defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define ANYMAL_HOPPER 1
+#define HOPPER(host, ...) __VA_ARGS__
 #else
 #define ANYMAL_HOPPER 0
+#define HOPPER(host, ...)
 #endif
 
-#if ANYMAL_HOPPER
 namespace anymal::cuda::ptx {
 
 // ---- barriers in shared memory: a phase ends when so many threads have arrived and all bytes that were announced are there --------------------
 
 __device__ __forceinline__ void mbarrier_init(uint32_t bar, uint32_t arrivals) {
-  PTX(emu::mbarrier_init(bar, arrivals), asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory"));
+  HOPPER(emu::mbarrier_init(bar, arrivals), asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(bar), "r"(arrivals) : "memory"));
 }
 // So that TMA sees what mbarrier_init wrote.
 __device__ __forceinline__ void fence_mbarrier_init() {
-  PTX(emu::fence_mbarrier_init(), asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"));
+  HOPPER(emu::fence_mbarrier_init(), asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"));
 }
 __device__ __forceinline__ void mbarrier_arrive(uint32_t bar) {
-  PTX(emu::mbarrier_arrive(bar, 0), asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory"));
+  HOPPER(emu::mbarrier_arrive(bar, 0), asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(bar) : "memory"));
 }
 __device__ __forceinline__ void mbarrier_arrive_expecting(uint32_t bar, uint32_t bytes) {
-  PTX(emu::mbarrier_arrive(bar, bytes), asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory"));
+  HOPPER(emu::mbarrier_arrive(bar, bytes), asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(bar), "r"(bytes) : "memory"));
 }
 // Has the last phase of this parity ended? May sleep for a while first.
 __device__ __forceinline__ bool mbarrier_try_wait(uint32_t bar, uint32_t parity) {
-  PTX(return emu::mbarrier_try_wait(bar, parity), uint32_t done;
-      asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
-                   : "=r"(done)
-                   : "r"(bar), "r"(parity)
-                   : "memory");
-      return done);
+  uint32_t done = 0;
+  HOPPER(done = emu::mbarrier_try_wait(bar, parity),
+         asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+                      : "=r"(done)
+                      : "r"(bar), "r"(parity)
+                      : "memory"));
+  return done;
 }
 __device__ __forceinline__ void mbarrier_wait(uint32_t bar, uint32_t parity) {
   while (!mbarrier_try_wait(bar, parity)) {
@@ -51,13 +57,13 @@ __device__ __forceinline__ void mbarrier_wait(uint32_t bar, uint32_t parity) {
 // The box of a matrix whose first column and row are x and y, to shared memory; it announces itself to the barrier, by bytes. What lies outside of
 // the matrix is zero.
 __device__ __forceinline__ void tma_load_2d(uint32_t dst, const CUtensorMap& map, uint32_t bar, int x, int y) {
-  PTX(emu::tma_load_2d(dst, map, bar, x, y),
-      asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(dst), "l"(&map),
-                   "r"(bar), "r"(x), "r"(y)
-                   : "memory"));
+  HOPPER(emu::tma_load_2d(dst, map, bar, x, y),
+         asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(dst), "l"(&map),
+                      "r"(bar), "r"(x), "r"(y)
+                      : "memory"));
 }
 // What this thread has stored to shared memory is there for TMA and wgmma.
-__device__ __forceinline__ void fence_proxy_async() { PTX(emu::fence_proxy_async(), asm volatile("fence.proxy.async.shared::cta;" ::: "memory")); }
+__device__ __forceinline__ void fence_proxy_async() { HOPPER(emu::fence_proxy_async(), asm volatile("fence.proxy.async.shared::cta;" ::: "memory")); }
 
 // ---- products of a warp group (128 threads) --------------------------------------------------------------------------------------------------
 
@@ -69,12 +75,12 @@ __device__ __forceinline__ uint64_t wgmma_operand(uint32_t address) {
   return swizzle128 | group | unused | (address & 0x3FFFF) >> 4;
 }
 // Before the first product, and wherever accumulators have been touched.
-__device__ __forceinline__ void wgmma_fence() { PTX(emu::wgmma_fence(), asm volatile("wgmma.fence.sync.aligned;" ::: "memory")); }
-__device__ __forceinline__ void wgmma_commit() { PTX(emu::wgmma_commit(), asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")); }
+__device__ __forceinline__ void wgmma_fence() { HOPPER(emu::wgmma_fence(), asm volatile("wgmma.fence.sync.aligned;" ::: "memory")); }
+__device__ __forceinline__ void wgmma_commit() { HOPPER(emu::wgmma_commit(), asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory")); }
 // Waits until at most N of the groups of products are under way.
 template <int N>
 __device__ __forceinline__ void wgmma_wait() {
-  PTX(emu::wgmma_wait(N), asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"));
+  HOPPER(emu::wgmma_wait(N), asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"));
 }
 
 // d (64 x N, f32) += a (64x16, bf16) . b (N x 16, bf16)^T. Warp w of the group holds rows 16 w .. 16 w + 15: d[r] is that of row
@@ -84,7 +90,7 @@ __device__ __forceinline__ void wgmma_wait() {
 template <bool TransposedA>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[64], uint64_t a, uint64_t b) {
   // clang-format off
-  PTX(emu::wgmma(d, 128, a, b, TransposedA), asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+  HOPPER(emu::wgmma(d, 128, a, b, TransposedA), asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
       "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "
       "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
@@ -96,7 +102,7 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[64], uint64_t a, uint64_
 template <bool TransposedA>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[96], uint64_t a, uint64_t b) {
   // clang-format off
-  PTX(emu::wgmma(d, 192, a, b, TransposedA), asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
+  HOPPER(emu::wgmma(d, 192, a, b, TransposedA), asm volatile("wgmma.mma_async.sync.aligned.m64n192k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
       "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "
       "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, "
@@ -110,7 +116,7 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[96], uint64_t a, uint64_
 template <bool TransposedA>
 __device__ __forceinline__ void wgmma_m64k16(float (&d)[128], uint64_t a, uint64_t b) {
   // clang-format off
-  PTX(emu::wgmma(d, 256, a, b, TransposedA), asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
+  HOPPER(emu::wgmma(d, 256, a, b, TransposedA), asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
       "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
       "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "
       "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, %65, %66, %67, "
@@ -128,12 +134,11 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[128], uint64_t a, uint64
 // Registers of each thread of a warp group from here on: those that one group gives up another may take.
 template <int Count>
 __device__ __forceinline__ void give_up_registers() {
-  PTX(emu::set_registers(Count), asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count)));
+  HOPPER(emu::set_registers(Count), asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count)));
 }
 template <int Count>
 __device__ __forceinline__ void take_registers() {
-  PTX(emu::set_registers(Count), asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count)));
+  HOPPER(emu::set_registers(Count), asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count)));
 }
 
 }  // namespace anymal::cuda::ptx
-#endif

@@ -15,6 +15,8 @@ const LIMIT_SECONDS = 25 * 60;
 /** Ops that have tiles for many processors only. */
 const LARGE_TILES = "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,head_cross_entropy";
 const AT_ONCE = 2;
+/** A Hopper card whose products of many rows are asked for on wgmma. */
+const HOPPER = { EMU_CAPABILITY: "90", ANYMAL_CUDA_WGMMA: "1" };
 /** Multiprocessors of an H100 or H200; the emulator's own card has four. */
 const LARGE_CARD = 132;
 const brief = process.argv.includes("--brief");
@@ -70,6 +72,11 @@ function runs(): Run[] {
     args: [join(build, `libanymal_emulated${variant === "plain" ? "" : `_${variant}`}.so`), "--seed", String(data)],
     env: { EMU_SEED: String(seed), ...env },
   });
+  // A Hopper card, asked for wgmma.
+  const manyRows = (variant: string, seed: number, data: number) => {
+    const hopper = ops(variant, seed, data, HOPPER);
+    return { ...hopper, name: `${hopper.name}, many rows on a Hopper card`, args: [...hopper.args, "--many-rows"] };
+  };
   const faults = {
     name: "ops: memory that runs out, a card that fails",
     command: join(root, "build/cmake/backend_ops"),
@@ -79,7 +86,13 @@ function runs(): Run[] {
   const large = { EMU_PROCESSORS: String(LARGE_CARD) };
   if (brief) {
     const tiles = ops("plain", 2, 3, large); // all ops on as many processors would take a quarter of an hour
-    return [ops("checked", 1, 2), { ...tiles, args: [...tiles.args, "--ops", LARGE_TILES] }, faults, ...own("plain", 1)];
+    return [
+      ops("checked", 1, 2),
+      { ...tiles, args: [...tiles.args, "--ops", LARGE_TILES] },
+      manyRows("checked", 1, 2),
+      faults,
+      ...own("plain", 1),
+    ];
   }
   return [
     ops("asan", 2, 3, sanitizerEnvironment()), // the longest first
@@ -88,6 +101,8 @@ function runs(): Run[] {
     ops("plain", 5, 6, { EMU_RESIDENT: "1" }),
     ops("plain", 3, 4, large),
     ops("plain", 4, 5, { EMU_PROCESSORS: "1" }),
+    manyRows("checked", 1, 2),
+    ...[0, 2].map((seed) => manyRows("plain", seed, seed + 3)),
     faults,
     ...["plain", "checked", "asan"].flatMap((variant) => [0, 1].flatMap((seed) => own(variant, seed))),
   ];

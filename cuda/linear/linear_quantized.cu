@@ -3,6 +3,7 @@
 //   int8 (LLM.int8, arXiv 2208.07339): rows of x in 8 bit; codes are exact in bf16, so their product runs on the bf16 instruction. Then the outlier
 //   columns of x, a list that the device makes, in full precision, on the same sums: y = c_o (r_n codes.codes + outliers.codes) + b with
 //   r_n = row maximum / 127, c_o = SCB / 127.
+#include "linear/hopper_path.cuh"
 #include "linear/path.cuh"
 
 namespace anymal::cuda {
@@ -226,6 +227,7 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
     case Path::tiles:
       break;
   }
+  if (on_hopper(s, scratch, y, x, w, bias, lora)) return;
   const Matrix to = matrix_of(y, O, bias);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
@@ -263,6 +265,7 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
 void quantized_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora) {
   const int64_t N = dy.rows(), O = w.out_features, I = w.in_features;
   if (N == 0 || I == 0) return;
+  if (on_hopper_dx(s, scratch, dx, dy, w, lora)) return;
   const Matrix to = matrix_of(dx, I);
   by_dtype(dy.dtype, [&](auto t) {
     using T = decltype(t);

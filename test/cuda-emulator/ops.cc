@@ -1,9 +1,10 @@
 // Every op of a backend module (the CUDA sources, emulated or on a card) against plain loops on the same cases: numbers within what these lose,
 // outputs written whole, nothing written beside them, the same bits when run again, data that is not aligned.
-//   backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--list]
+//   backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--many-rows] [--list]
 //   backend_ops MODULE --faults
 // --op takes every op whose name contains the text, --ops those of exactly these names. --processors: with the kernels that a card with so many
-// multiprocessors would choose. --faults: with memory that runs out and a card that fails, in the emulator.
+// multiprocessors would choose. --many-rows: products of many rows alone, which a Hopper card makes by wgmma where ANYMAL_CUDA_WGMMA=1 asks for it.
+// --faults: with memory that runs out and a card that fails, in the emulator.
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -25,7 +26,7 @@ struct Options {
   std::string op, ops;
   uint32_t seed = 1;
   int processors = 0;  // 0: those of the card
-  bool list = false, faults = false;
+  bool list = false, faults = false, many_rows = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -38,6 +39,7 @@ Options parse(int argc, char** argv) {
     else if (arg == "--processors" && i + 1 < argc) o.processors = std::atoi(argv[++i]);
     else if (arg == "--list") o.list = true;
     else if (arg == "--faults") o.faults = true;
+    else if (arg == "--many-rows") o.many_rows = true;
     else o.module = argv[i];
   }
   return o;
@@ -110,7 +112,7 @@ void check_case(const Case& c, DType x, const Backend& b, Stream& s, uint32_t se
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
   if (!options.module) {
-    std::printf("usage: backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--list] [--faults]\n");
+    std::printf("usage: backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--many-rows] [--list] [--faults]\n");
     return 2;
   }
   void* module = open_module(options.module);
@@ -142,6 +144,11 @@ int main(int argc, char** argv) {
       CHECK_SAY(false, c.name + " threw " + e.what());
     }
   };
+  if (options.many_rows) {
+    for (const Case& c : many_rows()) check(c, DType::bf16);
+    b->stream_destroy(s);
+    return check::finish();
+  }
   for (const Case& c : cases()) {
     check(c, DType::f32);
     if (c.bf16) check(c, DType::bf16);

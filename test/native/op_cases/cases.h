@@ -97,6 +97,8 @@ std::vector<std::string> ops_without_case();
 bool only_on_cpu(const std::string& op);  // CPU_OP of native/ops.def
 // Besides cases(), in bf16: products that a card with so many multiprocessors gives its largest tiles.
 std::vector<Case> wide_products(int processors);
+// In bf16 too, of more than 256 rows: what a Hopper card makes by wgmma.
+std::vector<Case> many_rows();
 
 // What a case's outputs should be, from plain loops: the CPU's generic level, on one thread. Outputs of f32 inputs are held to these numbers. For
 // bf16 the same loops run in f32 on the same inputs as well; what they say is nearly exact, and the distance of the plain bf16 loops from it is what
