@@ -73,6 +73,7 @@ export const ELSEWHERE: Record<string, string> = {
   argmax: "test/ops/random.test.ts",
   attentionDecode: "test/models/llama.test.ts",
   cacheWrite: "test/models/llama.test.ts",
+  linearRows: "test/ops/linear-rows.test.ts",
   linearQuantized: "test/nn/quantized-linear.test.ts",
   linearQuantizedLora: "test/nn/quantized-linear.test.ts",
   adamw: "test/train/optimizer.test.ts",
