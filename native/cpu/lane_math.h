@@ -98,11 +98,15 @@ struct Normal {
   Floats density, below;
   explicit Normal(Floats x) {
     const Floats e = exp_fast(x * x * -0.5f), t = 1.0f / (1.0f + 0.35f * choose(x < 0.0f, -x, x));
-    // By pairs: in a chain of nine each would wait for the one before.
-    const Floats t2 = t * t, t4 = t2 * t2;
-    const Floats first = t2 * (t * 1.054071730e-01f + 1.198589217e-01f) + (t * 1.398581912e-01f + 1.396216210e-01f);
-    const Floats second = t2 * (t * 1.438341888e-01f - 2.554260805e-01f) + (t * 1.588399232e-01f - 2.287590899e-02f);
-    const Floats q = t4 * (t4 * -2.911804514e-02f + second) + first;
+    Floats q = all(-2.911804514e-02f);
+    q = q * t + 1.438341888e-01f;
+    q = q * t - 2.554260805e-01f;
+    q = q * t + 1.588399232e-01f;
+    q = q * t - 2.287590899e-02f;
+    q = q * t + 1.054071730e-01f;
+    q = q * t + 1.198589217e-01f;
+    q = q * t + 1.398581912e-01f;
+    q = q * t + 1.396216210e-01f;
     const Floats tail = e * (q * t);
     density = 0.39894228f * e;
     below = choose(x < 0.0f, tail, 1.0f - tail);

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <stdexcept>
 
-#include "cpu/lanes.h"
+#include "cpu/kernel.h"
 #include "cpu/ops.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
@@ -27,14 +27,7 @@ void rope(Stream& s, Out y, In x, In table, In positions, bool inverse) {
         for (int64_t h = 0; h < H; ++h) {
           const T* from = x.as<T>() + (r * H + h) * D;
           T* to = y.as<T>() + (r * H + h) * D;
-          int64_t i = 0;
-          for (; i + kLanes <= half; i += kLanes) {
-            const Two turn = apart(load_two(angle + 2 * i));
-            const Floats n = turn.b * sign, a = load_lanes(from + i), b = load_lanes(from + i + half);
-            store_lanes(to + i, a * turn.a - b * n);
-            store_lanes(to + i + half, b * turn.a + a * n);
-          }
-          for (; i < half; ++i) {
+          for (int64_t i = 0; i < half; ++i) {
             const float c = angle[2 * i], n = sign * angle[2 * i + 1], a = to_float(from[i]), b = to_float(from[i + half]);
             to[i] = from_float<T>(a * c - b * n);
             to[i + half] = from_float<T>(b * c + a * n);
