@@ -3,6 +3,8 @@
 // local memory. A file whose kernels have no budget is not looked at; a kernel of linear/ or attention/ without one fails.
 // A kernel with a line `// loop: ...` above its budget has its main loop read as well (cuda-code.ts): sixteen-byte loads of global memory and no others,
 // tensor instructions of the kind that is named, no shuffles, so many instructions for each weight.
+// `// code: ...`: the whole of its code has products of that kind alone, sixteen-byte loads and no local memory. A file that says `compiled for sm_X` is
+// compiled for that card whatever is asked for. What ptxas calls a potential performance loss (products put in a row, registers not handed over) fails.
 //   npm run check:cuda -- --arch 90a    another card's: ptxas gives registers out anew for each
 //   npm run check:cuda -- attention     only files whose path contains the word
 import { execFile, spawnSync } from "node:child_process";
@@ -11,7 +13,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
-import { checkLoops, findDisassembler, type LoopRule, loopRule } from "./cuda-code.js";
+import { checkCode, checkLoops, codeRule, findDisassembler, type LoopRule, loopRule } from "./cuda-code.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const nvcc = process.env.CUDACXX ?? "nvcc";
@@ -21,6 +23,7 @@ interface Budget {
   registers: number;
   sharedBytes: number;
   loop: LoopRule | undefined;
+  code: LoopRule["tensor"] | undefined;
 }
 interface Usage {
   kernel: string;
@@ -35,28 +38,34 @@ function budgets(text: string): Map<string, Budget | undefined> {
   const found = new Map<string, Budget | undefined>();
   let budget: Budget | undefined;
   let loop: LoopRule | undefined;
-  let kernel = false;
+  let code: LoopRule["tensor"] | undefined;
+  let head: string | undefined; // of a kernel, from __global__ on: its name may stand on a later line
   for (const line of text.split("\n")) {
     loop = loopRule(line) ?? loop;
+    code = codeRule(line) ?? code;
     const written = /budget: (\d+) registers, (\d+) KiB shared, 0 spills/.exec(line);
-    if (written) budget = { registers: Number(written[1]), sharedBytes: Number(written[2]) * 1024, loop };
-    if (line.includes("__global__")) kernel = true;
-    const name = kernel && /\bvoid\b.*?\b(\w+)\(\s*(?!\w+\)\s*\w+\()/.exec(line.replace(/__launch_bounds__\([^)]*\)/, ""));
+    if (written) budget = { registers: Number(written[1]), sharedBytes: Number(written[2]) * 1024, loop, code };
+    if (line.includes("__global__")) head = "";
+    if (head === undefined) continue;
+    head += ` ${line}`;
+    const name = /\bvoid\b.*?\b(\w+)\(\s*(?!\w+\)\s*\w+\()/.exec(head.replace(/__launch_bounds__\([^)]*\)/, ""));
     if (!name) continue;
     found.set(name[1] as string, budget);
-    [budget, loop, kernel] = [undefined, undefined, false];
+    [budget, loop, code, head] = [undefined, undefined, undefined, undefined];
   }
   return found;
 }
 
+const archOf = (file: string) => /compiled for sm_(\w+)/.exec(readFileSync(join(root, file), "utf8"))?.[1] ?? values.arch;
 const run = (command: string, args: string[]) => promisify(execFile)(command, args, { cwd: root, maxBuffer: 1 << 28 });
 const compile = (file: string, ...args: string[]) =>
-  run(nvcc, ["-std=c++20", `-arch=sm_${values.arch}`, "-Inative", "-Icuda", ...args, file]);
+  run(nvcc, ["-std=c++20", `-arch=sm_${archOf(file)}`, "-Inative", "-Icuda", ...args, file]);
 
 /** What ptxas says of every kernel in a file; instances of a template each have a line. */
-async function usages(file: string): Promise<Usage[]> {
+async function usages(file: string, losses: string[]): Promise<Usage[]> {
   const { stderr } = await compile(file, "-Xptxas", "-v", "-c", "-o", "/dev/null");
   const demangled = spawnSync("c++filt", [], { input: stderr, encoding: "utf8", maxBuffer: 1 << 28 }).stdout ?? stderr;
+  for (const [loss] of demangled.matchAll(/Potential Performance Loss[^\n]*/g)) losses.push(`${file}: ${loss}`);
   const list: Usage[] = [];
   for (const [, kernel, text] of demangled.matchAll(
     /Compiling entry function '(.+?)' for[^\n]*\n((?:(?!Compiling entry)[\s\S])*?Used \d+ registers[^\n]*)/g,
@@ -86,14 +95,18 @@ function knownBudgets(file: string): Map<string, Budget | undefined> {
   return known;
 }
 
-/** The main loops that have a rule, in what was compiled. */
-async function loopProblems(file: string, rules: [string, LoopRule][]): Promise<string[]> {
+/** The main loops and the code that have a rule, in what was compiled. */
+async function codeProblems(file: string, ruled: [string, Budget][]): Promise<string[]> {
   const folder = mkdtempSync(join(tmpdir(), "anymal-cubin-"));
   try {
     const compiled = join(folder, "compiled");
     await compile(file, disassembler ? "-cubin" : "-ptx", "-o", compiled);
     const text = disassembler ? (await run(disassembler, ["-c", compiled])).stdout : readFileSync(compiled, "utf8");
-    const found = rules.map(([name, rule]) => checkLoops(text, disassembler !== undefined, name, rule));
+    const isSass = disassembler !== undefined;
+    const found = ruled.flatMap(([name, { loop, code }]) => [
+      ...(loop ? [checkLoops(text, isSass, name, loop)] : []),
+      ...(code ? [{ problems: checkCode(text, isSass, name, code), said: [] as string[] }] : []),
+    ]);
     for (const line of found.flatMap(({ said }) => said)) console.log(`     ${file}: ${line}`);
     return found.flatMap(({ problems }) => problems.map((problem) => `${file}: ${problem}`));
   } finally {
@@ -105,7 +118,7 @@ async function check(file: string): Promise<string[]> {
   const known = knownBudgets(file);
   const problems: string[] = [];
   let most = 0;
-  const list = await usages(file);
+  const list = await usages(file, problems);
   for (const { kernel, registers, sharedBytes, stack, spills } of list) {
     const name = [...known.keys()].find((k) => new RegExp(`\\b${k}[<(]`).test(kernel));
     const budget = name && known.get(name);
@@ -119,8 +132,8 @@ async function check(file: string): Promise<string[]> {
     if (spills || stack) problems.push(`${file}: ${kernel} spills ${spills} bytes and has ${stack} bytes of local memory`);
   }
   const own = budgets(readFileSync(join(root, file), "utf8"));
-  const rules = [...own].flatMap(([name, budget]): [string, LoopRule][] => (budget?.loop ? [[name, budget.loop]] : []));
-  if (rules.length) problems.push(...(await loopProblems(file, rules)));
+  const ruled = [...own].flatMap(([name, budget]): [string, Budget][] => (budget?.loop || budget?.code ? [[name, budget]] : []));
+  if (ruled.length) problems.push(...(await codeProblems(file, ruled)));
   console.log(`${problems.length ? "FAIL" : "ok  "} ${file}: ${list.length} kernels, at most ${most} registers`);
   return problems;
 }

@@ -23,6 +23,11 @@ export function loopRule(line: string): LoopRule | undefined {
   return { type, tensor: tensor as LoopRule["tensor"], perWeight: number(perWeight), perWeightPtx: number(perWeightPtx) };
 }
 
+/** Of a line `// code: TYPE alone, loads of sixteen bytes` above a kernel whose loads and products are in loops of different warps. */
+export function codeRule(line: string): LoopRule["tensor"] | undefined {
+  return /code: (mma\.sync|wgmma) alone, loads of sixteen bytes/.exec(line)?.[1] as LoopRule["tensor"] | undefined;
+}
+
 /** nvdisasm: $NVDISASM, beside nvcc, or on the path. CUDA's compiler comes without it; the toolkit and the wheel of triton have it. */
 export function findDisassembler(nvcc: string): string | undefined {
   const named = process.env.NVDISASM;
@@ -97,6 +102,29 @@ function mainLoop({ code, labels }: { code: string[]; labels: Map<string, number
   return computing.find((body) => body.some((line) => language.wide.test(line) || language.narrow.test(line))) ?? computing[0];
 }
 
+const readableName = (mangled: string) => spawnSync("c++filt", [mangled], { encoding: "utf8" }).stdout?.trim() || mangled;
+const titleOf = (name: string, readable: string) => `${name}${/<.*?>(?=\()/.exec(readable.slice(readable.indexOf(`${name}<`)))?.[0] ?? ""}`;
+
+/** What is wrong with the whole code of kernels whose demangled name holds `name`: products of another kind, no wide load, local memory. */
+export function checkCode(text: string, isSass: boolean, name: string, tensor: LoopRule["tensor"]): string[] {
+  const language = isSass ? SASS : PTX;
+  const problems: string[] = [];
+  let instances = 0;
+  for (const [mangled, { code }] of kernels(text, language)) {
+    const readable = readableName(mangled);
+    if (!new RegExp(`\\b${name}<`).test(readable)) continue;
+    ++instances;
+    const title = titleOf(name, readable);
+    const has = (pattern: RegExp) => code.some((line) => pattern.test(line));
+    for (const [kind, pattern] of Object.entries(language.tensor))
+      if (has(pattern) !== (kind === tensor)) problems.push(`${title} has ${kind === tensor ? "no " : ""}${kind}`);
+    if (!has(language.wide)) problems.push(`${title} loads no sixteen bytes of global memory at once`);
+    if (has(language.local)) problems.push(`${title} touches local memory`);
+  }
+  if (!instances) problems.push(`${name}: no instance of it was compiled`);
+  return problems;
+}
+
 const WEIGHTS_A_LOAD = 32; // codes of 4 bit in sixteen bytes
 
 /** What is wrong with the loops of kernels whose demangled name holds `name`; and what they cost, in words. */
@@ -106,9 +134,9 @@ export function checkLoops(text: string, isSass: boolean, name: string, rule: Lo
   const problems: string[] = [];
   const said: string[] = [];
   for (const [mangled, kernel] of kernels(text, language)) {
-    const readable = spawnSync("c++filt", [mangled], { encoding: "utf8" }).stdout?.trim() || mangled;
+    const readable = readableName(mangled);
     if (!new RegExp(`\\b${name}<`).test(readable) || (rule.type && !new RegExp(`<[^(]*\\b${rule.type}\\b`).test(readable))) continue;
-    const title = `${name}${/<.*?>(?=\()/.exec(readable.slice(readable.indexOf(`${name}<`)))?.[0] ?? ""}`;
+    const title = titleOf(name, readable);
     const body = mainLoop(kernel, language);
     if (!body) {
       problems.push(`${title} has no loop with a tensor instruction`);

@@ -192,6 +192,7 @@ __device__ __forceinline__ Ring begin(Shared<Rows>& shared, const Tables& tables
   return {ptx::shared_address(shared.full), ptx::shared_address(shared.empty)};
 }
 
+// code: wgmma alone, loads of sixteen bytes
 // budget: 168 registers, 0 KiB shared, 0 spills
 template <int Rows, bool Across, template <bool> class Weight>
 __global__ void __launch_bounds__(kThreads, 1)
