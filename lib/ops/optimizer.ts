@@ -2,6 +2,7 @@
 
 import { expected } from "../core/errors.js";
 import { native } from "../core/native.js";
+import { checkOptions, optionNames } from "../core/options.js";
 import type { Tensor } from "../core/tensor.js";
 import { made } from "./result.js";
 
@@ -71,12 +72,15 @@ export interface AdamWClippedOptions extends Pick<AdamWStep, "beta1" | "beta2" |
   /** Of all gradients together; none: they are not clipped. */
   maxNorm?: number | undefined;
 }
+const CLIPPED_OPTIONS = optionNames<AdamWClippedOptions>({ beta1: true, beta2: true, eps: true, maxNorm: true });
 
 /**
  * A whole step in one call: the global L2 norm of all gradients, their clipping to `maxNorm` as torch.nn.utils.clip_grad_norm_ does it (none: not
  * clipped), and adamw() or adamw8bit() of each tensor by the form of its moments. Returns the norm before clipping, (1) f32. Two launches on a card.
  */
-export function adamwClipped(items: readonly AdamWItem[], { beta1, beta2, eps, maxNorm = Infinity }: AdamWClippedOptions): Tensor {
+export function adamwClipped(items: readonly AdamWItem[], options: AdamWClippedOptions): Tensor {
+  checkOptions("adamwClipped", options, CLIPPED_OPTIONS);
+  const { beta1, beta2, eps, maxNorm = Infinity } = options;
   const column = (key: "p" | "grad" | "m" | "v") => items.map((item) => item[key].handle);
   const maxima = (key: "mAbsmax" | "vAbsmax") => items.flatMap((item) => item[key]?.handle ?? []);
   const numbers = (key: "lr" | "weightDecay" | "step") => items.map((item) => item[key]);

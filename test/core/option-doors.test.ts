@@ -147,6 +147,7 @@ const DOORS: [call: string, typo: string, right: string, type: string, run: (opt
   ],
   ["Resampler", "dim_head", "dimHead", "ResamplerConfig", (o) => new anymal.Resampler(fresh(), { ...unread, form: "flamingo", ...o })],
   ["attention", "is_causal", "causal", "AttentionOptions", (o) => anymal.attention(...threeTensors(), o)],
+  ["adamwClipped", "max_norm", "maxNorm", "AdamWClippedOptions", (o) => anymal.adamwClipped([], o)],
   ["conv1d", "strides", "stride", "Conv1dOptions", (o) => anymal.conv1d(ones(1, 1, 4), ones(1, 1, 2), undefined, o)],
   ["conv2d", "pading", "padding", "Conv2dOptions", (o) => anymal.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), undefined, o)],
   ["interpolateBicubic", "align_corners", "alignCorners", "BicubicOptions", (o) => anymal.interpolateBicubic(ones(1, 1, 4, 4), 2, 2, o)],

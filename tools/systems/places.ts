@@ -15,7 +15,7 @@ import { type OwnQuestions, type Shares, scaled } from "./trial.js";
 
 const SIZE = { width: FRAME, height: FRAME };
 const QUESTIONS = { grounding: (text: string): string => `where is the ${text}?`, caption: (box: string): string => `what is in ${box}?` };
-const [LABELLED, HELD_OUT] = [6000, 256];
+const [LABELLED, HELD_OUT] = [18_000, 256];
 /** Of bootstrapping: pictures with words, and pictures whose boxes have none. */
 const [FEW, UNNAMED] = [500, 2500];
 

@@ -31,10 +31,9 @@ export async function writeScattered(data: string, { name, held, count, seed }: 
   for (let index = 0; index < count; ++index) {
     const draw = new Draw(seed, `scattered/${name}/${index}`);
     const { things } = drawScene("image", draw, { held: held ? "only" : "never" }) as ImageScene;
-    const standing = scattered(
-      things.map((thing) => resized(drawLook(thing, draw), draw)),
-      draw,
-    );
+    const looks = () => things.map((thing) => resized(drawLook(thing, draw), draw));
+    let standing = scattered(looks(), draw);
+    while (!standing) standing = scattered(looks(), draw);
     const image = `${name}/${String(index).padStart(5, "0")}.png`;
     await writeFile(join(data, "image", image), await encodePicture(paint(drawBackground(draw), standing), "png"));
     pictures.push({
@@ -46,13 +45,13 @@ export async function writeScattered(data: string, { name, held, count, seed }: 
 }
 
 function resized(look: Look, draw: Draw): Look {
-  const times = draw.between(0.85, 1);
+  const times = draw.between(1.1, 1.45);
   return { ...look, size: look.size * times, reach: look.reach * times };
 }
 
-/** All places at which nothing touches anything are as likely; the largest two of all leave some. */
-function scattered(looks: readonly Look[], draw: Draw): Standing[] {
-  for (;;) {
+/** All places at which nothing touches anything are as likely. Nothing where none was found: two large things leave few, the largest none. */
+function scattered(looks: readonly Look[], draw: Draw): Standing[] | undefined {
+  for (let tries = 0; tries < 100; ++tries) {
     const standing = looks.map((look): Standing => {
       const at = () => draw.between(look.reach + APART, FRAME - look.reach - APART);
       return { look, x: at(), y: at() };
@@ -60,4 +59,5 @@ function scattered(looks: readonly Look[], draw: Draw): Standing[] {
     const apart = (a: Standing, b: Standing) => Math.max(Math.abs(a.x - b.x), Math.abs(a.y - b.y)) >= a.look.reach + b.look.reach + APART;
     if (standing.every((one, i) => standing.slice(i + 1).every((other) => apart(one, other)))) return standing;
   }
+  return undefined;
 }

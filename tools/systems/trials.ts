@@ -42,7 +42,7 @@ const PINK: Trial = {
     "trained-tokens": { tokenIndices: idsOf([..."0123456789[]", "▁["]), targetModules: ["embed_tokens", "lm_head"] },
   },
   align: { steps: 300, batch: 32, learningRate: 2e-3 },
-  instruct: { steps: 4000, batch: 16, learningRate: 2e-3 },
+  instruct: { steps: 6000, batch: 16, learningRate: 4e-3 },
   changed: [
     SHORT,
     "bottlenecks of 64 numbers, not 8, without dropout",
