@@ -89,9 +89,9 @@ __device__ __forceinline__ float block_max(float v) {
   return most;
 }
 
-// Of the `blocks` that share a counter (Stream::counters), true in the one that comes last: it sees what all of them have written before. Every thread
-// takes part; `room` is four bytes of shared memory, whatever lies there. So a sum over blocks needs no second launch, and its order hangs on no
-// schedule.
+// Of the `blocks` that share a counter (Stream::counters), true in the one that comes last: it sees what all of them have written before. Every
+// thread takes part; `room` is four bytes of shared memory, whatever lies there. So a sum over blocks needs no second launch, and its order hangs on
+// no schedule.
 __device__ __forceinline__ bool last_block(unsigned* counter, unsigned blocks, void* room) {
   unsigned* before = static_cast<unsigned*>(room);
   __syncthreads();  // the whole block has written, and reads the room no longer

@@ -1,5 +1,5 @@
-// Keys split over blocks: what each has summed lies in scratch, and the block that comes last merges it in a fixed order. Who has few queries and many
-// keys (a resampler's latents, a cached step) fills the card no other way.
+// Keys split over blocks: what each has summed lies in scratch, and the block that comes last merges it in a fixed order. Who has few queries and
+// many keys (a resampler's latents, a cached step) fills the card no other way.
 #pragma once
 #include "job.cuh"
 
@@ -8,8 +8,8 @@ namespace anymal::cuda::flash {
 // Rows are queries of heads, (B,H,T).
 struct Partial {
   int splits = 1;
-  float2* state = nullptr;  // (rows,splits): largest score, sum of e^(score - largest)
-  float* sums = nullptr;    // (rows,splits,D)
+  float2* state = nullptr;      // (rows,splits): largest score, sum of e^(score - largest)
+  float* sums = nullptr;        // (rows,splits,D)
   unsigned* arrived = nullptr;  // a counter for each group of blocks that have the same queries
 };
 
