@@ -179,6 +179,28 @@ test("small tensors keep f32 moments under 8-bit; frozen or bf16 parameters are 
   assert.throws(() => new AdamW([{ parameters: [["p", small]] }, { parameters: [["p", small]] }]), /twice/);
 });
 
+test("a group's rate is the step's times its own, in f32 and in 8 bit", async () => {
+  const ramp = (size: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i + 1));
+  const made = () => {
+    const p = Tensor.from(ramp(5000), [5000], { requiresGrad: true, device: here });
+    p.grad = Tensor.from(ramp(5000).reverse(), [5000], { device: here });
+    return p;
+  };
+  for (const moments of ["f32", "8bit"] as const) {
+    const [whole, quarter, alone] = [made(), made(), made()];
+    const groups = [{ parameters: [["whole", whole] as const] }, { parameters: [["quarter", quarter] as const], lrScale: 0.25 }];
+    using both = new AdamW(groups, { moments });
+    using one = new AdamW([{ parameters: [["alone", alone] as const] }], { moments });
+    for (const norm of [both.step(0.5), one.step(0.125)]) norm.dispose();
+    assert.equal(await quarter.data(), await alone.data());
+    assert.not.equal(await whole.data(), await alone.data());
+    for (const p of [whole, quarter, alone]) {
+      p.grad?.dispose();
+      p.dispose();
+    }
+  }
+});
+
 test("decay groups: matrices decay, vectors do not", () => {
   const [w, b] = [Tensor.zeros([2, 2], { device: here }), Tensor.zeros([2], { device: here })];
   const groups = decayMatricesOnly(
