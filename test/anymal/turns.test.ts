@@ -64,7 +64,8 @@ test("an adapter takes work in proportion to its layers", async () => {
   using model = await assemble();
   const { most } = await perTurn(async () => model.addAdapter({ r: 2, alpha: 4 }));
   assert.is(model.adapter?.layers.size, 7 * LAYERS);
-  assert.ok(most.blocks < 900 * 7 * LAYERS, `${most.blocks} blocks for ${7 * LAYERS} layers, of them ${most.where}`);
+  // 899 for each; what fell into the same turn on a busy machine took it over 900. Work that grows with their square would be a hundred times as much.
+  assert.ok(most.blocks < 1000 * 7 * LAYERS, `${most.blocks} blocks for ${7 * LAYERS} layers, of them ${most.where}`);
 });
 
 test("rows are read some at a time", async () => {
