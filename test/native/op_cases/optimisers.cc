@@ -4,8 +4,7 @@
 namespace anymal::op_cases {
 namespace {
 
-// A step of tensors of these sizes, every third with 8-bit states where it has any elements, in so many rates; all that it leaves is compared,
-// the codes to the bit.
+// A step of tensors of these sizes in so many rates; every third has 8-bit states. All that it leaves is compared, the codes to the bit.
 void whole_step(const Backend& b, Stream& s, Bench& t, const Sizes& sizes, int64_t rates, double max_norm) {
   std::vector<View> p, g, m, v, am, av;
   std::vector<double> lr, decay, step;
