@@ -149,7 +149,9 @@ function show(report: DataReport, most: number): void {
       .filter(([, n]) => n)
       .map(([name, n]) => `${n} ${name}`)
       .join(", ");
-  print(`${file}: ${rows} good rows, ${bad} bad ones`);
+  // A file that could not be opened has no rows to count.
+  const unread = !rows && !bad && problems.length > 0;
+  if (!unread) print(`${file}: ${rows} good rows, ${bad} bad ones`);
   const facts: [string, string][] = [
     ["layout", counts(layouts as Record<string, number>)],
     ["answers", String(exchanges)],
@@ -160,11 +162,13 @@ function show(report: DataReport, most: number): void {
     ["cut", cut ? `${cut} rows are longer than --max-length` : ""],
     ["written", clean ?? ""],
   ];
-  table(facts.filter(([, value]) => value));
+  if (!unread) table(facts.filter(([, value]) => value));
   if (!problems.length) return;
-  print("\nwhat is wrong, by cause");
-  table(Object.entries(causes).map(([cause, n]) => [String(n), cause]));
-  print("");
+  if (!unread) {
+    print("\nwhat is wrong, by cause");
+    table(Object.entries(causes).map(([cause, n]) => [String(n), cause]));
+    print("");
+  }
   for (const { message, column: name } of problems.slice(0, most)) tell(`${message}${name === undefined ? "" : ` [column ${name}]`}`);
   const left = Object.values(causes).reduce((a, b) => a + b, 0) - Math.min(most, problems.length);
   if (left) tell(`and ${left} more; --json has a thousand`);

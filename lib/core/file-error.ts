@@ -31,6 +31,10 @@ const REMEDIES: Readonly<Record<string, string>> = {
 /** An error of the file system; `cause` is the system's own. */
 export class FileError extends AnymalError {
   override readonly name = "FileError";
+  /** "ENOSPC: no space left on device". */
+  readonly got: string;
+  /** What to do. */
+  readonly remedy: string;
   constructor(
     readonly path: string,
     /** "to be written", "to be read". */
@@ -39,13 +43,10 @@ export class FileError extends AnymalError {
     readonly system: string,
     cause: unknown,
   ) {
-    super(
-      "E_FILE",
-      `${path}: expected ${expected}, got ${reasonOf(cause)}; ${REMEDIES[system] ?? "check the path, the rights and the disk"}`,
-      {
-        cause,
-      },
-    );
+    const [got, remedy] = [reasonOf(cause), REMEDIES[system] ?? "check the path, the rights and the disk"];
+    super("E_FILE", `${path}: expected ${expected}, got ${got}; ${remedy}`, { cause });
+    this.got = got;
+    this.remedy = remedy;
   }
 }
 

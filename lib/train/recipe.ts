@@ -5,6 +5,7 @@ import { stringify } from "yaml";
 import type { LoraConfig } from "../adapters/lora-config.js";
 import { type AssembleOptions, type ModalityOptions, type ProjectorOptions, WORDS } from "../anymal/options.js";
 import { WRITTEN_SCHEMA } from "../anymal/written.js";
+import { FileError } from "../core/file-error.js";
 import { readPlain } from "../core/plain-file.js";
 import type { Row } from "../data/row.js";
 import { LARGEST, parseYaml } from "../io/yaml.js";
@@ -378,7 +379,8 @@ export async function readYaml(path: string): Promise<unknown> {
   try {
     text = (await readPlain(path, { most: LARGEST })).toString();
   } catch (cause) {
-    throw new RecipeError(path, "a readable file", (cause as Error).message, "check the path");
+    if (!(cause instanceof FileError)) throw cause;
+    throw new RecipeError(path, "a readable file", cause.got, cause.remedy);
   }
   try {
     return parseYaml(text);

@@ -226,7 +226,10 @@ test("what is wrong with files is told before anything is loaded, in one paragra
     ],
     [["generate", "--model", "x", "<image>"], /^E_PROMPT: prompt: expected one image for every <image>, got 1 marks and 0 files/],
     [["align", "--config", yaml], /^E_RECIPE: .*align\.image\.learning_rat .*did you mean "learningRate"\?/],
-    [["align", "--config", world.path("none.yaml")], /^E_RECIPE: .*none\.yaml .*ENOENT/],
+    [
+      ["align", "--config", world.path("none.yaml")],
+      /^E_RECIPE: recipe: expected [^:]*none\.yaml to be a readable file, got "ENOENT: no such file or directory"; it, or /,
+    ],
     [[...align, "none.jsonl", "--output", "x"], /^E_DATA: none\.jsonl: expected a data file, got no such file/],
     [
       [...align, world.path("captions.jsonl"), "--output", world.path("run")],

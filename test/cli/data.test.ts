@@ -29,6 +29,9 @@ test("for people: what is there, what is wrong by cause and by row, where the go
     /1 good rows, 2 bad ones.*written +.*bad\.clean\.jsonl.*what is wrong, by cause\n +1 +expected the image file, got no such file/s,
   );
   assert.match(bad.err, /bad\.jsonl:2: expected the image file no\.png.* \[column image\]\n.*bad\.jsonl:3: expected one JSON object/s);
+  const none = await run(["data", "check", path("none.jsonl")]);
+  assert.equal([none.code, none.out], [1, ""]);
+  assert.match(none.err, /none\.jsonl: expected a readable file, got no such file/);
 });
 
 test("for machines: a line a file", async () => {
