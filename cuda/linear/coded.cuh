@@ -41,6 +41,26 @@ __device__ __forceinline__ void fill_table(uint4* table, const float* book, floa
 
 __device__ __forceinline__ uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
+// sum += a . x for half h of eight inputs. More planes: as in gemm.cuh, small products first on a sum of their own.
+template <int P>
+__device__ __forceinline__ void multiply_planes(float (&sum)[4], const uint32_t (&a)[P][4], const uint4 (&x)[P], int h) {
+  if constexpr (P == 1) {
+    const uint32_t b[2] = {word(x[0], 2 * h), word(x[0], 2 * h + 1)};
+    ptx::mma_m16n8k16(sum, a[0], b);
+  } else {
+    float step[4] = {};
+#pragma unroll
+    for (int order = P - 1; order >= 0; --order)
+#pragma unroll
+      for (int p = 0; p <= order; ++p) {
+        const uint32_t b[2] = {word(x[order - p], 2 * h), word(x[order - p], 2 * h + 1)};
+        ptx::mma_m16n8k16(step, a[p], b);
+      }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) sum[e] += step[e];
+  }
+}
+
 // Sums over inputs of so many strips and times eight rows of x.
 template <class T, int Copies, int Strips, int Eights>
 struct CodedSums {
@@ -83,7 +103,7 @@ struct CodedSums {
 #pragma unroll
           for (int h = 0; h < 2; ++h)
 #pragma unroll
-            for (int s = 0; s < Strips; ++s) multiply_planes(sum[s][n], a[h][s], xs, h);
+            for (int s = 0; s < Strips; ++s) multiply_planes<P>(sum[s][n], a[h][s], xs, h);
         }
       }
 #pragma unroll
@@ -97,30 +117,43 @@ struct CodedSums {
       }
     }
   }
-
- private:
-  // Half h of eight inputs. More planes: as in gemm.cuh, small products first on a sum of their own.
-  static __device__ __forceinline__ void multiply_planes(float (&sum)[4], const uint32_t (&a)[kPlanes<T>][4], const uint4 (&x)[kPlanes<T>], int h) {
-    constexpr int P = kPlanes<T>;
-    if constexpr (P == 1) {
-      const uint32_t b[2] = {word(x[0], 2 * h), word(x[0], 2 * h + 1)};
-      ptx::mma_m16n8k16(sum, a[0], b);
-    } else {
-      float step[4] = {};
-#pragma unroll
-      for (int order = P - 1; order >= 0; --order)
-#pragma unroll
-        for (int p = 0; p <= order; ++p) {
-          const uint32_t b[2] = {word(x[order - p], 2 * h), word(x[order - p], 2 * h + 1)};
-          ptx::mma_m16n8k16(step, a[p], b);
-        }
-#pragma unroll
-      for (int e = 0; e < 4; ++e) sum[e] += step[e];
-    }
-  }
 };
 
-// Sums that are cut over the grid's y into parts, each in its place of scratch.
+// For a whole warp.
+__device__ __forceinline__ void wait_for(const Turns& turns) {
+  if (threadIdx.x % 32 == 0) turns.wait();
+  __syncwarp();  // kept: what is there is seen by all lanes; the checker shows a warp what one of its lanes has acquired
+}
+
+// LoRA's branch on a strip's sums: outputs o0 to o0 + 15, rows of x from row0 on. A warp calls it, once u is there.
+template <class T, int Eights>
+__device__ __forceinline__ void add_branch(float (&total)[Eights][4], const LoraBranch<T>& branch, int o0, int row0) {
+  constexpr int P = kPlanes<T>;
+  const int row = threadIdx.x % 32 / 4;
+#pragma unroll 1
+  for (int j0 = 0; j0 < branch.rank; j0 += 32) {
+    const int j = j0 + threadIdx.x % 4 * 8;  // of this lane's eight ranks
+    uint4 low[P], high[P];
+    branch.b.unpack(branch.b.fetch(o0 + row, j), low);
+    branch.b.unpack(branch.b.fetch(o0 + row + 8, j), high);
+#pragma unroll
+    for (int n = 0; n < Eights; ++n) {
+      uint4 us[P];
+      branch.u.unpack(branch.u.fetch(row0 + 8 * n + row, j), us);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        uint32_t a[P][4];
+#pragma unroll
+        for (int p = 0; p < P; ++p)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) a[p][i] = word(i % 2 ? high[p] : low[p], 2 * h + i / 2);
+        multiply_planes<P>(total[n], a, us, h);
+      }
+    }
+  }
+}
+
+// Sums that are cut into parts, each in its place of scratch.
 struct Parts {
   unsigned count = 1;
   int rows = 0;                  // of x, that a strip of a block has
@@ -128,14 +161,14 @@ struct Parts {
   unsigned* counters = nullptr;  // of each strip: parts that are summed
 };
 inline Parts make_parts(const Stream& s, Scratch& scratch, unsigned count, int64_t rows, int64_t strips) {
-  return {count, static_cast<int>(rows), count > 1 ? scratch.take<float>(strips * count * rows * kStrip) : nullptr, s.counters};
+  return {count, static_cast<int>(rows), count > 1 ? scratch.take<float>(strips * count * rows * kStrip) : nullptr, s.counters + kPieceCounters};
 }
 
 // A strip's sums to y, rows [row0, row0 + rows) and outputs [o0, N); where they are cut, first to their part, and to y by the warp that finds all
 // others' there. `strip` counts the launch's.
 template <int Eights>
-__device__ __forceinline__ void finish(const float (&total)[Eights][4], const Parts& w, const Matrix& y, int strip, int row0, int rows, int o0,
-                                       int N) {
+__device__ __forceinline__ void finish(const float (&total)[Eights][4], const Parts& w, unsigned number, const Matrix& y, int strip, int row0,
+                                       int rows, int o0, int N) {
   const int lane = threadIdx.x % 32;
   float* partial = w.partial + static_cast<int64_t>(strip) * w.count * w.rows * kStrip;
 #pragma unroll
@@ -144,7 +177,7 @@ __device__ __forceinline__ void finish(const float (&total)[Eights][4], const Pa
     for (int e = 0; e < 4; ++e) {
       const int row = 8 * n + lane % 4 * 2 + e % 2, o = lane / 4 + e / 2 * 8;
       if (row >= rows) continue;
-      if (w.count > 1) partial[(static_cast<int>(blockIdx.y) * w.rows + row) * kStrip + o] = total[n][e];
+      if (w.count > 1) partial[(static_cast<int>(number) * w.rows + row) * kStrip + o] = total[n][e];
       else if (o0 + o < N) y.one(row0 + row, o0 + o, total[n][e]);
     }
   if (w.count == 1) return;

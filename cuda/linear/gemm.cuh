@@ -183,22 +183,29 @@ struct Work {
 
   dim3 grid() const { return grid_of(static_cast<int64_t>(tiles_m) * tiles_n, splits); }
   // Neighbouring blocks share operands: eight tiles down, then one to the right.
-  __device__ __forceinline__ int tile_m(int size) const { return static_cast<int>(first() + within() % height()) * size; }
-  __device__ __forceinline__ int tile_n(int size) const { return static_cast<int>(within() / height()) * size; }
-  __device__ __forceinline__ int begin() const { return static_cast<int>(blockIdx.y) * depth; }
-  __device__ __forceinline__ int end() const { return K - begin() < depth ? K : begin() + depth; }
+  __device__ __forceinline__ int tile_m(int size, unsigned block = blockIdx.x) const {
+    return static_cast<int>(first(block) + within(block) % height(block)) * size;
+  }
+  __device__ __forceinline__ int tile_n(int size, unsigned block = blockIdx.x) const {
+    return static_cast<int>(within(block) / height(block)) * size;
+  }
+  __device__ __forceinline__ int begin(unsigned split = blockIdx.y) const { return static_cast<int>(split) * depth; }
+  __device__ __forceinline__ int end(unsigned split = blockIdx.y) const { return K - begin(split) < depth ? K : begin(split) + depth; }
 
  private:
-  __device__ __forceinline__ unsigned first() const { return blockIdx.x / (8 * tiles_n) * 8; }
-  __device__ __forceinline__ unsigned within() const { return blockIdx.x % (8 * tiles_n); }
-  __device__ __forceinline__ unsigned height() const { return tiles_m - first() < 8 ? tiles_m - first() : 8; }
+  __device__ __forceinline__ unsigned first(unsigned block) const { return block / (8 * tiles_n) * 8; }
+  __device__ __forceinline__ unsigned within(unsigned block) const { return block % (8 * tiles_n); }
+  __device__ __forceinline__ unsigned height(unsigned block) const { return tiles_m - first(block) < 8 ? tiles_m - first(block) : 8; }
 };
 
+inline void check_sides(int64_t M, int64_t N, int64_t K) {
+  constexpr int64_t most = INT32_MAX - 4 * 128;  // tiles may begin there and reach beyond
+  if (M > most || N > most || K > most) throw std::runtime_error("a matrix product with a side of more than 2^31 elements");
+}
 // `reuse`: where products of one shape, one after the other, share their partial sums.
 template <class Tile>
 Work plan(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K, float** reuse = nullptr) {
-  constexpr int64_t most = INT32_MAX - 4 * 128;  // tiles may begin there and reach beyond
-  if (M > most || N > most || K > most) throw std::runtime_error("a matrix product with a side of more than 2^31 elements");
+  check_sides(M, N, K);
   Work w{static_cast<int>(M), static_cast<int>(N), static_cast<int>(K)};
   w.tiles_m = static_cast<unsigned>((M + Tile::kM - 1) / Tile::kM);
   w.tiles_n = static_cast<unsigned>((N + Tile::kN - 1) / Tile::kN);
@@ -282,11 +289,11 @@ inline Matrix matrix_of(const View& c, int64_t stride, const View& bias = View{}
   return m;
 }
 
-// The block's tile to its destination, or to its split's partial sums.
+// The tile at (m0, n0) to its destination, or to its split's partial sums.
 template <class Tile, class Destination>
-__device__ __forceinline__ void store(Sums<Tile>& sums, const Work& w, const Destination& c) {
-  float* partial = w.partial ? w.partial + static_cast<int64_t>(blockIdx.y) * w.M * w.N : nullptr;
-  sums.each_pair(w.tile_m(Tile::kM), w.tile_n(Tile::kN), [&](int m, int n, float a, float b) {
+__device__ __forceinline__ void store(Sums<Tile>& sums, const Work& w, int m0, int n0, unsigned split, const Destination& c) {
+  float* partial = w.partial ? w.partial + static_cast<int64_t>(split) * w.M * w.N : nullptr;
+  sums.each_pair(m0, n0, [&](int m, int n, float a, float b) {
     if (m >= w.M || n >= w.N) return;
     if (partial) {
       float* to = partial + static_cast<int64_t>(m) * w.N + n;
@@ -299,6 +306,11 @@ __device__ __forceinline__ void store(Sums<Tile>& sums, const Work& w, const Des
       if (n + 1 < w.N) c.one(m, n + 1, b);
     }
   });
+}
+
+template <class Tile, class Destination>
+__device__ __forceinline__ void store(Sums<Tile>& sums, const Work& w, const Destination& c) {
+  store(sums, w, w.tile_m(Tile::kM), w.tile_n(Tile::kN), blockIdx.y, c);
 }
 
 // budget: 40 registers, 0 KiB shared, 0 spills

@@ -305,8 +305,10 @@ bool on_hopper(Stream& s, Scratch& scratch, const View& y, const View& x, const 
   using namespace wide;
   const int64_t M = x.rows(), N = w.out_features, K = w.in_features;
   if (!serves(s, x.dtype, M, w) || w.format == QuantFormat::int8) return false;  // int8's outlier columns have no registers left there
-  const Branch branch{
-      rows_of<bf16>(lora.b, N, lora.rank, lora.rank), {rows_of<bf16>(lora.u, M, lora.rank, lora.rank), lora.scaling}, static_cast<int>(lora.rank)};
+  if (lora.rank > 0) reduce(s, scratch, x, lora);
+  const Branch branch{rows_of<bf16>(lora.b, N, lora.rank, lora.rank),
+                      {rows_of<bf16>(lora.u.data, M, lora.rank, lora.rank), lora.scaling},
+                      static_cast<int>(lora.rank)};
   return run<false, FourBit>(s, scratch, Job<FourBit<false>>{{four_bit(w)}, branch}, x.data, w.format, M, N, K, matrix_of(y, N, bias));
 }
 

@@ -27,7 +27,7 @@ struct PanelProduct {
   FourBitWeight weight;
   float unit;  // of the table
   int M, N, K, depth;
-  unsigned tiles_m;
+  unsigned tiles_m, tiles_n;
   Parts parts;
 };
 
@@ -55,15 +55,19 @@ struct FetchedMaxima {
 
 // loop: mma.sync
 // budget: 255 registers, 2 KiB shared, 0 spills
-template <int Eights>
-__global__ void __launch_bounds__(kThreadsOf, 2) panels_kernel(PanelProduct p, Tables tables, Matrix y) {
+template <int Eights, class Branch>
+__global__ void __launch_bounds__(kThreadsOf, 2) panels_kernel(PanelProduct p, Branch branch, Tables tables, Matrix y) {
   SHARED_ARRAY(Tables, decoding, [1]);
   char* const table = dynamic_shared<char>();
+  SHARED_ARRAY(unsigned, turn, [1]);
+  if constexpr (Branch::kThere)
+    if (branch.template makes_piece<Middle>(turn, reinterpret_cast<uint4*>(table))) return;
+  const Spot at = branch.spot(turn, p.tiles_m * p.tiles_n, p.parts.count);
   auto* const stages = reinterpret_cast<Stage<Eights>*>(table + kTableBytes<bf16, kCopies>);
   const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
-  const int tile_m = static_cast<int>(blockIdx.x % p.tiles_m), tile_n = static_cast<int>(blockIdx.x / p.tiles_m);
+  const int tile_m = static_cast<int>(at.block % p.tiles_m), tile_n = static_cast<int>(at.block / p.tiles_m);
   const int row0 = tile_m * 8 * Eights, out0 = tile_n * kOuts, rows = p.M - row0 < 8 * Eights ? p.M - row0 : 8 * Eights;
-  const int k0 = static_cast<int>(blockIdx.y) * p.depth, steps = ((p.K - k0 < p.depth ? p.K - k0 : p.depth) + kCodeTile - 1) / kCodeTile;
+  const int k0 = static_cast<int>(at.split) * p.depth, steps = ((p.K - k0 < p.depth ? p.K - k0 : p.depth) + kCodeTile - 1) / kCodeTile;
 
   // This thread's chunks: of every eighth row, and of every 32nd output.
   const int row = thread / 16, c = thread % 16;
@@ -112,32 +116,39 @@ __global__ void __launch_bounds__(kThreadsOf, 2) panels_kernel(PanelProduct p, T
     __syncthreads();  // this step's stage has come, the one before has been read
     load(step + kStages - 1);
     fetch_maxima(step + kStages - 1);
-    const Stage<Eights>& at = stages[step % kStages];
+    const Stage<Eights>& of = stages[step % kStages];
     const auto codes = [&](int s, int half, int block) {
       const int o = (warp * kStrips + s) * kStrip + lane / 4 + 8 * half;
-      return reinterpret_cast<const uint2*>(&at.codes[o][lane % 4])[block];
+      return reinterpret_cast<const uint2*>(&of.codes[o][lane % 4])[block];
     };
-    const auto maxima = [&](int s) { return *reinterpret_cast<const float4*>(at.maxima[warp * kStrips + s][lane / 4]); };
+    const auto maxima = [&](int s) { return *reinterpret_cast<const float4*>(of.maxima[warp * kStrips + s][lane / 4]); };
     sums.add(
-        table, copy, codes, [&](int n, int, int chunk) { return at.x[chunk][8 * n + lane / 4][lane % 4]; }, maxima);
+        table, copy, codes, [&](int n, int, int chunk) { return of.x[chunk][8 * n + lane / 4][lane % 4]; }, maxima);
     store_maxima(step + kStages - 1);
   }
 
   const int strips = (p.N + kStrip - 1) / kStrip;
+  if constexpr (Branch::kThere) {
+    if (at.split == 0) {
+      wait_for(branch.turns);
+#pragma unroll
+      for (int s = 0; s < kStrips; ++s) add_branch(sums.total[s], branch, out0 + (warp * kStrips + s) * kStrip, row0);
+    }
+  }
 #pragma unroll
   for (int s = 0; s < kStrips; ++s) {
     const int strip = out0 / kStrip + warp * kStrips + s;
-    if (strip < strips) finish(sums.total[s], p.parts, y, tile_m * strips + strip, row0, rows, strip * kStrip, p.N);
+    if (strip < strips) finish(sums.total[s], p.parts, at.split, y, tile_m * strips + strip, row0, rows, strip * kStrip, p.N);
   }
 }
 
 }  // namespace
 
-void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias) {
+void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora) {
   const int64_t M = x.rows(), N = w.out_features, K = w.in_features;
   const auto with = [&](auto eights) {
     constexpr int kEights = decltype(eights)::value;
-    const int64_t tiles_m = (M + 8 * kEights - 1) / (8 * kEights), blocks = tiles_m * ((N + kOuts - 1) / kOuts);
+    const int64_t tiles_m = (M + 8 * kEights - 1) / (8 * kEights), tiles_n = (N + kOuts - 1) / kOuts, blocks = tiles_m * tiles_n;
     // Two blocks a multiprocessor; a part is four steps at least.
     int64_t parts = 2 * int64_t{s.multiprocessors} / blocks;
     parts = parts < K / (4 * kCodeTile) ? parts : K / (4 * kCodeTile);
@@ -151,8 +162,15 @@ void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Qua
                          static_cast<int>(K),
                          static_cast<int>(depth),
                          static_cast<unsigned>(tiles_m),
+                         static_cast<unsigned>(tiles_n),
                          make_parts(s, scratch, count, 8 * kEights, tiles_m * ((N + kStrip - 1) / kStrip))};
-    launch<panels_kernel<kEights>>(s, grid_of(blocks, count), kThreadsOf, kSharedBytes<kEights>, p, tables_of(w.format), matrix_of(y, N, bias));
+    const auto with_branch = [&](const auto& branch, dim3 grid) {
+      constexpr auto kernel = panels_kernel<kEights, std::decay_t<decltype(branch)>>;
+      launch<kernel>(s, grid, kThreadsOf, kSharedBytes<kEights>, p, branch, tables_of(w.format), matrix_of(y, N, bias));
+    };
+    if (lora.rank == 0) return with_branch(NoBranch{}, grid_of(blocks, count));
+    const auto branch = branch_of<bf16, Middle>(s, scratch, x, lora, N, depth, blocks * count, static_cast<unsigned>(blocks) * kWarps);
+    with_branch(branch, grid_of(branch.turns.blocks));
   };
   if (M <= 32) with(std::integral_constant<int, 4>{});
   else with(std::integral_constant<int, 8>{});

@@ -14,19 +14,18 @@ enum class Path {
 // 128 rows does no worse.
 constexpr int64_t kSkinnyRows = 16, kPanelRows = 256;
 
-inline Path path_of(const Stream& s, const View& x, const Quantized& w, int64_t rank) {
+inline Path path_of(const Stream& s, const View& x, const Quantized& w) {
   const int64_t M = x.rows();
   if (w.format == QuantFormat::int8) return Path::tiles;  // its rows are quantised, its outlier columns listed: other sums
-  if (rank > 0) return Path::tiles;                       // the low-rank branch rides on the sums of tiles
   // A block's maximum multiplies a sum over 64 inputs of one row.
   if (w.in_features % 64 || w.block < 64) return Path::tiles;
   if (!address_divides(w.codes.data, 16)) return Path::tiles;  // sixteen bytes at once
-  // A counter for each sixteen outputs of a block.
-  const int64_t strips = (w.out_features + 15) / 16;
-  if (M <= kSkinnyRows) return strips <= s.counters_in_all() ? Path::skinny : Path::tiles;
+  // A counter for each sixteen outputs of a block, behind those of LoRA's branch.
+  const int64_t strips = (w.out_features + 15) / 16, counters = s.counters_in_all() - kPieceCounters;
+  if (M <= kSkinnyRows) return strips <= counters ? Path::skinny : Path::tiles;
   if (M > kPanelRows || x.dtype != DType::bf16) return Path::tiles;  // f32 takes six products for one: tiles reuse what they have split
   if (!address_divides(x.data, 16)) return Path::tiles;              // cp.async
-  return strips * ((M + 31) / 32) <= s.counters_in_all() ? Path::panels : Path::tiles;
+  return strips * ((M + 31) / 32) <= counters ? Path::panels : Path::tiles;
 }
 
 }  // namespace anymal::cuda::gemm

@@ -1,6 +1,6 @@
 // Products with a quantised weight, as linear_quantized.cu offers them to the op with LoRA: the low-rank branch rides on the same sums.
 #pragma once
-#include "linear/gemm.cuh"
+#include "linear/pieces.cuh"
 
 namespace anymal::cuda::gemm {
 
@@ -12,11 +12,13 @@ struct Quantized {
   int64_t block, out_features, in_features;
 };
 
-// y += scaling * u . B^T, u (N,r), B (O,r)
+// u (N,r) = dropout(x) . A^T, which is written, and y += scaling * u . B^T; A (r,I), B (O,r)
 struct LoraForward {
-  const void *u = nullptr, *b = nullptr;
+  View u{};
+  const void *a = nullptr, *b = nullptr;
   int64_t rank = 0;
   float scaling = 0;
+  Dropout dropout{};
 };
 // dx += dropout'(t . A), t (N,r), A (r,I)
 struct LoraBackward {
@@ -51,9 +53,28 @@ __device__ __forceinline__ void bring(Tables* to, const Tables& from) {
   __syncthreads();  // the tables are there
 }
 
+// The branch of a launch whose other blocks are `blocks`; `readers` of them wait for u. Pieces sum up `depth` terms, what the others take as long
+// for.
+template <class T, class Tile>
+LoraBranch<T> branch_of(const Stream& s, Scratch& scratch, const View& x, const LoraForward& lora, int64_t out_features, int64_t depth,
+                        int64_t blocks, unsigned readers) {
+  const int64_t M = x.rows(), I = x.cols(), r = lora.rank;
+  const Pieces pieces = plan_pieces<Tile>(scratch, M, r, I, depth, s.counters + kTurnCounters, kPieceCounters - kTurnCounters);
+  return {{s.counters, grid_of(pieces.blocks() + blocks).x, pieces.tiles(), readers},
+          pieces,
+          {rows_of<T>(x.data, M, I, I), lora.dropout},
+          rows_of<T>(lora.a, r, I, I),
+          matrix_of(lora.u, r),
+          {rows_of<T>(lora.u.data, M, r, r), lora.scaling},
+          rows_of<T>(lora.b, out_features, r, r),
+          static_cast<int>(r)};
+}
+// u by a launch of its own.
+void reduce(Stream& s, Scratch& scratch, const View& x, const LoraForward& lora);
+
 // y = x.W^T + b for few rows and 4-bit codes (skinny.cu), and for some hundreds (panels.cu); which products they take: path.cuh.
-void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias);
-void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias);
+void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora);
+void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora);
 
 void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
                const LoraForward& lora = {});

@@ -2,6 +2,8 @@
 // kAhead tiles before it uses them, and warps go on by themselves: each makes strips from its block's part of the inputs.
 //
 // How a sum is cut depends on the weight and the card, not on M: a row's bits are the same among others.
+#include <algorithm>
+
 #include "linear/coded.cuh"
 
 namespace anymal::cuda {
@@ -24,7 +26,17 @@ struct SkinnyWork {
   Parts parts;
 
   __host__ __device__ int ranges() const { return (N + kRange * passes - 1) / (kRange * passes); }
+  // Warps that have a strip in one part, and wait there for LoRA's u.
+  unsigned warps() const {
+    const int strips = (N + kStrip - 1) / kStrip, last = strips - (ranges() - 1) * kWarps * passes;
+    return static_cast<unsigned>((ranges() - 1) * kWarps + (last < kWarps ? last : kWarps));
+  }
 };
+
+// Of LoRA's u, by all warps of a block.
+using Small = Tile<16, 128, 16, 16, 1>;
+static_assert(Small::kThreads == kWarps * 32);
+constexpr int64_t kPieceDepth = 256;  // inputs that a piece sums up: it takes no longer than a part
 
 template <class T>
 SkinnyWork plan_skinny(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K) {
@@ -40,9 +52,10 @@ SkinnyWork plan_skinny(const Stream& s, Scratch& scratch, int64_t M, int64_t N, 
   return w;
 }
 
-template <class T>
+template <class T, bool Branched>
 size_t shared_bytes(const SkinnyWork& w) {
-  return kTableBytes<T, kCopies<T>> + size_t{16} * kPlanes<T> * (w.depth / 8) * w.M + size_t{4} * w.passes * kRange * (w.depth / 64);
+  constexpr size_t least = Branched ? sizeof(uint4) * kSharedChunks<Small, kPlanes<T>, kPlanes<T>> : 0;
+  return std::max(least, kTableBytes<T, kCopies<T>> + size_t{16} * kPlanes<T> * (w.depth / 8) * w.M + size_t{4} * w.passes * kRange * (w.depth / 64));
 }
 
 // Rows of x in the order of codes: of each tile four chunks of eight inputs for each row and lane of four. A chunk's place but for row and lane.
@@ -76,15 +89,19 @@ struct SkinnyProduct {
 
 // loop of bf16: mma.sync, at most 3 instructions a weight, 4.5 in PTX
 // budget: 255 registers, 2 KiB shared, 0 spills
-template <class T, int Eights>
-__global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyProduct<T> p, Tables tables, SkinnyWork w, Matrix y) {
+template <class T, int Eights, class Branch>
+__global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyProduct<T> p, Branch branch, Tables tables, SkinnyWork w, Matrix y) {
   SHARED_ARRAY(Tables, decoding, [1]);
   char* const table = dynamic_shared<char>();
+  SHARED_ARRAY(unsigned, turn, [1]);
+  if constexpr (Branch::kThere)
+    if (branch.template makes_piece<Small>(turn, reinterpret_cast<uint4*>(table))) return;
+  const Spot at = branch.spot(turn, static_cast<unsigned>(w.ranges()), w.parts.count);
   uint4* const x = reinterpret_cast<uint4*>(table + kTableBytes<T, kCopies<T>>);
-  const int k0 = static_cast<int>(blockIdx.y) * w.depth, tiles = ((w.K - k0 < w.depth ? w.K - k0 : w.depth) + kTile - 1) / kTile;
+  const int k0 = static_cast<int>(at.split) * w.depth, tiles = ((w.K - k0 < w.depth ? w.K - k0 : w.depth) + kTile - 1) / kTile;
   const int plane = tiles * 16 * w.M, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float4* const maxima = reinterpret_cast<float4*>(x + kPlanes<T> * plane);
-  const int first = static_cast<int>(blockIdx.x) * w.passes * kWarps;  // strip of the block
+  const int first = static_cast<int>(at.block) * w.passes * kWarps;  // strip of the block
 
   const uint8_t *low = nullptr, *high = nullptr;  // this lane's codes of two rows; beyond the last row its own again, for nobody
   const auto aim = [&](int strip) {
@@ -140,25 +157,37 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyP
         if (more && next + i < tiles) fetch(codes[i], next + i);
       }
     }
-    finish(sums.total[0], w.parts, y, strip, 0, w.M, strip * kStrip, w.N);
+    if constexpr (Branch::kThere) {
+      if (at.split == 0) {
+        if (pass == 0) wait_for(branch.turns);
+        add_branch(sums.total[0], branch, strip * kStrip, 0);
+      }
+    }
+    finish(sums.total[0], w.parts, at.split, y, strip, 0, w.M, strip * kStrip, w.N);
   }
 }
 
 }  // namespace
 
-void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias) {
+void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora) {
   const int64_t M = x.rows(), N = w.out_features, K = w.in_features;
   const Matrix to = matrix_of(y, N, bias);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     const SkinnyWork work = plan_skinny<T>(s, scratch, M, N, K);
     const SkinnyProduct<T> p{rows_of<T>(x.data, M, K, K), four_bit(w), unit_of<T>(w.format)};
-    const auto with = [&](auto eights) {
-      launch<skinny_kernel<T, decltype(eights)::value>>(s, grid_of(work.ranges(), work.parts.count), kWarps * 32, shared_bytes<T>(work), p,
-                                                        tables_of(w.format), work, to);
+    const auto with = [&](const auto& branch, dim3 grid) {
+      using Branch = std::decay_t<decltype(branch)>;
+      const auto with_eights = [&](auto eights) {
+        constexpr auto kernel = skinny_kernel<T, decltype(eights)::value, Branch>;
+        launch<kernel>(s, grid, kWarps * 32, shared_bytes<T, Branch::kThere>(work), p, branch, tables_of(w.format), work, to);
+      };
+      if (M <= 8) with_eights(std::integral_constant<int, 1>{});
+      else with_eights(std::integral_constant<int, 2>{});
     };
-    if (M <= 8) with(std::integral_constant<int, 1>{});
-    else with(std::integral_constant<int, 2>{});
+    if (lora.rank == 0) return with(NoBranch{}, grid_of(work.ranges(), work.parts.count));
+    const auto branch = branch_of<T, Small>(s, scratch, x, lora, N, kPieceDepth, int64_t{work.ranges()} * work.parts.count, work.warps());
+    with(branch, grid_of(branch.turns.blocks));
   });
 }
 

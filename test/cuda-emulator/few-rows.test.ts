@@ -5,6 +5,7 @@ import { device, noGrad, type Tensor as T, Tensor } from "../../lib/index.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import * as ops from "../../lib/ops/index.js";
 import { random } from "../harness.js";
+import { bytes, replays } from "./replays.js";
 
 const d = device("emulated");
 const draw = random(5);
@@ -13,17 +14,6 @@ const uniform = (rows: number, dtype: "f32" | "bf16") => {
   const values = Float32Array.from({ length: rows * INPUTS }, () => draw() - 0.5);
   return Tensor.from(values, [rows, INPUTS], { device: d, dtype });
 };
-
-const bytes = async (y: T) => Buffer.from((await y.data()).buffer);
-
-async function replays(product: () => T, want: Buffer): Promise<void> {
-  using step = d.capture(product);
-  for (let i = 0; i < 3; ++i) {
-    step.replay();
-    assert.ok((await bytes(step.result)).equals(want), `replay ${i}`);
-  }
-  step.result.dispose();
-}
 
 for (const dtype of ["bf16", "f32"] as const)
   for (const format of ["nf4", "fp4"] as const)
@@ -46,7 +36,7 @@ for (const dtype of ["bf16", "f32"] as const)
         using y = product(some);
         assert.ok((await bytes(y)).equals(want.subarray(from * row, to * row)), `rows ${from} to ${to}`);
       }
-      await replays(() => product(x), want);
+      await replays(d, () => product(x), want);
     });
 
 test("some more rows, whose sums are cut too, have the same bits in every replay", async () => {
@@ -55,7 +45,7 @@ test("some more rows, whose sums are cut too, have the same bits in every replay
   using x = uniform(3 * MOST, "bf16");
   const product = () => noGrad(() => ops.linearQuantized(x, weight));
   using y = product();
-  await replays(product, await bytes(y));
+  await replays(d, product, await bytes(y));
 });
 
 test.run();

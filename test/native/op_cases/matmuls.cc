@@ -110,12 +110,41 @@ void few_rows() {
   }
 }
 
+// LoRA on the paths of few rows and of some more: ranks of one tile and of several, sums of u that are cut and others, rows of u that are no whole
+// chunks. And its gradients, each sum of which is cut once.
+void low_rank() {
+  struct Branched {
+    int64_t n, in, out, r;
+    double dropout;
+  };
+  for (const auto [n, I, O, r, dropout] : {Branched{1, 192, 37, 8, 0.1},
+                                           {5, 1088, 300, 70, 0.1},
+                                           {16, 640, 24, 130, 0},
+                                           {11, 128, 150, 3, 0.3},
+                                           {30, 1216, 137, 16, 0.1},
+                                           {256, 320, 40, 33, 0.1},
+                                           {3, 64, 0, 5, 0.1}})
+    for (const auto format : {QuantFormat::nf4, QuantFormat::fp4})
+      add_case("linear_quantized_lora",
+               CASE(b.linear_quantized_lora(s, _(t.out({n, O})), _(t.out({n, r})), _(t.in({n, I}, 2)), _(t.packed(format, O, I)),
+                                            _(t.floats({O * I / 64}, 0.1, 0.3)), none, none, _(t.in({O})), _(t.in({r, I})), _(t.in({O, r})), format,
+                                            64, O, 0.0, 0.5, dropout, 3, 4)),
+               true, 8);
+  for (const auto [n, I, O, r, dropout] : {Branched{600, 64, 40, 20, 0.1}, {20, 64, 700, 9, 0.1}, {0, 64, 10, 4, 0}})
+    add_case("linear_quantized_lora_backward",
+             CASE(b.linear_quantized_lora_backward(s, _(t.out({n, I})), _(t.acc({r, I})), _(t.acc({O, r})), _(t.in({n, O})), _(t.in({n, I})),
+                                                   _(t.in({n, r})), _(t.packed(QuantFormat::nf4, O, I)), _(t.floats({O * I / 64}, 0.1, 0.3)), none,
+                                                   none, _(t.in({r, I})), _(t.in({O, r})), QuantFormat::nf4, 64, 0.5, dropout, 3, 4)),
+             true, 8);
+}
+
 }  // namespace
 
 void matmuls() {
   dense();
   quantised();
   few_rows();
+  low_rank();
   for (int64_t n : {int64_t{3}, int64_t{65}}) {
     add_case("linear", CASE(b.linear(s, _(t.out({n, 33})), _(t.in({n, 63})), _(t.in({33, 63})), _(t.in({33})))));
     add_case("linear_dx", CASE(b.linear_dx(s, _(t.out({n, 63})), _(t.in({n, 33})), _(t.in({33, 63})))));
