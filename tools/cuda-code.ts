@@ -5,22 +5,27 @@ import { existsSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 
 /**
- * Of a line `// loop of TYPE: mma.sync, at most N instructions a weight, P in PTX` above a kernel; `of TYPE`: of its instances that name the type.
+ * Of a line `// loop of TYPE, TYPE: mma.sync, at most N instructions a weight, P in PTX` above a kernel; `of`: of its instances that name these types.
  * Without a number: no more than the kind of tensor instruction, no shuffles, no local memory, and sixteen bytes at once among what it loads.
  */
 export interface LoopRule {
-  type: string | undefined;
+  types: readonly string[];
   tensor: "mma.sync" | "wgmma";
   perWeight: number | undefined;
   perWeightPtx: number | undefined;
 }
 
 export function loopRule(line: string): LoopRule | undefined {
-  const found = /loop(?: of (\w+))?: (mma\.sync|wgmma)(?:, at most ([\d.]+) instructions a weight, ([\d.]+) in PTX)?/.exec(line);
+  const found = /loop(?: of ([\w, ]+))?: (mma\.sync|wgmma)(?:, at most ([\d.]+) instructions a weight, ([\d.]+) in PTX)?/.exec(line);
   if (!found) return undefined;
-  const [, type, tensor, perWeight, perWeightPtx] = found;
+  const [, types, tensor, perWeight, perWeightPtx] = found;
   const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
-  return { type, tensor: tensor as LoopRule["tensor"], perWeight: number(perWeight), perWeightPtx: number(perWeightPtx) };
+  return {
+    types: types?.split(", ") ?? [],
+    tensor: tensor as LoopRule["tensor"],
+    perWeight: number(perWeight),
+    perWeightPtx: number(perWeightPtx),
+  };
 }
 
 /** Of a line `// code: TYPE alone, loads of sixteen bytes` above a kernel whose loads and products are in loops of different warps. */
@@ -135,7 +140,8 @@ export function checkLoops(text: string, isSass: boolean, name: string, rule: Lo
   const said: string[] = [];
   for (const [mangled, kernel] of kernels(text, language)) {
     const readable = readableName(mangled);
-    if (!new RegExp(`\\b${name}<`).test(readable) || (rule.type && !new RegExp(`<[^(]*\\b${rule.type}\\b`).test(readable))) continue;
+    if (!new RegExp(`\\b${name}<`).test(readable)) continue;
+    if (!rule.types.every((type) => new RegExp(`<[^(]*\\b${type}\\b`).test(readable))) continue;
     const title = titleOf(name, readable);
     const body = mainLoop(kernel, language);
     if (!body) {
