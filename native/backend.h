@@ -27,7 +27,7 @@
 
 namespace anymal {
 
-inline constexpr uint32_t kBackendVersion = 5;
+inline constexpr uint32_t kBackendVersion = 6;
 inline constexpr int kMaxRank = 6;
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, i32 = 2, u8 = 3 };
@@ -188,6 +188,16 @@ struct Backend {
   void (*linear)(Stream&, Out y, In x, In w, InOpt b);      // y (N,O) <- x (N,I), w (O,I), b (O); all x
   void (*linear_dx)(Stream&, Out dx, In dy, In w);          // dx (N,I) = dy (N,O) . w
   void (*linear_dw)(Stream&, Acc dw, Acc db, In dy, In x);  // dw (O,I) += dy^T . x, db (O) += column sums of dy
+  // For the next four a weight may be f32 whatever x is: it counts as rounded to x.
+  // y = residual + act(pre), pre = x.w^T + b, each rounded to x: pre (N,O) is stored where its slope will be asked for. Without a residual y =
+  // act(pre). With a residual there is no activation: kind is identity, and pre is not given.
+  void (*linear_fused)(Stream&, Out y, OutOpt pre, In x, In w, InOpt b, InOpt residual, Activation kind);
+  // dx (N,I) = dy.w, rounded, times act'(pre) where pre (N,I) is given: that of the layer before. dw, db as linear_dw has them. x with dw, w with dx.
+  void (*linear_fused_backward)(Stream&, OutOpt dx, Acc dw, Acc db, In dy, InOpt x, InOpt w, InOpt pre, Activation kind);
+  // Perceiver's projections: q = x2.wq^T, k and v of x1 and of x2 by wk and wv. x1 (...,I), x2 (...,I); w (O,I).
+  void (*project_two_source)(Stream&, Out q, Out k1, Out v1, Out k2, Out v2, In x1, In x2, In wq, In wk, In wv);
+  void (*project_two_source_backward)(Stream&, OutOpt dx1, OutOpt dx2, Acc dwq, Acc dwk, Acc dwv, In dq, In dk1, In dv1, In dk2, In dv2, In x1, In x2,
+                                      In wq, In wk, In wv);
   // Quantised weight W (O,I) = `codes` in THIS backend's packed layout + block scales in bitsandbytes' order:
   //   nf4, fp4: absmax f32 (nb), or u8 (nb) with nested_absmax f32 (ceil(nb/256)) and nested_offset f32 (1); nb = ceil(O*I/E)
   //   int8:     absmax = SCB f32 (O), block = 0

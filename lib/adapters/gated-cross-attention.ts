@@ -4,11 +4,12 @@ import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { Found } from "../nn/beside.js";
 import { Linear } from "../nn/linear.js";
+import { feedForwardThrough } from "../nn/linear-fused.js";
 import { Module } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
 import { biasOf, type Span } from "../nn/sequence.js";
 import { type Weights, zeros } from "../nn/weights.js";
-import { activation, attention, cast, sliceCopy, tanhGate } from "../ops/index.js";
+import { attention, cast, sliceCopy, tanhGate } from "../ops/index.js";
 
 export interface GatedCrossAttentionConfig {
   dim: number;
@@ -86,7 +87,7 @@ class FeedForward extends Module {
     return { norm: "0", fc1: "1", fc2: "3" }[field] ?? super.stateName(field);
   }
   forward(x: Tensor): Tensor {
-    return this.fc2.forward(activation(this.fc1.forward(this.norm.forward(x)), "gelu"));
+    return feedForwardThrough(this.fc1, this.fc2, "gelu", this.norm.forward(x));
   }
 }
 

@@ -42,6 +42,35 @@ export interface NativeOps {
   linear(x: Handle, w: Handle, b: Optional): Handle;
   linear_dx(dy: Handle, w: Handle): Handle;
   linear_dw(dw: Optional, db: Optional, dy: Handle, x: Handle): void;
+  linear_fused(wantPre: boolean, x: Handle, w: Handle, b: Optional, residual: Optional, kind: number): [Handle, Optional];
+  linear_fused_backward(
+    wantDx: boolean,
+    dw: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Optional,
+    w: Optional,
+    pre: Optional,
+    kind: number,
+  ): Optional;
+  project_two_source(x1: Handle, x2: Handle, wq: Handle, wk: Handle, wv: Handle): [Handle, Handle, Handle, Handle, Handle];
+  project_two_source_backward(
+    wantDx1: boolean,
+    wantDx2: boolean,
+    dwq: Optional,
+    dwk: Optional,
+    dwv: Optional,
+    dq: Handle,
+    dk1: Handle,
+    dv1: Handle,
+    dk2: Handle,
+    dv2: Handle,
+    x1: Handle,
+    x2: Handle,
+    wq: Handle,
+    wk: Handle,
+    wv: Handle,
+  ): [Optional, Optional];
   linear_quantized(
     x: Handle,
     codes: Handle,

@@ -1,19 +1,13 @@
 // Activations, gated ones (SwiGLU, GeGLU), and Flamingo's tanh gate.
 import { record, save } from "../core/autograd.js";
-import { expected } from "../core/errors.js";
 import { native } from "../core/native.js";
 import type { Tensor } from "../core/tensor.js";
+import { type ActivationKind, activationCode } from "./activation-kinds.js";
 import { made, only } from "./result.js";
 
-/** In the order of `enum Activation` (native/backend.h). "gelu" is the erf form; "quick_gelu" is x·sigmoid(1.702x) of OpenAI's CLIP. */
-const KINDS = ["relu", "squared_relu", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh", "sigmoid", "identity"] as const;
-export type ActivationKind = (typeof KINDS)[number];
+export type { ActivationKind } from "./activation-kinds.js";
 
-function code(kind: ActivationKind): number {
-  const at = KINDS.indexOf(kind);
-  if (at < 0) throw expected("E_VALUE", "activation", `one of ${KINDS.join(", ")}`, kind);
-  return at;
-}
+const code = (kind: ActivationKind) => activationCode("activation", kind);
 
 /** Elementwise, x of any shape, f32 or bf16. Throws E_VALUE on a kind that is not there. */
 export function activation(x: Tensor, kind: ActivationKind): Tensor {

@@ -3,6 +3,7 @@ export * from "./arithmetic.js";
 export * from "./attention.js";
 export * from "./conv.js";
 export * from "./linear.js";
+export * from "./linear-fused.js";
 export * from "./linear-quantized.js";
 export * from "./loss.js";
 export * from "./movement.js";

@@ -10,5 +10,5 @@ export const madeIf = (handle: Handle | undefined, like: Tensor): Tensor | undef
 /** The gradient of a single output: it is there when the closure runs. */
 export const only = (grads: readonly (Tensor | undefined)[]): Tensor => grads[0] as Tensor;
 /** Zeros where no gradient arrived at one of several outputs. */
-export const orZeros = (grad: Tensor | undefined, like: Tensor): Tensor =>
+export const orZeros = (grad: Tensor | undefined, like: Pick<Tensor, "shape" | "dtype" | "device">): Tensor =>
   grad ?? Tensor.zeros(like.shape, { dtype: like.dtype, device: like.device });

@@ -29,6 +29,13 @@ function attention(q: DrySpec, keys: readonly DrySpec[], causal: boolean, times:
   return { flops: 2 * times * B * H * T * S * D * seen, of: q, bytes: times * (bytesOf(q) + sum(keys)) };
 }
 
+/** Queries of the second source, keys and values of both. */
+function twoSource([x1, x2]: [DrySpec, DrySpec], weights: [DrySpec, DrySpec, DrySpec], times: number, others: number): Work {
+  const [q, k, v] = weights.map(sizeOf) as [number, number, number];
+  const parameters = rowsOf(x2) * q + (rowsOf(x1) + rowsOf(x2)) * (k + v);
+  return product(x1, times, parameters, times * sum(weights), others + times * sum([x1, x2]));
+}
+
 function convolution(x: DrySpec, w: DrySpec, y: DrySpec, times: number): Work {
   return { flops: (2 * times * sizeOf(y) * sizeOf(w)) / dim(w, 0), of: x, bytes: times * sum([x, w, y]) };
 }
@@ -46,6 +53,18 @@ const WORK: Readonly<Record<string, WorkOf>> = {
   linear_dw: ({ at, given }) => {
     const [dy, x] = [at(2), at(3)];
     return product(dy, given(0) ? rowsOf(x) : 0, colsOf(dy) * colsOf(x), given(0) ? 2 * bytesOf(at(0)) : 0, sum([dy, x]));
+  },
+  linear_fused: ({ at, made }) => product(at(1), rowsOf(at(1)), sizeOf(at(2)), bytesOf(at(2)), sum([at(1), ...made()])),
+  linear_fused_backward: ({ at, given, made }) => {
+    const dy = at(3);
+    const [ofX, ofWeight] = [made().length ? sizeOf(at(5)) : 0, given(1) ? colsOf(dy) * colsOf(at(4)) : 0];
+    const bytes = (made().length ? bytesOf(at(5)) : 0) + (given(1) ? 2 * bytesOf(at(1)) + bytesOf(at(4)) : 0);
+    return product(dy, rowsOf(dy), ofX + ofWeight, bytes, sum([dy, ...made()]));
+  },
+  project_two_source: ({ at, made }) => twoSource([at(0), at(1)], [at(2), at(3), at(4)], 1, sum(made())),
+  project_two_source_backward: ({ at, given, made }) => {
+    const times = (given(2) || given(3) || given(4) ? 1 : 0) + (made().length ? 1 : 0);
+    return twoSource([at(10), at(11)], [at(12), at(13), at(14)], times, sum([5, 6, 7, 8, 9].map(at)) + sum(made()));
   },
   linear_quantized: ({ at, n, made }) => product(at(0), rowsOf(at(0)), colsOf(at(0)) * n(8), sum([at(1), at(2)]), sum([at(0), ...made()])),
   linear_quantized_dx: ({ at, n, made }) =>

@@ -170,6 +170,12 @@ function convolution(s: CpuScratch, x: DrySpec, w: DrySpec, y: DrySpec, backward
   s.product({ M: dim(w, 0), N: out, K: depth, dtype, line: depth, b: "column" });
 }
 
+/** A result of `size` numbers and an f32 weight rounded to bf16, one at a time (native/cpu/ops/linear_fused.cc). */
+const between = (s: CpuScratch, x: DrySpec, weights: readonly DrySpec[], size = 0): void => {
+  const wide = weights.filter((w) => floatsOf(w) !== floatsOf(x)).map(sizeOf);
+  s.shared(up(size * widthOf(x), 64) + up(Math.max(0, ...wide) * widthOf(x), 64));
+};
+
 const scattered = (s: CpuScratch, rows: number, index: DrySpec, cols: number): void => {
   s.shared((rows + sizeOf(index)) * 4 + 4);
   s.each(cols * 4 + 4, rows);
@@ -181,6 +187,32 @@ const NEEDS: Readonly<Record<string, Need>> = {
   linear_dx: (s, { at }) => s.dx(rowsOf(at(0)), colsOf(at(0)), dim(at(1), 1), floatsOf(at(0))),
   linear_dw: (s, { at, given }) => {
     if (given(0)) s.dw(rowsOf(at(2)), colsOf(at(2)), colsOf(at(3)), floatsOf(at(2)));
+  },
+  linear_fused: (s, { at }) => {
+    between(s, at(1), [at(2)]);
+    s.linear(rowsOf(at(1)), dim(at(2), 0), colsOf(at(1)), floatsOf(at(1)));
+  },
+  linear_fused_backward: (s, { at, given, made }) => {
+    const dy = at(3);
+    if (given(1)) s.dw(rowsOf(dy), colsOf(dy), colsOf(at(4)), floatsOf(dy));
+    if (!made().length) return;
+    between(s, dy, [at(5)]);
+    s.dx(rowsOf(dy), colsOf(dy), dim(at(5), 1), floatsOf(dy));
+  },
+  project_two_source: (s, { at }) => {
+    const [x1, x2, wq, wk, wv] = [0, 1, 2, 3, 4].map(at) as [DrySpec, DrySpec, DrySpec, DrySpec, DrySpec];
+    between(s, x1, [wq, wk, wv]);
+    const through = (x: DrySpec, w: DrySpec) => s.linear(rowsOf(x), dim(w, 0), colsOf(x), floatsOf(x));
+    through(x2, wq);
+    for (const w of [wk, wv]) for (const x of [x1, x2]) through(x, w);
+  },
+  project_two_source_backward: (s, { at, given, made }) => {
+    const [x1, x2, wq, wk, wv] = [10, 11, 12, 13, 14].map(at) as [DrySpec, DrySpec, DrySpec, DrySpec, DrySpec];
+    const pairs = [[x2, wq, 2] as const, ...[x1, x2].flatMap((x) => [[x, wk, 3] as const, [x, wv, 4] as const])];
+    for (const [x, w, dw] of pairs) if (given(dw)) s.dw(rowsOf(x), dim(w, 0), colsOf(x), floatsOf(x));
+    if (!made().length) return;
+    between(s, x1, [wq, wk, wv], Math.max(...made().map(sizeOf)));
+    for (const [x, w] of pairs) s.dx(rowsOf(x), dim(w, 0), colsOf(x), floatsOf(x));
   },
   linear_quantized: (s, { at, n, given }) => {
     const [N, I, O] = [rowsOf(at(0)), colsOf(at(0)), n(8)];

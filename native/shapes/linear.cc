@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "shapes/quantization.h"
 #include "shapes/rules.h"
 
@@ -45,6 +47,61 @@ SpecList linear_dw(const Spec* dw, const Spec* db, const Spec& dy, const Spec& x
   rule("dw", dw).dtype(DType::f32).shape("(O,I)", {dy.cols(), x.cols()});
   rule("db", db).dtype(DType::f32).shape("(O)", {dy.cols()});
   return {};
+}
+
+SpecList linear_fused(bool pre, const Spec& x, const Spec& w, const Spec* b, const Spec* residual, Activation kind) {
+  const Rule rule("linear_fused");
+  rule("x", x).floating().at_least(1, "(N,I)");
+  rule("weight", w).f32_or(x.dtype).shape("(O,I)", {any, x.cols()});
+  rule("bias", b).dtype(x.dtype).shape("(O)", {w.dim(0)});
+  rule.kind("kind", kind, Activation::identity);
+  const Spec y = x.with_cols(w.dim(0));
+  rule("residual", residual).like("y", y);
+  if (residual && (pre || kind != Activation::identity)) rule.refuse("no activation before a residual", "both");
+  return rule.outputs({y, pre ? y : Spec::absent()});
+}
+
+SpecList linear_fused_backward(bool dx, const Spec* dw, const Spec* db, const Spec& dy, const Spec* x, const Spec* w, const Spec* pre,
+                               Activation kind) {
+  const Rule rule("linear_fused_backward");
+  rule("dy", dy).floating().at_least(1, "(N,O)");
+  rule.kind("kind", kind, Activation::identity);
+  rule("db", db).dtype(DType::f32).shape("(O)", {dy.cols()});
+  if (dw) {
+    rule("x", x).given().dtype(dy.dtype).at_least(1, "(N,I)");
+    if (x->rows() != dy.rows()) rule.refuse_shape("x with the N = " + std::to_string(dy.rows()) + " rows of dy", x->text());
+    rule("dw", dw).dtype(DType::f32).shape("(O,I)", {dy.cols(), x->cols()});
+  }
+  if (!dx) return {Spec::absent()};
+  rule("weight", w).given().f32_or(dy.dtype).shape("(O,I)", {dy.cols(), any});
+  const Spec of_x = dy.with_cols(w->dim(1));
+  rule("pre", pre).like("dx", of_x);
+  return rule.outputs({of_x});
+}
+
+SpecList project_two_source(const Spec& x1, const Spec& x2, const Spec& wq, const Spec& wk, const Spec& wv) {
+  const Rule rule("project_two_source");
+  rule("x1", x1).floating().at_least(1, "(...,I)");
+  rule("x2", x2).dtype(x1.dtype).at_least(1, "(...,I)");
+  if (x2.cols() != x1.cols()) rule.refuse_shape("x2 as wide as x1, I = " + std::to_string(x1.cols()), x2.text());
+  for (const auto& [name, w] : {std::pair{"wq", &wq}, {"wk", &wk}, {"wv", &wv}}) rule(name, *w).f32_or(x1.dtype).shape("(O,I)", {any, x1.cols()});
+  return rule.outputs({x2.with_cols(wq.dim(0)), x1.with_cols(wk.dim(0)), x1.with_cols(wv.dim(0)), x2.with_cols(wk.dim(0)), x2.with_cols(wv.dim(0))});
+}
+
+SpecList project_two_source_backward(bool dx1, bool dx2, const Spec* dwq, const Spec* dwk, const Spec* dwv, const Spec& dq, const Spec& dk1,
+                                     const Spec& dv1, const Spec& dk2, const Spec& dv2, const Spec& x1, const Spec& x2, const Spec& wq,
+                                     const Spec& wk, const Spec& wv) {
+  const SpecList ahead = project_two_source(x1, x2, wq, wk, wv);
+  const Rule rule("project_two_source_backward");
+  rule("dq", dq).like("q", ahead[0]);
+  rule("dk1", dk1).like("k1", ahead[1]);
+  rule("dv1", dv1).like("v1", ahead[2]);
+  rule("dk2", dk2).like("k2", ahead[3]);
+  rule("dv2", dv2).like("v2", ahead[4]);
+  rule("dwq", dwq).dtype(DType::f32).shape_of("wq", wq);
+  rule("dwk", dwk).dtype(DType::f32).shape_of("wk", wk);
+  rule("dwv", dwv).dtype(DType::f32).shape_of("wv", wv);
+  return {dx1 ? x1 : Spec::absent(), dx2 ? x2 : Spec::absent()};
 }
 
 SpecList linear_quantized(const Spec& x, const Spec& codes, const Spec& absmax, const Spec* nested_absmax, const Spec* nested_offset, const Spec* b,

@@ -39,6 +39,13 @@ SpecList dropout(const Spec& x, double p, int64_t seed, int64_t offset);
 SpecList linear(const Spec& x, const Spec& w, const Spec* b);
 SpecList linear_dx(const Spec& dy, const Spec& w);
 SpecList linear_dw(const Spec* dw, const Spec* db, const Spec& dy, const Spec& x);
+SpecList linear_fused(bool pre, const Spec& x, const Spec& w, const Spec* b, const Spec* residual, Activation kind);
+SpecList linear_fused_backward(bool dx, const Spec* dw, const Spec* db, const Spec& dy, const Spec* x, const Spec* w, const Spec* pre,
+                               Activation kind);
+SpecList project_two_source(const Spec& x1, const Spec& x2, const Spec& wq, const Spec& wk, const Spec& wv);
+SpecList project_two_source_backward(bool dx1, bool dx2, const Spec* dwq, const Spec* dwk, const Spec* dwv, const Spec& dq, const Spec& dk1,
+                                     const Spec& dv1, const Spec& dk2, const Spec& dv2, const Spec& x1, const Spec& x2, const Spec& wq,
+                                     const Spec& wk, const Spec& wv);
 SpecList linear_quantized(const Spec& x, const Spec& codes, const Spec& absmax, const Spec* nested_absmax, const Spec* nested_offset, const Spec* b,
                           QuantFormat format, int64_t block, int64_t out_features, double threshold);
 SpecList linear_quantized_dx(const Spec& dy, const Spec& codes, const Spec& absmax, const Spec* nested_absmax, const Spec* nested_offset,

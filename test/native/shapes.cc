@@ -102,6 +102,29 @@ void matmul() {
   BAD(linear_dw, "E_SHAPE", "db of shape (O) = (6), got f32 (5)", &dw, &wrong, f(6, 6), f(6, 5));
   BAD(linear_dw, "E_DTYPE", "dw of dtype f32, got bf16 (6)", &bias, nullptr, f(6, 6), f(6, 5));
 
+  const Spec y = h(2, 4, 6), other = h(2, 4, 5), wide = h(8, 7), master = f(6, 7), of_x = h(8, 7);
+  GOOD(linear_fused, "bf16 (2,4,6); bf16 (2,4,6)", true, h(2, 4, 5), f(6, 5), &bias, nullptr, Activation::gelu);
+  GOOD(linear_fused, "bf16 (2,4,6); nothing", false, h(2, 4, 5), h(6, 5), nullptr, &y, Activation::identity);
+  BAD(linear_fused, "E_DTYPE", "weight of dtype f32, got bf16 (6,5)", false, f(2, 5), h(6, 5), nullptr, nullptr, Activation::identity);
+  BAD(linear_fused, "E_SHAPE", "residual of the shape of y = (2,4,6), got bf16 (2,4,5)", false, h(2, 4, 5), f(6, 5), nullptr, &other,
+      Activation::identity);
+  BAD(linear_fused, "E_VALUE", "no activation before a residual, got both", false, h(2, 4, 5), f(6, 5), nullptr, &y, Activation::relu);
+  BAD(linear_fused, "E_VALUE", "kind in [0, 9), got 9", false, h(2, 5), f(6, 5), nullptr, nullptr, static_cast<Activation>(9));
+  GOOD(linear_fused_backward, "bf16 (8,7)", true, nullptr, nullptr, h(8, 6), nullptr, &master, &of_x, Activation::relu);
+  GOOD(linear_fused_backward, "nothing", false, &master, &db, h(8, 6), &wide, nullptr, nullptr, Activation::identity);
+  BAD(linear_fused_backward, "E_SHAPE", "pre of the shape of dx = (2,4,7), got bf16 (8,7)", true, nullptr, nullptr, h(2, 4, 6), nullptr, &master,
+      &of_x, Activation::relu);
+  BAD(linear_fused_backward, "E_SHAPE", "dw of shape (O,I) = (6,7), got f32 (6,5)", false, &dw, nullptr, h(8, 6), &wide, nullptr, nullptr,
+      Activation::identity);
+  GOOD(project_two_source, "bf16 (2,3,4); bf16 (2,9,6); bf16 (2,9,7); bf16 (2,3,6); bf16 (2,3,7)", h(2, 9, 5), h(2, 3, 5), f(4, 5), h(6, 5), f(7, 5));
+  BAD(project_two_source, "E_SHAPE", "x2 as wide as x1, I = 5, got bf16 (2,3,4)", h(2, 9, 5), h(2, 3, 4), f(4, 5), f(6, 5), f(7, 5));
+  BAD(project_two_source, "E_SHAPE", "wk of shape (O,I) = (*,5), got f32 (6,4)", h(9, 5), h(3, 5), f(4, 5), f(6, 4), f(7, 5));
+  GOOD(project_two_source_backward, "f32 (9,5); nothing", true, false, nullptr, &dw, nullptr, f(3, 4), f(9, 6), f(9, 7), f(3, 6), f(3, 7), f(9, 5),
+       f(3, 5), f(4, 5), f(6, 5), f(7, 5));
+  BAD(project_two_source_backward, "E_SHAPE", "dk1 of the shape of k1 = (9,6), got f32 (3,6)", true, false, nullptr, &dw, nullptr, f(3, 4), f(3, 6),
+      f(9, 7), f(3, 6), f(3, 7), f(9, 5), f(3, 5), f(4, 5), f(6, 5), f(7, 5));
+  BAD(project_two_source_backward, "E_SHAPE", "dwv of the shape of wv = (7,5), got f32 (6,5)", true, false, nullptr, nullptr, &dw, f(3, 4), f(9, 6),
+      f(9, 7), f(3, 6), f(3, 7), f(9, 5), f(3, 5), f(4, 5), f(6, 5), f(7, 5));
   GOOD(linear_quantized, "bf16 (3,6)", h(3, 64), u(256), f(6), nullptr, nullptr, &bias, nf4, 64, 6, 0);
   GOOD(linear_quantized, "f32 (3,6)", f(3, 64), u(256), u(6), &nested, &nested, nullptr, nf4, 64, 6, 0);
   GOOD(linear_quantized, "f32 (3,6)", f(3, 64), u(384), f(6), nullptr, nullptr, nullptr, int8, 0, 6, 6.0);

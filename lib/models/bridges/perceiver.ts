@@ -4,17 +4,18 @@ import { checkOptions, optionNames } from "../../core/options.js";
 import { scope } from "../../core/scope.js";
 import { Tensor } from "../../core/tensor.js";
 import { Linear } from "../../nn/linear.js";
+import { addedTo, asMet, feedForwardThrough, isPlain } from "../../nn/linear-fused.js";
 import { Module, matching } from "../../nn/module.js";
 import { LayerNorm } from "../../nn/norm.js";
 import type { Weights } from "../../nn/weights.js";
 import {
   type ActivationKind,
-  activation,
   add,
   attentionTwoSource,
   gatherRows,
   linear,
-  linearRows,
+  projectTwoSource,
+  sliceCopy,
   transposeCopy,
 } from "../../ops/index.js";
 
@@ -140,31 +141,41 @@ class ResamplerLayer extends Module {
   /** media (B,S,d), latents (B,R,d) → (B,R,d). */
   forward(media: Tensor, latents: Tensor): Tensor {
     return scope(() => {
-      const x = add(latents, this.#attend(this.normMedia.forward(media), this.normLatents.forward(latents)));
-      return add(x, this.fc2.forward(activation(this.fc1.forward(this.normFf.forward(x)), FORMS[this.#config.form].activation)));
+      const x = addedTo(latents, this.out, this.#attend(this.normMedia.forward(media), this.normLatents.forward(latents)));
+      return feedForwardThrough(this.fc1, this.fc2, FORMS[this.#config.form].activation, this.normFf.forward(x), x);
     });
   }
 
+  /** What each head reads, heads side by side. */
   #attend(media: Tensor, latents: Tensor): Tensor {
     const { heads, dimHead } = this.#config;
     const split = (x: Tensor) => x.reshape([x.shape[0] as number, x.shape[1] as number, heads, dimHead]);
-    const [ofKey, ofValue] = this.#keyValueLayers(latents);
-    const q = normed(this.qNorm, split(this.q.forward(latents)));
-    const key = (x: Tensor) => normed(this.kNorm, split(ofKey(x)));
-    const value = (x: Tensor) => split(ofValue(x));
-    const y = attentionTwoSource(q, key(media), value(media), key(latents), value(latents), { scale: 1 / Math.sqrt(dimHead) });
+    const [q, k1, v1, k2, v2] = this.#project(media, latents).map(split) as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const key = (x: Tensor) => normed(this.kNorm, x);
+    const y = attentionTwoSource(normed(this.qNorm, q), key(k1), v1, key(k2), v2, { scale: 1 / Math.sqrt(dimHead) });
     const [B, R] = y.shape as [number, number];
-    return this.out.forward(y.reshape([B, R, heads * dimHead]));
+    return y.reshape([B, R, heads * dimHead]);
   }
 
-  #keyValueLayers(like: Tensor): [(x: Tensor) => Tensor, (x: Tensor) => Tensor] {
-    if (this.k && this.v) {
-      const [wk, wv] = [matching(this.k.weight, like), matching(this.v.weight, like)];
-      return [(x) => linear(x, wk), (x) => linear(x, wv)];
-    }
+  /** Queries of the latents, keys and values of both. */
+  #project(media: Tensor, latents: Tensor): Tensor[] {
+    const { q, k, v, kv } = this;
     const inner = this.#config.heads * this.#config.dimHead;
-    const both = matching((this.kv as Linear).weight, like);
-    return [(x) => linearRows(x, both, 0, inner), (x) => linearRows(x, both, inner, inner)];
+    if (isPlain(q) && isPlain(kv)) {
+      const weight = asMet(kv.weight, latents);
+      const rows = (start: number) => ({ weight, start, length: inner });
+      return projectTwoSource(media, latents, asMet(q.weight, latents), rows(0), rows(inner));
+    }
+    if (isPlain(q) && isPlain(k) && isPlain(v)) {
+      const [wq, wk, wv] = [q, k, v].map((layer) => asMet(layer.weight, latents)) as [Tensor, Tensor, Tensor];
+      return projectTwoSource(media, latents, wq, wk, wv);
+    }
+    const both = (x: Tensor) => {
+      if (!kv) return [k, v].map((layer) => (layer as Linear).forward(x));
+      const rows = kv.forward(x);
+      return [0, inner].map((start) => sliceCopy(rows, -1, start, inner));
+    };
+    return [q.forward(latents), ...both(media), ...both(latents)];
   }
 }
 

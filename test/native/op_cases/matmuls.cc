@@ -21,6 +21,49 @@ void dense() {
   add_case("linear_dw", CASE(b.linear_dw(s, none, _(t.acc({33})), _(t.in({70, 33})), _(t.in({70, 5})))));
 }
 
+// A layer with what follows it. Tiles of both sizes each way, sums that are cut, edges that are no whole packs, f32 masters and weights of x's dtype,
+// nothing to sum, nothing to do.
+void fused() {
+  struct Size {
+    int64_t n, in, out;
+  };
+  int at = 0;
+  for (const auto [n, I, O] : {Size{17, 600, 64}, Size{129, 40, 136}, Size{70, 33, 65}, Size{530, 24, 264}, Size{3, 0, 5}, Size{0, 9, 5}}) {
+    const auto kind = static_cast<Activation>(at++ % 8);
+    add_case("linear_fused",
+             CASE(b.linear_fused(s, _(t.out({n, O})), _(t.out({n, O})), _(t.in({n, I})), _(t.floats({O, I}, 0.2)), _(t.in({O})), none, kind)));
+    add_case("linear_fused",
+             CASE(b.linear_fused(s, _(t.out({n, O})), none, _(t.in({n, I})), _(t.in({O, I}, 0.2)), none, none, Activation::squared_relu)));
+    add_case("linear_fused",
+             CASE(b.linear_fused(s, _(t.out({n, O})), none, _(t.in({n, I})), _(t.floats({O, I}, 0.2)), none, _(t.in({n, O})), Activation::identity)));
+    add_case("linear_fused_backward", CASE(b.linear_fused_backward(s, _(t.out({n, I})), _(t.acc({O, I})), _(t.acc({O})), _(t.in({n, O})),
+                                                                   _(t.in({n, I})), _(t.floats({O, I}, 0.2)), _(t.in({n, I})), kind)));
+    add_case("linear_fused_backward",
+             CASE(b.linear_fused_backward(s, _(t.out({n, I})), none, none, _(t.in({n, O})), none, _(t.in({O, I}, 0.2)), none, Activation::identity)));
+    add_case("linear_fused_backward",
+             CASE(b.linear_fused_backward(s, none, _(t.acc({O, I})), none, _(t.in({n, O})), _(t.in({n, I})), none, none, Activation::identity)));
+  }
+}
+
+void projections() {
+  struct Size {
+    int64_t n1, n2, in, out;
+  };
+  for (const auto [n1, n2, I, O] :
+       {Size{17, 17, 520, 24}, Size{513, 20, 40, 136}, Size{300, 70, 35, 17}, Size{0, 5, 8, 3}, Size{5, 0, 8, 3}, Size{3, 4, 0, 8}})
+    for (const bool both : {true, false}) {
+      add_case("project_two_source", CASE(b.project_two_source(s, _(t.out({n2, O})), _(t.out({n1, 8})), _(t.out({n1, O})), _(t.out({n2, 8})),
+                                                               _(t.out({n2, O})), _(t.in({n1, I})), _(t.in({n2, I})), _(t.floats({O, I}, 0.2)),
+                                                               _(both ? t.floats({8, I}, 0.2) : t.in({8, I}, 0.2)), _(t.floats({O, I}, 0.2)))));
+      add_case("project_two_source_backward",
+               CASE(const View dx1 = t.out({n1, I}), dx2 = both ? t.out({n2, I}) : View{}; const View dwk = both ? t.acc({8, I}) : View{};
+                    b.project_two_source_backward(s, _(dx1), _(dx2), _(t.acc({O, I})), _(dwk), _(t.acc({O, I})), _(t.in({n2, O})), _(t.in({n1, 8})),
+                                                  _(t.in({n1, O})), _(t.in({n2, 8})), _(t.in({n2, O})), _(t.in({n1, I})), _(t.in({n2, I})),
+                                                  _(t.floats({O, I}, 0.2)), _(both ? t.floats({8, I}, 0.2) : t.in({8, I}, 0.2)),
+                                                  _(t.floats({O, I}, 0.2)))));
+    }
+}
+
 // Other blocks than 64, sums that are cut, several tiles, one row, double quantisation, outliers in many columns or none.
 void quantised() {
   struct Size {
@@ -142,6 +185,8 @@ void low_rank() {
 
 void matmuls() {
   dense();
+  fused();
+  projections();
   quantised();
   few_rows();
   low_rank();
