@@ -6,7 +6,7 @@
 //     x [count][Rows]: the rows' values of these columns; part [Rows][32]: the sums so far. Its slot i belongs to output slot(i) of the panel: the
 //     order in which the look-up leaves them.
 //   Steps(format).decode(codes, count, scale, lane, to): the same columns of the outputs from `lane` on, as a packed panel of kWidth columns lies.
-// Where kScalesSums, weights are unscaled, decode takes no scale, and a block's sum is scaled when it is added.
+// Where kScalesSums, weights are unscaled, decode takes neither scale nor lane, and a block's sum is scaled when it is added.
 #pragma once
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -27,28 +27,38 @@ inline void prefetch_codes(const uint8_t* codes) {
 
 #if defined(__AVX512F__)
 
+// sums [Rows][32] += scale times a block's.
+template <int64_t Rows>
+inline void add_scaled(const __m512 (&sum)[Rows][2], const float* scale, float* sums) {
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+    for (int h = 0; h < 2; ++h) {
+      float* to = sums + r * kPanelRows + 16 * h;
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(sum[r][h], _mm512_loadu_ps(scale + 16 * h), _mm512_loadu_ps(to)));
+    }
+}
+
 struct FloatSteps {
   __m512 table;
-  static constexpr bool kScalesSums = false;
+  static constexpr bool kScalesSums = true;
   static constexpr float factor = 1;
   explicit FloatSteps(QuantFormat format) : table(_mm512_loadu_ps(quant::code_book(format))) {}
   static int64_t slot(int64_t i) { return i; }
 
-  void column(const uint8_t* codes, __m512 low, __m512 high, __m512& w0, __m512& w1) const {
+  void column(const uint8_t* codes, __m512& w0, __m512& w1) const {
     const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes)));
-    w0 = _mm512_mul_ps(_mm512_permutexvar_ps(bytes, table), low);  // vpermps reads the low four bits of each lane only
-    w1 = _mm512_mul_ps(_mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table), high);
+    w0 = _mm512_permutexvar_ps(bytes, table);  // vpermps reads the low four bits of each lane only
+    w1 = _mm512_permutexvar_ps(_mm512_srli_epi32(bytes, 4), table);
   }
 
   static constexpr int64_t kWidth = 32;
-  void decode(const uint8_t* codes, int64_t count, const float* scale, int64_t /*lane*/, float* to) const {
-    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+  void decode(const uint8_t* codes, int64_t count, float* to) const {
     for (int64_t k0 = 0; k0 < count; k0 += 4) {
       prefetch_codes(codes + k0 * 16);
 #pragma GCC unroll 4
       for (int64_t k = k0; k < k0 + 4; ++k) {
         __m512 w0, w1;
-        column(codes + k * 16, low, high, w0, w1);
+        column(codes + k * 16, w0, w1);
         _mm512_storeu_ps(to + k * kPanelRows, w0);
         _mm512_storeu_ps(to + k * kPanelRows + 16, w1);
       }
@@ -56,18 +66,16 @@ struct FloatSteps {
   }
 
   template <int64_t Rows>
-  void add(const uint8_t* codes, int64_t count, const float* scale, const float* x, float* part) const {
-    const __m512 low = _mm512_loadu_ps(scale), high = _mm512_loadu_ps(scale + 16);
+  void add(const uint8_t* codes, int64_t count, const float* scale, const float* x, float* sums) const {
     __m512 sum[Rows][2];
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
-      for (int h = 0; h < 2; ++h) sum[r][h] = _mm512_loadu_ps(part + r * kPanelRows + 16 * h);
+    for (int r = 0; r < Rows; ++r) sum[r][0] = sum[r][1] = _mm512_setzero_ps();
     for (int64_t k0 = 0; k0 < count; k0 += 4) {
       prefetch_codes(codes + k0 * 16);
 #pragma GCC unroll 4
       for (int64_t k = k0; k < k0 + 4; ++k) {
         __m512 w0, w1;
-        column(codes + k * 16, low, high, w0, w1);
+        column(codes + k * 16, w0, w1);
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
           const __m512 v = _mm512_set1_ps(x[k * Rows + r]);
@@ -76,9 +84,7 @@ struct FloatSteps {
         }
       }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
-      for (int h = 0; h < 2; ++h) _mm512_storeu_ps(part + r * kPanelRows + 16 * h, sum[r][h]);
+    add_scaled<Rows>(sum, scale, sums);
   }
 };
 
@@ -137,25 +143,25 @@ struct FloatSteps {
   }
 
   // sum[r][v] += x[k][r] w[v] for the steps k of `count`, whose vectors weights(k, w) gives; the sums lie 32 floats apart.
-  template <int64_t Rows, int Vectors, class Weights>
+  template <int64_t Rows, class Weights>
   static void multiply(int64_t count, const Weights& weights, const float* x, int64_t x_step, float* part) {
-    __m256 sum[Rows][Vectors];
+    __m256 sum[Rows][4];
 #pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r)
-      for (int g = 0; g < Vectors; ++g) sum[r][g] = _mm256_loadu_ps(part + r * kPanelRows + 8 * g);
+      for (int g = 0; g < 4; ++g) sum[r][g] = _mm256_loadu_ps(part + r * kPanelRows + 8 * g);
 #pragma GCC unroll 2
     for (int64_t k = 0; k < count; ++k) {
-      __m256 w[Vectors];
+      __m256 w[4];
       weights(k, w);
 #pragma GCC unroll 4
       for (int r = 0; r < Rows; ++r) {
         const __m256 v = _mm256_set1_ps(x[k * x_step + r]);
-        for (int g = 0; g < Vectors; ++g) sum[r][g] = _mm256_fmadd_ps(v, w[g], sum[r][g]);
+        for (int g = 0; g < 4; ++g) sum[r][g] = _mm256_fmadd_ps(v, w[g], sum[r][g]);
       }
     }
 #pragma GCC unroll 4
     for (int r = 0; r < Rows; ++r)
-      for (int g = 0; g < Vectors; ++g) _mm256_storeu_ps(part + r * kPanelRows + 8 * g, sum[r][g]);
+      for (int g = 0; g < 4; ++g) _mm256_storeu_ps(part + r * kPanelRows + 8 * g, sum[r][g]);
   }
 
   template <int64_t Rows>
@@ -168,10 +174,9 @@ struct FloatSteps {
         if (k % 4 == 0) prefetch_codes(codes + k * 16);
         column(codes + k * 16, factor, w);
       };
-      multiply<Rows, 4>(count, decoded, x, Rows, part);
-    } else {  // the sums of more rows take all registers: the weights wait in cache
-      constexpr int64_t kDepth = 32;
-      constexpr int64_t kGroup = Rows <= 6 ? Rows : Rows / 2, kVectors = kGroup <= 3 ? 4 : 2;
+      multiply<Rows>(count, decoded, x, Rows, part);
+    } else {  // the sums of more rows take all registers: the weights wait in cache, so few that the next ones are looked up meanwhile
+      constexpr int64_t kDepth = 8, kGroup = 2;
       static_assert(Rows % kGroup == 0);
       alignas(32) float tile[kDepth * kPanelRows];
       for (int64_t k0 = 0; k0 < count; k0 += kDepth) {
@@ -181,14 +186,10 @@ struct FloatSteps {
           column(codes + (k0 + k) * 16, factor, w);
           for (int g = 0; g < 4; ++g) _mm256_store_ps(tile + k * kPanelRows + 8 * g, w[g]);
         }
-        for (int r = 0; r < Rows; r += kGroup)
-          for (int g = 0; g < 4; g += kVectors)
-            multiply<kGroup, kVectors>(
-                kDepth,
-                [&](int64_t k, __m256(&w)[kVectors]) {
-                  for (int v = 0; v < kVectors; ++v) w[v] = _mm256_load_ps(tile + k * kPanelRows + 8 * (g + v));
-                },
-                x + k0 * Rows + r, Rows, part + r * kPanelRows + 8 * g);
+        const auto stored = [&](int64_t k, __m256(&w)[4]) {
+          for (int g = 0; g < 4; ++g) w[g] = _mm256_load_ps(tile + k * kPanelRows + 8 * g);
+        };
+        for (int r = 0; r < Rows; r += kGroup) multiply<kGroup>(kDepth, stored, x + k0 * Rows + r, Rows, part + r * kPanelRows);
       }
     }
   }
@@ -318,12 +319,7 @@ struct PairSteps {
           sum[r][1] = _mm512_dpbf16_ps(sum[r][1], v, w[2 * pair + 1]);
         }
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
-      for (int h = 0; h < 2; ++h) {
-        float* to = sums + r * kPanelRows + 16 * h;
-        _mm512_storeu_ps(to, _mm512_fmadd_ps(sum[r][h], _mm512_loadu_ps(scale + 16 * h), _mm512_loadu_ps(to)));
-      }
+    add_scaled<Rows>(sum, scale, sums);
   }
 };
 

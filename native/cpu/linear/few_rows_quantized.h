@@ -50,7 +50,8 @@ bool decode_panel(const linear::PanelSource& source, int64_t n0, int64_t width, 
     if constexpr (Steps::kScalesSums) {
       const int64_t end = std::min(k0 + kc, w->I), rest = std::max(k0, end);
       if (k0 < end) steps.decode(codes + k0 * (kPanelRows / 2), end - k0, panel);
-      if (rest < k0 + kc) source.fill(source.context, rest, k0 + kc - rest, n0, width, DType::bf16, panel + (rest - k0) * width);
+      constexpr DType dtype = sizeof(T) == 2 ? DType::bf16 : DType::f32;
+      if (rest < k0 + kc) source.fill(source.context, rest, k0 + kc - rest, n0, width, dtype, panel + (rest - k0) * width);
     } else {
       if (k0 + kc > w->I) return false;
       PanelScales scales(*w, n0 / kPanelRows, (k0 + kc + w->block - 1) / w->block);

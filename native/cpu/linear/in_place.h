@@ -26,6 +26,7 @@ struct InPlace {
   static bool fits(const Problem& p) { return (p.N + NR - 1) / NR * NR * p.K * 4 <= kMostOfB; }
   static bool takes(const Problem& p) {
     if (p.a.dtype != DType::f32 || p.K <= 0) return false;
+    if (scales_sums<Micro>() && p.panels && has_panel_scales(p.panels->weight)) return false;  // the driver scales a block's sum
     if (by_rows(p)) return p.a.row <= kLongest && p.more.row <= kLongest && fits(p);
     return p.a.row == 1 && p.a.col <= kLongest && p.more.steps == 0 && p.N <= NR && p.M >= MR;
   }
