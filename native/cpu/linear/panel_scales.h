@@ -97,6 +97,8 @@ class PanelScales {
     if (w_.absmax) {
       from = w_.absmax + row0_ * per_row + b;
       line = per_row;
+      // The next panel's: many lines far apart, which the hardware does not follow by itself.
+      for (int64_t j = kPanelRows; j < 2 * kPanelRows; ++j) __builtin_prefetch(from + j * per_row, 0, 2);
     } else {
       for (int64_t j = 0; j < there_; ++j) expand((row0_ + j) * per_row + b, count, lines + j * kBlocks);
     }
