@@ -43,11 +43,13 @@ export class FeatureSource {
   /** Of each row what a step reads of its media; whoever asks first is read first. */
   media(rows: readonly (readonly MediaPart[])[], signal?: AbortSignal): Promise<PromiseSettledResult<RowMedia>[]> {
     const company: Company = { coming: rows.flat().length };
+    const trains = new Map<MediaEncoder, boolean>(); // found out once, not for each medium: all weights are looked through
     const of = async (parts: readonly MediaPart[]): Promise<RowMedia> => {
       let kept = 0;
       const take = async (part: MediaPart): Promise<Media> => {
         const encoder = this.model.encoder(part.modality);
-        if (encoder.trains) return this.#counted(company, () => this.#processed(encoder, part, signal));
+        if (!trains.has(encoder)) trains.set(encoder, encoder.trains);
+        if (trains.get(encoder)) return this.#counted(company, () => this.#processed(encoder, part, signal));
         const { isKept, ...features } = await this.#features(part, company, signal);
         if (isKept) ++kept;
         return features;
