@@ -106,8 +106,14 @@ for (const [dtype, master] of [
         const y = linear(activation(linear(t.x!, met(t.w1!), t.b1), kind), met(t.w2!), t.b2);
         return [t.residual ? add(t.residual, y) : y];
       };
-      // All of it; a frozen layer that a gradient passes; one that none passes; nothing but the second weight.
-      for (const frozen of [[], ["w1", "b1", "w2", "b2"], ["x", "w1", "b1", "w2", "b2"], ["x", "w1", "b1", "residual"]]) {
+      // All of it; a frozen layer that a gradient passes; one that none passes; nothing but the second layer, or the first bias.
+      const apart = [
+        ["w1", "b1", "w2", "b2"],
+        ["x", "w1", "b1", "w2", "b2"],
+        ["x", "w1", "b1", "residual"],
+        ["x", "w1", "w2", "b2", "residual"],
+      ];
+      for (const frozen of [[], ...apart]) {
         const here = frozen.filter((name) => name in inputs);
         if (here.length === Object.keys(inputs).length) continue;
         close(await run(inputs, fused, here), await run(inputs, plain, here), dtype, `${N} ${C} ${W}, frozen: ${here}`);
