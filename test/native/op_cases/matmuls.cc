@@ -28,7 +28,8 @@ void fused() {
     int64_t n, in, out;
   };
   int at = 0;
-  for (const auto [n, I, O] : {Size{17, 600, 64}, Size{129, 40, 136}, Size{70, 33, 65}, Size{530, 24, 264}, Size{3, 0, 5}, Size{0, 9, 5}}) {
+  for (const auto [n, I, O] : {Size{17, 600, 136}, Size{40, 30, 600}, Size{600, 70, 30}, Size{129, 40, 136}, Size{70, 33, 65}, Size{530, 24, 264},
+                               Size{3, 0, 5}, Size{0, 9, 5}}) {
     const auto kind = static_cast<Activation>(at++ % 8);
     add_case("linear_fused",
              CASE(b.linear_fused(s, _(t.out({n, O})), _(t.out({n, O})), _(t.in({n, I})), _(t.floats({O, I}, 0.2)), _(t.in({O})), none, kind)));
