@@ -24,6 +24,8 @@ export interface Product {
   backward?: boolean;
   more?: number;
   maxima?: { all: number; panel: number };
+  /** Are blocks' sums scaled? Those are not multiplied in place. */
+  scaledSums?: boolean;
 }
 export type Level = "generic" | "avx2" | "avx512" | "avx512_bf16" | "amx";
 
@@ -65,7 +67,7 @@ export function roomsOf(level: Level, p: Product): Rooms {
   if (tiled && !p.turned && (p.b === "codes" || (p.b !== "panels" && p.K <= 8192))) return onTiles(p);
   const micro = microOf(level, p.dtype);
   if (p.M <= FEW_ROWS && p.b === "row") return fewRows(p, micro);
-  return p.dtype === "f32" && fitsInPlace(p, micro) ? inPlace(p, micro) : driven(p, micro);
+  return p.dtype === "f32" && !p.scaledSums && fitsInPlace(p, micro) ? inPlace(p, micro) : driven(p, micro);
 }
 
 function fewRows({ M, K, dtype }: Product, { bytes }: Micro): Rooms {

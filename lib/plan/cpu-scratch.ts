@@ -63,7 +63,19 @@ export class CpuScratch {
     const tiled = this.level === "amx" && dtype === "bf16";
     const aligned = nested && block >= 64 && I % block === 0;
     const maxima = aligned ? { all: O * (I / block), panel: 16 * (I / block) } : { all: 0, panel: 0 };
-    this.product({ M: N, N: columns, K, dtype, line: K, b: tiled ? "codes" : "panels", backward, more, ...(tiled && { maxima }) });
+    const scaledSums = this.level.startsWith("avx512") && !backward && I % block === 0;
+    this.product({
+      M: N,
+      N: columns,
+      K,
+      dtype,
+      line: K,
+      b: tiled ? "codes" : "panels",
+      backward,
+      more,
+      scaledSums,
+      ...(tiled && { maxima }),
+    });
   }
   int8(N: number, O: number, I: number): void {
     this.shared(N * O * 4 + N * 4 + N * I * 6 + I * 4 + 256);
