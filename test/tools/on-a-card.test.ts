@@ -86,6 +86,18 @@ test("what the others need may take all the time; where it runs out of that, the
       "build out of time",
     ]);
     assert.equal(outcomes(await runCourse([build(""), rest], options)), ["build ok", "rest ok"]);
+    // A first op that is wrong ends the course in words, and is the first to run the next time.
+    const first = (code: string): Stage => ({ ...stage("first", code), needed: true });
+    const said: string[] = [];
+    const again = ["build", "rest"];
+    const wrong = await runCourse([build(""), first("process.exit(1)"), rest], { ...options, again, say: (line) => said.push(line) });
+    assert.equal(outcomes(wrong), ["build ok", "first failed", "rest ok"]); // of rest what it was before
+    assert.ok(
+      said.some((line) => /ends here: what comes after "first" .*first\.log/.test(line)),
+      said.join("\n"),
+    );
+    assert.not.ok(said.some((line) => /rest/.test(line)));
+    assert.equal(outcomes(await runCourse([build(""), first(""), rest], options)), ["build ok", "first ok", "rest ok"]);
   }));
 
 test("what is packed holds the packages of the tests and of the library with all that they depend on", () => {

@@ -11,7 +11,10 @@ export interface Stage {
   name: string;
   /** Its part of the time, against those of the stages still to come: what one leaves, the others share. */
   weight: number;
-  /** The others are nothing without it: it may take all the time that is left, and where even that is too little they are not begun. */
+  /**
+   * The others are nothing without it: it may take all the time that is left, and where even that is too little, or where it fails, they are not begun. The
+   * next start begins with it.
+   */
   needed?: boolean;
   /** One after the other, until one fails. Or a sentence that says why there is nothing to run here. */
   commands: Command[] | string;
@@ -120,7 +123,11 @@ export async function runCourse(stages: readonly Stage[], options: CourseOptions
   const report: Report = { machine, commit, minutes, stages: earlier(options) };
   const ended = (name: string) =>
     !again.includes(name) &&
-    report.stages.some(({ stage, outcome }) => stage === name && (outcome === "ok" || outcome === "failed" || outcome === "skipped"));
+    report.stages.some(
+      ({ stage, outcome }) =>
+        stage === name &&
+        (outcome === "ok" || outcome === "skipped" || (outcome === "failed" && !stages.some((s) => s.name === name && s.needed))),
+    );
   const record = (result: Result) => {
     report.stages = stages.flatMap(({ name }) => (name === result.stage ? [result] : report.stages.filter(({ stage }) => stage === name)));
     writeReport(folders, report);
@@ -138,6 +145,12 @@ export async function runCourse(stages: readonly Stage[], options: CourseOptions
     const result = { stage: stage.name, ...(await runStage(stage, limit, options)), seconds: (performance.now() - start) / 1000 };
     record(result);
     say(`${result.outcome === "ok" ? "ok  " : result.outcome === "failed" ? "FAIL" : "    "} ${table([result]).split("\n")[1]}`);
+    if (stage.needed && result.outcome === "failed") {
+      say(
+        `The course ends here: what comes after "${stage.name}" would say nothing of this card. What was said is in ${join(folders.at(-1) as string, `${stage.name}.log`)}; start it again when that is mended.`,
+      );
+      break;
+    }
   }
   writeReport(folders, report);
   return report;

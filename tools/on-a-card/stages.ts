@@ -1,5 +1,5 @@
-// What is worth knowing of a card, in the order of worth: does it build, are the numbers right, does training run, how fast is it. On the emulated
-// device the same course in small, so that CI sees that each of its commands still works.
+// What is worth knowing of a card, in the order of worth: does it build, is the first op right, are the newest kernels, then all, does training run, how
+// fast is it. On the emulated device the same course in small, so that CI sees that each of its commands still works.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Command, Stage } from "./course.js";
@@ -20,6 +20,9 @@ const CHOOSERS =
 /** One of each kind of access to memory. */
 const MEMCHECK =
   "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,attention,attention_backward,attention_decode,cache_write,gather_rows_backward,embedding_backward,rms_norm_backward,conv1d_backward,adamw_8bit,adamw_clipped,head_cross_entropy,quantize_absmax,sample_categorical";
+/** Kernels that no card has run yet: of few rows and some hundreds, LoRA's, the optimiser in two launches, norms that end in one. */
+const NEWEST =
+  "linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,adamw_clipped,attention_two_source,attention_two_source_backward,layer_norm_backward,rms_norm_backward,linear";
 /** Processors for which kernels are chosen besides the card's own: one, the emulated card's, an H200's. */
 const PROCESSORS = [1, 4, 132];
 
@@ -48,10 +51,15 @@ export function stagesFor({ root, device, folder, python, sanitizer }: Surroundi
     const { command, args } = ops("--ops", MEMCHECK);
     return [{ command: sanitizer, args: ["--tool", "memcheck", "--error-exitcode", "9", command, ...args] }];
   };
+  const many = ops("--many-rows", ...(brief ? ["--ops", "linear_quantized_dx"] : []));
   const rival = python ? ["--rival", python] : [];
   const demo = ["--output", join(folder, "demo"), "--json", join(folder, "demo.json")];
   return [
     { name: "build", weight: 3, needed: true, commands: [tsx("tools/on-a-card/build.ts", "--device", device)] },
+    { name: "first", weight: 1, needed: true, commands: [ops("--ops", "add")] },
+    { name: "newest", weight: 1, commands: [ops("--ops", brief ? "adamw_clipped" : NEWEST)] },
+    // Products of many rows on Hopper's own units; on another card, and in small, they take the tiles that all have.
+    { name: "hopper", weight: 1, commands: [{ ...many, env: { ANYMAL_CUDA_WGMMA: "1" } }] },
     { name: "ops", weight: 2, commands: [brief ? ops("--ops", "linear,rms_norm,adamw_8bit,adamw_clipped") : ops()] },
     {
       name: "tiles",
