@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common.cuh"
+#include "linear/path_names.h"
 #include "version.h"
 
 namespace anymal {
@@ -18,8 +19,11 @@ int device_count() {
     cudaDriverGetVersion(&driver);
     cudaRuntimeGetVersion(&runtime);
     if (driver == 0) throw std::runtime_error("no NVIDIA driver is installed here (libcuda.so was not found)");
-    throw std::runtime_error("the NVIDIA driver is for CUDA " + version(driver) + ", this build needs one for CUDA " + version(runtime) +
-                             ": update the driver");
+    // Within one major number any driver will do; across them none of an older one, but for the package of forward compatibility.
+    throw std::runtime_error("the NVIDIA driver is for CUDA " + version(driver) + ", this build needs one for CUDA " +
+                             std::to_string(runtime / 1000) + ".0 or newer: update the driver; or build the module with nvcc of CUDA " +
+                             std::to_string(driver / 1000) + " (npm run build:cuda); or, on a data-centre card, install the package cuda-compat-" +
+                             std::to_string(runtime / 1000) + "-0 and put its folder into LD_LIBRARY_PATH");
   }
   if (e == cudaErrorNoDevice || (e == cudaSuccess && count == 0))
     throw std::runtime_error("the NVIDIA driver sees no card (is CUDA_VISIBLE_DEVICES empty?)");
@@ -40,6 +44,19 @@ int number_named(const char* options, const char* key, const char* what, int oth
   return static_cast<int>(value);
 }
 
+// The number of the kernels named behind "path=", -1 where nothing is.
+int path_named(const char* options) {
+  const char* at = std::strstr(options, "path=");
+  if (!at) return -1;
+  const std::string name(at + 5, std::strcspn(at + 5, ";"));
+  std::string known;
+  for (size_t i = 0; i < std::size(kPathNames); ++i) {
+    if (name == kPathNames[i]) return static_cast<int>(i);
+    known += (i ? ", " : "") + std::string(kPathNames[i]);
+  }
+  throw std::runtime_error("expected a path of " + known + ", got \"" + name + "\"");
+}
+
 const char* fault_name(int32_t kind) {
   switch (kind) {
     case Fault::row_index:
@@ -57,11 +74,15 @@ const char* fault_name(int32_t kind) {
   }
 }
 
-// Options: index=N, which card; processors=N, for how many multiprocessors kernels are chosen, so that tests reach all of them on any card.
+// Options: index=N, which card; processors=N, for how many multiprocessors kernels are chosen, so that tests reach all of them on any card;
+// path=NAME, kernels that all products with quantised weights must take.
 Stream* stream_create(const char* options) {
   const int count = device_count();
   const int index = number_named(options, "index=", "an index", 0, 0, count - 1);
-  return new Stream(index, number_named(options, "processors=", "a number of processors", 0, 1, 4096));
+  const int path = path_named(options), processors = number_named(options, "processors=", "a number of processors", 0, 1, 4096);
+  auto* s = new Stream(index, processors);
+  s->path = path;
+  return s;
 }
 void stream_destroy(Stream* s) { delete s; }
 void account_scratch(Stream& s, ScratchAccount* account) { s.account_scratch(account); }

@@ -1,13 +1,13 @@
 // What a benchmark calls 100 %: products on tensor cores from registers alone, and reading or copying a block far larger than the caches. Products
-// are mma.sync's, as those of all kernels here: on Hopper wgmma does about 1.5 times as much, and a share of this peak is no share of the card's.
+// are mma.sync's, as those of most kernels here; on Hopper those of warp groups are a peak of their own, with operands that stay in shared memory.
 #include <algorithm>
 
-#include "common.cuh"
+#include "linear/measured.h"
+#include "peak.cuh"
 
 namespace anymal::cuda {
 namespace {
 
-constexpr int kRepeats = 5;
 constexpr int kChains = 8;  // products under way in a warp that do not wait for each other
 
 __global__ void products_kernel(float* sums, int64_t iterations) {
@@ -35,39 +35,6 @@ __global__ void read_kernel(int64_t n, uint4* to, const uint4* from) {
   }
   if (all.x | all.y | all.z | all.w) to[first_index()] = all;
 }
-
-struct Timer {
-  Stream& s;
-  cudaEvent_t begin = nullptr, end = nullptr;
-  explicit Timer(Stream& stream) : s(stream) {
-    check(cudaEventCreateWithFlags(&begin, 0), "making an event");
-    check(cudaEventCreateWithFlags(&end, 0), "making an event");
-  }
-  Timer(const Timer&) = delete;
-  ~Timer() {
-    if (begin) cudaEventDestroy(begin);
-    if (end) cudaEventDestroy(end);
-  }
-  // The least seconds of several runs after a first one.
-  template <class F>
-  double seconds(const F& run) {
-    double best = 1e30;
-    for (int i = 0; i <= kRepeats; ++i) {
-      check(cudaEventRecord(begin, s.stream), "recording an event");
-      run();
-      check(cudaEventRecord(end, s.stream), "recording an event");
-      check(cudaEventSynchronize(end), "measuring");
-      float milliseconds = 0;
-      check(cudaEventElapsedTime(&milliseconds, begin, end), "measuring");
-      if (i > 0) best = std::min(best, milliseconds * 1e-3);
-    }
-    return std::max(best, 1e-9);
-  }
-};
-
-// Work grows with the square of the card's size, so that the largest run for milliseconds and an emulated one of four multiprocessors does not
-// run for minutes.
-int64_t size_of(const Stream& s) { return static_cast<int64_t>(s.multiprocessors) * s.multiprocessors; }
 
 double peak_products(Stream& s) {
   Scratch scratch(s);
@@ -100,6 +67,7 @@ double peak_bandwidth(Stream& s) {
 
 double measure_peak(Stream& s, Peak what) {
   if (what == Peak::bandwidth) return peak_bandwidth(s);
+  if (what == Peak::bf16 && s.path == static_cast<int>(gemm::Path::hopper)) return peak_warp_group_products(s);
   // A product of f32 is six of bf16: the two operands in three parts each, without the pairs that are too small to count.
   return what == Peak::bf16 ? peak_products(s) : peak_products(s) / 6;
 }

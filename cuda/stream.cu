@@ -5,6 +5,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "probe.h"
 #include "stream.h"
 #include "version.h"
 
@@ -57,6 +58,9 @@ void Stream::open(int processors) {
   const size_t bytes = static_cast<size_t>(counters_in_all()) * sizeof(unsigned);
   check(cudaMalloc(&counters, bytes), "allocating counters");
   check(cudaMemsetAsync(counters, 0, bytes, stream), "clearing counters");
+  // wgmma exists on compute capability 9.0 alone, neither before nor behind, and in code that was compiled for it.
+  capability = 10 * p.major + p.minor;
+  wgmma = cuda::probe(*this) && capability == 90;
   for (Staging& s : staging) {
     check(cudaHostAlloc(&s.data, kStagingBytes, cudaHostAllocDefault), "allocating pinned memory");
     check(cudaEventCreateWithFlags(&s.done, cudaEventDisableTiming), "making an event");

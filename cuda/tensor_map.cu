@@ -11,8 +11,12 @@ using Encode = decltype(cuTensorMapEncodeTiled)*;
 Encode find_encode() {
   void* function = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if defined(GPU_EMU) || CUDART_VERSION >= 12050
   constexpr unsigned since = 12000;
   const cudaError_t e = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, since, cudaEnableDefault, &found);
+#else
+  const cudaError_t e = cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &function, cudaEnableDefault, &found);
+#endif
   if (e != cudaSuccess) cudaGetLastError();
   return e == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(function) : nullptr;
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// `npm run build:cuda`: the CUDA module, build/Release/libanymal_cuda.so, beside the addon that opens it at run time. Needs nvcc of CUDA 13, no GPU.
+// `npm run build:cuda`: the CUDA module, build/Release/libanymal_cuda.so, beside the addon that opens it at run time. Needs nvcc of CUDA 12.4 or newer, no
+// GPU. A module runs with drivers of its CUDA's major number and newer ones: 580 and newer for CUDA 13, 525 and newer for CUDA 12.
 //   --if-possible   says in a line why it does nothing, where there is no nvcc; the prebuild calls it so
 //   --quiet         say nothing unless the build fails
 // ANYMAL_CUDA_ARCHITECTURES: a CMake list in place of all cards since Ampere ("90a-real" is quick to build), or "none".
@@ -24,10 +25,18 @@ const nvcc = [process.env.CUDACXX, "nvcc", "/usr/local/cuda/bin/nvcc"].find((nam
 function reasonAgainst() {
   if (architectures === "none") return "ANYMAL_CUDA_ARCHITECTURES is none";
   if (!nvcc) return "no nvcc was found; install CUDA 13's toolkit (package cuda-nvcc-13-0), or name nvcc in CUDACXX";
-  const release = /release (\d+)\./.exec(output(nvcc))?.[1];
-  if (Number(release) < 13) return `CUDA 13 is needed, ${nvcc} is of CUDA ${release}`;
+  const [, major, minor] = /release (\d+)\.(\d+)/.exec(output(nvcc)) ?? [];
+  if (Number(major) * 100 + Number(minor) < 1204) return `CUDA 12.4 or newer is needed, ${nvcc} is of CUDA ${major}.${minor}`;
   if (!output("cmake")) return "CMake 3.22 or newer was not found";
   return undefined;
+}
+
+/** All cards since Ampere that this nvcc knows, and PTX of the oldest for those that it does not. */
+function architecturesOf(compiler) {
+  const r = spawnSync(compiler, ["--list-gpu-code"], { encoding: "utf8" });
+  const known = (r.status === 0 ? r.stdout : "").match(/sm_\d+/g) ?? [];
+  const cards = ["80", "86", "89", "90a", "100", "110", "120"].filter((name) => known.includes(`sm_${name.replace("a", "")}`));
+  return [...cards.map((name) => `${name}-real`), "80-virtual"].join(";");
 }
 
 function run(args) {
@@ -55,6 +64,6 @@ run([
   ...generator,
   "-DANYMAL_CUDA=ON",
   `-DCMAKE_CUDA_COMPILER=${nvcc}`,
-  `-DCMAKE_CUDA_ARCHITECTURES=${architectures}`,
+  `-DCMAKE_CUDA_ARCHITECTURES=${architectures || architecturesOf(nvcc)}`,
 ]);
 run(["--build", out, "--target", "anymal_cuda", "--parallel", String(os.cpus().length)]);

@@ -5,11 +5,8 @@
 // dX has the same tiles: rows of W are k there, and wgmma reads the tile across. The low-rank branch is further steps on the
 // same sums, whose operands the producers write both.
 //
-// Its kernels are compiled for sm_90a, and empty elsewhere. They have not run on a card yet, so they are asked for: ANYMAL_CUDA_WGMMA=1.
+// Its kernels are compiled for sm_90a, and empty elsewhere.
 #include <algorithm>
-#include <cstdlib>
-#include <map>
-#include <mutex>
 
 #include "linear/hopper_path.cuh"
 #include "linear/hopper_weights.cuh"
@@ -268,43 +265,21 @@ bool run(Stream& s, Scratch& scratch, const Job<Weight<Across>>& job, const void
   return taller_serves(s, M, N) ? with(std::integral_constant<int, 256>{}) : with(std::integral_constant<int, 192>{});
 }
 
-bool asked_for() {
-  static const bool asked = [] {
-    const char* value = std::getenv("ANYMAL_CUDA_WGMMA");
-    return value && std::strcmp(value, "1") == 0;
-  }();
-  return asked;
-}
-// wgmma exists on compute capability 9.0 alone: neither before nor behind.
-bool has_wgmma(const Stream& s) {
-  static std::mutex mutex;
-  static std::map<int, bool> cards;
-  std::lock_guard lock(mutex);
-  const auto [card, fresh] = cards.try_emplace(s.index, false);
-  if (fresh) {
-    cudaDeviceProp p;
-    check(cudaGetDeviceProperties(&p, s.index), "asking for the card's properties");
-    card->second = p.major == 9 && p.minor == 0;
-  }
-  return card->second;
-}
-
-constexpr int64_t kFewest = 257;  // rows: with fewer, mma.sync's tiles waste less
-
-// Where this path does not serve: other cards, few rows, f32, and shapes whose chunks of eight would not be whole.
-bool serves(const Stream& s, DType dtype, int64_t rows, const Quantized& w) {
-  constexpr int64_t most = INT32_MAX - 4 * 256;
-  return asked_for() && has_wgmma(s) && dtype == DType::bf16 && rows >= kFewest && rows <= most && w.in_features % 8 == 0 && w.in_features > 0 &&
-         w.in_features <= most && w.out_features <= most && aligned16({w.codes.data}) && (w.format == QuantFormat::int8 || w.block >= kRun);
-}
-
 }  // namespace
 }  // namespace wide
+
+// Shapes whose chunks of eight would not be whole are others'; int8's outlier columns have no registers left forward.
+bool hopper_serves(const Stream& s, Pass pass, const View& x, const Quantized& w) {
+  constexpr int64_t most = INT32_MAX - 4 * 256;
+  if (!s.wgmma || x.dtype != DType::bf16 || !aligned16({w.codes.data, x.data})) return false;
+  if (w.in_features <= 0 || w.in_features % 8 || x.cols() <= 0 || x.cols() % 8) return false;
+  if (x.rows() > most || w.in_features > most || w.out_features > most) return false;
+  return w.format == QuantFormat::int8 ? pass == Pass::dx : w.block >= wide::kRun;
+}
 
 bool on_hopper(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora) {
   using namespace wide;
   const int64_t M = x.rows(), N = w.out_features, K = w.in_features;
-  if (!serves(s, x.dtype, M, w) || w.format == QuantFormat::int8) return false;  // int8's outlier columns have no registers left there
   if (lora.rank > 0) reduce(s, scratch, x, lora);
   const Branch branch{rows_of<bf16>(lora.b, N, lora.rank, lora.rank),
                       {rows_of<bf16>(lora.u.data, M, lora.rank, lora.rank), lora.scaling},
@@ -315,7 +290,6 @@ bool on_hopper(Stream& s, Scratch& scratch, const View& y, const View& x, const 
 bool on_hopper_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora) {
   using namespace wide;
   const int64_t M = dy.rows(), N = w.in_features, K = w.out_features;
-  if (!serves(s, dy.dtype, M, w) || K == 0) return false;
   const Matrix to = matrix_of(dx, N);
   const Branch branch{rows_of<bf16>(lora.a, lora.rank, N, N), {rows_of<bf16>(lora.t, M, lora.rank, lora.rank), 1.0f}, static_cast<int>(lora.rank)};
   const EightBit<true> eight_bit{w.codes.as<uint8_t>(), static_cast<int>(K), static_cast<int>(N), row_bytes(w.format, N), w.absmax.as<float>()};

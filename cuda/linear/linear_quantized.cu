@@ -153,15 +153,17 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
   const int64_t N = x.rows(), O = w.out_features, I = w.in_features;
   if (N == 0) return;
   if (O == 0) return lora.rank > 0 ? reduce(s, scratch, x, lora) : void();
-  switch (path_of(s, x, w)) {
+  switch (path_of(s, Pass::forward, x, w)) {
     case Path::skinny:
       return skinny(s, scratch, y, x, w, bias, lora);
     case Path::panels:
       return panels(s, scratch, y, x, w, bias, lora);
+    case Path::hopper:
+      if (on_hopper(s, scratch, y, x, w, bias, lora)) return;
+      break;
     case Path::tiles:
       break;
   }
-  if (on_hopper(s, scratch, y, x, w, bias, lora)) return;
   const Matrix to = matrix_of(y, O, bias);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
@@ -206,7 +208,7 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
 void quantized_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora) {
   const int64_t N = dy.rows(), O = w.out_features, I = w.in_features;
   if (N == 0 || I == 0) return;
-  if (on_hopper_dx(s, scratch, dx, dy, w, lora)) return;
+  if (path_of(s, Pass::dx, dy, w) == Path::hopper && on_hopper_dx(s, scratch, dx, dy, w, lora)) return;
   const Matrix to = matrix_of(dx, I);
   by_dtype(dy.dtype, [&](auto t) {
     using T = decltype(t);

@@ -13,6 +13,11 @@ export interface DeviceOptions {
   /** CUDA: which card. */
   index?: number;
   /**
+   * CUDA: kernels that all products with quantised weights must take, "tiles" | "skinny" | "panels" | "hopper", for who compares them: a product that they
+   * cannot make fails. Default: the best for each shape.
+   */
+  path?: string;
+  /**
    * Bytes that the device may hold from the system in all: tensors, what ops work in, and cached buffers. Beyond it an op fails with E_OUT_OF_MEMORY
    * and the breakdown, where without it the system might end the process. Default: none, or ANYMAL_MEMORY_LIMIT.
    */
@@ -76,7 +81,10 @@ export class Device {
     native().device_reset_peak(this.id);
   }
 
-  /** What a benchmark calls 100 %, measured now with all threads: FLOP/s of matrix products in f32 or bf16, or bytes/s of memory. */
+  /**
+   * What a benchmark calls 100 %, measured now with all threads: FLOP/s of matrix products in f32 or bf16, or bytes/s of memory. On a card products are
+   * mma.sync's; bf16's of a device with the path "hopper" are those of Hopper's warp groups, 0 where the card has none.
+   */
   peak(what: "f32" | "bf16" | "bandwidth"): Promise<number> {
     return native().device_peak(this.id, ["f32", "bf16", "bandwidth"].indexOf(what));
   }
@@ -147,7 +155,7 @@ export class Capture<T> {
   }
 }
 
-const DEVICE_OPTIONS = optionNames<DeviceOptions>({ threads: true, level: true, index: true, memoryLimit: true });
+const DEVICE_OPTIONS = optionNames<DeviceOptions>({ threads: true, level: true, index: true, path: true, memoryLimit: true });
 const open = new Map<string, Device>();
 const opening = new Map<string, Promise<Device>>();
 let toldFallback = false;
@@ -199,7 +207,10 @@ async function opened(name: string, options: string): Promise<Device> {
   return meanwhile;
 }
 
-const cardOf = ({ index }: DeviceOptions): DeviceOptions => (index === undefined ? {} : { index });
+const cardOf = ({ index, path }: DeviceOptions): DeviceOptions => ({
+  ...(index !== undefined && { index }),
+  ...(path !== undefined && { path }),
+});
 const keyOf = (name: string, options: string): string => `${name}|${options}`;
 
 function textOf(options: DeviceOptions): string {

@@ -1,5 +1,7 @@
 // The CUDA backend as a device of the library, emulated: transfers, errors of kernels and of memory, captures, several devices, options. Its ops are
 // under test in ops.cc and, with models around them, in every suite that takes --device.
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { native } from "../../lib/core/native.js";
@@ -50,6 +52,54 @@ test("two cards in one process do not meet", async () => {
   );
   for (const y of sums) y.dispose();
   b.dispose();
+  await other.close();
+});
+
+/** What a process says that opens the device with this environment and prints what the script makes of it. */
+function elsewhere(env: Record<string, string>, script: string): string {
+  const library = fileURLToPath(new URL("../../lib/index.ts", import.meta.url));
+  const code = `import { device } from ${JSON.stringify(library)};
+import { native } from ${JSON.stringify(library.replace("index.ts", "core/native.ts"))};
+try { ${script} } catch (error) { console.log(error.code, error.message); }`;
+  const args = ["--import", "tsx", "--input-type=module", "-e", code];
+  const r = spawnSync(process.execPath, args, { encoding: "utf8", env: { ...process.env, ...env } });
+  assert.is(r.status, 0, r.stderr);
+  return r.stdout.trim();
+}
+
+test("a driver or a card that cannot run the module's kernels is told when the device is opened, with what to do", () => {
+  const open = 'device("emulated"); console.log("opened");';
+  assert.match(elsewhere({ EMU_KERNELS: "209" }, open), /^E_DEVICE .*no kernel image.*compiled for other cards: build it for this one/s);
+  assert.match(elsewhere({ EMU_KERNELS: "222" }, open), /^E_DEVICE .*driver is older than the compiler .*: update the driver, or build/s);
+  assert.match(elsewhere({ EMU_KERNELS: "221" }, open), /^E_DEVICE .*libnvidia-ptxjitcompiler/s);
+  assert.match(
+    elsewhere({ EMU_DRIVER: "12040" }, open),
+    /^E_DEVICE .*driver is for CUDA 12\.4, .* 13\.0 or newer: update.* CUDA 12 .*cuda-compat-13-0/s,
+  );
+  assert.match(elsewhere({ EMU_DRIVER: "0" }, open), /^E_DEVICE .*no NVIDIA driver is installed/s);
+});
+
+test("kernels of one path alone, on wish", async () => {
+  assert.throws(() => device("emulated", { path: "fast" }), /expected a path of tiles, skinny, panels, hopper, got "fast"/);
+  const other = device("emulated", { path: "skinny" });
+  const n = native();
+  const [O, I] = [40, 128];
+  const rowsOf = async (rows: number) => {
+    const values = Uint8Array.from({ length: (O * I) / 2 }, (_, i) => (i * 37) % 256);
+    const codes = n.tensor_from(other.id, 3, [values.length], values);
+    const w = n.pack_codes(codes, 0, O, I, n.packed_bytes(other.id, 0, O, I));
+    using absmax = Tensor.full([(O * I) / 64], 0.5, { device: other });
+    using x = Tensor.full([rows, I], 1, { device: other });
+    const y = n.linear_quantized(x.handle, w, absmax.handle, undefined, undefined, undefined, 0, 64, O, 0);
+    try {
+      return await n.tensor_read(y);
+    } finally {
+      n.tensor_dispose([codes, w, y]);
+    }
+  };
+  await rowsOf(3);
+  const { message } = await rejection(rowsOf(17));
+  assert.match(message, /the path "skinny".* does not make a product of 17 rows/);
   await other.close();
 });
 

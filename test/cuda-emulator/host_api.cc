@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -62,6 +63,14 @@ constexpr size_t kSharedUnasked = 48 * 1024;
 std::map<std::pair<int, const void*>, size_t> shared_allowed;  // by device and kernel, where it is more
 cudaError_t broken = cudaSuccess;                              // what every call says after a kernel's illegal access, say
 long allocations_until_failure = 0;
+
+// For tests: EMU_DRIVER, the CUDA that the driver is for (12040: 12.4; 0: there is no driver), and EMU_KERNELS, the error that all launches end in.
+constexpr int kRuntime = 13000;
+int number_of(const char* variable, int otherwise) {
+  const char* value = std::getenv(variable);
+  return value ? std::atoi(value) : otherwise;
+}
+int driver() { return number_of("EMU_DRIVER", kRuntime); }
 
 bool allocation_fails() {
   if (allocations_until_failure > 1) --allocations_until_failure;
@@ -122,6 +131,8 @@ namespace emu {
 cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, std::function<void()> body, const char* text, const void* kernel) {
   std::lock_guard lock(mutex);
   if (stream && stream->device != current_device) return told(cudaErrorInvalidResourceHandle);
+  static const auto missing = static_cast<cudaError_t>(number_of("EMU_KERNELS", cudaSuccess));
+  if (missing != cudaSuccess) return told(missing);
   const uint64_t threads = uint64_t{block.x} * block.y * block.z, blocks = uint64_t{grid.x} * grid.y * grid.z;
   if (threads < 1 || threads > 1024 || block.z > 64 || !blocks || grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
     return told(cudaErrorInvalidConfiguration);
@@ -137,6 +148,8 @@ cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t stream, st
 }  // namespace emu
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 0;
+  if (driver() < kRuntime) return told(cudaErrorInsufficientDriver);
   *count = kDevices;
   return cudaSuccess;
 }
@@ -153,11 +166,11 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int valu
   return cudaSuccess;
 }
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = 13000;
+  *version = driver();
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 13000;
+  *version = kRuntime;
   return cudaSuccess;
 }
 cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
@@ -363,6 +376,10 @@ const char* cudaGetErrorString(cudaError_t e) {
       return "invalid argument";
     case cudaErrorMemoryAllocation:
       return "out of memory";
+    case cudaErrorNoKernelImageForDevice:
+      return "no kernel image is available for execution on the device";
+    case cudaErrorUnsupportedPtxVersion:
+      return "the provided PTX was compiled with an unsupported toolchain.";
     case cudaErrorInvalidConfiguration:
       return "invalid configuration argument";
     case cudaErrorInvalidDevice:

@@ -1,14 +1,15 @@
 // Every op of a backend module (the CUDA sources, emulated or on a card) against plain loops on the same cases: numbers within what these lose,
 // outputs written whole, nothing written beside them, the same bits when run again, data that is not aligned.
 //   backend_ops MODULE [--op TEXT] [--ops NAME,NAME...] [--seed N] [--processors N] [--many-rows] [--list]
-//   backend_ops MODULE --faults
+//   backend_ops MODULE --faults | --peaks
 // --op takes every op whose name contains the text, --ops those of exactly these names. --processors: with the kernels that a card with so many
 // multiprocessors would choose. --many-rows: products of many rows alone, which a Hopper card makes by wgmma where ANYMAL_CUDA_WGMMA=1 asks for it.
-// --faults: with memory that runs out and a card that fails, in the emulator.
+// --faults: with memory that runs out and a card that fails, in the emulator. --peaks: what is measured of the card, and no op.
 #include <dlfcn.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <set>
 #include <string>
 
@@ -26,7 +27,7 @@ struct Options {
   std::string op, ops;
   uint32_t seed = 1;
   int processors = 0;  // 0: those of the card
-  bool list = false, faults = false, many_rows = false;
+  bool list = false, faults = false, many_rows = false, peaks = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -40,6 +41,7 @@ Options parse(int argc, char** argv) {
     else if (arg == "--list") o.list = true;
     else if (arg == "--faults") o.faults = true;
     else if (arg == "--many-rows") o.many_rows = true;
+    else if (arg == "--peaks") o.peaks = true;
     else o.module = argv[i];
   }
   return o;
@@ -80,6 +82,19 @@ std::string complaint(const Bench& got, const Bench* first, const Expectation& w
       return which + " has other bits when run again";
   }
   return "";
+}
+
+// Finite and above 0; that of wgmma, which a device with this path measures, on a Hopper card alone. A peak's work grows with the square of the
+// card's size: an emulated card of 132 multiprocessors would be measured for hours.
+void check_peaks(const Backend& b, Stream& s, std::initializer_list<Peak> peaks) {
+  if (std::getenv("EMU_PROCESSORS") != nullptr) return;
+  const auto check = [&](double peak, bool none) {
+    CHECK_SAY(std::isfinite(peak) && (none ? peak == 0 : peak > 0), "a measured peak of " + std::to_string(peak));
+  };
+  for (const Peak what : peaks) check(b.measure_peak(s, what), false);
+  Stream* hopper = b.stream_create("path=hopper");
+  check(b.measure_peak(*hopper, Peak::bf16), std::strstr(b.describe(s), "compute capability 9.0,") == nullptr);
+  b.stream_destroy(hopper);
 }
 
 // One case and dtype counts twice: as its data lies by itself, run twice, and off its alignment.
@@ -133,7 +148,13 @@ int main(int argc, char** argv) {
   for (const std::string& name : missing)
     if (chosen(options, name)) CHECK_SAY(false, "the table has no " + name);
   for (const std::string& op : ops_without_case()) CHECK_SAY(false, op + " has no case");
-  Stream* s = b->stream_create(options.processors ? ("processors=" + std::to_string(options.processors)).c_str() : "");
+  Stream* s = nullptr;
+  try {
+    s = b->stream_create(options.processors ? ("processors=" + std::to_string(options.processors)).c_str() : "");
+  } catch (const std::exception& e) {
+    std::printf("%s\n", e.what());
+    return 2;
+  }
   std::printf("%s\n", b->describe(*s));
   const auto check = [&](const Case& c, DType x) {
     if (c.layout_of_cpu || only_on_cpu(c.name) || !chosen(options, c.name) || missing.count(c.name)) return;
@@ -146,6 +167,11 @@ int main(int argc, char** argv) {
   };
   if (options.many_rows) {
     for (const Case& c : many_rows()) check(c, DType::bf16);
+    if (options.op.empty() && options.ops.empty()) check_peaks(*b, *s, {});
+  }
+  const std::initializer_list<Peak> peaks = {Peak::f32, Peak::bf16, Peak::bandwidth};
+  if (options.peaks) check_peaks(*b, *s, peaks);
+  if (options.many_rows || options.peaks) {
     b->stream_destroy(s);
     return check::finish();
   }
@@ -154,12 +180,7 @@ int main(int argc, char** argv) {
     if (c.bf16) check(c, DType::bf16);
   }
   for (const Case& c : wide_products(options.processors ? options.processors : processors_of(b->describe(*s)))) check(c, DType::bf16);
-  // A peak's work grows with the square of the card's size: an emulated card of 132 multiprocessors would be measured for hours.
-  if (options.op.empty() && options.ops.empty() && std::getenv("EMU_PROCESSORS") == nullptr)
-    for (const Peak what : {Peak::f32, Peak::bf16, Peak::bandwidth}) {
-      const double peak = b->measure_peak(*s, what);
-      CHECK_SAY(std::isfinite(peak) && peak > 0, "a measured peak of " + std::to_string(peak));
-    }
+  if (options.op.empty() && options.ops.empty()) check_peaks(*b, *s, peaks);
   b->stream_destroy(s);
   return check::finish();
 }

@@ -1,0 +1,60 @@
+// Which kernels make a product with a quantised weight: what each path can take, what a bench measured, and what is computed where nothing was.
+#include <cstdlib>
+#include <cstring>
+
+#include "linear/hopper_path.cuh"
+#include "linear/path.cuh"
+#include "linear/path_names.h"
+#include "linear/path_table.h"
+
+namespace anymal::cuda::gemm {
+namespace {
+
+// Until a card has run them, products on wgmma are asked for.
+bool wgmma_asked_for() {
+  static const bool asked = [] {
+    const char* value = std::getenv("ANYMAL_CUDA_WGMMA");
+    return value && std::strcmp(value, "1") == 0;
+  }();
+  return asked;
+}
+
+bool serves(const Stream& s, Path path, Pass pass, const View& x, const Quantized& w) {
+  if (path == Path::tiles) return true;
+  const int64_t M = x.rows(), strips = (w.out_features + 15) / 16, counters = s.counters_in_all() - kPieceCounters;
+  if (path == Path::hopper) return hopper_serves(s, pass, x, w);
+  if (pass == Pass::dx) return false;                    // their sums run along a row of W
+  if (w.format == QuantFormat::int8) return false;       // its rows are quantised, its outlier columns listed: other sums
+  if (w.in_features % 64 || w.block < 64) return false;  // a block's maximum multiplies a sum over 64 inputs of one row
+  if (!address_divides(w.codes.data, 16)) return false;  // sixteen bytes at once
+  // A counter for each sixteen outputs of a block, behind those of LoRA's branch.
+  if (path == Path::skinny) return M <= 16 && strips <= counters;
+  // f32 takes six products for one: tiles reuse what they have split. x comes by cp.async.
+  return x.dtype == DType::bf16 && address_divides(x.data, 16) && strips * ((M + 31) / 32) <= counters;
+}
+
+// Computed, not measured, in rows of x: up to sixteen a product waits for W alone; beyond 256 W is decoded five times and more, and a tile of 128
+// rows does no worse, nor does wgmma waste much of its own.
+Path computed(int64_t rows) {
+  if (rows > 256) return wgmma_asked_for() ? Path::hopper : Path::tiles;
+  return rows <= 16 ? Path::skinny : Path::panels;
+}
+
+}  // namespace
+
+Path path_of(const Stream& s, Pass pass, const View& x, const Quantized& w) {
+  if (s.path >= 0) {
+    const Path asked = static_cast<Path>(s.path);
+    if (serves(s, asked, pass, x, w)) return asked;
+    throw std::runtime_error(std::string("the path \"") + kPathNames[s.path] + "\", which this device was opened with, does not make a product of " +
+                             std::to_string(x.rows()) + " rows with this weight on this card");
+  }
+  Path chosen = computed(x.rows());
+  if (s.capability == kMeasuredCapability && s.multiprocessors == kMeasuredProcessors) {
+    const int i = nearest(kMeasured.data(), kMeasured.size(), pass, w.format, w.out_features, w.in_features, x.rows());
+    if (i >= 0) chosen = kMeasured[static_cast<size_t>(i)].path;
+  }
+  return serves(s, chosen, pass, x, w) ? chosen : Path::tiles;
+}
+
+}  // namespace anymal::cuda::gemm
