@@ -3,7 +3,7 @@ import { type Device, device } from "../lib/index.js";
 import { clockInUse } from "./clock.js";
 import type { Figures } from "./contest.js";
 import type { Peaks } from "./record.js";
-import { highestPeak, type SuiteOptions } from "./suite.js";
+import { highestPeak, type SuiteOptions, warpGroupPeak } from "./suite.js";
 
 /** Those that users have. "generic" is measured where it is named. */
 export const LEVELS = ["avx2", "avx512", "avx512_bf16", "amx"];
@@ -31,8 +31,9 @@ export async function atEachLevel(options: SuiteOptions, work: (place: Place, re
     bandwidth = peaks.bandwidth;
     const place = { device: d, level: d.name === "cpu" ? nameOf(d.describe()) : d.name, peaks };
     const said = f32 ? [`${giga(f32)} GFLOP/s f32`, `${giga(bf16)} bf16`, `${(bandwidth / 1e9).toFixed(1)} GB/s`] : ["none"];
+    if (peaks.wgmma) said.push(`${giga(peaks.wgmma)} GFLOP/s bf16 by wgmma`);
     say(`${d.describe()}: measured peaks ${said.join(", ")}`);
-    options.measured?.(place.level, place.peaks, threadsOf(d.describe()));
+    options.measured?.(place.level, place.peaks, threadsOf(d.describe()), d.describe());
     await work(place, (more) => {
       rows.push(...more);
       for (const row of more) say(lineOf(row));
@@ -55,9 +56,11 @@ function open({ device: name, threads, levels }: SuiteOptions, level: string | u
 
 /** Of one thread by its own clock, of several by the wall's: where seconds of several threads count, nothing is held against them. */
 async function peaksOf(d: Device, bandwidth: number | undefined): Promise<Peaks> {
+  if (d.name === "emulated") return { f32: 0, bf16: 0, bandwidth: 0 }; // what an emulator can do is nobody's limit
   if (clockInUse() !== "wall" && threadsOf(d.describe()) !== 1) return { f32: 0, bf16: 0, bandwidth: 0 };
   const [f32, bf16] = [await highestPeak(d, "f32"), await highestPeak(d, "bf16")];
-  return { f32, bf16, bandwidth: bandwidth ?? (await highestPeak(d, "bandwidth")) };
+  const peaks = { f32, bf16, bandwidth: bandwidth ?? (await highestPeak(d, "bandwidth")) };
+  return d.name === "cpu" ? peaks : { ...peaks, wgmma: await warpGroupPeak(d.name) };
 }
 
 const giga = (rate: number) => (rate / 1e9).toFixed(0);

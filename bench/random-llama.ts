@@ -6,12 +6,13 @@ import { QuantizedLinear } from "../lib/nn/quantized-linear.js";
 import { type Quantization, Weights } from "../lib/nn/weights.js";
 import { SIZE_NAMES } from "./suite.js";
 
-// width, feed-forward width, layers, heads, key/value heads, vocabulary; "1b" is TinyLlama's shape, "7b" LLaMA 2's.
+// width, feed-forward width, layers, heads, key/value heads, vocabulary; "1b" is TinyLlama's shape, "7b" and "70b" LLaMA 2's.
 const SHAPES: Record<string, readonly [number, number, number, number, number, number]> = {
   tiny: [256, 704, 4, 4, 2, 4096],
   small: [768, 2048, 12, 12, 4, 32000],
   "1b": [2048, 5632, 22, 32, 4, 32000],
   "7b": [4096, 11008, 32, 32, 32, 32000],
+  "70b": [8192, 28672, 80, 64, 8, 32000],
 };
 
 export function randomConfig(size: string): LlamaConfig {

@@ -22,6 +22,8 @@ export interface Peaks {
   f32: number;
   bf16: number;
   bandwidth: number;
+  /** Of a card: FLOP/s of bf16 products by Hopper's warp groups, 0 where there are none; the others are mma.sync's. */
+  wgmma?: number;
 }
 export interface BenchRecord {
   schema: typeof SCHEMA;
@@ -38,6 +40,8 @@ export interface BenchRecord {
   clock: Clock;
   /** How many wanted to run when it began, and over the last minute of it: above 1 before it begins, others took of its time. */
   load: { before: number; after: number };
+  /** What describes the last device that was measured. */
+  device?: string;
   peaks: Record<string, Peaks>;
   rows: readonly Figures[];
 }

@@ -39,7 +39,8 @@ export async function runSuite(
   const rows = await suite({
     ...options,
     row: grown,
-    measured: (level, peaks, threads) => {
+    measured: (level, peaks, threads, device) => {
+      record.device = device;
       record.peaks[level] = peaks;
       record.level = level; // they rise
       record.threads = threads;

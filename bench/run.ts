@@ -32,6 +32,7 @@ const { values, positionals } = parseArgs({
     json: { type: "string" },
     "json-dir": { type: "string" },
     resume: { type: "boolean" },
+    write: { type: "boolean" },
     help: { type: "boolean" },
   },
 });
@@ -41,7 +42,7 @@ const USAGE = `npm run bench -- SUITE [--levels all|LEVEL,… | --level LEVEL] [
     --rivals: other libraries in turns with ours; node-llama-cpp is installed into build/rivals, PyTorch is that of --python (default: python3)
     --clock cpu: seconds of all threads in place of the wall's, which on a busy machine say more; shares need --threads 1 then
     --turns N: of each contest   --size ${SIZE_NAMES.join("|")}: of the language model (default: 1b, TinyLlama's shape)   --device cpu|cuda
-    demo: --seeds 0,1,2 --effort 1
+    demo: --seeds 0,1,2 --effort 1   paths: --write, cuda/linear/path_table.h of a card's figures
   ${tables.join(", ")}
     ops: --device, --rival PYTHON, --resume (what FILE has of this commit is not measured again); loop-lag: --size; load, align-step, loop-lag: --folder CHECKPOINT
 npm run bench -- all [--python PYTHON] [--levels …] [--seeds 0,1,2] [--json-dir DIR]   what the README's table is made of, rivals included (default: bench/results)
@@ -68,7 +69,7 @@ async function run(): Promise<void> {
   setClock(values.clock === "cpu" ? "cpu" : "wall");
   const m = machine();
   console.log(`${m.cpu}, ${m.cores} cores, ${m.memoryGiB} GiB, Node ${m.node}, ${commit()}, load ${load()}\n${command}`);
-  const rivals = values.rivals ? new Rivals({ python: values.python, threads }) : undefined;
+  const rivals = values.rivals ? new Rivals({ python: values.python, threads, device: values.device }) : undefined;
   const asked = values.levels ?? values.level;
   const options = {
     ...common,
@@ -79,8 +80,10 @@ async function run(): Promise<void> {
     seeds: (values.seeds ?? "0").split(",").map(Number),
     effort: Number(values.effort ?? 1),
   };
-  const { rows, seconds } = await runSuite(name, options, command, write);
+  const record = await runSuite(name, options, command, write);
+  const { rows, seconds } = record;
   await rivals?.close();
+  if (values.write && name === "paths") (await import("./path-table.js")).writePathTable(record);
   console.log(`${rows.length} rows in ${seconds} s`);
 }
 

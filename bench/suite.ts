@@ -1,7 +1,7 @@
 // What a suite gets and gives, and how a thing is timed.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Device } from "../lib/index.js";
+import { type Device, device } from "../lib/index.js";
 import type { Figures } from "./contest.js";
 import type { Peaks } from "./record.js";
 import type { Rivals } from "./rivals/index.js";
@@ -34,7 +34,7 @@ export interface SuiteOptions extends CommonOptions {
   /** Where each line goes; default: the console. */
   say?: (line: string) => void;
   /** Told once per level. */
-  measured?: (level: string, peaks: Peaks, threads: number) => void;
+  measured?: (level: string, peaks: Peaks, threads: number, device: string) => void;
 }
 export type Suite = (options: SuiteOptions) => Promise<Figures[]>;
 
@@ -52,7 +52,7 @@ export interface TableOptions extends CommonOptions {
   /** Keeps something beside the rows. */
   fact?: (name: string, value: unknown) => void;
 }
-export const SIZE_NAMES = ["tiny", "small", "1b", "7b"];
+export const SIZE_NAMES = ["tiny", "small", "1b", "7b", "70b"];
 export type Row = Record<string, string | number>;
 export type Table = (options: TableOptions) => Promise<Row[]>;
 
@@ -117,6 +117,12 @@ export function printRow(row: Row, widths: Record<string, number>): void {
 export async function highestPeak(device: Device, what: "f32" | "bf16" | "bandwidth"): Promise<number> {
   const peaks = [await device.peak(what), await device.peak(what), await device.peak(what)];
   return Math.max(...peaks);
+}
+
+/** Of bf16 products by a Hopper card's warp groups; 0 where there are none. */
+export async function warpGroupPeak(name: string): Promise<number> {
+  await using d = device(name, { path: "hopper" });
+  return highestPeak(d, "bf16");
 }
 
 export const digits = (value: number, count: number): number => Number(value.toFixed(count));

@@ -23,6 +23,8 @@ export interface RivalOptions {
   /** Default: python3. */
   python: string | undefined;
   threads: number | undefined;
+  /** Where PyTorch computes: "cuda", or else the CPU. */
+  device?: string | undefined;
 }
 
 export class Rivals {
@@ -62,9 +64,11 @@ export class Rivals {
   }
 }
 
-async function startTorch({ python = "python3", threads }: RivalOptions): Promise<RivalProcess> {
-  execFileSync(python, ["-c", "import torch"], { stdio: ["ignore", "ignore", "pipe"], encoding: "utf8" });
-  return RivalProcess.start(python, [here("torch_rival.py"), ...(threads === undefined ? [] : [String(threads)])]);
+async function startTorch({ python = "python3", threads, device }: RivalOptions): Promise<RivalProcess> {
+  const needed = device === "cuda" ? "import torch; assert torch.cuda.is_available(), 'its PyTorch sees no card'" : "import torch";
+  execFileSync(python, ["-c", needed], { stdio: ["ignore", "ignore", "pipe"], encoding: "utf8" });
+  const where = device === "cuda" ? ["--device", "cuda"] : [];
+  return RivalProcess.start(python, [here("torch_rival.py"), ...(threads === undefined ? [] : ["--threads", String(threads)]), ...where]);
 }
 
 async function startLlama(size: string): Promise<RivalProcess> {

@@ -25,6 +25,11 @@ class Nf4Linear(torch.autograd.Function):
         return dy @ ctx.weight.dense(), None
 
 
+def nf4_dense(codes, absmax, table, shape):
+    codes = torch.stack((codes >> 4, codes & 15), dim=-1).flatten().int()
+    return (table[codes].view(-1, BLOCK) * absmax).to(torch.bfloat16).view(shape)
+
+
 class Nf4Weight:
     def __init__(self, out, inner):
         self.shape = (out, inner)
@@ -33,8 +38,7 @@ class Nf4Weight:
         self.table = torch.tensor(NF4)
 
     def dense(self):
-        codes = torch.stack((self.codes >> 4, self.codes & 15), dim=-1).flatten().int()
-        return (self.table[codes].view(-1, BLOCK) * self.absmax).to(torch.bfloat16).view(self.shape)
+        return nf4_dense(self.codes, self.absmax, self.table, self.shape)
 
     def product(self, x):
         return Nf4Linear.apply(x, self)

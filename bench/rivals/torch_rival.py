@@ -1,9 +1,10 @@
 """PyTorch as a rival: a process that prepares what a request asks for, then times it whenever it is told to, so that the two libraries take turns.
 
 One JSON object per line, as in process.ts: {"do": "prepare", "what": …} makes one of WHAT and answers {"id"}; {"do": "sample", "id"} answers {"seconds"} of one
-call; {"do": "drop", "id"} frees it. Operands are `copies` sets, past the last cache together, that calls go round.
+call; {"do": "drop", "id"} frees it. Operands are `copies` sets, past the last cache together, that calls go round. With --device cuda all of it is on the card.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -21,20 +22,58 @@ def uniform(dtype, *shape):
     return torch.empty(shape).uniform_(-1, 1).to(DTYPES[dtype])
 
 
+def on_card():
+    return torch.get_default_device().type == "cuda"
+
+
+def wait():
+    if on_card():
+        torch.cuda.synchronize()
+
+
 class Calls:
     """Short calls: a sample is as many as fill LEAST."""
 
-    def __init__(self, calls):
+    def __init__(self, calls, least=LEAST):
         self.calls = calls
         self.count = 1
-        while self.sample() * self.count < LEAST and self.count < 1 << 16:
+        self.sample()  # kernels are loaded, or compiled
+        while self.sample() * self.count < least and self.count < 1 << 16:
             self.count *= 2
 
     def sample(self):
+        wait()
         start = now()
         for i in range(self.count):
             self.calls[i % len(self.calls)]()
+        wait()
         return (now() - start) / self.count
+
+
+class Graph(Calls):
+    """On a card: all calls recorded once, so that none waits for the host."""
+
+    def __init__(self, calls):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for call in calls:
+                call()
+                call()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            for call in calls:
+                call()
+        self.in_graph = len(calls)
+        super().__init__([self.graph.replay])
+
+    def sample(self):
+        return super().sample() / self.in_graph
+
+
+def calls_of(calls):
+    return Graph(calls) if on_card() else Calls(calls)
 
 
 class Step:
@@ -44,8 +83,10 @@ class Step:
         self.step = step
 
     def sample(self):
+        wait()
         start = now()
         self.step()
+        wait()
         return now() - start
 
 
@@ -64,7 +105,7 @@ def linear(r):
     backward = r["pass"] == "dX"
     x = uniform(r["dtype"], r["rows"], r["out"] if backward else r["in"])
     weights = weights_of(r)
-    return Calls([(lambda w: lambda: x @ w)(w) if backward else (lambda w: lambda: F.linear(x, w))(w) for w in weights])
+    return calls_of([(lambda w: lambda: x @ w)(w) if backward else (lambda w: lambda: F.linear(x, w))(w) for w in weights])
 
 
 def attention(r):
@@ -74,7 +115,7 @@ def attention(r):
     for _ in range(r["copies"]):
         q, k, v = (uniform(r["dtype"], r["batch"], n, t, dim) for n, t in ((heads, queries), (kv, keys), (kv, keys)))
         calls.append(attention_call(q, k, v, r["pass"]))
-    return Calls(calls)
+    return calls_of(calls)
 
 
 def attention_call(q, k, v, which):
@@ -106,11 +147,24 @@ def op(r):
     from torch_ops import OPS, tensor
 
     make = OPS.get(r["op"])
-    call = make and make(*tensor(r["args"], "cpu"))
-    return Calls([call]) if call else None
+    call = make and make(*tensor(r["args"], torch.get_default_device().type))
+    return calls_of([call]) if call else None
 
 
-WHAT = {"linear": linear, "attention": attention, "step": step, "encoder": encoder, "op": op}
+def dequantised(r):
+    from torch_card import dequantised_products
+
+    return calls_of(dequantised_products(r))
+
+
+def resampler(r):
+    from torch_card import resampler_layer
+
+    call = resampler_layer(r)
+    return calls_of([call]) if r["as"] == "graph" else Calls([call])
+
+
+WHAT = {"linear": linear, "dequantised": dequantised, "attention": attention, "resampler": resampler, "step": step, "encoder": encoder, "op": op}
 
 
 def answer(request, jobs):
@@ -129,8 +183,13 @@ def answer(request, jobs):
 
 
 def main():
-    if len(sys.argv) > 1:
-        torch.set_num_threads(int(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    torch.set_default_device(arguments.device)
     print(json.dumps({"name": "PyTorch", "version": torch.__version__}), flush=True)
     jobs = []
     for line in sys.stdin:

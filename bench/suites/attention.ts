@@ -1,8 +1,10 @@
 // Attention over 2,048 tokens with the heads of a model: causal forward and backward against the register peak, and a decode step, which reads keys and
 // values once, against memory. What a step reads goes round a set that is larger than the last cache: between two steps the model has read all its weights.
 import { native } from "../../lib/core/native.js";
-import { contest, type Figures, sampler } from "../contest.js";
+import { capturedSampler } from "../captured.js";
+import { contest, type Figures } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
+import { arithmeticLimit } from "../limits.js";
 import type { OpCase, TensorOperand } from "../op-cases.js";
 import { OpRunner } from "../op-runner.js";
 import { randomConfig } from "../random-llama.js";
@@ -41,17 +43,15 @@ async function measure(options: SuiteOptions, { device, level, peaks }: Place, c
   const copies = c.pass === "decode" ? copiesPast(cacheBytes(device), bytes) : 1;
   const runners = Array.from({ length: copies }, () => new OpRunner(device, opCase(c)));
   let next = 0;
-  const ours = await sampler(device, () => (runners[next++ % copies] as OpRunner).enqueue());
+  using ours = await capturedSampler(device, () => (runners[next++ % copies] as OpRunner).enqueue(), copies);
   const request = { what: "attention", dtype: c.dtype, pass: c.pass, batch: 1, heads: c.heads, kvHeads: c.kvHeads, dim: c.dim };
   const torch = (await options.rivals?.torch([{ ...request, keys: c.tokens, copies }, "SDPA"])) ?? [];
   const limit =
-    c.pass === "decode"
-      ? { name: "memory bandwidth", seconds: bytes / peaks.bandwidth }
-      : { name: `${c.dtype} register peak`, seconds: flops / peaks[c.dtype] };
+    c.pass === "decode" ? { name: "memory bandwidth", seconds: bytes / peaks.bandwidth } : arithmeticLimit(peaks, c.dtype, flops);
   const more = (seconds: number): Record<string, number> =>
     c.pass === "decode" ? { "GB/s": bytes / seconds / 1e9 } : { "GFLOP/s": flops / seconds / 1e9 };
   const told = { case: c.name, level, unit: "us", of: (seconds: number) => 1e6 * seconds, limit, more };
-  const figures = await contest(told, ours, [torch], options.turns ?? TURNS, true);
+  const figures = await contest(told, () => ours.sample(), [torch], options.turns ?? TURNS, true);
   for (const side of torch) await side.drop();
   for (const runner of runners) runner[Symbol.dispose]();
   return figures;

@@ -15,7 +15,7 @@ import { now } from "../clock.js";
 import { type Figures, figuresOf } from "../contest.js";
 import { type EncoderShape, randomEncoder } from "../encoder-folder.js";
 import { atEachLevel, type Place } from "../levels.js";
-import { commit, type Peaks } from "../record.js";
+import { commit } from "../record.js";
 import { highestPeak, mebibytes, type SuiteOptions } from "../suite.js";
 
 const TURNS = 3;
@@ -116,7 +116,7 @@ export default function efficient(options: SuiteOptions): Promise<Figures[]> {
 
 /** What it gives by the wall, whatever clock the samples have. */
 async function machineOf({ device, peaks }: Place): Promise<Machine> {
-  const peak = async (of: keyof Peaks) => peaks[of] || highestPeak(device, of);
+  const peak = async (of: "f32" | "bf16" | "bandwidth") => peaks[of] || highestPeak(device, of);
   const [f32, bf16, bandwidth] = [await peak("f32"), await peak("bf16"), await peak("bandwidth")];
   return { name: "this machine", kind: "cpu", memory: memoryHere(), f32, bf16: Math.max(f32, bf16), bandwidth, launch: 2e-6 };
 }

@@ -1,9 +1,11 @@
 // What only moves data, over operands that are larger than the caches: norms, gated activations, dropout, transposes and the optimisers, against memory,
-// beside PyTorch where it has the op as one call.
-import { contest, type Figures, sampler } from "../contest.js";
+// beside PyTorch where it has the op as one call. On a card calls are a graph, and AdamW also takes all the parameters of a LoRA on 70 billion.
+import { capturedSampler } from "../captured.js";
+import { contest, type Figures } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
 import { type OpCase, opCases } from "../op-cases.js";
 import { OpRunner } from "../op-runner.js";
+import { manyParameters } from "../optimiser-cases.js";
 import type { SuiteOptions } from "../suite.js";
 
 const OPS = [
@@ -19,7 +21,8 @@ const GOAL = 0.6;
 export default async function memory(options: SuiteOptions): Promise<Figures[]> {
   const rows = await atEachLevel(options, async (place, report) => {
     for (const dtype of ["bf16", "f32"] as const) {
-      const cases = opCases(dtype).filter(({ op, only }) => OPS.includes(op) && (!only || only === dtype));
+      const many = place.device.name === "cpu" ? [] : manyParameters(options.size);
+      const cases = [...opCases(dtype).filter(({ op }) => OPS.includes(op)), ...many].filter(({ only }) => !only || only === dtype);
       for (const c of cases) {
         const name = `${c.op}, ${dtype}, ${c.shape}`;
         if (name.includes(options.filter)) report(await measure(options, place, c, name));
@@ -40,7 +43,7 @@ function sayBelow(rows: readonly Figures[], say: (line: string) => void): void {
 async function measure(options: SuiteOptions, { device, level, peaks }: Place, c: OpCase, name: string): Promise<Figures[]> {
   using runner = new OpRunner(device, c);
   const { bytes } = runner;
-  const ours = await sampler(device, () => runner.enqueue());
+  using ours = await capturedSampler(device, () => runner.enqueue());
   const asked = c.args.flat().some((arg) => typeof arg === "function")
     ? []
     : [[{ what: "op", op: c.op, args: c.args.map((arg) => arg ?? null) }, ""] as const];
@@ -53,7 +56,7 @@ async function measure(options: SuiteOptions, { device, level, peaks }: Place, c
     limit: { name: "memory bandwidth", seconds: bytes / peaks.bandwidth },
     more: (seconds: number) => ({ "GB/s": bytes / seconds / 1e9 }),
   };
-  const figures = await contest(told, ours, [torch], options.turns ?? TURNS, true);
+  const figures = await contest(told, () => ours.sample(), [torch], options.turns ?? TURNS, true);
   for (const side of torch) await side.drop();
   return figures;
 }

@@ -7,7 +7,17 @@ import { type Device, device } from "../../lib/index.js";
 import { type OpCase, opCases } from "../op-cases.js";
 import { OpRunner } from "../op-runner.js";
 import { Rival } from "../rival.js";
-import { cacheBytes, copiesPast, highestPeak, median, printRow, type Row, secondsPerCall, type TableOptions } from "../suite.js";
+import {
+  cacheBytes,
+  copiesPast,
+  highestPeak,
+  median,
+  printRow,
+  type Row,
+  secondsPerCall,
+  type TableOptions,
+  warpGroupPeak,
+} from "../suite.js";
 
 const LEVELS = ["generic", "avx2", "avx512", "avx512_bf16", "amx"];
 const WIDTHS = { level: 11, op: 32, dtype: 5, shape: 34, microseconds: 12, "GFLOP/s": 8, "GB/s": 7, "% of peak": 9 };
@@ -15,7 +25,7 @@ const RIVAL = { "rival µs": 12, "rival/ours": 10 };
 const TURNS = 3;
 /** cuda/peak.cu: an honest share needs to say of what. */
 const PEAK_OF_A_GPU =
-  "of mma.sync (m16n8k16 from registers), not of Hopper's wgmma, which does about 1.5 times as much; f32 is bf16's over six, the products that it takes here";
+  "of mma.sync (m16n8k16 from registers); f32 is bf16's over six, the products that it takes here; wgmma: of Hopper's warp groups, which shares are not of";
 
 function openDevices({ level, threads, device: name }: TableOptions): { name: string; device: Device }[] {
   if (name !== "cpu") return [{ name, device: device(name) }];
@@ -66,12 +76,18 @@ export default async function ops(options: TableOptions): Promise<Row[]> {
   for (const { name, device: d } of openDevices(options)) {
     const cache = cacheBytes(d);
     const peak = { f32: await highestPeak(d, "f32"), bf16: await highestPeak(d, "bf16"), bandwidth: await highestPeak(d, "bandwidth") };
+    const wgmma = d.name === "cpu" ? {} : { wgmma: await warpGroupPeak(d.name) };
     console.log(
       `${d.describe()}: measured peaks ${(peak.f32 / 1e9).toFixed(0)} GFLOP/s f32, ${(peak.bf16 / 1e9).toFixed(0)} bf16, ${(peak.bandwidth / 1e9).toFixed(1)} GB/s`,
     );
     if (d.name !== "cpu") console.log(`these peaks are ${PEAK_OF_A_GPU}`);
     console.log(`last-level cache: ${Math.round(cache / 2 ** 20)} MiB`);
-    options.fact?.(name, { device: d.describe(), peak, ...(d.name !== "cpu" && { peakOf: PEAK_OF_A_GPU }), cacheBytes: cache });
+    options.fact?.(name, {
+      device: d.describe(),
+      peak: { ...peak, ...wgmma },
+      ...(d.name !== "cpu" && { peakOf: PEAK_OF_A_GPU }),
+      cacheBytes: cache,
+    });
     if (rival) console.log(`rival: ${rival.name}`);
     if (rival) options.fact?.("rival", rival.name);
     printRow(Object.fromEntries(Object.keys(widths).map((key) => [key, key])), widths);

@@ -38,7 +38,9 @@ const CASES: Record<string, { options: Partial<SuiteOptions>; cases: readonly st
     cases: ["nf4 nested", "int8", "bf16", "f32", "LoRA forward", "LoRA dX dA dB"],
   },
   memory: { options: { filter: "rms_norm, bf16" }, cases: ["rms_norm, bf16"] },
+  paths: { options: {}, cases: [] },
   prefill: { options: {}, cases: ["192 tokens"] },
+  resampler: { options: {}, cases: ["batch 2, forward", "forward and backward"] },
   "train-step": { options: { filter: "bf16, 1 x" }, cases: ["stage 1, nf4, bf16", "stage 2, nf4, bf16"] },
 };
 
