@@ -1,10 +1,10 @@
-// cuda/linear/path_table.h: the fastest kernels by shape, of the rows that the suite "paths" measured on a card.
+// cuda/linear/path_table.cuh: the fastest kernels by shape, of the rows that the suite "paths" measured on a card.
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { BenchRecord } from "./record.js";
 
 export const PATHS = ["tiles", "skinny", "panels", "hopper"] as const;
-const FILE = fileURLToPath(new URL("../cuda/linear/path_table.h", import.meta.url));
+const FILE = fileURLToPath(new URL("../cuda/linear/path_table.cuh", import.meta.url));
 
 export const pathCase = (name: string, path: string): string => `${name}, ${path}`;
 
@@ -56,7 +56,7 @@ export function pathTable({ rows, device = "", commit, date }: BenchRecord): str
 #pragma once
 #include <array>
 
-#include "linear/measured.h"
+#include "linear/measured.cuh"
 
 namespace anymal::cuda::gemm {
 

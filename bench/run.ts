@@ -42,7 +42,7 @@ const USAGE = `npm run bench -- SUITE [--levels all|LEVEL,… | --level LEVEL] [
     --rivals: other libraries in turns with ours; node-llama-cpp is installed into build/rivals, PyTorch is that of --python (default: python3)
     --clock cpu: seconds of all threads in place of the wall's, which on a busy machine say more; shares need --threads 1 then
     --turns N: of each contest   --size ${SIZE_NAMES.join("|")}: of the language model (default: 1b, TinyLlama's shape)   --device cpu|cuda
-    demo: --seeds 0,1,2 --effort 1   paths: --write, cuda/linear/path_table.h of a card's figures
+    demo: --seeds 0,1,2 --effort 1   paths: --write, cuda/linear/path_table.cuh of a card's figures
   ${tables.join(", ")}
     ops: --device, --rival PYTHON, --resume (what FILE has of this commit is not measured again); loop-lag: --size; load, align-step, loop-lag: --folder CHECKPOINT
 npm run bench -- all [--python PYTHON] [--levels …] [--seeds 0,1,2] [--json-dir DIR]   what the README's table is made of, rivals included (default: bench/results)

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "common.cuh"
-#include "linear/path_names.h"
+#include "linear/path_names.cuh"
 #include "version.h"
 
 namespace anymal {

@@ -2,7 +2,7 @@
 // are mma.sync's, as those of most kernels here; on Hopper those of warp groups are a peak of their own, with operands that stay in shared memory.
 #include <algorithm>
 
-#include "linear/measured.h"
+#include "linear/measured.cuh"
 #include "peak.cuh"
 
 namespace anymal::cuda {

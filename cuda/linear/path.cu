@@ -4,8 +4,8 @@
 
 #include "linear/hopper_path.cuh"
 #include "linear/path.cuh"
-#include "linear/path_names.h"
-#include "linear/path_table.h"
+#include "linear/path_names.cuh"
+#include "linear/path_table.cuh"
 
 namespace anymal::cuda::gemm {
 namespace {

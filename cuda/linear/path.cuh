@@ -1,6 +1,6 @@
 // Which kernels make a product with a quantised weight.
 #pragma once
-#include "linear/measured.h"
+#include "linear/measured.cuh"
 #include "linear/quantized.cuh"
 
 namespace anymal::cuda::gemm {

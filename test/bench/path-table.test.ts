@@ -68,14 +68,14 @@ test("compiled, it is looked up by the nearest shape, within a factor of two", (
   const folder = mkdtempSync(join(tmpdir(), "anymal-paths-"));
   try {
     mkdirSync(join(folder, "linear"));
-    writeFileSync(join(folder, "linear/path_table.h"), pathTable(RECORD));
+    writeFileSync(join(folder, "linear/path_table.cuh"), pathTable(RECORD));
     const calls = QUERIES.map(
       ([pass, format, ...sizes]) => `  ask(Pass::${pass}, QuantFormat::${format}, ${sizes.slice(0, 3).join(", ")});`,
     );
     writeFileSync(
       join(folder, "ask.cc"),
       `#include <cstdio>
-#include "linear/path_table.h"
+#include "linear/path_table.cuh"
 using namespace anymal;
 using namespace anymal::cuda::gemm;
 void ask(Pass p, QuantFormat f, int out, int in, int rows) { std::printf("%d\\n", nearest(kMeasured.data(), kMeasured.size(), p, f, out, in, rows)); }

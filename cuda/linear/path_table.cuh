@@ -3,7 +3,7 @@
 #pragma once
 #include <array>
 
-#include "linear/measured.h"
+#include "linear/measured.cuh"
 
 namespace anymal::cuda::gemm {
 
