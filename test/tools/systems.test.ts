@@ -8,9 +8,10 @@ import { type Box, boxIou } from "../../lib/data/boxes.js";
 import { readConversations } from "../../lib/data/conversations.js";
 import { mediaOf } from "../../lib/data/row.js";
 import { FRAME } from "../../lib/data/world/render-image.js";
+import type { ImageScene } from "../../lib/data/world/scenes.js";
 import { worldScene, writeWorld } from "../../lib/data/world/write.js";
 import { type Placed, writeScattered } from "../../tools/systems/scattered.js";
-import { shots } from "../../tools/systems/shots.js";
+import { attributes, names, shotsOf } from "../../tools/systems/shots.js";
 
 const data = mkdtempSync(join(tmpdir(), "anymal-trials-"));
 test.after(() => rmSync(data, { recursive: true }));
@@ -30,28 +31,52 @@ test("things stand anywhere, whole and apart: neither a quarter nor another pict
   assert.ok(share(all, (own) => boxIou(own, guessed(own)) >= 0.5) < 0.4);
 });
 
-test("a name counts once its colour has it, and one colour has one name in a row", async () => {
+/** Of each row of few shots: what stands in its pictures, the answers, and which of them count. */
+async function shown(rule: Parameters<typeof shotsOf>[0]) {
   const world = join(data, "world");
   await writeWorld(world, { seed: 1, train: { image: 60 }, heldout: { image: 8 } });
-  const [file] = await shots.write({ data: world, seed: 1, effort: 0.01 });
-  const names = new Set<string>();
+  const [file] = await shotsOf(rule).write({ data: world, seed: 1, effort: 0.01 });
   const listed = JSON.parse(readFileSync(join(world, "image", "instruct.train.json"), "utf8")) as { image: string }[];
-  for (const row of await readConversations(file as string)) {
-    const known = new Map<string, string>();
+  const thingOf = (source: string) => {
+    const { scene } = worldScene(1, "image", "train", listed.findIndex(({ image }) => source.endsWith(image))); // biome-ignore format: one line
+    return (scene as ImageScene).things[0]!;
+  };
+  return (await readConversations(file as string)).map((row) => {
     const answers = row.turns.filter(({ role }) => role === "assistant");
-    assert.is(mediaOf(row).length, answers.length);
-    for (const [i, { content, weight = 1 }] of answers.entries()) {
-      const index = listed.findIndex(({ image }) => String((mediaOf(row)[i] as { source: unknown }).source).endsWith(image));
-      const { scene } = worldScene(1, "image", "train", index);
-      const color = scene.modality === "image" ? scene.things[0]!.color : "";
-      assert.is(weight, known.has(color) ? 1 : 0);
-      assert.is(known.get(color) ?? content[0], content[0]);
-      known.set(color, content[0] as string);
-      names.add(content[0] as string);
+    const things = mediaOf(row).map((part) => thingOf(String((part as { source: unknown }).source)));
+    assert.is(things.length, answers.length);
+    assert.ok([3, 5].includes(answers.length));
+    return answers.map(({ content, weight = 1 }, i) => ({ thing: things[i]!, answer: content[0] as string, weight }));
+  });
+}
+
+test("a name counts once its colour has it, and one colour has one name in a row", async () => {
+  const all = new Set<string>();
+  for (const row of await shown(names)) {
+    const known = new Map<string, string>();
+    for (const { thing, answer, weight } of row) {
+      assert.is(weight, known.has(thing.color) ? 1 : 0);
+      assert.is(known.get(thing.color) ?? answer, answer);
+      known.set(thing.color, answer);
+      all.add(answer);
     }
-    assert.ok(known.size <= 2 && [3, 5].includes(answers.length));
+    assert.ok(known.size <= 2);
   }
-  assert.ok(names.size > 3);
+  assert.ok(all.size > 3);
+});
+
+test("one attribute is asked for in a row, which the first answer tells and the question does not", async () => {
+  const asked = new Set<string>();
+  for (const row of await shown(attributes)) {
+    const kind = (["color", "shape", "place"] as const).filter((one) => row.every(({ thing, answer }) => thing[one] === answer));
+    assert.is(kind.length, 1);
+    asked.add(kind[0] as string);
+    assert.equal(
+      row.map(({ weight }) => weight),
+      row.map((_, i) => (i ? 1 : 0)),
+    );
+  }
+  assert.is(asked.size, 3);
 });
 
 test.run();

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { otter } from "../../lib/systems/otter.js";
 import { bootstrapped, places } from "./places.js";
-import { shots } from "./shots.js";
+import { attributes, names, shotsOf } from "./shots.js";
 import type { Trial } from "./trial.js";
 
 const SHORT = "steps, batch and rates for minutes instead of days";
@@ -38,14 +38,14 @@ const PINK: Trial = {
   system: "pink",
   image: {},
   adapters: {
-    pink: { hidden: 64, dropout: 0 },
+    pink: { hidden: 128, nonLinear: true, dropout: 0 },
     "trained-tokens": { tokenIndices: idsOf([..."0123456789[]", "▁["]), targetModules: ["embed_tokens", "lm_head"] },
   },
   align: { steps: 300, batch: 32, learningRate: 2e-3 },
-  instruct: { steps: 6000, batch: 16, learningRate: 4e-3 },
+  instruct: { steps: 12_000, batch: 8, learningRate: 3e-3 },
   changed: [
     SHORT,
-    "bottlenecks of 64 numbers, not 8, without dropout",
+    "bottlenecks of 128 numbers with silu, not 8 without, and no dropout",
     "rows of the digits and brackets train too: the tiny language model has never read one",
   ],
   own: places(),
@@ -124,16 +124,16 @@ export const TRIALS: Readonly<Record<string, Trial>> = {
     align: { steps: 500, batch: 32, learningRate: 2e-3, warmupSteps: 20 },
     instruct: { steps: 600, batch: 64, learningRate: 2e-3, warmupSteps: 60 },
     changed: [SHORT, SMALL_QFORMER, "no first stage"],
-    own: shots,
+    own: shotsOf(attributes),
   },
-  flamingo: { system: "flamingo", ...GATED, own: shots },
+  flamingo: { system: "flamingo", ...GATED, own: shotsOf(names) },
   otter: {
     system: "otter",
     ...GATED,
     // "User:" and "GPT:" are letters to it.
     prompt: { written: { ...otter.written, ask: "[INST] ", asked: " [/INST]" } },
     changed: [...GATED.changed, "[INST] and [/INST] around questions: the tiny language model has never read a capital letter"],
-    own: shots,
+    own: shotsOf(names),
   },
   "llama-adapter": {
     system: "llama-adapter",
