@@ -42,6 +42,7 @@ const place = mkdtempSync(join(tmpdir(), "anymal-systems-"));
 const interrupt = new AbortController();
 process.once("SIGINT", () => interrupt.abort());
 
+const WIDE = Math.max(...NAMES.map((name) => name.length)) + 2;
 const share = (value: number) => value.toFixed(3);
 const mean = (list: readonly number[]) => list.reduce((sum, one) => sum + one, 0) / list.length;
 
@@ -88,14 +89,14 @@ try {
     systems[name] = { ...(await tried(name, trial)), seeds };
     if (values.json) writeFileSync(values.json, `${JSON.stringify({ systems }, null, 2)}\n`);
   }
-  console.log(`\n${"system".padEnd(16)}exact  blank  shuffled  minutes  trained     peak MiB   (${seeds} seed${seeds > 1 ? "s" : ""})`);
+  console.log(`\n${"system".padEnd(WIDE)}exact  blank  shuffled  minutes  trained     peak MiB   (${seeds} seed${seeds > 1 ? "s" : ""})`);
   for (const [name, { exact, blank, shuffled, minutes, trainedParameters, peakBytes }] of Object.entries(systems))
     console.log(
-      `${name.padEnd(16)}${share(exact)}  ${share(blank)}  ${share(shuffled)}     ${minutes.toFixed(1).padEnd(9)}${String(trainedParameters).padEnd(12)}${(peakBytes / 2 ** 20).toFixed(0)}`,
+      `${name.padEnd(WIDE)}${share(exact)}  ${share(blank)}  ${share(shuffled)}     ${minutes.toFixed(1).padEnd(9)}${String(trainedParameters).padEnd(12)}${(peakBytes / 2 ** 20).toFixed(0)}`,
     );
   for (const [name, outcome] of Object.entries(systems)) if (outcome.more) console.log(`${name} alone${told(outcome)}`);
   console.log("\nNot as published:");
-  for (const name of Object.keys(systems)) console.log(`${name.padEnd(16)}${TRIALS[name]?.changed.join("; ")}`);
+  for (const name of Object.keys(systems)) console.log(`${name.padEnd(WIDE)}${TRIALS[name]?.changed.join("; ")}`);
 } finally {
   rmSync(place, { recursive: true, force: true });
 }

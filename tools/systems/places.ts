@@ -19,16 +19,17 @@ const [LABELLED, HELD_OUT] = [18_000, 256];
 /** Pixels: rows to train on name places on a grid of twentieths. Digits of pixels that the patches do not tell are noise in every gradient. */
 const GRID = FRAME / 20;
 /** Of bootstrapping: pictures with words, and pictures whose boxes have none. */
-const [FEW, UNNAMED] = [500, 2500];
+const [FEW, UNNAMED] = [1000, 5000];
 
-const rounded = (box: Box): string => boxText(box.map((side) => Math.round(side / GRID) * GRID) as unknown as Box, SIZE);
+const onGrid = (side: number): number => Math.round(side / GRID) * GRID;
+const rounded = ([x1, y1, x2, y2]: Box): Box => [onGrid(x1), onGrid(y1), onGrid(x2), onGrid(y2)];
 
 /** Of each thing its place, and of each place its thing, as rows in LLaVA's layout. */
 function writePlaces(file: string, pictures: readonly Placed[], seed: number): void {
   const rows = pictures.map(({ image: picture, things }, i) => {
     const asked = things.flatMap(({ text, box }) => [
-      [QUESTIONS.grounding(text), rounded(box)],
-      [QUESTIONS.caption(rounded(box)), text],
+      [QUESTIONS.grounding(text), boxText(rounded(box), SIZE)],
+      [QUESTIONS.caption(boxText(rounded(box), SIZE)), text],
     ]);
     const turns = new Draw(seed, `places/${i}`).shuffled(asked).flatMap(([question, answer], turn) => [
       { from: "human", value: turn ? question : `<image>${question}` },
@@ -43,7 +44,10 @@ function writePlaces(file: string, pictures: readonly Placed[], seed: number): v
 function writeBoxes(file: string, pictures: readonly Placed[]): void {
   const images = pictures.map(({ image: file_name }, id) => ({ id, file_name, ...SIZE }));
   const annotations = pictures.flatMap(({ things }, image_id) =>
-    things.map(({ box: [x1, y1, x2, y2] }) => ({ image_id, category_id: 1, bbox: [x1, y1, x2 - x1, y2 - y1] })),
+    things.map(({ box }) => {
+      const [x1, y1, x2, y2] = rounded(box);
+      return { image_id, category_id: 1, bbox: [x1, y1, x2 - x1, y2 - y1] };
+    }),
   );
   const numbered = annotations.map((one, id) => ({ id, ...one }));
   writeFileSync(file, JSON.stringify({ images, annotations: numbered, categories: [{ id: 1, name: "thing" }] }));
