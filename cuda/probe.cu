@@ -19,9 +19,8 @@ const char* remedy(cudaError_t e) {
       return "this module was compiled for other cards: build it for this one (npm run build:cuda, where CUDA's compiler is)";
     case cudaErrorInvalidPtx:
     case cudaErrorUnsupportedPtxVersion:
-      return "the driver is older than the compiler of this module, which has no code made for this card: update the driver, or build the module "
-             "with "
-             "the CUDA that the driver is for (npm run build:cuda)";
+      return "the driver is older than the compiler of this module, and no code in it was made for this card: update the driver, or build the module "
+             "with the CUDA that the driver is for (npm run build:cuda)";
     case cudaErrorJitCompilerNotFound:
       return "the driver's compiler is missing (libnvidia-ptxjitcompiler.so): install the whole driver, or build the module for this card (npm run "
              "build:cuda)";
