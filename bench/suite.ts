@@ -122,7 +122,7 @@ export async function highestPeak(device: Device, what: "f32" | "bf16" | "bandwi
 /** Of bf16 products by a Hopper card's warp groups; 0 where there are none. */
 export async function warpGroupPeak(name: string): Promise<number> {
   await using d = device(name, { path: "hopper" });
-  return highestPeak(d, "bf16");
+  return await highestPeak(d, "bf16"); // before it is closed
 }
 
 export const digits = (value: number, count: number): number => Number(value.toFixed(count));

@@ -9,8 +9,8 @@ import * as assert from "uvu/assert";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 export type Launches = ReadonlyMap<string, number>;
-/** What makes the parameters, no pass. */
-const MAKING = ["random_kernel", "fill_kernel"];
+/** What opens the device and makes the parameters, no pass. */
+const MAKING = ["probe_kernel", "random_kernel", "fill_kernel"];
 
 /** Of all kernels, by the name of the function: instances of a template together. `asked` is the script's argument. */
 export function launches(script: string, asked: object): Launches {
