@@ -35,8 +35,8 @@ struct DxProduct {
 };
 
 // Tiles of as many threads as a large one's, for LoRA's small product. A wide tile of it would be mostly empty.
-template <class Tile>
-using Small = std::conditional_t<std::is_same_v<Tile, Wide>, gemm::Tile<64, 64, 16, 32, 2>, Tile>;
+template <class Large>  // not called Tile: nvcc's host code would take the template for it
+using Small = std::conditional_t<std::is_same_v<Large, Wide>, Tile<64, 64, 16, 32, 2>, Large>;
 
 // Where a block's tile is, and of which split. Asked for again behind the main loop, so that it stays in no register meanwhile.
 template <class Tile>
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   store(sums, w, at.m0, at.n0, at.split, c);
 }
 
-// budget: 255 registers, 24 KiB shared, 0 spills
+// budget: 255 registers, 25 KiB shared, 0 spills
 template <class Tile, class T, class Branch>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) eight_bit_kernel(EightBitProduct<T> p, Branch branch, Work w, Matrix c) {
   constexpr int P = kPlanes<T>;
