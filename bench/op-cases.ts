@@ -2,6 +2,7 @@
 // finish in milliseconds. Letters as in native/backend.h.
 import { type Handle, native } from "../lib/core/native.js";
 import type { DType } from "../lib/index.js";
+import { fusedCases } from "./fused-cases.js";
 
 export interface TensorOperand {
   dtype: DType;
@@ -108,33 +109,7 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
     { op: "linear", shape: product, args: [x(N, I), x(O, I), x(O)], flops: 2 * N * I * O },
     { op: "linear_dx", shape: product, args: [x(N, O), x(O, I)], flops: 2 * N * I * O },
     { op: "linear_dw", shape: product, args: [f(O, I), f(O), x(N, O), x(N, I)], flops: 2 * N * I * O },
-    { op: "linear_fused", shape: `gelu, ${product}`, args: [true, x(N, I), f(O, I), x(O), undefined, GELU], flops: 2 * N * I * O },
-    {
-      op: "linear_fused_backward",
-      shape: product,
-      args: [true, f(O, I), undefined, x(N, O), x(N, I), f(O, I), x(N, I), GELU],
-      flops: 4 * N * I * O,
-    },
-    {
-      op: "project_two_source",
-      shape: `Perceiver, ${L} and ${M} rows of ${W / 2}`,
-      args: [x(B * M, W / 2), x(B * L, W / 2), f(W / 2, W / 2), f(W / 2, W / 2), f(W / 2, W / 2)],
-      flops: 2 * B * (2 * M + 3 * L) * (W / 2) ** 2,
-    },
-    {
-      op: "project_two_source_backward",
-      shape: `Perceiver, ${L} and ${M} rows of ${W / 2}`,
-      args: [
-        true,
-        true,
-        f(W / 2, W / 2),
-        f(W / 2, W / 2),
-        f(W / 2, W / 2),
-        ...[x(B * L, W / 2), x(B * M, W / 2), x(B * M, W / 2), x(B * L, W / 2), x(B * L, W / 2)],
-        ...[x(B * M, W / 2), x(B * L, W / 2), f(W / 2, W / 2), f(W / 2, W / 2), f(W / 2, W / 2)],
-      ],
-      flops: 4 * B * (2 * M + 3 * L) * (W / 2) ** 2,
-    },
+    ...fusedCases(dtype),
     { op: "linear", shape: `decode, N 1, I ${I}, O ${16 * O}`, args: [x(1, I), x(16 * O, I), undefined], flops: 32 * I * O, cold: true },
     { op: "linear_quantized", shape: `nf4, ${product}`, args: [x(N, I), ...nf4, undefined, NF4, BLOCK, O, 0], flops: 2 * N * I * O },
     {
