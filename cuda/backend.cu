@@ -74,6 +74,15 @@ const char* fault_name(int32_t kind) {
   }
 }
 
+// The stream that this thread has waited for and given nothing to do since: of many buffers that are given back in a row the first waits.
+thread_local const Stream* waited_for = nullptr;
+
+// Of every entry that may give the stream something to do.
+void begin(Stream& s) {
+  s.enter();
+  waited_for = nullptr;
+}
+
 // Options: index=N, which card; processors=N, for how many multiprocessors kernels are chosen, so that tests reach all of them on any card;
 // path=NAME, kernels that all products with quantised weights must take.
 Stream* stream_create(const char* options) {
@@ -84,7 +93,10 @@ Stream* stream_create(const char* options) {
   s->path = path;
   return s;
 }
-void stream_destroy(Stream* s) { delete s; }
+void stream_destroy(Stream* s) {
+  waited_for = nullptr;
+  delete s;
+}
 void account_scratch(Stream& s, ScratchAccount* account) { s.account_scratch(account); }
 void synchronize(Stream& s) { s.wait(); }
 void issue(Stream& s, int64_t command) { s.fault.command = command; }
@@ -118,17 +130,20 @@ void* allocate(Stream& s, size_t bytes) {
 // that is told by the ops and reads that follow, not here.
 void release(Stream& s, void* data) {
   s.enter();
-  if (!s.capturing) s.settle();  // cudaFree waits too, but does not promise to
+  if (!s.capturing && waited_for != &s) {
+    s.settle();  // cudaFree waits too, but does not promise to
+    waited_for = &s;
+  }
   s.warn(cudaFree(data), "freeing memory");
 }
 
 void copy_from_host(Stream& s, void* dst, const void* src, size_t bytes) {
-  s.enter();
+  begin(s);
   s.upload(dst, src, bytes);
 }
 
 void copy_to_host(Stream& s, void* dst, const void* src, size_t bytes) {
-  s.enter();
+  begin(s);
   size_t pending = 0;  // bytes that lie in the other stage
   char* to = static_cast<char*>(dst);
   for (size_t at = 0, piece = 0; at < bytes || pending; ++piece) {
@@ -151,7 +166,7 @@ void copy_to_host(Stream& s, void* dst, const void* src, size_t bytes) {
 }
 
 void capture_begin(Stream& s) {
-  s.enter();
+  begin(s);
   check(cudaStreamBeginCapture(s.stream, cudaStreamCaptureModeRelaxed), "beginning a capture");
   s.capturing = true;
   ++s.graphs;
@@ -171,7 +186,7 @@ void* capture_end(Stream& s) {
   return exec;
 }
 void capture_replay(Stream& s, void* graph) {
-  s.enter();
+  begin(s);
   check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), s.stream), "replaying a capture");
 }
 void capture_destroy(Stream& s, void* graph) {
@@ -188,7 +203,10 @@ struct Entry;
 template <class R, class... A, R (*Op)(Stream&, A...)>
 struct Entry<Op> {
   static R run(Stream& s, A... args) {
-    s.enter();
+    begin(s);
+    struct End {
+      ~End() { waited_for = nullptr; }  // it may have launched after it gave memory back
+    } end;
     const auto op = [&] { return Op(s, args...); };
     if constexpr ((std::is_same_v<A, Acc> || ...)) s.reserve(op);
     try {

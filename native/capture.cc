@@ -47,16 +47,49 @@ void Device::begin_recording(std::shared_ptr<Recording> recording) {
   }
 }
 
+// On a backend without graphs it is only kept.
+void Device::record_into_graph(Recording& r, size_t index, Command& command) {
+  if (!backend_.capture_begin) return;
+  issues_ = r.first_issue + static_cast<int64_t>(index);
+  if (backend_.issue) backend_.issue(*stream_, issues_);
+  command.run(*this);
+}
+
+// After memory ran out. What is cached can only be given back when nothing is captured, since that waits for the stream: the graph so far is given
+// up, and its commands go into a new one, on the buffers that they have. Throws std::bad_alloc where that finds nothing.
+void Device::record_anew(Recording& r) {
+  abandon_graph(r);
+  memory_->leave();
+  const bool found = memory_->trim();
+  memory_->enter(r.arena);
+  if (!found || !backend_.capture_begin) throw std::bad_alloc();
+  backend_.capture_begin(*stream_);
+  r.graph_begun = true;
+  for (size_t i = 0; i < r.commands.size(); ++i) record_into_graph(r, i, *r.commands[i]);
+}
+
+void Device::abandon_graph(Recording& r) noexcept {
+  if (!std::exchange(r.graph_begun, false)) return;
+  try {
+    backend_.capture_destroy(*stream_, backend_.capture_end(*stream_));
+  } catch (...) {  // then there is none
+  }
+}
+
 void Device::record(CommandRef command) {
   Recording& r = *recording_;
-  const bool was_whole = !r.failure;
-  if (was_whole) {
-    try {
+  if (!r.failure) {
+    const auto attempt = [&] {
       for (StorageRef& storage : command->refs) ensure(*storage);
       command->bind();
-      if (backend_.capture_begin) {
-        if (backend_.issue) backend_.issue(*stream_, ++issues_);
-        command->run(*this);
+      record_into_graph(r, r.commands.size(), *command);
+    };
+    try {
+      try {
+        attempt();
+      } catch (const std::bad_alloc&) {
+        record_anew(r);
+        attempt();
       }
     } catch (...) {
       r.failure = describe_failure(*command);
@@ -82,17 +115,36 @@ void Device::record(CommandRef command) {
   r.commands.push_back(std::move(command));
 }
 
+// A graph takes memory of its own when it is made.
+void Device::end_graph(Recording& r) {
+  if (r.failure) abandon_graph(r);
+  if (!r.graph_begun) return;
+  const auto end = [&] {
+    r.graph_begun = false;  // whether it throws or not
+    r.graph = backend_.capture_end(*stream_);
+  };
+  try {
+    try {
+      end();
+    } catch (const std::bad_alloc&) {
+      record_anew(r);
+      end();
+    }
+  } catch (...) {
+    abandon_graph(r);
+    note_untold(r.failure = describe_failure(Call("capture_end", nullptr), "more for its graph"));
+  }
+}
+
 // Whatever happens here, the device leaves the recording: the next op runs.
 void Device::end_recording() {
-  const std::shared_ptr<Recording> r = std::exchange(recording_, nullptr);
+  const std::shared_ptr<Recording> r = recording_;
+  end_graph(*r);
+  recording_ = nullptr;
   memory_->leave();
-  if (r->graph_begun) {
-    try {
-      r->graph = backend_.capture_end(*stream_);
-    } catch (...) {
-      const FailureRef failure = describe_failure(Call("capture_end", nullptr));
-      if (!r->failure) note_untold(r->failure = failure);
-    }
+  if (r->failure) {  // it will never run: what it took is everybody's
+    r->commands.clear();
+    memory_->close(r->arena);
   }
   const auto unique = [](std::vector<StorageRef>& storages) {
     std::unordered_set<const Storage*> seen;
@@ -125,7 +177,12 @@ void Device::close_recording(Recording& recording) {
 
 void Device::replay(Recording& recording) {
   if (recording.graph) {
-    backend_.capture_replay(*stream_, recording.graph);
+    try {
+      backend_.capture_replay(*stream_, recording.graph);
+    } catch (const std::bad_alloc&) {  // a graph takes memory when it is first run, too
+      if (!memory_->trim()) throw;
+      backend_.capture_replay(*stream_, recording.graph);
+    }
     return;
   }
   for (CommandRef& command : recording.commands) {

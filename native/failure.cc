@@ -177,8 +177,7 @@ void Device::collect_faults() {
     if (failure) note_untold(failure);
 }
 
-// Called inside a catch block.
-FailureRef Device::describe_failure(const Command& command) const {
+FailureRef Device::describe_failure(const Command& command, const char* lacking) const {
   std::string where = command.name;
   if (const std::string shapes = command.shapes(); !shapes.empty()) where += " on " + shapes;
   const auto failure = [](const std::string& code, const std::string& message) { return std::make_shared<Failure>(Failure{code, message}); };
@@ -191,11 +190,12 @@ FailureRef Device::describe_failure(const Command& command) const {
     int64_t needed = 0;
     for (const StorageRef& s : command.refs)
       if (!s->data) needed += static_cast<int64_t>(s->bytes);
-    return failure("E_OUT_OF_MEMORY", where + ": out of memory on " + description_ + ": needed " +
-                                          (needed ? megabytes(needed) + " more" : "more to compute in") + ", " + megabytes(m.in_use) + " in use, " +
+    const std::string more = needed ? megabytes(needed) + " more" : command.replayed() ? "more for its graph" : lacking;
+    const std::string next = recording_ ? "; run it without a capture, which keeps buffers of its own, or " : "; ";
+    return failure("E_OUT_OF_MEMORY", where + ": out of memory on " + description_ + ": needed " + more + ", " + megabytes(m.in_use) + " in use, " +
                                           megabytes(m.scratch) + " to compute in, " + megabytes(m.reserved) + " held in all" +
-                                          (m.limit ? " of a memoryLimit of " + megabytes(m.limit) : "") +
-                                          "; use a smaller batch, gradient checkpointing, a 4-bit model, or dispose tensors earlier");
+                                          (m.limit ? " of a memoryLimit of " + megabytes(m.limit) : "") + next +
+                                          "use a smaller batch, gradient checkpointing, a 4-bit model, or dispose tensors earlier");
   } catch (const Error& e) {
     return failure(e.code, where + ": " + e.what());
   } catch (const std::out_of_range& e) {

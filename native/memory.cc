@@ -61,20 +61,29 @@ void* Memory::from_system(size_t size) {
   const int64_t excess = reserved_.load() - scratch_.load() + more - top - std::max(top / 4, kSlack);
   if (excess > 0) shrink(excess);
   if (!make_room(size)) throw std::bad_alloc();
-  void* data;
-  try {
-    data = backend_.allocate(stream_, size);
-  } catch (const std::bad_alloc&) {
-    if (!trim()) throw;
-    data = backend_.allocate(stream_, size);
-  }
+  void* data = ask_system(size);
+  // First as little of the cache as may do: the next step wants the rest again, and every buffer is two calls that wait for the device.
+  if (!data && shrink(more)) data = ask_system(size);
+  if (!data && trim()) data = ask_system(size);
+  if (!data) throw std::bad_alloc();
   reserved_ += more;
   return data;
 }
 
+void* Memory::ask_system(size_t size) {
+  try {
+    return backend_.allocate(stream_, size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
 bool Memory::make_room(size_t size) noexcept {
-  const auto fits = [&] { return !limit_ || reserved_.load() + static_cast<int64_t>(size) <= limit_; };
-  return fits() || (trim() && fits());
+  const int64_t lacking = limit_ ? reserved_.load() + static_cast<int64_t>(size) - limit_ : 0;
+  if (lacking <= 0) return true;
+  int64_t cached = 0;
+  for (const auto& [bytes, of_class] : common_->free) cached += static_cast<int64_t>(bytes * of_class.buffers.size());
+  return cached >= lacking && shrink(lacking);  // where all of it would not do, it stays
 }
 
 void Memory::give_back(Buffer buffer, size_t asked, const ArenaRef& home) {
@@ -103,8 +112,9 @@ bool Memory::trim() noexcept {
   return any;
 }
 
-void Memory::shrink(int64_t bytes) noexcept {
-  if (capturing_graph()) return;
+bool Memory::shrink(int64_t bytes) noexcept {
+  if (capturing_graph()) return false;
+  bool any = false;
   auto& free = common_->free;
   while (bytes > 0 && !free.empty()) {
     const auto oldest = std::min_element(free.begin(), free.end(), [](const auto& a, const auto& b) { return a.second.used < b.second.used; });
@@ -113,9 +123,11 @@ void Memory::shrink(int64_t bytes) noexcept {
       release(oldest->first, buffers.back());
       buffers.pop_back();
       bytes -= static_cast<int64_t>(oldest->first);
+      any = true;
     }
     if (buffers.empty()) free.erase(oldest);
   }
+  return any;
 }
 
 // A device that failed for good refuses even this; its memory goes with the process.

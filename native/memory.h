@@ -44,7 +44,7 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  Buffer take(size_t bytes);  // from the current arena; throws std::bad_alloc after giving the cache back and trying again
+  Buffer take(size_t bytes);  // from the current arena; throws std::bad_alloc after giving back what is cached and trying again
   void give_back(Buffer buffer, size_t asked, const ArenaRef& home);
   const ArenaRef& current() const { return current_; }  // the home of what take() gives
   void enter(ArenaRef arena) { current_ = std::move(arena); }
@@ -68,8 +68,9 @@ class Memory {
   };
 
   void* from_system(size_t size);
+  void* ask_system(size_t size);         // null where it has not so much
   bool make_room(size_t size) noexcept;  // below the limit
-  void shrink(int64_t bytes) noexcept;   // the cache, by at least that much where it has it; what was not used for longest goes first
+  bool shrink(int64_t bytes) noexcept;   // the cache, by at least that much where it has it; what was not used for longest goes first. False: nothing
   void release(size_t size, void* data) noexcept;
   bool capturing_graph() const { return backend_.capture_begin && current_ != common_; }
   void note_peak() { peak_.store(std::max(peak_.load(), in_use_.load() + scratch_.load())); }

@@ -122,13 +122,17 @@ class Device {
   FailureRef attempt(Command& command);  // runs it; null, or why it failed or was not run
   void finish(Command& command, FailureRef failure);
   void record(CommandRef command);
+  void record_into_graph(Recording& recording, size_t index, Command& command);
+  void record_anew(Recording& recording);
+  void end_graph(Recording& recording);
+  void abandon_graph(Recording& recording) noexcept;
   void ensure(Storage& storage);
   FailureRef poison_of(const Command& command) const;
   void note_untold(const FailureRef& failure);
   FailureRef take_untold();
   void note_issued(const Command& command);
   void collect_faults();
-  FailureRef describe_failure(const Command& command) const;
+  FailureRef describe_failure(const Command& command, const char* lacking = "more to compute in") const;  // within a catch block
 
   const Backend& backend_;
   Stream* stream_ = nullptr;

@@ -5,8 +5,6 @@
 //   what gives memory back never throws, and does not break a capture.
 #include "allocation_faults.h"
 
-#include <dlfcn.h>
-
 #include <cstdio>
 #include <new>
 
@@ -18,11 +16,6 @@ namespace {
 
 using namespace op_cases;
 
-struct Switches {
-  void (*fail_allocation)(long n);  // the n-th from now and all that follow; 0: none
-  void (*break_card)(int error);    // every call from now on; 0: none
-  size_t (*allocations)();
-};
 Switches emulator;
 const Backend* real;
 long fails_at = 0;
@@ -139,15 +132,9 @@ void memory_given_back_does_not_break_a_capture() {
 
 }  // namespace
 
-void check_allocation_faults(const Backend& backend, void* module) {
+void check_allocation_faults(const Backend& backend, const Switches& switches) {
   real = &backend;
-  emulator.fail_allocation = reinterpret_cast<void (*)(long)>(dlsym(module, "emu_fail_allocation"));
-  emulator.break_card = reinterpret_cast<void (*)(int)>(dlsym(module, "emu_break"));
-  emulator.allocations = reinterpret_cast<size_t (*)()>(dlsym(module, "emu_allocations"));
-  if (!emulator.fail_allocation || !emulator.break_card || !emulator.allocations) {
-    std::printf("skipped: only the emulator can be told to fail\n");
-    return;
-  }
+  emulator = switches;
   streams_leave_nothing();
   a_failed_card_ends_nothing();
   memory_given_back_does_not_break_a_capture();

@@ -1,10 +1,11 @@
-// What a backend module does when memory runs out or the card fails; the emulator can be told to.
+// What a backend module does when memory runs out or the card fails.
 #pragma once
 #include "backend.h"
+#include "switches.h"
 
 namespace anymal {
 
-// `module` is what dlopen gave for the module of `backend`. Without the emulator's switches (on a card) it says so and checks nothing.
-void check_allocation_faults(const Backend& backend, void* module);
+void check_allocation_faults(const Backend& backend, const Switches& emulator);
+void check_capture_faults(const Backend& backend, const Switches& emulator);  // the queue over it, while a graph is captured and run
 
 }  // namespace anymal

@@ -54,7 +54,7 @@ struct Allocation {
 std::map<char*, Allocation> live;  // by the first byte handed out
 std::map<char*, size_t> gaps;      // spans to use again; no two touch
 std::deque<std::pair<char*, size_t>> quarantine;
-size_t quarantined = 0;
+size_t quarantined = 0, in_use = 0;
 char* top = nullptr;         // of the heap: above it nothing was ever handed out
 char* accessible = nullptr;  // up to here pages may be touched
 
@@ -150,6 +150,7 @@ void arena_open(char* p, size_t n) { ASAN_UNPOISON_MEMORY_REGION(p, n); }
 void arena_close(char* p, size_t n) { ASAN_POISON_MEMORY_REGION(p, n); }
 size_t heap_bytes() { return kArenaBytes - kShared; }
 size_t heap_allocations() { return live.size(); }
+size_t heap_in_use() { return in_use; }
 
 char* heap_take(size_t bytes, bool pinned) {
   if (bytes > heap_bytes()) return nullptr;
@@ -166,6 +167,7 @@ char* heap_take(size_t bytes, bool pinned) {
   fill(p, 0xFF, std::min(bytes, kPoison));
   ASAN_UNPOISON_MEMORY_REGION(p, bytes);
   live[p] = {bytes, span, pinned};
+  in_use += bytes;
   if (checker) checker->allocate(p, bytes, pinned);
   return p;
 }
@@ -175,6 +177,7 @@ bool heap_give(void* data) {
   if (it == live.end()) return false;
   const auto [p, a] = *it;
   live.erase(it);
+  in_use -= a.bytes;
   if (checker) checker->release(p, a.bytes);
   fill(p, 0xFF, std::min<size_t>(a.bytes, 4096));
   ASAN_POISON_MEMORY_REGION(p, a.bytes);

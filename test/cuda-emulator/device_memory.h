@@ -18,6 +18,7 @@ char* heap_take(size_t bytes, bool pinned);
 bool heap_give(void* p);  // false: no such allocation
 size_t heap_bytes();      // of the card
 size_t heap_allocations();
+size_t heap_in_use();  // bytes
 void check_red_zones(const char* kernel);
 
 enum class Space { host, device, pinned, none };  // none: touches the arena, but not within one allocation

@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -15,6 +14,7 @@
 
 #include "checker.h"
 #include "device_memory.h"
+#include "planted.h"
 #include "reports.h"
 #include "scheduler.h"
 #include "shared_memory.h"
@@ -46,6 +46,8 @@ struct CUgraph_st {
 };
 struct CUgraphExec_st {
   std::shared_ptr<const Graph> work;
+  char* made = nullptr;      // its memory: some when it is made,
+  char* uploaded = nullptr;  // the rest when it is first run
 };
 struct CUevent_st {
   std::shared_ptr<Moment> moment;  // of the last record
@@ -54,29 +56,19 @@ struct CUevent_st {
 
 namespace {
 
+using emu::broken;
+using emu::number_of;
 using emu::Space;
-std::recursive_mutex mutex;
+std::recursive_mutex& mutex = emu::host_mutex;
 std::set<CUstream_st*> streams;
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local int current_device = 0;  // as on a card: a new thread's is the first
 constexpr size_t kSharedUnasked = 48 * 1024;
 std::map<std::pair<int, const void*>, size_t> shared_allowed;  // by device and kernel, where it is more
-cudaError_t broken = cudaSuccess;                              // what every call says after a kernel's illegal access, say
-long allocations_until_failure = 0;
+constexpr size_t kGraphBytes = size_t{64} << 10;               // that a graph takes, twice
 
-// For tests: EMU_DRIVER, the CUDA that the driver is for (12040: 12.4; 0: there is no driver), and EMU_KERNELS, the error that all launches end in.
 constexpr int kRuntime = 13000;
-int number_of(const char* variable, int otherwise) {
-  const char* value = std::getenv(variable);
-  return value ? std::atoi(value) : otherwise;
-}
 int driver() { return number_of("EMU_DRIVER", kRuntime); }
-
-bool allocation_fails() {
-  if (allocations_until_failure > 1) --allocations_until_failure;
-  else return allocations_until_failure == 1;
-  return false;
-}
 
 cudaError_t told(cudaError_t e) {
   if (e != cudaSuccess) last_error = e;
@@ -196,11 +188,12 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int index) {
 cudaError_t cudaMalloc(void** p, size_t bytes) {
   std::lock_guard lock(mutex);
   if (broken != cudaSuccess) return told(broken);
-  *p = bytes && !allocation_fails() ? emu::heap_take(bytes, false) : nullptr;
+  *p = emu::planted_take(bytes, false);
   return told(*p || !bytes ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFree(void* p) {
   std::lock_guard lock(mutex);
+  ++emu::frees;
   if (!p) return cudaSuccess;
   if (broken != cudaSuccess) return told(broken);
   const cudaError_t e = drain_all();  // it waits for the device
@@ -210,7 +203,7 @@ cudaError_t cudaFree(void* p) {
 cudaError_t cudaHostAlloc(void** p, size_t bytes, unsigned) {  // in the arena, for kernels may read and write it
   std::lock_guard lock(mutex);
   if (broken != cudaSuccess) return told(broken);
-  *p = bytes && !allocation_fails() ? emu::heap_take(bytes, true) : nullptr;
+  *p = emu::planted_take(bytes, true);
   return told(*p || !bytes ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaFreeHost(void* p) {
@@ -271,6 +264,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t s) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t s) {
   std::lock_guard lock(mutex);
+  ++emu::waits;
   if (broken != cudaSuccess) return told(broken);
   if (!s) return told(drain_all());
   if (!s->recording) return told(drain(s));
@@ -295,14 +289,18 @@ cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  std::lock_guard lock(mutex);
   *exec = nullptr;
   if (!graph) return told(cudaErrorInvalidValue);
-  *exec = new CUgraphExec_st{graph->work};
+  char* memory = emu::planted_take(kGraphBytes, false);
+  if (!memory) return told(cudaErrorMemoryAllocation);
+  *exec = new CUgraphExec_st{graph->work, memory};
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   std::lock_guard lock(mutex);
   if (!exec) return told(cudaErrorInvalidValue);
+  if (!exec->uploaded && !(exec->uploaded = emu::planted_take(kGraphBytes, false))) return told(cudaErrorMemoryAllocation);
   return told(issue(stream, [graph = exec->work] {
     for (const Work& work : *graph)
       if (const cudaError_t e = work()) return e;
@@ -311,6 +309,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   std::lock_guard lock(mutex);
+  if (!exec) return told(cudaErrorInvalidValue);
+  for (char* memory : {exec->made, exec->uploaded})
+    if (memory) emu::heap_give(memory);
   delete exec;
   return cudaSuccess;
 }
@@ -351,20 +352,6 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
   if (!from->moment->reached || !to->moment->reached) return told(cudaErrorNotReady);
   *milliseconds = std::chrono::duration<float, std::milli>(to->moment->at - from->moment->at).count();
   return cudaSuccess;
-}
-
-// For tests: the n-th allocation from now fails and all that follow (0: none), and every call from now on (cudaSuccess: none).
-extern "C" __attribute__((visibility("default"))) void emu_fail_allocation(long n) {
-  std::lock_guard lock(mutex);
-  allocations_until_failure = n;
-}
-extern "C" __attribute__((visibility("default"))) void emu_break(int error) {
-  std::lock_guard lock(mutex);
-  broken = static_cast<cudaError_t>(error);
-}
-extern "C" __attribute__((visibility("default"))) size_t emu_allocations() {
-  std::lock_guard lock(mutex);
-  return emu::heap_allocations();
 }
 
 cudaError_t cudaGetLastError() { return std::exchange(last_error, cudaSuccess); }

@@ -137,7 +137,12 @@ int main(int argc, char** argv) {
     return 2;
   }
   if (options.faults) {
-    check_allocation_faults(*b, module);
+    if (const auto emulator = Switches::of(module)) {
+      check_capture_faults(*b, *emulator);
+      check_allocation_faults(*b, *emulator);
+    } else {
+      std::printf("skipped: only the emulator can be told to fail\n");
+    }
     return check::finish();
   }
   std::set<std::string> missing;

@@ -107,11 +107,77 @@ void a_capture_that_fails_is_left() {
   }
 }
 
+// What is cached cannot be given back while a graph is captured: the capture begins anew, and its replays are those of an undisturbed one.
+void a_capture_begins_anew_where_memory_is_cached() {
+  for (const std::string what : {"found", "begin"}) {
+    Device d(late, "");
+    StorageRef x = storage(d), counter = storage(d);
+    add(d, x, nullptr, 1);
+    add(d, counter, nullptr, 0);
+    std::vector<StorageRef> cached;
+    for (int i = 0; i < 4; ++i) add(d, cached.emplace_back(storage(d, 100 << 10)), nullptr, 1);
+    d.drop(std::move(cached));
+    d.wait_idle();
+    d.stream().limit = d.stream().held + (200 << 10);
+    auto recording = std::make_shared<Recording>();
+    d.capture_begin(recording);
+    StorageRef y = storage(d), z = storage(d, 300 << 10);
+    increment(d, counter);
+    add(d, y, x, 1);
+    d.wait_idle();
+    d.stream().begin_fails = what == "begin";
+    add(d, z, y, 1);
+    d.capture_end();
+    for (int i = 0; i < 2; ++i) d.capture_replay(recording);
+    const Got got = read(d, z);
+    if (what == "begin") {
+      CHECK_SAY(got.error.find("no capture today") != std::string::npos, got.error);
+      CHECK(!read(d, counter).error.empty());
+    } else {
+      CHECK_SAY(got.error.empty() && got.value == 3 && read(d, counter).value == 2, got.error);
+      CHECK(recording->commands.size() == 3);
+    }
+    d.stream().begin_fails = false;
+    StorageRef after = storage(d);
+    add(d, after, x, 4);
+    CHECK(read(d, after).value == 5);
+    d.capture_close(recording);
+    recording.reset();
+    drop_all(d, {&x, &counter, &y, &z, &after});
+  }
+}
+
+// It will never run: what it took is there for others, though nobody has closed it.
+void a_failed_capture_keeps_no_memory() {
+  Device d(late, "");
+  StorageRef x = storage(d);
+  add(d, x, nullptr, 1);
+  d.wait_idle();
+  d.stream().limit = d.stream().held + (250 << 10);
+  auto recording = std::make_shared<Recording>();
+  d.capture_begin(recording);
+  StorageRef inside[3];
+  for (StorageRef& s : inside) {
+    s = storage(d, 100 << 10);
+    add(d, s, x, 1);
+  }
+  d.capture_end();
+  for (StorageRef& s : inside) drop(d, s);
+  StorageRef large = storage(d, 200 << 10);
+  add(d, large, x, 2);
+  CHECK_SAY(read(d, large).value == 3, read(d, large).error);
+  d.capture_close(recording);
+  recording.reset();
+  drop_all(d, {&x, &large});
+}
+
 }  // namespace
 
 int main() {
   a_capture_replays_with_buffers_of_its_own();
   a_failed_replay_poisons_what_it_writes();
   a_capture_that_fails_is_left();
+  a_capture_begins_anew_where_memory_is_cached();
+  a_failed_capture_keeps_no_memory();
   return check::finish();
 }

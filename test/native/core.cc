@@ -37,6 +37,29 @@ void out_of_memory_is_an_error_with_figures() {
   drop(d, fits);
 }
 
+// Where the system refuses, and at a limit: two of twenty cached buffers go for one that is nearly twice as large, not all of them.
+void little_of_the_cache_is_given_back() {
+  for (const std::string options : {"", "memoryLimit=2200000"}) {
+    Device d(backend, options);
+    std::vector<StorageRef> cached;
+    for (int i = 0; i < 20; ++i) add(d, cached.emplace_back(storage(d, 100 << 10)), nullptr, 1);
+    d.drop(std::move(cached));
+    d.wait_idle();
+    CHECK(d.stream().live == 20);
+    if (options.empty()) d.stream().limit = d.stream().held + 1000;
+    StorageRef large = storage(d, 190 << 10);
+    add(d, large, nullptr, 3);
+    CHECK(read(d, large).value == 3);
+    CHECK_SAY(d.stream().live == 19, options + ": " + std::to_string(d.stream().live) + " buffers are held");
+    StorageRef vast = storage(d, 3 << 20);
+    add(d, vast, nullptr, 3);
+    CHECK(read(d, vast).error.starts_with("E_OUT_OF_MEMORY"));
+    if (!options.empty()) CHECK_SAY(d.stream().live == 19, "below a limit that leaves no room " + std::to_string(d.stream().live) + " are held");
+    drop(d, vast);
+    drop(d, large);
+  }
+}
+
 // Answers of changing sizes: what a capture took is used by the next, and one size's buffers do not stay behind for ever.
 void reserved_memory_is_flat() {
   Device d(backend, "");
@@ -206,6 +229,7 @@ void half_precision_is_widened_exactly() {
 
 int main() {
   out_of_memory_is_an_error_with_figures();
+  little_of_the_cache_is_given_back();
   reserved_memory_is_flat();
   a_memory_limit_is_held();
   a_device_that_failed_for_good_is_closed();
