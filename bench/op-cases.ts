@@ -67,6 +67,7 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
   const [B, T, H, K, D, S] = [2, 512, 16, 4, 64, 512];
   const [q, kv] = [x(B, T, H, D), x(B, S, K, D)];
   const lse = f(B, H, T);
+  const [cache, row] = [x(8, 2048, 8, 64), x(8, 1, 8, 64)];
   const attentionFlops = 4 * B * H * T * S * D;
   const [L, M] = [64, 257]; // Perceiver: latents, media tokens
   const [V, W] = [32000, 2048];
@@ -181,7 +182,9 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
     { op: "unpack_codes", shape: `nf4 ${R}x${C}`, args: [packed(NF4, R, C), NF4, R, C], only: "f32" },
 
     { op: "rms_norm", shape: `${R}x${C}`, args: [big, f(C), 1e-5] },
-    { op: "rms_norm_backward", shape: `${R}x${C}`, args: [true, f(C), big, big, f(C), f(R)] },
+    { op: "add_rms_norm", shape: `${R}x${C}`, args: [big, big, f(C), 1e-5] },
+    { op: "rms_norm_backward", shape: `${R}x${C}`, args: [true, f(C), big, big, f(C), f(R), undefined] },
+    { op: "rms_norm_backward", shape: `${R}x${C}, past`, args: [true, f(C), big, big, f(C), f(R), big] },
     { op: "layer_norm", shape: `${R}x${C}`, args: [big, f(C), f(C), 1e-5] },
     { op: "layer_norm_backward", shape: `${R}x${C}`, args: [true, f(C), f(C), big, big, f(C), f(R), f(R)] },
     { op: "group_norm", shape: "64x512x1000, 8 groups", args: [x(64, 512, 1000), f(512), f(512), 8, 1e-5] },
@@ -200,6 +203,17 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
     { op: "l2_normalize_backward", shape: `${R}x${C}`, args: [big, big, f(R), 1e-12] },
 
     { op: "rope", shape: "8x1024x32x64", args: [x(8, 1024, 32, 64), f(1024, 32, 2), ids(1024, 8, 1024), false] },
+    {
+      op: "rope_pair",
+      shape: "8x1024, 32 and 8x64",
+      args: [x(8, 1024, 32, 64), x(8, 1024, 8, 64), f(1024, 32, 2), ids(1024, 8, 1024), false],
+    },
+    {
+      op: "rope_cached",
+      shape: "8 rows, 32 and 8x64",
+      args: [cache, cache, x(8, 1, 32, 64), row, row, f(2048, 32, 2), ids(2048, 8, 1), ids(2048, 8)],
+      moved: 8 * 64 * (2 * 32 + 4 * 8) * (dtype === "f32" ? 4 : 2),
+    },
     {
       op: "attention",
       shape: `B ${B}, T ${T}, H ${H}, K ${K}, D ${D}`,

@@ -1,23 +1,11 @@
 // softmax_cross_entropy over logits and its gradient: a block per row, the logits read once, and twice for the gradient.
-#include "elementwise.cuh"
+#include "log_sum.cuh"
 
 namespace anymal::cuda {
 namespace {
 
-// log(sum exp) of what was seen: the largest logit, and the sum relative to it.
-struct LogSum {
-  float most, sum;
-  __device__ __forceinline__ void add(float other_most, float other_sum) {
-    const float m = fmaxf(most, other_most);
-    // Both -inf: nothing yet on either side, but for NaNs.
-    sum = m == -INFINITY ? sum + other_sum : sum * __expf(most - m) + other_sum * __expf(other_most - m);
-    most = m;
-  }
-};
-
 template <class T, int W>
 __global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, const int32_t* target, int64_t cols, int64_t ignore, FaultSink fault) {
-  SHARED_ARRAY(LogSum, parts, [kThreads / 32]);
   const int64_t row = blockIdx.x;
   const int32_t at = target[row];
   if (at == ignore || (at < 0 || at >= cols)) {
@@ -28,29 +16,8 @@ __global__ void cross_entropy_kernel(float* loss, float* lse, const T* logits, c
     return;
   }
   const T* from = logits + row * cols;
-  LogSum total{-INFINITY, 0};
-  bool nan = false;  // a NaN is no largest logit, but makes the sum one
-  for (int64_t j = threadIdx.x * W; j < cols; j += kThreads * W) {
-    float v[W];
-    load<W>(v, from + j);
-    float most = v[0], sum = 0;
-    for (int k = 0; k < W; ++k) {
-      most = fmaxf(most, v[k]);
-      nan |= v[k] != v[k];
-    }
-    if (most == -INFINITY) continue;
-    for (int k = 0; k < W; ++k) sum += __expf(v[k] - most);
-    total.add(most, sum);
-  }
-  if (nan) total.sum = NAN;
-  for (int o = 16; o; o >>= 1) {
-    const float most = __shfl_xor_sync(~0u, total.most, o), sum = __shfl_xor_sync(~0u, total.sum, o);
-    total.add(most, sum);
-  }
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = total;
-  __syncthreads();
+  const LogSum<true> total = log_sum_of_row<true, W>(from, cols);
   if (threadIdx.x) return;
-  for (int w = 1; w < kThreads / 32; ++w) total.add(parts[w].most, parts[w].sum);
   const float log_sum = logf(total.sum);
   lse[row] = total.most + log_sum;
   loss[row] = (total.most - to_float(from[at])) + log_sum;

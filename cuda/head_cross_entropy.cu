@@ -1,12 +1,14 @@
 // head_cross_entropy: cross entropy of x.w^T, whose logits are held for a chunk of rows only: product, loss and gradient in turn (the method of
 // Liger's fused linear cross entropy, arXiv 2410.10989 section 3.2). Logits are f32; their gradient has the dtype of x.
 #include "linear/gemm.cuh"
+#include "log_sum.cuh"
 
 namespace anymal::cuda {
 namespace {
 
-// One block per row: its loss, then weight * (softmax - onehot) to `gradient`, which may be the logits' own place. Ignored rows: zeros.
-template <class T>
+// One block per row: its loss, then weight * (softmax - onehot) to `gradient`, which may be the logits' own place. Ignored rows: zeros. A row is read
+// twice, once where no gradient is wanted.
+template <class T, int W>
 __global__ void __launch_bounds__(kThreads)
     loss_row_kernel(float* loss, T* gradient, const float* logits, const int32_t* target, const float* row_scale, int64_t first, int64_t vocabulary,
                     int64_t ignore, FaultSink fault) {
@@ -15,24 +17,30 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t id = target[row];
   const bool counts = id != ignore && id >= 0 && id < vocabulary;
   if (threadIdx.x == 0 && id != ignore) index_holds(fault, Fault::target, row, id, 0, vocabulary);
-  float value = 0, most = -INFINITY, inverse = 0;
-  if (counts) {  // the same for the whole block
-    for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads) most = fmaxf(most, x[j]);
-    most = block_max<kThreads>(most);
-    float sum = 0;
-    for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads) sum += expf(x[j] - most);
-    const float total = block_sum<kThreads>(sum);
-    // By the largest and the sum, not by lse: that is rounded to the last place of a large number.
-    value = (most - x[id]) + logf(total);
-    inverse = 1.0f / total;
+  SHARED_ARRAY(float, found, [2]);  // the largest logit, and 1 over the sum
+  if (counts) {                     // the same for the whole block
+    const LogSum<false> all = log_sum_of_row<false, W>(x, vocabulary);
+    if (threadIdx.x == 0) {
+      // By the largest and the sum, not by lse: that is rounded to the last place of a large number.
+      loss[row] = (all.most - x[id]) + logf(all.sum);
+      found[0] = all.most;
+      found[1] = 1.0f / all.sum;
+    }
+  } else if (threadIdx.x == 0) {
+    loss[row] = 0;
   }
-  if (threadIdx.x == 0) loss[row] = value;
   if (!gradient) return;
-  __syncthreads();  // every thread has read the target's logit before it may be written
+  __syncthreads();  // the target's logit has been read before it may be written
+  const float weight = row_scale ? row_scale[row] : 1.0f, most = counts ? found[0] : 0.0f, inverse = counts ? found[1] : 0.0f;
   T* to = gradient + blockIdx.x * vocabulary;
-  const float weight = row_scale ? row_scale[row] : 1.0f;
-  for (int64_t j = threadIdx.x; j < vocabulary; j += kThreads)
-    to[j] = from_float<T>(counts ? weight * (expf(x[j] - most) * inverse - (j == id ? 1.0f : 0.0f)) : 0.0f);
+  for (int64_t j = threadIdx.x * W; j < vocabulary; j += kThreads * W) {
+    float v[W] = {};
+    if (counts) {
+      load<W>(v, x + j);
+      for (int k = 0; k < W; ++k) v[k] = weight * (expf(v[k] - most) * inverse - (j + k == id ? 1.0f : 0.0f));
+    }
+    store<W>(to + j, v);
+  }
 }
 
 }  // namespace
@@ -57,8 +65,12 @@ void head_cross_entropy(Stream& s, Out loss, OutOpt dx, Acc dw, In x, In w, In t
       gemm::Matrix to{logits, DType::f32, V};
       to.pairs = V % 2 == 0;
       gemm::dense(s, scratch, x.dtype, n, V, C, {xs, C}, {w.data, C}, to);
-      launch<loss_row_kernel<T>>(s, grid_of(n), kThreads, 0, loss.as<float>(), gradient, logits, target.as<int32_t>(), row_scale.as<float>(), first,
-                                 V, ignore, s.fault);
+      const auto lose = [&](auto width) {
+        launch<loss_row_kernel<T, width()>>(s, grid_of(n), kThreads, 0, loss.as<float>(), gradient, logits, target.as<int32_t>(),
+                                            row_scale.as<float>(), first, V, ignore, s.fault);
+      };
+      if (V % 8 == 0 && aligned16({logits, gradient})) lose(std::integral_constant<int, 8>{});
+      else lose(std::integral_constant<int, 1>{});
       if (dx) {
         View part = dx;
         part.data = dx.as<T>() + first * C;

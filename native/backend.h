@@ -27,7 +27,7 @@
 
 namespace anymal {
 
-inline constexpr uint32_t kBackendVersion = 6;
+inline constexpr uint32_t kBackendVersion = 7;
 inline constexpr int kMaxRank = 6;
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, i32 = 2, u8 = 3 };
@@ -235,7 +235,10 @@ struct Backend {
   // ---- norms --------------------------------------------------------------------------------------------------------
   // w, b: f32 or x. rstd, mean: f32 (N). Statistics in f32 over two passes.
   void (*rms_norm)(Stream&, Out y, Out rstd, In x, In w, double eps);  // (N,C)
-  void (*rms_norm_backward)(Stream&, OutOpt dx, Acc dw, In dy, In x, In w, In rstd);
+  // sum = a + b, rounded to x; y and rstd are rms_norm of it. Its backward is that of rms_norm, with what flows into the sum as `past`.
+  void (*add_rms_norm)(Stream&, Out sum, Out y, Out rstd, In a, In b, In w, double eps);
+  // past (N,C): what flows into x past the norm. It is added to dx before that is rounded.
+  void (*rms_norm_backward)(Stream&, OutOpt dx, Acc dw, In dy, In x, In w, In rstd, InOpt past);
   void (*layer_norm)(Stream&, Out y, Out mean, Out rstd, In x, InOpt w, InOpt b, double eps);
   void (*layer_norm_backward)(Stream&, OutOpt dx, Acc dw, Acc db, In dy, In x, InOpt w, In mean, In rstd);
   void (*group_norm)(Stream&, Out y, Out mean, Out rstd, In x, In w, In b, int64_t groups, double eps);  // x (B,C,...), statistics (B,G)
@@ -248,6 +251,10 @@ struct Backend {
   // ---- attention ----------------------------------------------------------------------------------------------------
   // x (B,T,H,D) rotated in half-split form (pairs i, i + D/2) by table (P,D/2,2) f32 of (cos, sin) at positions (B,T) i32. inverse: by -angle.
   void (*rope)(Stream&, Out y, In x, In table, In positions, bool inverse);
+  // The same of queries q (B,T,H,D) and keys k (B,T,K,D).
+  void (*rope_pair)(Stream&, Out yq, Out yk, In q, In k, In table, In positions, bool inverse);
+  // y (B,T,H,D) = q turned; k (B,T,K,D) turned and v like k as it is land in their caches (B,Smax,K,D) of x at slot (B) i32 + t.
+  void (*rope_cached)(Stream&, Out y, InOut k_cache, InOut v_cache, In q, In k, In v, In table, In positions, In slot);
   // y (B,T,H,D), lse (B,H,T) f32 <- q (B,T,H,D), k, v (B,S,K,D); head h reads kv head h / (H/K).
   //   causal: query t sees keys s <= t + S - T.  window > 0: and s > t + S - T - window.
   //   range (B,2) i32: keys outside [start, end) are hidden.  bias f32 (Bb,Hb,T,S), Bb divides B (row b uses b mod Bb), Hb is 1 or H: added to

@@ -157,7 +157,8 @@ export interface NativeOps {
   pack_codes(codes: Handle, format: number, outFeatures: number, inFeatures: number, packedBytes: number): Handle;
   unpack_codes(packed: Handle, format: number, outFeatures: number, inFeatures: number): Handle;
   rms_norm(x: Handle, w: Handle, eps: number): [Handle, Handle];
-  rms_norm_backward(wantDx: boolean, dw: Optional, dy: Handle, x: Handle, w: Handle, rstd: Handle): Optional;
+  add_rms_norm(a: Handle, b: Handle, w: Handle, eps: number): [Handle, Handle, Handle];
+  rms_norm_backward(wantDx: boolean, dw: Optional, dy: Handle, x: Handle, w: Handle, rstd: Handle, past: Optional): Optional;
   layer_norm(x: Handle, w: Optional, b: Optional, eps: number): [Handle, Handle, Handle];
   layer_norm_backward(
     wantDx: boolean,
@@ -196,6 +197,8 @@ export interface NativeOps {
   l2_normalize(x: Handle, eps: number): [Handle, Handle];
   l2_normalize_backward(dy: Handle, y: Handle, norm: Handle, eps: number): Handle;
   rope(x: Handle, table: Handle, positions: Handle, inverse: boolean): Handle;
+  rope_pair(q: Handle, k: Handle, table: Handle, positions: Handle, inverse: boolean): [Handle, Handle];
+  rope_cached(kCache: Handle, vCache: Handle, q: Handle, k: Handle, v: Handle, table: Handle, positions: Handle, slot: Handle): Handle;
   attention(
     q: Handle,
     k: Handle,

@@ -6,7 +6,7 @@ import { Embedding } from "../nn/embedding.js";
 import type { Layer, Plain } from "../nn/layer.js";
 import { GatedMlp } from "../nn/mlp.js";
 import { Module } from "../nn/module.js";
-import { RMSNorm } from "../nn/norm.js";
+import { RMSNorm, withPast, withSum } from "../nn/norm.js";
 import type { Sequence } from "../nn/sequence.js";
 import type { Weights } from "../nn/weights.js";
 import { add } from "../ops/index.js";
@@ -38,8 +38,9 @@ export class DecoderLayer extends Module {
 
   forward(x: Tensor, sequence: Sequence): Tensor {
     return scope(() => {
-      const h = add(x, this.selfAttn.forward(this.inputLayernorm.forward(x), sequence));
-      return add(h, this.mlp.forward(this.postAttentionLayernorm.forward(h)));
+      const [past, y] = withPast(this.inputLayernorm, x);
+      const [h, z] = withSum(this.postAttentionLayernorm, past, this.selfAttn.forward(y, sequence));
+      return add(h, this.mlp.forward(z));
     });
   }
 }

@@ -1,5 +1,5 @@
 import type { Tensor } from "../core/tensor.js";
-import { concat, rope, sliceCopy } from "../ops/index.js";
+import { concat, ropePair, sliceCopy } from "../ops/index.js";
 import { causalAttention } from "./alibi.js";
 import { type LinearLayer, storedLinear } from "./linear.js";
 import { Module } from "./module.js";
@@ -70,19 +70,30 @@ export class CausalSelfAttention extends Module {
 
   /** x (B,T,C) → (B,T,C). */
   forward(x: Tensor, sequence: Sequence): Tensor {
-    return this.out(this.attend(this.heads(x, sequence), sequence));
+    const heads = this.#unturned(x);
+    const found = this.#rotary ? sequence.cache?.attendTurning(this.#layer, heads, sequence, this.#attended) : undefined;
+    return this.out(found ?? this.attend(this.#turned(heads, sequence), sequence));
   }
 
   /** Of x (B,T,C): queries (B,T,H,D), keys and values (B,T,K,D), where they stand. */
-  heads(x: Tensor, { table, positions }: Sequence): Heads {
-    const { heads, headDim, rotary = true } = this.#options;
+  heads(x: Tensor, sequence: Sequence): Heads {
+    return this.#turned(this.#unturned(x), sequence);
+  }
+  get #rotary(): boolean {
+    return this.#options.rotary ?? true;
+  }
+  #turned({ q, k, v }: Heads, { table, positions }: Sequence): Heads {
+    if (!this.#rotary) return { q, k, v };
+    const [turnedQ, turnedK] = ropePair(q, k, table, positions);
+    return { q: turnedQ, k: turnedK, v };
+  }
+  #unturned(x: Tensor): Heads {
+    const { heads, headDim } = this.#options;
     const [B, T] = x.shape as [number, number];
     const [queries, keys, values] = together([this.qProj, this.kProj, this.vProj], x);
     let q = queries.reshape([B, T, heads, headDim]);
     if (this.qNorm) q = this.qNorm.forward(q);
-    const { k, v } = this.#keyHeads(keys, values);
-    if (!rotary) return { q, k, v };
-    return { q: rope(q, table, positions), k: rope(k, table, positions), v };
+    return { q, ...this.#keyHeads(keys, values) };
   }
 
   /** Keys and values (…,K,D) of rows (…,C) that stand nowhere: not turned by a position. */
@@ -98,8 +109,11 @@ export class CausalSelfAttention extends Module {
 
   /** What the queries find, (B,T,H,D), in these keys and in those of the cache, where these are put too. */
   attend(heads: Heads, sequence: Sequence): Tensor {
+    return attended(this.#layer, heads, sequence, this.#attended);
+  }
+  get #attended(): Attended {
     const { headDim, window = 0 } = this.#options;
-    return attended(this.#layer, heads, sequence, { scale: 1 / Math.sqrt(headDim), window });
+    return { scale: 1 / Math.sqrt(headDim), window };
   }
 
   /** (B,T,H,D) → (B,T,C). */

@@ -3,7 +3,18 @@
 import type { Device } from "../core/device.js";
 import { built, keep, scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
-import { attention, attentionDecode, cacheWrite, cast, dequantizeRowsInt8, gatherRows, quantizeRowsInt8, sliceCopy } from "../ops/index.js";
+import {
+  attention,
+  attentionDecode,
+  cacheWrite,
+  cast,
+  dequantizeRowsInt8,
+  gatherRows,
+  quantizeRowsInt8,
+  ropeCached,
+  sliceCopy,
+} from "../ops/index.js";
+import type { Heads, Sequence } from "./sequence.js";
 
 /** What keys and values are kept as. */
 export type CacheType = "f32" | "bf16" | "int8";
@@ -45,6 +56,15 @@ export class KeyValues {
       this.#put(this.#keys, k, slot);
       this.#put(this.#values, v, slot);
     });
+  }
+  /** Does it keep what has this dtype as it is? */
+  keeps(dtype: Tensor["dtype"]): boolean {
+    const { rows, scales } = this.#keys;
+    return !scales && rows.dtype === dtype;
+  }
+  /** Turns q (B,T,H,D) and k (B,T,K,D) by their positions: the queries; the keys, with v, are here from slot (B) i32 on. */
+  turn({ q, k, v }: Heads, { table, positions }: Pick<Sequence, "table" | "positions">, slot: Tensor): Tensor {
+    return ropeCached(q, k, v, table, positions, { kCache: this.#keys.rows, vCache: this.#values.rows, slot });
   }
   #put({ rows, scales }: Kept, x: Tensor, slot: Tensor): void {
     if (!scales) {

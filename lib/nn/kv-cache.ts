@@ -226,6 +226,14 @@ export class KVCache implements LayerCache {
     return causalAttention(q, ...kept.first(this.filled + (k.shape[1] as number)), { range, bias, slopes, ...options });
   }
 
+  /** In a step of one token, where keys are kept as they come: they are turned on their way into the cache. */
+  attendTurning(layer: number, heads: Heads, sequence: Sequence, options: { scale: number; window: number }): Tensor | undefined {
+    const { range, step, bias } = sequence;
+    const kept = this.#layers[layer] as KeyValues;
+    if (!range || step !== "decode" || !kept.keeps(heads.k.dtype)) return undefined;
+    return scope(() => kept.decode(kept.turn(heads, sequence, this.#slot.reshape([this.batch])), range, { ...options, bias }));
+  }
+
   /** Holds what `owner` made until it makes others of a later step's media: what there is of each row (B,…), and what all rows share. What decode reads, first and extend keep. */
   keep(owner: object, perRow: readonly Tensor[], shared: readonly Tensor[] = []): void {
     const held = (all: readonly Tensor[]) => all.map((tensor) => keep(tensor.detach()));

@@ -1,5 +1,6 @@
 import type { Tensor } from "../core/tensor.js";
-import { groupNorm, layerNorm, rmsNorm } from "../ops/index.js";
+import { add, addRmsNorm, groupNorm, layerNorm, pastRmsNorm, rmsNorm } from "../ops/index.js";
+import type { Plain } from "./layer.js";
 import { Module, matching } from "./module.js";
 import { ones, type Weights, zeros } from "./weights.js";
 
@@ -17,6 +18,20 @@ export class RMSNorm extends Module {
   forward(x: Tensor): Tensor {
     return rmsNorm(x, this.weight, this.eps);
   }
+}
+
+/** Is it an RMSNorm and nothing else? What stands around one, or does something of its own, is asked for its forward(). */
+const bare = (norm: Plain): norm is RMSNorm => norm instanceof RMSNorm && norm.forward === RMSNorm.prototype.forward;
+
+/** x (…,C) for what goes past the norm, and the norm of it. */
+export const withPast = (norm: Plain, x: Tensor): [past: Tensor, y: Tensor] =>
+  bare(norm) ? pastRmsNorm(x, norm.weight, norm.eps) : [x, norm.forward(x)];
+
+/** a + b (…,C), and the norm of that. */
+export function withSum(norm: Plain, a: Tensor, b: Tensor): [sum: Tensor, y: Tensor] {
+  if (bare(norm)) return addRmsNorm(a, b, norm.weight, norm.eps);
+  const sum = add(a, b);
+  return [sum, norm.forward(sum)];
 }
 
 /** y = (x - mean) / sqrt(variance + eps) · weight + bias over the last size. */

@@ -71,6 +71,8 @@ export interface LeadSource {
 /** What layers ask of a cache: see KVCache. */
 export interface LayerCache {
   attend(layer: number, heads: Heads, sequence: Sequence, options: { scale: number; window: number }): Tensor;
+  /** The same of queries and keys that are not turned by their positions yet. Undefined where it cannot do both at once: then they are turned first. */
+  attendTurning(layer: number, heads: Heads, sequence: Sequence, options: { scale: number; window: number }): Tensor | undefined;
   keep(owner: object, perRow: readonly Tensor[], shared?: readonly Tensor[]): void;
   kept(owner: object): readonly Tensor[];
 }

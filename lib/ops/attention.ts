@@ -120,3 +120,41 @@ export function rope(x: Tensor, table: Tensor, positions: Tensor): Tensor {
     return (g) => [made(native().rope(only(g).handle, st.handle, sp.handle, true), only(g))];
   });
 }
+
+/** rope() of queries (B,T,H,D) and keys (B,T,K,D) in one op. */
+export function ropePair(q: Tensor, k: Tensor, table: Tensor, positions: Tensor): [q: Tensor, k: Tensor] {
+  const turned = native()
+    .rope_pair(q.handle, k.handle, table.handle, positions.handle, false)
+    .map((h) => made(h, q)) as [Tensor, Tensor];
+  return record(turned, [q, k], () => {
+    const [st, sp] = [save(table), save(positions)];
+    const back = (g: Tensor) => made(native().rope(g.handle, st.handle, sp.handle, true), g);
+    const both = q.requiresGrad && k.requiresGrad;
+    return ([dq, dk]) => {
+      if (!both || !dq || !dk) return [q.requiresGrad && dq ? back(dq) : undefined, k.requiresGrad && dk ? back(dk) : undefined];
+      return native()
+        .rope_pair(dq.handle, dk.handle, st.handle, sp.handle, true)
+        .map((h) => made(h, dq));
+    };
+  }) as [Tensor, Tensor];
+}
+
+/** Where ropeCached() puts keys and values, (B,Smax,K,D) of one dtype, and where a row's go from: slot (B) i32. */
+export interface CachePlace {
+  kCache: Tensor;
+  vCache: Tensor;
+  slot: Tensor;
+}
+
+/** The queries (B,T,H,D) turned by their positions (B,T) i32; the keys (B,T,K,D), turned too, and values like them are in the caches then. Not differentiable. */
+export function ropeCached(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  table: Tensor,
+  positions: Tensor,
+  { kCache, vCache, slot }: CachePlace,
+): Tensor {
+  const y = native().rope_cached(kCache.handle, vCache.handle, q.handle, k.handle, v.handle, table.handle, positions.handle, slot.handle);
+  return made(y, q);
+}

@@ -1,5 +1,5 @@
 // Normalisations. Statistics are f32; weights may be f32 whatever x is.
-import { record, save } from "../core/autograd.js";
+import { record, save, wantsGrad } from "../core/autograd.js";
 import { native } from "../core/native.js";
 import type { Tensor } from "../core/tensor.js";
 import { made, madeIf, only } from "./result.js";
@@ -12,11 +12,55 @@ export function rmsNorm(x: Tensor, w: Tensor, eps: number): Tensor {
     const wantX = x.requiresGrad;
     const [sx, sw, sk] = [save(x), save(w), save(rstd)];
     return (g, into) => [
-      madeIf(native().rms_norm_backward(wantX, into(1)?.handle, only(g).handle, sx.handle, sw.handle, sk.handle), only(g)),
+      madeIf(native().rms_norm_backward(wantX, into(1)?.handle, only(g).handle, sx.handle, sw.handle, sk.handle, undefined), only(g)),
     ];
   });
   rstd.dispose();
   return out;
+}
+
+/** Of a norm of x beside which x goes on: one gradient of x from what flows back by both ways, rounded once, and that of w. */
+function rootBackward(x: Tensor, w: Tensor, rstd: Tensor, wanted: boolean) {
+  const [sx, sw, sk] = [save(x), save(w), save(rstd)];
+  return (past: Tensor | undefined, dy: Tensor | undefined, dw: () => Tensor | undefined): Tensor | undefined => {
+    if (!dy) return past;
+    const beside = wanted ? past?.handle : undefined;
+    return madeIf(native().rms_norm_backward(wanted, dw()?.handle, dy.handle, sx.handle, sw.handle, sk.handle, beside), dy);
+  };
+}
+
+/**
+ * rmsNorm() of x (...,C), and x itself for what goes past the norm: what flows back by both ways is added in f32 and is one gradient. Without a gradient of x
+ * they are x and rmsNorm(x). w (C).
+ */
+export function pastRmsNorm(x: Tensor, w: Tensor, eps: number): [past: Tensor, y: Tensor] {
+  if (!wantsGrad(x)) return [x, rmsNorm(x, w, eps)];
+  const [h, k] = native().rms_norm(x.handle, w.handle, eps);
+  const rstd = made(k, x);
+  const out = record([x.detach(), made(h, x)], [x, w], () => {
+    const backward = rootBackward(x, w, rstd, true);
+    return ([past, dy], into) => [backward(past, dy, () => into(1))];
+  });
+  rstd.dispose();
+  return out as [Tensor, Tensor];
+}
+
+/**
+ * sum = a + b, and rmsNorm() of it, in one op: what a block adds to what goes past it, and the norm before the next. a, b (...,C) of one shape, w (C). The
+ * numbers are those of the two ops; what flows back is one gradient of a and b, added in f32.
+ */
+export function addRmsNorm(a: Tensor, b: Tensor, w: Tensor, eps: number): [sum: Tensor, y: Tensor] {
+  const [s, h, k] = native().add_rms_norm(a.handle, b.handle, w.handle, eps);
+  const [sum, rstd] = [made(s, a), made(k, a)];
+  const out = record([sum, made(h, a)], [a, b, w], () => {
+    const backward = rootBackward(sum, w, rstd, a.requiresGrad || b.requiresGrad);
+    return ([past, dy], into) => {
+      const d = backward(past, dy, () => into(2));
+      return [d, d];
+    };
+  });
+  rstd.dispose();
+  return out as [Tensor, Tensor];
 }
 
 /** (x - mean) · rstd · w + b over the last size C (arXiv 1607.06450). w, b (C), each may be left out. */

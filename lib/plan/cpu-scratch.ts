@@ -258,6 +258,7 @@ const NEEDS: Readonly<Record<string, Need>> = {
   attention_two_source_backward: (s, { at }) => s.attention(at(1), [at(2), at(4)], true),
   head_cross_entropy: (s, { at, given }) => headLoss(s, at(2), at(3), given(0), given(1) ? at(1) : undefined),
   rms_norm: (s, { at }) => s.shared(colsOf(at(0)) * 4 + 4),
+  add_rms_norm: (s, { at }) => s.shared(colsOf(at(0)) * 4 + 4),
   layer_norm: (s, { at }) => s.shared(colsOf(at(0)) * 8 + 4),
   rms_norm_backward: (s, { at, given }) => normBackward(s, at(3), given(1) ? 1 : 0),
   layer_norm_backward: (s, { at, given }) => normBackward(s, at(4), (given(1) ? 1 : 0) + (given(2) ? 1 : 0)),

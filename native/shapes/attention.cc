@@ -49,6 +49,26 @@ void expect_two_sources(const Rule& rule, const Spec& q, const Spec& k1, const S
   rule.finite("scale", scale);
 }
 
+// x (B,T,H,D), each row of which turns by its position.
+void expect_turned(const Rule& rule, const char* name, const Spec& x, const Spec& table, const Spec& positions) {
+  rule(name, x).floating().rank(4, "(B,T,H,D)");
+  if (x.dim(3) % 2 != 0) rule.refuse("an even head size D", std::to_string(x.dim(3)));
+  rule("table", table).dtype(DType::f32).shape("(P,D/2,2)", {any, x.dim(3) / 2, 2});
+  rule("positions", positions).dtype(DType::i32).shape("(B,T)", {x.dim(0), x.dim(1)});
+}
+void expect_turned_keys(const Rule& rule, const Spec& q, const Spec& k) {
+  rule("k", k).dtype(q.dtype).shape("(B,T,K,D)", {q.dim(0), q.dim(1), any, q.dim(3)});
+}
+
+// rows (B,T,K,D) that go into a cache (B,Smax,K,D) at slot (B).
+void expect_room(const Rule& rule, const char* cache_name, const Spec& cache, const char* name, const Spec& rows, const char* slot_name,
+                 const Spec& slot) {
+  rule(cache_name, cache).rank(4, "(B,Smax,K,D)");
+  rule(name, rows).dtype(cache.dtype).shape("(B,T,K,D)", {cache.dim(0), any, cache.dim(2), cache.dim(3)});
+  if (rows.dim(1) > cache.dim(1)) rule.refuse("at most Smax = " + std::to_string(cache.dim(1)) + " rows at a time", std::to_string(rows.dim(1)));
+  rule(slot_name, slot).dtype(DType::i32).shape("(B)", {cache.dim(0)});
+}
+
 Spec lse_of(const Spec& q) { return Spec(DType::f32, {q.dim(0), q.dim(2), q.dim(1)}); }
 
 void expect_results(const Rule& rule, const Spec& dy, const Spec& q, const Spec& y, const Spec& lse) {
@@ -61,11 +81,27 @@ void expect_results(const Rule& rule, const Spec& dy, const Spec& q, const Spec&
 
 SpecList rope(const Spec& x, const Spec& table, const Spec& positions, bool) {
   const Rule rule("rope");
-  rule("x", x).floating().rank(4, "(B,T,H,D)");
-  if (x.dim(3) % 2 != 0) rule.refuse("an even head size D", std::to_string(x.dim(3)));
-  rule("table", table).dtype(DType::f32).shape("(P,D/2,2)", {any, x.dim(3) / 2, 2});
-  rule("positions", positions).dtype(DType::i32).shape("(B,T)", {x.dim(0), x.dim(1)});
+  expect_turned(rule, "x", x, table, positions);
   return {x};
+}
+
+SpecList rope_pair(const Spec& q, const Spec& k, const Spec& table, const Spec& positions, bool) {
+  const Rule rule("rope_pair");
+  expect_turned(rule, "q", q, table, positions);
+  expect_turned_keys(rule, q, k);
+  return {q, k};
+}
+
+SpecList rope_cached(const Spec& k_cache, const Spec& v_cache, const Spec& q, const Spec& k, const Spec& v, const Spec& table, const Spec& positions,
+                     const Spec& slot) {
+  const Rule rule("rope_cached");
+  expect_turned(rule, "q", q, table, positions);
+  expect_turned_keys(rule, q, k);
+  rule("v", v).like("k", k);
+  rule("k_cache", k_cache).dtype(q.dtype);
+  expect_room(rule, "k_cache", k_cache, "k", k, "slot", slot);
+  rule("v_cache", v_cache).like("k_cache", k_cache);
+  return {q};
 }
 
 SpecList attention(const Spec& q, const Spec& k, const Spec& v, const Spec* range, const Spec* bias, double scale, bool, int64_t window) {
@@ -116,10 +152,7 @@ SpecList attention_decode(const Spec& q, const Spec& k_cache, const Spec& v_cach
 
 SpecList cache_write(const Spec& cache, const Spec& rows, const Spec& position) {
   const Rule rule("cache_write");
-  rule("cache", cache).rank(4, "(B,Smax,K,D)");
-  rule("rows", rows).dtype(cache.dtype).shape("(B,T,K,D)", {cache.dim(0), any, cache.dim(2), cache.dim(3)});
-  if (rows.dim(1) > cache.dim(1)) rule.refuse("at most Smax = " + std::to_string(cache.dim(1)) + " rows at a time", std::to_string(rows.dim(1)));
-  rule("position", position).dtype(DType::i32).shape("(B)", {cache.dim(0)});
+  expect_room(rule, "cache", cache, "rows", rows, "position", position);
   return {};
 }
 

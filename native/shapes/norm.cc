@@ -36,13 +36,24 @@ SpecList rms_norm(const Spec& x, const Spec& w, double eps) {
   return {x, rule.per_row(x)};
 }
 
-SpecList rms_norm_backward(bool dx, const Spec* dw, const Spec& dy, const Spec& x, const Spec& w, const Spec& rstd) {
+SpecList add_rms_norm(const Spec& a, const Spec& b, const Spec& w, double eps) {
+  const Rule rule("add_rms_norm");
+  expect_rows(rule, "a", a);
+  rule("b", b).like("a", a);
+  expect_parameter(rule, "weight", &w, a.dtype, a.cols());
+  rule.positive("eps", eps);
+  return {a, a, rule.per_row(a)};
+}
+
+SpecList rms_norm_backward(bool dx, const Spec* dw, const Spec& dy, const Spec& x, const Spec& w, const Spec& rstd, const Spec* past) {
   const Rule rule("rms_norm_backward");
   expect_rows(rule, "x", x);
   rule("dy", dy).like("x", x);
   expect_parameter(rule, "weight", &w, x.dtype, x.cols());
   expect_statistic(rule, "rstd", rstd, x);
   expect_gradient(rule, "dw", dw, x.cols());
+  rule("past", past).like("x", x);
+  if (past && !dx) rule.refuse("dx for what flows past the norm", "none that is wanted");
   return {dx ? x : Spec::absent()};
 }
 

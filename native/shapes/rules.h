@@ -76,7 +76,8 @@ SpecList unpack_codes(const Spec& packed, QuantFormat format, int64_t out_featur
 
 // norms
 SpecList rms_norm(const Spec& x, const Spec& w, double eps);
-SpecList rms_norm_backward(bool dx, const Spec* dw, const Spec& dy, const Spec& x, const Spec& w, const Spec& rstd);
+SpecList add_rms_norm(const Spec& a, const Spec& b, const Spec& w, double eps);
+SpecList rms_norm_backward(bool dx, const Spec* dw, const Spec& dy, const Spec& x, const Spec& w, const Spec& rstd, const Spec* past);
 SpecList layer_norm(const Spec& x, const Spec* w, const Spec* b, double eps);
 SpecList layer_norm_backward(bool dx, const Spec* dw, const Spec* db, const Spec& dy, const Spec& x, const Spec* w, const Spec& mean,
                              const Spec& rstd);
@@ -91,6 +92,9 @@ SpecList l2_normalize_backward(const Spec& dy, const Spec& y, const Spec& norm, 
 
 // attention
 SpecList rope(const Spec& x, const Spec& table, const Spec& positions, bool inverse);
+SpecList rope_pair(const Spec& q, const Spec& k, const Spec& table, const Spec& positions, bool inverse);
+SpecList rope_cached(const Spec& k_cache, const Spec& v_cache, const Spec& q, const Spec& k, const Spec& v, const Spec& table, const Spec& positions,
+                     const Spec& slot);
 SpecList attention(const Spec& q, const Spec& k, const Spec& v, const Spec* range, const Spec* bias, double scale, bool causal, int64_t window);
 SpecList attention_backward(const Spec* dbias, const Spec& dy, const Spec& q, const Spec& k, const Spec& v, const Spec& y, const Spec& lse,
                             const Spec* range, const Spec* bias, double scale, bool causal, int64_t window);

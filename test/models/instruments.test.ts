@@ -42,7 +42,7 @@ async function commandsOfAStep({ d, llm }: World): Promise<number> {
 }
 
 /** Three layers. */
-const COMMANDS: Record<string, number> = { f32: 59, "f32 with LoRA": 122, nf4: 59, "nf4 with LoRA": 59 };
+const COMMANDS: Record<string, number> = { f32: 47, "f32 with LoRA": 110, nf4: 47, "nf4 with LoRA": 47 };
 
 for (const form of Object.keys(FORMS)) {
   for (const lora of [false, true]) {

@@ -199,16 +199,23 @@ void quantisation() {
 }
 
 void norms() {
-  const Spec c = f(48), hc = h(48), wrong = f(47), channels = f(6);
+  const Spec c = f(48), hc = h(48), wrong = f(47), channels = f(6), x = f(2, 48);
   GOOD(rms_norm, "bf16 (2,3,48); f32 (2,3)", h(2, 3, 48), f(48), 1e-5);
   BAD(rms_norm, "E_SHAPE", "weight of shape (C) = (48), got f32 (47)", f(2, 48), f(47), 1e-5);
   BAD(rms_norm, "E_VALUE", "eps > 0, got 0", f(2, 48), f(48), 0);
   BAD(rms_norm, "E_DTYPE", "weight of dtype f32 or bf16, the dtype of x, got i32 (48)", h(2, 48), i(48), 1e-5);
   BAD(rms_norm, "E_DTYPE", "weight of dtype f32, got bf16 (48)", f(2, 48), h(48), 1e-5);
   BAD(rms_norm, "E_VALUE", "width C >= 1, got 0", f(2, 0), f(0), 1e-5);
-  GOOD(rms_norm_backward, "f32 (2,48)", true, &c, f(2, 48), f(2, 48), f(48), f(2));
-  BAD(rms_norm_backward, "E_SHAPE", "dy of the shape of x = (2,48), got f32 (3,48)", true, &c, f(3, 48), f(2, 48), f(48), f(2));
-  BAD(rms_norm_backward, "E_DTYPE", "dw of dtype f32, got bf16 (48)", true, &hc, f(2, 48), f(2, 48), f(48), f(2));
+  GOOD(rms_norm_backward, "f32 (2,48)", true, &c, f(2, 48), f(2, 48), f(48), f(2), nullptr);
+  GOOD(rms_norm_backward, "f32 (2,48)", true, &c, f(2, 48), f(2, 48), f(48), f(2), &x);
+  BAD(rms_norm_backward, "E_SHAPE", "dy of the shape of x = (2,48), got f32 (3,48)", true, &c, f(3, 48), f(2, 48), f(48), f(2), nullptr);
+  BAD(rms_norm_backward, "E_DTYPE", "dw of dtype f32, got bf16 (48)", true, &hc, f(2, 48), f(2, 48), f(48), f(2), nullptr);
+  BAD(rms_norm_backward, "E_DTYPE", "past of dtype bf16, got f32 (2,48)", true, &c, h(2, 48), h(2, 48), f(48), f(2), &x);
+  BAD(rms_norm_backward, "E_VALUE", "dx for what flows past the norm, got none that is wanted", false, &c, f(2, 48), f(2, 48), f(48), f(2), &x);
+  GOOD(add_rms_norm, "bf16 (2,3,48); bf16 (2,3,48); f32 (2,3)", h(2, 3, 48), h(2, 3, 48), f(48), 1e-5);
+  BAD(add_rms_norm, "E_SHAPE", "b of the shape of a = (2,48), got f32 (48)", f(2, 48), f(48), f(48), 1e-5);
+  BAD(add_rms_norm, "E_SHAPE", "weight of shape (C) = (48), got f32 (47)", f(2, 48), f(2, 48), f(47), 1e-5);
+  BAD(add_rms_norm, "E_VALUE", "eps > 0, got 0", f(2, 48), f(2, 48), f(48), 0);
   GOOD(layer_norm, "f32 (2,48); f32 (2); f32 (2)", f(2, 48), nullptr, &c, 1e-5);
   BAD(layer_norm, "E_SHAPE", "bias of shape (C) = (48), got f32 (47)", f(2, 48), &c, &wrong, 1e-5);
   GOOD(layer_norm_backward, "nothing", false, &c, &c, f(2, 48), f(2, 48), &c, f(2), f(2));
@@ -237,6 +244,16 @@ void attentions() {
   BAD(rope, "E_VALUE", "an even head size D, got 7", f(2, 5, 6, 7), f(100, 3, 2), i(2, 5), false);
   BAD(rope, "E_SHAPE", "table of shape (P,D/2,2) = (*,4,2), got f32 (100,8)", q, f(100, 8), i(2, 5), false);
   BAD(rope, "E_SHAPE", "positions of shape (B,T) = (2,5), got i32 (5)", q, f(100, 4, 2), i(5), false);
+  GOOD(rope_pair, "bf16 (2,5,6,8); bf16 (2,5,3,8)", h(2, 5, 6, 8), h(2, 5, 3, 8), f(100, 4, 2), i(2, 5), true);
+  BAD(rope_pair, "E_SHAPE", "k of shape (B,T,K,D) = (2,5,*,8), got f32 (2,7,3,8)", q, k, f(100, 4, 2), i(2, 5), false);
+  BAD(rope_pair, "E_DTYPE", "k of dtype f32, got bf16 (2,5,3,8)", q, h(2, 5, 3, 8), f(100, 4, 2), i(2, 5), false);
+  GOOD(rope_cached, "f32 (2,5,6,8)", k, k, q, f(2, 5, 3, 8), f(2, 5, 3, 8), f(100, 4, 2), i(2, 5), i(2));
+  BAD(rope_cached, "E_DTYPE", "k_cache of dtype f32, got bf16 (2,7,3,8)", h(2, 7, 3, 8), k, q, f(2, 5, 3, 8), f(2, 5, 3, 8), f(100, 4, 2), i(2, 5),
+      i(2));
+  BAD(rope_cached, "E_SHAPE", "v_cache of the shape of k_cache = (2,7,3,8), got f32 (2,4,3,8)", k, k2, q, f(2, 5, 3, 8), f(2, 5, 3, 8), f(100, 4, 2),
+      i(2, 5), i(2));
+  BAD(rope_cached, "E_VALUE", "at most Smax = 4 rows at a time, got 5", k2, k2, q, f(2, 5, 3, 8), f(2, 5, 3, 8), f(100, 4, 2), i(2, 5), i(2));
+  BAD(rope_cached, "E_SHAPE", "slot of shape (B) = (2), got i32 (3)", k, k, q, f(2, 5, 3, 8), f(2, 5, 3, 8), f(100, 4, 2), i(2, 5), i(3));
   GOOD(attention, "f32 (2,5,6,8); f32 (2,6,5)", q, k, k, &range, &bias, 0.3, true, 3);
   BAD(attention, "E_SHAPE", "k of shape (B,S,K,D) = (2,*,*,8), got f32 (2,7,3,9)", q, f(2, 7, 3, 9), k, nullptr, nullptr, 0.3, true, 0);
   BAD(attention, "E_VALUE", "key/value heads K that divides H = 6, got 4", q, f(2, 7, 4, 8), f(2, 7, 4, 8), nullptr, nullptr, 0.3, true, 0);

@@ -7,6 +7,7 @@ import { Tensor } from "../../lib/core/tensor.js";
 import { KVCache } from "../../lib/nn/kv-cache.js";
 import { Rope } from "../../lib/nn/rope.js";
 import { begun, rowsBehind, type Sequence, type Span } from "../../lib/nn/sequence.js";
+import { rope as rotated } from "../../lib/ops/index.js";
 import { here } from "../case.js";
 
 const SHAPE = { layers: 2, batch: 2, length: 6, kvHeads: 1, headDim: 4 };
@@ -221,6 +222,37 @@ test("rows that are padded are not shortened, on whichever side the padding is",
     cache.truncate(0);
     assert.is(cache.held, 0);
   }
+});
+
+test("a token whose key turns on its way into the cache is answered as one whose key was turned before; a cache of another type says no", async () => {
+  using r = disposable(rope());
+  const options = { scale: 0.5, window: 0 };
+  const bias = random([1, 2, 1, 6], 50);
+  for (const type of ["f32", "bf16", "int8"] as const)
+    for (const biased of [false, true]) {
+      using cache = new KVCache(here, { ...SHAPE, type });
+      step(cache, r.rope, spansOf([0, 2], [1, 2]), 2, 1).dispose();
+      using other = cache.grown(6);
+      const answers = noGrad(() =>
+        [cache, other].map((one, i) =>
+          scope(() => {
+            const sequence = { ...one.next(whole(1, 1), 1, r.rope), ...(biased && { bias }) };
+            const [q, k, v] = [2, 1, 1].map((heads, j) => random([2, 1, heads, 4], 30 + j)) as [Tensor, Tensor, Tensor];
+            if (i === 0) return one.attendTurning(0, { q, k, v }, sequence, options);
+            const turned = (x: Tensor) => rotated(x, sequence.table, sequence.positions);
+            return one.attend(0, { q: turned(q), k: turned(k), v }, sequence, options);
+          }),
+        ),
+      );
+      if (type === "f32") assert.equal(await data(answers[0]!), await data(answers[1]!), `with a bias: ${biased}`);
+      else assert.is(answers[0], undefined, type);
+      for (const y of answers) y?.dispose();
+    }
+  using cache = new KVCache(here, SHAPE);
+  const first = cache.next(whole(2, 2), 2, r.rope);
+  const [q, k, v] = [2, 1, 1].map((heads) => random([2, 2, heads, 4], 30)) as [Tensor, Tensor, Tensor];
+  assert.is(cache.attendTurning(0, { q, k, v }, first, options), undefined, "several tokens see each other's keys");
+  for (const t of [q, k, v, first.positions]) t.dispose();
 });
 
 const data = async (t: Tensor) => Array.from(await t.data());

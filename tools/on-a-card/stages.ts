@@ -20,9 +20,9 @@ const CHOOSERS =
 /** One of each kind of access to memory. */
 const MEMCHECK =
   "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,attention,attention_backward,attention_decode,cache_write,gather_rows_backward,embedding_backward,rms_norm_backward,conv1d_backward,adamw_8bit,adamw_clipped,head_cross_entropy,quantize_absmax,sample_categorical";
-/** Kernels that no card has run yet, newest first: groups of products, few rows and some hundreds, the optimiser in two launches, norms that end in one. */
+/** Kernels that no card has run yet, newest first: what stands around products, groups of them, few rows and some hundreds, the optimiser in two launches, norms that end in one. */
 const NEWEST =
-  "linear_fused,linear_fused_backward,project_two_source,project_two_source_backward,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,adamw_clipped,attention_two_source,attention_two_source_backward,layer_norm_backward,rms_norm_backward,linear";
+  "add_rms_norm,rope_pair,rope_cached,head_cross_entropy,linear_fused,linear_fused_backward,project_two_source,project_two_source_backward,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,adamw_clipped,attention_two_source,attention_two_source_backward,layer_norm_backward,rms_norm_backward,linear";
 const HOPPER = { ANYMAL_CUDA_WGMMA: "1" };
 /** Processors for which kernels are chosen besides the card's own: one, the emulated card's, an H200's. */
 const PROCESSORS = [1, 4, 132];

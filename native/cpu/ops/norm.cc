@@ -48,6 +48,14 @@ void normal_row(T* y, const T* x, const float* w, const float* b, int64_t n, flo
   else along(n, [&](auto as, int64_t j) { as.write(y + j, as.read(x + j) * k * as.template read_beside<T>(w + j)); });
 }
 
+// y = x k w; gives k = 1 / sqrt(mean(x^2) + eps)
+template <class T>
+float root_normal_row(T* y, const T* x, const float* w, int64_t n, double eps) {
+  const float k = static_cast<float>(1.0 / std::sqrt(square_sum(x, n, 0) / static_cast<double>(n) + eps));
+  normal_row(y, x, w, nullptr, n, 0, k);
+  return k;
+}
+
 // sum dy w, and sum dy w (x - mean)
 struct Sums {
   double plain, centred;
@@ -63,18 +71,24 @@ Sums gradient_sums(const T* dy, const T* x, const float* w, int64_t n, float mea
   return {plain.total(), centred.total()};
 }
 
-// dx = k (dy w - a - (x - mean) c), and dw += dy (x - mean) k where dw is: what is read is read once for both.
+// dx = k (dy w - a - (x - mean) c) + past where that is, and dw += dy (x - mean) k where dw is: what is read is read once for both.
 template <class T>
-void gradient_row(T* dx, float* dw, const T* dy, const T* x, const float* w, int64_t n, float mean, float k, float a, float c) {
-  const auto row = [&](auto with_weight) {
+void gradient_row(T* dx, float* dw, const T* dy, const T* x, const T* past, const float* w, int64_t n, float mean, float k, float a, float c) {
+  const auto row = [&](auto with_weight, auto with_past) {
     along(n, [&](auto as, int64_t j) {
       const auto g = as.read(dy + j), centred = as.read(x + j) - mean;
-      as.write(dx + j, fused(centred, -c, fused(g, as.template read_beside<T>(w + j), -a)) * k);
+      const auto d = fused(centred, -c, fused(g, as.template read_beside<T>(w + j), -a));
+      if constexpr (with_past) as.write(dx + j, fused(d, k, as.read(past + j)));
+      else as.write(dx + j, d * k);
       if constexpr (with_weight) as.template write_beside<T>(dw + j, fused(g * centred, k, as.template read_beside<T>(dw + j)));
     });
   };
-  if (dw) row(std::true_type{});
-  else row(std::false_type{});
+  const auto either = [&](auto with_weight) {
+    if (past) row(with_weight, std::true_type{});
+    else row(with_weight, std::false_type{});
+  };
+  if (dw) either(std::true_type{});
+  else either(std::false_type{});
 }
 // dw += dy (x - mean) k, db += dy
 template <class T>
@@ -90,8 +104,8 @@ void add_bias_row(float* db, const T* dy, int64_t n) {
 
 // Both norms' gradients: LayerNorm's, or with mean null RMSNorm's, whose mean is 0 and not subtracted from the gradient either.
 template <class T>
-void norm_backward(Stream& s, T* dx, float* dw, float* db, const T* dy, const T* x, const View& w, const float* mean, const float* rstd, int64_t rows,
-                   int64_t cols) {
+void norm_backward(Stream& s, T* dx, float* dw, float* db, const T* dy, const T* x, const T* past, const View& w, const float* mean,
+                   const float* rstd, int64_t rows, int64_t cols) {
   const int64_t height = dw || db      ? rows_of_a_part(cols)
                          : cols < 8192 ? 8192 / (cols > 0 ? cols : 1)
                                        : 1,
@@ -108,8 +122,8 @@ void norm_backward(Stream& s, T* dx, float* dw, float* db, const T* dy, const T*
       if (dx) {
         const Sums sums = gradient_sums(g, from, weight, cols, m);
         const double n = static_cast<double>(cols), k2 = static_cast<double>(k) * static_cast<double>(k);
-        gradient_row(dx + r * cols, dw ? part_w : nullptr, g, from, weight, cols, m, k, mean ? static_cast<float>(sums.plain / n) : 0.0f,
-                     static_cast<float>(sums.centred * k2 / n));
+        gradient_row(dx + r * cols, dw ? part_w : nullptr, g, from, past ? past + r * cols : nullptr, weight, cols, m, k,
+                     mean ? static_cast<float>(sums.plain / n) : 0.0f, static_cast<float>(sums.centred * k2 / n));
       }
       if (dw && !dx) add_weight_row(part_w, g, from, cols, m, k);
       if (db) add_bias_row(part_b, g, cols);
@@ -127,22 +141,32 @@ void rms_norm(Stream& s, Out y, Out rstd, In x, In w, double eps) {
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
     parallel_range(s, x.rows(), 4 * cols, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) rstd.as<float>()[r] = root_normal_row(y.as<T>() + r * cols, x.as<T>() + r * cols, weight, cols, eps);
+    });
+  });
+}
+
+void add_rms_norm(Stream& s, Out sum, Out y, Out rstd, In a, In b, In w, double eps) {
+  const int64_t cols = a.cols();
+  const float* weight = as_floats(w, 1, cols, room_for(s, cols));
+  by_dtype(a.dtype, [&](auto t) {
+    using T = decltype(t);
+    parallel_range(s, a.rows(), 5 * cols, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
-        const T* from = x.as<T>() + r * cols;
-        T* to = y.as<T>() + r * cols;
-        const float k = static_cast<float>(1.0 / std::sqrt(square_sum(from, cols, 0) / static_cast<double>(cols) + eps));
-        rstd.as<float>()[r] = k;
-        normal_row(to, from, weight, nullptr, cols, 0, k);
+        const T *p = a.as<T>() + r * cols, *q = b.as<T>() + r * cols;
+        T* to = sum.as<T>() + r * cols;
+        along(cols, [&](auto as, int64_t j) { as.write(to + j, as.read(p + j) + as.read(q + j)); });
+        rstd.as<float>()[r] = root_normal_row(y.as<T>() + r * cols, to, weight, cols, eps);
       }
     });
   });
 }
 
-// dx = k (dy w - xhat mean(dy w xhat)), xhat = x k
-void rms_norm_backward(Stream& s, OutOpt dx, Acc dw, In dy, In x, In w, In rstd) {
+// dx = k (dy w - xhat mean(dy w xhat)) + past, xhat = x k
+void rms_norm_backward(Stream& s, OutOpt dx, Acc dw, In dy, In x, In w, In rstd, InOpt past) {
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    norm_backward(s, dx.as<T>(), dw.as<float>(), nullptr, dy.as<T>(), x.as<T>(), w, nullptr, rstd.as<float>(), x.rows(), x.cols());
+    norm_backward(s, dx.as<T>(), dw.as<float>(), nullptr, dy.as<T>(), x.as<T>(), past.as<T>(), w, nullptr, rstd.as<float>(), x.rows(), x.cols());
   });
 }
 
@@ -170,7 +194,8 @@ void layer_norm(Stream& s, Out y, Out mean, Out rstd, In x, InOpt w, InOpt b, do
 void layer_norm_backward(Stream& s, OutOpt dx, Acc dw, Acc db, In dy, In x, InOpt w, In mean, In rstd) {
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    norm_backward(s, dx.as<T>(), dw.as<float>(), db.as<float>(), dy.as<T>(), x.as<T>(), w, mean.as<float>(), rstd.as<float>(), x.rows(), x.cols());
+    norm_backward(s, dx.as<T>(), dw.as<float>(), db.as<float>(), dy.as<T>(), x.as<T>(), static_cast<const T*>(nullptr), w, mean.as<float>(),
+                  rstd.as<float>(), x.rows(), x.cols());
   });
 }
 

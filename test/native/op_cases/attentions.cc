@@ -205,6 +205,15 @@ void attentions() {
   // Whole packs: halves and rows of a multiple of sixteen bytes; more pairs than the threads of a block; no rows.
   for (int64_t D : {int64_t{2}, int64_t{16}, int64_t{128}})
     add_case("rope", CASE(b.rope(s, _(t.out({1, 3, 9, D})), _(t.in({1, 3, 9, D})), _(t.floats({5, D / 2, 2})), _(t.ints({1, 3}, 0, 5)), false)));
+  for (int64_t D : {int64_t{2}, int64_t{10}, int64_t{16}, int64_t{128}}) {
+    for (bool inverse : {false, true})
+      add_case("rope_pair", CASE(b.rope_pair(s, _(t.out({2, 3, 9, D})), _(t.out({2, 3, 3, D})), _(t.in({2, 3, 9, D})), _(t.in({2, 3, 3, D})),
+                                             _(t.floats({5, D / 2, 2})), _(t.ints({2, 3}, 0, 5)), inverse)));
+    for (int64_t T : {int64_t{0}, int64_t{1}, int64_t{3}})
+      add_case("rope_cached", CASE(const View keys = t.compared(t.in({2, 7, 3, D})), values = t.compared(t.in({2, 7, 3, D})); b.rope_cached(
+                                  s, _(t.out({2, T, 6, D})), _(keys), _(values), _(t.in({2, T, 6, D})), _(t.in({2, T, 3, D})), _(t.in({2, T, 3, D})),
+                                  _(t.floats({5, D / 2, 2})), _(t.ints({2, T}, 0, 5)), _(t.these({2}, {4, 1})))));
+  }
   add_case("rope", CASE(b.rope(s, _(t.out({1, 0, 2, 8})), _(t.in({1, 0, 2, 8})), _(t.floats({5, 4, 2})), _(t.ints({1, 0}, 0, 5)), false)));
   for (int64_t T : {int64_t{0}, int64_t{1}, int64_t{9}})
     add_case("cache_write",

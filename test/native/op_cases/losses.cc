@@ -40,6 +40,11 @@ void losses() {
            CASE(b.head_cross_entropy(s, _(t.out({3}, DType::f32)), none, none, _(t.in({3, 40})), _(t.in({300, 40}, 0.3)),
                                      _(t.these({3}, {299, 7, 0})), none, 7, 0)),
            true, 6);
+  // Rows of logits that a block reads in packs, some times each.
+  add_case("head_cross_entropy",
+           CASE(b.head_cross_entropy(s, _(t.out({3}, DType::f32)), _(t.out({3, 24})), none, _(t.in({3, 24})), _(t.in({5000, 24}, 2)),
+                                     _(t.these({3}, {4999, -100, 2048})), none, -100, 0)),
+           true, 6);
   add_case("contrastive_loss",
            CASE(b.contrastive_loss(s, _(t.out({1})), _(t.out({70, 70})), _(t.in({70, 16})), _(t.in({70, 16})), _(t.floats({1}, 0.1, 0.7)),
                                    TemperatureForm::exp)),

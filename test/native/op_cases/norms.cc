@@ -6,7 +6,11 @@ namespace anymal::op_cases {
 void norms() {
   add_case("rms_norm", CASE(b.rms_norm(s, _(t.out({7, 65})), _(t.out({7}, DType::f32)), _(t.in({7, 65})), _(t.in({65})), 1e-5)));
   add_case("rms_norm_backward", CASE(b.rms_norm_backward(s, _(t.out({300, 65})), _(t.acc({65})), _(t.in({300, 65})), _(t.in({300, 65})),
-                                                         _(t.floats({65})), _(t.floats({300}, 0.1, 1)))));
+                                                         _(t.floats({65})), _(t.floats({300}, 0.1, 1)), none)));
+  add_case("rms_norm_backward", CASE(b.rms_norm_backward(s, _(t.out({300, 65})), _(t.acc({65})), _(t.in({300, 65})), _(t.in({300, 65})),
+                                                         _(t.floats({65})), _(t.floats({300}, 0.1, 1)), _(t.in({300, 65})))));
+  add_case("add_rms_norm", CASE(b.add_rms_norm(s, _(t.out({7, 65})), _(t.out({7, 65})), _(t.out({7}, DType::f32)), _(t.in({7, 65})), _(t.in({7, 65})),
+                                               _(t.in({65})), 1e-5)));
   add_case("layer_norm", CASE(b.layer_norm(s, _(t.out({7, 65})), _(t.out({7}, DType::f32)), _(t.out({7}, DType::f32)), _(t.in({7, 65})),
                                            _(t.in({65})), _(t.in({65})), 1e-5)));
   add_case("layer_norm_backward", CASE(b.layer_norm_backward(s, _(t.out({300, 65})), _(t.acc({65})), _(t.acc({65})), _(t.in({300, 65})),
@@ -14,8 +18,12 @@ void norms() {
   // Rows of a warp and of a block, in packs and by elements; with weights of x and of f32, and without.
   for (int64_t C : {int64_t{8}, int64_t{264}, int64_t{1029}, int64_t{2064}}) {
     add_case("rms_norm", CASE(b.rms_norm(s, _(t.out({3, C})), _(t.out({3}, DType::f32)), _(t.in({3, C})), _(t.floats({C})), 1e-6)));
-    add_case("rms_norm_backward",
-             CASE(b.rms_norm_backward(s, _(t.out({3, C})), _(t.acc({C})), _(t.in({3, C})), _(t.in({3, C})), _(t.in({C})), _(t.floats({3}, 0.1, 1)))));
+    add_case("rms_norm_backward", CASE(b.rms_norm_backward(s, _(t.out({3, C})), _(t.acc({C})), _(t.in({3, C})), _(t.in({3, C})), _(t.in({C})),
+                                                           _(t.floats({3}, 0.1, 1)), none)));
+    add_case("rms_norm_backward", CASE(b.rms_norm_backward(s, _(t.out({3, C})), none, _(t.in({3, C})), _(t.in({3, C})), _(t.floats({C})),
+                                                           _(t.floats({3}, 0.1, 1)), _(t.in({3, C}, 3)))));
+    add_case("add_rms_norm", CASE(b.add_rms_norm(s, _(t.out({3, C})), _(t.out({3, C})), _(t.out({3}, DType::f32)), _(t.in({3, C})),
+                                                 _(t.in({3, C}, 2)), _(t.floats({C})), 1e-6)));
     add_case("layer_norm",
              CASE(b.layer_norm(s, _(t.out({3, C})), _(t.out({3}, DType::f32)), _(t.out({3}, DType::f32)), _(t.in({3, C})), none, none, 1e-5)));
     add_case("layer_norm", CASE(b.layer_norm(s, _(t.out({3, C})), _(t.out({3}, DType::f32)), _(t.out({3}, DType::f32)), _(t.in({3, C})),
@@ -27,9 +35,9 @@ void norms() {
                                                                    _(t.floats({3}, 0.1, 1)), 1)));  // eps among the norms
   }
   add_case("rms_norm_backward",
-           CASE(b.rms_norm_backward(s, none, _(t.acc({8})), _(t.in({3, 8})), _(t.in({3, 8})), _(t.in({8})), _(t.floats({3}, 0.1, 1)))));
+           CASE(b.rms_norm_backward(s, none, _(t.acc({8})), _(t.in({3, 8})), _(t.in({3, 8})), _(t.in({8})), _(t.floats({3}, 0.1, 1)), none)));
   add_case("rms_norm_backward",
-           CASE(b.rms_norm_backward(s, _(t.out({3, 8})), none, _(t.in({3, 8})), _(t.in({3, 8})), _(t.in({8})), _(t.floats({3}, 0.1, 1)))));
+           CASE(b.rms_norm_backward(s, _(t.out({3, 8})), none, _(t.in({3, 8})), _(t.in({3, 8})), _(t.in({8})), _(t.floats({3}, 0.1, 1)), none)));
   add_case("layer_norm_backward", CASE(b.layer_norm_backward(s, none, none, _(t.acc({8})), _(t.in({3, 8})), _(t.in({3, 8})), none, _(t.floats({3})),
                                                              _(t.floats({3}, 0.1, 1)))));
   add_case("layer_norm_backward", CASE(b.layer_norm_backward(s, _(t.out({0, 8})), _(t.acc({8})), _(t.acc({8})), _(t.in({0, 8})), _(t.in({0, 8})),

@@ -18,7 +18,12 @@ void norms(Maker& m) {
   m.add(
       "rms_norm", n, {m.in(x), m.in(x)}, {m.shape(x), f32({n}), m.shape(x)}, RUN {
         b.rms_norm(s, _(out[0]), _(out[1]), _(cut[0]), _(w), 1e-5);
-        b.rms_norm_backward(s, _(out[2]), none, _(cut[1]), _(cut[0]), _(w), _(out[1]));
+        b.rms_norm_backward(s, _(out[2]), none, _(cut[1]), _(cut[0]), _(w), _(out[1]), none);
+      });
+  m.add(
+      "add_rms_norm", n, {m.in(x), m.in(x), m.in(x), m.in(x)}, {m.shape(x), m.shape(x), f32({n}), m.shape(x)}, RUN {
+        b.add_rms_norm(s, _(out[0]), _(out[1]), _(out[2]), _(cut[0]), _(cut[1]), _(w), 1e-5);
+        b.rms_norm_backward(s, _(out[3]), none, _(cut[2]), _(out[0]), _(w), _(out[2]), _(cut[3]));
       });
   m.add(
       "layer_norm", n, {m.in(x), m.in(x)}, {m.shape(x), f32({n}), f32({n}), m.shape(x)}, RUN {
@@ -91,6 +96,14 @@ void positions(Maker& m) {
         b.rope(s, _(out[0]), _(cut[0]), _(table), _(cut[1]), false);
         b.rope(s, _(out[1]), _(cut[0]), _(table), _(cut[1]), true);
       });
+  const int64_t K = m.pick(1, 3);
+  m.add(
+      "rope_pair", n, {m.in({n, 1, H, D}), m.in({n, 1, K, D}), m.ints({n, 1}, 0, P)}, {m.shape({n, 1, H, D}), m.shape({n, 1, K, D})},
+      RUN { b.rope_pair(s, _(out[0]), _(out[1]), _(cut[0]), _(cut[1]), _(table), _(cut[2]), true); });
+  m.add(
+      "rope_cached", n, {m.in({n, 1, H, D}), m.in({n, 1, K, D}), m.in({n, 1, K, D}), m.ints({n, 1}, 0, P), m.ints({n}, 0, 1)},
+      {m.shape({n, 1, H, D}), m.shape({n, 1, K, D}), m.shape({n, 1, K, D})},
+      RUN { b.rope_cached(s, _(out[0]), _(out[1]), _(out[2]), _(cut[0]), _(cut[1]), _(cut[2]), _(table), _(cut[3]), _(cut[4])); });
 }
 
 void images(Maker& m) {
