@@ -131,6 +131,40 @@ __device__ __forceinline__ void wgmma_m64k16(float (&d)[128], uint64_t a, uint64
 #undef SUMS16
 #undef SUMS4
 
+// The same of bytes: d (64 x N, integers) += a (64x32) . b (N x 32)^T, both as rows of 128 bytes. What does not fit 32 bits wraps.
+#define INTEGERS4(i) "+r"(d[i]), "+r"(d[i + 1]), "+r"(d[i + 2]), "+r"(d[i + 3])
+#define INTEGERS16(i) INTEGERS4(i), INTEGERS4(i + 4), INTEGERS4(i + 8), INTEGERS4(i + 12)
+__device__ __forceinline__ void wgmma_m64k32(int32_t (&d)[96], uint64_t a, uint64_t b) {
+  // clang-format off
+  HOPPER(emu::wgmma_s8(d, 192, a, b), asm volatile("wgmma.mma_async.sync.aligned.m64n192k32.s32.s8.s8 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
+      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, "
+      "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, "
+      "%60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+      "}, %96, %97, 1;"
+      : INTEGERS16(0), INTEGERS16(16), INTEGERS16(32), INTEGERS16(48), INTEGERS16(64), INTEGERS16(80)
+      : "l"(a), "l"(b)));
+  // clang-format on
+}
+__device__ __forceinline__ void wgmma_m64k32(int32_t (&d)[128], uint64_t a, uint64_t b) {
+  // clang-format off
+  HOPPER(emu::wgmma_s8(d, 256, a, b), asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 {"
+      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "
+      "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, "
+      "%40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, "
+      "%60, %61, %62, %63, %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, "
+      "%100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, "
+      "%120, %121, %122, %123, %124, %125, %126, %127"
+      "}, %128, %129, 1;"
+      : INTEGERS16(0), INTEGERS16(16), INTEGERS16(32), INTEGERS16(48), INTEGERS16(64), INTEGERS16(80), INTEGERS16(96), INTEGERS16(112)
+      : "l"(a), "l"(b)));
+  // clang-format on
+}
+#undef INTEGERS16
+#undef INTEGERS4
+
 // Registers of each thread of a warp group from here on: those that one group gives up another may take.
 template <int Count>
 __device__ __forceinline__ void give_up_registers() {

@@ -16,11 +16,13 @@ struct Mbarrier {
   std::vector<Thread*> waiters;
 };
 
-// What an emulated CUtensorMap holds: a matrix of 16-bit numbers, rows `pitch` bytes apart, and the box that one instruction brings.
+// What an emulated CUtensorMap holds: a matrix of numbers of one or two bytes, rows `pitch` bytes apart, and the box that one instruction brings.
 struct TensorMap {
   const char* data;
   uint64_t rows, cols, pitch;
-  uint32_t box_rows, box_cols, swizzle_bytes;
+  uint32_t box_rows, box_cols, swizzle_bytes, number_bytes;
+
+  uint32_t row_bytes() const { return box_cols * number_bytes; }
 };
 struct Tile {
   uint32_t dst, bar;
@@ -28,25 +30,29 @@ struct Tile {
   int x, y;
 };
 
-struct Product {
+// What an instruction says: 16-bit numbers with sums in f32, or bytes with integers.
+struct Instruction {
   uint64_t a, b;
   int n;
-  bool a_transposed;
-  std::array<float*, 32> d;  // each lane's accumulators
+  bool a_transposed, bytes;
+
+  bool operator==(const Instruction&) const = default;
+};
+struct Product {
+  Instruction of;
+  std::array<uint32_t*, 32> d;  // each lane's accumulators
 };
 // A warp's part of its group's products.
 struct WarpProducts {
   std::vector<Product> open;
   std::deque<std::vector<Product>> groups;
-  std::map<float*, std::vector<float>> sums;  // what the accumulators will hold; they themselves are poison until the wait
+  std::map<uint32_t*, std::vector<uint32_t>> sums;  // what the accumulators will hold; they themselves are poison until the wait
   bool fenced = false;
   size_t issued = 0;
 };
 // Four warps issue one instruction: what the first of them said, until the last has.
 struct Announced {
-  uint64_t a, b;
-  int n;
-  bool a_transposed;
+  Instruction of;
   unsigned warps = 0;
 };
 

@@ -1,6 +1,8 @@
 // Conformance of each wrapper of cuda/hopper.cuh, on the emulator and on a Hopper card alike:
 //   nvcc -std=c++20 -arch=sm_90a -Inative -Icuda -Itest/native test/cuda-emulator/hopper_test.cu -o hopper_test && ./hopper_test
 // Layouts are written by hand here, independently of wgmma.cc and of the kernels.
+#include <algorithm>
+
 #include "hopper.cuh"
 #include "tensor_map.cu"
 #include "test_support.h"
@@ -41,7 +43,29 @@ __global__ void __launch_bounds__(128) products_kernel(float* out, const uint16_
 #endif
 }
 
-// A box of 64 columns and 16 rows at (x, y), as it lies in shared memory.
+// out (64 x N) = a . b^T of bytes, rows of 128.
+template <int N>
+__global__ void __launch_bounds__(128) integer_products_kernel(int32_t* out, const int8_t* a, const int8_t* b) {
+#if ANYMAL_HOPPER
+  SHARED_ARRAY(Tile, sa, [1]);
+  SHARED_ARRAY(Columns, sb, [1]);
+  const auto byte = [](uint16_t* tile, int i) { return reinterpret_cast<int8_t*>(tile + place(i / 128, i % 128 / 2)) + i % 2; };
+  for (int i = threadIdx.x; i < 64 * 128; i += 128) *byte(sa->v, i) = a[i];
+  for (int i = threadIdx.x; i < N * 128; i += 128) *byte(sb->v, i) = b[i];
+  ptx::fence_proxy_async();
+  __syncthreads();
+  int32_t d[N / 2] = {};
+  ptx::wgmma_fence();
+  for (int k = 0; k < 128; k += 32)
+    ptx::wgmma_m64k32(d, ptx::wgmma_operand(ptx::shared_address(sa->v) + k), ptx::wgmma_operand(ptx::shared_address(sb->v) + k));
+  ptx::wgmma_commit();
+  ptx::wgmma_wait<0>();
+  const int t = threadIdx.x;
+  for (int r = 0; r < N / 2; ++r) out[(t / 32 * 16 + t % 32 / 4 + r / 2 % 2 * 8) * N + r / 4 * 8 + t % 4 * 2 + r % 2] = d[r];
+#endif
+}
+
+// A box of 64 columns and 16 rows at (x, y), as it lies in shared memory; of bytes, 128 columns.
 __global__ void tile_kernel(uint16_t* out, const __grid_constant__ CUtensorMap map, int x, int y) {
 #if ANYMAL_HOPPER
   SHARED_ARRAY(Tile, tile, [1]);
@@ -135,6 +159,47 @@ void test_products() {
     }
 }
 
+std::vector<int8_t> bytes(size_t n) {
+  std::vector<int8_t> v(n);
+  for (int8_t& x : v) x = static_cast<int8_t>(std::clamp(normal() * 60, -128.0f, 127.0f));
+  return v;
+}
+
+template <int N>
+void test_integer_products() {
+  const auto a = bytes(64 * 128), b = bytes(size_t{N} * 128);
+  Device<int8_t> device_a(a), device_b(b);
+  Device<int32_t> out(64 * N);
+  launch<integer_products_kernel<N>>(1, 128, static_cast<int32_t*>(out), static_cast<int8_t*>(device_a), static_cast<int8_t*>(device_b));
+  const std::vector<int32_t> got = out.get();
+  for (size_t m = 0; m < 64; ++m)
+    for (size_t n = 0; n < N; ++n) {
+      int32_t want = 0;
+      for (size_t k = 0; k < 128; ++k) want += a[m * 128 + k] * b[n * 128 + k];
+      CHECK(got[m * N + n] == want);
+    }
+}
+
+void test_tiles_of_bytes() {
+  const int rows = 21, cols = 150, pitch = 160;
+  const auto in = bytes(rows * pitch);
+  Device<int8_t> device_in(in);
+  Device<uint16_t> out(16 * 64);
+  CUtensorMap map;
+  CHECK(!anymal::cuda::tensor_map_of_bytes(map, static_cast<int8_t*>(device_in), rows, cols, cols, 16));  // rows that are not whole sixteen bytes
+  CHECK(anymal::cuda::tensor_map_of_bytes(map, static_cast<int8_t*>(device_in), rows, cols, pitch, 16));
+  for (const auto& [x, y] : {std::pair{0, 0}, {128, 0}, {0, 16}, {128, 16}, {-16, -3}}) {
+    launch<tile_kernel>(1, 32, static_cast<uint16_t*>(out), map, x, y);
+    const std::vector<uint16_t> got = out.get();
+    for (int r = 0; r < 16; ++r)
+      for (int c = 0; c < 128; ++c) {
+        const bool inside = x + c >= 0 && x + c < cols && y + r >= 0 && y + r < rows;
+        const uint16_t two = got[static_cast<size_t>(r * 64 + (c / 16 ^ r % 8) * 8 + c % 16 / 2)];
+        CHECK(static_cast<int8_t>(two >> 8 * (c % 2)) == (inside ? in[static_cast<size_t>((y + r) * pitch + x + c)] : 0));
+      }
+  }
+}
+
 void test_tiles() {
   const int rows = 21, cols = 88;
   const auto in = bf16_numbers(rows * cols);
@@ -180,7 +245,10 @@ __attribute__((visibility("default"))) int main() {
   test_products<192, true>();
   test_products<256, false>();
   test_products<256, true>();
+  test_integer_products<192>();
+  test_integer_products<256>();
   test_tiles();
+  test_tiles_of_bytes();
   test_rings();
   test_registers();
   return check::finish();

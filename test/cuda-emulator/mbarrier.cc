@@ -45,14 +45,14 @@ void settle(Mbarrier& b) {
 
 void land(const Tile& t) {
   const TensorMap& m = t.map;
-  const uint32_t row_bytes = m.box_cols * 2;
+  const uint32_t row_bytes = m.row_bytes(), each = m.number_bytes;
   for (uint32_t r = 0; r < m.box_rows; ++r)
     for (uint32_t c = 0; c < row_bytes; c += 16) {
       char* d = static_cast<char*>(shared_pointer(swizzled(t.dst + r * row_bytes + c, m.swizzle_bytes), 16, "TMA"));
-      for (uint32_t i = 0; i < 16; i += 2) {
-        const int64_t x = t.x + static_cast<int64_t>(c + i) / 2, y = t.y + static_cast<int64_t>(r);
-        if (x < 0 || y < 0 || x >= static_cast<int64_t>(m.cols) || y >= static_cast<int64_t>(m.rows)) std::memset(d + i, 0, 2);
-        else std::memcpy(d + i, m.data + static_cast<uint64_t>(y) * m.pitch + static_cast<uint64_t>(x) * 2, 2);
+      for (uint32_t i = 0; i < 16; i += each) {
+        const int64_t x = t.x + static_cast<int64_t>((c + i) / each), y = t.y + static_cast<int64_t>(r);
+        if (x < 0 || y < 0 || x >= static_cast<int64_t>(m.cols) || y >= static_cast<int64_t>(m.rows)) std::memset(d + i, 0, each);
+        else std::memcpy(d + i, m.data + static_cast<uint64_t>(y) * m.pitch + static_cast<uint64_t>(x) * each, each);
       }
       if (checker) checker->initialise(d, 16);
     }
@@ -127,17 +127,18 @@ bool mbarrier_try_wait(uint32_t bar, uint32_t parity, Loc loc) {
 void tma_load_2d(uint32_t dst, const CUtensorMap& map, uint32_t bar, int x, int y, Loc loc) {
   const TensorMap m = decoded(map);
   if (map.opaque[15] != kEncoded) fail("TMA at %s: a tensor map that was not encoded", where(loc).c_str());
-  const uint32_t bytes = m.box_rows * m.box_cols * 2, alignment = std::max(128u, m.swizzle_bytes * 8);
+  const uint32_t bytes = m.box_rows * m.row_bytes(), alignment = std::max(128u, m.swizzle_bytes * 8);
   if (dst % alignment) fail("TMA at %s: shared address %u is not aligned to the %u bytes of its swizzle", where(loc).c_str(), dst, alignment);
   Mbarrier& b = bar_at(bar, "TMA");
   if (!b.fenced) fail("TMA at %s: the mbarrier at %u was initialised without fence.mbarrier_init or fence.proxy.async", where(loc).c_str(), bar);
   const void* pc = __builtin_return_address(0);
   const int64_t left = std::max(x, 0), right = std::min<int64_t>(static_cast<int64_t>(m.cols), int64_t{x} + m.box_cols);
   for (int64_t r = std::max(y, 0); r < std::min<int64_t>(static_cast<int64_t>(m.rows), int64_t{y} + m.box_rows) && right > left; ++r) {
-    const char* row = m.data + static_cast<uint64_t>(r) * m.pitch + static_cast<uint64_t>(left) * 2;
-    if (space_of(row, static_cast<size_t>(right - left) * 2) != Space::device)
+    const char* row = m.data + static_cast<uint64_t>(r) * m.pitch + static_cast<uint64_t>(left) * m.number_bytes;
+    const size_t row_bytes = static_cast<size_t>(right - left) * m.number_bytes;
+    if (space_of(row, row_bytes) != Space::device)
       fail("TMA at %s: row %ld of the tensor is not within one allocation", where(loc).c_str(), static_cast<long>(r));
-    if (checker) checker->access(row, static_cast<size_t>(right - left) * 2, false, pc);
+    if (checker) checker->access(row, row_bytes, false, pc);
   }
   for (uint32_t i = 0; i < bytes; i += 16) {
     void* p = shared_pointer(dst + i, 16, "TMA");
@@ -156,12 +157,14 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuui
                                 const cuuint64_t* strides, const cuuint32_t* box, const cuuint32_t* steps, CUtensorMapInterleave,
                                 CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
   static_assert(sizeof(emu::TensorMap) <= 15 * sizeof(uint64_t));
-  const uint32_t row = rank == 2 ? box[0] * 2 : 0, most = swizzle == CU_TENSOR_MAP_SWIZZLE_128B ? 128 : 512;
-  if (type != CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 || rank != 2 || reinterpret_cast<uintptr_t>(data) % 16 || !dims[0] || !dims[1] || strides[0] % 16 ||
-      strides[0] < dims[0] * 2 || !row || row % 16 || row > most || !box[1] || box[1] > 256 || steps[0] != 1 || steps[1] != 1)
+  const uint32_t number = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1 : 2, row = rank == 2 ? box[0] * number : 0;
+  const uint32_t most = swizzle == CU_TENSOR_MAP_SWIZZLE_128B ? 128 : 512;
+  if ((type != CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 && type != CU_TENSOR_MAP_DATA_TYPE_UINT8) || rank != 2 || reinterpret_cast<uintptr_t>(data) % 16 ||
+      !dims[0] || !dims[1] || strides[0] % 16 || strides[0] < dims[0] * number || box[0] > 256 || !row || row % 16 || row > most || !box[1] ||
+      box[1] > 256 || steps[0] != 1 || steps[1] != 1)
     return CUDA_ERROR_INVALID_VALUE;
   const emu::TensorMap m{
-      static_cast<const char*>(data), dims[1], dims[0], strides[0], box[1], box[0], swizzle == CU_TENSOR_MAP_SWIZZLE_128B ? 128u : 0u};
+      static_cast<const char*>(data), dims[1], dims[0], strides[0], box[1], box[0], swizzle == CU_TENSOR_MAP_SWIZZLE_128B ? 128u : 0u, number};
   *map = {};
   std::memcpy(static_cast<void*>(map), &m, sizeof m);
   map->opaque[15] = emu::kEncoded;

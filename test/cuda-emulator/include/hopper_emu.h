@@ -17,6 +17,7 @@ void tma_load_2d(uint32_t dst, const CUtensorMap& map, uint32_t bar, int x, int 
 // wgmma.cc
 void wgmma_fence(Loc = Loc::current());
 void wgmma(float* d, int n, uint64_t a, uint64_t b, bool a_transposed, Loc = Loc::current());
+void wgmma_s8(int32_t* d, int n, uint64_t a, uint64_t b, Loc = Loc::current());
 void wgmma_commit(Loc = Loc::current());
 void wgmma_wait(int pending_groups, Loc = Loc::current());
 void set_registers(int count, Loc = Loc::current());
