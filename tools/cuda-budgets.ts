@@ -2,7 +2,7 @@
 // above each kernel, `// budget: R registers, S KiB shared, 0 spills`: no instance may use more registers or static shared memory, spill, or have
 // local memory. A file whose kernels have no budget is not looked at; a kernel of linear/ or attention/ without one fails.
 // A kernel with a line `// loop: ...` above its budget has its main loop read as well (cuda-code.ts): sixteen-byte loads of global memory and no others,
-// tensor instructions of the kind that is named, no shuffles, so many instructions for each weight.
+// instructions of the kind that is named, no shuffles, so many instructions for each weight.
 // `// code: ...`: the whole of its code has products of that kind alone, sixteen-byte loads and no local memory. A file that says `compiled for sm_X` is
 // compiled for that card whatever is asked for. What ptxas calls a potential performance loss (products put in a row, registers not handed over) fails.
 //   npm run check:cuda -- --arch 90a    another card's: ptxas gives registers out anew for each
@@ -22,8 +22,8 @@ const { values, positionals: words } = parseArgs({ options: { arch: { type: "str
 interface Budget {
   registers: number;
   sharedBytes: number;
-  loop: LoopRule | undefined;
-  code: LoopRule["tensor"] | undefined;
+  loops: LoopRule[];
+  code: ReturnType<typeof codeRule>;
 }
 interface Usage {
   kernel: string;
@@ -37,21 +37,22 @@ interface Usage {
 function budgets(text: string): Map<string, Budget | undefined> {
   const found = new Map<string, Budget | undefined>();
   let budget: Budget | undefined;
-  let loop: LoopRule | undefined;
-  let code: LoopRule["tensor"] | undefined;
+  let loops: LoopRule[] = [];
+  let code: ReturnType<typeof codeRule>;
   let head: string | undefined; // of a kernel, from __global__ on: its name may stand on a later line
   for (const line of text.split("\n")) {
-    loop = loopRule(line) ?? loop;
+    const loop = loopRule(line);
+    if (loop) loops.push(loop);
     code = codeRule(line) ?? code;
     const written = /budget: (\d+) registers, (\d+) KiB shared, 0 spills/.exec(line);
-    if (written) budget = { registers: Number(written[1]), sharedBytes: Number(written[2]) * 1024, loop, code };
+    if (written) budget = { registers: Number(written[1]), sharedBytes: Number(written[2]) * 1024, loops, code };
     if (line.includes("__global__")) head = "";
     if (head === undefined) continue;
     head += ` ${line}`;
     const name = /\bvoid\b.*?\b(\w+)\(\s*(?!\w+\)\s*\w+\()/.exec(head.replace(/__launch_bounds__\([^)]*\)/, ""));
     if (!name) continue;
     found.set(name[1] as string, budget);
-    [budget, loop, code, head] = [undefined, undefined, undefined, undefined];
+    [budget, loops, code, head] = [undefined, [], undefined, undefined];
   }
   return found;
 }
@@ -103,8 +104,8 @@ async function codeProblems(file: string, ruled: [string, Budget][]): Promise<st
     await compile(file, disassembler ? "-cubin" : "-ptx", "-o", compiled);
     const text = disassembler ? (await run(disassembler, ["-c", compiled])).stdout : readFileSync(compiled, "utf8");
     const isSass = disassembler !== undefined;
-    const found = ruled.flatMap(([name, { loop, code }]) => [
-      ...(loop ? [checkLoops(text, isSass, name, loop)] : []),
+    const found = ruled.flatMap(([name, { loops, code }]) => [
+      ...loops.map((loop) => checkLoops(text, isSass, name, loop)),
       ...(code ? [{ problems: checkCode(text, isSass, name, code), said: [] as string[] }] : []),
     ]);
     for (const line of found.flatMap(({ said }) => said)) console.log(`     ${file}: ${line}`);
@@ -132,7 +133,7 @@ async function check(file: string): Promise<string[]> {
     if (spills || stack) problems.push(`${file}: ${kernel} spills ${spills} bytes and has ${stack} bytes of local memory`);
   }
   const own = budgets(readFileSync(join(root, file), "utf8"));
-  const ruled = [...own].flatMap(([name, budget]): [string, Budget][] => (budget?.loop || budget?.code ? [[name, budget]] : []));
+  const ruled = [...own].flatMap(([name, budget]): [string, Budget][] => (budget?.loops.length || budget?.code ? [[name, budget]] : []));
   if (ruled.length) problems.push(...(await codeProblems(file, ruled)));
   console.log(`${problems.length ? "FAIL" : "ok  "} ${file}: ${list.length} kernels, at most ${most} registers`);
   return problems;
