@@ -45,11 +45,12 @@ __global__ void __launch_bounds__(kListThreads) list_outliers_kernel(int32_t* li
 // budget: 40 registers, 1 KiB shared, 0 spills
 // codes = round(127 x / maximum) where |x| < limit, 0 in outlier columns; maximum over |x| < limit; outliers (rows, cols): the outlier columns side
 // by side, as many as there are. One block per row.
-template <class T>
-__global__ void __launch_bounds__(kThreads) quantize_x_kernel(bf16* codes, float* maximum, T* outliers, const T* x, const int32_t* flags,
-                                                              const int32_t* list, const int32_t* count, int64_t cols, float limit) {
+template <class T, class Code>
+__global__ void __launch_bounds__(kThreads)
+    quantize_x_kernel(Code* codes, int64_t stride, float* maximum, T* outliers, const T* x, const int32_t* flags, const int32_t* list,
+                      const int32_t* count, int64_t cols, float limit) {
   const T* from = x + blockIdx.x * cols;
-  bf16* to = codes + blockIdx.x * cols;
+  Code* to = codes + blockIdx.x * stride;
   float most = 0;
   for (int64_t c = threadIdx.x; c < cols; c += kThreads) {
     const float a = fabsf(to_float(from[c]));
@@ -60,23 +61,26 @@ __global__ void __launch_bounds__(kThreads) quantize_x_kernel(bf16* codes, float
   const float factor = most > 0 ? 127.0f / most : 0.0f;
   for (int64_t c = threadIdx.x; c < cols; c += kThreads) {
     const float v = to_float(from[c]);
-    to[c] = from_float<bf16>(fabsf(v) < limit && !(flags && flags[c]) ? rintf(v * factor) : 0.0f);
+    const float code = fabsf(v) < limit && !(flags && flags[c]) ? rintf(v * factor) : 0.0f;
+    if constexpr (std::is_same_v<Code, bf16>) to[c] = from_float<bf16>(code);
+    else to[c] = static_cast<Code>(code);
   }
   if (!flags) return;
   for (int64_t c = threadIdx.x; c < *count; c += kThreads) outliers[blockIdx.x * cols + c] = from[list[c]];
 }
 
-template <class T>
+template <class T, class Code>
 struct QuantizedRows {
-  bf16* codes;
+  Code* codes;
+  int64_t stride;  // of their rows: whole sixteen bytes where a code is one
   float* maximum;
   T* outliers = nullptr;
   int32_t *list = nullptr, *count = nullptr;  // outlier columns; null: there are none
 };
-template <class T>
-QuantizedRows<T> quantize_rows(Stream& s, Scratch& scratch, const View& x, double threshold) {
-  const int64_t rows = x.rows(), cols = x.cols();
-  QuantizedRows<T> q{scratch.take<bf16>(rows * cols), scratch.take<float>(rows)};
+template <class T, class Code>
+QuantizedRows<T, Code> quantize_rows(Stream& s, Scratch& scratch, const View& x, double threshold) {
+  const int64_t rows = x.rows(), cols = x.cols(), stride = sizeof(Code) == 1 ? (cols + 15) / 16 * 16 : cols;
+  QuantizedRows<T, Code> q{scratch.take<Code>(rows * stride), stride, scratch.take<float>(rows)};
   const float limit = threshold > 0 ? static_cast<float>(threshold) : INFINITY;
   int32_t* flags = nullptr;
   if (threshold > 0 && cols > 0) {
@@ -94,7 +98,8 @@ QuantizedRows<T> quantize_rows(Stream& s, Scratch& scratch, const View& x, doubl
     }
     launch<list_outliers_kernel>(s, 1, kListThreads, 0, q.list, q.count, flags, cols);
   }
-  launch<quantize_x_kernel<T>>(s, grid_of(rows), kThreads, 0, q.codes, q.maximum, q.outliers, x.as<T>(), flags, q.list, q.count, cols, limit);
+  launch<quantize_x_kernel<T, Code>>(s, grid_of(rows), kThreads, 0, q.codes, stride, q.maximum, q.outliers, x.as<T>(), flags, q.list, q.count, cols,
+                                     limit);
   return q;
 }
 

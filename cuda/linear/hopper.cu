@@ -1,229 +1,131 @@
 // Many rows of bf16 with a quantised weight, on Hopper (compute capability 9.0). A block makes 128 features of 192 or 256 rows of x. One warp group
 // decodes the weights, 64 k at a time, into the layout that wgmma reads, while TMA brings x; two others multiply, 64 features each, with x as the
-// second operand: so a decoded weight serves 256 rows, and shared memory is read least. Stages are handed over by mbarriers.
+// second operand: so a decoded weight serves 256 rows, and shared memory is read least (hopper_roles.cuh).
 //
-// dX has the same tiles: rows of W are k there, and wgmma reads the tile across. The low-rank branch is further steps on the
-// same sums, whose operands the producers write both.
+// dX has the same tiles: rows of W are k there, and wgmma reads the tile across. INT8 forward multiplies codes by codes, in integers, and nothing is
+// decoded: TMA brings both sides. What rides on the same sums (outlier columns of LLM.int8, the low-rank branch) are further steps, whose operands
+// the producers write both. u = dropout(x).A^T of the branch is made by the launch's first blocks, as pieces.cuh has it, by the same roles.
 //
 // Its kernels are compiled for sm_90a, and empty elsewhere.
 #include <algorithm>
 
+#include "linear/eight_bit_rows.cuh"
 #include "linear/hopper_path.cuh"
-#include "linear/hopper_weights.cuh"
+#include "linear/hopper_roles.cuh"
 #include "tensor_map.h"
 
 namespace anymal::cuda::gemm {
 namespace wide {
 namespace {
 
-constexpr int kFeatures = 128, kStep = 64, kStages = 4, kConsumers = 256, kThreads = kConsumers + kProducers;
-// Of 65536 registers the launch gives each thread 168; producers need fewer, consumers hold the sums.
-constexpr int kProducerRegisters = 104, kConsumerRegisters = 200;
-static_assert(kProducers * kProducerRegisters + kConsumers * kConsumerRegisters <= kThreads * 168);
-
-template <int Rows>
-struct Shared {
-  uint4 weights[kStages][kFeatures * 8], x[kStages][Rows * 8];
-  Pairs pairs;
-  Tables tables;
-  uint64_t full[kStages], empty[kStages];
-};
-
-// A low-rank product on the same sums: features on the left, rows of x on the right.
-struct Branch {
-  gemm::Rows<bf16> left;
-  ScaledRows<bf16> right;
+// dX's branch: dropout'(t.A), features on the left, rows of dy on the right. Its mask lies on the branch alone, so the branch comes first.
+struct MaskedBranch {
+  gemm::Rows<bf16> a;
+  ScaledRows<bf16> t;
   int rank;
+  Dropout dropout;
 };
 template <class Weight>
 struct Job {
   Weight weight;
-  Branch lora;
-  Dropout dropout;  // dX
+  std::conditional_t<Weight::kAcross, MaskedBranch, LoraBranch<bf16>> lora;
 };
 
-// One side's walk over the stages: both take the same steps in the same order.
-struct Ring {
-  uint32_t full, empty;  // addresses of the first barriers
-  int step = 0;
-
-  __device__ __forceinline__ int stage() const { return step % kStages; }
-  __device__ __forceinline__ uint32_t full_now() const { return full + 8 * stage(); }
-  __device__ __forceinline__ uint32_t empty_now() const { return empty + 8 * stage(); }
-  __device__ __forceinline__ uint32_t parity() const { return step / kStages & 1; }
-};
-// Arrivals that fill a stage: each producing warp's, and one that announces the bytes of TMA.
-constexpr int kFills = kProducers / 32 + 1, kDrains = kConsumers / 32;
-
-template <int Rows, bool Across>
-struct Producer {
-  Shared<Rows>& shared;
-  Ring ring;
-  int m0, n0;
-
-  __device__ __forceinline__ int thread() const { return static_cast<int>(threadIdx.x) - kConsumers; }
-  __device__ __forceinline__ void acquire() const {
-    if (ring.step >= kStages) ptx::mbarrier_wait(ring.empty_now(), ring.parity() ^ 1);
-  }
-  __device__ __forceinline__ void publish() {
-    ptx::fence_proxy_async();
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(ring.full_now());
-    ++ring.step;
-  }
-  template <class Weight>
-  __device__ __forceinline__ void weights(const Weight& w, const CUtensorMap& x, int begin, int end) {
-    if (begin >= end) return;
-    typename Weight::Raw next = w.fetch(thread(), begin, n0);
-#pragma unroll 1
-    for (int k = begin; k < end; k += kStep * Weight::kSteps) {
-      const typename Weight::Raw now = next;
-      if (k + kStep * Weight::kSteps < end) next = w.fetch(thread(), k + kStep * Weight::kSteps, n0);
-#pragma unroll
-      for (int step = 0; step < Weight::kSteps; ++step) {
-        if (step > 0 && k + step * kStep >= end) break;
-        acquire();
-        if (thread() == 0) {
-          ptx::mbarrier_arrive_expecting(ring.full_now(), sizeof shared.x[0]);
-          ptx::tma_load_2d(ptx::shared_address(shared.x[ring.stage()]), x, ring.full_now(), k + step * kStep, m0);
-        }
-        w.store(now, step, shared.weights[ring.stage()], thread(), shared.pairs);
-        publish();
-      }
-    }
-  }
-  template <class Left, class Right>
-  __device__ __forceinline__ void plain(const Left& left, const Right& right, int depth) {
-#pragma unroll 1
-    for (int k = 0; k < depth; k += kStep) {
-      acquire();
-      if (thread() == 0) ptx::mbarrier_arrive(ring.full_now());
-      uint4* tile = shared.weights[ring.stage()];
-      if constexpr (Across) {
-        store_plain<64>(left, tile, k, n0);
-        store_plain<64>(left, tile + 64 * 8, k, n0 + 64);
-      } else {
-        store_plain<kFeatures>(left, tile, n0, k);
-      }
-      store_plain<Rows>(right, shared.x[ring.stage()], m0, k);
-      publish();
-    }
-  }
-};
-
-template <int Rows, bool Across>
-struct Consumer {
-  Shared<Rows>& shared;
-  Ring ring;
-  float sums[Rows / 2] = {};
-
-  __device__ __forceinline__ void release(int step) const {
-    if (threadIdx.x % 32 == 0) ptx::mbarrier_arrive(ring.empty + 8 * (step % kStages));
-  }
-  // A step's products are under way while those of the step before come to their end.
-  __device__ __forceinline__ void multiply(int depth) {
-    const int steps = (depth + kStep - 1) / kStep, half = threadIdx.x / 128 * 64 * 8;
-    if (steps <= 0) return;
-#pragma unroll 1
-    for (int i = 0; i < steps; ++i) {
-      ptx::mbarrier_wait(ring.full_now(), ring.parity());
-      const uint32_t left = ptx::shared_address(shared.weights[ring.stage()] + half), right = ptx::shared_address(shared.x[ring.stage()]);
-      ptx::wgmma_fence();
-#pragma unroll
-      for (int k = 0; k < kStep / 16; ++k)
-        ptx::wgmma_m64k16<Across>(sums, ptx::wgmma_operand(left + k * (Across ? 2048 : 32)), ptx::wgmma_operand(right + k * 32));
-      ptx::wgmma_commit();
-      ptx::wgmma_wait<1>();
-      if (i > 0) release(ring.step - 1);
-      ++ring.step;
-    }
-    ptx::wgmma_wait<0>();
-    release(ring.step - 1);
-  }
-  // f(m, n, sum) for each of this thread's sums: two rows of x beside each other, for one feature and for that eight further.
-  template <class F>
-  __device__ __forceinline__ void each(int m0, int n0, const F& f) {
-    const int t = threadIdx.x;
-    m0 += t % 4 * 2;
-    n0 += t / 32 * 16 + t % 32 / 4;
-#pragma unroll
-    for (int r = 0; r < Rows / 2; ++r) f(m0 + r / 4 * 8 + r % 2, n0 + r / 2 % 2 * 8, sums[r]);
-  }
-  // One draw of four neighbouring features serves the four lanes that hold them: each lane draws for one of four sums.
-  __device__ __forceinline__ void drop(const Dropout& dropout, int m0, int n0, int features) {
-    const int lane = threadIdx.x % 32, mine = lane / 4 % 4;
-    m0 += lane % 4 * 2 + mine % 2;
-    n0 += threadIdx.x / 32 * 16 + lane / 4 - mine + mine / 2 * 8;
-    uint32_t kept[4] = {};  // four bits a draw
-#pragma unroll 1
-    for (int g = 0; g < Rows / 8; ++g) {
-      const int64_t position = static_cast<int64_t>(m0 + g * 8) * features + n0;
-      const RandomBlock draw = random_block(dropout.seed, dropout.offset, static_cast<uint64_t>(position) / 4);
-      uint32_t four = 0;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) four |= (unit_uniform(draw.v[i]) >= dropout.p ? 1u : 0u) << i;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) kept[i] |= g / 8 == i ? four << g % 8 * 4 : 0;
-    }
-#pragma unroll
-    for (int r = 0; r < Rows / 2; ++r) {
-      const uint32_t of_sum = __shfl_sync(~0u, kept[r / 32], (lane & ~12) | r % 4 << 2);
-      sums[r] = of_sum >> (r / 4 % 8 * 4 + mine) & 1 ? sums[r] * dropout.scale : 0.0f;
-    }
-  }
-};
-
+// A piece of u, features of A on the left.
 template <int Rows>
-__device__ __forceinline__ Ring begin(Shared<Rows>& shared, const Tables& tables, bool pairs) {
-  for (int i = threadIdx.x; i < 256; i += kThreads) shared.tables.map[i] = tables.map[i];
-  for (int i = threadIdx.x; pairs && i < 256 * 16; i += kThreads)
-    shared.pairs[i / 16][i % 16] = make_float2(tables.book[i / 16 % 16], tables.book[i / 256]);
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < kStages; ++i) {
-      ptx::mbarrier_init(ptx::shared_address(&shared.full[i]), kFills);
-      ptx::mbarrier_init(ptx::shared_address(&shared.empty[i]), kDrains);
-    }
-    ptx::fence_mbarrier_init();
-  }
-  __syncthreads();  // tables and barriers are there
-  return {ptx::shared_address(shared.full), ptx::shared_address(shared.empty)};
-}
-
-// code: wgmma alone, loads of sixteen bytes
-// budget: 168 registers, 0 KiB shared, 0 spills
-template <int Rows, bool Across, template <bool> class Weight>
-__global__ void __launch_bounds__(kThreads, 1)
-    product_kernel(Job<Weight<Across>> job, const __grid_constant__ CUtensorMap x, Tables tables, Work w, Matrix c) {
-#if ANYMAL_HOPPER
-  constexpr bool four = std::is_same_v<Weight<Across>, FourBit<Across>>;
-  Shared<Rows>& shared = *dynamic_shared<Shared<Rows>>();
-  const Ring ring = begin(shared, tables, four);
-  Weight<Across> weight = job.weight;
-  if constexpr (four) weight.w.tables = &shared.tables;
-  const int m0 = w.tile_m(Rows), n0 = w.tile_n(kFeatures);
-  const int rank = blockIdx.y == 0 ? job.lora.rank : 0;
+__device__ __forceinline__ void make_u(Shared<Rows>& shared, const Ring& ring, const LoraBranch<bf16>& lora) {
+  const Work& w = lora.pieces.work;
+  const unsigned piece = shared.turn[0], tile = piece % lora.pieces.tiles(), split = piece / lora.pieces.tiles();
+  const int m0 = static_cast<int>(tile / w.tiles_n) * Rows, n0 = static_cast<int>(tile % w.tiles_n) * kFeatures;
   if (threadIdx.x >= kConsumers) {
     ptx::give_up_registers<kProducerRegisters>();
-    Producer<Rows, Across> producer{shared, ring, m0, n0};
-    if constexpr (Across) producer.plain(job.lora.left, job.lora.right, rank);  // the mask lies on the branch alone, so the branch comes first
-    producer.weights(weight, x, w.begin(), w.end());
-    if constexpr (!Across) producer.plain(job.lora.left, job.lora.right, rank);
+    Producer<Rows, false>{shared, ring, m0, n0}.plain(lora.a, lora.x, w.begin(split), w.end(split));
     return;
   }
   ptx::take_registers<kConsumerRegisters>();
-  Consumer<Rows, Across> consumer{shared, ring};
-  if constexpr (Across) {
-    consumer.multiply(rank);
-    if (rank > 0 && job.dropout.p > 0) consumer.drop(job.dropout, m0, n0, w.N);
+  Consumer<Rows, false> consumer{shared, ring};
+  float sums[Rows / 2] = {};
+  consumer.multiply(sums, w.end(split) - w.begin(split));
+  consumer.store(sums, w, m0, n0, split, lora.to);
+  // Producers have gone: barriers of the block are the consumers' alone.
+  if (add_splits_of<Rows, kFeatures, kConsumers>(lora.pieces, tile, m0, n0, &shared.turn[1], lora.to)) lora.turns.announce();
+}
+
+template <int Rows, class Weight>
+__device__ __forceinline__ void produce(Producer<Rows, Weight::kAcross> producer, const Weight& weight, const Job<Weight>& job, const Maps& maps,
+                                        const Work& w, unsigned split, int outliers) {
+  const int rank = split == 0 ? job.lora.rank : 0;
+  if constexpr (Weight::kAcross) producer.plain(job.lora.a, job.lora.t, 0, rank);
+  producer.weights(weight, maps, w.begin(split), w.end(split));
+  if constexpr (Weight::kIntegers) {
+    ListedCodes beside = weight.beside;
+    gemm::Rows<bf16> columns = weight.outliers;
+    beside.count = columns.cols = outliers;
+    producer.plain(beside, columns, 0, outliers);
   }
-  consumer.multiply(w.end() - w.begin());
-  if constexpr (!Across) consumer.multiply(rank);
-  float* partial = w.partial ? w.partial + static_cast<int64_t>(blockIdx.y) * w.M * w.N : nullptr;
-  consumer.each(m0, n0, [&](int m, int n, float& sum) {
-    if (m >= w.M || n >= w.N) return;
-    if (partial) partial[static_cast<int64_t>(m) * w.N + n] = sum;
-    else c.one(m, n, sum);
-  });
+  if constexpr (!Weight::kAcross) {
+    if (rank == 0) return;
+    if (threadIdx.x % 32 == 0) job.lora.turns.wait();
+    __syncwarp();  // kept: u is seen by all lanes; the checker shows a warp what one of its lanes has acquired
+    producer.plain(job.lora.b, job.lora.u, 0, rank);
+  }
+}
+
+template <int Rows, class Weight>
+__device__ __forceinline__ void consume(Consumer<Rows, Weight::kAcross> consumer, const Job<Weight>& job, const Work& w, int m0, int n0,
+                                        unsigned split, int outliers, const Matrix& c) {
+  const int rank = split == 0 ? job.lora.rank : 0, depth = w.end(split) - w.begin(split);
+  float sums[Rows / 2] = {};
+  if constexpr (Weight::kAcross) {
+    consumer.multiply(sums, rank);
+    if (rank > 0 && job.lora.dropout.p > 0) consumer.drop(sums, job.lora.dropout, m0, n0, w.N);
+  }
+  if constexpr (Weight::kIntegers) {
+    int32_t whole[Rows / 2] = {};
+    consumer.multiply(whole, depth);
+    consumer.scale_rows(sums, whole);
+    consumer.multiply(sums, outliers);
+    consumer.scale_features(sums, job.weight.scale, n0, w.N);
+  } else {
+    consumer.multiply(sums, depth);
+  }
+  if constexpr (!Weight::kAcross) consumer.multiply(sums, rank);
+  consumer.store(sums, w, m0, n0, split, c);
+}
+
+// code: wgmma alone, loads of sixteen bytes
+// loop: wgmma out of shared memory, at most 96 instructions, 96 in PTX
+// loop of FourBit: TMA, at most 7.5 instructions a weight, 10 in PTX
+// loop of EightBitAcross: TMA, at most 7 instructions a weight, 9 in PTX, 16 weights a load
+// budget: 168 registers, 0 KiB shared, 0 spills
+template <int Rows, class Weight>
+__global__ void __launch_bounds__(kThreads, 1) product_kernel(Job<Weight> job, const __grid_constant__ Maps maps, Tables tables, Work w, Matrix c) {
+#if ANYMAL_HOPPER
+  Shared<Rows>& shared = *dynamic_shared<Shared<Rows>>();
+  const Ring ring = begin(shared, tables, Weight::kPairs);
+  Spot at{blockIdx.x, blockIdx.y};
+  if constexpr (!Weight::kAcross) {
+    if (job.lora.rank > 0) {
+      job.lora.turns.take(shared.turn);
+      if (shared.turn[0] < job.lora.pieces.blocks()) return make_u(shared, ring, job.lora);
+      at = job.lora.spot(shared.turn, w.tiles_m * w.tiles_n, w.splits);
+    }
+  }
+  const int m0 = w.tile_m(Rows, at.block), n0 = w.tile_n(kFeatures, at.block);
+  Weight weight = job.weight;
+  int outliers = 0;
+  if constexpr (Weight::kPairs) weight.w.tables = &shared.tables;
+  if constexpr (Weight::kIntegers) {
+    for (int i = threadIdx.x; i < Rows; i += kThreads) shared.factors[i] = m0 + i < w.M ? weight.maximum[m0 + i] / 127.0f : 0.0f;
+    if (at.split == 0 && weight.count) outliers = *weight.count;
+    __syncthreads();  // the factors are there
+  }
+  if (threadIdx.x >= kConsumers) {
+    ptx::give_up_registers<kProducerRegisters>();
+    return produce(Producer<Rows, Weight::kAcross>{shared, ring, m0, n0}, weight, job, maps, w, at.split, outliers);
+  }
+  ptx::take_registers<kConsumerRegisters>();
+  consume(Consumer<Rows, Weight::kAcross>{shared, ring}, job, w, m0, n0, at.split, outliers, c);
 #endif
 }
 
@@ -251,14 +153,25 @@ bool taller_serves(const Stream& s, int64_t M, int64_t N) {
   return time(256) <= time(192);
 }
 
-template <bool Across, template <bool> class Weight>
-bool run(Stream& s, Scratch& scratch, const Job<Weight<Across>>& job, const void* x, QuantFormat format, int64_t M, int64_t N, int64_t K,
-         const Matrix& to) {
-  const auto with = [&]<int Rows>(std::integral_constant<int, Rows>) {
-    CUtensorMap map;
-    if (!tensor_map(map, x, M, K, Rows)) return false;
+// A tile of u, as plan_pieces() sees it.
+template <int Rows>
+struct TileOfU {
+  static constexpr int kM = Rows, kN = kFeatures;
+};
+
+// maps(to, rows): false where the driver cannot describe an operand to TMA. branch(rows, work): what rides on the sums.
+template <class Weight, class Encode, class Branch>
+bool run(Stream& s, Scratch& scratch, const Weight& weight, QuantFormat format, int64_t M, int64_t N, int64_t K, const Matrix& to, const Encode& maps,
+         const Branch& branch) {
+  const auto with = [&]<int Rows>(std::integral_constant<int, Rows> rows) {
+    Maps there{};
+    if (!maps(there, Rows)) return false;
     const Work work = plan(s, scratch, M, N, K, Rows);
-    launch<product_kernel<Rows, Across, Weight>>(s, work.grid(), kThreads, sizeof(Shared<Rows>), job, map, tables_of(format), work, to);
+    const Job<Weight> job{weight, branch(rows, work)};
+    dim3 grid = work.grid();
+    if constexpr (!Weight::kAcross)
+      if (job.lora.rank > 0) grid = grid_of(job.lora.turns.blocks);
+    launch<product_kernel<Rows, Weight>>(s, grid, kThreads, sizeof(Shared<Rows>), job, there, tables_of(format), work, to);
     add_splits(s, work, to);
     return true;
   };
@@ -268,34 +181,55 @@ bool run(Stream& s, Scratch& scratch, const Job<Weight<Across>>& job, const void
 }  // namespace
 }  // namespace wide
 
-// Shapes whose chunks of eight would not be whole are others'; int8's outlier columns have no registers left forward.
+// Shapes whose chunks of eight would not be whole are others'; sums of products of bytes are to fit 32 bits.
 bool hopper_serves(const Stream& s, Pass pass, const View& x, const Quantized& w) {
-  constexpr int64_t most = INT32_MAX - 4 * 256;
+  constexpr int64_t most = INT32_MAX - 4 * 256, most_codes = int64_t{1} << 17;
   if (!s.wgmma || x.dtype != DType::bf16 || !aligned16({w.codes.data, x.data})) return false;
   if (w.in_features <= 0 || w.in_features % 8 || x.cols() <= 0 || x.cols() % 8) return false;
   if (x.rows() > most || w.in_features > most || w.out_features > most) return false;
-  return w.format == QuantFormat::int8 ? pass == Pass::dx : w.block >= wide::kRun;
+  return w.format == QuantFormat::int8 ? pass == Pass::dx || w.in_features <= most_codes : w.block >= wide::kRun;
 }
 
-bool on_hopper(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora) {
+bool on_hopper(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
+               const LoraForward& lora) {
   using namespace wide;
   const int64_t M = x.rows(), N = w.out_features, K = w.in_features;
-  if (lora.rank > 0) reduce(s, scratch, x, lora);
-  const Branch branch{rows_of<bf16>(lora.b, N, lora.rank, lora.rank),
-                      {rows_of<bf16>(lora.u.data, M, lora.rank, lora.rank), lora.scaling},
-                      static_cast<int>(lora.rank)};
-  return run<false, FourBit>(s, scratch, Job<FourBit<false>>{{four_bit(w)}, branch}, x.data, w.format, M, N, K, matrix_of(y, N, bias));
+  const Matrix to = matrix_of(y, N, bias);
+  // Pieces of u end long before the tiles that begin beside them: a step of theirs takes some times as long, since the producers write both sides.
+  const auto branch = [&]<int Rows>(std::integral_constant<int, Rows>, const Work& work) {
+    if (lora.rank == 0) return LoraBranch<bf16>{};
+    const unsigned tiles = work.tiles_m * work.tiles_n;
+    const int64_t depth = std::max<int64_t>(256, work.depth / 8);
+    return branch_of<bf16, TileOfU<Rows>>(s, scratch, x, lora, N, depth, int64_t{tiles} * work.splits, tiles * (kProducers / 32), kStep);
+  };
+  if (w.format != QuantFormat::int8) {
+    const auto maps = [&](Maps& m, int rows) { return tensor_map(m.x, x.data, M, K, rows); };
+    return run(s, scratch, FourBit<false>{four_bit(w)}, w.format, M, N, K, to, maps, branch);
+  }
+  const auto q = quantize_rows<bf16, int8_t>(s, scratch, x, threshold);
+  const auto maps = [&](Maps& m, int rows) {
+    return tensor_map_of_bytes(m.x, q.codes, M, K, q.stride, rows) &&
+           tensor_map_of_bytes(m.weight, w.codes.data, N, K, row_bytes(w.format, K), kFeatures);
+  };
+  const Integers codes{{w.codes.as<uint8_t>(), static_cast<int>(N), row_bytes(w.format, K), q.list, 0},
+                       rows_of<bf16>(q.outliers, M, 0, K),
+                       q.count,
+                       q.maximum,
+                       w.absmax.as<float>()};
+  return run(s, scratch, codes, w.format, M, N, K, to, maps, branch);
 }
 
 bool on_hopper_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora) {
   using namespace wide;
   const int64_t M = dy.rows(), N = w.in_features, K = w.out_features;
-  const Matrix to = matrix_of(dx, N);
-  const Branch branch{rows_of<bf16>(lora.a, lora.rank, N, N), {rows_of<bf16>(lora.t, M, lora.rank, lora.rank), 1.0f}, static_cast<int>(lora.rank)};
-  const EightBit<true> eight_bit{w.codes.as<uint8_t>(), static_cast<int>(K), static_cast<int>(N), row_bytes(w.format, N), w.absmax.as<float>()};
-  if (w.format == QuantFormat::int8)
-    return run<true, EightBit>(s, scratch, Job<EightBit<true>>{eight_bit, branch, lora.dropout}, dy.data, w.format, M, N, K, to);
-  return run<true, FourBit>(s, scratch, Job<FourBit<true>>{{four_bit(w)}, branch, lora.dropout}, dy.data, w.format, M, N, K, to);
+  const auto branch = [&](auto, const Work&) {
+    return MaskedBranch{
+        rows_of<bf16>(lora.a, lora.rank, N, N), {rows_of<bf16>(lora.t, M, lora.rank, lora.rank), 1.0f}, static_cast<int>(lora.rank), lora.dropout};
+  };
+  const auto maps = [&](Maps& m, int rows) { return tensor_map(m.x, dy.data, M, K, rows); };
+  const auto go = [&](const auto& weight) { return run(s, scratch, weight, w.format, M, N, K, matrix_of(dx, N), maps, branch); };
+  if (w.format != QuantFormat::int8) return go(FourBit<true>{four_bit(w)});
+  return go(EightBitAcross{w.codes.as<uint8_t>(), static_cast<int>(K), static_cast<int>(N), row_bytes(w.format, N), w.absmax.as<float>()});
 }
 
 }  // namespace anymal::cuda::gemm

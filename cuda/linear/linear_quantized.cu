@@ -159,7 +159,7 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
     case Path::panels:
       return panels(s, scratch, y, x, w, bias, lora);
     case Path::hopper:
-      if (on_hopper(s, scratch, y, x, w, bias, lora)) return;
+      if (on_hopper(s, scratch, y, x, w, bias, threshold, lora)) return;
       break;
     case Path::tiles:
       break;
@@ -180,7 +180,7 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
       add_splits(s, work, to);
     };
     if (w.format == QuantFormat::int8) {
-      const QuantizedRows<T> q = quantize_rows<T>(s, scratch, x, threshold);
+      const auto q = quantize_rows<T, bf16>(s, scratch, x, threshold);
       const EightBitWeight codes = eight_bit(w, false);
       const EightBitProduct<T> p{rows_of<bf16>(q.codes, N, I, I),
                                  codes,

@@ -53,7 +53,7 @@ struct FetchedMaxima {
   }
 };
 
-// loop of NoBranch: mma.sync
+// loop: mma.sync
 // budget: 255 registers, 2 KiB shared, 0 spills
 template <int Eights, class Branch>
 __global__ void __launch_bounds__(kThreadsOf, 2) panels_kernel(PanelProduct p, Branch branch, Tables tables, Matrix y) {

@@ -44,9 +44,9 @@ struct Pieces {
   __host__ __device__ unsigned blocks() const { return tiles() * work.splits; }
 };
 
-// Sums of at least `depth` terms a piece, in at most kMostSplits; tiles that find no counter among `counters` are not cut.
+// Sums of at least `depth` terms a piece, whole steps, in at most kMostSplits; tiles that find no counter among `counters` are not cut.
 template <class Tile>
-Pieces plan_pieces(Scratch& scratch, int64_t M, int64_t N, int64_t K, int64_t depth, unsigned* arrived, int64_t counters) {
+Pieces plan_pieces(Scratch& scratch, int64_t M, int64_t N, int64_t K, int64_t depth, unsigned* arrived, int64_t counters, int64_t step = kDepth) {
   constexpr int64_t kMostSplits = 32, least = 2 * kDepth;
   check_sides(M, N, K);
   Pieces p{{static_cast<int>(M), static_cast<int>(N), static_cast<int>(K)}, arrived};
@@ -56,10 +56,31 @@ Pieces plan_pieces(Scratch& scratch, int64_t M, int64_t N, int64_t K, int64_t de
   if (p.tiles() > counters) depth = K;
   depth = depth > least ? depth : least;
   depth = depth * kMostSplits > K ? depth : (K + kMostSplits - 1) / kMostSplits;
-  w.depth = static_cast<int>(round_up(depth, kDepth));
+  w.depth = static_cast<int>(round_up(depth, step));
   w.splits = K > w.depth ? static_cast<unsigned>((K + w.depth - 1) / w.depth) : 1;
   if (w.splits > 1) w.partial = scratch.take<float>(w.splits * M * N);
   return p;
+}
+
+// Behind a piece that the block has written: the block that comes last with a tile's splits adds them, in order. True in the block that has written
+// the tile to c. `Threads` of the block are there; `room`: see last_block.
+template <int M, int N, int Threads>
+__device__ __forceinline__ bool add_splits_of(const Pieces& p, unsigned tile, int m0, int n0, void* room, const Matrix& c) {
+  const Work& w = p.work;
+  if (w.splits == 1) return true;
+  if (!last_block(p.arrived + tile, w.splits, room)) return false;
+  const int64_t size = static_cast<int64_t>(w.M) * w.N;
+#pragma unroll 1
+  for (int i = threadIdx.x; i < M * N; i += Threads) {
+    const int m = m0 + i / N, n = n0 + i % N;
+    if (m >= w.M || n >= w.N) continue;
+    const float* part = w.partial + static_cast<int64_t>(m) * w.N + n;
+    float sum = 0;
+#pragma unroll 4
+    for (unsigned z = 0; z < w.splits; ++z) sum += part[z * size];
+    c.one(m, n, sum);
+  }
+  return true;
 }
 
 // Piece number `piece` of a . b, to c: true in the block that has written a tile of it there.
@@ -71,20 +92,7 @@ __device__ __forceinline__ bool make_piece(const Pieces& p, unsigned piece, uint
   Sums<Tile> sums;
   multiply<P, P, TransposedA, TransposedB>(sums, shared, a, b, m0, n0, w.begin(split), w.end(split));
   store(sums, w, m0, n0, split, c);
-  if (w.splits == 1) return true;
-  if (!last_block(p.arrived + tile, w.splits, shared)) return false;
-  const int64_t size = static_cast<int64_t>(w.M) * w.N;
-#pragma unroll 1
-  for (int i = threadIdx.x; i < Tile::kM * Tile::kN; i += Tile::kThreads) {
-    const int m = m0 + i / Tile::kN, n = n0 + i % Tile::kN;
-    if (m >= w.M || n >= w.N) continue;
-    const float* part = w.partial + static_cast<int64_t>(m) * w.N + n;
-    float sum = 0;
-#pragma unroll 4
-    for (unsigned z = 0; z < w.splits; ++z) sum += part[z * size];
-    c.one(m, n, sum);
-  }
-  return true;
+  return add_splits_of<Tile::kM, Tile::kN, Tile::kThreads>(p, tile, m0, n0, shared, c);
 }
 
 // Which tile of the large product a block makes, and which split of its sum.

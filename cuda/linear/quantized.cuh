@@ -57,9 +57,9 @@ __device__ __forceinline__ void bring(Tables* to, const Tables& from) {
 // for.
 template <class T, class Tile>
 LoraBranch<T> branch_of(const Stream& s, Scratch& scratch, const View& x, const LoraForward& lora, int64_t out_features, int64_t depth,
-                        int64_t blocks, unsigned readers) {
+                        int64_t blocks, unsigned readers, int64_t step = kDepth) {
   const int64_t M = x.rows(), I = x.cols(), r = lora.rank;
-  const Pieces pieces = plan_pieces<Tile>(scratch, M, r, I, depth, s.counters + kTurnCounters, kPieceCounters - kTurnCounters);
+  const Pieces pieces = plan_pieces<Tile>(scratch, M, r, I, depth, s.counters + kTurnCounters, kPieceCounters - kTurnCounters, step);
   return {{s.counters, grid_of(pieces.blocks() + blocks).x, pieces.tiles(), readers},
           pieces,
           {rows_of<T>(x.data, M, I, I), lora.dropout},

@@ -87,7 +87,7 @@ struct SkinnyProduct {
   float unit;  // of the table
 };
 
-// loop of bf16, NoBranch: mma.sync, at most 3 instructions a weight, 4.5 in PTX
+// loop of bf16: mma.sync, at most 3 instructions a weight, 4.5 in PTX
 // budget: 255 registers, 2 KiB shared, 0 spills
 template <class T, int Eights, class Branch>
 __global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyProduct<T> p, Branch branch, Tables tables, SkinnyWork w, Matrix y) {

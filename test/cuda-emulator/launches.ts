@@ -12,13 +12,16 @@ export type Launches = ReadonlyMap<string, number>;
 /** What opens the device and makes the parameters, no pass. */
 const MAKING = ["probe_kernel", "random_kernel", "fill_kernel"];
 
-/** Of all kernels, by the name of the function: instances of a template together. `asked` is the script's argument. */
-export function launches(script: string, asked: object): Launches {
+/** A Hopper card whose products of many rows are asked for on wgmma. */
+export const HOPPER = { EMU_CAPABILITY: "90", ANYMAL_CUDA_WGMMA: "1" };
+
+/** Of all kernels, by the name of the function: instances of a template together. `asked` is the script's argument; `card`: what the emulated one is. */
+export function launches(script: string, asked: object, card: Record<string, string> = {}): Launches {
   const folder = mkdtempSync(join(tmpdir(), "anymal-launches-"));
   try {
     const stats = join(folder, "stats");
     const path = fileURLToPath(new URL(script, import.meta.url));
-    const env = { ...process.env, EMU_STATS: stats };
+    const env = { ...process.env, ...card, EMU_STATS: stats };
     const r = spawnSync(process.execPath, ["--import", "tsx", path, JSON.stringify(asked)], { cwd: root, env, encoding: "utf8" });
     assert.is(r.status, 0, r.stderr);
     const counts = new Map<string, number>();

@@ -7,6 +7,8 @@ import { random } from "../harness.js";
 
 export interface Asked {
   lora: boolean;
+  /** Rows that a shape must have. */
+  least?: number;
 }
 
 /** Few rows, some more, and what neither of their kernels takes: inputs that end within a block of the weight. */
@@ -19,7 +21,8 @@ const SHAPES = [
 const FORMATS = ["nf4", "int8"] as const;
 const DTYPES = ["f32", "bf16"] as const;
 const RANK = 20;
-export const LINEARS = SHAPES.length * FORMATS.length * DTYPES.length;
+const shapesOf = (least = 0) => SHAPES.filter(({ rows }) => rows >= least);
+export const linears = (least?: number) => shapesOf(least).length * FORMATS.length * DTYPES.length;
 
 export const drawn = (d: Device, dtype: (typeof DTYPES)[number], draw: () => number, ...shape: number[]) =>
   Tensor.from(Float32Array.from({ length: shape.reduce((a, b) => a * b) }, draw), shape, { device: d, dtype });
@@ -29,7 +32,7 @@ if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   const d = device("emulated");
   const draw = random(7);
   for (const dtype of DTYPES)
-    for (const { rows, inputs, outputs } of SHAPES)
+    for (const { rows, inputs, outputs } of shapesOf(asked.least))
       for (const format of FORMATS) {
         using w = drawn(d, "f32", draw, outputs, inputs);
         const weight = QuantizedWeight.quantize(w, { format });

@@ -6,21 +6,25 @@ import { device, noGrad, type Tensor as T } from "../../lib/index.js";
 import { QuantizedWeight } from "../../lib/nn/quantized-weight.js";
 import * as ops from "../../lib/ops/index.js";
 import { random } from "../harness.js";
-import { launches, said } from "./launches.js";
-import { type Asked, drawn, LINEARS } from "./lora-run.js";
+import { HOPPER, launches, said } from "./launches.js";
+import { type Asked, drawn, linears } from "./lora-run.js";
 import { bytes, replays } from "./replays.js";
 
-test("a linear with LoRA launches nothing more forward, and beside dx one kernel for the gradients of A and B", () => {
-  const [plain, lora] = [false, true].map((lora) => new Map(launches("lora-run.ts", { lora } satisfies Asked))) as [
+function launchesNothingMore(paths: readonly string[], least?: number, card?: Record<string, string>): void {
+  const [plain, lora] = [false, true].map((lora) => new Map(launches("lora-run.ts", { lora, least } satisfies Asked, card))) as [
     Map<string, number>,
     Map<string, number>,
   ];
   const rest = new Map(lora);
   rest.delete("lora_gradients_kernel");
   assert.equal(rest, plain, `${said(rest)}; without LoRA: ${said(plain)}`);
-  assert.is(lora.get("lora_gradients_kernel"), LINEARS);
-  for (const path of ["skinny_kernel", "panels_kernel", "four_bit_kernel", "eight_bit_kernel"]) assert.ok(lora.has(path), path);
-});
+  assert.is(lora.get("lora_gradients_kernel"), linears(least));
+  for (const path of paths) assert.ok(lora.has(path), path);
+}
+
+test("a linear with LoRA launches nothing more forward, and beside dx one kernel for the gradients of A and B", () =>
+  launchesNothingMore(["skinny_kernel", "panels_kernel", "four_bit_kernel", "eight_bit_kernel"]));
+test("nor do many rows on a Hopper card", () => launchesNothingMore(["product_kernel"], 257, HOPPER));
 
 for (const dtype of ["bf16", "f32"] as const)
   test(`${dtype}: few rows have the bits that they have among others, and every replay has those of the first run`, async () => {

@@ -34,18 +34,17 @@ std::vector<Case> many_rows() {
     bool nested;
   };
   struct Size {
-    int64_t n, in, out;
+    int64_t n, in, out, rank;
   };
-  constexpr int64_t r = 40;
   for (const Kind& kind : {Kind{QuantFormat::nf4, 64, true}, {QuantFormat::fp4, 128, false}, {QuantFormat::int8, 0, false}}) {
     const double threshold = kind.block ? 0 : 3;
-    for (const auto& [n, I, O] : {Size{500, 136, 136}, {300, 600, 72}}) {
-      add("linear_quantized_lora", 8, [=, n = n, I = I, O = O](const Backend& b, Stream& s, Bench& t) {
+    for (const auto& [n, I, O, r] : {Size{500, 136, 136, 40}, {300, 600, 72, 136}}) {
+      add("linear_quantized_lora", 8, [=, n = n, I = I, O = O, r = r](const Backend& b, Stream& s, Bench& t) {
         const Weight w = weight(t, kind.format, kind.block, kind.nested, O, I);
         b.linear_quantized_lora(s, _(t.out({n, O})), _(t.out({n, r})), _(t.in({n, I}, 2)), _(w.codes), _(w.absmax), _(w.nested), _(w.offset),
                                 _(t.in({O})), _(t.in({r, I})), _(t.in({O, r})), w.format, w.block, O, threshold, 0.5, 0.1, 3, 4);
       });
-      add("linear_quantized_lora_backward", 8, [=, n = n, I = I, O = O](const Backend& b, Stream& s, Bench& t) {
+      add("linear_quantized_lora_backward", 8, [=, n = n, I = I, O = O, r = r](const Backend& b, Stream& s, Bench& t) {
         const Weight w = weight(t, kind.format, kind.block, kind.nested, O, I);
         b.linear_quantized_lora_backward(s, _(t.out({n, I})), _(t.acc({r, I})), none, _(t.in({n, O})), _(t.in({n, I})), _(t.in({n, r})), _(w.codes),
                                          _(w.absmax), _(w.nested), _(w.offset), _(t.in({r, I})), _(t.in({O, r})), w.format, w.block, 0.5, 0.1, 3, 4);
