@@ -28,6 +28,8 @@ export interface OpCase {
   arithmetic?: "f32" | "bf16";
   /** Bytes moved, where operands are not read whole. */
   moved?: number;
+  /** What PyTorch is asked for beside it, each with its name, where that is not the op itself. */
+  beside?: readonly (readonly [request: object, as: string])[];
   /** The op knows this dtype alone. */
   only?: "f32" | "bf16";
   /** A model calls it once per token and reads others between: on the CPU too its operands are not to be found in the cache. */

@@ -9,6 +9,8 @@ const BLOCK = 256;
 /** Read: gradient twice (norm, step), parameter, both states and their maxima; written: all but the gradient. */
 const BYTES_EACH = 4 + 4 + 2 * 4 + 2 * 2 + (2 * 2 * 4) / BLOCK;
 
+const BESIDE = { fused: "fused AdamW with 32-bit states, norm and clipping", bitsandbytes: "AdamW8bit of bitsandbytes, norm and clipping" };
+
 export function manyParameters(size: string): OpCase[] {
   const { tensors, each } = size === "tiny" ? FEW : MANY;
   const list = (one: () => Operand): Operand[] => Array.from({ length: tensors }, one);
@@ -25,6 +27,7 @@ export function manyParameters(size: string): OpCase[] {
         ...[numbers, numbers, steps, 0.9, 0.95, 1e-8, 1],
       ],
       moved: tensors * each * BYTES_EACH,
+      beside: Object.entries(BESIDE).map(([as, name]) => [{ what: "optimiser", tensors, each, as }, name]),
       only: "f32",
     },
   ];

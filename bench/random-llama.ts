@@ -35,6 +35,11 @@ export function randomConfig(size: string): LlamaConfig {
   });
 }
 
+/** As PyTorch's models are told it (rivals/torch_llama.py). */
+export const shapeOf = ({ hiddenSize, intermediateSize, layers, heads, kvHeads, headDim, vocabSize }: LlamaConfig) => ({
+  ...{ hidden: hiddenSize, intermediate: intermediateSize, layers, heads, kvHeads, headDim, vocabulary: vocabSize },
+});
+
 export type Storage = "nf4" | "int8" | "bf16" | "f32";
 /** NF4 as QLoRA stores it, block maxima quantised too. */
 const QUANTIZATION: Partial<Record<Storage, Quantization>> = { nf4: { format: "nf4", doubleQuant: true }, int8: { format: "int8" } };

@@ -14,7 +14,10 @@ import { linearParameters, promptOf, randomLlama } from "./random-llama.js";
 
 /** AnyMAL's (arXiv 2309.16058, table 12), with a smaller resampler. */
 const RESAMPLER = { form: "flamingo", dim: 512, depth: 2, heads: 8, dimHead: 64 } as const;
-const CELLS = 257;
+/** One that an emulator is done with. */
+const BRIEF_RESAMPLER = { ...RESAMPLER, dim: 32, depth: 1, heads: 1, dimHead: 32 } as const;
+export const resamplerOf = ({ brief }: Batch) => (brief ? BRIEF_RESAMPLER : RESAMPLER);
+const cellsOf = ({ brief }: Batch) => (brief ? 12 : 257);
 const LORA = { r: 64, alpha: 16, dropout: 0.05 };
 
 /** `rows` of `<instruction> <media> <response>`; the response is scored. In tokens. */
@@ -23,6 +26,8 @@ export interface Batch {
   media: number;
   instruction: number;
   response: number;
+  /** A picture of few cells, through a small resampler. */
+  brief?: boolean;
 }
 
 /** Holds whoever passes until it is opened, once for each. */
@@ -68,14 +73,14 @@ export class Stage {
     batch: Batch,
   ) {
     const llm = randomLlama(device, config, "nf4", dtype);
-    const resampler = { ...RESAMPLER, latents: batch.media };
+    const resampler = { ...resamplerOf(batch), latents: batch.media };
     const projector = new ResamplerProjector(Weights.fresh({ device, dtype }), resampler, config.hiddenSize);
     this.#model = new AnyMALNetwork(llm, { image: projector });
     const lora = number === 2 ? LoraAdapter.apply(llm, LORA) : undefined;
     this.#model.train();
     this.#checkDropout();
     const parameters = [...projector.namedParameters("projector"), ...(lora?.namedParameters() ?? [])];
-    this.#features = Tensor.full([batch.rows, CELLS, RESAMPLER.dim], 0.5, { device, dtype });
+    this.#features = Tensor.full([batch.rows, cellsOf(batch), resampler.dim], 0.5, { device, dtype });
     this.tokens = batch.rows * (batch.media + batch.instruction + batch.response);
     const loraWeights = lora ? sizeOf(Array.from(lora.namedParameters(), ([, tensor]) => tensor)) : 0;
     this.flops = flopsPerStep(config, batch, projector, loraWeights);
@@ -155,9 +160,9 @@ function flopsPerStep(config: LlamaConfig, batch: Batch, projector: ResamplerPro
   // Two products of T × T/2 (causal) forward, four backward.
   const attention = 6 * config.layers * rows * length * length * config.heads * config.headDim;
   // Every weight of the resampler meets each latent; its keys and values also meet each cell.
-  const { dim, depth, heads, dimHead } = RESAMPLER;
+  const { dim, depth, heads, dimHead } = resamplerOf(batch);
   const matrices = projector.parameters().filter((tensor) => tensor.rank === 2);
   const keyValues = depth * 2 * dim * heads * dimHead;
-  const resampler = 6 * rows * (sizeOf(matrices) * media + keyValues * CELLS);
+  const resampler = 6 * rows * (sizeOf(matrices) * media + keyValues * cellsOf(batch));
   return frozen + head + attention + resampler + 6 * loraWeights * tokens;
 }

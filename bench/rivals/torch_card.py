@@ -1,4 +1,4 @@
-"""What a card's goals are held against: products with a weight in NF4 that is made dense first, and a Perceiver layer; plain, compiled, by bitsandbytes."""
+"""What a card's goals are held against: products with a weight in NF4 that is made dense first, a Perceiver layer, AdamW; plain, compiled, by bitsandbytes."""
 
 import torch
 import torch.nn.functional as F
@@ -80,3 +80,24 @@ def resampler_layer(r):
         forward().float().sum().backward()
 
     return forward_and_backward
+
+
+def optimiser_step(r):
+    """Gradients clipped by their norm, then AdamW, of r["tensors"] tensors of r["each"]; r["as"]: fused, with states in f32, or bitsandbytes' in 8 bit."""
+    parameters = [nn.Parameter(torch.empty(r["each"]).uniform_(-1, 1)) for _ in range(r["tensors"])]
+    for parameter in parameters:
+        parameter.grad = torch.empty_like(parameter).uniform_(-1, 1)
+    settings = {"lr": 1e-4, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 1e-4}
+    if r["as"] == "bitsandbytes":
+        from bitsandbytes.optim import AdamW8bit
+
+        optimizer = AdamW8bit(parameters, **settings)
+    else:
+        on_card = parameters[0].is_cuda  # where it is recorded as a graph
+        optimizer = torch.optim.AdamW(parameters, fused=True, capturable=on_card, **settings)
+
+    def step():
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+
+    return step

@@ -1,13 +1,14 @@
 """A frozen LLaMA in plain PyTorch, and one training step through it: forward, gradients back to the media's rows, AdamW for the projection that made them.
 
-Weights are dense, or in NF4 and dequantised at each use, in forward and again in backward, as QLoRA's reference does without a fused kernel. Only scored rows
+Weights are dense, or in NF4 and dequantised at each use (by bitsandbytes' kernel where it is asked for), in forward and again in backward, as QLoRA's
+reference does without a fused kernel. Only scored rows
 meet the head, nothing is recomputed, and the projection is one matrix: where it differs from ours it has less to do.
 """
 
 import torch
 import torch.nn.functional as F
 
-DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "nf4": torch.bfloat16}
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "nf4": torch.bfloat16, "bitsandbytes": torch.bfloat16}
 BLOCK = 64
 # QLoRA (arXiv 2305.14314), appendix E.
 NF4 = [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0]
@@ -44,6 +45,13 @@ class Nf4Weight:
         return Nf4Linear.apply(x, self)
 
 
+class BitsAndBytesWeight(Nf4Weight):
+    def __init__(self, out, inner):
+        from torch_card import bitsandbytes_weight
+
+        self.dense = bitsandbytes_weight(out, inner)
+
+
 class DenseWeight:
     def __init__(self, out, inner, dtype):
         self.weight = torch.empty(out, inner, dtype=dtype).uniform_(-0.03, 0.03)
@@ -58,7 +66,8 @@ class Llama:
         self.dtype = DTYPES[storage]
         width, hidden = shape["hidden"], shape["intermediate"]
         q, kv = shape["heads"] * shape["headDim"], shape["kvHeads"] * shape["headDim"]
-        make = Nf4Weight if storage == "nf4" else lambda out, inner: DenseWeight(out, inner, self.dtype)
+        quantised = {"nf4": Nf4Weight, "bitsandbytes": BitsAndBytesWeight}
+        make = quantised.get(storage, lambda out, inner: DenseWeight(out, inner, self.dtype))
         sizes = {"q": (q, width), "k": (kv, width), "v": (kv, width), "o": (width, q), "gate": (hidden, width), "up": (hidden, width), "down": (width, hidden)}
         self.layers = [{name: make(*size) for name, size in sizes.items()} for _ in range(shape["layers"])]
         self.norm = torch.ones(width, dtype=self.dtype)
@@ -75,19 +84,24 @@ class Llama:
     def split(self, x, heads):
         return x.view(*x.shape[:2], heads, self.s["headDim"]).transpose(1, 2)
 
+    def attend(self, w, q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
     def layer(self, w, h, table):
         x = self.rms(h)
         q = self.rope(self.split(w["q"].product(x), self.s["heads"]), table)
         k = self.rope(self.split(w["k"].product(x), self.s["kvHeads"]), table)
         v = self.split(w["v"].product(x), self.s["kvHeads"])
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        h = h + w["o"].product(y.transpose(1, 2).flatten(2))
+        h = h + w["o"].product(self.attend(w, q, k, v).transpose(1, 2).flatten(2))
         x = self.rms(h)
         return h + w["down"].product(F.silu(w["gate"].product(x)) * w["up"].product(x))
 
+    def rotations(self, length):
+        angles = torch.outer(torch.arange(length), 10000.0 ** (-torch.arange(0, self.s["headDim"], 2) / self.s["headDim"]))
+        return [f(torch.cat((angles, angles), dim=-1)).to(self.dtype) for f in (torch.cos, torch.sin)]
+
     def forward(self, h):
-        angles = torch.outer(torch.arange(h.shape[1]), 10000.0 ** (-torch.arange(0, self.s["headDim"], 2) / self.s["headDim"]))
-        table = [f(torch.cat((angles, angles), dim=-1)).to(self.dtype) for f in (torch.cos, torch.sin)]
+        table = self.rotations(h.shape[1])
         for w in self.layers:
             h = self.layer(w, h, table)
         return self.rms(h)

@@ -5,89 +5,20 @@ call; {"do": "drop", "id"} frees it. Operands are `copies` sets, past the last c
 """
 
 import argparse
+import gc
 import json
-import os
 import sys
-import time
 
 import torch
 import torch.nn.functional as F
 
+from torch_timing import Calls, Step, Tokens, calls_of, on_card
+
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-LEAST = 0.01  # seconds of one sample of an op
-now = time.process_time if os.environ.get("ANYMAL_BENCH_CLOCK") == "cpu" else time.perf_counter  # as in clock.ts
 
 
 def uniform(dtype, *shape):
     return torch.empty(shape).uniform_(-1, 1).to(DTYPES[dtype])
-
-
-def on_card():
-    return torch.get_default_device().type == "cuda"
-
-
-def wait():
-    if on_card():
-        torch.cuda.synchronize()
-
-
-class Calls:
-    """Short calls: a sample is as many as fill LEAST."""
-
-    def __init__(self, calls, least=LEAST):
-        self.calls = calls
-        self.count = 1
-        self.sample()  # kernels are loaded, or compiled
-        while self.sample() * self.count < least and self.count < 1 << 16:
-            self.count *= 2
-
-    def sample(self):
-        wait()
-        start = now()
-        for i in range(self.count):
-            self.calls[i % len(self.calls)]()
-        wait()
-        return (now() - start) / self.count
-
-
-class Graph(Calls):
-    """On a card: all calls recorded once, so that none waits for the host."""
-
-    def __init__(self, calls):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for call in calls:
-                call()
-                call()
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            for call in calls:
-                call()
-        self.in_graph = len(calls)
-        super().__init__([self.graph.replay])
-
-    def sample(self):
-        return super().sample() / self.in_graph
-
-
-def calls_of(calls):
-    return Graph(calls) if on_card() else Calls(calls)
-
-
-class Step:
-    """Long ones: a sample is one."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def sample(self):
-        wait()
-        start = now()
-        self.step()
-        wait()
-        return now() - start
 
 
 HELD = {}  # the weights of the last shape in each dtype: requests that differ in rows alone share them
@@ -157,6 +88,19 @@ def dequantised(r):
     return calls_of(dequantised_products(r))
 
 
+def decode(r):
+    from torch_decode import decoder
+
+    return Tokens(decoder(r), r["steps"])
+
+
+def optimiser(r):
+    from torch_card import optimiser_step
+
+    call = optimiser_step(r)
+    return calls_of([call]) if r["as"] == "fused" else Calls([call])
+
+
 def resampler(r):
     from torch_card import resampler_layer
 
@@ -164,7 +108,17 @@ def resampler(r):
     return calls_of([call]) if r["as"] == "graph" else Calls([call])
 
 
-WHAT = {"linear": linear, "dequantised": dequantised, "attention": attention, "resampler": resampler, "step": step, "encoder": encoder, "op": op}
+WHAT = {
+    "linear": linear,
+    "dequantised": dequantised,
+    "attention": attention,
+    "resampler": resampler,
+    "optimiser": optimiser,
+    "decode": decode,
+    "step": step,
+    "encoder": encoder,
+    "op": op,
+}
 
 
 def answer(request, jobs):
@@ -179,6 +133,9 @@ def answer(request, jobs):
         with torch.no_grad():
             return {"seconds": jobs[request["id"]].sample()}
     jobs[request["id"]] = None
+    gc.collect()  # functions that know each other
+    if on_card():
+        torch.cuda.empty_cache()  # the other library may need it
     return {}
 
 

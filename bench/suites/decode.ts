@@ -1,6 +1,6 @@
-// Generation over a random LLaMA in each storage: a recorded step per token, read back token by token as an application does, beside llama.cpp with Q4_0. A
-// step reads every weight but the embedding table, and the keys and values so far: that is held against what memory gives. Quantised weights also with
-// inputs of 8 bit, beside how far logits drift from the exact ones.
+// Generation over a random LLaMA in each storage: a recorded step per token, read back token by token as an application does, beside llama.cpp with Q4_0, on a
+// card beside PyTorch. A step reads every weight but the embedding table, and the keys and values so far: that is held against what memory gives. On the CPU
+// quantised weights also with inputs of 8 bit, beside how far logits drift from the exact ones.
 
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { generateTokens } from "../../lib/generate/generate.js";
@@ -10,7 +10,17 @@ import { roundingInputs } from "../../lib/ops/eight-bit.js";
 import { now } from "../clock.js";
 import { contest, type Figures, rounded, type Side } from "../contest.js";
 import { atEachLevel, type Place } from "../levels.js";
-import { promptOf, randomConfig, randomLlama, roundedWeightBytes, type Storage, weightBytes } from "../random-llama.js";
+import {
+  linearParameters,
+  promptOf,
+  randomConfig,
+  randomLlama,
+  roundedWeightBytes,
+  type Storage,
+  shapeOf,
+  weightBytes,
+} from "../random-llama.js";
+import type { Prepared } from "../rivals/process.js";
 import { mebibytes, median, type SuiteOptions } from "../suite.js";
 
 const STORAGES: readonly [Storage, "f32" | "bf16"][] = [
@@ -21,7 +31,9 @@ const STORAGES: readonly [Storage, "f32" | "bf16"][] = [
 ];
 const QUANTISED: ReadonlySet<Storage> = new Set<Storage>(["nf4", "int8"]);
 const ROWS = [1, 8];
-const [PROMPT, STEPS] = [128, 16];
+const LENGTHS = { prompt: 128, steps: 16 };
+/** Of the tiny size, which is for trying. */
+const BRIEF = { prompt: 8, steps: 2 };
 const DRIFT = 8; // steps
 const TURNS = 5;
 /** Of what stands beside nobody: each is of many steps. */
@@ -34,16 +46,15 @@ export default function decode(options: SuiteOptions): Promise<Figures[]> {
       const llm = randomLlama(place.device, config, storage, dtype);
       let one = 0; // milliseconds of one row's step
       for (const rows of ROWS) {
-        const request = { what: "decode", rows, prompt: PROMPT, steps: STEPS };
-        // In 4 bit, as llama.cpp's: the others are told for themselves.
-        const llama = storage === "nf4" ? ((await options.rivals?.llama(options.size, request)) ?? []) : [];
-        const figures = await measure(options, place, llm, storage, rows, llama);
+        const beside = storage === "nf4" ? await rivalsOf(options, place, llm, rows) : []; // in 4 bit: the others are told for themselves
+        const figures = await measure(options, place, llm, storage, rows, beside);
         for (const { more } of figures)
           more["over one row's step"] = rounded((more["step ms"] as number) / (one || (more["step ms"] as number)));
         one ||= figures[0]?.more["step ms"] ?? 0;
         report(figures);
-        if (QUANTISED.has(storage)) report(await measure(options, place, llm, storage, rows, llama, "int8"));
-        for (const side of llama) await side.drop();
+        if (QUANTISED.has(storage) && place.device.name === "cpu")
+          report(await measure(options, place, llm, storage, rows, beside, "int8"));
+        for (const side of beside.flat()) await side.drop();
       }
       llm.dispose();
       await place.device.synchronize();
@@ -51,14 +62,32 @@ export default function decode(options: SuiteOptions): Promise<Figures[]> {
   });
 }
 
+const lengthsOf = ({ size }: SuiteOptions) => (size === "tiny" ? BRIEF : LENGTHS);
+
+const TORCH = { plain: "bf16", transformers: "Hugging Face's model, bf16", bitsandbytes: "Hugging Face's model, NF4 of bitsandbytes" };
+/** Bytes of a dense model that may stand on a card beside ours. */
+const MOST_DENSE = 40e9;
+
+/** Of llama.cpp the fastest counts; of PyTorch each stands for itself. */
+async function rivalsOf(options: SuiteOptions, { device }: Place, { config }: LlamaForCausalLM, rows: number): Promise<Prepared[][]> {
+  const request = { what: "decode", rows, ...lengthsOf(options) };
+  if (device.name === "cpu") return [(await options.rivals?.llama(options.size, request)) ?? []];
+  const ways = (["plain", "transformers", "bitsandbytes"] as const).filter(
+    (as) => as === "bitsandbytes" || 2 * linearParameters(config) < MOST_DENSE,
+  );
+  const asked = ways.map((as) => [{ ...request, shape: shapeOf(config), as }, TORCH[as]] as const);
+  return ((await options.rivals?.torch(...asked)) ?? []).map((side) => [side]);
+}
+
 type Activations = "int8" | undefined;
 
 /** Seconds of each step behind the first token. */
-async function steps(llm: LlamaForCausalLM, rows: number, activations: Activations): Promise<number[]> {
-  const inputIds = Array.from({ length: rows }, (_, row) => promptOf(PROMPT, llm.config.vocabSize, row));
+async function steps(options: SuiteOptions, llm: LlamaForCausalLM, rows: number, activations: Activations): Promise<number[]> {
+  const { prompt, steps } = lengthsOf(options);
+  const inputIds = Array.from({ length: rows }, (_, row) => promptOf(prompt, llm.config.vocabSize, row));
   const times: number[] = [];
   let last = now();
-  for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens: STEPS + 1, eosTokenId: [], activations })) {
+  for await (const _ of generateTokens(llm, { inputIds }, { maxNewTokens: steps + 1, eosTokenId: [], activations })) {
     const at = now();
     times.push(at - last);
     last = at;
@@ -72,11 +101,12 @@ async function measure(
   llm: LlamaForCausalLM,
   storage: Storage,
   rows: number,
-  llama: readonly Side[],
+  beside: readonly (readonly Side[])[],
   activations?: Activations,
 ): Promise<Figures[]> {
   const { config, dtype } = llm;
-  const cached = PROMPT + STEPS / 2; // positions, on the average
+  const lengths = lengthsOf(options);
+  const cached = lengths.prompt + lengths.steps / 2; // positions, on the average
   const keysAndValues = 2 * config.layers * rows * cached * config.kvHeads * config.headDim * (dtype === "f32" ? 4 : 2);
   const weights = activations ? roundedWeightBytes(llm) : weightBytes(llm);
   const bytes = weights + keysAndValues;
@@ -85,7 +115,7 @@ async function measure(
   const delay = monitorEventLoopDelay({ resolution: 1 });
   const sample = async () => {
     delay.enable();
-    const taken = median(await steps(llm, rows, activations));
+    const taken = median(await steps(options, llm, rows, activations));
     delay.disable();
     return taken;
   };
@@ -105,7 +135,7 @@ async function measure(
       ...far,
     }),
   };
-  return contest(told, sample, [llama], Math.min(options.turns ?? TURNS, llama.length ? Infinity : ALONE));
+  return contest(told, sample, beside, Math.min(options.turns ?? TURNS, beside.flat().length ? Infinity : ALONE));
 }
 
 /** How far logits of steps with inputs of 8 bit are from those of exact ones, as a share of what these vary by. */

@@ -44,10 +44,7 @@ async function measure(options: SuiteOptions, { device, level, peaks }: Place, c
   using runner = new OpRunner(device, c);
   const { bytes } = runner;
   using ours = await capturedSampler(device, () => runner.enqueue());
-  const asked = c.args.flat().some((arg) => typeof arg === "function")
-    ? []
-    : [[{ what: "op", op: c.op, args: c.args.map((arg) => arg ?? null) }, ""] as const];
-  const torch = (await options.rivals?.torch(...asked)) ?? [];
+  const torch = (await options.rivals?.torch(...askedFor(c))) ?? [];
   const told = {
     case: name,
     level,
@@ -56,7 +53,15 @@ async function measure(options: SuiteOptions, { device, level, peaks }: Place, c
     limit: { name: "memory bandwidth", seconds: bytes / peaks.bandwidth },
     more: (seconds: number) => ({ "GB/s": bytes / seconds / 1e9 }),
   };
-  const figures = await contest(told, () => ours.sample(), [torch], options.turns ?? TURNS, true);
+  const each = torch.map((side) => [side]);
+  const figures = await contest(told, () => ours.sample(), each, options.turns ?? TURNS, true);
   for (const side of torch) await side.drop();
   return figures;
+}
+
+/** A handle made on our device means nothing there. */
+function askedFor({ op, args, beside }: OpCase): NonNullable<OpCase["beside"]> {
+  if (beside) return beside;
+  if (args.flat().some((arg) => typeof arg === "function")) return [];
+  return [[{ what: "op", op, args: args.map((arg) => arg ?? null) }, ""]];
 }

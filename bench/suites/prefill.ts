@@ -4,6 +4,7 @@ import { generateTokens } from "../../lib/generate/generate.js";
 import { now } from "../clock.js";
 import { contest, type Figures } from "../contest.js";
 import { atEachLevel } from "../levels.js";
+import { arithmeticLimit } from "../limits.js";
 import { linearParameters, promptOf, randomConfig, randomLlama } from "../random-llama.js";
 import type { SuiteOptions } from "../suite.js";
 
@@ -28,7 +29,7 @@ export default function prefill(options: SuiteOptions): Promise<Figures[]> {
       level,
       unit: "tokens/s",
       of: (seconds: number) => TOKENS / seconds,
-      limit: { name: "bf16 register peak", seconds: flops / peaks.bf16 },
+      limit: arithmeticLimit(peaks, "bf16", flops),
       more: (seconds: number) => ({ ms: 1000 * seconds, "GFLOP/s": flops / seconds / 1e9 }),
     };
     report(await contest(told, sample, [llama], options.turns ?? TURNS));

@@ -63,10 +63,14 @@ export function stagesFor({ root, device, folder, python, sanitizer }: Surroundi
     { name: "bench-paths", weight: 4, commands: [bench("paths", "--size", "70b", "--turns", "2", "--write")] },
     { name: "bench-resampler", weight: 1, commands: [bench("resampler", ...rivals)] },
     { name: "bench-attention", weight: 1, commands: [bench("attention", "--size", "70b", "--filter", "bf16", ...rivals)] },
-    { name: "bench-memory", weight: 1, commands: [bench("memory", "--filter", "adamw")] },
-    { name: "bench-train-step", weight: 3, commands: [bench("train-step", "--size", "70b", "--filter", "4 x 192", "--turns", "3")] },
-    { name: "bench-decode-70b", weight: 2, commands: [bench("decode", "--size", "70b", "--filter", "nf4", "--turns", "2")] },
-    { name: "bench-decode-7b", weight: 1, commands: [bench("decode", "--size", "7b", "--filter", "nf4", "--turns", "2")] },
+    { name: "bench-memory", weight: 1, commands: [bench("memory", "--filter", "adamw_clipped", ...rivals)] },
+    {
+      name: "bench-train-step",
+      weight: 4,
+      commands: [bench("train-step", "--size", "70b", "--filter", "4 x 192", "--turns", "3", ...rivals)],
+    },
+    { name: "bench-decode-70b", weight: 3, commands: [bench("decode", "--size", "70b", "--filter", "nf4", "--turns", "2", ...rivals)] },
+    { name: "bench-decode-7b", weight: 2, commands: [bench("decode", "--size", "7b", "--filter", "nf4", "--turns", "2", ...rivals)] },
   ];
   // The same commands at tiny sizes, each with the case that an emulator is done with soonest.
   const small: Stage[] = (
@@ -74,6 +78,9 @@ export function stagesFor({ root, device, folder, python, sanitizer }: Surroundi
       ["linear", "nf4 nested, k, v 256 to 128, 1 rows, forward"],
       ["paths", "nf4 nested, k, v 256 to 128, 1 rows, forward"],
       ["attention", "bf16, 4 heads over 2, D 64, 64 tokens, decode"],
+      ["memory", "adamw_clipped"],
+      ["train-step", "bf16, 2 x 8"],
+      ["decode", "nf4"],
     ] as const
   ).map(([suite, filter]) => ({
     name: `bench-${suite}`,
