@@ -9,6 +9,7 @@ const { spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const os = require("node:os");
 const path = require("node:path");
+const { architecturesOf, complaintsOf, contentOf } = require("./cuda-module.cjs");
 
 const root = path.join(__dirname, "..");
 const out = path.join(root, "build", "cuda");
@@ -31,14 +32,6 @@ function reasonAgainst() {
   return undefined;
 }
 
-/** All cards since Ampere that this nvcc knows, and PTX of the oldest for those that it does not. */
-function architecturesOf(compiler) {
-  const r = spawnSync(compiler, ["--list-gpu-code"], { encoding: "utf8" });
-  const known = (r.status === 0 ? r.stdout : "").match(/sm_\d+/g) ?? [];
-  const cards = ["80", "86", "89", "90a", "100", "110", "120"].filter((name) => known.includes(`sm_${name.replace("a", "")}`));
-  return [...cards.map((name) => `${name}-real`), "80-virtual"].join(";");
-}
-
 function run(args) {
   const stdio = has("--quiet") ? "pipe" : "inherit";
   const r = spawnSync("cmake", args, { cwd: root, stdio: ["ignore", stdio, stdio], encoding: "utf8", maxBuffer: 1 << 28 });
@@ -55,6 +48,7 @@ if (reason) {
   console.error(`anymal: the CUDA module is not built: ${reason}`);
   process.exit(has("--if-possible") ? 0 : 1);
 }
+const asked = architectures ? architectures.split(/[;,]/) : architecturesOf(nvcc);
 const generator = output("ninja") ? ["-G", "Ninja"] : [];
 run([
   "-S",
@@ -64,6 +58,10 @@ run([
   ...generator,
   "-DANYMAL_CUDA=ON",
   `-DCMAKE_CUDA_COMPILER=${nvcc}`,
-  `-DCMAKE_CUDA_ARCHITECTURES=${architectures || architecturesOf(nvcc)}`,
+  `-DCMAKE_CUDA_ARCHITECTURES=${asked.join(";")}`,
 ]);
 run(["--build", out, "--target", "anymal_cuda", "--parallel", String(os.cpus().length)]);
+
+const complaints = complaintsOf(contentOf(path.join(root, "build", "Release", "libanymal_cuda.so")), asked);
+for (const complaint of complaints) console.error(`anymal: the CUDA module is not what was asked for: ${complaint}`);
+if (complaints.length) process.exit(1);

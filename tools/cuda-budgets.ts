@@ -5,6 +5,8 @@
 // instructions of the kind that is named, no shuffles, so many instructions for each weight.
 // `// code: ...`: the whole of its code has products of that kind alone, sixteen-byte loads and no local memory. A file that says `compiled for sm_X` is
 // compiled for that card whatever is asked for. What ptxas calls a potential performance loss (products put in a row, registers not handed over) fails.
+// Then one small source is compiled as build:cuda does it, to see that a module still has code for every card that the README promises, PTX for the others,
+// and a runtime of its own (cuda-module.cjs); `-- module` does that alone.
 //   npm run check:cuda -- --arch 90a    another card's: ptxas gives registers out anew for each
 //   npm run check:cuda -- attention     only files whose path contains the word
 import { execFile, spawnSync } from "node:child_process";
@@ -14,6 +16,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { checkCode, checkLoops, codeRule, findDisassembler, type LoopRule, loopRule } from "./cuda-code.js";
+import { architecturesOf, complaintsOf, contentOf, flagsOf } from "./cuda-module.cjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const nvcc = process.env.CUDACXX ?? "nvcc";
@@ -139,6 +142,27 @@ async function check(file: string): Promise<string[]> {
   return problems;
 }
 
+/** What a module of CUDA 13 must hold, whatever build:cuda asks for. */
+const PROMISED = ["80-real", "86-real", "89-real", "90a-real", "100-real", "110-real", "120-real", "80-virtual"];
+
+/** What is wrong with a module of one source. */
+async function embedding(): Promise<string[]> {
+  const folder = mkdtempSync(join(tmpdir(), "anymal-module-"));
+  try {
+    const module = join(folder, "module.so");
+    const flags = ["-std=c++20", "-Inative", "-Icuda", "-Xcompiler=-fPIC", "-shared", "-cudart=static", ...flagsOf(architecturesOf(nvcc))];
+    await run(nvcc, [...flags, "-o", module, "cuda/probe.cu"]);
+    const content = contentOf(module);
+    const problems = complaintsOf(content, PROMISED);
+    const { cards, ptx } = content.sources[0] ?? { cards: [], ptx: [] };
+    const held = `code for ${cards.join(", ")}, PTX for ${ptx.join(", ")}, links to ${content.needed.join(", ")}`;
+    console.log(`${problems.length ? "FAIL" : "ok  "} a module: ${held}`);
+    return problems.map((problem) => `a module as build:cuda makes it: ${problem}`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
 const disassembler = findDisassembler(nvcc);
 const release = Number(/release (\d+)\./.exec(spawnSync(nvcc, ["--version"], { encoding: "utf8" }).stdout ?? "")?.[1] ?? 0);
 if (release < 13) {
@@ -151,7 +175,7 @@ if (release < 13) {
     .filter((file) => !words.length || words.some((word) => file.includes(word)))
     .filter((file) => folderOf(file) || [...knownBudgets(file).values()].some(Boolean))
     .sort((a, b) => Number(b.includes("/linear/")) - Number(a.includes("/linear/"))); // the slow ones first
-  const problems: string[] = [];
+  const problems: string[] = words.length && !words.includes("module") ? [] : await embedding();
   const drain = async () => {
     for (let file = queue.shift(); file; file = queue.shift()) problems.push(...(await check(file)));
   };
