@@ -11,7 +11,6 @@ import {
   feedForward,
   linear,
   linearResidual,
-  linearRows,
   mul,
   projectTwoSource,
   sum,
@@ -126,7 +125,7 @@ for (const [dtype, master] of [
     const rows = (weight: Tensor, start: number) => ({ weight, start, length: O });
     const plain = ({ x1, x2, wq, wkv }: Inputs) => {
       const w = met(wkv!);
-      return [linear(x2!, met(wq!)), ...[x1!, x2!].flatMap((x) => [linearRows(x, w, 0, O), linearRows(x, w, O, O)])];
+      return [linear(x2!, met(wq!)), ...[x1!, x2!].flatMap((x) => [linear(x, w.slice(0, O)), linear(x, w.slice(O, O))])];
     };
     const fused = ({ x1, x2, wq, wkv }: Inputs) => [...projectTwoSource(x1!, x2!, wq!, rows(wkv!, 0), rows(wkv!, O))];
     for (const frozen of [[], ["x1"], ["wq", "wkv"], ["x2", "wq"]])

@@ -80,7 +80,6 @@ export const ELSEWHERE: Record<string, string> = {
   linearResidual: "test/ops/linear-fused.test.ts",
   feedForward: "test/ops/linear-fused.test.ts",
   projectTwoSource: "test/ops/linear-fused.test.ts",
-  linearRows: "test/ops/linear-rows.test.ts",
   linearQuantized: "test/nn/quantized-linear.test.ts",
   linearQuantizedLora: "test/nn/quantized-linear.test.ts",
   adamw: "test/train/optimizer.test.ts",
