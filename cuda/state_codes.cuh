@@ -89,7 +89,7 @@ class Share {
   __device__ __forceinline__ float of(float x) const {
     x *= scale_;
     const float q = x * inverse_;
-    return fmaf(fmaf(-q, y_, x), inverse_, q);
+    return copysignf(fmaf(fmaf(-q, y_, x), inverse_, q), x);  // of -0 too, whose code is a negative one
   }
 
  private:

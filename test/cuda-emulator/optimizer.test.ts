@@ -41,6 +41,13 @@ test("a captured step updates the tensors that it was captured with, whatever li
   for (const key of ["p", "m", "v", "mAbsmax", "vAbsmax"] as const) assert.equal(await captured[key].data(), await plain[key].data(), key);
   assert.is(await step.result.item(), await norm.item());
   assert.not.equal(await captured.p.data(), Float32Array.from(values));
+  // Whoever comes last with a norm's parts has left the counter as it was found.
+  for (const { grad } of [captured, plain]) grad.write(values);
+  step.replay();
+  const next = adamwClipped([plain], options);
+  assert.is(await step.result.item(), await next.item());
+  assert.not.equal(await next.item(), await norm.item());
+  next.dispose();
   step.result.dispose();
   optimizer.dispose();
 });
