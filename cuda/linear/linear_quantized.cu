@@ -60,6 +60,7 @@ __device__ __forceinline__ void add_branch(Sums<Tile>& sums, const Branch& branc
   }
 }
 
+// loop: mma.sync
 // budget: 255 registers, 34 KiB shared, 0 spills
 template <class Tile, class T, class Branch>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
@@ -82,6 +83,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   store(sums, w, at.m0, at.n0, at.split, c);
 }
 
+// loop: mma.sync
 // budget: 255 registers, 25 KiB shared, 0 spills
 template <class Tile, class T, class Branch>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) eight_bit_kernel(EightBitProduct<T> p, Branch branch, Work w, Matrix c) {

@@ -33,10 +33,12 @@ bool serves(const Stream& s, Path path, Pass pass, const View& x, const Quantize
   return x.dtype == DType::bf16 && address_divides(x.data, 16) && strips * ((M + 31) / 32) <= counters;
 }
 
-// Computed, not measured, in rows of x: up to sixteen a product waits for W alone; beyond 256 W is decoded five times and more, and a tile of 128
-// rows does no worse, nor does wgmma waste much of its own.
-Path computed(int64_t rows) {
-  if (rows > 256) return wgmma_asked_for() ? Path::hopper : Path::tiles;
+// Computed, not measured, in rows of x. Up to sixteen a product waits for W alone. Beyond, panels: for 64 rows, 128 outputs and 128 inputs their
+// warps issue 760 instructions each, 128 of them mma.sync, where tiles issue 2500; an A100's tensor cores are done in 1024 cycles. So a weight that
+// is decoded once, into a slab that stays in L2, ends no sooner: dense tiles wait for the same tensor cores, read 32 KiB from L2 where panels read
+// 24, and the slab is to be written first. Nor before wgmma, whose blocks read 48 KiB for a step then, and 36 now.
+Path computed(const Stream& s, int64_t rows) {
+  if (rows > 256 && s.wgmma && wgmma_asked_for()) return Path::hopper;
   return rows <= 16 ? Path::skinny : Path::panels;
 }
 
@@ -49,7 +51,7 @@ Path path_of(const Stream& s, Pass pass, const View& x, const Quantized& w) {
     throw std::runtime_error(std::string("the path \"") + kPathNames[s.path] + "\", which this device was opened with, does not make a product of " +
                              std::to_string(x.rows()) + " rows with this weight on this card");
   }
-  Path chosen = computed(x.rows());
+  Path chosen = computed(s, x.rows());
   if (s.capability == kMeasuredCapability && s.multiprocessors == kMeasuredProcessors) {
     const int i = nearest(kMeasured.data(), kMeasured.size(), pass, w.format, w.out_features, w.in_features, x.rows());
     if (i >= 0) chosen = kMeasured[static_cast<size_t>(i)].path;
