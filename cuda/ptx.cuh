@@ -26,6 +26,11 @@ __device__ __forceinline__ float sqrt_approx(float x) {
   PTX(return emu::sqrt_approx(x), float r; asm("sqrt.approx.f32 %0, %1;" : "=f"(r) : "f"(x)); return r);
 }
 
+// 2^x within two units in the last place; nothing where that is less than 2^-126.
+__device__ __forceinline__ float exp2_approx(float x) {
+  PTX(return emu::exp2_approx(x), float r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x)); return r);
+}
+
 // 16 bytes global -> shared, asynchronously; in_bounds == false writes zeros and reads nothing.
 __device__ __forceinline__ void cp_async16(uint32_t dst, const void* src, bool in_bounds = true) {
   PTX(emu::cp_async(dst, src, 16, in_bounds ? 16 : 0, emu::Loc::current()),

@@ -60,6 +60,7 @@ void Stream::open(int processors) {
   check(cudaMemsetAsync(counters, 0, bytes, stream), "clearing counters");
   // wgmma exists on compute capability 9.0 alone, neither before nor behind, and in code that was compiled for it.
   capability = 10 * p.major + p.minor;
+  shared_limit = p.sharedMemPerBlockOptin;
   wgmma = cuda::probe(*this) && capability == 90;
   for (Staging& s : staging) {
     check(cudaHostAlloc(&s.data, kStagingBytes, cudaHostAllocDefault), "allocating pinned memory");

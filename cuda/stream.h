@@ -50,6 +50,7 @@ struct Stream {
   cudaStream_t stream = nullptr;
   int multiprocessors = 0;  // that kernels are chosen for
   int capability = 0;       // compute capability, times ten
+  size_t shared_limit = 0;  // bytes of shared memory that a block may ask for
   int path = -1;            // kernels that all products with quantised weights must take (kPathNames), for who compares them; -1: the best
   bool wgmma = false;       // the card has Hopper's products of warp groups, and the module was compiled for them
   cuda::FaultSink fault{};

@@ -77,6 +77,13 @@ function runs(): Run[] {
     const hopper = ops(variant, seed, data, HOPPER);
     return { ...hopper, name: `${hopper.name}, many rows on a Hopper card`, args: [...hopper.args, "--many-rows"] };
   };
+  // Wide heads have room for two stages on cards with much shared memory alone.
+  const roomy = ops("plain", 1, 2, { EMU_CAPABILITY: "90" });
+  const wideHeads = {
+    ...roomy,
+    name: `${roomy.name}, attention's gradients on a Hopper card`,
+    args: [...roomy.args, "--op", "attention_backward"],
+  };
   const faults = {
     name: "ops: memory that runs out, a card that fails",
     command: join(root, "build/cmake/backend_ops"),
@@ -90,6 +97,7 @@ function runs(): Run[] {
       ops("checked", 1, 2),
       { ...tiles, args: [...tiles.args, "--ops", LARGE_TILES] },
       manyRows("checked", 1, 2),
+      wideHeads,
       faults,
       ...own("plain", 1),
     ];
@@ -103,6 +111,7 @@ function runs(): Run[] {
     ops("plain", 4, 5, { EMU_PROCESSORS: "1" }),
     manyRows("checked", 1, 2),
     ...[0, 2].map((seed) => manyRows("plain", seed, seed + 3)),
+    wideHeads,
     faults,
     ...["plain", "checked", "asan"].flatMap((variant) => [0, 1].flatMap((seed) => own(variant, seed))),
   ];

@@ -25,26 +25,23 @@ struct Forward {
   static_assert(kShared <= kSharedLimit);
 };
 
-// Scores of two rows as the softmax wants them: scaled, biased, -inf where hidden. `first` is the key of column 0, `bias` that of row g. `whole`: no
-// key of the tile is hidden from anybody, which is so of all tiles but those at an edge; these have no branch per score.
+// Scores of two rows as the softmax wants them: -inf where hidden, and scaled and biased, unless `folded`: then softmax_step scales them. `first` is
+// the key of column 0, `bias` that of row g. `whole`: no key of the tile is hidden from anybody, which is so of all tiles but those at an edge; these
+// have no branch per score.
 template <class X, int N>
-__device__ __forceinline__ void finish_scores(const Job<X>& j, float (&s)[N][4], int first, bool whole, const Span (&seen)[2], const float* bias) {
+__device__ __forceinline__ void finish_scores(const Job<X>& j, float (&s)[N][4], int first, bool whole, bool folded, const Span (&seen)[2],
+                                              const float* bias) {
   const int lane = threadIdx.x % 32;
-  if (whole && !j.bias) {
-#pragma unroll
-    for (int n = 0; n < N; ++n)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) s[n][e] *= j.scale;
-    return;
-  }
+  if (whole && folded) return;
 #pragma unroll
   for (int n = 0; n < N; ++n)
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
       const int key = first + 8 * n + lane % 4 * 2 + e % 2;
       if (!seen[e / 2].holds(key)) s[n][e] = -INFINITY;
-      else if (j.bias) s[n][e] = s[n][e] * j.scale + bias[(e / 2 * 8) * static_cast<int64_t>(j.source[0].S) + key];
-      else s[n][e] *= j.scale;
+      else if (j.bias)
+        s[n][e] = s[n][e] * j.unit_scale + bias[(e / 2 * 8) * static_cast<int64_t>(j.source[0].S) + key] * static_cast<float>(kUnit<X>);
+      else if (!folded) s[n][e] *= j.unit_scale;
     }
 }
 
@@ -86,6 +83,8 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
     seen[i] = t < j.T ? keys_seen(j, range, t) : Span{0, 0};
   }
   const float* bias = j.bias ? j.bias + bias_offset(j, b, h, t0 + 16 * warp + lane / 4) : nullptr;
+  const bool folded = !j.bias && j.unit_scale > 0;
+  const float factor = folded ? j.unit_scale : 1.0f;
   constexpr int kColumns = kColumnsOf<X, D>;
   const int column = static_cast<int>(blockIdx.y) * kColumns;
   float o[kColumns / 8][4] = {}, most[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
@@ -106,8 +105,8 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
     const Span now[2] = {second ? everything : seen[0], second ? everything : seen[1]};
     const int start = tiles.start(i);
     const bool whole = F::kPlanes == 1 && start >= all.begin && start + F::kKeys <= all.end;  // three planes leave it no registers
-    finish_scores(j, s, start, whole, now, bias);
-    softmax_step<X>(s, o, most, total);
+    finish_scores(j, s, start, whole, folded, now, bias);
+    softmax_step<X>(s, o, most, total, factor);
     multiply_columns<Keys>(o, s, keys + Keys::kSize + column);
     if constexpr (F::kStages == 1) {
       __syncthreads();  // the tile has been read
@@ -123,8 +122,8 @@ __global__ void __launch_bounds__(Forward<X, D>::kThreads, Forward<X, D>::kBlock
     const int t = first + lane / 4 + 8 * half;
     if (blockIdx.y > 0 || lane % 4 > 0 || t >= j.T) continue;
     const int64_t row = row_offset(j, b, h, t);
-    if (splits > 1) partial.state[row * splits + split] = make_float2(most[half], total[half]);
-    else j.lse[row] = total[half] > 0 ? most[half] + logf(total[half]) : -INFINITY;
+    if (splits > 1) partial.state[row * splits + split] = make_float2(most[half] * factor, total[half]);
+    else j.lse[row] = lse_of<X>(most[half] * factor, total[half]);
   }
   const int count = t_count - 16 * warp;
   if (splits > 1) {

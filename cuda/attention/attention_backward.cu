@@ -19,9 +19,13 @@ void backward(Stream& s, Job<X> j, const View& dq, const View& dk, const View& d
   j.dy = dy.as<X>();
   j.rows = scratch.take<Row>(static_cast<int64_t>(j.B) * j.H * j.T);
   j.aligned = j.aligned && aligned16({dq.data, dk.data, dv.data, dk2.data, dv2.data, dy.data});
-  rows(s, j);
-  key_gradients(s, j);
-  query_gradients(s, j);
+  if (j.D <= kJointHead<X>) {
+    joint_gradients(s, scratch, j);
+  } else {
+    rows(s, j);
+    key_gradients(s, j);
+    query_gradients(s, j);
+  }
   if (dbias) bias_gradients(s, j);
 }
 

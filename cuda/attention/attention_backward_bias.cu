@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) bias_gradients_ke
         for (int e = 0; e < 4; ++e) {
           const int key = s0 + 8 * n + lane % 4 * 2 + e % 2, r = e / 2;
           if (!seen[r].holds(key)) continue;
-          const float score = score_of(p[n][e], j.scale, j.bias + own_rows + 8 * r * static_cast<int64_t>(S) + key);
+          const float score = score_of(j, p[n][e], j.bias + own_rows + 8 * r * static_cast<int64_t>(S) + key);
           sum[n][e] += row[r].score_gradient(exponential<X>(score - row[r].most) * row[r].inverse, ds[n][e]);
         }
     }

@@ -1,4 +1,5 @@
-// dk and dv of attention: a block per tile of keys of one key/value head walks all queries of all its heads that see the tile.
+// dk or dv of attention with wide heads: a block per tile of keys of one key/value head walks all queries of all its heads that see the tile. The
+// sums of both would fill all registers.
 //
 // Scores are computed transposed, (keys, queries): the accumulators are then the first operand of both gradients and never leave registers.
 #include "backward.cuh"
@@ -8,10 +9,10 @@ namespace {
 
 using namespace flash;
 
-enum Gradients { values_only = 1, keys_only = 2, both = 3 };
+enum Gradients { values, keys };
 
 // budget: 255 registers, 99 KiB shared, 0 spills
-template <class X, int D, int Wanted>
+template <class X, int D, Gradients Wanted>
 __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) key_gradients_kernel(Job<X> j) {
   using C = Backward<X, D>;
   using Rows = typename C::Rows;
@@ -52,7 +53,7 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) key_gradients_ker
     if (i == 0) {
       const int64_t at = key_offset(j, b, source, start, kv);
       load_tile<Rows, C::kThreads>(k_tile, j.source[source].k + at, row_k, count, j.D, j.aligned, thread);
-      if (Wanted & keys_only) load_tile<Rows, C::kThreads>(v_tile, j.source[source].v + at, row_k, count, j.D, j.aligned, thread);
+      if constexpr (Wanted == keys) load_tile<Rows, C::kThreads>(v_tile, j.source[source].v + at, row_k, count, j.D, j.aligned, thread);
     }
     const int64_t at = query_offset(j, b, t0, h);
     load_tile<Steps, C::kThreads>(q_tile, j.q + at, row_q, left, j.D, j.aligned, thread);
@@ -66,7 +67,7 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) key_gradients_ker
 
   constexpr int kColumns = kColumnsOf<X, D>;
   const int out = static_cast<int>(blockIdx.y) * kColumns;
-  float dk[Wanted & keys_only ? kColumns / 8 : 1][4] = {}, dv[Wanted & values_only ? kColumns / 8 : 1][4] = {};
+  float sum[kColumns / 8][4] = {};
   walk<C::kStages>(steps * group, load, [&](int i, int stage) {
     const int h = kv * group + i / steps, t0 = queries.begin + i % steps * kSteps;
     const bf16 *q_tile = q_tiles + stage * Steps::kSize, *dy_tile = dy_tiles + stage * Steps::kSize;
@@ -83,13 +84,12 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) key_gradients_ker
         for (int r = 0; r < 2; ++r) {
           float& x = p[n][2 * r + c];
           if (!seen[r].holds(t)) x = 0.0f;
-          else
-            x = exponential<X>(score_of(x, j.scale, bias ? bias + static_cast<int64_t>(t) * j.source[0].S + key[r] : nullptr) - row.most) *
-                row.inverse;
+          else x = exponential<X>(score_of(j, x, bias ? bias + static_cast<int64_t>(t) * j.source[0].S + key[r] : nullptr) - row.most) * row.inverse;
         }
       }
-    if constexpr (Wanted & values_only) multiply_columns<Steps>(dv, p, dy_tile + out);
-    if constexpr (Wanted & keys_only) {
+    if constexpr (Wanted == values) {
+      multiply_columns<Steps>(sum, p, dy_tile + out);
+    } else {
       float ds[kSteps / 8][4];
       multiply_rows<Rows, Steps, true>(ds, v_tile + 16 * warp * Rows::kStride, dy_tile);
 #pragma unroll
@@ -100,13 +100,14 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) key_gradients_ker
           const Row& row = *reinterpret_cast<const Row*>(q_tile + column * Steps::kStride + D);
           ds[n][e] = p[n][e] == 0.0f ? 0.0f : row.score_gradient(p[n][e], ds[n][e]);  // hidden keys may hold anything
         }
-      multiply_columns<Steps>(dk, ds, q_tile + out);
+      multiply_columns<Steps>(sum, ds, q_tile + out);
     }
   });
 
   const int64_t at = key_offset(j, b, source, start + 16 * warp, kv) + out;
-  if constexpr (Wanted & keys_only) store_rows(j.source[source].dk + at, row_k, count - 16 * warp, j.D - out, j.aligned, dk, j.scale, j.scale);
-  if constexpr (Wanted & values_only) store_rows(j.source[source].dv + at, row_k, count - 16 * warp, j.D - out, j.aligned, dv, 1.0f, 1.0f);
+  const Source<X>& of = j.source[source];
+  const float factor = Wanted == keys ? j.scale : 1.0f;
+  store_rows((Wanted == keys ? of.dk : of.dv) + at, row_k, count - 16 * warp, j.D - out, j.aligned, sum, factor, factor);
 }
 
 }  // namespace
@@ -116,14 +117,12 @@ namespace flash {
 template <class X>
 void key_gradients(Stream& s, const Job<X>& j) {
   by_head_size(j.D, [&](auto d) {
-    using C = Backward<X, d()>;
-    const int64_t tiles = tiles_of(j.source[0].S, C::kRows) + tiles_of(j.source[1].S, C::kRows);
-    const dim3 blocks = grid_of(static_cast<int64_t>(j.B) * j.K * tiles, d() / kColumnsOf<X, d()>);
-    if constexpr (d() <= (C::kPlanes == 1 ? 128 : 64)) {
-      launch<key_gradients_kernel<X, d(), both>>(s, blocks, C::kThreads, C::kShared, j);
-    } else {  // the sums of both would fill all registers
-      launch<key_gradients_kernel<X, d(), values_only>>(s, blocks, C::kThreads, C::kShared, j);
-      launch<key_gradients_kernel<X, d(), keys_only>>(s, blocks, C::kThreads, C::kShared, j);
+    if constexpr (d() > kJointHead<X>) {
+      using C = Backward<X, d()>;
+      const int64_t tiles = tiles_of(j.source[0].S, C::kRows) + tiles_of(j.source[1].S, C::kRows);
+      const dim3 blocks = grid_of(static_cast<int64_t>(j.B) * j.K * tiles, d() / kColumnsOf<X, d()>);
+      launch<key_gradients_kernel<X, d(), values>>(s, blocks, C::kThreads, C::kShared, j);
+      launch<key_gradients_kernel<X, d(), keys>>(s, blocks, C::kThreads, C::kShared, j);
     }
   });
 }

@@ -1,4 +1,4 @@
-// dq of attention: a block per tile of queries of one head walks the keys that any of them sees.
+// dq of attention with wide heads: a block per tile of queries of one head walks the keys that any of them sees.
 #include "query_tile.cuh"
 
 namespace anymal::cuda {
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) query_gradients_k
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
             const Row& of = row[e / 2];
-            ds[n][e] = score[n][e] == -INFINITY ? 0.0f : of.score_gradient(exponential<X>(score[n][e] - of.most), ds[n][e]);
+            ds[n][e] = of.score_gradient(exponential<X>(score[n][e] - of.most), ds[n][e]);
           }
         multiply_columns<typename Queries::Steps>(dq, ds, queries.k + stage * Queries::Steps::kSize + column);
       });
@@ -43,9 +43,11 @@ namespace flash {
 template <class X>
 void query_gradients(Stream& s, const Job<X>& j) {
   by_head_size(j.D, [&](auto d) {
-    using C = Backward<X, d()>;
-    const int64_t blocks = static_cast<int64_t>(j.B) * j.H * tiles_of(j.T, C::kRows);
-    launch<query_gradients_kernel<X, d()>>(s, grid_of(blocks, d() / kColumnsOf<X, d()>), C::kThreads, C::kShared, j);
+    if constexpr (d() > kJointHead<X>) {
+      using C = Backward<X, d()>;
+      const int64_t blocks = static_cast<int64_t>(j.B) * j.H * tiles_of(j.T, C::kRows);
+      launch<query_gradients_kernel<X, d()>>(s, grid_of(blocks, d() / kColumnsOf<X, d()>), C::kThreads, C::kShared, j);
+    }
   });
 }
 template void query_gradients(Stream&, const Job<float>&);

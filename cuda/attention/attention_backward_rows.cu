@@ -18,9 +18,9 @@ struct Running {
     most = score;
     reference = dp;
   }
-  __device__ __forceinline__ void add(float score, float dp) {
-    if (score == -INFINITY) return;  // hidden keys may hold anything
-    const float p = exponential<X>(score - most);
+  // `shift`: most, or 0 where all keys have been hidden so far.
+  __device__ __forceinline__ void add(float score, float dp, float shift) {
+    const float p = exponential<X>(score - shift);
     total += p;
     excess += p * (dp - reference);
   }
@@ -53,6 +53,8 @@ template <class X, int D>
 __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) rows_kernel(Job<X> j) {
   using Queries = QueryTile<X, D>;
   const Queries queries(j);
+  // Nobody has a turn before the kernel that follows.
+  for (int64_t i = first_index(); i < j.tiles; i += index_stride()) j.arrived[i] = 0;
   Running<X> sums[2];
   walk<Backward<X, D>::kStages>(
       queries.tiles.total, [&](int i, int stage) { queries.load(i, stage); },
@@ -68,10 +70,11 @@ __global__ void __launch_bounds__(Backward<X, D>::kThreads, 1) rows_kernel(Job<X
             for (int e = 2 * r; e < 2 * r + 2; ++e)
               if (score[n][e] > most) most = score[n][e], reference = dp[n][e];
           sums[r].move_to(most, reference);
+          const float shift = most == -INFINITY ? 0.0f : most;
 #pragma unroll
           for (int n = 0; n < Queries::kProducts; ++n)
 #pragma unroll
-            for (int e = 2 * r; e < 2 * r + 2; ++e) sums[r].add(score[n][e], dp[n][e]);
+            for (int e = 2 * r; e < 2 * r + 2; ++e) sums[r].add(score[n][e], dp[n][e], shift);
         }
       });
   for (int r = 0; r < 2; ++r) {

@@ -90,8 +90,8 @@ __global__ void __launch_bounds__(Decode<X, D>::kThreads, 1) decode_kernel(Job<X
 #pragma unroll
     for (int n = 0; n < kKeys / 8; ++n)
 #pragma unroll
-      for (int e = 0; e < 4; ++e) s[n][e] = 8 * n + lane % 4 * 2 + e % 2 < count ? s[n][e] * j.scale : -INFINITY;
-    softmax_step<X>(s, o, most, total);
+      for (int e = 0; e < 4; ++e) s[n][e] = 8 * n + lane % 4 * 2 + e % 2 < count ? s[n][e] * j.unit_scale : -INFINITY;
+    softmax_step<X>(s, o, most, total, 1.0f);
     multiply_columns<Keys>(o, s, k_tile + Keys::kSize + out);
     __syncwarp();  // and has been read
     if constexpr (C::kStages == 1) load(i + C::kWarps, 0);

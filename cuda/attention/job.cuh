@@ -15,27 +15,34 @@ struct Source {
   int S;
 };
 
-// A query's softmax and its gradient, for backward: P = exp(score - most) inverse, dS = P ((dP - reference) - delta). `reference` is the dP of the
+// A query's softmax and its gradient, for backward: P = e^(score - most) inverse, dS = P ((dP - reference) - delta). `reference` is the dP of the
 // key with the largest score, and delta the sum of P (dP - reference): where softmax is saturated, dP - reference is 0 for that key, and what is left
 // is as small as the gradient. Sixteen bytes, the space between the rows of a tile.
 struct alignas(16) Row {
   float most, inverse, reference, delta;
+  template <class X>
+  __device__ __forceinline__ float probability(float score) const {
+    return exponential<X>(score - most) * inverse;
+  }
   __device__ __forceinline__ float score_gradient(float p, float dp) const { return p * (dp - reference - delta); }
 };
 
 template <class X>
 struct Job {
-  const X *q, *dy;            // (B,T,H,D)
-  X *y, *dq;                  // (B,T,H,D), y forward only
-  float* lse;                 // (B,H,T), forward only
-  Row* rows;                  // (B,H,T), backward only
-  const float* bias;          // (Bb,Hb,T,S) or null
-  float* dbias;               // the same
+  const X *q, *dy;    // (B,T,H,D)
+  X *y, *dq;          // (B,T,H,D), y forward only
+  float* lse;         // (B,H,T), forward only
+  Row* rows;          // (B,H,T), backward only
+  const float* bias;  // (Bb,Hb,T,S) or null
+  float* dbias;       // the same
+  float4* parts;      // backward: for each tile of queries dq so far, and how many have added to it (meetings.cuh)
+  unsigned* arrived;
+  int64_t tiles;              // of queries of all heads, counted by `arrived`
   const int32_t* range;       // (B,2) or null
   Source<X> source[2];        // the second has no keys in plain attention
   int B, T, H, K, D, Bb, Hb;  // letters of backend.h
   int window;
-  float scale;
+  float scale, unit_scale;  // what q.k is multiplied by, and to be a score as the kernels count them (kUnit)
   bool causal;
   bool aligned;  // every row of every tensor begins at a multiple of sixteen bytes
 };
@@ -143,6 +150,7 @@ Job<X> make_job(const View& q, const View& k, const View& v, const View& k2, con
   // A window of everything hides nothing.
   j.window = window >= j.T + static_cast<int64_t>(j.source[0].S) ? 0 : static_cast<int>(window);
   j.scale = static_cast<float>(scale);
+  j.unit_scale = static_cast<float>(scale * kUnit<X>);
   j.causal = causal;
   j.aligned = q.dim(3) * sizeof(X) % 16 == 0 && aligned16({q.data, k.data, v.data, k2.data, v2.data});
   return j;

@@ -16,6 +16,7 @@ struct QueryTile {
   const int h, b, kv, count;
   const Span range;
   const KeyTiles<C::kSteps> tiles;
+  const Span by_all;  // keys that all queries see
   bf16 *const q, *const dy, *const k, *const v;
   Span seen[2];
   const float* bias;  // of the first query, at its first key; the other's is 8 S further
@@ -30,6 +31,7 @@ struct QueryTile {
         count(job.T - t0 < C::kRows ? job.T - t0 : C::kRows),
         range(range_of(job, b)),
         tiles(job, {keys_seen(job, range, t0).begin, keys_seen(job, range, t0 + count - 1).end}),
+        by_all{keys_seen(job, range, t0 + count - 1).begin, keys_seen(job, range, t0).end},
         q(dynamic_shared<bf16>()),
         dy(q + Rows::kSize),
         k(dy + Rows::kSize),
@@ -53,18 +55,29 @@ struct QueryTile {
     load_tile<Steps, C::kThreads>(v + stage * Steps::kSize, j.source[source].v + at, row_k, keys, j.D, j.aligned, threadIdx.x);
     ptx::cp_async_commit();
   }
-  // Scores and dP of step i; -inf where a key is hidden, whose dP may be anything.
+  // Scores and dP of step i; -inf and zero where a key is hidden, whose dP may be anything. Tiles that are hidden from nobody have no branch per
+  // score.
   __device__ __forceinline__ void products(int i, int stage, float (&score)[kProducts][4], float (&dp)[kProducts][4]) const {
     multiply_rows<Rows, Steps>(score, q + 16 * (threadIdx.x / 32) * Rows::kStride, k + stage * Steps::kSize);
     multiply_rows<Rows, Steps>(dp, dy + 16 * (threadIdx.x / 32) * Rows::kStride, v + stage * Steps::kSize);
     const bool second = tiles.source(i) == 1;
+    const int start = tiles.start(i);
+    const bool whole = !bias && (second ? start + C::kSteps <= j.source[1].S : start >= by_all.begin && start + C::kSteps <= by_all.end);
+    if (whole) {
+#pragma unroll
+      for (int n = 0; n < kProducts; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) score[n][e] = score_of(j, score[n][e], nullptr);
+      return;
+    }
 #pragma unroll
     for (int n = 0; n < kProducts; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int key = tiles.start(i) + 8 * n + threadIdx.x % 4 * 2 + e % 2, r = e / 2;
+        const int key = start + 8 * n + threadIdx.x % 4 * 2 + e % 2, r = e / 2;
         const bool visible = second ? key < j.source[1].S : seen[r].holds(key);
-        score[n][e] = visible ? score_of(score[n][e], j.scale, bias ? bias + 8 * r * static_cast<int64_t>(j.source[0].S) + key : nullptr) : -INFINITY;
+        score[n][e] = visible ? score_of(j, score[n][e], bias ? bias + 8 * r * static_cast<int64_t>(j.source[0].S) + key : nullptr) : -INFINITY;
+        if (score[n][e] == -INFINITY) dp[n][e] = 0.0f;
       }
   }
 

@@ -29,6 +29,12 @@ inline Partial partial_of(const Stream& s, Scratch& scratch, int splits, int64_t
 // What a row's sum is divided by its total: a total of nothing gives zero, one that is NaN stays NaN.
 __device__ __forceinline__ float mean_of(float sum, float total) { return total == 0.0f ? 0.0f : sum / total; }
 
+// The logarithm of a row's sum of exponentials, relative to its largest score.
+template <class X>
+__device__ __forceinline__ float lse_of(float most, float total) {
+  return total == 0.0f ? -INFINITY : most * static_cast<float>(1 / kUnit<X>) + logf(total);
+}
+
 // y and, where it is wanted, lse of `count` rows from the sums of all splits. `group` numbers the blocks that have these rows; all of them call it
 // when they have written their sums, and the last one does it. `room`: see last_block.
 template <class X>
@@ -50,7 +56,7 @@ __device__ __forceinline__ void merge(const Job<X>& j, const Partial& partial, u
     }
     const int t = static_cast<int>(row % j.T), h = static_cast<int>(row / j.T % j.H), b = static_cast<int>(row / j.T / j.H);
     j.y[query_offset(j, b, t, h) + column] = from_float<X>(mean_of(sum, all));
-    if (column == 0 && j.lse) j.lse[row] = all == 0.0f ? -INFINITY : high + logf(all);
+    if (column == 0 && j.lse) j.lse[row] = lse_of<X>(high, all);
   }
 }
 

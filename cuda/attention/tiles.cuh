@@ -81,14 +81,16 @@ __device__ __forceinline__ void load_tile(bf16* tile, const float* from, int64_t
   }
 }
 
-// d0, d1 (16,8) += a (16,16) . b (16,16), small products first. Three planes make a sum of their own, which is added with rounding: tensor cores cut
-// off what does not fit beside the sum they add to. Swapped: in the order that the product b^T . a^T has, for the bits that it has.
+// d0 (16,8) += a0 (16,16) . b (16,8), d1 += a1 . the second half of b, small products first. Three planes make a sum of their own, which is added
+// with rounding: tensor cores cut off what does not fit beside the sum they add to. Swapped: in the order that the product b^T . a^T has, for the
+// bits that it has. d0 and d1 may be one sum, a0 and a1 one operand.
 template <bool Swapped, int Planes>
-__device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], const uint32_t (&a)[Planes][4], const uint32_t (&b)[Planes][4]) {
+__device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], const uint32_t (&a0)[Planes][4], const uint32_t (&a1)[Planes][4],
+                                             const uint32_t (&b)[Planes][4]) {
   if constexpr (Planes == 1) {
     const uint32_t b0[2] = {b[0][0], b[0][1]}, b1[2] = {b[0][2], b[0][3]};
-    ptx::mma_m16n8k16(d0, a[0], b0);
-    ptx::mma_m16n8k16(d1, a[0], b1);
+    ptx::mma_m16n8k16(d0, a0[0], b0);
+    ptx::mma_m16n8k16(d1, a1[0], b1);
     return;
   }
   float e0[4] = {}, e1[4] = {};
@@ -98,8 +100,8 @@ __device__ __forceinline__ void multiply_add(float (&d0)[4], float (&d1)[4], con
     for (int p = 0; p <= sum; ++p) {
       const int of_a = Swapped ? sum - p : p, of_b = sum - of_a;
       const uint32_t b0[2] = {b[of_b][0], b[of_b][1]}, b1[2] = {b[of_b][2], b[of_b][3]};
-      ptx::mma_m16n8k16(e0, a[of_a], b0);
-      ptx::mma_m16n8k16(e1, a[of_a], b1);
+      ptx::mma_m16n8k16(e0, a0[of_a], b0);
+      ptx::mma_m16n8k16(e1, a1[of_a], b1);
     }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -129,7 +131,7 @@ __device__ __forceinline__ void multiply_rows(float (&s)[B::kRows / 8][4], const
       uint32_t fb[kPlanes][4];
 #pragma unroll
       for (int p = 0; p < kPlanes; ++p) ptx::ldmatrix_x4(fb[p], b_at + 2 * (p * B::kPlane + n * B::kStride + k));
-      multiply_add<Swapped>(s[n / 8], s[n / 8 + 1], fa, fb);
+      multiply_add<Swapped>(s[n / 8], s[n / 8 + 1], fa, fa, fb);
     }
   }
 }
@@ -157,7 +159,49 @@ __device__ __forceinline__ void multiply_columns(float (&o)[P][4], const float (
       uint32_t fb[kPlanes][4];
 #pragma unroll
       for (int p = 0; p < kPlanes; ++p) ptx::ldmatrix_x4_trans(fb[p], b_at + 2 * (p * B::kPlane + k * B::kStride + n));
-      multiply_add<false>(o[n / 8], o[n / 8 + 1], fa, fb);
+      multiply_add<false>(o[n / 8], o[n / 8 + 1], fa, fa, fb);
+    }
+  }
+}
+
+// The warp's sixteen rows of numbers, beginning at `to`, where multiply_transposed finds them.
+template <class T>
+__device__ __forceinline__ void store_operand(bf16* to, const float (&s)[T::kColumns / 8][4]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int n = 0; n < T::kColumns / 8; ++n)
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t pair[T::kPlanes];
+      split(s[n][2 * half], s[n][2 * half + 1], pair);
+#pragma unroll
+      for (int p = 0; p < T::kPlanes; ++p)
+        *reinterpret_cast<uint32_t*>(to + p * T::kPlane + (lane / 4 + 8 * half) * T::kStride + 8 * n + lane % 4 * 2) = pair[p];
+    }
+}
+
+// o (16,8P) += a^T . b: sixteen columns of tile A, beginning at `a`, and 8P of tile B, over the rows that both have.
+template <class A, class B, int P>
+__device__ __forceinline__ void multiply_transposed(float (&o)[P][4], const bf16* a, const bf16* b) {
+  static_assert(A::kRows == B::kRows && A::kRows % 32 == 0 && A::kPlanes == B::kPlanes);
+  constexpr int kPlanes = A::kPlanes;
+  const int lane = threadIdx.x % 32;
+  const uint32_t a_at = ptx::shared_address(a + (lane % 8 + lane / 16 * 8) * A::kStride + lane / 8 % 2 * 8);
+  const uint32_t b_at = ptx::shared_address(b + lane * B::kStride);
+  constexpr int kAhead = kPlanes == 3 ? 1 : 2;
+#pragma unroll kAhead
+  for (int k = 0; k < A::kRows; k += 32) {
+    uint32_t fa[2][kPlanes][4];
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+#pragma unroll
+      for (int p = 0; p < kPlanes; ++p) ptx::ldmatrix_x4_trans(fa[half][p], a_at + 2 * (p * A::kPlane + (k + 16 * half) * A::kStride));
+#pragma unroll
+    for (int n = 0; n < P; ++n) {
+      uint32_t fb[kPlanes][4];
+#pragma unroll
+      for (int p = 0; p < kPlanes; ++p) ptx::ldmatrix_x4_trans(fb[p], b_at + 2 * (p * B::kPlane + k * B::kStride + 8 * n));
+      multiply_add<false>(o[n], o[n], fa[0], fa[1], fb);
     }
   }
 }
@@ -199,32 +243,35 @@ __device__ __forceinline__ float row_sum(float v) {
   return v + __shfl_xor_sync(~0u, v, 2);
 }
 
-// e^x to the precision of what it multiplies.
+// Scores are counted in 1 / kUnit: those of bf16 heads in binary logarithms, since 2^x is one instruction.
+template <class X>
+constexpr double kUnit = sizeof(X) == 2 ? 1.4426950408889634 : 1.0;
+// The exponential of a score, to the precision of what it multiplies.
 template <class X>
 __device__ __forceinline__ float exponential(float x) {
-  if constexpr (sizeof(X) == 2) return __expf(x);
+  if constexpr (sizeof(X) == 2) return ptx::exp2_approx(x);
   else return expf(x);
 }
 
-// The softmax of two rows after more keys: s, their scores, become probabilities but for a factor that is the same for all keys of a row; what has
-// been summed so far, o and total, is brought to the new largest score.
+// The softmax of two rows after more keys: s, their scores but for a factor c > 0, become probabilities but for a factor that is the same for all
+// keys of a row; what has been summed so far, o and total, is brought to the new largest score.
 template <class X, int N, int P>
-__device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&o)[P][4], float (&most)[2], float (&total)[2]) {
+__device__ __forceinline__ void softmax_step(float (&s)[N][4], float (&o)[P][4], float (&most)[2], float (&total)[2], float c) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float high = most[half];
 #pragma unroll
     for (int n = 0; n < N; ++n) high = fmaxf(high, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     high = row_max(high);
-    const float shift = high == -INFINITY ? 0.0f : high;  // a row that has seen nothing stays all zeros
-    const float shrink = exponential<X>(most[half] - shift);
+    const float shift = high == -INFINITY ? 0.0f : high * c;  // a row that has seen nothing stays all zeros
+    const float shrink = exponential<X>(fmaf(most[half], c, -shift));
     most[half] = high;
     total[half] *= shrink;
 #pragma unroll
     for (int n = 0; n < N; ++n)
 #pragma unroll
       for (int e = 2 * half; e < 2 * half + 2; ++e) {
-        s[n][e] = exponential<X>(s[n][e] - shift);
+        s[n][e] = exponential<X>(fmaf(s[n][e], c, -shift));
         total[half] += s[n][e];
       }
 #pragma unroll

@@ -11,7 +11,7 @@ function ofLayer(asked: Omit<Asked, "depth">): Launches {
   return beyond(one, two);
 }
 
-const [FORWARD, BACKWARD] = [8, 13];
+const [FORWARD, BACKWARD] = [8, 12];
 for (const dtype of ["f32", "bf16"] as const)
   test(`${dtype}: a layer is at most ${FORWARD} launches forward and ${BACKWARD} backward; its keys are split, its two sources not joined`, () => {
     const [ahead, all] = [false, true].map((both) => ofLayer({ dtype, backward: both })) as [Launches, Launches];
