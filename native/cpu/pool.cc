@@ -1,5 +1,6 @@
 #include "cpu/pool.h"
 
+#include <algorithm>
 #include <chrono>
 #include <new>
 #include <system_error>
@@ -47,13 +48,16 @@ Pool::~Pool() {
 
 void Pool::take_chunks(int thread) {
   try {
-    for (;;) {
-      const int64_t c = next_.fetch_add(1, std::memory_order_relaxed);
-      if (c >= chunks_) return;
-      body_(context_, c, thread);
+    for (int i = 0; i < used_; ++i) {
+      Stretch& from = stretches_[(thread + i) % used_];
+      for (;;) {
+        const int64_t c = from.next.fetch_add(1, std::memory_order_relaxed);
+        if (c >= from.end) break;
+        body_(context_, c, thread);
+      }
     }
   } catch (...) {
-    next_.store(chunks_, std::memory_order_relaxed);  // the others stop early
+    for (int i = 0; i < used_; ++i) stretches_[i].next.store(stretches_[i].end, std::memory_order_relaxed);  // the others stop early
     std::lock_guard lock(mutex_);
     if (!error_) error_ = std::current_exception();
     failed_ = true;
@@ -65,10 +69,13 @@ void Pool::run(int64_t chunks, Body body, void* context) {
     for (int64_t c = 0; c < chunks; ++c) body(context, c, 0);
     return;
   }
-  chunks_ = chunks;
   body_ = body;
   context_ = context;
-  next_.store(0, std::memory_order_relaxed);
+  used_ = static_cast<int>(std::min<int64_t>({chunks, threads(), kStretches}));
+  for (int i = 0; i < used_; ++i) {
+    stretches_[i].next.store(chunks * i / used_, std::memory_order_relaxed);
+    stretches_[i].end = chunks * (i + 1) / used_;
+  }
   state_ = static_cast<uint64_t>(round() + 1) << 32 | kOpen;
   if (const int asleep = asleep_; asleep > 0) {
     { std::lock_guard lock(mutex_); }

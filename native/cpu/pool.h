@@ -20,7 +20,8 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Runs body(context, c, thread) once for each c in [0, chunks), in any order on any thread, and returns when all are done.
+  // Runs body(context, c, thread) once for each c in [0, chunks), in any order on any thread, and returns when all are done. Neighbours are one
+  // thread's as far as can be.
   // One chunk, or one thread, runs on the caller alone. The first exception of a body is rethrown here. A body must not call run().
   // The caller waits only for workers that took part: one that the system has not scheduled in time is not missed.
   void run(int64_t chunks, Body body, void* context);
@@ -45,8 +46,15 @@ class Pool {
   // with is not touched before all have left: the fields below need no lock.
   static constexpr uint64_t kOpen = uint64_t{1} << 31, kInside = kOpen - 1;
   std::atomic<uint64_t> state_{0};
-  std::atomic<int64_t> next_{0};  // the next chunk to take
-  int64_t chunks_ = 0;
+  // Each thread has a stretch of chunks, in which it walks through memory as the hardware foresees it, and where it finds what it wrote in the op
+  // before still near. Who has done its own takes from the others'. Where there are many threads several have one together.
+  struct alignas(64) Stretch {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+  static constexpr int kStretches = 16;
+  Stretch stretches_[kStretches];
+  int used_ = 0;  // stretches
   Body body_ = nullptr;
   void* context_ = nullptr;
 

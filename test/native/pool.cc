@@ -35,7 +35,7 @@ void works(Pool& pool) {
 
 // Rounds of all sizes behind gaps of all lengths: workers join in time, too late, and out of their sleep.
 void each_chunk_runs_once() {
-  for (const int threads : {1, 2, 3, 8}) {
+  for (const int threads : {1, 2, 3, 8, 20}) {  // more than there are stretches of chunks
     Pool pool(threads);
     struct Round {
       std::vector<std::atomic<int>> times;
@@ -44,7 +44,7 @@ void each_chunk_runs_once() {
     } round{std::vector<std::atomic<int>>(64), 0, threads};
     volatile int idle = 0;
     bool once = true;
-    for (int i = 0; i < 4000; ++i) {
+    for (int i = 0; i < (threads > 8 ? 800 : 4000); ++i) {
       pool.region(i / 16 % 2 == 0);
       const int64_t chunks = i * 7 % 65;
       for (auto& t : round.times) t = 0;

@@ -28,18 +28,34 @@ struct FewRowsInput {
     constexpr int64_t kSteps = kWidens ? 1 : kPerUnit;
     using To = std::conditional_t<kWidens, float, From>;
     std::memset(x, 0, room_bytes(rows, p.K) - 64);
-    const int64_t own = p.K - p.more.steps;
+    const int64_t own = p.K - p.more.steps, turned = turn(x, p, rows, own);
     for (int64_t m = 0; m < p.M; ++m) {
       const From* from = static_cast<const From*>(p.a.data) + m * p.a.row;
       const From* more = static_cast<const From*>(p.more.data) + m * p.more.row;
       To* to = reinterpret_cast<To*>(x + m);
-      for (int64_t k = 0; k < p.K; ++k) {
+      for (int64_t k = turned; k < p.K; ++k) {
         const From v = k < own ? from[k * p.a.col] : more[k - own];
         const int64_t at = k / kSteps * rows * kSteps + k % kSteps;
         if constexpr (kWidens) to[at] = to_float(v);
         else to[at] = v;
       }
     }
+  }
+
+ private:
+  // The first steps of lines whose steps follow each other, in registers; gives the first that is left of `own`.
+  static int64_t turn(uint32_t* x, const linear::Problem& p, int64_t rows, int64_t own) {
+    if (p.a.col != 1) return 0;
+    const int64_t units = own / kPerUnit, line = p.a.row * static_cast<int64_t>(sizeof(From));
+    if (rows > 1) {
+      if constexpr (kWidens) Transpose::widen(reinterpret_cast<float*>(x), rows, p.a.data, line, p.M, units);
+      else Transpose::run(x, rows, p.a.data, line, p.M, units);
+    } else if constexpr (kWidens) {
+      for (int64_t k = 0; k < units * kPerUnit; ++k) reinterpret_cast<float*>(x)[k] = to_float(static_cast<const From*>(p.a.data)[k]);
+    } else {
+      std::memcpy(x, p.a.data, static_cast<size_t>(units) * 4);
+    }
+    return units * kPerUnit;
   }
 };
 
