@@ -38,12 +38,15 @@ void copy_runs(Stream& s, char* to, int64_t to_step, const char* from, int64_t f
   });
 }
 
-// to[j * to_step + i] <- from[i * from_step + j] for i < count <= kLines and j < n. What fills no registers goes one by one.
+// to[j * to_step + i] <- from[i * from_step + j] for i < count <= kLines and j < n. What fills no registers goes one by one. Past: lines of `to` go
+// to memory as they are, without being read before; they are aligned, and all registers of a line follow each other.
 template <class T>
 struct Turn {
   using Vector = Transpose::Vector;
   static constexpr int kLanes = Transpose::kLanes, kPieces = (Transpose::kPieces + 1) / 2;
   static constexpr int64_t kLines = 2 * kLanes;
+  static constexpr int64_t kWide = kLines * static_cast<int64_t>(sizeof(T));  // bytes of a row of `to`
+  template <bool Past>
   static void run(T* to, int64_t to_step, const T* from, int64_t from_step, int64_t count, int64_t n) {
     constexpr int64_t size = sizeof(T), width = 16 * kPieces / size;  // elements of a line at a time
     int64_t j = 0;
@@ -53,7 +56,10 @@ struct Turn {
       const auto lines = [&](Vector(&of)[kPieces][4], int64_t first, int64_t step) {
         Transpose::columns<true, kPieces>(of, reinterpret_cast<const char*>(from + first * from_step + j), step * from_step * size, kLanes);
       };
-      const auto put = [&](int64_t row, int64_t i, Vector x) { std::memcpy(at + row * to_step + i, &x, sizeof x); };
+      const auto put = [&](int64_t row, int64_t i, Vector x) {
+        if constexpr (Past) store_past(at + row * to_step + i, x);
+        else std::memcpy(at + row * to_step + i, &x, sizeof x);
+      };
       if constexpr (size == 4) {
         lines(v, 0, 1);
         lines(w, kLanes, 1);
@@ -76,7 +82,24 @@ struct Turn {
     for (; j < n; ++j)
       for (int64_t i = 0; i < count; ++i) to[j * to_step + i] = from[i * from_step + j];
   }
+
+ private:
+  static void store_past(T* to, Vector x) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<__m512i>(x));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(x));
+#else
+    std::memcpy(to, &x, sizeof x);
+#endif
+  }
 };
+// Before others look at what was written so.
+inline void fence() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
 
 template <class To, class From, class F>
 void convert_all(Stream& s, void* y, const void* x, int64_t n, const F& f) {
@@ -158,6 +181,8 @@ void slice_place(Stream& s, Out y, In x, int64_t dim, int64_t start, int64_t ful
   });
 }
 
+constexpr int64_t kPastCaches = 16 << 20;  // bytes of a result that nobody finds in a cache
+
 // As (outer, n0, middle, n1, inner) -> (outer, n1, middle, n0, inner). With inner = 1 strips of lines turn in registers, or, of bytes, by tiles; else
 // rows of `inner` are copied.
 void transpose_copy(Stream& s, Out y, In x, int64_t dim0, int64_t dim1) {
@@ -185,12 +210,16 @@ void transpose_copy(Stream& s, Out y, In x, int64_t dim0, int64_t dim1) {
     if constexpr (sizeof(T) != 1) {
       constexpr int64_t lines = Turn<T>::kLines;
       const int64_t strips = (n0 + lines - 1) / lines;
+      const bool past = y.size() * static_cast<int64_t>(sizeof(T)) >= kPastCaches && Turn<T>::kWide >= 64 &&
+                        reinterpret_cast<uintptr_t>(to) % 64 == 0 && n0 * static_cast<int64_t>(sizeof(T)) % 64 == 0;
       parallel_range(s, outer * middle * strips, n1 * lines, [&](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; ++r) {
           const int64_t i0 = r % strips * lines, m = r / strips % middle, o = r / strips / middle;
-          Turn<T>::run(to + (o * n1 * middle + m) * n0 + i0, middle * n0, from + ((o * n0 + i0) * middle + m) * n1, middle * n1,
-                       n0 - i0 < lines ? n0 - i0 : lines, n1);
+          const auto turn = past ? Turn<T>::template run<true> : Turn<T>::template run<false>;
+          turn(to + (o * n1 * middle + m) * n0 + i0, middle * n0, from + ((o * n0 + i0) * middle + m) * n1, middle * n1,
+               n0 - i0 < lines ? n0 - i0 : lines, n1);
         }
+        if (past) fence();
       });
       return;
     }
