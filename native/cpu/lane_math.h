@@ -97,7 +97,7 @@ inline Floats tanh_fast(Floats x) {
 struct Normal {
   Floats density, below;
   explicit Normal(Floats x) {
-    const Floats e = exp_fast(x * x * -0.5f), t = 1.0f / (1.0f + 0.35f * choose(x < 0.0f, -x, x));
+    const Floats e = exp_below(x * x * -0.5f), t = 1.0f / (1.0f + 0.35f * choose(x < 0.0f, -x, x));
     Floats q = all(-2.911804514e-02f);
     q = q * t + 1.438341888e-01f;
     q = q * t - 2.554260805e-01f;
