@@ -3,6 +3,7 @@
 import { type Handle, native } from "../lib/core/native.js";
 import type { DType } from "../lib/index.js";
 import { fusedCases } from "./fused-cases.js";
+import { groupCases } from "./group-cases.js";
 
 export interface TensorOperand {
   dtype: DType;
@@ -167,6 +168,7 @@ export function opCases(dtype: "f32" | "bf16"): OpCase[] {
       args: [true, f(r, I), f(O, r), x(N, O), x(N, I), x(N, r), ...nf4, x(r, I), x(O, r), NF4, BLOCK, 1, 0.05, 1, 2],
       flops: 2 * N * (I * O + 2 * r * (I + O)),
     },
+    ...groupCases(dtype, packed),
 
     { op: "quantize_4bit", shape: `nf4 ${R}x${C}`, args: [big, NF4, BLOCK] },
     {

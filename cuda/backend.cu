@@ -208,7 +208,7 @@ struct Entry<Op> {
       ~End() { waited_for = nullptr; }  // it may have launched after it gave memory back
     } end;
     const auto op = [&] { return Op(s, args...); };
-    if constexpr ((std::is_same_v<A, Acc> || ...)) s.reserve(op);
+    if constexpr (((std::is_same_v<A, Acc> || std::is_same_v<A, AccList>) || ...)) s.reserve(op);
     try {
       return op();
     } catch (const ScratchLacks&) {

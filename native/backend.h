@@ -27,7 +27,7 @@
 
 namespace anymal {
 
-inline constexpr uint32_t kBackendVersion = 7;
+inline constexpr uint32_t kBackendVersion = 8;
 inline constexpr int kMaxRank = 6;
 
 enum class DType : int32_t { f32 = 0, bf16 = 1, i32 = 2, u8 = 3 };
@@ -72,6 +72,14 @@ struct InList {
   int64_t count;
 };
 struct InOutList {
+  const View* items;
+  int64_t count;
+};
+struct OutList {
+  const View* items;
+  int64_t count;
+};
+struct AccList {
   const View* items;
   int64_t count;
 };
@@ -215,6 +223,16 @@ struct Backend {
   void (*linear_quantized_lora_backward)(Stream&, OutOpt dx, Acc da, Acc db, In dy, In x, In u, In codes, In absmax, InOpt nested_absmax,
                                          InOpt nested_offset, In lora_a, In lora_b, QuantFormat format, int64_t block, double scaling, double dropout,
                                          int64_t seed, int64_t offset);
+  // Up to three weights W_i (O_i,I) of one format and block over one x, as of q, k and v, or of gate and up: y_i (N,O_i) is bit for bit that of
+  // linear_quantized, or, where a branch is W_i's, of linear_quantized_lora. Lists of weights are as long as y; nested_* and biases may be empty.
+  // Branch j is weight of[j]'s, ascending, with a scaling and an offset of its own; u (N * sum of ranks) has their u (N,r), one's behind the other's.
+  void (*linear_quantized_group)(Stream&, OutList y, OutOpt u, In x, InList codes, InList absmax, InList nested_absmax, InList nested_offset,
+                                 InList biases, InList lora_a, InList lora_b, Numbers out_features, Numbers of, Numbers scaling, Numbers offset,
+                                 QuantFormat format, int64_t block, double threshold, double dropout, int64_t seed);
+  // dx (N,I) of all weights and branches in one f32 sum, rounded once. da, db: as many as branches, or none. x, u: where branches are.
+  void (*linear_quantized_group_backward)(Stream&, OutOpt dx, AccList da, AccList db, InList dy, InOpt x, InOpt u, InList codes, InList absmax,
+                                          InList nested_absmax, InList nested_offset, InList lora_a, InList lora_b, Numbers of, Numbers scaling,
+                                          Numbers offset, QuantFormat format, int64_t block, int64_t in_features, double dropout, int64_t seed);
 
   // ---- quantisation (numbers of bitsandbytes; native/quant/) --------------------------------------------------------
   // Row-major codes as on disk: nf4/fp4 two per byte, first element in the high nibble, u8 ((n+1)/2); absmax f32 (ceil(n/E)); w: f32 or bf16.

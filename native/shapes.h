@@ -2,9 +2,9 @@
 // specs of the op's outputs in the order in which the Backend entry lists them.
 //
 // native/node/bind.h derives a rule's parameters from the Backend entry, in the entry's order (Stream left out):
-//   In, InOut -> const Spec&      InOpt, Acc -> const Spec* (null when absent)      InList, InOutList -> const SpecList&
+//   In, InOut -> const Spec&      InOpt, Acc -> const Spec* (null when absent)      InList, InOutList, AccList -> const SpecList&
 //   Out -> nothing                OutOpt -> bool (is it wanted?)                    double, int64_t, bool, enums -> themselves
-//   Numbers -> const NumberList&
+//   Numbers -> const NumberList&   OutList -> int64_t (how many are wanted?)
 // Where the inputs do not fix an output's shape or dtype (cast, dequantize_*), the rule takes trailing parameters of its own (DType, Shape).
 // JavaScript passes the same arguments in the same order. A rule without outputs returns {}.
 #pragma once

@@ -13,7 +13,8 @@ const build = join(root, "build/emulator");
 const stats = join(build, `stats-${process.pid}`);
 const LIMIT_SECONDS = 25 * 60;
 /** Ops that have tiles for many processors only. */
-const LARGE_TILES = "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,head_cross_entropy";
+const LARGE_TILES =
+  "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,linear_quantized_group_backward,head_cross_entropy";
 const AT_ONCE = 2;
 /** A Hopper card whose products of many rows are asked for on wgmma. */
 const HOPPER = { EMU_CAPABILITY: "90", ANYMAL_CUDA_WGMMA: "1" };

@@ -1,7 +1,7 @@
 // linear_quantized_lora (QLoRA, arXiv 2305.14314): u = dropout(x).A^T, y = x.W^T + s u.B^T + b in one accumulation and one launch (pieces.cuh), and
 // its backward. With t = s dy.B:  dx = dy.W + dropout'(t.A), dA += t^T.dropout(x), dB += s dy^T.u. The mask is drawn where x is loaded, nothing is
 // stored of it.
-#include "linear/quantized.cuh"
+#include "linear/quantized_group.cuh"
 
 namespace anymal::cuda {
 namespace gemm {
@@ -20,39 +20,48 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) reduce_kernel(P
 }
 
 template <class T>
-struct LoraGradients {
-  Pieces of_t, of_b, of_a;  // in this order: those of A wait for t
-  Turns turns;
+struct BranchGradients {
+  Pieces of_t, of_b, of_a;
   Rows<T> dy, u, b, t;
   DroppedRows<T> x;
   Matrix to_t, db, da;
 };
+template <class T>
+struct LoraGradients {
+  BranchGradients<T> of[kMostWeights];
+  int count;
+  Turns turns;
+};
 
-// t, dB and dA, each in its own pieces.
+// t, dB and dA of all branches, each in its own pieces, in this order: those of A wait for t.
 // budget: 255 registers, 32 KiB shared, 0 spills
 template <class Tile, class T>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) lora_gradients_kernel(LoraGradients<T> g) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) lora_gradients_kernel(const __grid_constant__ LoraGradients<T> all) {
   constexpr int P = kPlanes<T>;
   SHARED_ARRAY(uint4, shared, [kSharedChunks<Tile, P, P>]);
   SHARED_ARRAY(unsigned, turn, [1]);
-  g.turns.take(turn);
+  all.turns.take(turn);
   unsigned piece = *turn;
-  if (piece < g.of_t.blocks()) {
-    if (make_piece<Tile, P, false, true>(g.of_t, piece, shared, g.dy, g.b, g.to_t)) g.turns.announce();
+  // The branch whose piece it is; `piece` becomes its number there.
+  const auto among = [&](Pieces BranchGradients<T>::*part) {
+    int i = 0;
+    for (; i < all.count && piece >= (all.of[i].*part).blocks(); ++i) piece -= (all.of[i].*part).blocks();
+    return i;
+  };
+  if (const int i = among(&BranchGradients<T>::of_t); i < all.count) {
+    const BranchGradients<T>& g = all.of[i];
+    if (make_piece<Tile, P, false, true>(g.of_t, piece, shared, g.dy, g.b, g.to_t)) all.turns.announce();
     return;
   }
-  piece -= g.of_t.blocks();
-  if (piece < g.of_b.blocks()) {
+  if (const int i = among(&BranchGradients<T>::of_b); i < all.count) {
+    const BranchGradients<T>& g = all.of[i];
     make_piece<Tile, P, true, true>(g.of_b, piece, shared, g.dy, g.u, g.db);
     return;
   }
-  if (threadIdx.x == 0) g.turns.wait();
+  if (threadIdx.x == 0) all.turns.wait();
   __syncthreads();  // t is there for the whole block
-  make_piece<Tile, P, true, true>(g.of_a, piece - g.of_b.blocks(), shared, g.t, g.x, g.da);
-}
-
-Dropout dropout_of(double p, int64_t seed, int64_t offset) {
-  return {static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), static_cast<float>(p), static_cast<float>(1.0 / (1.0 - p))};
+  const BranchGradients<T>& g = all.of[among(&BranchGradients<T>::of_a)];
+  make_piece<Tile, P, true, true>(g.of_a, piece, shared, g.t, g.x, g.da);
 }
 
 // Terms of a piece's sum with which the card's multiprocessors have two blocks each, as far as the sum goes.
@@ -64,40 +73,54 @@ int64_t depth_for(const Stream& s, int64_t M, int64_t N, int64_t K) {
 }
 
 template <class T>
-void lora_backward(Stream& s, const View& dx, const View& da, const View& db, const View& dy, const View& x, const View& u, const Quantized& w,
-                   const View& lora_a, const View& lora_b, float scaling, const Dropout& dropout) {
+void gradients(Stream& s, Scratch& scratch, const View& x, BranchBackward* of, int count) {
   using Tile = LowRank<T>;
-  Scratch scratch(s);
-  const int64_t N = x.rows(), I = x.cols(), O = dy.cols(), r = lora_a.dim(0);
-  View t = u;
-  t.data = scratch.take<T>(N * r);
+  const int64_t N = x.rows(), I = x.cols(), each = (kPieceCounters - kTurnCounters) / (3 * count);
   unsigned* counters = s.counters + kTurnCounters;
   const auto pieces = [&](int64_t rows, int64_t cols, int64_t depth) {
-    constexpr int64_t each = (kPieceCounters - kTurnCounters) / 3;
     const Pieces p = plan_pieces<Tile>(scratch, rows, cols, depth, depth_for<Tile>(s, rows, cols, depth), counters, each);
     counters += each;
     return p;
   };
-  LoraGradients<T> g{};
-  g.of_t = pieces(N, r, O);
-  if (db) g.of_b = pieces(O, r, N);
-  if (da) g.of_a = pieces(r, I, N);
-  const int64_t blocks = int64_t{g.of_t.blocks()} + g.of_b.blocks() + g.of_a.blocks();
-  g.turns = {s.counters, grid_of(blocks).x, g.of_t.tiles(), g.of_a.blocks()};
-  g.dy = rows_of<T>(dy.data, N, O, O);
-  g.u = rows_of<T>(u.data, N, r, r);
-  g.b = rows_of<T>(lora_b.data, O, r, r);
-  g.t = rows_of<T>(t.data, N, r, r);
-  g.x = {rows_of<T>(x.data, N, I, I), dropout};
-  g.to_t = matrix_of(t, r);
-  g.db = matrix_of(db, r, View{}, true);
-  g.da = matrix_of(da, I, View{}, true);
-  g.to_t.alpha = g.db.alpha = scaling;
-  launch<lora_gradients_kernel<Tile, T>>(s, g.turns.blocks, Tile::kThreads, 0, g);
-  if (dx) quantized_dx(s, scratch, dx, dy, w, {t.data, lora_a.data, r, dropout});
+  LoraGradients<T> all{};
+  all.count = count;
+  int64_t blocks = 0;
+  unsigned tiles = 0, readers = 0;
+  for (int i = 0; i < count; ++i) {
+    auto& [dy, u, a, b, da, db, scaling, dropout, t] = of[i];
+    const int64_t O = dy.cols(), r = a.dim(0);
+    t = u;
+    t.data = scratch.take<T>(N * r);
+    BranchGradients<T>& g = all.of[i];
+    g.of_t = pieces(N, r, O);
+    if (db) g.of_b = pieces(O, r, N);
+    if (da) g.of_a = pieces(r, I, N);
+    blocks += int64_t{g.of_t.blocks()} + g.of_b.blocks() + g.of_a.blocks();
+    tiles += g.of_t.tiles();
+    readers += g.of_a.blocks();
+    g.dy = rows_of<T>(dy.data, N, O, O);
+    g.u = rows_of<T>(u.data, N, r, r);
+    g.b = rows_of<T>(b.data, O, r, r);
+    g.t = rows_of<T>(t.data, N, r, r);
+    g.x = {rows_of<T>(x.data, N, I, I), dropout};
+    g.to_t = matrix_of(t, r);
+    g.db = matrix_of(db, r, View{}, true);
+    g.da = matrix_of(da, I, View{}, true);
+    g.to_t.alpha = g.db.alpha = scaling;
+  }
+  all.turns = {s.counters, grid_of(blocks).x, tiles, readers};
+  launch<lora_gradients_kernel<Tile, T>>(s, all.turns.blocks, Tile::kThreads, 0, all);
 }
 
 }  // namespace
+
+Dropout dropout_of(double p, int64_t seed, int64_t offset) {
+  return {static_cast<uint64_t>(seed), static_cast<uint64_t>(offset), static_cast<float>(p), static_cast<float>(1.0 / (1.0 - p))};
+}
+
+void lora_gradients(Stream& s, Scratch& scratch, const View& x, BranchBackward* of, int count) {
+  by_dtype(x.dtype, [&](auto t) { gradients<decltype(t)>(s, scratch, x, of, count); });
+}
 
 void reduce(Stream& s, Scratch& scratch, const View& x, const LoraForward& lora) {
   const int64_t M = x.rows(), I = x.cols(), r = lora.rank;
@@ -123,11 +146,12 @@ void linear_quantized_lora(Stream& s, Out y, Out u, In x, In codes, In absmax, I
 void linear_quantized_lora_backward(Stream& s, OutOpt dx, Acc da, Acc db, In dy, In x, In u, In codes, In absmax, InOpt nested_absmax,
                                     InOpt nested_offset, In lora_a, In lora_b, QuantFormat format, int64_t block, double scaling, double dropout,
                                     int64_t seed, int64_t offset) {
+  Scratch scratch(s);
+  gemm::BranchBackward branch{dy, u, lora_a, lora_b, da, db, static_cast<float>(scaling), gemm::dropout_of(dropout, seed, offset)};
+  gemm::lora_gradients(s, scratch, x, &branch, 1);
+  if (!dx) return;
   const gemm::Quantized w{codes, absmax, nested_absmax, nested_offset, format, block, dy.cols(), x.cols()};
-  by_dtype(x.dtype, [&](auto t) {
-    gemm::lora_backward<decltype(t)>(s, dx, da, db, dy, x, u, w, lora_a, lora_b, static_cast<float>(scaling),
-                                     gemm::dropout_of(dropout, seed, offset));
-  });
+  gemm::quantized_dx(s, scratch, dx, dy, w, {branch.t.data, lora_a.data, lora_a.dim(0), branch.dropout});
 }
 
 }  // namespace anymal::cuda

@@ -1,10 +1,12 @@
 // The ops of the addon, typed. Named as in native/backend.h; arguments follow the entry's order without its plain outputs (native/node/bind.h).
 
+import type { NativeProducts } from "./native-products.js";
+
 /** A tensor on the native side: slot and generation in one number. */
 export type Handle = number;
 type Optional = Handle | undefined;
 
-export interface NativeOps {
+export interface NativeOps extends NativeProducts {
   copy(x: Handle): Handle;
   fill(y: Handle, value: number): void;
   cast(x: Handle, dtype: number): Handle;
@@ -39,113 +41,6 @@ export interface NativeOps {
   tanh_gate(x: Handle, residual: Optional, g: Handle): Handle;
   tanh_gate_backward(dg: Optional, dy: Handle, x: Handle, g: Handle): Handle;
   dropout(x: Handle, p: number, seed: number, offset: number): Handle;
-  linear(x: Handle, w: Handle, b: Optional): Handle;
-  linear_dx(dy: Handle, w: Handle): Handle;
-  linear_dw(dw: Optional, db: Optional, dy: Handle, x: Handle): void;
-  linear_fused(wantPre: boolean, x: Handle, w: Handle, b: Optional, residual: Optional, kind: number): [Handle, Optional];
-  linear_fused_backward(
-    wantDx: boolean,
-    dw: Optional,
-    db: Optional,
-    dy: Handle,
-    x: Optional,
-    w: Optional,
-    pre: Optional,
-    kind: number,
-  ): Optional;
-  project_two_source(x1: Handle, x2: Handle, wq: Handle, wk: Handle, wv: Handle): [Handle, Handle, Handle, Handle, Handle];
-  project_two_source_backward(
-    wantDx1: boolean,
-    wantDx2: boolean,
-    dwq: Optional,
-    dwk: Optional,
-    dwv: Optional,
-    dq: Handle,
-    dk1: Handle,
-    dv1: Handle,
-    dk2: Handle,
-    dv2: Handle,
-    x1: Handle,
-    x2: Handle,
-    wq: Handle,
-    wk: Handle,
-    wv: Handle,
-  ): [Optional, Optional];
-  linear_quantized(
-    x: Handle,
-    codes: Handle,
-    absmax: Handle,
-    nestedAbsmax: Optional,
-    nestedOffset: Optional,
-    b: Optional,
-    format: number,
-    block: number,
-    outFeatures: number,
-    threshold: number,
-  ): Handle;
-  linear_quantized_dx(
-    dy: Handle,
-    codes: Handle,
-    absmax: Handle,
-    nestedAbsmax: Optional,
-    nestedOffset: Optional,
-    format: number,
-    block: number,
-    inFeatures: number,
-  ): Handle;
-  linear_quantized_lora(
-    x: Handle,
-    codes: Handle,
-    absmax: Handle,
-    nestedAbsmax: Optional,
-    nestedOffset: Optional,
-    b: Optional,
-    loraA: Handle,
-    loraB: Handle,
-    format: number,
-    block: number,
-    outFeatures: number,
-    threshold: number,
-    scaling: number,
-    dropout: number,
-    seed: number,
-    offset: number,
-  ): [Handle, Handle];
-  linear_quantized_lora_backward(
-    wantDx: boolean,
-    da: Optional,
-    db: Optional,
-    dy: Handle,
-    x: Handle,
-    u: Handle,
-    codes: Handle,
-    absmax: Handle,
-    nestedAbsmax: Optional,
-    nestedOffset: Optional,
-    loraA: Handle,
-    loraB: Handle,
-    format: number,
-    block: number,
-    scaling: number,
-    dropout: number,
-    seed: number,
-    offset: number,
-  ): Optional;
-  linear_eight_bit(
-    want1: boolean,
-    want2: boolean,
-    x: Handle,
-    codes: readonly Handle[],
-    absmax: readonly Handle[],
-    nestedAbsmax: readonly Handle[],
-    nestedOffset: readonly Handle[],
-    biases: readonly Handle[],
-    format: number,
-    block: number,
-    outFeatures: number,
-    outFeatures1: number,
-    outFeatures2: number,
-  ): (Handle | undefined)[];
   quantize_4bit(w: Handle, format: number, block: number): [Handle, Handle];
   dequantize_4bit(codes: Handle, absmax: Handle, format: number, block: number, dtype: number, shape: readonly number[]): Handle;
   quantize_rows_int8(w: Handle): [Handle, Handle];

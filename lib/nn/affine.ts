@@ -5,7 +5,7 @@ import { roundsInputs } from "../ops/eight-bit.js";
 import { add, linear, linearQuantized, mul, transposeCopy } from "../ops/index.js";
 import type { Dense, Foldable } from "./fold.js";
 import { Wrap } from "./layer.js";
-import { Linear, type LinearLayer } from "./linear.js";
+import { type LayerMember, Linear, type LinearLayer } from "./linear.js";
 import { matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { ones, type Weights, zeros } from "./weights.js";
@@ -63,6 +63,15 @@ export class AffineLinear extends Wrap<LinearLayer> implements LinearLayer, Fold
     if (base instanceof Linear && !base.bias) return linear(x, matching(base.weight, x), bias);
     if (base instanceof QuantizedLinear && !base.bias && !roundsInputs()) return linearQuantized(x, base.weight, bias);
     return add(base.forward(x), bias);
+  }
+
+  member(x: Tensor): LayerMember | undefined {
+    const base = this.inner;
+    if (!this.enabled) return base.member?.(x);
+    const { scaleIn, bias, scaleOut } = this;
+    if (scaleIn || !(base instanceof QuantizedLinear) || (bias && base.bias)) return undefined;
+    const own = { ...base.member(x), ...(bias && { bias: like(bias, x) }) };
+    return scaleOut ? { ...own, behind: (y) => mul(y, like(scaleOut, y)) } : own;
   }
 
   fold(inside: Dense): Dense {

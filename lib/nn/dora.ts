@@ -6,7 +6,7 @@ import { rowProducts, rowSquares } from "./dense-rows.js";
 import { branchSquares, DoraScale, MAGNITUDE, magnitudeOf } from "./dora-scale.js";
 import type { Dense } from "./fold.js";
 import { innermost } from "./layer.js";
-import type { Linear, LinearLayer } from "./linear.js";
+import type { LayerMember, Linear, LinearLayer } from "./linear.js";
 import { LoraLinear, type LoraLinearOptions } from "./lora.js";
 import { matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
@@ -47,6 +47,10 @@ export class DoraLinear extends LoraLinear {
   override forward(x: Tensor): Tensor {
     const y = super.forward(x);
     return this.enabled ? this.#scale.scaled(y) : y;
+  }
+  override member(x: Tensor): LayerMember | undefined {
+    const own = super.member(x);
+    return own && this.enabled ? { ...own, behind: (y) => this.#scale.scaled(y) } : own;
   }
   /** Its numbers are others than before: the next forward looks at them anew. */
   settle(): void {

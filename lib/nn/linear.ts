@@ -1,6 +1,7 @@
 import { checkOptions, optionNames } from "../core/options.js";
 import { Tensor } from "../core/tensor.js";
 import { linear } from "../ops/index.js";
+import type { GroupMember } from "../ops/linear-group.js";
 import { Module, matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { fanIn, type Init, type Weights } from "./weights.js";
@@ -16,6 +17,13 @@ export interface LinearLayer extends Module {
   readonly inFeatures: number;
   readonly outFeatures: number;
   forward(x: Tensor): Tensor;
+  /** What forward() computes of x, as one of several products; undefined where that is more than such a product. */
+  member?(x: Tensor): LayerMember | undefined;
+}
+
+/** Of a layer; `behind` is done to its result. */
+export interface LayerMember extends GroupMember {
+  behind?: (y: Tensor) => Tensor;
 }
 
 /** y (N,O) = x (N,I) · weightᵀ + bias. */

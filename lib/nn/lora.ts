@@ -7,7 +7,7 @@ import { roundsInputs } from "../ops/eight-bit.js";
 import { dropout, linear, linearQuantizedLora, scaleAdd, transposeCopy } from "../ops/index.js";
 import { type Dense, dense, type Foldable } from "./fold.js";
 import { Wrap } from "./layer.js";
-import type { LinearLayer } from "./linear.js";
+import type { LayerMember, LinearLayer } from "./linear.js";
 import { matching } from "./module.js";
 import { QuantizedLinear } from "./quantized-linear.js";
 import { fanIn, type Weights, zeros } from "./weights.js";
@@ -54,15 +54,23 @@ export class LoraLinear extends Wrap<LinearLayer> implements LinearLayer, Foldab
   forward(x: Tensor): Tensor {
     const base = this.inner;
     if (!this.enabled) return base.forward(x);
-    const a = matching(this.loraA, x);
-    const b = matching(this.loraB, x);
-    const p = this.training ? this.dropout : 0;
+    const { a, b, scaling, dropout: p } = this.#branch(x);
     if (base instanceof QuantizedLinear && !roundsInputs()) {
       const bias = base.bias && matching(base.bias, x);
-      return linearQuantizedLora(x, base.weight, a, b, { bias, scaling: this.scaling, dropout: p });
+      return linearQuantizedLora(x, base.weight, a, b, { bias, scaling, dropout: p });
     }
     const branch = linear(linear(p > 0 ? dropout(x, p) : x, a), b);
-    return scaleAdd(branch, base.forward(x), this.scaling, 1);
+    return scaleAdd(branch, base.forward(x), scaling, 1);
+  }
+  /** In x's dtype, with the dropout of now. */
+  #branch(x: Tensor) {
+    const [a, b] = [matching(this.loraA, x), matching(this.loraB, x)];
+    return { a, b, scaling: this.scaling, dropout: this.training ? this.dropout : 0 };
+  }
+  member(x: Tensor): LayerMember | undefined {
+    const base = this.inner;
+    if (!this.enabled) return base.member?.(x);
+    return base instanceof QuantizedLinear ? { ...base.member(x), branch: this.#branch(x) } : undefined;
   }
 
   fold({ weight, bias }: Dense): Dense {

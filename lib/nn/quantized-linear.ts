@@ -1,7 +1,7 @@
 import type { Tensor } from "../core/tensor.js";
 import { linearEightBit, roundsInputs } from "../ops/eight-bit.js";
 import { linearQuantized } from "../ops/index.js";
-import type { LinearLayer, LinearLayerOptions } from "./linear.js";
+import type { LayerMember, LinearLayer, LinearLayerOptions } from "./linear.js";
 import { Module, matching, StateError } from "./module.js";
 import { QuantizedWeight } from "./quantized-weight.js";
 import { fanIn, type Weights } from "./weights.js";
@@ -48,6 +48,10 @@ export class QuantizedLinear extends Module implements LinearLayer {
     const bias = this.bias && matching(this.bias, x);
     if (roundsInputs()) return linearEightBit(x, [this.#weight], bias && [bias])[0] as Tensor;
     return linearQuantized(x, this.#weight, bias);
+  }
+
+  member(x: Tensor): LayerMember {
+    return { weight: this.#weight, bias: this.bias && matching(this.bias, x), branch: undefined };
   }
 
   override dispose(): void {

@@ -13,6 +13,7 @@ interface Work {
 type WorkOf = (call: OpCall) => Work;
 
 const sum = (all: readonly DrySpec[]): number => all.reduce((n, x) => n + bytesOf(x), 0);
+const added = (all: readonly number[]): number => all.reduce((a, b) => a + b, 0);
 
 /** A product of N rows with a weight of `parameters` numbers, which lies in `weight` bytes. */
 const product = (of: DrySpec, N: number, parameters: number, weight: number, others: number): Work => ({
@@ -78,6 +79,19 @@ const WORK: Readonly<Record<string, WorkOf>> = {
     const branch = r * (colsOf(x) + colsOf(dy));
     const all = (given(0) ? colsOf(x) * colsOf(dy) : 0) + 2 * branch;
     return product(x, rowsOf(x), all, sum([at(6), at(7)]), sum([dy, x, ...made()]));
+  },
+  linear_quantized_group: ({ at, all, numbers, made }) => {
+    const x = at(2);
+    const branches = numbers(11).map((of, j) => dim(all(8)[j] as DrySpec, 0) * (colsOf(x) + (numbers(10)[of] as number)));
+    const parameters = added([...numbers(10).map((O) => colsOf(x) * O), ...branches]);
+    return product(x, rowsOf(x), parameters, sum([...all(3), ...all(4)]), sum([x, ...made()]));
+  },
+  linear_quantized_group_backward: ({ at, all, n, numbers, given, made }) => {
+    const [dys, I] = [all(3), n(17)];
+    const branches = numbers(12).map((of, j) => 2 * dim(all(10)[j] as DrySpec, 0) * (I + colsOf(dys[of] as DrySpec)));
+    const parameters = (given(0) ? I * added(dys.map(colsOf)) : 0) + added(branches);
+    const read = [...dys, ...(branches.length ? [at(4)] : []), ...made()];
+    return product(dys[0] as DrySpec, rowsOf(dys[0] as DrySpec), parameters, sum([...all(6), ...all(7)]), sum(read));
   },
   attention: ({ at, given }) => attention(at(0), [at(1)], given(6), 2),
   attention_backward: ({ at, given }) => attention(at(2), [at(3)], given(10), 5),

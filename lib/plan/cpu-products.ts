@@ -67,7 +67,21 @@ export function roomsOf(level: Level, p: Product): Rooms {
   if (tiled && !p.turned && (p.b === "codes" || (p.b !== "panels" && p.K <= 8192))) return onTiles(p);
   const micro = microOf(level, p.dtype);
   if (p.M <= FEW_ROWS && p.b === "row") return fewRows(p, micro);
-  return p.dtype === "f32" && !p.scaledSums && fitsInPlace(p, micro) ? inPlace(p, micro) : driven(p, micro);
+  return p.dtype === "f32" && !p.scaledSums && fitsInPlace(p, micro) ? inPlace(p, micro) : driven([p], micro, false);
+}
+
+/**
+ * Of one sum of products, or of products of one A, as native/cpu/linear/driver.h works them off: all at once, or, where one has a way of its own, one
+ * after the other.
+ */
+export function roomsOfGroup(level: Level, all: readonly Product[], oneSum: boolean): Rooms[] {
+  const [first] = all as readonly [Product, ...Product[]];
+  const tiled = level === "amx" && first.dtype === "bf16";
+  const micro = microOf(level, first.dtype);
+  const apart = (p: Product) =>
+    (tiled && !oneSum) || (!oneSum && p.M <= FEW_ROWS) || (p.dtype === "f32" && !p.scaledSums && fitsInPlace(p, micro));
+  if (first.M <= 0 || all.length === 1 || all.some(apart)) return all.map((p) => roomsOf(level, p));
+  return [driven(all, micro, oneSum)];
 }
 
 function fewRows({ M, K, dtype }: Product, { bytes }: Micro): Rooms {
@@ -98,18 +112,24 @@ function inPlace({ M, N, K }: Product, { MR, NR }: Micro): Rooms {
   };
 }
 
-function driven({ M, N, K: steps, more = 0 }: Product, { MR, NR, K: multiple, bytes }: Micro): Rooms {
-  const K = up(steps + more, multiple);
+function driven(all: readonly Product[], { MR, NR, K: multiple, bytes }: Micro, oneSum: boolean): Rooms {
+  const { M, K: own } = all[0] as Product;
+  const depth = ({ K, more = 0 }: Product) => up(K + more, multiple);
+  const panelsOf = ({ N }: Product) => Math.ceil(N / NR);
+  const sum = (of: (p: Product) => number) => all.reduce((n, p) => n + of(p), 0);
+  const shared = oneSum ? 0 : all.length === 1 ? depth(all[0] as Product) : Math.floor(own / PANEL_DEPTH) * PANEL_DEPTH;
+  const K = shared + sum((p) => depth(p) - shared);
+  const sizeOfB = sum((p) => panelsOf(p) * NR * depth(p));
   const MC = up(96, MR);
   const fit = Math.floor((4 << 20) / (K * bytes + 1));
   const slab = up(Math.min(M, fit < MC ? MC : Math.min(fit, 1024)), MR);
-  const panels = Math.ceil(N / NR);
+  const panels = oneSum ? panelsOf(all[0] as Product) : sum(panelsOf);
   const wanted = Math.min(Math.ceil(64 / panels), Math.ceil(slab / MC));
-  const before = wanted > 2 && panels * NR * K * bytes <= 1 << 20;
+  const before = wanted > 2 && sizeOfB * bytes <= 1 << 20;
   const parts = before || wanted <= 2 ? wanted : Math.floor((wanted + 3) / 4);
   const part = up(Math.ceil(slab / parts), MR);
   return {
-    packed: (slab * K + (before ? panels * NR * K : 0)) * bytes + 64,
+    packed: (slab * K + (before ? sizeOfB : 0)) * bytes + 64,
     each: PANEL_DEPTH * NR * bytes + part * NR * 4,
     tasks: panels * Math.ceil(Math.min(slab, M) / part),
   };

@@ -1,13 +1,14 @@
 // What the CPU's ops compute in, beside the tensors that they read and write: blocks that grow to the largest op and stay. The sizes are those of
 // native/cpu/ops as arithmetic, for the ops whose need grows with a batch or a model; a test holds the whole against what the device counts.
 import type { DrySpec } from "../core/dry.js";
-import { Block, type Level, microOf, type Product, roomsOf, up } from "./cpu-products.js";
+import { Block, type Level, microOf, type Product, type Rooms, roomsOf, roomsOfGroup, up } from "./cpu-products.js";
 import { colsOf, dim, floatsOf, type OpCall, rowsOf, sizeOf, widthOf } from "./op-call.js";
+import { QUANTIZED } from "./quantized-scratch.js";
 
 /** Rows whose sums are kept apart (native/cpu/row_parts.h). */
 const partRows = (cols: number): number => Math.min(64, Math.max(8, Math.floor(32768 / Math.max(1, cols))));
 
-type Need = (scratch: CpuScratch, call: OpCall) => void;
+export type Need = (scratch: CpuScratch, call: OpCall) => void;
 
 export class CpuScratch {
   readonly #shared = new Block();
@@ -41,7 +42,13 @@ export class CpuScratch {
     for (const block of this.#threads.slice(0, tasks)) block.take(bytes);
   }
   product(p: Product): void {
-    const { packed, each, tasks } = roomsOf(this.level, p);
+    this.#takeRooms(roomsOf(this.level, p));
+  }
+  /** One sum of products, or products of one A. */
+  group(all: readonly Product[], oneSum: boolean): void {
+    for (const rooms of roomsOfGroup(this.level, all, oneSum)) this.#takeRooms(rooms);
+  }
+  #takeRooms({ packed, each, tasks }: Rooms): void {
     if (packed) this.#packed.take(packed);
     if (each) this.each(each, tasks);
   }
@@ -58,24 +65,13 @@ export class CpuScratch {
   }
 
   /** Through a weight of 4 bits, with `more` further steps. */
-  coded(backward: boolean, N: number, O: number, I: number, dtype: "f32" | "bf16", block: number, nested: boolean, more = 0): void {
+  coded(backward: boolean, N: number, O: number, I: number, dtype: "f32" | "bf16", block: number, nested: boolean, more = 0): Product {
     const [columns, K] = backward ? [I, O] : [O, I];
     const tiled = this.level === "amx" && dtype === "bf16";
     const aligned = nested && block >= 64 && I % block === 0;
     const maxima = aligned ? { all: O * (I / block), panel: 16 * (I / block) } : { all: 0, panel: 0 };
     const scaledSums = this.level.startsWith("avx512") && !backward && I % block === 0;
-    this.product({
-      M: N,
-      N: columns,
-      K,
-      dtype,
-      line: K,
-      b: tiled ? "codes" : "panels",
-      backward,
-      more,
-      scaledSums,
-      ...(tiled && { maxima }),
-    });
+    return { M: N, N: columns, K, dtype, line: K, b: tiled ? "codes" : "panels", backward, more, scaledSums, ...(tiled && { maxima }) };
   }
   int8(N: number, O: number, I: number): void {
     this.shared(N * O * 4 + N * 4 + N * I * 6 + I * 4 + 256);
@@ -193,7 +189,6 @@ const scattered = (s: CpuScratch, rows: number, index: DrySpec, cols: number): v
   s.each(cols * 4 + 4, rows);
 };
 
-const INT8 = 2;
 const NEEDS: Readonly<Record<string, Need>> = {
   linear: (s, { at }) => s.linear(rowsOf(at(0)), dim(at(1), 0), colsOf(at(0)), floatsOf(at(0))),
   linear_dx: (s, { at }) => s.dx(rowsOf(at(0)), colsOf(at(0)), dim(at(1), 1), floatsOf(at(0))),
@@ -226,32 +221,7 @@ const NEEDS: Readonly<Record<string, Need>> = {
     between(s, x1, [wq, wk, wv], Math.max(...made().map(sizeOf)));
     for (const [x, w] of pairs) s.dx(rowsOf(x), dim(w, 0), colsOf(x), floatsOf(x));
   },
-  linear_quantized: (s, { at, n, given }) => {
-    const [N, I, O] = [rowsOf(at(0)), colsOf(at(0)), n(8)];
-    if (n(6) === INT8) s.int8(N, O, I);
-    else s.coded(false, N, O, I, floatsOf(at(0)), n(7), given(3));
-  },
-  linear_quantized_dx: (s, { at, n, given }) => s.coded(true, rowsOf(at(0)), colsOf(at(0)), n(7), floatsOf(at(0)), n(6), given(3)),
-  linear_quantized_lora: (s, { at, n, given }) => {
-    const [N, I, O, r, dtype] = [rowsOf(at(0)), colsOf(at(0)), n(10), dim(at(6), 0), floatsOf(at(0))];
-    s.shared(((n(13) > 0 ? N * I : 0) + N * r) * widthOf(at(0)) + 64);
-    s.linear(N, r, I, dtype);
-    if (n(8) === INT8) {
-      s.int8(N, O, I);
-      s.linear(N, O, r, dtype);
-    } else s.coded(false, N, O, I, dtype, n(9), given(3), r);
-  },
-  linear_quantized_lora_backward: (s, { at, n, given }) => {
-    const [N, I, O, r, dtype] = [rowsOf(at(4)), colsOf(at(4)), colsOf(at(3)), dim(at(10), 0), floatsOf(at(4))];
-    const drops = n(15) > 0;
-    s.shared((N * r + (drops ? N * I : 0)) * widthOf(at(4)) + 64);
-    s.dx(N, O, r, dtype);
-    if (given(2)) s.dw(N, O, r, dtype);
-    if (given(1)) s.dw(N, r, I, dtype);
-    if (!given(0)) return;
-    s.coded(true, N, O, I, dtype, n(13), given(8), drops ? 0 : r);
-    if (drops) s.dx(N, r, I, dtype);
-  },
+  ...QUANTIZED,
   attention: (s, { at }) => s.attention(at(0), [at(1)], false),
   attention_backward: (s, { at }) => s.attention(at(2), [at(3)], true),
   attention_two_source: (s, { at }) => s.attention(at(0), [at(1), at(3)], false),

@@ -1,11 +1,12 @@
 // A call of an op, as those who count along are told of it.
 import type { DryObserver, DrySpec } from "../core/dry.js";
 
-/** Argument i as a tensor, as a list of them, as a number, or whether it is there; and what the op gave. */
+/** Argument i as a tensor, as a list of them, as a number, as a list of them, or whether it is there; and what the op gave. */
 export interface OpCall {
   at(i: number): DrySpec;
   all(i: number): DrySpec[];
   n(i: number): number;
+  numbers(i: number): readonly number[];
   given(i: number): boolean;
   made(): DrySpec[];
 }
@@ -18,6 +19,7 @@ export const counting =
       at: (i) => spec(args[i] as number),
       all: (i) => (args[i] as readonly number[]).map(spec),
       n: (i) => Number(args[i]),
+      numbers: (i) => args[i] as readonly number[],
       given: (i) => Boolean(args[i]),
       made: () => [result].flat().flatMap((handle) => (typeof handle === "number" ? [spec(handle)] : [])),
     });

@@ -173,7 +173,7 @@ struct Call {
 };
 
 template <class A>
-constexpr bool is_updated = std::is_same_v<A, InOut> || std::is_same_v<A, Acc> || std::is_same_v<A, InOutList>;
+constexpr bool is_updated = std::is_same_v<A, InOut> || std::is_same_v<A, Acc> || std::is_same_v<A, InOutList> || std::is_same_v<A, AccList>;
 
 // How each argument type of a Backend entry is read (From), told to the shape rule (to_rule), held by the command (Held) and passed on (pass).
 template <class A>
@@ -283,6 +283,20 @@ template <>
 struct Slot<InList> : ListSlot<InList> {};
 template <>
 struct Slot<InOutList> : ListSlot<InOutList> {};
+template <>
+struct Slot<AccList> : ListSlot<AccList> {};
+template <>
+struct Slot<OutList> : ListSlot<OutList> {
+  using From = int64_t;
+  static From read(Call& c) { return c.arguments.integer(); }
+  static std::tuple<int64_t> to_rule(From& f) { return {f}; }
+  static Held hold(Call& c, From& f) {
+    Held h;
+    for (int64_t i = 0; i < f; ++i) h.bound.push_back(c.output());
+    h.views.resize(h.bound.size());
+    return h;
+  }
+};
 
 // Trailing parameters of a rule that the entry does not have: what the inputs leave open.
 template <class T>

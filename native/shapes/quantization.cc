@@ -45,6 +45,21 @@ void expect_weight(const Rule& rule, const Spec& codes, const Spec& absmax, cons
   }
 }
 
+void expect_threshold(const Rule& rule, QuantFormat format, double threshold) {
+  rule.not_negative("threshold", threshold);
+  if (is_4bit(format) && threshold != 0) rule.refuse("threshold 0: only int8 splits off outlier columns", std::to_string(threshold));
+}
+
+void expect_lora(const Rule& rule, DType t, const Spec& a, const Spec& b, int64_t in_features, int64_t out_features, double scaling, double dropout,
+                 int64_t offset) {
+  rule("lora_a", a).dtype(t).shape("(r,I)", {any, in_features});
+  rule("lora_b", b).dtype(t).shape("(O,r)", {out_features, a.dim(0)});
+  rule.at_least("LoRA rank r", a.dim(0), 1);
+  rule.finite("scaling", scaling);
+  rule.fraction("dropout", dropout);
+  rule.at_least("offset", offset, 0);
+}
+
 SpecList quantize_4bit(const Spec& w, QuantFormat format, int64_t block) {
   const Rule rule("quantize_4bit");
   rule("w", w).floating();

@@ -14,5 +14,9 @@ void expect_block(const Rule& rule, int64_t block);  // a size that bitsandbytes
 // A packed weight (O,I) with its block scales.
 void expect_weight(const Rule& rule, const Spec& codes, const Spec& absmax, const Spec* nested_absmax, const Spec* nested_offset, QuantFormat format,
                    int64_t block, int64_t out_features, int64_t in_features);
+void expect_threshold(const Rule& rule, QuantFormat format, double threshold);
+// A (r,I), B (O,r)
+void expect_lora(const Rule& rule, DType t, const Spec& a, const Spec& b, int64_t in_features, int64_t out_features, double scaling, double dropout,
+                 int64_t offset);
 
 }  // namespace anymal::shapes

@@ -57,6 +57,15 @@ SpecList linear_quantized_lora_backward(bool dx, const Spec* da, const Spec* db,
                                         const Spec& absmax, const Spec* nested_absmax, const Spec* nested_offset, const Spec& lora_a,
                                         const Spec& lora_b, QuantFormat format, int64_t block, double scaling, double dropout, int64_t seed,
                                         int64_t offset);
+SpecList linear_quantized_group(int64_t count, bool u, const Spec& x, const SpecList& codes, const SpecList& absmax, const SpecList& nested_absmax,
+                                const SpecList& nested_offset, const SpecList& biases, const SpecList& lora_a, const SpecList& lora_b,
+                                const NumberList& out_features, const NumberList& of, const NumberList& scaling, const NumberList& offset,
+                                QuantFormat format, int64_t block, double threshold, double dropout, int64_t seed);
+SpecList linear_quantized_group_backward(bool dx, const SpecList& da, const SpecList& db, const SpecList& dy, const Spec* x, const Spec* u,
+                                         const SpecList& codes, const SpecList& absmax, const SpecList& nested_absmax, const SpecList& nested_offset,
+                                         const SpecList& lora_a, const SpecList& lora_b, const NumberList& of, const NumberList& scaling,
+                                         const NumberList& offset, QuantFormat format, int64_t block, int64_t in_features, double dropout,
+                                         int64_t seed);
 SpecList linear_eight_bit(bool y1, bool y2, const Spec& x, const SpecList& codes, const SpecList& absmax, const SpecList& nested_absmax,
                           const SpecList& nested_offset, const SpecList& biases, QuantFormat format, int64_t block, int64_t out_features,
                           int64_t out_features1, int64_t out_features2);

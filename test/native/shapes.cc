@@ -158,6 +158,32 @@ void matmul() {
   BAD(linear_quantized_lora_backward, "E_SHAPE", "u of the shape of x but for r = (3,2), got f32 (3,3)", true, nullptr, nullptr, f(3, 6), f(3, 64),
       f(3, 3), u(256), f(6), nullptr, nullptr, f(2, 64), f(6, 2), nf4, 64, 2.0, 0.1, 1, 2);
   const SpecList two = {u(256), u(256)}, maxima = {f(6), f(6)}, none = {}, biases = {f(6), f(6)};
+  const SpecList branch_a = {f(2, 64)}, branch_b = {f(6, 2)};
+  const NumberList outputs = {6, 6}, second = {1}, number = {2}, no = {};
+  GOOD(linear_quantized_group, "f32 (3,6); f32 (3,6); nothing", 2, false, f(3, 64), two, maxima, none, none, biases, none, none, outputs, no, no, no,
+       nf4, 64, 0, 0, 1);
+  GOOD(linear_quantized_group, "f32 (3,6); f32 (3,6); f32 (6)", 2, true, f(3, 64), two, maxima, none, none, none, branch_a, branch_b, outputs, second,
+       number, number, nf4, 64, 0, 0.1, 1);
+  BAD(linear_quantized_group, "E_VALUE", "number of weights in [1, 4), got 4", 4, false, f(3, 64), two, maxima, none, none, none, none, none, outputs,
+      no, no, no, nf4, 64, 0, 0, 1);
+  BAD(linear_quantized_group, "E_VALUE", "as many out_features as weights, 3, got 2", 3, false, f(3, 64), two, maxima, none, none, none, none, none,
+      outputs, no, no, no, nf4, 64, 0, 0, 1);
+  BAD(linear_quantized_group, "E_VALUE", "weight of a branch, ascending, in [0, 2), got 2", 2, true, f(3, 64), two, maxima, none, none, none,
+      branch_a, branch_b, outputs, number, number, number, nf4, 64, 0, 0, 1);
+  BAD(linear_quantized_group, "E_VALUE", "offsets as whole numbers, got 0.500000", 2, true, f(3, 64), two, maxima, none, none, none, branch_a,
+      branch_b, outputs, second, number, {0.5}, nf4, 64, 0, 0, 1);
+  BAD(linear_quantized_group, "E_VALUE", "u where there are branches, and only there, got branches without u", 2, false, f(3, 64), two, maxima, none,
+      none, none, branch_a, branch_b, outputs, second, number, number, nf4, 64, 0, 0, 1);
+  const Spec rows = f(3, 64), reduced = f(6), longer = f(7);
+  const SpecList dys = {f(3, 6), f(3, 6)};
+  GOOD(linear_quantized_group_backward, "f32 (3,64)", true, branch_a, branch_b, dys, &rows, &reduced, two, maxima, none, none, branch_a, branch_b,
+       second, number, number, nf4, 64, 64, 0.1, 1);
+  BAD(linear_quantized_group_backward, "E_SHAPE", "dy of the shape of the first but for O = (6,6), got f32 (3,6)", true, none, none,
+      {f(6, 6), f(3, 6)}, nullptr, nullptr, two, maxima, none, none, none, none, no, no, no, nf4, 64, 64, 0, 1);
+  BAD(linear_quantized_group_backward, "E_SHAPE", "u of shape (N * sum of ranks) with 6 elements, got f32 (7)", true, none, none, dys, &rows, &longer,
+      two, maxima, none, none, branch_a, branch_b, second, number, number, nf4, 64, 64, 0, 1);
+  BAD(linear_quantized_group_backward, "E_SHAPE", "da of the shape of lora_a = (2,64), got f32 (6,6)", true, {f(6, 6)}, none, dys, &rows, &reduced,
+      two, maxima, none, none, branch_a, branch_b, second, number, number, nf4, 64, 64, 0, 1);
   GOOD(linear_eight_bit, "f32 (3,6); f32 (3,6); nothing", true, false, f(3, 64), two, maxima, none, none, biases, nf4, 64, 6, 6, 0);
   BAD(linear_eight_bit, "E_VALUE", "a second output with the third, got the third without it", false, true, f(3, 64), two, maxima, none, none, none,
       nf4, 64, 6, 6, 0);

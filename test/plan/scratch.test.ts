@@ -26,6 +26,7 @@ function callOf({ format, dtype, rows, I, O }: Product): OpCall {
   return {
     at: () => ({ shape: [rows, I], dtype: dtype === "bf16" ? 1 : 0 }),
     all: () => [],
+    numbers: () => [],
     n: (i) => numbers[i] as number,
     given: () => false,
     made: () => [],

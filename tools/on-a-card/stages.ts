@@ -16,13 +16,13 @@ export interface Surroundings {
 
 /** Ops whose kernels are chosen by the number of multiprocessors. */
 const CHOOSERS =
-  "linear,linear_dx,linear_dw,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,attention_decode,conv1d,conv1d_backward,conv2d,conv2d_backward,gru,gru_backward,head_cross_entropy,contrastive_loss";
+  "linear,linear_dx,linear_dw,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,linear_quantized_group,linear_quantized_group_backward,attention_decode,conv1d,conv1d_backward,conv2d,conv2d_backward,gru,gru_backward,head_cross_entropy,contrastive_loss";
 /** One of each kind of access to memory. */
 const MEMCHECK =
-  "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,attention,attention_backward,attention_decode,cache_write,gather_rows_backward,embedding_backward,rms_norm_backward,conv1d_backward,adamw_8bit,adamw_clipped,head_cross_entropy,quantize_absmax,sample_categorical";
+  "linear,linear_quantized,linear_quantized_dx,linear_quantized_lora_backward,linear_quantized_group,linear_quantized_group_backward,attention,attention_backward,attention_decode,cache_write,gather_rows_backward,embedding_backward,rms_norm_backward,conv1d_backward,adamw_8bit,adamw_clipped,head_cross_entropy,quantize_absmax,sample_categorical";
 /** Kernels that no card has run yet, newest first: what stands around products, groups of them, few rows and some hundreds, the optimiser in two launches, norms that end in one. */
 const NEWEST =
-  "add_rms_norm,rope_pair,rope_cached,head_cross_entropy,linear_fused,linear_fused_backward,project_two_source,project_two_source_backward,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,adamw_clipped,attention_two_source,attention_two_source_backward,layer_norm_backward,rms_norm_backward,linear";
+  "linear_quantized_group,linear_quantized_group_backward,add_rms_norm,rope_pair,rope_cached,head_cross_entropy,linear_fused,linear_fused_backward,project_two_source,project_two_source_backward,linear_quantized,linear_quantized_dx,linear_quantized_lora,linear_quantized_lora_backward,adamw_clipped,attention_two_source,attention_two_source_backward,layer_norm_backward,rms_norm_backward,linear";
 const HOPPER = { ANYMAL_CUDA_WGMMA: "1" };
 /** Processors for which kernels are chosen besides the card's own: one, the emulated card's, an H200's. */
 const PROCESSORS = [1, 4, 132];

@@ -5,6 +5,8 @@
 //   and lets the micro-kernel add MR x NR tiles of all its rows into f32 sums. The epilogue (alpha, bias, old C, rounding) runs once, at the end.
 //   So B is read once per slab, and written nowhere but to L1: quantised weights are decoded where they are used. Where a panel meets many
 //   tasks, since there are few panels, B is packed before as well.
+//   Products of one A are worked off as one: A is packed once, and the tasks of all share the threads. A sum of products is one whose K is of all,
+//   one's behind the other's.
 //
 // A micro-kernel: struct { using Element (float or bf16); MR, NR, KB (k-group of A's panel), PB (k-pair of B's panel);
 //   optional static void begin(), end() around a task;
@@ -22,7 +24,7 @@
 #include "cpu/linear/few_rows_integer.h"
 #include "cpu/linear/few_rows_quantized.h"
 #include "cpu/linear/kernels.h"
-#include "cpu/linear/transpose.h"
+#include "cpu/linear/pack_strip.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL::driver {
 
@@ -30,64 +32,6 @@ using linear::kPanelDepth;
 using linear::Matrix;
 using linear::PanelSource;
 using linear::Problem;
-
-constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-constexpr int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
-
-template <class To, class From>
-inline To convert(From x) {
-  return from_float<To>(to_float(x));
-}
-template <>
-inline bf16 convert<bf16, bf16>(bf16 x) {
-  return x;
-}
-
-// dst [depth/G][width][G] <- the strip of `count` (<= width) lines and `k` (<= depth) steps; line i, step j at src[i*line + j*step].
-// Zeros beyond. Works in blocks of 64 steps, so that a strided walk over lines writes into cache.
-template <class To, class From, int G>
-inline void pack_strip(To* dst, int64_t width, int64_t depth, const From* src, int64_t line, int64_t step, int64_t count, int64_t k) {
-  if (depth > 0 && (count < width || k < depth)) std::memset(static_cast<void*>(dst), 0, static_cast<size_t>(width * depth) * sizeof(To));
-  if (G == 1 && line == 1) {
-    for (int64_t j = 0; j < k; ++j)
-      for (int64_t i = 0; i < count; ++i) dst[j * width + i] = convert<To>(src[j * step + i]);
-    return;
-  }
-  if constexpr (std::is_same_v<To, From> && sizeof(To) * G == 4) {
-    if (G == 2 && line == 1) {
-      uint32_t* pairs = reinterpret_cast<uint32_t*>(dst);
-      for (int64_t j = 0; j < k; j += 2, pairs += width) {
-        const uint16_t* first = reinterpret_cast<const uint16_t*>(src + j * step);
-        const uint16_t* second = reinterpret_cast<const uint16_t*>(src + (j + 1) * step);
-        if (j + 1 < k)
-          for (int64_t i = 0; i < count; ++i) pairs[i] = first[i] | static_cast<uint32_t>(second[i]) << 16;
-        else
-          for (int64_t i = 0; i < count; ++i) pairs[i] = first[i];
-      }
-      return;
-    }
-    if (step == 1) {
-      Transpose::run(reinterpret_cast<uint32_t*>(dst), width, src, line * static_cast<int64_t>(sizeof(From)), count, k / G);
-      if (k % G)
-        for (int64_t i = 0; i < count; ++i) dst[k / G * width * G + i * G] = src[i * line + k - 1];
-      return;
-    }
-  }
-  if constexpr (std::is_same_v<To, float> && std::is_same_v<From, bf16> && G == 1) {
-    if (step == 1) {
-      Transpose::widen(dst, width, src, line * static_cast<int64_t>(sizeof(From)), count, k / 2);
-      for (int64_t i = 0; k % 2 && i < count; ++i) dst[(k - 1) * width + i] = to_float(src[i * line + k - 1]);
-      return;
-    }
-  }
-  for (int64_t k0 = 0; k0 < k; k0 += 64) {
-    const int64_t k1 = at_most(k0 + 64, k);
-    for (int64_t i = 0; i < count; ++i) {
-      const From* from = src + i * line;
-      for (int64_t j = k0; j < k1; ++j) dst[(j / G) * width * G + i * G + j % G] = convert<To>(from[j * step]);
-    }
-  }
-}
 
 template <class Micro>
 struct Driver {
@@ -99,9 +43,9 @@ struct Driver {
   static constexpr DType dtype = sizeof(T) == 4 ? DType::f32 : DType::bf16;
 
   static int64_t depth(int64_t K) { return round_up(K, KB > PB ? KB : PB); }
-  static int64_t slab_rows(const Problem& p, int64_t bytes) {
-    const int64_t fit = bytes / (depth(p.K) * static_cast<int64_t>(sizeof(T)) + 1);  // K may be 0
-    return round_up(at_most(p.M, fit < MC ? MC : at_most(fit, kMostRows)), MR);
+  static int64_t slab_rows(int64_t M, int64_t steps, int64_t bytes) {
+    const int64_t fit = bytes / (steps * static_cast<int64_t>(sizeof(T)) + 1);  // there may be none
+    return round_up(at_most(M, fit < MC ? MC : at_most(fit, kMostRows)), MR);
   }
 
   // Rows [k0, k0 + kc) of the panel that starts at column n0; k0 is a multiple of kPanelDepth.
@@ -173,66 +117,108 @@ struct Driver {
 
   static size_t room_bytes(int64_t rows) { return static_cast<size_t>(kPanelDepth * NR) * sizeof(T) + static_cast<size_t>(rows * NR) * 4; }
 
-  // Rows [i0, i0 + rows) of a packed slab of `padded` rows, which begins at row m0 of A, against the panel from column n0 on: `ready`, [depth][NR],
-  // or, where that is null, packed here.
-  static void task(const Problem& p, const T* slab, int64_t padded, int64_t m0, int64_t i0, int64_t rows, int64_t n0, const T* ready, void* room) {
-    T* packed = static_cast<T*>(room);
-    float* sums = reinterpret_cast<float*>(packed + kPanelDepth * NR);
+  // Where a problem's operands lie packed: blocks of A's steps before `shared` at `common`, those after them at `own`; B, [depth][NR] to a panel, at
+  // `ready`, or, where that is null, nowhere yet.
+  struct Packed {
+    T *common, *own, *ready;
+    int64_t shared;
+
+    T* block(int64_t padded, int64_t k0) const { return k0 < shared ? common + padded * k0 : own + padded * (k0 - shared); }
+  };
+
+  // Rows [i0, i0 + rows) of a packed slab of `padded` rows, which begins at row m0 of A, against panel j of B: the sum of `count` problems, to the
+  // first one's place.
+  static void task(const Problem* of, const Packed* packed, int64_t count, int64_t padded, int64_t m0, int64_t i0, int64_t rows, int64_t j,
+                   void* room) {
+    T* unpacked = static_cast<T*>(room);
+    float* sums = reinterpret_cast<float*>(unpacked + kPanelDepth * NR);
     std::memset(sums, 0, static_cast<size_t>(round_up(rows, MR) * NR) * 4);
-    const auto each_strip = [&](const auto& run) {
-      for (int64_t k0 = 0; k0 < depth(p.K); k0 += kPanelDepth) {
-        const int64_t kc = at_most(kPanelDepth, depth(p.K) - k0);
-        if (!ready) pack_b(p, n0, k0, kc, packed);
-        const T *a = slab + padded * k0 + i0 * kc, *panel = ready ? ready + k0 * NR : packed;
-        for (int64_t i = 0; i < rows; i += MR) run(rows - i, k0, kc, a + i * kc, panel, sums + i * NR);
+    const int64_t n0 = j * NR;
+    for (int64_t q = 0; q < count; ++q) {
+      const Problem& p = of[q];
+      const auto each_strip = [&](const auto& run) {
+        for (int64_t k0 = 0; k0 < depth(p.K); k0 += kPanelDepth) {
+          const int64_t kc = at_most(kPanelDepth, depth(p.K) - k0);
+          const T* panel = packed[q].ready ? packed[q].ready + j * NR * depth(p.K) + k0 * NR : unpacked;
+          if (!packed[q].ready) pack_b(p, n0, k0, kc, unpacked);
+          const T* a = packed[q].block(padded, k0) + i0 * kc;
+          for (int64_t i = 0; i < rows; i += MR) run(rows - i, k0, kc, a + i * kc, panel, sums + i * NR);
+        }
+      };
+      const auto plain = [](int64_t there, int64_t, int64_t kc, const T* a, const T* b, float* c) { run_strip(there, kc, a, b, c, NR); };
+      if constexpr (scales_sums<Micro>()) {
+        const QuantizedWeight* w = p.panels ? p.panels->weight : nullptr;
+        if (has_panel_scales(w)) {
+          PanelScales scales(*w, n0 / kPanelRows, w->I / w->block, StepsOf<T>(w->format).factor);
+          each_strip(
+              [&](int64_t there, int64_t k0, int64_t kc, const T* a, const T* b, float* c) { run_scaled_strip(*w, scales, there, k0, kc, a, b, c); });
+          continue;
+        }
       }
-    };
-    const auto plain = [](int64_t count, int64_t, int64_t kc, const T* a, const T* b, float* c) { run_strip(count, kc, a, b, c, NR); };
-    if constexpr (scales_sums<Micro>()) {
-      const QuantizedWeight* w = p.panels ? p.panels->weight : nullptr;
-      if (has_panel_scales(w)) {
-        PanelScales scales(*w, n0 / kPanelRows, w->I / w->block, StepsOf<T>(w->format).factor);
-        each_strip(
-            [&](int64_t count, int64_t k0, int64_t kc, const T* a, const T* b, float* c) { run_scaled_strip(*w, scales, count, k0, kc, a, b, c); });
-      } else {
-        each_strip(plain);
-      }
-    } else {
       each_strip(plain);
     }
-    store(p, m0 + i0, rows, n0, at_most(NR, p.N - n0), sums, NR);
+    store(of[0], m0 + i0, rows, n0, at_most(NR, of[0].N - n0), sums, NR);
   }
 
-  static void parallel_gemm(Stream& s, const Problem& p) {
-    const int64_t K = depth(p.K), slab = slab_rows(p, 4 << 20), panels = (p.N + NR - 1) / NR, blocks = (K + kPanelDepth - 1) / kPanelDepth;
+  // All of `of`, each to its own place, where they have one A but for its further steps; or their sum, to the first one's.
+  static void parallel_gemm(Stream& s, const Problem* of, int64_t count, bool one_sum) {
+    const int64_t M = of[0].M, own_steps = of[0].K - of[0].more.steps;
+    const int64_t shared = one_sum ? 0 : count == 1 ? depth(of[0].K) : own_steps / kPanelDepth * kPanelDepth;
+    int64_t steps = shared, panels = 0, size_of_b = 0;
+    const auto panels_of = [&](int64_t q) { return (of[q].N + NR - 1) / NR; };
+    const auto blocks_of = [&](int64_t q, int64_t from) { return (depth(of[q].K) - from + kPanelDepth - 1) / kPanelDepth; };
+    for (int64_t q = 0; q < count; ++q) {
+      steps += depth(of[q].K) - shared;
+      size_of_b += panels_of(q) * NR * depth(of[q].K);
+      if (q == 0 || !one_sum) panels += panels_of(q);
+    }
     // Few panels: rows are shared out too, and all of B is packed before, if it stays in cache.
-    const int64_t groups = (slab + MC - 1) / MC, wanted = at_most((64 + panels - 1) / panels, groups);
-    const bool before = wanted > 2 && panels * NR * K * static_cast<int64_t>(sizeof(T)) <= 1 << 20;
+    const int64_t slab = slab_rows(M, steps, 4 << 20), groups = (slab + MC - 1) / MC, wanted = at_most((64 + panels - 1) / panels, groups);
+    const bool before = wanted > 2 && size_of_b * static_cast<int64_t>(sizeof(T)) <= 1 << 20;
     const int64_t parts = before || wanted <= 2 ? wanted : (wanted + 3) / 4, part = round_up((slab + parts - 1) / parts, MR);
-    T* packed = static_cast<T*>(s.packed.get(static_cast<size_t>(slab * K + (before ? panels * NR * K : 0)) * sizeof(T) + 64));
-    T* ready = before ? packed + slab * K : nullptr;
+    T* room = static_cast<T*>(s.packed.get(static_cast<size_t>(slab * steps + (before ? size_of_b : 0)) * sizeof(T) + 64));
+    Packed packed[linear::kMostTogether];
+    T *own = room + slab * shared, *ready = room + slab * steps;
+    for (int64_t q = 0; q < count; ++q) {
+      packed[q] = {room, own, before ? ready : nullptr, shared};
+      own += slab * (depth(of[q].K) - shared);
+      ready += panels_of(q) * NR * depth(of[q].K);
+    }
     if (before)
-      parallel_range(s, panels * blocks, NR * kPanelDepth, [&](int64_t begin, int64_t end, int) {
-        for (int64_t t = begin; t < end; ++t) {
-          const int64_t j = t / blocks, k0 = t % blocks * kPanelDepth;
-          pack_b(p, j * NR, k0, at_most(kPanelDepth, K - k0), ready + j * NR * K + k0 * NR);
-        }
-      });
-    for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
-      const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR), across = (padded + MC - 1) / MC;
+      for (int64_t q = 0; q < count; ++q) {
+        const int64_t blocks = blocks_of(q, 0), K = depth(of[q].K);
+        parallel_range(s, panels_of(q) * blocks, NR * kPanelDepth, [&](int64_t begin, int64_t end, int) {
+          for (int64_t t = begin; t < end; ++t) {
+            const int64_t j = t / blocks, k0 = t % blocks * kPanelDepth;
+            pack_b(of[q], j * NR, k0, at_most(kPanelDepth, K - k0), packed[q].ready + j * NR * K + k0 * NR);
+          }
+        });
+      }
+    // Of A, blocks that all have, then those of each.
+    const int64_t common = (shared + kPanelDepth - 1) / kPanelDepth;
+    int64_t blocks = common;
+    for (int64_t q = 0; q < count; ++q) blocks += blocks_of(q, shared);
+    for (int64_t m0 = 0; m0 < M; m0 += slab) {
+      const int64_t rows = at_most(slab, M - m0), padded = round_up(rows, MR), across = (padded + MC - 1) / MC;
       parallel_range(s, blocks * across, at_most(MC, rows) * kPanelDepth / 4, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; ++t) {
-          const int64_t i0 = t % across * MC, k0 = t / across * kPanelDepth;
-          pack_a(p, m0, i0, at_most(MC, padded - i0), k0, at_most(kPanelDepth, K - k0), packed + padded * k0);
+          int64_t b = t / across, q = 0;
+          const bool of_all = b < common;
+          if (!of_all)
+            for (b -= common; b >= blocks_of(q, shared); ++q) b -= blocks_of(q, shared);
+          const int64_t i0 = t % across * MC, k0 = (of_all ? 0 : shared) + b * kPanelDepth, last = of_all ? shared : depth(of[q].K);
+          pack_a(of[q], m0, i0, at_most(MC, padded - i0), k0, at_most(kPanelDepth, last - k0), packed[q].block(padded, k0));
         }
       });
       const int64_t down = (rows + part - 1) / part;
-      parallel_range(s, panels * down, NR * (K + 1) * (1 + part / 8), [&](int64_t begin, int64_t end, int thread) {
-        void* room = s.scratch[static_cast<size_t>(thread)].get(room_bytes(part));
+      parallel_range(s, panels * down, NR * (steps + 1) * (1 + part / 8), [&](int64_t begin, int64_t end, int thread) {
+        void* sums = s.scratch[static_cast<size_t>(thread)].get(room_bytes(part));
         if constexpr (requires { Micro::begin(); }) Micro::begin();
         for (int64_t t = begin; t < end; ++t) {
-          const int64_t j = t / down, i0 = t % down * part;
-          task(p, packed, padded, m0, i0, at_most(part, rows - i0), j * NR, ready ? ready + j * NR * K : nullptr, room);
+          int64_t j = t / down, q = 0;
+          for (; j >= panels_of(q); ++q) j -= panels_of(q);
+          const int64_t i0 = t % down * part;
+          task(of + q, packed + q, one_sum ? count : 1, padded, m0, i0, at_most(part, rows - i0), j, sums);
         }
         if constexpr (requires { Micro::end(); }) Micro::end();
       });
@@ -240,15 +226,16 @@ struct Driver {
   }
 
   static void serial_gemm(Scratch& scratch, const Problem& p) {
-    const int64_t K = depth(p.K), slab = slab_rows(p, 512 << 10);
+    const int64_t K = depth(p.K), slab = slab_rows(p.M, K, 512 << 10);
     const size_t room_size = (room_bytes(slab) + 63) / 64 * 64;
     char* room = static_cast<char*>(scratch.get(room_size + static_cast<size_t>(slab * K) * sizeof(T) + 64));
     T* packed = reinterpret_cast<T*>(room + room_size);
+    const Packed at{packed, nullptr, nullptr, K};
     if constexpr (requires { Micro::begin(); }) Micro::begin();
     for (int64_t m0 = 0; m0 < p.M; m0 += slab) {
       const int64_t rows = at_most(slab, p.M - m0), padded = round_up(rows, MR);
       for (int64_t k0 = 0; k0 < K; k0 += kPanelDepth) pack_a(p, m0, 0, padded, k0, at_most(kPanelDepth, K - k0), packed + padded * k0);
-      for (int64_t n0 = 0; n0 < p.N; n0 += NR) task(p, packed, padded, m0, 0, rows, n0, nullptr, room);
+      for (int64_t j = 0; j * NR < p.N; ++j) task(&p, &at, 1, padded, m0, 0, rows, j, room);
     }
     if constexpr (requires { Micro::end(); }) Micro::end();
   }
@@ -258,24 +245,51 @@ template <class Micro>
 struct InPlace;
 
 template <class MicroF32, class MicroBf16>
+void group(Stream& s, const Problem* of, int64_t count, bool one_sum);
+
+template <class MicroF32, class MicroBf16>
 void gemm(Stream& s, const Problem& p) {
-  if (p.M <= 0 || p.N <= 0) return;
+  group<MicroF32, MicroBf16>(s, &p, 1, false);
+}
+
+// Has a single problem a way of its own?
+template <class MicroF32>
+bool by_itself(const Problem& p, bool one_sum) {
+  if constexpr (requires { &MicroF32::add; }) return InPlace<MicroF32>::takes(p) || (!one_sum && p.M <= kFewRows);
+  return false;
+}
+
+// Kernels::group. An element's products are added as if there were no others.
+template <class MicroF32, class MicroBf16>
+void group(Stream& s, const Problem* of, int64_t count, bool one_sum) {
+  if (of[0].M <= 0 || of[0].N <= 0) return;
   const auto each = [&](int64_t panels, int64_t width, const auto& body) {
-    parallel_range(s, panels, width * (p.K + 1), [&](int64_t begin, int64_t end, int) { body(begin, end); });
+    parallel_range(s, panels, width * (of[0].K + 1), [&](int64_t begin, int64_t end, int) { body(begin, end); });
   };
-  if (few_rows<MicroF32, MicroBf16>(s.packed, p, each) || few_rows_quantized<Driver, MicroF32, MicroBf16>(s, p) || few_rows_integer<MicroBf16>(s, p))
+  if (!one_sum && (few_rows<MicroF32, MicroBf16>(s.packed, of, count, each) || few_rows_quantized<Driver, MicroF32, MicroBf16>(s, of, count))) return;
+  bool apart = false;
+  for (int64_t q = 0; q < count && count > 1; ++q) apart |= by_itself<MicroF32>(of[q], one_sum);
+  if (apart) {
+    for (int64_t q = 0; q < count; ++q) {
+      Problem p = of[q];
+      if (one_sum) p.c = of[0].c;
+      if (one_sum && q > 0) p.e = {.accumulate = true, .alpha = of[0].e.alpha};
+      gemm<MicroF32, MicroBf16>(s, p);
+    }
     return;
+  }
+  if (count == 1 && few_rows_integer<MicroBf16>(s, of[0])) return;
   if constexpr (requires { &MicroF32::add; })
-    if (InPlace<MicroF32>::takes(p)) return InPlace<MicroF32>::gemm(s, p);
-  if (p.a.dtype == DType::f32) Driver<MicroF32>::parallel_gemm(s, p);
-  else Driver<MicroBf16>::parallel_gemm(s, p);
+    if (count == 1 && InPlace<MicroF32>::takes(of[0])) return InPlace<MicroF32>::gemm(s, of[0]);
+  if (of[0].a.dtype == DType::f32) Driver<MicroF32>::parallel_gemm(s, of, count, one_sum);
+  else Driver<MicroBf16>::parallel_gemm(s, of, count, one_sum);
 }
 
 template <class MicroF32, class MicroBf16>
 void gemm_serial(Scratch& scratch, const Problem& p) {
   if (p.M <= 0 || p.N <= 0) return;
   const auto each = [](int64_t panels, int64_t, const auto& body) { body(0, panels); };
-  if (few_rows<MicroF32, MicroBf16>(scratch, p, each)) return;
+  if (few_rows<MicroF32, MicroBf16>(scratch, &p, 1, each)) return;
   if (p.a.dtype == DType::f32) Driver<MicroF32>::serial_gemm(scratch, p);
   else Driver<MicroBf16>::serial_gemm(scratch, p);
 }

@@ -187,29 +187,46 @@ void by_operand(const linear::Problem& p, const F& f) {
   else f(static_cast<MicroBf16*>(nullptr), bf16{});
 }
 
-// A plain matrix whose columns are contiguous. `each` runs its body on ranges of the panels. False where these are other operands, or the level
-// has no kernel for a few rows.
+// f(problem, panel) for the panels [begin, end) of all problems, one's behind the other's.
+template <class F>
+void each_panel(const linear::Problem* of, int64_t width, int64_t begin, int64_t end, const F& f) {
+  for (int64_t t = begin; t < end; ++t) {
+    const linear::Problem* p = of;
+    int64_t j = t;
+    for (int64_t panels; j >= (panels = (p->N + width - 1) / width); ++p) j -= panels;
+    f(*p, j);
+  }
+}
+inline int64_t all_panels(const linear::Problem* of, int64_t count, int64_t width) {
+  int64_t n = 0;
+  for (int64_t q = 0; q < count; ++q) n += (of[q].N + width - 1) / width;
+  return n;
+}
+
+// Plain matrices whose columns are contiguous, and one A. `each` runs its body on ranges of the panels. False where these are other operands, or the
+// level has no kernel for a few rows.
 template <class MicroF32, class MicroBf16, class Each>
-bool few_rows(Scratch& room, const linear::Problem& p, const Each& each) {
-  if (p.M > kFewRows || p.panels || p.b.row != 1 || p.a.dtype != p.b.dtype) return false;
+bool few_rows(Scratch& room, const linear::Problem* of, int64_t count, const Each& each) {
+  for (int64_t q = 0; q < count; ++q)
+    if (of[q].M > kFewRows || of[q].panels || of[q].b.row != 1 || of[q].a.dtype != of[q].b.dtype) return false;
   bool done = false;
+  const linear::Problem& p = of[0];
   by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
     using Micro = std::remove_pointer_t<decltype(micro)>;
     using From = decltype(from);
     if constexpr (requires { &Micro::add; }) {
       using Few = FewRows<Micro, From>;
       constexpr int64_t NR = Micro::NR;
-      const int64_t line = p.b.col * static_cast<int64_t>(sizeof(From));
       by_few(p.M, [&](auto rows) {
         uint32_t* x = static_cast<uint32_t*>(room.get(Few::Input::room_bytes(rows(), p.K)));
         Few::Input::prepare(x, p, rows());
-        each((p.N + NR - 1) / NR, NR, [&](int64_t begin, int64_t end) {
-          for (int64_t n0 = begin * NR; n0 < end * NR; n0 += NR) {
+        each(all_panels(of, count, NR), NR, [&](int64_t begin, int64_t end) {
+          each_panel(of, NR, begin, end, [&](const linear::Problem& own, int64_t j) {
             alignas(64) float sums[rows() * NR];
-            const int64_t there = std::min(NR, p.N - n0);
-            Few::template panel<rows()>(sums, x, static_cast<const char*>(p.b.data) + n0 * line, line, p.K, there);
-            store(p, 0, p.M, n0, there, sums, NR);
-          }
+            const int64_t n0 = j * NR, there = std::min(NR, own.N - n0), line = own.b.col * static_cast<int64_t>(sizeof(From));
+            Few::template panel<rows()>(sums, x, static_cast<const char*>(own.b.data) + n0 * line, line, own.K, there);
+            store(own, 0, own.M, n0, there, sums, NR);
+          });
         });
       });
       done = true;

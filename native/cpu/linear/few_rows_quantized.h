@@ -116,11 +116,15 @@ struct FewRowsQuantized {
   }
 };
 
-// False where B is no such weight, or the level has no kernel for a few rows.
+// Weights of one format, and one A but for its further steps. False where a B is no such weight, or the level has no kernel for a few rows.
 template <template <class> class Driver, class MicroF32, class MicroBf16>
-bool few_rows_quantized(Stream& s, const linear::Problem& p) {
-  if (p.M > kFewRows || !p.panels || !has_panel_scales(p.panels->weight)) return false;
+bool few_rows_quantized(Stream& s, const linear::Problem* of, int64_t count) {
+  for (int64_t q = 0; q < count; ++q)
+    if (of[q].M > kFewRows || !of[q].panels || !has_panel_scales(of[q].panels->weight)) return false;
   bool done = false;
+  linear::Problem p = of[0];
+  p.K -= p.more.steps;  // what streams is the weights'
+  p.more = {};
   by_operand<MicroF32, MicroBf16>(p, [&](auto* micro, auto from) {
     using Micro = std::remove_pointer_t<decltype(micro)>;
     if constexpr (requires { &Micro::add; }) {
@@ -130,13 +134,13 @@ bool few_rows_quantized(Stream& s, const linear::Problem& p) {
         uint32_t* x = static_cast<uint32_t*>(s.packed.get(Few::Input::room_bytes(rows(), p.K)));
         Few::Input::prepare(x, p, rows());
         // A task reads about 64 KiB: what was read ahead at its end may be another's.
-        parallel_range(s, (p.N + kPanelRows - 1) / kPanelRows, kPanelRows * p.K / 8 + 1, [&](int64_t begin, int64_t end, int thread) {
+        parallel_range(s, all_panels(of, count, kPanelRows), kPanelRows * p.K / 8 + 1, [&](int64_t begin, int64_t end, int thread) {
           void* room = s.scratch[static_cast<size_t>(thread)].get(Few::room_bytes());
-          for (int64_t j = begin; j < end; ++j) {
+          each_panel(of, kPanelRows, begin, end, [&](const linear::Problem& own, int64_t j) {
             alignas(64) float sums[rows() * kPanelRows];
-            Few::template panel<rows()>(p, steps, reinterpret_cast<const typename Few::Unit*>(x), j, sums, room);
-            store(p, 0, p.M, j * kPanelRows, std::min(kPanelRows, p.N - j * kPanelRows), sums, kPanelRows);
-          }
+            Few::template panel<rows()>(own, steps, reinterpret_cast<const typename Few::Unit*>(x), j, sums, room);
+            store(own, 0, own.M, j * kPanelRows, std::min(kPanelRows, own.N - j * kPanelRows), sums, kPanelRows);
+          });
         });
       });
       done = true;

@@ -1,7 +1,7 @@
 // LLM.int8 (arXiv 2208.07339): rows of x in 8 bit beside the columns that hold outliers, and those columns of W.
 #pragma once
 #include "cpu/lanes.h"
-#include "cpu/packed_weight.h"
+#include "cpu/linear/weight_panels.h"
 
 namespace anymal::cpu::ANYMAL_LEVEL {
 
@@ -94,5 +94,53 @@ struct ColumnsOfInt8 {
     }
   }
 };
+
+// LLM.int8: codes are exact in bf16 (8 bits), so the integer product runs on the bf16 path with f32 sums.
+template <class T>
+void int8_forward(Stream& s, PackedWeight w, const View& x, const View& bias, double threshold, T* y) {
+  const int64_t N = x.rows(), I = w.I, O = w.O;
+  const T* from = x.as<T>();
+  const float limit = threshold > 0 ? static_cast<float>(threshold) : INFINITY;
+  // sums (N,O) f32 | row maxima (N) | outlier values (N,I) f32 | codes (N,I) bf16 | outlier columns (I) i32
+  char* room = static_cast<char*>(s.shared.get(static_cast<size_t>(N * O * 4 + N * 4 + N * I * 6 + I * 4) + 256));
+  float *sums = reinterpret_cast<float*>(room), *scale = sums + N * O, *outlier_x = scale + N;
+  int32_t* columns = reinterpret_cast<int32_t*>(outlier_x + N * I);
+  bf16* codes = reinterpret_cast<bf16*>(columns + I);
+
+  if (threshold > 0) outlier_columns(s, from, N, I, limit, columns);
+  int64_t outliers = 0;
+  for (int64_t k = 0; k < I && threshold > 0; ++k)
+    if (columns[k]) columns[outliers++] = static_cast<int32_t>(k);
+  parallel_range(s, N, 2 * I, [&](int64_t begin, int64_t end, int) {
+    for (int64_t n = begin; n < end; ++n) {
+      scale[n] = round_row(codes + n * I, from + n * I, I, limit);
+      for (int64_t c = 0; c < outliers; ++c) {
+        codes[n * I + columns[c]] = to_bf16(0.0f);
+        outlier_x[n * outliers + c] = to_float(from[n * I + columns[c]]);
+      }
+    }
+  });
+  const float* row_scale = w.absmax;
+  w.raw = true;
+  const Weight weight{&w, {}};
+  linear::gemm_panels(s, N, O, I, {codes, DType::bf16, I, 1}, {fill<true>, &weight, &w}, {sums, DType::f32, O});
+  const auto scaled = [&](auto* to) {
+    parallel_range(s, N, 3 * O, [&](int64_t begin, int64_t end, int) {
+      for (int64_t n = begin; n < end; ++n)
+        for (int64_t o = 0; o < O; ++o) {
+          const float v = sums[n * O + o] * (scale[n] * row_scale[o] / 16129.0f) + (bias ? to_float(bias.as<T>()[o]) : 0.0f);
+          to[n * O + o] = from_float<std::remove_reference_t<decltype(*to)>>(v);
+        }
+    });
+  };
+  if (outliers == 0) return scaled(y);
+  scaled(sums);
+  const ColumnsOfInt8 some{&w, columns, outliers};
+  linear::gemm_panels(s, N, O, outliers, {outlier_x, DType::f32, outliers, 1}, {ColumnsOfInt8::fill, &some}, {sums, DType::f32, O},
+                      {.accumulate = true});
+  parallel_range(s, N * O, 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) y[i] = from_float<T>(sums[i]);
+  });
+}
 
 }  // namespace anymal::cpu::ANYMAL_LEVEL

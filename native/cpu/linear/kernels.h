@@ -17,6 +17,9 @@ struct Problem {
   MoreSteps more = {};
 };
 
+// Of a group of products.
+inline constexpr int64_t kMostTogether = 3;
+
 struct Kernels {
   void (*gemm)(Stream&, const Problem&);
   void (*gemm_serial)(Scratch&, const Problem&);
@@ -24,7 +27,11 @@ struct Kernels {
   double (*peak_bf16)(int64_t iterations);
   const flash::Kernel& (*attention)(DType);
   // bf16 through a weight of 4-bit codes by rows; null where the level packs such weights in panels and decodes these (packed_weight.h).
-  void (*coded)(Stream&, const CodedProblem&) = nullptr;
+  void (*coded)(Stream&, const CodedProblem&);
+  // At most kMostTogether problems of as many rows, in as few regions as one. Each to its own place: they have one A, but for its further steps, and
+  // a result has the bits that gemm() gives it. Or one sum: all have as many columns, and C, in the first one's place and by its epilogue, is the sum
+  // of all products, in their order.
+  void (*group)(Stream&, const Problem* of, int64_t count, bool one_sum);
 };
 
 const Kernels& kernels_of(Level level);

@@ -159,6 +159,7 @@ std::vector<Case>& cases() {
     convolutions();
     losses();
     matmuls();
+    groups();
     quantisation();
     optimisers();
     variants();

@@ -126,6 +126,7 @@ void attentions();
 void convolutions();
 void losses();
 void matmuls();
+void groups();
 void quantisation();
 void optimisers();
 void variants();

@@ -53,6 +53,27 @@ std::vector<Case> wide_products(int processors) {
                                      _(t.packed(nf4, K, O)), _(m.absmax), _(m.nested), _(m.offset), _(t.in({r, O})), _(t.in({K, r})), nf4, 64, 0.5,
                                      0.1, 3, 4);
   });
+  // Two weights of outputs of their own, with a branch on each, and without.
+  for (const auto format : {nf4, QuantFormat::int8})
+    add("linear_quantized_group_backward", 8, [=](const Backend& b, Stream& s, Bench& t) {
+      const int64_t outputs[] = {K, 40}, branches = format == nf4 ? 2 : 0;
+      View codes[2], absmax[2], dy[2], lora_a[2], lora_b[2], da[2], db[2];
+      for (int i = 0; i < 2; ++i) {
+        const int64_t o = outputs[i];
+        codes[i] = t.packed(format, o, O);
+        absmax[i] = t.floats({format == nf4 ? (o * O + 63) / 64 : o}, 0.1, 0.3);
+        dy[i] = t.in({N, o});
+        lora_a[i] = t.in({r, O});
+        lora_b[i] = t.in({o, r});
+        if (branches == 0) continue;
+        da[i] = t.acc({r, O});
+        db[i] = t.acc({o, r});
+      }
+      const double of[] = {0, 1}, scaling[] = {0.5, 0.25}, offset[] = {4, 5};
+      b.linear_quantized_group_backward(s, _(t.out({N, O})), {da, branches}, {db, branches}, {dy, 2}, _(t.in({N, O})), _(t.in({N * r * 2})),
+                                        {codes, 2}, {absmax, 2}, {nullptr, 0}, {nullptr, 0}, {lora_a, branches}, {lora_b, branches}, {of, branches},
+                                        {scaling, branches}, {offset, branches}, format, format == nf4 ? 64 : 0, O, 0.1, 3);
+    });
   return list;
 }
 

@@ -123,6 +123,19 @@ void gemm_serial(Scratch& scratch, const linear::Problem& p) {
   else driver::gemm_serial<MicroBf16, MicroBf16>(scratch, p);
 #endif
 }
+// Products on tiles have regions of their own, whose maxima and rows each unpacks for itself.
+void group(Stream& s, const linear::Problem* of, int64_t count, bool one_sum) {
+  if (!one_sum) {
+    for (int64_t q = 0; q < count; ++q) gemm(s, of[q]);
+    return;
+  }
+#ifdef ANYMAL_AMX_TWIN
+  driver::group<MicroF32, MicroBf16>(s, of, count, true);
+#else
+  if (of[0].a.dtype == DType::f32) linear::kernels_avx512.group(s, of, count, true);
+  else driver::group<MicroBf16, MicroBf16>(s, of, count, true);
+#endif
+}
 void coded(Stream& s, const linear::CodedProblem& p) {
   const CodedRows rows(*p.w);
   const int64_t O = p.w->O, I = p.w->I;
@@ -148,10 +161,10 @@ double peak_f32(int64_t iterations) { return linear::kernels_of(Level::avx512).p
 namespace linear {
 #ifdef ANYMAL_AMX_TWIN
 extern const Kernels kernels_amx_twin;
-const Kernels kernels_amx_twin = {amx_twin::gemm,      amx_twin::gemm_serial, amx_twin::peak_f32,
-                                  amx_twin::peak_bf16, amx_twin::attention,   amx_twin::coded};
+const Kernels kernels_amx_twin = {amx_twin::gemm,      amx_twin::gemm_serial, amx_twin::peak_f32, amx_twin::peak_bf16,
+                                  amx_twin::attention, amx_twin::coded,       amx_twin::group};
 #else
-const Kernels kernels_amx = {amx::gemm, amx::gemm_serial, amx::peak_f32, amx::peak_bf16, amx::attention, amx::coded};
+const Kernels kernels_amx = {amx::gemm, amx::gemm_serial, amx::peak_f32, amx::peak_bf16, amx::attention, amx::coded, amx::group};
 #endif
 }  // namespace linear
 }  // namespace anymal::cpu

@@ -92,7 +92,11 @@ double peak_bf16(int64_t iterations) {
 
 namespace linear {
 const Kernels kernels_avx512_bf16 = {avx512_bf16::driver::gemm<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>,
-                                     avx512_bf16::driver::gemm_serial<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>, avx512_bf16::peak_f32,
-                                     avx512_bf16::peak_bf16, avx512_bf16::flash::kernel_of<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>};
+                                     avx512_bf16::driver::gemm_serial<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>,
+                                     avx512_bf16::peak_f32,
+                                     avx512_bf16::peak_bf16,
+                                     avx512_bf16::flash::kernel_of<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>,
+                                     nullptr,
+                                     avx512_bf16::driver::group<avx512_bf16::MicroF32, avx512_bf16::MicroBf16>};
 }  // namespace linear
 }  // namespace anymal::cpu

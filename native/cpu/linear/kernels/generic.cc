@@ -47,7 +47,11 @@ double peak_f32(int64_t iterations) {
 namespace linear {
 // bf16 is widened while packing.
 const Kernels kernels_generic = {generic::driver::gemm<generic::MicroF32, generic::MicroF32>,
-                                 generic::driver::gemm_serial<generic::MicroF32, generic::MicroF32>, generic::peak_f32, generic::peak_f32,
-                                 generic::flash::kernel_of<generic::MicroF32, generic::MicroF32>};
+                                 generic::driver::gemm_serial<generic::MicroF32, generic::MicroF32>,
+                                 generic::peak_f32,
+                                 generic::peak_f32,
+                                 generic::flash::kernel_of<generic::MicroF32, generic::MicroF32>,
+                                 nullptr,
+                                 generic::driver::group<generic::MicroF32, generic::MicroF32>};
 }  // namespace linear
 }  // namespace anymal::cpu

@@ -1,0 +1,157 @@
+// Of the addon's ops those that multiply rows with weights, typed (native-ops.ts).
+import type { Handle } from "./native-ops.js";
+
+type Optional = Handle | undefined;
+
+export interface NativeProducts {
+  linear(x: Handle, w: Handle, b: Optional): Handle;
+  linear_dx(dy: Handle, w: Handle): Handle;
+  linear_dw(dw: Optional, db: Optional, dy: Handle, x: Handle): void;
+  linear_fused(wantPre: boolean, x: Handle, w: Handle, b: Optional, residual: Optional, kind: number): [Handle, Optional];
+  linear_fused_backward(
+    wantDx: boolean,
+    dw: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Optional,
+    w: Optional,
+    pre: Optional,
+    kind: number,
+  ): Optional;
+  project_two_source(x1: Handle, x2: Handle, wq: Handle, wk: Handle, wv: Handle): [Handle, Handle, Handle, Handle, Handle];
+  project_two_source_backward(
+    wantDx1: boolean,
+    wantDx2: boolean,
+    dwq: Optional,
+    dwk: Optional,
+    dwv: Optional,
+    dq: Handle,
+    dk1: Handle,
+    dv1: Handle,
+    dk2: Handle,
+    dv2: Handle,
+    x1: Handle,
+    x2: Handle,
+    wq: Handle,
+    wk: Handle,
+    wv: Handle,
+  ): [Optional, Optional];
+  linear_quantized(
+    x: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    b: Optional,
+    format: number,
+    block: number,
+    outFeatures: number,
+    threshold: number,
+  ): Handle;
+  linear_quantized_dx(
+    dy: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    format: number,
+    block: number,
+    inFeatures: number,
+  ): Handle;
+  linear_quantized_lora(
+    x: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    b: Optional,
+    loraA: Handle,
+    loraB: Handle,
+    format: number,
+    block: number,
+    outFeatures: number,
+    threshold: number,
+    scaling: number,
+    dropout: number,
+    seed: number,
+    offset: number,
+  ): [Handle, Handle];
+  linear_quantized_lora_backward(
+    wantDx: boolean,
+    da: Optional,
+    db: Optional,
+    dy: Handle,
+    x: Handle,
+    u: Handle,
+    codes: Handle,
+    absmax: Handle,
+    nestedAbsmax: Optional,
+    nestedOffset: Optional,
+    loraA: Handle,
+    loraB: Handle,
+    format: number,
+    block: number,
+    scaling: number,
+    dropout: number,
+    seed: number,
+    offset: number,
+  ): Optional;
+  linear_quantized_group(
+    count: number,
+    wantU: boolean,
+    x: Handle,
+    codes: readonly Handle[],
+    absmax: readonly Handle[],
+    nestedAbsmax: readonly Handle[],
+    nestedOffset: readonly Handle[],
+    biases: readonly Handle[],
+    loraA: readonly Handle[],
+    loraB: readonly Handle[],
+    outFeatures: readonly number[],
+    of: readonly number[],
+    scaling: readonly number[],
+    offset: readonly number[],
+    format: number,
+    block: number,
+    threshold: number,
+    dropout: number,
+    seed: number,
+  ): Optional[];
+  linear_quantized_group_backward(
+    wantDx: boolean,
+    da: readonly Handle[],
+    db: readonly Handle[],
+    dy: readonly Handle[],
+    x: Optional,
+    u: Optional,
+    codes: readonly Handle[],
+    absmax: readonly Handle[],
+    nestedAbsmax: readonly Handle[],
+    nestedOffset: readonly Handle[],
+    loraA: readonly Handle[],
+    loraB: readonly Handle[],
+    of: readonly number[],
+    scaling: readonly number[],
+    offset: readonly number[],
+    format: number,
+    block: number,
+    inFeatures: number,
+    dropout: number,
+    seed: number,
+  ): Optional;
+  linear_eight_bit(
+    want1: boolean,
+    want2: boolean,
+    x: Handle,
+    codes: readonly Handle[],
+    absmax: readonly Handle[],
+    nestedAbsmax: readonly Handle[],
+    nestedOffset: readonly Handle[],
+    biases: readonly Handle[],
+    format: number,
+    block: number,
+    outFeatures: number,
+    outFeatures1: number,
+    outFeatures2: number,
+  ): (Handle | undefined)[];
+}
