@@ -3,13 +3,13 @@
 import { scope } from "../core/scope.js";
 import { Tensor } from "../core/tensor.js";
 import type { Found } from "../nn/beside.js";
-import { Linear } from "../nn/linear.js";
-import { feedForwardThrough } from "../nn/linear-fused.js";
+import { Linear, type LinearLayer } from "../nn/linear.js";
+import { asMet, feedForwardThrough, isPlain, throughPlain } from "../nn/linear-fused.js";
 import { Module } from "../nn/module.js";
 import { LayerNorm } from "../nn/norm.js";
 import { biasOf, type Span } from "../nn/sequence.js";
 import { type Weights, zeros } from "../nn/weights.js";
-import { attention, cast, sliceCopy, tanhGate } from "../ops/index.js";
+import { attention, cast, linearResidual, sliceCopy, tanhGate } from "../ops/index.js";
 
 export interface GatedCrossAttentionConfig {
   dim: number;
@@ -34,9 +34,9 @@ export const gateOf = (gate: Tensor): Tensor => (gate.dtype === "f32" ? gate : c
 
 class MaskedCrossAttention extends Module {
   norm: LayerNorm;
-  toQ: Linear;
-  toKv: Linear; // rows: all of k, then all of v
-  toOut: Linear;
+  toQ: LinearLayer;
+  toKv: LinearLayer; // rows: all of k, then all of v
+  toOut: LinearLayer;
   readonly #heads: number;
   readonly #dimHead: number;
 
@@ -53,6 +53,11 @@ class MaskedCrossAttention extends Module {
 
   keysOf(rows: Tensor): { k: Tensor; v: Tensor } {
     const inner = this.#heads * this.#dimHead;
+    if (isPlain(this.toKv)) {
+      const weight = asMet(this.toKv.weight, rows);
+      const part = (i: number) => this.#split(linearResidual(rows, { weight, start: i * inner, length: inner }, undefined, undefined));
+      return { k: part(0), v: part(1) };
+    }
     const both = this.toKv.forward(rows);
     const part = (i: number) => this.#split(sliceCopy(both, 2, i * inner, inner));
     return { k: part(0), v: part(1) };
@@ -61,9 +66,9 @@ class MaskedCrossAttention extends Module {
   /** x (B,T,C). */
   forward(x: Tensor, { k, v, bias, range }: Found): Tensor {
     const [B, T] = x.shape as [number, number];
-    const q = this.#split(this.toQ.forward(this.norm.forward(x)));
+    const q = this.#split(throughPlain(this.toQ, this.norm.forward(x)));
     const y = attention(q, k, v, { bias, range, scale: 1 / Math.sqrt(this.#dimHead) });
-    return this.toOut.forward(y.reshape([B, T, this.#heads * this.#dimHead]));
+    return throughPlain(this.toOut, y.reshape([B, T, this.#heads * this.#dimHead]));
   }
 
   #split(y: Tensor): Tensor {

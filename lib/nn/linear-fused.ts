@@ -13,6 +13,10 @@ export const isPlain = (layer: LinearLayer | undefined): layer is Linear =>
 export const asMet = (weight: Tensor, x: Tensor): Tensor => (weight.dtype === "f32" ? weight : matching(weight, x));
 const biasOf = (layer: Linear, x: Tensor): Tensor | undefined => layer.bias && matching(layer.bias, x);
 
+/** layer(x) */
+export const throughPlain = (layer: LinearLayer, x: Tensor): Tensor =>
+  isPlain(layer) ? linearResidual(x, asMet(layer.weight, x), biasOf(layer, x), undefined) : layer.forward(x);
+
 /** residual + layer(x) */
 export function addedTo(residual: Tensor, layer: LinearLayer, x: Tensor): Tensor {
   if (!isPlain(layer)) return add(residual, layer.forward(x));

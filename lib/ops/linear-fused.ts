@@ -10,19 +10,36 @@ import { made, madeIf, only, orZeros } from "./result.js";
 const IDENTITY = activationCode("linearResidual", "identity");
 const anyWanted = (...tensors: (Tensor | undefined)[]): boolean => tensors.some((t) => t?.requiresGrad);
 
-/** residual + x·wᵀ + b: (...,O) from x (...,I), w (O,I), b (O), the residual (...,O). x, b and the residual have one dtype; w may be f32. */
-export function linearResidual(x: Tensor, w: Tensor, b: Tensor | undefined, residual: Tensor): Tensor {
-  const [y] = native().linear_fused(false, x.handle, w.handle, b?.handle, residual.handle, IDENTITY);
-  return record(made(y, x), [x, w, b, residual], () => {
-    const wantX = x.requiresGrad;
-    const sx = anyWanted(w, b) ? save(x) : undefined;
-    const sw = wantX ? save(w) : undefined;
-    return (g, into) => {
-      const dy = only(g);
-      const [dw, db] = [into(1)?.handle, into(2)?.handle];
-      const dx = native().linear_fused_backward(wantX, dw, db, dy.handle, sx?.handle, sw?.handle, undefined, IDENTITY);
-      return [madeIf(dx, dy), undefined, undefined, dy];
-    };
+/** Of a weight that several layers share, the rows [start, start + length) of one of them. */
+export interface WeightRows {
+  weight: Tensor;
+  start: number;
+  length: number;
+}
+const whole = (of: Tensor | WeightRows): Tensor => ("weight" in of ? of.weight : of);
+const rowsOf = (of: Tensor | WeightRows, t: Tensor): Tensor =>
+  "weight" in of ? made(native().tensor_slice(t.handle, of.start, of.length), t) : t;
+
+/**
+ * x·wᵀ + b, added to a residual where there is one: (...,O) from x (...,I), w (O,I), or its rows of a larger one, b (O), the residual (...,O). x, b and the
+ * residual have one dtype; w may be f32.
+ */
+export function linearResidual(x: Tensor, w: Tensor | WeightRows, b: Tensor | undefined, residual: Tensor | undefined): Tensor {
+  return scope(() => {
+    const rows = rowsOf(w, whole(w));
+    const [y] = native().linear_fused(false, x.handle, rows.handle, b?.handle, residual?.handle, IDENTITY);
+    return record(made(y, x), [x, whole(w), b, residual], () => {
+      const wantX = x.requiresGrad;
+      const sx = anyWanted(whole(w), b) ? save(x) : undefined;
+      const sw = wantX ? save(rows) : undefined;
+      return (g, into) => {
+        const dy = only(g);
+        const [sum, db] = [into(1), into(2)?.handle];
+        const dw = sum && rowsOf(w, sum).handle;
+        const dx = native().linear_fused_backward(wantX, dw, db, dy.handle, sx?.handle, sw?.handle, undefined, IDENTITY);
+        return [madeIf(dx, dy), undefined, undefined, dy];
+      };
+    });
   });
 }
 
@@ -65,16 +82,6 @@ export function feedForward(x: Tensor, weights: FeedForwardWeights, kind: Activa
     });
   });
 }
-
-/** Of a weight that several layers share, the rows [start, start + length) of one of them. */
-export interface WeightRows {
-  weight: Tensor;
-  start: number;
-  length: number;
-}
-const whole = (of: Tensor | WeightRows): Tensor => ("weight" in of ? of.weight : of);
-const rowsOf = (of: Tensor | WeightRows, t: Tensor): Tensor =>
-  "weight" in of ? made(native().tensor_slice(t.handle, of.start, of.length), t) : t;
 
 /**
  * A Perceiver's projections: q = x2·wqᵀ, and keys and values of both sources by the same weights, k1 = x1·wkᵀ, v1 = x1·wvᵀ, k2 = x2·wkᵀ,
