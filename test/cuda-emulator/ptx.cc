@@ -13,6 +13,14 @@ static void need_full_warp(const Collective& c, const char* op) {
   if (c.mask != ~0u) fail("%s needs all 32 lanes, got %08x", op, c.mask);
 }
 
+uint32_t load_shared(uint32_t from) {
+  const void* p = shared_pointer(from, 4, "ld.shared");
+  check_read(p, 4);
+  uint32_t v;
+  std::memcpy(&v, p, 4);
+  return v;
+}
+
 struct Ldmatrix {
   uint32_t* r;
   int n;
@@ -74,6 +82,35 @@ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2],
         for (int lane = 0; lane < 32; ++lane) {
           auto& m = arg<Mma>(c, lane);
           for (int r = 0; r < 4; ++r) m.d[r] = D[lane / 4 + r / 2 * 8][lane % 4 * 2 + r % 2];
+        }
+      },
+      loc);
+}
+
+struct MmaCodes {
+  int* d;
+  const uint32_t* a;
+  const uint32_t* b;
+};
+void mma_m16n8k32_s8(int (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Loc loc) {
+  MmaCodes x{d, a, b};
+  warp_collective(
+      ~0u, "mma.m16n8k32", &x,
+      [](const Collective& c) {
+        need_full_warp(c, "mma");
+        int8_t A[16][32], B[32][8];
+        for (int lane = 0; lane < 32; ++lane) {
+          auto& m = arg<MmaCodes>(c, lane);
+          int g = lane / 4, t = lane % 4 * 4;
+          for (int i = 0; i < 4; ++i) {
+            for (int r = 0; r < 4; ++r) A[g + r % 2 * 8][t + r / 2 * 16 + i] = int8_t(m.a[r] >> 8 * i);
+            for (int r = 0; r < 2; ++r) B[t + r * 16 + i][g] = int8_t(m.b[r] >> 8 * i);
+          }
+        }
+        for (int lane = 0; lane < 32; ++lane) {
+          auto& m = arg<MmaCodes>(c, lane);
+          for (int r = 0; r < 4; ++r)
+            for (int k = 0; k < 32; ++k) m.d[r] += A[lane / 4 + r / 2 * 8][k] * B[k][lane % 4 * 2 + r % 2];
         }
       },
       loc);

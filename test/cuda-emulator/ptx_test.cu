@@ -32,8 +32,19 @@ __global__ void mma_kernel(const uint32_t* a, const uint32_t* b, const float* c,
   for (int i = 0; i < 4; ++i) d[l * 4 + i] = rd[i];
 }
 
+__global__ void integer_mma_kernel(const uint32_t* a, const uint32_t* b, const int* c, int* d) {
+  const int l = threadIdx.x;
+  uint32_t ra[4], rb[2];
+  int rd[4];
+  for (int i = 0; i < 4; ++i) ra[i] = a[l * 4 + i], rd[i] = c[l * 4 + i];
+  for (int i = 0; i < 2; ++i) rb[i] = b[l * 2 + i];
+  ptx::mma_m16n8k32_s8(rd, ra, rb);
+  for (int i = 0; i < 4; ++i) d[l * 4 + i] = rd[i];
+}
+
 __global__ void scalars_kernel(const float* x, uint32_t* out) {
   const int l = threadIdx.x;
+  out[64 + l] = ptx::sub_bf16x2(ptx::cvt_bf16x2(x[l * 2], 1.5f), ptx::cvt_bf16x2(x[l * 2 + 1], -2.0f));
   out[l * 2] = ptx::cvt_bf16x2(x[l * 2], x[l * 2 + 1]);
   out[l * 2 + 1] = __byte_perm(0x44332211u + l, 0x88776655u, 0x7351u ^ (l & 8));
 }
@@ -128,17 +139,49 @@ void test_mma() {
     }
 }
 
+void test_integer_mma() {
+  std::vector<int8_t> A(16 * 32), B(8 * 32);  // rows of k
+  for (int8_t& v : A) v = static_cast<int8_t>(numbers()());
+  for (int8_t& v : B) v = static_cast<int8_t>(numbers()());
+  std::vector<int> c(128);
+  for (int& v : c) v = static_cast<int>(numbers()() % 1000);
+  std::vector<uint32_t> a(128), b(64);
+  for (size_t lane = 0; lane < 32; ++lane) {
+    const size_t g = lane / 4, k = lane % 4 * 4;
+    const auto four = [](const int8_t* from) {
+      uint32_t v;
+      std::memcpy(&v, from, 4);
+      return v;
+    };
+    for (size_t r = 0; r < 4; ++r) a[lane * 4 + r] = four(&A[(g + r % 2 * 8) * 32 + k + r / 2 * 16]);
+    for (size_t r = 0; r < 2; ++r) b[lane * 2 + r] = four(&B[g * 32 + k + r * 16]);
+  }
+  Device<uint32_t> device_a(a), device_b(b);
+  Device<int> device_c(c), device_d(128);
+  launch<integer_mma_kernel>(1, 32, static_cast<uint32_t*>(device_a), static_cast<uint32_t*>(device_b), static_cast<int*>(device_c),
+                             static_cast<int*>(device_d));
+  const std::vector<int> d = device_d.get();
+  for (size_t lane = 0; lane < 32; ++lane)
+    for (size_t r = 0; r < 4; ++r) {
+      const size_t m = lane / 4 + r / 2 * 8, n = lane % 4 * 2 + r % 2;
+      int want = c[lane * 4 + r];
+      for (size_t k = 0; k < 32; ++k) want += A[m * 32 + k] * B[n * 32 + k];
+      CHECK(d[lane * 4 + r] == want);
+    }
+}
+
 void test_scalars() {
   std::vector<float> x(64);
   for (float& v : x) v = normal() * 1e3f;
   x[0] = 1.00390625f, x[1] = 1.01171875f;  // ties go to even
   x[2] = INFINITY, x[3] = -0.0f;
   Device<float> device_x(x);
-  Device<uint32_t> out(64);
+  Device<uint32_t> out(96);
   launch<scalars_kernel>(1, 32, static_cast<float*>(device_x), static_cast<uint32_t*>(out));
   const std::vector<uint32_t> got = out.get();
   for (uint32_t l = 0; l < 32; ++l) {
     CHECK(got[l * 2] == pair(to_bf16(x[l * 2]), to_bf16(x[l * 2 + 1])));
+    CHECK(got[64 + l] == pair(to_bf16(from_bf16(to_bf16(x[l * 2])) - from_bf16(to_bf16(x[l * 2 + 1]))), to_bf16(3.5f)));
     uint32_t want = 0;
     for (uint32_t i = 0; i < 4; ++i) {
       const uint32_t selector = (0x7351u ^ (l & 8)) >> 4 * i & 15, source = selector & 4 ? 0x88776655u : 0x44332211u + l;
@@ -179,6 +222,7 @@ void test_copies() {
 __attribute__((visibility("default"))) int main() {
   test_ldmatrix();
   test_mma();
+  test_integer_mma();
   test_scalars();
   test_shuffles();
   test_copies();
