@@ -73,7 +73,7 @@ const SASS: Language = {
   label: /^(\.L_x_\d+):/,
   instruction: /^\s+\/\*[0-9a-f]{4,}\*\/\s+(.*?);/,
   target: /\bBRA\b.*?`\((\.L_x_\d+)\)/,
-  tensor: { "mma.sync": /\bHMMA\b/, wgmma: /\b[HI]GMMA\b/ },
+  tensor: { "mma.sync": /\b[HI]MMA\b/, wgmma: /\b[HI]GMMA\b/ },
   tma: /\bUTMALDG\b/,
   wide: /\bLDG(STS)?\.E(\.\w+)*\.128\b/,
   narrow: /\bLDG\.E(?!(\.\w+)*\.128\b)/,

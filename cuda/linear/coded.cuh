@@ -41,6 +41,14 @@ __device__ __forceinline__ void fill_table(uint4* table, const float* book, floa
 
 __device__ __forceinline__ uint32_t word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
+// What a byte of four stands for, in a plane. copy: the lane's own of the table, in bytes.
+template <int Copies>
+__device__ __forceinline__ uint32_t look_up(const char* table, uint32_t copy, int plane, uint32_t four, int byte) {
+  constexpr int kEntry = Copies * 4;
+  const uint32_t at = (four >> (8 * byte) & 255) * kEntry | copy;
+  return *reinterpret_cast<const uint32_t*>(table + plane * 256 * kEntry + at);
+}
+
 // sum += a . x for half h of eight inputs. More planes: as in gemm.cuh, small products first on a sum of their own.
 template <int P>
 __device__ __forceinline__ void multiply_planes(float (&sum)[4], const uint32_t (&a)[P][4], const uint4 (&x)[P], int h) {
@@ -61,6 +69,28 @@ __device__ __forceinline__ void multiply_planes(float (&sum)[4], const uint32_t 
   }
 }
 
+// The maxima of one output in two neighbouring blocks of 64 inputs, or what they are made of: fetched ahead, finished later.
+struct FetchedMaxima {
+  float value[2];
+  uint32_t code[2];
+
+  __device__ __forceinline__ void fetch(const FourBitWeight& w, int o, int k) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      value[i] = 0;
+      code[i] = 0;
+      if (o >= w.rows || k + 64 * i >= w.cols) continue;
+      const int b = static_cast<int>((static_cast<int64_t>(o) * w.cols + k + 64 * i) >> w.shift);
+      value[i] = w.absmax ? w.absmax[b] : w.nested[b / quant::kNestedBlock];
+      if (!w.absmax) code[i] = w.absmax_codes[b];
+    }
+  }
+  __device__ __forceinline__ float2 finished(const FourBitWeight& w, float factor) const {
+    if (w.absmax) return make_float2(factor * value[0], factor * value[1]);
+    return make_float2(factor * (w.tables->map[code[0]] * value[0] + *w.offset), factor * (w.tables->map[code[1]] * value[1] + *w.offset));
+  }
+};
+
 // Sums over inputs of so many strips and times eight rows of x.
 template <class T, int Copies, int Strips, int Eights>
 struct CodedSums {
@@ -70,11 +100,7 @@ struct CodedSums {
   // blocks, and row g + 8's; x(n, plane, chunk): of its row of the n-th eight, eight inputs of four times. copy: this lane's of the table, in bytes.
   template <class Codes, class X, class Maxima>
   __device__ __forceinline__ void add(const char* table, uint32_t copy, const Codes& codes, const X& x, const Maxima& maxima) {
-    constexpr int P = kPlanes<T>, kEntry = Copies * 4;
-    const auto look_up = [&](int p, uint32_t four, int byte) {
-      const uint32_t at = (four >> (8 * byte) & 255) * kEntry | copy;
-      return *reinterpret_cast<const uint32_t*>(table + p * 256 * kEntry + at);
-    };
+    constexpr int P = kPlanes<T>;
     constexpr int kUnrolled = Strips * Eights > 8 ? 1 : 2;  // registers hold one block's sums of so many
 #pragma unroll kUnrolled
     for (int block = 0; block < 2; ++block) {
@@ -94,7 +120,7 @@ struct CodedSums {
 #pragma unroll
             for (int p = 0; p < P; ++p)
 #pragma unroll
-              for (int i = 0; i < 4; ++i) a[h][s][p][i] = look_up(p, c ? eight[s][i % 2].y : eight[s][i % 2].x, 2 * h + i / 2);
+              for (int i = 0; i < 4; ++i) a[h][s][p][i] = look_up<Copies>(table, copy, p, c ? eight[s][i % 2].y : eight[s][i % 2].x, 2 * h + i / 2);
 #pragma unroll
         for (int n = 0; n < Eights; ++n) {
           uint4 xs[P];

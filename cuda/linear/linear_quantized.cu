@@ -139,15 +139,6 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) quantized_dx_ke
   store(sums, w, c);
 }
 
-EightBitWeight eight_bit(const Quantized& w, bool scaled) {
-  return {w.codes.as<uint8_t>(),
-          static_cast<int>(w.out_features),
-          static_cast<int>(w.in_features),
-          row_bytes(w.format, w.in_features),
-          scaled ? w.absmax.as<float>() : nullptr,
-          address_divides(w.codes.data, 8)};
-}
-
 }  // namespace
 
 void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
@@ -157,6 +148,7 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
   if (O == 0) return lora.rank > 0 ? reduce(s, scratch, x, lora) : void();
   switch (path_of(s, Pass::forward, x, w)) {
     case Path::skinny:
+      if (w.format == QuantFormat::int8) return skinny_int8(s, scratch, y, x, w, bias, threshold, lora);
       return skinny(s, scratch, y, x, w, bias, lora);
     case Path::panels:
       return panels(s, scratch, y, x, w, bias, lora);
@@ -210,7 +202,17 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
 void quantized_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora) {
   const int64_t N = dy.rows(), O = w.out_features, I = w.in_features;
   if (N == 0 || I == 0) return;
-  if (path_of(s, Pass::dx, dy, w) == Path::hopper && on_hopper_dx(s, scratch, dx, dy, w, lora)) return;
+  switch (path_of(s, Pass::dx, dy, w)) {
+    case Path::skinny:
+      return skinny_dx(s, scratch, dx, dy, w, lora);
+    case Path::panels:
+      return panels_dx(s, scratch, dx, dy, w, lora);
+    case Path::hopper:
+      if (on_hopper_dx(s, scratch, dx, dy, w, lora)) return;
+      break;
+    case Path::tiles:
+      break;
+  }
   const Matrix to = matrix_of(dx, I);
   by_dtype(dy.dtype, [&](auto t) {
     using T = decltype(t);

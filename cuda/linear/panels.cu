@@ -31,28 +31,6 @@ struct PanelProduct {
   Parts parts;
 };
 
-// The maxima of one output in a step's two blocks of 64, or what they are made of.
-struct FetchedMaxima {
-  float value[2];
-  uint32_t code[2];
-
-  __device__ __forceinline__ void fetch(const FourBitWeight& w, int o, int k) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      value[i] = 0;
-      code[i] = 0;
-      if (o >= w.rows || k + 64 * i >= w.cols) continue;
-      const int b = static_cast<int>((static_cast<int64_t>(o) * w.cols + k + 64 * i) >> w.shift);
-      value[i] = w.absmax ? w.absmax[b] : w.nested[b / quant::kNestedBlock];
-      if (!w.absmax) code[i] = w.absmax_codes[b];
-    }
-  }
-  __device__ __forceinline__ float2 finished(const FourBitWeight& w, float factor) const {
-    if (w.absmax) return make_float2(factor * value[0], factor * value[1]);
-    return make_float2(factor * (w.tables->map[code[0]] * value[0] + *w.offset), factor * (w.tables->map[code[1]] * value[1] + *w.offset));
-  }
-};
-
 // loop: mma.sync
 // budget: 255 registers, 2 KiB shared, 0 spills
 template <int Eights, class Branch>

@@ -21,16 +21,16 @@ bool wgmma_asked_for() {
 
 bool serves(const Stream& s, Path path, Pass pass, const View& x, const Quantized& w) {
   if (path == Path::tiles) return true;
-  const int64_t M = x.rows(), strips = (w.out_features + 15) / 16, counters = s.counters_in_all() - kPieceCounters;
   if (path == Path::hopper) return hopper_serves(s, pass, x, w);
-  if (pass == Pass::dx) return false;                    // their sums run along a row of W
-  if (w.format == QuantFormat::int8) return false;       // its rows are quantised, its outlier columns listed: other sums
-  if (w.in_features % 64 || w.block < 64) return false;  // a block's maximum multiplies a sum over 64 inputs of one row
-  if (!address_divides(w.codes.data, 16)) return false;  // sixteen bytes at once
-  // A counter for each sixteen outputs of a block, behind those of LoRA's branch.
-  if (path == Path::skinny) return M <= 16 && strips <= counters;
-  // f32 takes six products for one: tiles reuse what they have split. x comes by cp.async.
-  return x.dtype == DType::bf16 && address_divides(x.data, 16) && strips * ((M + 31) / 32) <= counters;
+  const bool eight = w.format == QuantFormat::int8;
+  if (!eight && (w.in_features % 64 || w.block < 64)) return false;  // a block's maximum is that of 64 inputs of one row
+  if (!address_divides(w.codes.data, 16)) return false;              // sixteen bytes at once
+  // A counter for each sixteen outputs or 256 inputs of a block, behind those of LoRA's branch.
+  const int64_t M = x.rows(), blocks = pass == Pass::dx ? (w.in_features + 255) / 256 : (w.out_features + 15) / 16;
+  const int64_t counters = s.counters_in_all() - kPieceCounters;
+  if (path == Path::skinny) return M <= 16 && blocks <= counters;
+  // f32 takes six products for one: tiles reuse what they have split. x comes by cp.async, in chunks of eight.
+  return !eight && x.dtype == DType::bf16 && address_divides(x.data, 16) && x.cols() % 8 == 0 && blocks * ((M + 31) / 32) <= counters;
 }
 
 // Computed, not measured, in rows of x. Up to sixteen a product waits for W alone. Beyond, panels: for 64 rows, 128 outputs and 128 inputs their

@@ -46,6 +46,16 @@ inline FourBitWeight four_bit(const Quantized& w) {
   return f;
 }
 
+// `scaled`: with the factors of its rows; else the codes themselves.
+inline EightBitWeight eight_bit(const Quantized& w, bool scaled) {
+  return {w.codes.as<uint8_t>(),
+          static_cast<int>(w.out_features),
+          static_cast<int>(w.in_features),
+          row_bytes(w.format, w.in_features),
+          scaled ? w.absmax.as<float>() : nullptr,
+          address_divides(w.codes.data, 8)};
+}
+
 // The tables of a launch, to shared memory.
 __device__ __forceinline__ void bring(Tables* to, const Tables& from) {
   for (int i = threadIdx.x; i < 16; i += blockDim.x) to->book[i] = from.book[i];
@@ -72,9 +82,15 @@ LoraBranch<T> branch_of(const Stream& s, Scratch& scratch, const View& x, const 
 // u by a launch of its own.
 void reduce(Stream& s, Scratch& scratch, const View& x, const LoraForward& lora);
 
-// y = x.W^T + b for few rows and 4-bit codes (skinny.cu), and for some hundreds (panels.cu); which products they take: path.cuh.
+// y = x.W^T + b for few rows and codes of 4 bit (skinny.cu) or 8 (skinny_int8.cu), and for some hundreds (panels.cu); which products they take:
+// path.cuh.
 void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora);
+void skinny_int8(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
+                 const LoraForward& lora);
 void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora);
+// dx = dy.W + dropout'(t.A), the same (skinny_dx.cu, panels_dx.cu).
+void skinny_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora);
+void panels_dx(Stream& s, Scratch& scratch, const View& dx, const View& dy, const Quantized& w, const LoraBackward& lora);
 
 void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
                const LoraForward& lora = {});

@@ -4,14 +4,13 @@
 // How a sum is cut depends on the weight and the card, not on M: a row's bits are the same among others.
 #include <algorithm>
 
-#include "linear/coded.cuh"
+#include "linear/skinny_work.cuh"
 
 namespace anymal::cuda {
 namespace gemm {
 namespace {
 
-constexpr int kWarps = 8, kTile = kCodeTile, kAhead = 4, kRange = kWarps * kStrip;
-constexpr int kMostPasses = 4;  // with the deepest part: 99 KiB of shared memory, what every card has
+constexpr int kTile = kCodeTile, kAhead = 4;
 template <class T>
 constexpr int kBlocks = kPlanes<T> == 1 ? 2 : 1;  // that a multiprocessor should hold
 
@@ -19,38 +18,6 @@ template <class T>
 constexpr int kCopies = kPlanes<T> == 1 ? 32 : 8;  // of the table; f32 has three, for which bandwidth is no matter
 template <class T>
 constexpr int kDeepest = kPlanes<T> == 1 ? 1024 : 512;  // inputs of a part
-
-struct SkinnyWork {
-  int M, N, K, depth;  // inputs of a part, a multiple of kTile
-  int passes;          // strips that a warp makes
-  Parts parts;
-
-  __host__ __device__ int ranges() const { return (N + kRange * passes - 1) / (kRange * passes); }
-  // Warps that have a strip in one part, and wait there for LoRA's u.
-  unsigned warps() const {
-    const int strips = (N + kStrip - 1) / kStrip, last = strips - (ranges() - 1) * kWarps * passes;
-    return static_cast<unsigned>((ranges() - 1) * kWarps + (last < kWarps ? last : kWarps));
-  }
-};
-
-// Of LoRA's u, by all warps of a block.
-using Small = Tile<16, 128, 16, 16, 1>;
-static_assert(Small::kThreads == kWarps * 32);
-constexpr int64_t kPieceDepth = 256;  // inputs that a piece sums up: it takes no longer than a part
-
-template <class T>
-SkinnyWork plan_skinny(const Stream& s, Scratch& scratch, int64_t M, int64_t N, int64_t K) {
-  const int64_t wanted = kBlocks<T> * int64_t{s.multiprocessors}, ranges = (N + kRange - 1) / kRange;
-  const auto parts_of = [&](int64_t depth) { return (K + depth - 1) / depth; };
-  int64_t depth = kDeepest<T>;
-  while (depth > 2 * kTile && ranges * parts_of(depth) < wanted) depth /= 2;
-  const int64_t parts = parts_of(depth), passes = ranges * parts / wanted;
-  SkinnyWork w{static_cast<int>(M), static_cast<int>(N), static_cast<int>(K)};
-  w.depth = static_cast<int>(round_up((K + parts - 1) / parts, kTile));
-  w.passes = static_cast<int>(passes < 1 ? 1 : passes > kMostPasses ? kMostPasses : passes);
-  w.parts = make_parts(s, scratch, static_cast<unsigned>(parts_of(w.depth)), M, (N + kStrip - 1) / kStrip);
-  return w;
-}
 
 template <class T, bool Branched>
 size_t shared_bytes(const SkinnyWork& w) {
@@ -174,7 +141,7 @@ void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Qua
   const Matrix to = matrix_of(y, N, bias);
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    const SkinnyWork work = plan_skinny<T>(s, scratch, M, N, K);
+    const SkinnyWork work = plan_skinny(s, scratch, M, N, K, kBlocks<T>, kDeepest<T>, kTile);
     const SkinnyProduct<T> p{rows_of<T>(x.data, M, K, K), four_bit(w), unit_of<T>(w.format)};
     const auto with = [&](const auto& branch, dim3 grid) {
       using Branch = std::decay_t<decltype(branch)>;

@@ -23,7 +23,9 @@ function launchesNothingMore(paths: readonly string[], least?: number, card?: Re
 }
 
 test("a linear with LoRA launches nothing more forward, and beside dx one kernel for the gradients of A and B", () =>
-  launchesNothingMore(["skinny_kernel", "panels_kernel", "four_bit_kernel", "eight_bit_kernel"]));
+  launchesNothingMore(
+    ["skinny", "skinny_int8", "panels", "four_bit", "eight_bit", "skinny_dx", "panels_dx", "quantized_dx"].map((path) => `${path}_kernel`),
+  ));
 test("nor do many rows on a Hopper card", () => launchesNothingMore(["product_kernel"], 257, HOPPER));
 
 for (const dtype of ["bf16", "f32"] as const)

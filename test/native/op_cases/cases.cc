@@ -160,6 +160,7 @@ std::vector<Case>& cases() {
     losses();
     matmuls();
     groups();
+    few_rows();
     quantisation();
     optimisers();
     variants();

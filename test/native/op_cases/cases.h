@@ -127,6 +127,7 @@ void convolutions();
 void losses();
 void matmuls();
 void groups();
+void few_rows();
 void quantisation();
 void optimisers();
 void variants();

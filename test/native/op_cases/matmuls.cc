@@ -128,60 +128,6 @@ void quantised() {
            true, 4);
 }
 
-// Codes in 4 bit before a few rows, and before some more: every count of few, a tile of 128 inputs and a half, depths that are cut into parts,
-// outputs that a block makes one after the other, maxima of longer blocks, and nested.
-void few_rows() {
-  struct Few {
-    int64_t n, in, out, block;
-    bool nested;
-  };
-  std::vector<Few> list = {{5, 2112, 600, 64, true},   {13, 1088, 300, 128, false}, {2, 2112, 40, 4096, true},
-                           {16, 640, 24, 64, false},   {31, 1088, 150, 64, true},   {32, 128, 16, 64, false},
-                           {70, 1216, 137, 128, true}, {256, 320, 40, 64, false},   {257, 64, 40, 64, true}};
-  for (int64_t n = 1; n <= 17; ++n) list.push_back({n, 192, 37, 64, n % 3 == 0});
-  for (const auto [n, I, O, block, nested] : list) {
-    const auto format = n % 2 ? QuantFormat::nf4 : QuantFormat::fp4;
-    add_case(
-        "linear_quantized",
-        [=](const Backend& b, Stream& s, Bench& t) {
-          const int64_t blocks = (O * I + block - 1) / block;
-          const View absmax = nested ? t.bytes(blocks) : t.floats({blocks}, 0.1, 0.3);
-          const View second = nested ? t.floats({(blocks + 255) / 256}, 0.01, 0.1) : View{}, offset = nested ? t.floats({1}, 0.01, 0.2) : View{};
-          b.linear_quantized(s, _(t.out({n, O})), _(t.in({n, I}, 2)), _(t.packed(format, O, I)), _(absmax), _(second), _(offset),
-                             _(n % 4 ? t.in({O}) : View{}), format, block, O, 0);
-        },
-        true, 4);
-  }
-}
-
-// LoRA on the paths of few rows and of some more: ranks of one tile and of several, sums of u that are cut and others, rows of u that are no whole
-// chunks. And its gradients, each sum of which is cut once.
-void low_rank() {
-  struct Branched {
-    int64_t n, in, out, r;
-    double dropout;
-  };
-  for (const auto [n, I, O, r, dropout] : {Branched{1, 192, 37, 8, 0.1},
-                                           {5, 1088, 300, 70, 0.1},
-                                           {16, 640, 24, 130, 0},
-                                           {11, 128, 150, 3, 0.3},
-                                           {30, 1216, 137, 16, 0.1},
-                                           {256, 320, 40, 33, 0.1},
-                                           {3, 64, 0, 5, 0.1}})
-    for (const auto format : {QuantFormat::nf4, QuantFormat::fp4})
-      add_case("linear_quantized_lora",
-               CASE(b.linear_quantized_lora(s, _(t.out({n, O})), _(t.out({n, r})), _(t.in({n, I}, 2)), _(t.packed(format, O, I)),
-                                            _(t.floats({O * I / 64}, 0.1, 0.3)), none, none, _(t.in({O})), _(t.in({r, I})), _(t.in({O, r})), format,
-                                            64, O, 0.0, 0.5, dropout, 3, 4)),
-               true, 8);
-  for (const auto [n, I, O, r, dropout] : {Branched{600, 64, 40, 20, 0.1}, {20, 64, 700, 9, 0.1}, {0, 64, 10, 4, 0}})
-    add_case("linear_quantized_lora_backward",
-             CASE(b.linear_quantized_lora_backward(s, _(t.out({n, I})), _(t.acc({r, I})), _(t.acc({O, r})), _(t.in({n, O})), _(t.in({n, I})),
-                                                   _(t.in({n, r})), _(t.packed(QuantFormat::nf4, O, I)), _(t.floats({O * I / 64}, 0.1, 0.3)), none,
-                                                   none, _(t.in({r, I})), _(t.in({O, r})), QuantFormat::nf4, 64, 0.5, dropout, 3, 4)),
-             true, 8);
-}
-
 }  // namespace
 
 void matmuls() {
@@ -189,8 +135,6 @@ void matmuls() {
   fused();
   projections();
   quantised();
-  few_rows();
-  low_rank();
   for (int64_t n : {int64_t{3}, int64_t{65}}) {
     add_case("linear", CASE(b.linear(s, _(t.out({n, 33})), _(t.in({n, 63})), _(t.in({33, 63})), _(t.in({33})))));
     add_case("linear_dx", CASE(b.linear_dx(s, _(t.out({n, 63})), _(t.in({n, 33})), _(t.in({33, 63})))));
