@@ -10,7 +10,7 @@ namespace anymal::cuda {
 namespace gemm {
 namespace {
 
-constexpr int kTile = kCodeTile, kAhead = 4;
+constexpr int kTile = kCodeTile, kBytes = kTile / 2, kAhead = 4;
 template <class T>
 constexpr int kBlocks = kPlanes<T> == 1 ? 2 : 1;  // that a multiprocessor should hold
 
@@ -70,22 +70,12 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyP
   float4* const maxima = reinterpret_cast<float4*>(x + kPlanes<T> * plane);
   const int first = static_cast<int>(at.block) * w.passes * kWarps;  // strip of the block
 
-  const uint8_t *low = nullptr, *high = nullptr;  // this lane's codes of two rows; beyond the last row its own again, for nobody
-  const auto aim = [&](int strip) {
-    const int r = strip * kStrip + lane / 4, last = w.N - 1;
-    const uint8_t* from = p.weight.codes + k0 / 2 + lane % 4 * 16;
-    low = from + (r < last ? r : last) * p.weight.stride;
-    high = from + (r + 8 < last ? r + 8 : last) * p.weight.stride;
-  };
+  const uint8_t* const from = p.weight.codes + k0 / 2 + lane % 4 * 16;
+  LaneCodes of(from, p.weight.stride, first + warp, w.N);
   uint4 codes[kAhead][2];
-  const auto fetch = [&](uint4(&to)[2], int tile) {
-    to[0] = *reinterpret_cast<const uint4*>(low + tile * (kTile / 2));
-    to[1] = *reinterpret_cast<const uint4*>(high + tile * (kTile / 2));
-  };
-  aim(first + warp);
 #pragma unroll
   for (int i = 0; i < kAhead; ++i)
-    if (i < tiles) fetch(codes[i], i);
+    if (i < tiles) of.fetch(codes[i], i * kBytes);
 
   bring(decoding, tables);
   p.weight.tables = decoding;
@@ -100,13 +90,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyP
     if (strip * kStrip >= w.N) break;
     CodedSums<T, kCopies<T>, 1, Eights> sums;
     for (int tile = 0; tile < tiles; tile += kAhead) {
-      int next = tile + kAhead;
-      bool more = true;
-      if (next >= tiles) {
-        next = 0;
-        more = pass + 1 < w.passes;
-        aim(strip + kWarps);
-      }
+      const int next = tile_ahead(tile + kAhead, tiles, pass + 1 < w.passes, [&] { of = LaneCodes(from, p.weight.stride, strip + kWarps, w.N); });
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (tile + i < tiles) {
@@ -121,7 +105,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyP
           };
           sums.add(table, copy, eight, rows, [&](int) { return maxima[(in_block * tiles + tile + i) * 8 + lane / 4]; });
         }
-        if (more && next + i < tiles) fetch(codes[i], next + i);
+        if (next + i < tiles) of.fetch(codes[i], (next + i) * kBytes);
       }
     }
     if constexpr (Branch::kThere) {

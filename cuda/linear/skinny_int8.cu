@@ -10,7 +10,7 @@ namespace anymal::cuda {
 namespace gemm {
 namespace {
 
-constexpr int kTile = 64, kAhead = 4, kBlocks = 2;
+constexpr int kTile = 64, kBytes = kTile, kAhead = 4, kBlocks = 2;
 constexpr int kDeepest = 1024;  // inputs of a part
 constexpr int kMostRows = 16;
 constexpr int kLooked = 256;  // columns that a block looks through
@@ -84,22 +84,12 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks) skinny_int8_kernel(Eight
   const int k0 = static_cast<int>(at.split) * w.depth, depth = w.K - k0 < w.depth ? w.K - k0 : w.depth, tiles = (depth + kTile - 1) / kTile;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = static_cast<int>(at.block) * w.passes * kWarps;  // strip of the block
 
-  const uint8_t *low = nullptr, *high = nullptr;  // this lane's codes of two rows; beyond the last row its own again, for nobody
-  const auto aim = [&](int strip) {
-    const int r = strip * kStrip + lane / 4, last = w.N - 1;
-    const uint8_t* from = p.codes + k0 + lane % 4 * 16;
-    low = from + (r < last ? r : last) * p.stride;
-    high = from + (r + 8 < last ? r + 8 : last) * p.stride;
-  };
+  const uint8_t* const from = p.codes + k0 + lane % 4 * 16;
+  LaneCodes of(from, p.stride, first + warp, w.N);
   uint4 codes[kAhead][2];
-  const auto fetch = [&](uint4(&to)[2], int tile) {
-    to[0] = *reinterpret_cast<const uint4*>(low + tile * kTile);
-    to[1] = *reinterpret_cast<const uint4*>(high + tile * kTile);
-  };
-  aim(first + warp);
 #pragma unroll
   for (int i = 0; i < kAhead; ++i)
-    if (i < tiles) fetch(codes[i], i);
+    if (i < tiles) of.fetch(codes[i], i * kBytes);
 
   for (int row = warp; row < kMostRows; row += kWarps) {
     float of_row = 0;
@@ -119,16 +109,10 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks) skinny_int8_kernel(Eight
   for (int pass = 0; pass < w.passes; ++pass) {
     const int strip = first + pass * kWarps + warp;
     if (strip * kStrip >= w.N) break;
-    const uint8_t *const of_low = low, *const of_high = high;
+    const LaneCodes present = of;
     int sums[Eights][4] = {};
     for (int tile = 0; tile < tiles; tile += kAhead) {
-      int next = tile + kAhead;
-      bool more = true;
-      if (next >= tiles) {
-        next = 0;
-        more = pass + 1 < w.passes;
-        aim(strip + kWarps);
-      }
+      const int next = tile_ahead(tile + kAhead, tiles, pass + 1 < w.passes, [&] { of = LaneCodes(from, p.stride, strip + kWarps, w.N); });
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (tile + i < tiles) {
@@ -139,7 +123,7 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks) skinny_int8_kernel(Eight
             multiply_codes(sums[n], codes[i][0], codes[i][1], x[((tile + i) * w.M + (row < w.M ? row : w.M - 1)) * 4 + lane % 4]);
           }
         }
-        if (more && next + i < tiles) fetch(codes[i], next + i);
+        if (next + i < tiles) of.fetch(codes[i], (next + i) * kBytes);
       }
     }
 
@@ -151,8 +135,9 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks) skinny_int8_kernel(Eight
 #pragma unroll 1
     for (int i = 0; i < tiles * (kTile / 32); ++i)
       for (uint32_t left = outliers[i]; left; left &= left - 1) {
-        const int k = i * 32 + __ffs(left) - 1, from = k - lane % 4 * 16;
-        const float of_w[2] = {static_cast<float>(static_cast<int8_t>(of_low[from])), static_cast<float>(static_cast<int8_t>(of_high[from]))};
+        const int k = i * 32 + __ffs(left) - 1, at_k = k - lane % 4 * 16;
+        const float of_w[2] = {static_cast<float>(static_cast<int8_t>(present.low[at_k])),
+                               static_cast<float>(static_cast<int8_t>(present.high[at_k]))};
 #pragma unroll
         for (int n = 0; n < Eights; ++n)
 #pragma unroll

@@ -21,6 +21,28 @@ struct SkinnyWork {
   }
 };
 
+// A lane's codes of two rows of a strip, sixteen bytes at a time; beyond the last row its own again, for nobody.
+struct LaneCodes {
+  const uint8_t *low, *high;
+
+  __device__ __forceinline__ LaneCodes(const uint8_t* from, int64_t stride, int strip, int rows) {
+    const int r = strip * kStrip + threadIdx.x % 32 / 4, last = rows - 1;
+    low = from + (r < last ? r : last) * stride;
+    high = from + (r + 8 < last ? r + 8 : last) * stride;
+  }
+  __device__ __forceinline__ void fetch(uint4 (&to)[2], int at) const {
+    to[0] = *reinterpret_cast<const uint4*>(low + at);
+    to[1] = *reinterpret_cast<const uint4*>(high + at);
+  }
+};
+// Which tile is fetched next: behind the last the first of the next strip, at which `aim` aims; none where there is no further pass.
+template <class Aim>
+__device__ __forceinline__ int tile_ahead(int next, int tiles, bool further, const Aim& aim) {
+  if (next < tiles) return next;
+  aim();
+  return further ? 0 : tiles;
+}
+
 // Of LoRA's u, by all warps of a block.
 using Small = Tile<16, 128, 16, 16, 1>;
 static_assert(Small::kThreads == kWarps * 32);
