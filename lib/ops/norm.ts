@@ -36,8 +36,8 @@ function rootBackward(x: Tensor, w: Tensor, rstd: Tensor, wanted: boolean) {
 export function pastRmsNorm(x: Tensor, w: Tensor, eps: number): [past: Tensor, y: Tensor] {
   if (!wantsGrad(x)) return [x, rmsNorm(x, w, eps)];
   const [h, k] = native().rms_norm(x.handle, w.handle, eps);
-  const rstd = made(k, x);
-  const out = record([x.detach(), made(h, x)], [x, w], () => {
+  const [y, rstd] = [made(h, x), made(k, x)]; // owned before another is asked for
+  const out = record([x.detach(), y], [x, w], () => {
     const backward = rootBackward(x, w, rstd, true);
     return ([past, dy], into) => [backward(past, dy, () => into(1))];
   });
