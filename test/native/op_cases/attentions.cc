@@ -159,6 +159,12 @@ void attentions() {
   backward({1, 130, 150, 8, 2, 24}, {.causal = true, .window = 140});
   for (int64_t Bb : {1, 2})
     for (int64_t Hb : {1, 2}) backward({2, 530, 530, 2, 1, 8}, {.causal = true, .window = 40, .range = {0, 530, 100, 500}, .Bb = Bb, .Hb = Hb});
+  // One key of a tile of 32, 64 or 128 is hidden, at its beginning and at its end: from all queries, from the first of a tile of theirs, of both.
+  for (const int64_t D : {int64_t{16}, int64_t{128}}) {
+    backward({2, 40, 300, 1, 1, D}, {.range = {129, 300, 0, 255}});
+    backward({1, 70, 132, 1, 1, D}, {.causal = true});
+    backward({1, 64, 320, 1, 1, D}, {.window = 192});
+  }
   // More keys than are packed at a time.
   forward({5, 2, 6500, 1, 1, 64});
   backward({3, 520, 520, 1, 1, 128}, {.causal = true, .window = 30});
