@@ -166,7 +166,7 @@ function mainLoop(
   const loops = loopsWith(mine, language, kind);
   if (shared) return loops[0];
   const without = others.get(title.replace(/\w+<[^<>]*>>$/, "NoBranch>"));
-  if (!/\bLoraBranch</.test(title) || !without)
+  if (!/\bLoraBranch(es)?</.test(title) || !without)
     return loops.find((body) => counted(body, language.wide)) ?? loops.find((body) => counted(body, language.narrow)) ?? loops[0];
   const like = mainLoop("", without, others, language, kind, shared) ?? [];
   const same = (body: string[], pattern: RegExp) => counted(body, pattern) === counted(like, pattern);

@@ -153,7 +153,7 @@ __device__ __forceinline__ void wait_for(const Turns& turns) {
 
 // LoRA's branch on a strip's sums: outputs o0 to o0 + 15, rows of x from row0 on. A warp calls it, once u is there.
 template <class T, int Eights>
-__device__ __forceinline__ void add_branch(float (&total)[Eights][4], const LoraBranch<T>& branch, int o0, int row0) {
+__device__ __forceinline__ void add_branch(float (&total)[Eights][4], const ReducedRows<T>& branch, int o0, int row0) {
   constexpr int P = kPlanes<T>;
   const int row = threadIdx.x % 32 / 4;
 #pragma unroll 1

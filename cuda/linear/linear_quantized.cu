@@ -146,10 +146,11 @@ void quantized(Stream& s, Scratch& scratch, const View& y, const View& x, const 
   const int64_t N = x.rows(), O = w.out_features, I = w.in_features;
   if (N == 0) return;
   if (O == 0) return lora.rank > 0 ? reduce(s, scratch, x, lora) : void();
+  const Member alone{y, w, bias, lora};
   switch (path_of(s, Pass::forward, x, w)) {
     case Path::skinny:
       if (w.format == QuantFormat::int8) return skinny_int8(s, scratch, y, x, w, bias, threshold, lora);
-      return skinny(s, scratch, y, x, w, bias, lora);
+      return skinny(s, scratch, x, &alone, 1);
     case Path::panels:
       return panels(s, scratch, y, x, w, bias, lora);
     case Path::hopper:

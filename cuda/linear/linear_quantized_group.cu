@@ -1,6 +1,11 @@
-// linear_quantized_group and its backward: products of one x with several quantised weights. Forward they are the products of each by itself;
-// backward takes two launches: the gradients of all branches, and dx.
+// linear_quantized_group and its backward: products of one x with several quantised weights. Forward they are one launch for few rows (skinny.cu),
+// else the products of each by itself; backward the gradients of all branches are one launch, and dx is a product after the other.
+#include <algorithm>
+#include <span>
+
+#include "linear/path.cuh"
 #include "linear/quantized_group.cuh"
+#include "linear/together.cuh"
 #include "ops.h"
 
 namespace anymal::cuda {
@@ -28,21 +33,37 @@ View part_of_u(const View& u, int64_t N, int64_t before, int64_t r) {
 
 }  // namespace
 
+namespace gemm {
+namespace {
+
+// Does one launch of skinny.cu make them all?
+bool for_few_rows(const Stream& s, const View& x, const Member* of, int count) {
+  return x.rows() > 0 && of[0].w.format != QuantFormat::int8 && counters_suffice(s, of, count) &&
+         std::all_of(of, of + count, [&](const Member& m) { return m.w.out_features > 0 && path_of(s, Pass::forward, x, m.w) == Path::skinny; });
+}
+
+}  // namespace
+}  // namespace gemm
+
 void linear_quantized_group(Stream& s, OutList y, OutOpt u, In x, InList codes, InList absmax, InList nested_absmax, InList nested_offset,
                             InList biases, InList lora_a, InList lora_b, Numbers out_features, Numbers of, Numbers scaling, Numbers offset,
                             QuantFormat format, int64_t block, double threshold, double dropout, int64_t seed) {
   Scratch scratch(s);
+  const int count = static_cast<int>(y.count);
+  gemm::Member members[gemm::kMostWeights];
   int64_t ranks = 0;
-  for (int64_t i = 0; i < y.count; ++i) {
-    const gemm::Quantized w{In{codes.items[i]},
-                            In{absmax.items[i]},
-                            InOpt{item(nested_absmax, i)},
-                            InOpt{item(nested_offset, i)},
-                            format,
-                            block,
-                            static_cast<int64_t>(out_features.items[i]),
-                            x.cols()};
-    gemm::LoraForward lora;
+  for (int i = 0; i < count; ++i) {
+    auto& [to, w, bias, lora] = members[i];
+    to = y.items[i];
+    bias = item(biases, i);
+    w = {In{codes.items[i]},
+         In{absmax.items[i]},
+         InOpt{item(nested_absmax, i)},
+         InOpt{item(nested_offset, i)},
+         format,
+         block,
+         static_cast<int64_t>(out_features.items[i]),
+         x.cols()};
     if (const int64_t j = branch_of_weight(of, i); j >= 0) {
       const int64_t r = lora_a.items[j].dim(0);
       lora = {part_of_u(u, x.rows(), ranks, r),
@@ -53,8 +74,9 @@ void linear_quantized_group(Stream& s, OutList y, OutOpt u, In x, InList codes, 
               gemm::dropout_of(dropout, seed, static_cast<int64_t>(offset.items[j]))};
       ranks += r;
     }
-    gemm::quantized(s, scratch, y.items[i], x, w, item(biases, i), threshold, lora);
   }
+  if (gemm::for_few_rows(s, x, members, count)) return gemm::skinny(s, scratch, x, members, count);
+  for (const auto& [to, w, bias, lora] : std::span(members, static_cast<size_t>(count))) gemm::quantized(s, scratch, to, x, w, bias, threshold, lora);
 }
 
 void linear_quantized_group_backward(Stream& s, OutOpt dx, AccList da, AccList db, InList dy, InOpt x, InOpt u, InList codes, InList absmax,

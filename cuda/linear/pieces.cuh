@@ -64,8 +64,8 @@ Pieces plan_pieces(Scratch& scratch, int64_t M, int64_t N, int64_t K, int64_t de
 
 // Behind a piece that the block has written: the block that comes last with a tile's splits adds them, in order. True in the block that has written
 // the tile to c. `Threads` of the block are there; `room`: see last_block.
-template <int M, int N, int Threads>
-__device__ __forceinline__ bool add_splits_of(const Pieces& p, unsigned tile, int m0, int n0, void* room, const Matrix& c) {
+template <int M, int N, int Threads, class Destination>
+__device__ __forceinline__ bool add_splits_of(const Pieces& p, unsigned tile, int m0, int n0, void* room, const Destination& c) {
   const Work& w = p.work;
   if (w.splits == 1) return true;
   if (!last_block(p.arrived + tile, w.splits, room)) return false;
@@ -84,8 +84,8 @@ __device__ __forceinline__ bool add_splits_of(const Pieces& p, unsigned tile, in
 }
 
 // Piece number `piece` of a . b, to c: true in the block that has written a tile of it there.
-template <class Tile, int P, bool TransposedA, bool TransposedB, class A, class B>
-__device__ __forceinline__ bool make_piece(const Pieces& p, unsigned piece, uint4* shared, const A& a, const B& b, const Matrix& c) {
+template <class Tile, int P, bool TransposedA, bool TransposedB, class A, class B, class Destination>
+__device__ __forceinline__ bool make_piece(const Pieces& p, unsigned piece, uint4* shared, const A& a, const B& b, const Destination& c) {
   const Work& w = p.work;
   const unsigned tile = piece % p.tiles(), split = piece / p.tiles();
   const int m0 = static_cast<int>(tile / w.tiles_n) * Tile::kM, n0 = static_cast<int>(tile % w.tiles_n) * Tile::kN;
@@ -104,19 +104,24 @@ struct Spot {
 struct NoBranch {
   static constexpr bool kThere = false;
   __device__ __forceinline__ Spot spot(const unsigned*, unsigned, unsigned) const { return {blockIdx.x, blockIdx.y}; }
+  __device__ __forceinline__ unsigned block(const unsigned*) const { return blockIdx.x; }
+};
+// A branch for those who wait for u (M,r),
+template <class T>
+struct ReducedRows {
+  ScaledRows<T> u;
+  Rows<T> b;
+  int rank;
 };
 // or y += s u.B^T, u (M,r) = dropout(x).A^T, made by the first of the launch's blocks.
 template <class T>
-struct LoraBranch {
+struct LoraBranch : ReducedRows<T> {
   static constexpr bool kThere = true;
   Turns turns;
   Pieces pieces;
   DroppedRows<T> x;
   Rows<T> a;
-  Matrix to;        // u as it is written,
-  ScaledRows<T> u;  // and as it is read
-  Rows<T> b;
-  int rank;
+  Matrix to;  // u
 
   // True in a block that has made a piece of u, and has no more to do.
   template <class Tile>

@@ -20,6 +20,14 @@ struct LoraForward {
   float scaling = 0;
   Dropout dropout{};
 };
+// One of several products of one x.
+struct Member {
+  View y;
+  Quantized w;
+  View bias;
+  LoraForward lora{};
+};
+constexpr int kMostWeights = 3;
 // dx += dropout'(t . A), t (N,r), A (r,I)
 struct LoraBackward {
   const void *t = nullptr, *a = nullptr;
@@ -63,6 +71,11 @@ __device__ __forceinline__ void bring(Tables* to, const Tables& from) {
   __syncthreads();  // the tables are there
 }
 
+template <class T>
+ReducedRows<T> reduced_rows(const LoraForward& lora, int64_t M, int64_t out_features) {
+  const int64_t r = lora.rank;
+  return {{rows_of<T>(lora.u.data, M, r, r), lora.scaling}, rows_of<T>(lora.b, out_features, r, r), static_cast<int>(r)};
+}
 // The branch of a launch whose other blocks are `blocks`; `readers` of them wait for u. Pieces sum up `depth` terms, what the others take as long
 // for.
 template <class T, class Tile>
@@ -70,21 +83,19 @@ LoraBranch<T> branch_of(const Stream& s, Scratch& scratch, const View& x, const 
                         int64_t blocks, unsigned readers, int64_t step = kDepth) {
   const int64_t M = x.rows(), I = x.cols(), r = lora.rank;
   const Pieces pieces = plan_pieces<Tile>(scratch, M, r, I, depth, s.counters + kTurnCounters, kPieceCounters - kTurnCounters, step);
-  return {{s.counters, grid_of(pieces.blocks() + blocks).x, pieces.tiles(), readers},
+  return {reduced_rows<T>(lora, M, out_features),
+          {s.counters, grid_of(pieces.blocks() + blocks).x, pieces.tiles(), readers},
           pieces,
           {rows_of<T>(x.data, M, I, I), lora.dropout},
           rows_of<T>(lora.a, r, I, I),
-          matrix_of(lora.u, r),
-          {rows_of<T>(lora.u.data, M, r, r), lora.scaling},
-          rows_of<T>(lora.b, out_features, r, r),
-          static_cast<int>(r)};
+          matrix_of(lora.u, r)};
 }
 // u by a launch of its own.
 void reduce(Stream& s, Scratch& scratch, const View& x, const LoraForward& lora);
 
-// y = x.W^T + b for few rows and codes of 4 bit (skinny.cu) or 8 (skinny_int8.cu), and for some hundreds (panels.cu); which products they take:
-// path.cuh.
-void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora);
+// y = x.W^T + b for few rows and codes of 4 bit (skinny.cu: of weights that are alike, in one launch) or 8 (skinny_int8.cu), and for some hundreds
+// (panels.cu); which products they take: path.cuh.
+void skinny(Stream& s, Scratch& scratch, const View& x, const Member* of, int count);
 void skinny_int8(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, double threshold,
                  const LoraForward& lora);
 void panels(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora);

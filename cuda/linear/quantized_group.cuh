@@ -4,8 +4,6 @@
 
 namespace anymal::cuda::gemm {
 
-constexpr int kMostWeights = 3;
-
 Dropout dropout_of(double p, int64_t seed, int64_t offset);
 
 // A LoRA branch in backward: dA += t^T.dropout(x) and dB += s dy^T.u where these are given, and t (N,r) = s dy.B, which lora_gradients() makes in

@@ -1,10 +1,11 @@
 // y (M,N) = x.W^T + b for M <= 16 rows and 4-bit codes (coded.cuh): a decode step. The product waits for W's codes alone, so a lane asks for them
 // kAhead tiles before it uses them, and warps go on by themselves: each makes strips from its block's part of the inputs.
 //
-// How a sum is cut depends on the weight and the card, not on M: a row's bits are the same among others.
+// How a sum is cut depends on the weight and the card, not on M: a row's bits are the same among others. Nor on other weights: a launch may make
+// the products of several (together.cuh), each as if it were alone.
 #include <algorithm>
 
-#include "linear/skinny_work.cuh"
+#include "linear/together.cuh"
 
 namespace anymal::cuda {
 namespace gemm {
@@ -47,58 +48,68 @@ __device__ __forceinline__ void bring_maxima(float* to, const FourBitWeight& wei
   }
 }
 
-template <class T>
 struct SkinnyProduct {
-  Rows<T> x;
   FourBitWeight weight;
+  SkinnyWork work;
+  Matrix y;
+};
+template <class T>
+struct SkinnyProducts {
+  Rows<T> x;
   float unit;  // of the table
+  SkinnyProduct of[kMostWeights];
 };
 
 // loop of bf16: mma.sync, at most 3 instructions a weight, 4.5 in PTX
 // budget: 255 registers, 2 KiB shared, 0 spills
 template <class T, int Eights, class Branch>
-__global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyProduct<T> p, Branch branch, Tables tables, SkinnyWork w, Matrix y) {
+__global__ void __launch_bounds__(kWarps * 32, kBlocks<T>)
+    skinny_kernel(const __grid_constant__ SkinnyProducts<T> all, const __grid_constant__ Branch branch, Tables tables) {
   SHARED_ARRAY(Tables, decoding, [1]);
   char* const table = dynamic_shared<char>();
   SHARED_ARRAY(unsigned, turn, [1]);
   if constexpr (Branch::kThere)
     if (branch.template makes_piece<Small>(turn, reinterpret_cast<uint4*>(table))) return;
-  const Spot at = branch.spot(turn, static_cast<unsigned>(w.ranges()), w.parts.count);
+  const SpotOf at = spot_of(all.of, branch.block(turn));
+  const SkinnyProduct& p = all.of[at.product];
+  const SkinnyWork& w = p.work;
+  FourBitWeight weight = p.weight;
+  const int M = all.x.rows, N = w.N, passes = w.passes;
   uint4* const x = reinterpret_cast<uint4*>(table + kTableBytes<T, kCopies<T>>);
   const int k0 = static_cast<int>(at.split) * w.depth, tiles = ((w.K - k0 < w.depth ? w.K - k0 : w.depth) + kTile - 1) / kTile;
-  const int plane = tiles * 16 * w.M, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int plane = tiles * 16 * M, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float4* const maxima = reinterpret_cast<float4*>(x + kPlanes<T> * plane);
-  const int first = static_cast<int>(at.block) * w.passes * kWarps;  // strip of the block
+  const int first = static_cast<int>(at.block) * passes * kWarps;  // strip of the block
 
-  const uint8_t* const from = p.weight.codes + k0 / 2 + lane % 4 * 16;
-  LaneCodes of(from, p.weight.stride, first + warp, w.N);
+  const uint8_t* const from = weight.codes + k0 / 2 + lane % 4 * 16;
+  LaneCodes of(from, weight.stride, first + warp, N);
   uint4 codes[kAhead][2];
 #pragma unroll
   for (int i = 0; i < kAhead; ++i)
     if (i < tiles) of.fetch(codes[i], i * kBytes);
 
   bring(decoding, tables);
-  p.weight.tables = decoding;
-  fill_table<T, kCopies<T>>(reinterpret_cast<uint4*>(table), decoding->book, p.unit);
-  bring_rows(x, plane, p.x, w.M, k0, tiles);
-  bring_maxima(reinterpret_cast<float*>(maxima), p.weight, 1 / p.unit, w.passes, first * kStrip, k0, tiles);
+  weight.tables = decoding;
+  fill_table<T, kCopies<T>>(reinterpret_cast<uint4*>(table), decoding->book, all.unit);
+  bring_rows(x, plane, all.x, M, k0, tiles);
+  bring_maxima(reinterpret_cast<float*>(maxima), weight, 1 / all.unit, passes, first * kStrip, k0, tiles);
   __syncthreads();  // table, rows and maxima are there
 
   const uint32_t copy = lane % kCopies<T> * 4;
-  for (int pass = 0; pass < w.passes; ++pass) {
+  for (int pass = 0; pass < passes; ++pass) {
     const int in_block = pass * kWarps + warp, strip = first + in_block;
-    if (strip * kStrip >= w.N) break;
+    if (strip * kStrip >= N) break;
     CodedSums<T, kCopies<T>, 1, Eights> sums;
     for (int tile = 0; tile < tiles; tile += kAhead) {
-      const int next = tile_ahead(tile + kAhead, tiles, pass + 1 < w.passes, [&] { of = LaneCodes(from, p.weight.stride, strip + kWarps, w.N); });
+      const int next = tile_ahead(tile + kAhead, tiles, pass + 1 < passes, [&] { of = LaneCodes(from, weight.stride, strip + kWarps, N); });
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         if (tile + i < tiles) {
           // Beyond the last row of x its own again: what columns beyond M sum up, nobody reads.
-          const uint4* of_tile = x + (tile + i) * 16 * w.M;
+          const uint4* of_tile = x + (tile + i) * 16 * M;
           const auto rows = [&](int n, int plane_of, int chunk) {
             const int row = 8 * n + lane / 4;
-            return of_tile[plane_of * plane + (chunk * w.M + (row < w.M ? row : w.M - 1)) * 4 + lane % 4];
+            return of_tile[plane_of * plane + (chunk * M + (row < M ? row : M - 1)) * 4 + lane % 4];
           };
           const auto eight = [&](int, int half, int block) {
             return make_uint2(word(codes[i][half], 2 * block), word(codes[i][half], 2 * block + 1));
@@ -109,36 +120,37 @@ __global__ void __launch_bounds__(kWarps * 32, kBlocks<T>) skinny_kernel(SkinnyP
       }
     }
     if constexpr (Branch::kThere) {
-      if (at.split == 0) {
+      if (at.split == 0 && branch.of[at.product].rank > 0) {
         if (pass == 0) wait_for(branch.turns);
-        add_branch(sums.total[0], branch, strip * kStrip, 0);
+        add_branch(sums.total[0], branch.of[at.product], strip * kStrip, 0);
       }
     }
-    finish(sums.total[0], w.parts, at.split, y, strip, 0, w.M, strip * kStrip, w.N);
+    finish(sums.total[0], w.parts, at.split, p.y, strip, 0, M, strip * kStrip, N);
   }
 }
 
 }  // namespace
 
-void skinny(Stream& s, Scratch& scratch, const View& y, const View& x, const Quantized& w, const View& bias, const LoraForward& lora) {
-  const int64_t M = x.rows(), N = w.out_features, K = w.in_features;
-  const Matrix to = matrix_of(y, N, bias);
+void skinny(Stream& s, Scratch& scratch, const View& x, const Member* of, int count) {
+  const int64_t M = x.rows(), K = x.cols();
+  const QuantFormat format = of[0].w.format;
   by_dtype(x.dtype, [&](auto t) {
     using T = decltype(t);
-    const SkinnyWork work = plan_skinny(s, scratch, M, N, K, kBlocks<T>, kDeepest<T>, kTile);
-    const SkinnyProduct<T> p{rows_of<T>(x.data, M, K, K), four_bit(w), unit_of<T>(w.format)};
+    SkinnyProducts<T> all{rows_of<T>(x.data, M, K, K), unit_of<T>(format), {}};
+    const int64_t blocks = plan_together(all.of, of, count, [&](SkinnyProduct& p, const Member& m) {
+      p = {four_bit(m.w), plan_skinny(s, scratch, M, m.w.out_features, K, kBlocks<T>, kDeepest<T>, kTile), matrix_of(m.y, m.w.out_features, m.bias)};
+    });
     const auto with = [&](const auto& branch, dim3 grid) {
       using Branch = std::decay_t<decltype(branch)>;
+      size_t shared = 0;
+      for (int i = 0; i < count; ++i) shared = std::max(shared, shared_bytes<T, Branch::kThere>(all.of[i].work));
       const auto with_eights = [&](auto eights) {
-        constexpr auto kernel = skinny_kernel<T, decltype(eights)::value, Branch>;
-        launch<kernel>(s, grid, kWarps * 32, shared_bytes<T, Branch::kThere>(work), p, branch, tables_of(w.format), work, to);
+        launch<skinny_kernel<T, decltype(eights)::value, Branch>>(s, grid, kWarps * 32, shared, all, branch, tables_of(format));
       };
       if (M <= 8) with_eights(std::integral_constant<int, 1>{});
       else with_eights(std::integral_constant<int, 2>{});
     };
-    if (lora.rank == 0) return with(NoBranch{}, grid_of(work.ranges(), work.parts.count));
-    const auto branch = branch_of<T, Small>(s, scratch, x, lora, N, kPieceDepth, int64_t{work.ranges()} * work.parts.count, work.warps());
-    with(branch, grid_of(branch.turns.blocks));
+    with_branches<T>(s, scratch, x, all.of, of, count, blocks, with);
   });
 }
 

@@ -14,6 +14,7 @@ struct SkinnyWork {
   Parts parts;
 
   __host__ __device__ int ranges() const { return (N + kRange * passes - 1) / (kRange * passes); }
+  __host__ __device__ unsigned blocks() const { return static_cast<unsigned>(ranges()) * parts.count; }
   // Warps that have a strip in one part, and wait there for LoRA's u.
   unsigned warps() const {
     const int strips = (N + kStrip - 1) / kStrip, last = strips - (ranges() - 1) * kWarps * passes;
