@@ -193,6 +193,13 @@ for (const [level, device] of levels()) {
     const affine = (part: "in" | "out", width: number) => new AffineLinear(at(), second, { [part]: { name: "s", shape: [width] } });
     assert.is(await commands([first, affine("out", second.outFeatures), third], x), 2, "with a scale behind one");
     assert.is(await commands([first, affine("in", second.inFeatures), third], x), 4, "with a scale before one");
+    const drawn = (n: number) => Tensor.from(values(n), [n], { device });
+    const shifted = layers.map((base) => {
+      const layer = new AffineLinear(at(), base, {});
+      [layer.bias, layer.scaleOut] = [drawn(base.outFeatures), drawn(base.outFeatures)];
+      return layer;
+    });
+    assert.is(await commands(shifted, x), 4, "with a bias in each product and a scale behind it");
   });
 }
 
